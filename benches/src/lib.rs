@@ -1,0 +1,1 @@
+//! Measurements: figures, criterion benches, and the layering test.

@@ -1,0 +1,51 @@
+//! Who may import whom: the workspace's dependency edges against the list in ARCHITECTURE.md.
+
+use std::collections::BTreeSet;
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// (package, what it may import in normal and build dependencies). Dev-dependencies may also name `vllm-sim`.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("exposition", &[]),
+    ("mlperf-loadgen", &[]),
+    ("vllm-metrics", &["exposition"]),
+    ("vllm-client", &[]),
+    ("vllm-sim", &["exposition"]),
+    ("vllm-report", &["vllm-metrics"]),
+    (
+        "sut",
+        &["exposition", "mlperf-loadgen", "vllm-metrics", "vllm-client", "vllm-sim", "vllm-report"],
+    ),
+    (
+        "benches",
+        &["exposition", "mlperf-loadgen", "vllm-metrics", "vllm-client", "vllm-sim", "vllm-report", "sut"],
+    ),
+];
+
+#[test]
+fn edges_point_down_only() {
+    let metadata = MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo metadata runs in the workspace");
+    let members: BTreeSet<&str> = metadata.packages.iter().map(|p| p.name.as_str()).collect();
+    let listed: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
+    assert_eq!(members, listed, "every package stands in the list, and nothing else");
+
+    let mut wrong = Vec::new();
+    for package in &metadata.packages {
+        let allowed = ALLOWED
+            .iter()
+            .find(|(name, _)| *name == package.name.as_str())
+            .map_or(&[][..], |(_, allowed)| allowed);
+        for dependency in package.dependencies.iter().filter(|d| members.contains(d.name.as_str())) {
+            let in_tests_only =
+                dependency.kind == DependencyKind::Development && dependency.name == "vllm-sim";
+            if !in_tests_only && !allowed.contains(&dependency.name.as_str()) {
+                wrong.push(format!("{} -> {}", package.name, dependency.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "edges that ARCHITECTURE.md does not allow: {wrong:?}");
+}

@@ -1,0 +1,1 @@
+//! Prometheus text format and OpenMetrics: parse and write. Pure, no I/O.

@@ -1,0 +1,1 @@
+//! Talk to one vLLM server: token streams, health, version, control routes; start and stop its process.

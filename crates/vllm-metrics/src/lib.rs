@@ -1,0 +1,9 @@
+//! Watch a vLLM server, its GPUs, its host and the harness itself on one clock, and keep one compact record of
+//! the run.
+
+pub mod model;
+
+pub use model::{
+    BatchRow, EventRow, Manifest, MetricType, Outcome, Record, RequestRow, RunData, Sample, SampleBatch, SeriesData,
+    SeriesDef, SeriesId, Severity, TimeSource,
+};

@@ -1,0 +1,1 @@
+//! One stored run as PNG, SVG, HTML and JSON.

@@ -1,0 +1,1 @@
+//! A server that looks like vLLM from outside: continuous batching, KV blocks, metrics, faults. Deterministic from a seed.

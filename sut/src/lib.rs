@@ -1,0 +1,1 @@
+//! The MLPerf System Under Test for vLLM.
