@@ -2,8 +2,10 @@
 //! the run.
 
 pub mod model;
+pub mod sink;
 
 pub use model::{
-    BatchRow, EventRow, Manifest, MetricType, Outcome, Record, RequestRow, RunData, Sample, SampleBatch, SeriesData,
-    SeriesDef, SeriesId, Severity, TimeSource,
+    BatchRow, EventRow, Manifest, MetricType, Outcome, Record, RequestRow, RunData, Sample, SampleBatch,
+    SeriesData, SeriesDef, SeriesId, Severity, TimeSource,
 };
+pub use sink::{SampleSink, StopToken};
