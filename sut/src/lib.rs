@@ -1,1 +1,5 @@
-//! The MLPerf System Under Test for vLLM.
+//! The System Under Test as a library; `main.rs` is a thin program over it.
+
+pub mod cli;
+pub mod dataset;
+pub mod exit;

@@ -1,0 +1,318 @@
+//! The command line as written: every value optional, nothing checked against anything else.
+//!
+//! A configuration file (`--config run.toml`) fills the same struct with the same keys; [`crate::plan`] merges the
+//! two and resolves them once. Spellings that users know from other tools are aliases.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+/// MLPerf Inference System Under Test for vLLM: real LoadGen, real server, and a record of what happened.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sut",
+    version,
+    about,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// What to do; without one, run a test.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The test to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the built-in simulator until interrupted.
+    Sim(SimArgs),
+    /// Record a server's metrics without sending load, until interrupted or for --duration.
+    Collect(CollectArgs),
+    /// Draw the pictures and the summary of a stored run again.
+    Report(ReportArgs),
+}
+
+/// LoadGen's scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[value(rename_all = "PascalCase")]
+pub enum ScenarioArg {
+    /// All samples at once; tokens per second count.
+    #[value(alias = "offline")]
+    Offline,
+    /// Poisson arrivals at --target-qps; time to first token and time per output token have limits.
+    #[value(alias = "server")]
+    Server,
+    /// One query at a time.
+    #[value(alias = "singlestream", alias = "single-stream")]
+    SingleStream,
+    /// Eight samples a query, one query at a time.
+    #[value(alias = "multistream", alias = "multi-stream")]
+    MultiStream,
+}
+
+/// LoadGen's mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeArg {
+    /// Timed run.
+    Performance,
+    /// Every sample of the dataset once, with the answers logged.
+    Accuracy,
+}
+
+/// Amount of console logging, in the words that Python harnesses use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[value(rename_all = "UPPER")]
+#[serde(rename_all = "UPPERCASE")]
+pub enum LogLevel {
+    /// Everything.
+    #[value(alias = "debug")]
+    Debug,
+    /// What a user wants to know (default).
+    #[value(alias = "info")]
+    Info,
+    /// Only what is wrong.
+    #[value(alias = "warning")]
+    Warning,
+    /// Only errors.
+    #[value(alias = "error")]
+    Error,
+    /// The same as ERROR; kept for the spelling.
+    #[value(alias = "critical")]
+    Critical,
+}
+
+/// File format of the raw metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FormatArg {
+    /// Columnar and smallest (default).
+    Parquet,
+    /// One array of objects.
+    Json,
+    /// One row per sample.
+    Csv,
+    /// A table that can be queried while the run goes on.
+    Sqlite,
+    /// Prometheus text with timestamps.
+    Prom,
+}
+
+/// Flags of a test run. Every flag is also a key of the configuration file.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RunArgs {
+    /// Read flags from this TOML file; flags on the command line win.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// Attach to a running server, for example http://127.0.0.1:8000.
+    #[arg(long, visible_aliases = ["base-url", "endpoints", "target", "api-server-url"], help_heading = "Server")]
+    pub url: Option<String>,
+    /// Model name as the server knows it. Without --url, `vllm serve MODEL` is started; without both, the built-in
+    /// simulator is used.
+    #[arg(long, help_heading = "Server")]
+    pub model: Option<String>,
+    /// Command that starts the server, without the model: the model and the server arguments are appended.
+    #[arg(long, value_name = "COMMAND", help_heading = "Server")]
+    pub serve_command: Option<String>,
+    /// Arguments passed to the server that is started, for example "--max-num-seqs 512".
+    #[arg(
+        long,
+        value_name = "ARGS",
+        allow_hyphen_values = true,
+        help_heading = "Server"
+    )]
+    pub server_args: Option<String>,
+    /// Longest wait for a started server to become ready, in seconds.
+    #[arg(long, value_name = "SECONDS", help_heading = "Server")]
+    pub startup_timeout: Option<f64>,
+    /// Bearer token for the server. Never stored.
+    #[arg(long, env = "VLLM_API_KEY", hide_env_values = true, help_heading = "Server")]
+    pub api_key: Option<String>,
+    /// Use the server's /start_profile and /stop_profile around the test.
+    #[arg(long, help_heading = "Server")]
+    pub enable_profiler: bool,
+
+    /// Dataset of token ids: .json, .jsonl, .csv, .parquet or .pkl. Without one, synthetic prompts are made.
+    #[arg(long, value_name = "FILE", help_heading = "Load")]
+    pub dataset_path: Option<PathBuf>,
+    /// Column of the prompt text.
+    #[arg(long, help_heading = "Load")]
+    pub input_column: Option<String>,
+    /// Column of the prompt's token ids.
+    #[arg(long, help_heading = "Load")]
+    pub input_ids_column: Option<String>,
+    /// Column of the reference output.
+    #[arg(long, help_heading = "Load")]
+    pub output_column: Option<String>,
+    /// Scenario.
+    #[arg(long, ignore_case = true, help_heading = "Load")]
+    pub scenario: Option<ScenarioArg>,
+    /// Mode.
+    #[arg(long, ignore_case = true, help_heading = "Load")]
+    pub test_mode: Option<ModeArg>,
+    /// Prompts per HTTP request (Offline only).
+    #[arg(long, help_heading = "Load")]
+    pub batch_size: Option<usize>,
+    /// Samples of the dataset to use.
+    #[arg(long, visible_aliases = ["num-prompts", "request-count"], help_heading = "Load")]
+    pub num_samples: Option<usize>,
+    /// Requests in flight at most.
+    #[arg(long, visible_aliases = ["max-concurrency", "offline-async-concurrency"], help_heading = "Load")]
+    pub concurrency: Option<usize>,
+    /// Arrivals per second (Server), or expected samples per second (Offline).
+    #[arg(long, visible_aliases = ["request-rate", "server-target-qps"], value_name = "QPS", help_heading = "Load")]
+    pub target_qps: Option<f64>,
+    /// Shortest duration of the run: seconds, or with a suffix (30s, 10m). Overrides user.conf.
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    pub duration: Option<String>,
+    /// Longest output in tokens. Default: the benchmark's.
+    #[arg(long, help_heading = "Load")]
+    pub max_tokens: Option<u32>,
+    /// Whole-request deadline in seconds; a request that takes longer has failed.
+    #[arg(long, value_name = "SECONDS", help_heading = "Load")]
+    pub request_timeout: Option<f64>,
+    /// Longest wait, in seconds, without any answer from the server before the run is ended as cut.
+    #[arg(long, value_name = "SECONDS", help_heading = "Load")]
+    pub stall_timeout: Option<f64>,
+    /// Seed of the synthetic dataset and of the simulator.
+    #[arg(long, help_heading = "Load")]
+    pub seed: Option<u64>,
+
+    /// LoadGen's user.conf.
+    #[arg(long, value_name = "FILE", help_heading = "LoadGen")]
+    pub user_conf: Option<PathBuf>,
+    /// Benchmark name as in LoadGen's mlperf.conf.
+    #[arg(long, help_heading = "LoadGen")]
+    pub lg_model_name: Option<String>,
+    /// Folder for LoadGen's logs.
+    #[arg(long, value_name = "DIR", help_heading = "LoadGen")]
+    pub output_log_dir: Option<PathBuf>,
+    /// Compliance audit.config to put in effect. Without it none is, whatever lies in the working folder.
+    #[arg(
+        long,
+        value_name = "FILE",
+        visible_alias = "audit-conf",
+        help_heading = "LoadGen"
+    )]
+    pub audit_config: Option<PathBuf>,
+
+    /// Record server, GPU, host and harness metrics, and draw them at the end.
+    #[arg(long, visible_alias = "enable-metrics", help_heading = "Metrics")]
+    pub enable_metrics_collection: bool,
+    /// Folder for metrics and pictures.
+    #[arg(long, value_name = "DIR", help_heading = "Metrics")]
+    pub metrics_output_dir: Option<PathBuf>,
+    /// Seconds between scrapes; fractions allowed.
+    #[arg(long, value_name = "SECONDS", visible_aliases = ["metrics-interval", "scrape-interval"], help_heading = "Metrics")]
+    pub metrics_collection_interval: Option<f64>,
+    /// File format of the raw metrics.
+    #[arg(long, value_enum, help_heading = "Metrics")]
+    pub metrics_format: Option<FormatArg>,
+    /// Metrics endpoint, when it is not URL/metrics.
+    #[arg(
+        long,
+        value_name = "URL",
+        visible_alias = "server-metrics",
+        help_heading = "Metrics"
+    )]
+    pub metrics_url: Option<String>,
+    /// Draw nothing at the end.
+    #[arg(long, help_heading = "Metrics")]
+    pub no_plots: bool,
+
+    /// Print the times of every batch and their statistics.
+    #[arg(long, help_heading = "Console")]
+    pub print_timing: bool,
+    /// Print histograms of prompt and output lengths.
+    #[arg(long, help_heading = "Console")]
+    pub print_histogram: bool,
+    /// Amount of logging.
+    #[arg(long, ignore_case = true, help_heading = "Console")]
+    pub log_level: Option<LogLevel>,
+    /// Show the resolved plan and every check, send no load.
+    #[arg(long, help_heading = "Console")]
+    pub dry_run: bool,
+}
+
+/// Flags of `sut sim`.
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    /// Port on 127.0.0.1; 0 picks a free one and prints it.
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// Model name to serve.
+    #[arg(long, default_value = "simulated")]
+    pub model: String,
+    /// Seed.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Step-time constants.
+    #[arg(long, value_enum, default_value = "h100-8b")]
+    pub preset: PresetArg,
+    /// Keep and reuse KV blocks of equal prompt prefixes.
+    #[arg(long)]
+    pub enable_prefix_caching: bool,
+    /// Put the request's own queue, prefill and decode times on its last chunk.
+    #[arg(long)]
+    pub enable_per_request_metrics: bool,
+    /// Stop by itself after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub for_secs: Option<f64>,
+}
+
+/// Step-time constants of the simulator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PresetArg {
+    /// An 8-billion-parameter model on one H100.
+    #[value(name = "h100-8b")]
+    H100Llama8b,
+    /// A tiny model on two CPU cores.
+    TinyCpu,
+    /// No time passes in the engine: for measuring clients.
+    Instant,
+}
+
+/// Flags of `sut collect`.
+#[derive(Debug, Args)]
+pub struct CollectArgs {
+    /// Server or metrics endpoint; repeat for several.
+    #[arg(long, required = true, visible_aliases = ["endpoint", "server-metrics"])]
+    pub url: Vec<String>,
+    /// Seconds between scrapes; fractions allowed.
+    #[arg(long, default_value_t = 1.0, visible_alias = "metrics-collection-interval")]
+    pub interval: f64,
+    /// Stop after this time: seconds, or with a suffix (30s, 10m). Default: until interrupted.
+    #[arg(long)]
+    pub duration: Option<String>,
+    /// Folder for the files.
+    #[arg(
+        long,
+        default_value = "./metrics_output",
+        visible_alias = "metrics-output-dir"
+    )]
+    pub output_dir: PathBuf,
+    /// File format.
+    #[arg(long, value_enum, default_value = "parquet")]
+    pub format: FormatArg,
+    /// Draw nothing at the end.
+    #[arg(long)]
+    pub no_plots: bool,
+}
+
+/// Flags of `sut report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Any file of the run.
+    pub run: PathBuf,
+    /// Where the pictures go; default: `visualizations` beside the run.
+    #[arg(long)]
+    pub output_dir: Option<PathBuf>,
+}

@@ -1,0 +1,76 @@
+//! What the program's exit status means. One enum, the only place where a status is chosen.
+
+use std::process::ExitCode;
+
+/// Exit status of `sut`, in order of severity within its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// The run is VALID and every query was answered (or the subcommand did what it was asked).
+    Valid = 0,
+    /// The run ended and its result does not count: INVALID by LoadGen, errors logged, or queries failed.
+    NotValid = 1,
+    /// A flag, file, key or dataset is wrong. No load was sent.
+    Usage = 2,
+    /// The server could not be reached or never became ready. No load was sent.
+    Unreachable = 3,
+    /// The run was cut: the server died, a deadline passed or a signal came. What was recorded is readable.
+    Partial = 4,
+    /// A comparison found a regression.
+    Regression = 5,
+    /// Two runs cannot be compared.
+    NotComparable = 6,
+    /// A bug in this program.
+    Bug = 70,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error that already knows which status it ends the program with. Wrap with [`Fail::usage`] and friends;
+/// any other error is a [`Exit::Bug`].
+#[derive(Debug)]
+pub struct Fail {
+    /// The status.
+    pub exit: Exit,
+    /// What to tell the user.
+    pub error: anyhow::Error,
+}
+
+impl Fail {
+    /// The user's input is wrong.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            error: error.into(),
+        }
+    }
+
+    /// The server is not there.
+    pub fn unreachable(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Unreachable,
+            error: error.into(),
+        }
+    }
+
+    /// The run was cut.
+    pub fn partial(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Partial,
+            error: error.into(),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Fail {
+    fn from(error: anyhow::Error) -> Self {
+        Self {
+            exit: Exit::Bug,
+            error,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Thin program over the library.
+
+fn main() {}
