@@ -1,0 +1,92 @@
+//! From stored rows to what a person asks for: rates, interval quantiles, and the names that dashboards expect.
+//!
+//! Pure functions over [`RunData`]: nothing here reads a file or a clock, and the input is never changed.
+//!
+//! What [`process`] adds, per source series:
+//!
+//! | source | derived series | unit |
+//! |---|---|---|
+//! | counter `X` | `X_increase` (since the sample before), `X_per_second` | `X`'s, `X`'s per second |
+//! | histogram `H` | `H_interval_count`, `H_interval_mean`, `H_p50_estimate` … `H_p99_estimate` | observations, `H`'s |
+//! | see [`names`] | `vllm:request_latency`, `vllm:gpu_utilization`, … | base units |
+//! | see [`totals`] | `vllm:tokens_per_second`, `vllm:prefix_cache_hit_ratio`, … | base units |
+//!
+//! Every derived series says `derived` in its `source` (`derived-simulated` when made of simulated data), and those
+//! that go by a new name carry the label `derived_from`.
+
+pub mod align;
+pub mod counter;
+pub mod histogram;
+pub mod labels;
+pub mod names;
+pub mod quantile;
+pub mod series;
+pub mod totals;
+
+use std::sync::Arc;
+
+use crate::model::{EventRow, MetricType, RunData, SeriesData, Severity};
+
+/// The quantiles that each interval of a histogram is summed up by, with the ending of their series' names.
+pub const INTERVAL_QUANTILES: &[(f64, &str)] = &[
+    (0.5, "p50_estimate"),
+    (0.9, "p90_estimate"),
+    (0.95, "p95_estimate"),
+    (0.99, "p99_estimate"),
+];
+
+/// Derives every series that this module knows from `run`.
+///
+/// The result holds the same manifest, the derived series only (sorted as in any run), no requests and no batches,
+/// and as events what the derivation noticed: counter resets. The input is not touched.
+pub fn process(run: &RunData) -> RunData {
+    let mut out = Vec::new();
+    let mut events = Vec::new();
+    for series in &run.series {
+        if series.def.metric_type == MetricType::Counter {
+            let steps = counter::steps(&series.timestamps_ns, &series.values);
+            counter::append(series, &steps, &mut out);
+            events.extend(
+                steps
+                    .iter()
+                    .filter(|s| s.reset)
+                    .map(|s| reset_event(series, s.end_ns)),
+            );
+        }
+    }
+    let histograms = histogram::collect(run);
+    for histogram in &histograms {
+        histogram::append(histogram, &histogram.name, None, &mut out);
+    }
+    names::append(run, &histograms, &mut out);
+    totals::append(run, &mut out);
+    out.retain(|s| !s.timestamps_ns.is_empty());
+    series::sort(&mut out);
+    events.sort_by_key(|e| e.timestamp_ns);
+    RunData {
+        manifest: run.manifest.clone(),
+        series: out,
+        events,
+        ..RunData::default()
+    }
+}
+
+fn reset_event(series: &SeriesData, at_ns: i64) -> EventRow {
+    let attributes = serde_json::json!({
+        "metric_name": &*series.def.metric_name,
+        "labels": &*series.def.labels,
+        "endpoint_url": &*series.def.endpoint_url,
+    });
+    EventRow {
+        timestamp_ns: at_ns,
+        end_ns: None,
+        kind: "counter_reset".into(),
+        severity: Severity::Warning,
+        source: series::derived_source(&series.def),
+        message: Arc::from(format!("{} fell: its process restarted", series.def.metric_name)),
+        attributes: Arc::from(attributes.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
