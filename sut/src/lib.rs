@@ -3,3 +3,4 @@
 pub mod cli;
 pub mod dataset;
 pub mod exit;
+pub mod plan;
