@@ -8,7 +8,7 @@ pub use synthetic::{Lengths, Synthetic};
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Prompt {
     /// The prompt's token ids, as sent. Empty only when the dataset holds text alone.
-    pub token_ids: Vec<u32>,
+    pub token_ids: Vec<i32>,
     /// The prompt's text, where the dataset has it.
     pub text: Option<String>,
     /// The reference answer, where the dataset has it.

@@ -27,13 +27,13 @@ pub struct Synthetic {
     /// Their lengths.
     pub lengths: Lengths,
     /// Token ids are drawn from `FIRST_ID..vocabulary`.
-    pub vocabulary: u32,
+    pub vocabulary: i32,
     /// Same seed, same prompts.
     pub seed: u64,
 }
 
 /// Ids below are special tokens in most vocabularies (padding, begin, end), which a prompt must not hold by chance.
-const FIRST_ID: u32 = 10;
+const FIRST_ID: i32 = 10;
 
 impl Default for Synthetic {
     /// News-article-like lengths, and ids that even a vocabulary of a thousand tokens has.
@@ -68,7 +68,7 @@ impl Synthetic {
                 let length = (lengths.sample(&mut rng).round() as usize).clamp(min, max);
                 let token_ids = (0..length)
                     .map(|_| rng.random_range(FIRST_ID..self.vocabulary))
-                    .collect::<Vec<u32>>();
+                    .collect::<Vec<i32>>();
                 Prompt {
                     token_ids,
                     text: None,

@@ -1,0 +1,88 @@
+//! How far the run is: a bar on a terminal, a plain line every few seconds when piped.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::counters::Counters;
+
+/// Time between two plain lines.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// Shows the run's progress; call [`Progress::tick`] a few times a second.
+#[derive(Debug)]
+pub struct Progress {
+    started: Instant,
+    expected: Option<u64>,
+    bar: Option<ProgressBar>,
+    next_line: Instant,
+    previous: (Instant, u64, u64),
+    rate: (f64, f64),
+}
+
+impl Progress {
+    /// `expected` is the number of queries that LoadGen will issue, where it is known.
+    pub fn start(expected: Option<u64>) -> Self {
+        let now = Instant::now();
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(expected, ProgressDrawTarget::stderr_with_hz(8));
+            bar.set_style(
+                ProgressStyle::with_template("{elapsed_precise} [{bar:32.cyan/dim}] {pos}/{len} {wide_msg}")
+                    .expect("the template is valid")
+                    .progress_chars("━╸─"),
+            );
+            bar
+        });
+        Self { started: now, expected, bar, next_line: now + PLAIN_EVERY, previous: (now, 0, 0), rate: (0.0, 0.0) }
+    }
+
+    /// Shows the counts of this moment.
+    pub fn tick(&mut self, counters: &Counters) {
+        let now = Instant::now();
+        let done = Counters::get(&counters.completed) + Counters::get(&counters.failed);
+        let tokens = Counters::get(&counters.output_tokens);
+        let window = now.duration_since(self.previous.0).as_secs_f64();
+        if window >= 1.0 {
+            self.rate =
+                ((done - self.previous.1) as f64 / window, tokens.saturating_sub(self.previous.2) as f64 / window);
+            self.previous = (now, done, tokens);
+        }
+        let issued = Counters::get(&counters.issued);
+        let total = self.expected.unwrap_or(0).max(issued);
+        let message = self.message(counters, now, done, total);
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(message);
+        } else if now >= self.next_line {
+            self.next_line = now + PLAIN_EVERY;
+            let elapsed = now.duration_since(self.started).as_secs();
+            // A closed pipe must not end a benchmark.
+            let _ = writeln!(std::io::stderr(), "progress: {elapsed} s, {done} of {total} queries, {message}");
+        }
+    }
+
+    fn message(&self, counters: &Counters, now: Instant, done: u64, total: u64) -> String {
+        let (queries_per_sec, tokens_per_sec) = self.rate;
+        let in_flight = counters.in_flight.load(std::sync::atomic::Ordering::Relaxed);
+        let failed = Counters::get(&counters.failed);
+        let mut text = format!("{queries_per_sec:.1} queries/s, {tokens_per_sec:.0} tokens/s, {in_flight} in flight");
+        if failed > 0 {
+            text.push_str(&format!(", {failed} FAILED"));
+        }
+        if done > 0 && done < total {
+            let elapsed = now.duration_since(self.started).as_secs_f64();
+            let remaining = elapsed * (total - done) as f64 / done as f64;
+            text.push_str(&format!(", about {remaining:.0} s left"));
+        }
+        text
+    }
+
+    /// Takes the bar off the screen.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
