@@ -1,1 +1,36 @@
 //! Talk to one vLLM server: token streams, health, version, control routes; start and stop its process.
+//!
+//! A request body is prepared before the test with [`RequestBody`], so that the timed path does no JSON work:
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use vllm_client::{Client, ClientConfig, RequestBody};
+//!
+//! let client = Client::new(ClientConfig::new("http://127.0.0.1:8000"))?;
+//! let body = RequestBody::from_token_ids("my-model", &[1, 15043, 29892]).max_tokens(128).temperature(0.0).build();
+//! let completion = client.complete(body, |first| println!("first token at {:?}", first.at)).await?;
+//! println!("{} tokens", completion.n_tokens());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Tokens are never invented: a completion either carries the ids that the server sent, or is marked as counted from
+//! the server's `usage` only ([`TokenSource`]), or is a [`StreamError`] that says what the caller can do about it.
+//! Nothing here retries: whether to send a request again is the caller's decision, and
+//! [`StreamError::had_first_token`] is what it needs to know.
+
+mod chunk;
+mod client;
+mod completion;
+mod config;
+mod control;
+mod error;
+mod request;
+mod sse;
+
+pub use client::Client;
+pub use completion::{Completion, FinishReason, FirstToken, ServerMetrics, TokenSource, Usage};
+pub use config::{ApiKey, ClientConfig, Timeouts, TokenPolicy};
+pub use control::{ModelInfo, Readiness, WaitReady};
+pub use error::{ControlError, Received, StreamError, TimeoutKind};
+pub use request::RequestBody;

@@ -1,0 +1,509 @@
+//! One server's client: posts a prepared body and turns the answer into a completion or a named failure.
+
+use std::error::Error as _;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Request, Response};
+use url::Url;
+
+use crate::completion::{Completion, FirstToken, Gatherer};
+use crate::config::ClientConfig;
+use crate::error::{ControlError, Received, StreamError, TimeoutKind};
+use crate::sse::{CutError, Cutter};
+
+/// How long the connection is waited for after the end mark, so that it can be used again.
+const DRAIN: Duration = Duration::from_millis(200);
+/// Bytes of an error answer that are kept.
+const BODY_EXCERPT: usize = 512;
+/// Largest unstreamed answer, in bytes.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Talks to one server. Cloning is cheap and shares the connection pool.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) http: reqwest::Client,
+    pub(crate) base: Url,
+    completions: Url,
+    /// The base URL as shown in errors.
+    pub(crate) shown: String,
+    pub(crate) config: ClientConfig,
+}
+
+impl Client {
+    /// Checks the configuration and sets up the connection pool. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`ControlError::BadUrl`] or [`ControlError::BadSetting`].
+    pub fn new(config: ClientConfig) -> Result<Self, ControlError> {
+        let base = parse_base(&config.base_url)?;
+        let shown = base.as_str().trim_end_matches('/').to_owned();
+        let mut headers = HeaderMap::new();
+        if let Some(key) = &config.api_key {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| {
+                ControlError::BadSetting {
+                    key: "api_key",
+                    reason: "it has characters that a header cannot carry".to_owned(),
+                }
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let http = reqwest::Client::builder()
+            .http1_only()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(config.timeouts.connect)
+            .pool_max_idle_per_host(config.pool_size)
+            // Servers close idle connections after a few seconds (uvicorn: 5): give up on them before they do, so
+            // that no request is written into a connection that is being closed.
+            .pool_idle_timeout(Duration::from_secs(4))
+            .tcp_nodelay(true)
+            .default_headers(headers)
+            .build()
+            .map_err(|e| ControlError::BadSetting {
+                key: "client",
+                reason: chain(&e),
+            })?;
+        let completions = join(&base, "v1/completions");
+        Ok(Self {
+            http,
+            base,
+            completions,
+            shown,
+            config,
+        })
+    }
+
+    /// The server's base URL, without a trailing slash.
+    pub fn url(&self) -> &str {
+        &self.shown
+    }
+
+    /// Posts a streaming body to `/v1/completions` and reads the answer to its end.
+    ///
+    /// `on_first` is called at most once, on the spot, when the first chunk with a token arrives: after the clock was
+    /// read and before anything else is done with the answer. Dropping the future aborts the request.
+    ///
+    /// # Errors
+    /// See [`StreamError`]; nothing is retried here.
+    pub async fn complete(
+        &self,
+        body: Bytes,
+        on_first: impl FnOnce(FirstToken),
+    ) -> Result<Completion, StreamError> {
+        let sent_at = Instant::now();
+        let mut gatherer = Gatherer::new(self.config.keep_text);
+        let mut cutter = Cutter::default();
+        let mut on_first = Some(on_first);
+        let mut watch = Watch::new(&self.config, sent_at);
+        let sleep = tokio::time::sleep_until(watch.next_check().into());
+        tokio::pin!(sleep);
+
+        let sending = self.http.execute(self.request(body));
+        tokio::pin!(sending);
+        let mut response = loop {
+            tokio::select! {
+                biased;
+                sent = &mut sending => break sent.map_err(|e| self.send_error(&e))?,
+                () = &mut sleep => {
+                    watch.check(Received::default())?;
+                    sleep.as_mut().reset(watch.next_check().into());
+                }
+            }
+        };
+        if response.status() != 200 {
+            return Err(self.status_error(response).await);
+        }
+        if !is_event_stream(&response) {
+            let head = self.body_excerpt(response).await;
+            return Err(gatherer.malformed("the content type is not text/event-stream", head.as_bytes()));
+        }
+
+        let finished_at = loop {
+            let piece = tokio::select! {
+                biased;
+                piece = response.chunk() => piece.map_err(|e| self.broken(&e, gatherer.received()))?,
+                () = &mut sleep => {
+                    watch.check(gatherer.received())?;
+                    sleep.as_mut().reset(watch.next_check().into());
+                    continue;
+                }
+            };
+            let at = Instant::now();
+            let Some(piece) = piece else {
+                let rest = cutter.pending();
+                // A clean end in the middle of an event is a cut stream; something that never was one is garbage.
+                return Err(StreamError::Truncated {
+                    received: gatherer.received(),
+                })
+                .inspect_err(|_| tracing::debug!(rest = %crate::error::excerpt(rest), "stream ended early"));
+            };
+            let cut: Result<(), EventError> = cutter.feed(&piece, |data| {
+                if let Some(first) = gatherer.event(data, at)?
+                    && let Some(call) = on_first.take()
+                {
+                    call(first);
+                }
+                Ok(())
+            });
+            match cut {
+                Ok(()) => {}
+                Err(EventError::Stream(error)) => return Err(*error),
+                Err(EventError::Cut(error)) => return Err(gatherer.cut_error(error)),
+            }
+            if watch.progress(&gatherer, at) {
+                // The limit between chunks may be nearer than what the timer was armed for; later on it only moves
+                // away, so that this is needed once.
+                sleep.as_mut().reset(watch.next_check().into());
+            }
+            if gatherer.done() {
+                break at;
+            }
+        };
+        // Read the end of the body, so that the connection goes back to the pool. The answer is complete: a server
+        // that fails to end it costs a connection, not the request.
+        let drained = tokio::time::timeout(DRAIN, async {
+            while let Ok(Some(rest)) = response.chunk().await {
+                if !rest.iter().all(u8::is_ascii_whitespace) {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+        if drained != Ok(true) {
+            tracing::debug!(url = %self.shown, "the body did not end after its end mark; the connection is dropped");
+        }
+        gatherer.into_completion(self.config.token_policy, sent_at, finished_at)
+    }
+
+    /// Posts a body made with [`RequestBody::streaming(false)`](crate::RequestBody::streaming) and reads the answer
+    /// in one piece. The `first_token` and `between_chunks` limits do not apply.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub async fn complete_unstreamed(&self, body: Bytes) -> Result<Completion, StreamError> {
+        let sent_at = Instant::now();
+        let limit = self.config.timeouts.request;
+        let exchange = async {
+            let response = self
+                .http
+                .execute(self.request(body))
+                .await
+                .map_err(|e| self.send_error(&e))?;
+            if response.status() != 200 {
+                return Err(self.status_error(response).await);
+            }
+            self.whole_body(response).await
+        };
+        let timeout = StreamError::Timeout {
+            kind: TimeoutKind::Request,
+            limit,
+            received: Received::default(),
+        };
+        let data = tokio::time::timeout(limit, exchange)
+            .await
+            .map_err(|_| timeout)??;
+        let finished_at = Instant::now();
+        let mut gatherer = Gatherer::new(self.config.keep_text);
+        let answer = serde_json::from_slice(&data)
+            .map_err(|e| gatherer.malformed(&format!("not a completion: {e}"), &data))?;
+        gatherer.chunk(answer, &data, finished_at)?;
+        let mut completion = gatherer.into_completion(self.config.token_policy, sent_at, finished_at)?;
+        completion.first_token_at = None;
+        Ok(completion)
+    }
+
+    fn request(&self, body: Bytes) -> Request {
+        let mut request = Request::new(Method::POST, self.completions.clone());
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(body.into());
+        request
+    }
+
+    async fn whole_body(&self, mut response: Response) -> Result<Vec<u8>, StreamError> {
+        let mut data = Vec::new();
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(|e| self.broken(&e, Received::default()))?
+        {
+            if data.len() + piece.len() > MAX_ANSWER {
+                return Err(StreamError::Malformed {
+                    reason: format!("an answer of more than {MAX_ANSWER} bytes"),
+                    line: crate::error::excerpt(&data),
+                    received: Received::default(),
+                });
+            }
+            data.extend_from_slice(&piece);
+        }
+        Ok(data)
+    }
+
+    fn send_error(&self, error: &reqwest::Error) -> StreamError {
+        let reason = chain(error);
+        if error.is_connect() {
+            if error.is_timeout() {
+                let limit = self.config.timeouts.connect;
+                return StreamError::Timeout {
+                    kind: TimeoutKind::Connect,
+                    limit,
+                    received: Received::default(),
+                };
+            }
+            return StreamError::Refused {
+                url: self.shown.clone(),
+                reason,
+            };
+        }
+        if reason.contains("invalid HTTP") {
+            return StreamError::Malformed {
+                reason: "the answer is not HTTP".to_owned(),
+                line: reason,
+                received: Received::default(),
+            };
+        }
+        StreamError::Reset {
+            url: self.shown.clone(),
+            received: Received::default(),
+            reason,
+        }
+    }
+
+    fn broken(&self, error: &reqwest::Error, received: Received) -> StreamError {
+        StreamError::Reset {
+            url: self.shown.clone(),
+            received,
+            reason: chain(error),
+        }
+    }
+
+    async fn status_error(&self, response: Response) -> StreamError {
+        let code = response.status().as_u16();
+        StreamError::Status {
+            url: self.shown.clone(),
+            code,
+            body: self.body_excerpt(response).await,
+        }
+    }
+
+    /// The beginning of a body that is not what was asked for; whatever of it comes in time.
+    pub(crate) async fn body_excerpt(&self, mut response: Response) -> String {
+        let mut head = Vec::new();
+        let read = async {
+            while let Ok(Some(piece)) = response.chunk().await {
+                head.extend_from_slice(&piece);
+                // Reading a little past the excerpt lets the connection be used again after a usual error answer.
+                if head.len() > 16 * BODY_EXCERPT {
+                    break;
+                }
+            }
+        };
+        // What came in time is the excerpt, so passing the limit loses nothing that is promised.
+        let _late = tokio::time::timeout(self.config.timeouts.control, read).await;
+        head.truncate(BODY_EXCERPT);
+        String::from_utf8_lossy(&head).trim_end().to_owned()
+    }
+}
+
+/// The limits of one streaming request, checked by one timer that is armed for the nearest of them. Progress only
+/// moves a value; the timer is looked at when it fires, not reset for every chunk.
+struct Watch {
+    request: (Instant, Duration),
+    first_token: (Instant, Duration),
+    between: Duration,
+    last_progress: Option<Instant>,
+}
+
+impl Watch {
+    fn new(config: &ClientConfig, start: Instant) -> Self {
+        let t = &config.timeouts;
+        Self {
+            request: (after(start, t.request), t.request),
+            first_token: (after(start, t.first_token), t.first_token),
+            between: t.between_chunks,
+            last_progress: None,
+        }
+    }
+
+    /// Notes that bytes came at `at`; true when they brought the first token. Before it, bytes (comments, say) are
+    /// no progress.
+    fn progress(&mut self, gatherer: &Gatherer, at: Instant) -> bool {
+        gatherer.received().first_token && self.last_progress.replace(at).is_none()
+    }
+
+    fn next_check(&self) -> Instant {
+        let stream = match self.last_progress {
+            None => self.first_token.0,
+            Some(at) => after(at, self.between),
+        };
+        stream.min(self.request.0)
+    }
+
+    fn check(&self, received: Received) -> Result<(), StreamError> {
+        let now = Instant::now();
+        let error = |kind, limit| {
+            Err(StreamError::Timeout {
+                kind,
+                limit,
+                received,
+            })
+        };
+        if now >= self.request.0 {
+            return error(TimeoutKind::Request, self.request.1);
+        }
+        match self.last_progress {
+            None if now >= self.first_token.0 => error(TimeoutKind::FirstToken, self.first_token.1),
+            Some(at) if now >= after(at, self.between) => error(TimeoutKind::BetweenChunks, self.between),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A limit too large for the clock means: never, within any run.
+fn after(start: Instant, limit: Duration) -> Instant {
+    start
+        .checked_add(limit)
+        .unwrap_or(start + Duration::from_secs(365 * 24 * 3600))
+}
+
+/// Either half of reading a stream; boxed, because it is the rare case.
+enum EventError {
+    Cut(CutError),
+    Stream(Box<StreamError>),
+}
+
+impl From<CutError> for EventError {
+    fn from(error: CutError) -> Self {
+        Self::Cut(error)
+    }
+}
+
+impl From<StreamError> for EventError {
+    fn from(error: StreamError) -> Self {
+        Self::Stream(Box::new(error))
+    }
+}
+
+fn is_event_stream(response: &Response) -> bool {
+    let kind = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    kind.trim_start()
+        .to_ascii_lowercase()
+        .starts_with("text/event-stream")
+}
+
+/// An error with its causes: reqwest's own text alone says little.
+pub(crate) fn chain(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut cause: Option<&dyn std::error::Error> = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}
+
+fn parse_base(text: &str) -> Result<Url, ControlError> {
+    let bad = |url: &str, reason: &str| ControlError::BadUrl {
+        url: url.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let trimmed = text.trim();
+    let parsed = Url::parse(trimmed);
+    let Ok(mut url) = parsed else {
+        let way_out = if trimmed.contains("://") {
+            "it is not a URL"
+        } else {
+            "write it as http://host:port"
+        };
+        return Err(bad(trimmed, way_out));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad(
+            "(not shown)",
+            "user and password in the URL are not sent; use an API key",
+        ));
+    }
+    match url.scheme() {
+        "http" => {}
+        "https" => {
+            return Err(bad(
+                trimmed,
+                "TLS is not built in; use http:// (a local proxy can add TLS)",
+            ));
+        }
+        _ => return Err(bad(trimmed, "write it as http://host:port")),
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(bad(trimmed, "it names no host"));
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    let path = url.path().trim_end_matches('/');
+    let path = path.strip_suffix("/v1").unwrap_or(path).to_owned();
+    url.set_path(&format!("{path}/"));
+    Ok(url)
+}
+
+/// Appends a relative route to a base whose path ends in a slash.
+pub(crate) fn join(base: &Url, route: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{route}", base.path()));
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ApiKey;
+
+    #[test]
+    fn base_urls() {
+        for good in ["http://h:1", "http://h:1/", "http://h:1/v1", " http://h:1/v1/ "] {
+            assert_eq!(
+                Client::new(ClientConfig::new(good)).unwrap().url(),
+                "http://h:1",
+                "{good}"
+            );
+        }
+        let client = Client::new(ClientConfig::new("http://h:1/a/v1")).unwrap();
+        assert_eq!(client.completions.as_str(), "http://h:1/a/v1/completions");
+        for bad in [
+            "",
+            "h:1",
+            "https://h",
+            "ftp://h",
+            "http://",
+            "http://u:secret@h:1",
+        ] {
+            let error = Client::new(ClientConfig::new(bad)).unwrap_err();
+            assert!(matches!(error, ControlError::BadUrl { .. }), "{bad}: {error}");
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn the_key_is_never_shown() {
+        let config = ClientConfig {
+            api_key: Some(ApiKey::new("hush-hush")),
+            ..ClientConfig::new("http://h:1")
+        };
+        let client = Client::new(config.clone()).unwrap();
+        assert!(!format!("{client:?} {config:?}").contains("hush"));
+    }
+}

@@ -1,0 +1,234 @@
+//! The routes beside completions: health, models, version, metrics page, profiler; and waiting until all is ready.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde::Deserialize;
+
+use crate::client::{Client, chain, join};
+use crate::error::{ControlError, excerpt};
+
+/// One entry of `/v1/models`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ModelInfo {
+    /// The name that requests must give.
+    pub id: String,
+    /// Path or repository it was loaded from, where told.
+    #[serde(default)]
+    pub root: Option<String>,
+    /// Longest prompt plus answer in tokens, where told.
+    #[serde(default)]
+    pub max_model_len: Option<u64>,
+}
+
+/// What [`Client::wait_ready`] waits for, and how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitReady {
+    /// Give up after this long.
+    pub deadline: Duration,
+    /// Pause between two looks.
+    pub poll: Duration,
+    /// The model that must be served; `None` takes any.
+    pub model: Option<String>,
+    /// Whether `/metrics` must answer with `vllm:` series.
+    pub metrics: bool,
+}
+
+impl Default for WaitReady {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(600),
+            poll: Duration::from_millis(250),
+            model: None,
+            metrics: true,
+        }
+    }
+}
+
+/// A server found ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// What it serves.
+    pub models: Vec<ModelInfo>,
+    /// How long it was waited for.
+    pub waited: Duration,
+}
+
+#[derive(Deserialize)]
+struct ModelList {
+    data: Vec<ModelInfo>,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: String,
+}
+
+impl Client {
+    /// `GET /health`. It is a flag that the server sets, not a probe of the engine: an engine that hangs stays
+    /// healthy.
+    ///
+    /// # Errors
+    /// [`ControlError::Unreachable`], or [`ControlError::Status`] (503 when the engine is dead).
+    pub async fn health(&self) -> Result<(), ControlError> {
+        self.control(Method::GET, "health").await.map(drop)
+    }
+
+    /// `GET /v1/models`.
+    ///
+    /// # Errors
+    /// As [`Client::health`], and [`ControlError::Unexpected`].
+    pub async fn models(&self) -> Result<Vec<ModelInfo>, ControlError> {
+        let list: ModelList = self.json("v1/models").await?;
+        Ok(list.data)
+    }
+
+    /// `GET /version`: the server's version text.
+    ///
+    /// # Errors
+    /// As [`Client::models`].
+    pub async fn version(&self) -> Result<String, ControlError> {
+        let version: Version = self.json("version").await?;
+        Ok(version.version)
+    }
+
+    /// `GET /metrics`: the page as it came.
+    ///
+    /// # Errors
+    /// As [`Client::health`].
+    pub async fn metrics_page(&self) -> Result<Vec<u8>, ControlError> {
+        self.control(Method::GET, "metrics").await
+    }
+
+    /// `POST /start_profile`. The server has this route only when it was started with a profiler.
+    ///
+    /// # Errors
+    /// As [`Client::health`]; status 404 means that the server was started without a profiler.
+    pub async fn start_profile(&self) -> Result<(), ControlError> {
+        self.control(Method::POST, "start_profile").await.map(drop)
+    }
+
+    /// `POST /stop_profile`; the server writes its trace before it answers, which may take long, so `limit` replaces
+    /// the usual control timeout.
+    ///
+    /// # Errors
+    /// As [`Client::start_profile`].
+    pub async fn stop_profile(&self, limit: Duration) -> Result<(), ControlError> {
+        self.control_within(Method::POST, "stop_profile", limit)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until health, the model list and the metrics page are all there, and returns the models.
+    ///
+    /// # Errors
+    /// [`ControlError::NotReady`] at the deadline, with the first part that was still missing and why.
+    pub async fn wait_ready(&self, wait: &WaitReady) -> Result<Readiness, ControlError> {
+        let start = Instant::now();
+        loop {
+            let reason = match self.look(wait).await {
+                Ok(models) => {
+                    return Ok(Readiness {
+                        models,
+                        waited: start.elapsed(),
+                    });
+                }
+                Err(error) => error.to_string(),
+            };
+            let waited = start.elapsed();
+            if waited + wait.poll > wait.deadline {
+                return Err(ControlError::NotReady {
+                    url: self.shown.clone(),
+                    waited,
+                    reason,
+                });
+            }
+            tracing::debug!(url = %self.shown, %reason, "not ready yet");
+            tokio::time::sleep(wait.poll).await;
+        }
+    }
+
+    async fn look(&self, wait: &WaitReady) -> Result<Vec<ModelInfo>, ControlError> {
+        self.health().await?;
+        let models = self.models().await?;
+        let unexpected = |route: &str, reason: String| ControlError::Unexpected {
+            url: join(&self.base, route).to_string(),
+            reason,
+        };
+        if models.is_empty() {
+            return Err(unexpected("v1/models", "the list is empty".to_owned()));
+        }
+        if let Some(wanted) = &wait.model
+            && !models.iter().any(|m| m.id == *wanted)
+        {
+            let served: Vec<_> = models.iter().map(|m| m.id.as_str()).collect();
+            let reason = format!("it serves {}, not {wanted}", served.join(", "));
+            return Err(unexpected("v1/models", reason));
+        }
+        if wait.metrics {
+            let page = self.metrics_page().await?;
+            if memchr::memmem::find(&page, b"vllm:").is_none() {
+                return Err(unexpected(
+                    "metrics",
+                    format!("no vllm: series on it: {:?}", excerpt(&page)),
+                ));
+            }
+        }
+        Ok(models)
+    }
+
+    async fn json<T: for<'de> Deserialize<'de>>(&self, route: &str) -> Result<T, ControlError> {
+        let body = self.control(Method::GET, route).await?;
+        serde_json::from_slice(&body).map_err(|e| ControlError::Unexpected {
+            url: join(&self.base, route).to_string(),
+            reason: format!("{e}: {:?}", excerpt(&body)),
+        })
+    }
+
+    async fn control(&self, method: Method, route: &str) -> Result<Vec<u8>, ControlError> {
+        self.control_within(method, route, self.config.timeouts.control)
+            .await
+    }
+
+    async fn control_within(
+        &self,
+        method: Method,
+        route: &str,
+        limit: Duration,
+    ) -> Result<Vec<u8>, ControlError> {
+        let url = join(&self.base, route);
+        let exchange = async {
+            let response = self
+                .http
+                .request(method, url.clone())
+                .send()
+                .await
+                .map_err(|e| chain(&e))?;
+            let code = response.status().as_u16();
+            if code != 200 {
+                let body = self.body_excerpt(response).await;
+                return Ok(Err(ControlError::Status {
+                    url: url.to_string(),
+                    code,
+                    body,
+                }));
+            }
+            response
+                .bytes()
+                .await
+                .map(|b| Ok(Vec::from(b)))
+                .map_err(|e| chain(&e))
+        };
+        match tokio::time::timeout(limit, exchange).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(reason)) => Err(ControlError::Unreachable {
+                url: url.to_string(),
+                reason,
+            }),
+            Err(_) => Err(ControlError::Unreachable {
+                url: url.to_string(),
+                reason: format!("no answer within {limit:?}"),
+            }),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Cuts a byte stream into server-sent events without copying the common case: an event that lies whole in one piece.
+//!
+//! Follows the event-stream format of the HTML standard (LF, CRLF or CR line ends, comments, several `data` lines
+//! joined by LF, a byte order mark), with one difference: a line whose field name the standard does not know is an
+//! error instead of being ignored, because here it means that something other than a token stream arrived.
+
+/// Longest line or event that is buffered, in bytes. The longest honest one holds a prompt's token ids.
+const MAX_EVENT_BYTES: usize = 32 << 20;
+
+/// Why bytes are not an event stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum CutError {
+    /// A line that no event stream has; holds its beginning.
+    UnknownField(String),
+    /// An event that does not end.
+    TooLong,
+}
+
+/// Cuts events out of pieces of bytes in order of arrival.
+#[derive(Debug, Default)]
+pub(crate) struct Cutter {
+    /// Beginning of a line whose end has not arrived.
+    partial: Vec<u8>,
+    /// Data of an event whose blank line has not arrived, where it could not stay borrowed.
+    data: Vec<u8>,
+    has_data: bool,
+    /// The last piece ended in CR: an LF at the start of the next one belongs to it.
+    skip_lf: bool,
+    started: bool,
+}
+
+impl Cutter {
+    /// Cuts `piece` and calls `on_event` with the data of each event that is complete.
+    pub(crate) fn feed<E: From<CutError>>(
+        &mut self,
+        piece: &[u8],
+        mut on_event: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut rest = piece;
+        if self.skip_lf && !rest.is_empty() {
+            self.skip_lf = false;
+            if rest[0] == b'\n' {
+                rest = &rest[1..];
+            }
+        }
+        // The one data line of the event being cut, as long as it can be borrowed from this piece.
+        let mut borrowed: Option<&[u8]> = None;
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
+            let head = &rest[..end];
+            let was_cr = rest[end] == b'\r';
+            rest = &rest[end + 1..];
+            if was_cr {
+                match rest.first() {
+                    Some(b'\n') => rest = &rest[1..],
+                    Some(_) => {}
+                    None => self.skip_lf = true,
+                }
+            }
+            let owned = if self.partial.is_empty() {
+                None
+            } else {
+                self.partial.extend_from_slice(head);
+                Some(std::mem::take(&mut self.partial))
+            };
+            let mut line = owned.as_deref().unwrap_or(head);
+            if !self.started {
+                self.started = true;
+                line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+            }
+            if line.is_empty() {
+                if let Some(data) = borrowed.take() {
+                    on_event(data)?;
+                } else if self.has_data {
+                    on_event(&self.data)?;
+                    self.has_data = false;
+                    self.data.clear();
+                }
+            } else if let Some(value) = data_value(line)? {
+                if borrowed.is_none() && !self.has_data && owned.is_none() {
+                    // `line` is `head` or its end, so it lives as long as the piece.
+                    borrowed = Some(&head[head.len() - value.len()..]);
+                } else {
+                    if let Some(first) = borrowed.take() {
+                        self.keep(first)?;
+                    }
+                    self.keep(value)?;
+                }
+            }
+            if let Some(mut buffer) = owned {
+                buffer.clear();
+                self.partial = buffer;
+            }
+        }
+        if self.partial.len() + rest.len() > MAX_EVENT_BYTES {
+            return Err(CutError::TooLong.into());
+        }
+        self.partial.extend_from_slice(rest);
+        if let Some(first) = borrowed {
+            self.keep(first)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, value: &[u8]) -> Result<(), CutError> {
+        if self.data.len() + value.len() > MAX_EVENT_BYTES {
+            return Err(CutError::TooLong);
+        }
+        if self.has_data {
+            self.data.push(b'\n');
+        }
+        self.has_data = true;
+        self.data.extend_from_slice(value);
+        Ok(())
+    }
+
+    /// The beginning of what has arrived and does not make an event yet; empty when nothing is pending.
+    pub(crate) fn pending(&self) -> &[u8] {
+        if self.has_data { &self.data } else { &self.partial }
+    }
+}
+
+/// The value of a `data` line; `None` for a comment and for the fields that carry nothing for us.
+fn data_value(line: &[u8]) -> Result<Option<&[u8]>, CutError> {
+    let colon = memchr::memchr(b':', line);
+    let name = &line[..colon.unwrap_or(line.len())];
+    match name {
+        b"data" => {
+            let value = colon.map_or(&line[line.len()..], |at| &line[at + 1..]);
+            Ok(Some(value.strip_prefix(b" ").unwrap_or(value)))
+        }
+        b"" | b"event" | b"id" | b"retry" => Ok(None),
+        _ => Err(CutError::UnknownField(crate::error::excerpt(line))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    impl From<CutError> for String {
+        fn from(error: CutError) -> Self {
+            format!("{error:?}")
+        }
+    }
+
+    fn cut(pieces: &[&[u8]]) -> Result<Vec<String>, String> {
+        let mut cutter = Cutter::default();
+        let mut events = Vec::new();
+        for piece in pieces {
+            cutter.feed(piece, |data| {
+                events.push(String::from_utf8(data.to_vec()).unwrap());
+                Ok::<(), String>(())
+            })?;
+        }
+        Ok(events)
+    }
+
+    #[test]
+    fn one_piece_many_events() {
+        assert_eq!(
+            cut(&[b"data: a\n\ndata: b\n\ndata:c\n\n"]).unwrap(),
+            ["a", "b", "c"]
+        );
+    }
+
+    #[test]
+    fn line_ends_comments_other_fields_and_mark() {
+        let text = b"\xef\xbb\xbf: ping\r\n\r\nevent: x\r\nid: 7\rretry\ndata: a\r\n\r\ndata: b\r\rdata\n\ndata:  c\n\n";
+        assert_eq!(cut(&[text]).unwrap(), ["a", "b", "", " c"]);
+    }
+
+    #[test]
+    fn several_data_lines_are_joined() {
+        assert_eq!(
+            cut(&[b"data: a\ndata: b\n: c\ndata: d\n\n"]).unwrap(),
+            ["a\nb\nd"]
+        );
+    }
+
+    #[test]
+    fn an_unended_event_is_not_dispatched() {
+        let mut cutter = Cutter::default();
+        cutter
+            .feed(b"data: a\n", |_| -> Result<(), String> { panic!("not complete") })
+            .unwrap();
+        assert_eq!(cutter.pending(), b"a");
+    }
+
+    #[test]
+    fn garbage_is_named() {
+        assert!(cut(&[b"<html>no</html>\n"]).unwrap_err().contains("<html>"));
+    }
+
+    proptest! {
+        /// However the bytes are split, the events are the same.
+        #[test]
+        fn splits_do_not_matter(
+            events in prop::collection::vec("[ -~]{0,12}(\n[a-z]{0,3}){0,2}", 1..6),
+            ends in prop::collection::vec(0usize..3, 64),
+            splits in prop::collection::vec(0usize..200, 0..12),
+        ) {
+            let mut text = Vec::new();
+            let mut end = ends.iter().map(|&i| ["\n", "\r\n", "\r"][i]).cycle();
+            for event in &events {
+                for line in event.split('\n') {
+                    text.extend_from_slice(b"data: ");
+                    text.extend_from_slice(line.as_bytes());
+                    text.extend_from_slice(end.next().unwrap().as_bytes());
+                }
+                // A lone CR and the LF of the next line end would read as one CRLF.
+                text.extend_from_slice(if text.ends_with(b"\r") { b"\r" } else { b"\n" });
+            }
+            let mut at: Vec<usize> = splits.iter().map(|s| s % (text.len() + 1)).collect();
+            at.extend([0, text.len()]);
+            at.sort_unstable();
+            let pieces: Vec<&[u8]> = at.windows(2).map(|w| &text[w[0]..w[1]]).collect();
+            prop_assert_eq!(cut(&pieces).unwrap(), events);
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Completions against a scripted server: the good answer in every cut, and each way of failing.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{DONE, Step, answer, end, piece, send, serve, stream_head, tokens, usage};
+use vllm_client::{
+    Client, ClientConfig, Completion, FinishReason, FirstToken, Received, RequestBody, StreamError,
+    TimeoutKind, Timeouts, TokenPolicy, TokenSource,
+};
+
+fn body() -> bytes::Bytes {
+    RequestBody::from_token_ids("m", &[1, 2, 3]).max_tokens(4).build()
+}
+
+/// Short limits, so that a test of one of them is over soon.
+fn config(url: &str) -> ClientConfig {
+    ClientConfig {
+        timeouts: Timeouts {
+            first_token: Duration::from_millis(80),
+            between_chunks: Duration::from_millis(80),
+            request: Duration::from_secs(20),
+            ..Timeouts::default()
+        },
+        ..ClientConfig::new(url)
+    }
+}
+
+/// Long limits: a slow machine must not turn another failure into a timeout.
+fn patient(url: &str) -> ClientConfig {
+    ClientConfig::new(url)
+}
+
+async fn ask(config: ClientConfig) -> (Result<Completion, StreamError>, Vec<FirstToken>) {
+    let mut firsts = Vec::new();
+    let result = Client::new(config)
+        .unwrap()
+        .complete(body(), |first| firsts.push(first))
+        .await;
+    if let Err(error) = &result {
+        assert_eq!(error.had_first_token(), !firsts.is_empty(), "{error}");
+    }
+    (result, firsts)
+}
+
+async fn run(steps: Vec<Step>) -> (Result<Completion, StreamError>, Vec<FirstToken>) {
+    let server = serve(move |_, _| steps.clone()).await;
+    ask(patient(&server.url)).await
+}
+
+fn whole() -> String {
+    [
+        tokens(&[11], ""),
+        tokens(&[12, 13], ""),
+        tokens(&[14], "length"),
+        usage(4),
+        DONE.to_owned(),
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn a_whole_answer() {
+    let (result, firsts) = run(vec![stream_head(), piece(whole()), end()]).await;
+    let done = result.unwrap();
+    assert_eq!(done.token_ids, [11, 12, 13, 14]);
+    assert_eq!(done.token_bytes()[..8], [11, 0, 0, 0, 12, 0, 0, 0]);
+    assert_eq!(
+        (done.n_tokens(), done.token_source, done.chunks),
+        (4, TokenSource::Ids, 3)
+    );
+    assert_eq!(done.finish_reason, Some(FinishReason::Length));
+    assert_eq!(done.usage_agrees(), Some(true));
+    assert_eq!(done.usage.unwrap().prompt_tokens, 3);
+    assert_eq!(done.request_id.as_deref(), Some("cmpl-7"));
+    let metrics = done.server_metrics.unwrap();
+    assert_eq!(
+        (metrics.queue_time_ms, metrics.time_to_first_token_ms),
+        (Some(0.25), Some(12.5))
+    );
+    assert_eq!(firsts.len(), 1);
+    assert_eq!((firsts[0].token_id, firsts[0].tokens_in_chunk), (Some(11), 1));
+    assert_eq!(done.first_token_at, Some(firsts[0].at));
+    assert!(done.sent_at <= firsts[0].at && firsts[0].at <= done.finished_at);
+    assert_eq!(done.text, None);
+}
+
+#[tokio::test]
+async fn cuts_line_ends_and_comments_do_not_matter() {
+    let text = format!(": ping\r\n\r\n{}", whole().replace('\n', "\r\n"));
+    for size in [1, 7, 64] {
+        let mut steps = vec![stream_head()];
+        steps.extend(text.as_bytes().chunks(size).map(piece));
+        steps.push(end());
+        let (result, firsts) = run(steps).await;
+        assert_eq!(result.unwrap().token_ids, [11, 12, 13, 14]);
+        assert_eq!(firsts.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn odd_but_valid_shapes_are_parsed_in_full() {
+    let spaced = "data: {\"choices\": [{\"text\": \"\", \"token_ids\": [5, 6],\ndata: \"index\": 0}], \"usage\": null}\n\n";
+    let (result, firsts) = run(vec![stream_head(), piece([spaced, DONE].concat()), end()]).await;
+    let done = result.unwrap();
+    assert_eq!(
+        (done.token_ids.as_slice(), done.finish_reason, done.usage),
+        ([5, 6].as_slice(), None, None)
+    );
+    assert_eq!((firsts[0].token_id, firsts[0].tokens_in_chunk), (Some(5), 2));
+}
+
+#[tokio::test]
+async fn text_is_kept_when_asked_for() {
+    let server = serve(|_, _| vec![stream_head(), piece(whole()), end()]).await;
+    let (result, _) = ask(ClientConfig {
+        keep_text: true,
+        ..patient(&server.url)
+    })
+    .await;
+    let done = result.unwrap();
+    assert_eq!((done.text.as_deref(), done.token_ids.len()), (Some(" x x x"), 4));
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let server = serve(|_, _| vec![stream_head(), piece(whole()), end()]).await;
+    let client = Client::new(patient(&server.url)).unwrap();
+    for _ in 0..5 {
+        client.complete(body(), |_| {}).await.unwrap();
+    }
+    assert_eq!(*server.connections.lock().unwrap(), 1);
+    assert_eq!(server.seen.lock().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn the_key_is_sent() {
+    let server = serve(|_, _| vec![stream_head(), piece(whole()), end()]).await;
+    let key = Some(vllm_client::ApiKey::new("k1"));
+    ask(ClientConfig {
+        api_key: key,
+        ..patient(&server.url)
+    })
+    .await
+    .0
+    .unwrap();
+    let (head, sent) = server.seen.lock().unwrap()[0].clone();
+    assert!(head.starts_with("POST /v1/completions HTTP/1.1"), "{head}");
+    assert!(
+        head.to_ascii_lowercase().contains("authorization: bearer k1"),
+        "{head}"
+    );
+    assert_eq!(sent, body());
+}
+
+#[tokio::test]
+async fn refused() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let (result, _) = ask(patient(&url)).await;
+    let error = result.unwrap_err();
+    assert!(
+        matches!(&error, StreamError::Refused { reason, .. } if reason.contains("refused")),
+        "{error}"
+    );
+    assert!(error.is_retryable() && error.to_string().contains(&url));
+}
+
+#[tokio::test]
+async fn reset_before_and_after_the_first_token() {
+    let (result, _) = run(vec![Step::Break]).await;
+    let error = result.unwrap_err();
+    assert!(matches!(error, StreamError::Reset { .. }), "{error}");
+    assert!(error.is_retryable());
+
+    let (result, _) = run(vec![stream_head(), Step::Break]).await;
+    assert!(matches!(result.unwrap_err(), StreamError::Reset { received, .. } if !received.first_token));
+
+    // An ordered close inside the body is a broken answer too.
+    let (result, firsts) = run(vec![stream_head(), piece(tokens(&[1, 2], "")), Step::Close]).await;
+    let error = result.unwrap_err();
+    let expected = Received {
+        first_token: true,
+        tokens: 2,
+    };
+    assert!(
+        matches!(error, StreamError::Reset { received, .. } if received == expected),
+        "{error}"
+    );
+    assert!(!error.is_retryable());
+    assert_eq!(firsts[0].token_id, Some(1));
+}
+
+#[tokio::test]
+async fn status_with_its_body() {
+    let server = serve(|_, _| {
+        answer(
+            "503 Service Unavailable",
+            "application/json",
+            "{\"error\":\"full\"}",
+        )
+    })
+    .await;
+    let (result, _) = ask(patient(&server.url)).await;
+    let error = result.unwrap_err();
+    assert!(
+        matches!(&error, StreamError::Status { code: 503, body, .. } if body.contains("full")),
+        "{error}"
+    );
+    assert!(error.is_retryable());
+
+    let server = serve(|_, _| answer("400 Bad Request", "application/json", &"y".repeat(100_000))).await;
+    let error = ask(patient(&server.url)).await.0.unwrap_err();
+    assert!(
+        matches!(&error, StreamError::Status { code: 400, body, .. } if body.len() == 512),
+        "{error}"
+    );
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn timeouts() {
+    for stalled in [
+        vec![Step::Stall],
+        vec![stream_head(), piece(": ping\n\n"), Step::Stall],
+    ] {
+        let server = serve(move |_, _| stalled.clone()).await;
+        let error = ask(config(&server.url)).await.0.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                StreamError::Timeout {
+                    kind: TimeoutKind::FirstToken,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+    let server = serve(|_, _| vec![stream_head(), piece(tokens(&[1], "")), Step::Stall]).await;
+    let patient_at_first = |mut c: ClientConfig| {
+        c.timeouts.first_token = Duration::from_secs(20);
+        c
+    };
+    let error = ask(patient_at_first(config(&server.url))).await.0.unwrap_err();
+    let expected = Received {
+        first_token: true,
+        tokens: 1,
+    };
+    assert!(
+        matches!(error, StreamError::Timeout { kind: TimeoutKind::BetweenChunks, received, .. } if received == expected),
+        "{error}"
+    );
+
+    let mut hurried = patient(&server.url);
+    hurried.timeouts.request = Duration::from_millis(80);
+    let error = ask(hurried).await.0.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StreamError::Timeout {
+                kind: TimeoutKind::Request,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn truncated() {
+    let cut = [tokens(&[1], ""), tokens(&[2], "length"), usage(2)].concat();
+    let (result, _) = run(vec![stream_head(), piece(&cut), end()]).await;
+    let expected = Received {
+        first_token: true,
+        tokens: 2,
+    };
+    assert_eq!(result.unwrap_err(), StreamError::Truncated { received: expected });
+
+    let (result, _) = run(vec![stream_head(), piece("data: {\"choi"), end()]).await;
+    assert_eq!(
+        result.unwrap_err(),
+        StreamError::Truncated {
+            received: Received::default()
+        }
+    );
+}
+
+#[tokio::test]
+async fn garbage() {
+    for (steps, told) in [
+        (
+            vec![stream_head(), piece("<html>hello</html>\n"), end()],
+            "<html>",
+        ),
+        (
+            vec![
+                stream_head(),
+                piece("data: {\"choices\":[{\"index\":0,\"token_ids\":[1}]}\n\n"),
+                end(),
+            ],
+            "token_ids",
+        ),
+        (
+            vec![stream_head(), piece("data: {\"a\":1}\n\n"), end()],
+            "neither",
+        ),
+        (
+            vec![
+                stream_head(),
+                piece(tokens(&[1], "").replace("[1]", "[-4]")),
+                end(),
+            ],
+            "negative",
+        ),
+        (
+            vec![
+                stream_head(),
+                piece(tokens(&[1], "").replace("\"index\":0", "\"index\":1")),
+                end(),
+            ],
+            "more than one",
+        ),
+        (answer("200 OK", "text/html", "<p>login</p>"), "login"),
+        (vec![send("SSH-2.0-OpenSSH_9\r\n\r\n"), Step::Close], "HTTP"),
+    ] {
+        let error = run(steps).await.0.unwrap_err();
+        assert!(matches!(error, StreamError::Malformed { .. }), "{error:?}");
+        assert!(error.to_string().contains(told), "{error}");
+        assert!(!error.is_retryable());
+    }
+    // The tokens that came before are counted, not kept.
+    let (result, _) = run(vec![
+        stream_head(),
+        piece(tokens(&[1, 2], "")),
+        piece("?!\n\n"),
+        end(),
+    ])
+    .await;
+    assert_eq!(
+        result.unwrap_err().received(),
+        Received {
+            first_token: true,
+            tokens: 2
+        }
+    );
+}
+
+#[tokio::test]
+async fn error_objects_in_the_stream() {
+    let object =
+        "data: {\"error\":{\"message\":\"engine died\",\"type\":\"InternalServerError\",\"code\":500}}\n\n";
+    let (result, _) = run(vec![stream_head(), piece([object, DONE].concat()), end()]).await;
+    let error = result.unwrap_err();
+    assert!(
+        matches!(&error, StreamError::Server { message, code: 500, .. } if message == "engine died"),
+        "{error}"
+    );
+    assert!(error.is_retryable());
+
+    let (result, _) = run(vec![stream_head(), piece(tokens(&[1], "")), piece(object), end()]).await;
+    assert_eq!(result.unwrap_err().received().tokens, 1);
+
+    let (result, _) = run(vec![
+        stream_head(),
+        piece([tokens(&[1], "abort").as_str(), DONE].concat()),
+        end(),
+    ])
+    .await;
+    assert!(matches!(result.unwrap_err(), StreamError::Server { kind, .. } if kind == "abort"));
+}
+
+#[tokio::test]
+async fn servers_without_ids() {
+    let text = whole().replace("\"token_ids\":", "\"other\":");
+    let steps = vec![stream_head(), piece(text), end()];
+    let (result, firsts) = run(steps.clone()).await;
+    let error = result.unwrap_err();
+    assert_eq!(
+        error,
+        StreamError::NoTokenIds {
+            text_chunks: 3,
+            usage_tokens: Some(4)
+        }
+    );
+    assert!(error.to_string().contains("return_token_ids"));
+    assert_eq!((firsts[0].token_id, firsts[0].tokens_in_chunk), (None, 0));
+
+    let server = serve(move |_, _| steps.clone()).await;
+    let (result, _) = ask(ClientConfig {
+        token_policy: TokenPolicy::AllowCountOnly,
+        ..patient(&server.url)
+    })
+    .await;
+    let done = result.unwrap();
+    assert_eq!((done.n_tokens(), done.token_source), (4, TokenSource::UsageOnly));
+    assert!(done.token_ids.is_empty() && done.usage_agrees().is_none());
+}
+
+#[tokio::test]
+async fn a_count_that_disagrees_is_flagged() {
+    let text = [tokens(&[1, 2], "stop"), usage(5), DONE.to_owned()].concat();
+    let done = run(vec![stream_head(), piece(text), end()]).await.0.unwrap();
+    assert_eq!((done.usage_agrees(), done.n_tokens()), (Some(false), 2));
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_after_the_mark_is_complete() {
+    let (result, _) = run(vec![stream_head(), piece(whole()), Step::Stall]).await;
+    assert_eq!(result.unwrap().n_tokens(), 4);
+}
+
+#[tokio::test]
+async fn unstreamed() {
+    let text = r#"{"id":"cmpl-1","object":"text_completion","choices":[{"index":0,"text":"a b","finish_reason":"stop",
+        "token_ids":[4,5]}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+    let server = serve(move |_, _| answer("200 OK", "application/json", text)).await;
+    let client = Client::new(patient(&server.url)).unwrap();
+    let done = client.complete_unstreamed(body()).await.unwrap();
+    assert_eq!(
+        (done.token_ids.as_slice(), done.first_token_at),
+        ([4, 5].as_slice(), None)
+    );
+    assert_eq!(done.usage_agrees(), Some(true));
+
+    let server = serve(|_, _| answer("200 OK", "application/json", "[1]")).await;
+    let error = Client::new(patient(&server.url))
+        .unwrap()
+        .complete_unstreamed(body())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StreamError::Malformed { .. }), "{error}");
+}
