@@ -1,5 +1,7 @@
 //! Health, models, version, and waiting for all of them, against a scripted server.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Completions against a scripted server: the good answer in every cut, and each way of failing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
+
 mod common;
 
 use std::time::Duration;

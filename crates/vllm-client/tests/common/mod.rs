@@ -1,5 +1,6 @@
 //! A server that says exactly what a test tells it to, byte by byte, on a port of its own.
 #![allow(dead_code, reason = "every test file uses its own part of this module")]
+#![allow(clippy::unwrap_used, reason = "a test helper fails its test")]
 
 use std::sync::{Arc, Mutex};
 
