@@ -1,1 +1,47 @@
-//! Prometheus text format and OpenMetrics: parse and write. Pure, no I/O.
+//! Prometheus text format 0.0.4 and OpenMetrics 1.0: parse and write. Pure, no I/O, no `unsafe`.
+//!
+//! [`Parser`] walks a page once and yields [`Event`]s that borrow from it: nothing is allocated per sample. Every
+//! sample comes with the kind of the family it belongs to, its role in that family, and the raw bytes of
+//! `name{labels}`, so that a scraper recognises a series it has seen before by comparing bytes and looks at single
+//! labels only once per series.
+//!
+//! ```
+//! use exposition::{Event, Format, Kind, Parser, Role};
+//!
+//! let page = b"# TYPE ttft_seconds histogram\nttft_seconds_bucket{engine=\"0\",le=\"0.5\"} 3.0\n";
+//! let samples: Vec<_> = Parser::new(page, Format::Text)
+//!     .filter_map(|event| match event {
+//!         Event::Sample(sample) => Some(sample),
+//!         _ => None,
+//!     })
+//!     .collect();
+//! assert_eq!(samples[0].series, b"ttft_seconds_bucket{engine=\"0\",le=\"0.5\"}");
+//! assert_eq!((samples[0].kind, samples[0].role), (Kind::Histogram, Role::Bucket));
+//! assert_eq!(samples[0].labels.get("le").as_deref(), Some("0.5"));
+//! assert_eq!(samples[0].value, 3.0);
+//! ```
+//!
+//! A line that cannot be read costs itself only: it becomes an [`Event::Bad`] with its number and the reason, and
+//! the next line is parsed as if nothing had happened. Whoever wants the page as owned data takes [`Page`]; whoever
+//! serves one takes [`Writer`].
+//!
+//! What is not checked: that label names are unique within a line, that a family's lines stand together, that
+//! buckets are cumulative. Such pages occur, their samples are still facts, and judging them is the reader's matter.
+
+mod event;
+mod family;
+mod float;
+mod kind;
+mod labels;
+mod line;
+mod page;
+mod parse;
+mod write;
+
+pub use event::{Event, Exemplar, LineError, Name, Reason, Sample};
+pub use float::format_float;
+pub use kind::{Format, Kind, Role};
+pub use labels::{Label, Labels};
+pub use page::{Family, Page, Point, PointExemplar};
+pub use parse::Parser;
+pub use write::{FamilyHeader, SampleLine, WriteError, Writer};

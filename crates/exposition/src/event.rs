@@ -1,0 +1,173 @@
+//! What the parser yields. Everything borrows from the page; texts are unescaped only when asked for.
+
+use std::borrow::Cow;
+
+use crate::kind::{Kind, Role};
+use crate::labels::{Labels, unescape};
+
+/// One step through a page.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A sample line.
+    Sample(Sample<'a>),
+    /// A `# TYPE` line.
+    Type {
+        /// The family it speaks of.
+        family: Name<'a>,
+        /// What the family is.
+        kind: Kind,
+    },
+    /// A `# HELP` line.
+    Help {
+        /// The family it speaks of.
+        family: Name<'a>,
+        /// The text, still escaped; [`Event::help_text`] unescapes it.
+        escaped: &'a [u8],
+    },
+    /// A `# UNIT` line (OpenMetrics).
+    Unit {
+        /// The family it speaks of.
+        family: Name<'a>,
+        /// The unit, for example `seconds`.
+        unit: &'a [u8],
+    },
+    /// `# EOF`: the OpenMetrics page is complete.
+    Eof,
+    /// A line that could not be read. The lines after it are not affected.
+    Bad(LineError<'a>),
+}
+
+impl<'a> Event<'a> {
+    /// The text of a [`Event::Help`] with escapes resolved; `None` for any other event.
+    pub fn help_text(&self) -> Option<Cow<'a, str>> {
+        match *self {
+            Self::Help { escaped, .. } => Some(unescape(escaped)),
+            _ => None,
+        }
+    }
+}
+
+/// A metric or label name as it stands in the page.
+///
+/// Classic names are ASCII and need nothing. The newer quoted form allows any UTF-8 text and may hold escapes;
+/// [`Name::text`] resolves them. Names compare by their raw bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Name<'a> {
+    raw: &'a [u8],
+}
+
+impl<'a> Name<'a> {
+    pub(crate) fn new(raw: &'a [u8]) -> Self {
+        Self { raw }
+    }
+
+    /// The bytes as written, without the quotes.
+    pub fn raw(self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The name itself; borrowed unless a quoted name holds escapes.
+    pub fn text(self) -> Cow<'a, str> {
+        unescape(self.raw)
+    }
+}
+
+impl std::fmt::Debug for Name<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&self.text(), f)
+    }
+}
+
+/// One sample line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample<'a> {
+    /// `name{labels}` exactly as written. Equal bytes are the same series, so this is the key to intern by; the
+    /// same series written with other spacing or label order has other bytes, and is told apart only by its
+    /// labels.
+    pub series: &'a [u8],
+    /// The sample's name, suffixes included: `ttft_seconds_bucket`.
+    pub name: Name<'a>,
+    /// The labels, parsed when iterated.
+    pub labels: Labels<'a>,
+    /// The value; `NaN` and infinities as exposed.
+    pub value: f64,
+    /// The timestamp the source put on it, nanoseconds since the Unix epoch; rare, and never invented here.
+    pub timestamp_ns: Option<i64>,
+    /// The exemplar that stands behind it.
+    pub exemplar: Option<Exemplar<'a>>,
+    /// The family it belongs to: `ttft_seconds`. The sample's own name if no `# TYPE` line covers it.
+    pub family: Name<'a>,
+    /// What the family is, [`Kind::Unknown`] if no `# TYPE` line covers it.
+    pub kind: Kind,
+    /// What the sample is within its family.
+    pub role: Role,
+}
+
+/// One request or event picked out by the source as an example of what the sample counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exemplar<'a> {
+    /// Its labels, typically a trace id.
+    pub labels: Labels<'a>,
+    /// Its value.
+    pub value: f64,
+    /// When it happened, nanoseconds since the Unix epoch.
+    pub timestamp_ns: Option<i64>,
+}
+
+/// A line that could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct LineError<'a> {
+    /// Number of the line, from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub reason: Reason,
+    /// The line as it stands in the page, without its end.
+    pub text: &'a [u8],
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The line does not begin with a metric name.
+    #[error("no metric name at the start")]
+    Name,
+    /// Inside the braces a label name was expected.
+    #[error("no label name where one belongs")]
+    LabelName,
+    /// A label name is not followed by `="`, or a value not by `,` or `}`.
+    #[error("labels are not of the form {{name=\"value\",…}}")]
+    LabelSyntax,
+    /// A quoted text does not end on this line.
+    #[error("a quoted text does not end on its line")]
+    Unterminated,
+    /// A name, label or unit is not UTF-8.
+    #[error("not utf-8")]
+    Encoding,
+    /// There is no value, or it is not a number.
+    #[error("the value is not a number")]
+    Value,
+    /// The timestamp is not a number, or lies outside the years 1677 to 2262.
+    #[error("the timestamp is not a number between the years 1677 and 2262")]
+    Timestamp,
+    /// What follows `#` after the value is not an exemplar.
+    #[error("the exemplar is not of the form {{labels}} value timestamp")]
+    Exemplar,
+    /// There is more on the line than a sample can hold.
+    #[error("unexpected text after the sample")]
+    Trailing,
+    /// A `# TYPE`, `# HELP` or `# UNIT` line without a family name.
+    #[error("metadata line without a family name")]
+    MetadataName,
+    /// A `# TYPE` line with a word that is not a type.
+    #[error("not a metric type")]
+    Type,
+    /// An OpenMetrics page goes on after `# EOF`.
+    #[error("text after the end mark # EOF")]
+    AfterEof,
+    /// An OpenMetrics page ends without `# EOF`: it was cut.
+    #[error("the page ends without # EOF and may have been cut")]
+    MissingEof,
+}

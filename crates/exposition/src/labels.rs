@@ -1,0 +1,138 @@
+//! The labels of a sample: raw text that was checked when the line was parsed, and is taken apart when asked for.
+
+use std::borrow::Cow;
+
+use crate::event::Name;
+
+/// The text between the braces of a sample, known to be well formed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Labels<'a> {
+    raw: &'a [u8],
+}
+
+impl<'a> Labels<'a> {
+    pub(crate) fn new(raw: &'a [u8]) -> Self {
+        Self { raw }
+    }
+
+    /// The text between the braces exactly as written.
+    pub fn raw(self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// True if there is not a single label.
+    pub fn is_empty(self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The labels in the order they are written in.
+    pub fn iter(self) -> Iter<'a> {
+        Iter { rest: self.raw }
+    }
+
+    /// The value of the first label of this name.
+    pub fn get(self, name: &str) -> Option<Cow<'a, str>> {
+        self.iter()
+            .find(|label| label.name.text() == name)
+            .map(|label| label.value())
+    }
+}
+
+impl<'a> IntoIterator for Labels<'a> {
+    type Item = Label<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// One label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label<'a> {
+    /// Its name.
+    pub name: Name<'a>,
+    /// Its value, still escaped; [`Label::value`] unescapes it.
+    pub escaped: &'a [u8],
+}
+
+impl<'a> Label<'a> {
+    /// Its value; borrowed unless it holds escapes.
+    pub fn value(self) -> Cow<'a, str> {
+        unescape(self.escaped)
+    }
+}
+
+/// Iterator over the labels of one sample.
+#[derive(Debug, Clone)]
+pub struct Iter<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Label<'a>;
+
+    fn next(&mut self) -> Option<Label<'a>> {
+        loop {
+            let separators = |b: &u8| matches!(b, b' ' | b'\t' | b',');
+            let start = self.rest.iter().position(|b| !separators(b))?;
+            let rest = &self.rest[start..];
+            let (name, rest) = if rest[0] == b'"' {
+                take_quoted(&rest[1..])?
+            } else {
+                let end = rest.iter().position(|b| matches!(b, b'=' | b' ' | b'\t'))?;
+                rest.split_at(end)
+            };
+            let rest = rest.trim_ascii_start();
+            let Some(rest) = rest.strip_prefix(b"=") else {
+                // A quoted text without a value is the metric's name in the newer form.
+                self.rest = rest;
+                continue;
+            };
+            let (escaped, rest) = take_quoted(rest.trim_ascii_start().strip_prefix(b"\"")?)?;
+            self.rest = rest;
+            return Some(Label {
+                name: Name::new(name),
+                escaped,
+            });
+        }
+    }
+}
+
+/// Splits what follows an opening quote into the quoted text and what follows the closing one.
+pub(crate) fn take_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut from = 0;
+    loop {
+        let at = from + memchr::memchr2(b'"', b'\\', &text[from..])?;
+        if text[at] == b'"' {
+            return Some((&text[..at], &text[at + 1..]));
+        }
+        from = at + 2;
+        if from > text.len() {
+            return None;
+        }
+    }
+}
+
+/// Resolves `\\`, `\"` and `\n`; any other backslash stands for itself, as OpenMetrics has it.
+pub(crate) fn unescape(raw: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(raw);
+    if !text.contains('\\') {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('n') => out.push('\n'),
+            Some(escaped @ ('\\' | '"')) => out.push(escaped),
+            Some(other) => out.extend(['\\', other]),
+            None => out.push('\\'),
+        }
+    }
+    Cow::Owned(out)
+}
