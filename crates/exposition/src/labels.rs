@@ -34,7 +34,7 @@ impl<'a> Labels<'a> {
     pub fn get(self, name: &str) -> Option<Cow<'a, str>> {
         self.iter()
             .find(|label| label.name.text() == name)
-            .map(|label| label.value())
+            .map(Label::value)
     }
 }
 

@@ -44,4 +44,4 @@ pub use kind::{Format, Kind, Role};
 pub use labels::{Label, Labels};
 pub use page::{Family, Page, Point, PointExemplar};
 pub use parse::Parser;
-pub use write::{FamilyHeader, SampleLine, WriteError, Writer};
+pub use write::{ExemplarLine, FamilyHeader, SampleLine, WriteError, Writer};

@@ -7,7 +7,7 @@ use crate::event::{Event, LineError, Sample};
 use crate::kind::{Format, Kind, Role};
 use crate::labels::Labels;
 use crate::parse::Parser;
-use crate::write::{FamilyHeader, SampleLine, WriteError, Writer};
+use crate::write::{ExemplarLine, FamilyHeader, SampleLine, WriteError, Writer};
 
 /// Every family of a page, in the order of first mention.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -122,10 +122,11 @@ impl Page {
                     labels: &labels,
                     value: point.value,
                     timestamp_ns: point.timestamp_ns,
-                    exemplar: point
-                        .exemplar
-                        .as_ref()
-                        .map(|e| (&exemplar_labels[..], e.value, e.timestamp_ns)),
+                    exemplar: point.exemplar.as_ref().map(|e| ExemplarLine {
+                        labels: &exemplar_labels,
+                        value: e.value,
+                        timestamp_ns: e.timestamp_ns,
+                    }),
                 })?;
             }
         }
