@@ -94,6 +94,32 @@ impl Client {
         body: Bytes,
         on_first: impl FnOnce(FirstToken),
     ) -> Result<Completion, StreamError> {
+        self.stream(self.request(body), on_first).await
+    }
+
+    /// As [`Client::complete`], with `request_id` as the `X-Request-Id` header, so that the server's log and this
+    /// client's rows join by one key. Characters that a header cannot carry leave it out.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub async fn complete_as(
+        &self,
+        request_id: &str,
+        body: Bytes,
+        on_first: impl FnOnce(FirstToken),
+    ) -> Result<Completion, StreamError> {
+        let mut request = self.request(body);
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            request.headers_mut().insert("x-request-id", id);
+        }
+        self.stream(request, on_first).await
+    }
+
+    async fn stream(
+        &self,
+        request: Request,
+        on_first: impl FnOnce(FirstToken),
+    ) -> Result<Completion, StreamError> {
         let sent_at = Instant::now();
         let mut gatherer = Gatherer::new(self.config.keep_text);
         let mut cutter = Cutter::default();
@@ -102,7 +128,7 @@ impl Client {
         let sleep = tokio::time::sleep_until(watch.next_check().into());
         tokio::pin!(sleep);
 
-        let sending = self.http.execute(self.request(body));
+        let sending = self.http.execute(request);
         tokio::pin!(sending);
         let mut response = loop {
             tokio::select! {
