@@ -54,6 +54,47 @@ pub struct Readiness {
     pub waited: Duration,
 }
 
+/// Whether a server reuses the KV cache of equal prompt beginnings. On by default in vLLM, forbidden in MLPerf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrefixCaching {
+    /// At least one engine has it on.
+    On,
+    /// Every engine says it is off.
+    Off,
+    /// The server does not say (older than the `enable_prefix_caching` label), and no hit was counted.
+    Unknown,
+}
+
+impl PrefixCaching {
+    /// Reads it from a metrics page: the `enable_prefix_caching` label of `vllm:cache_config_info`, else a hits
+    /// counter that is not zero.
+    pub fn from_metrics_page(page: &[u8]) -> Self {
+        let mut found = Self::Unknown;
+        for line in page.split(|b| *b == b'\n') {
+            if line.starts_with(b"vllm:cache_config_info{") {
+                if memchr::memmem::find(line, b"enable_prefix_caching=\"True\"").is_some() {
+                    return Self::On;
+                }
+                if memchr::memmem::find(line, b"enable_prefix_caching=\"False\"").is_some() {
+                    found = Self::Off;
+                }
+            } else if line.starts_with(b"vllm:prefix_cache_hits_total")
+                || line.starts_with(b"vllm:gpu_prefix_cache_hits_total")
+            {
+                let value = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
+                if std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|v| v.parse::<f64>().ok())
+                    .is_some_and(|v| v > 0.0)
+                {
+                    return Self::On;
+                }
+            }
+        }
+        found
+    }
+}
+
 #[derive(Deserialize)]
 struct ModelList {
     data: Vec<ModelInfo>,
@@ -98,6 +139,14 @@ impl Client {
     /// As [`Client::health`].
     pub async fn metrics_page(&self) -> Result<Vec<u8>, ControlError> {
         self.control(Method::GET, "metrics").await
+    }
+
+    /// Whether the server's prefix caching is on, as its metrics page tells.
+    ///
+    /// # Errors
+    /// As [`Client::health`].
+    pub async fn prefix_caching(&self) -> Result<PrefixCaching, ControlError> {
+        Ok(PrefixCaching::from_metrics_page(&self.metrics_page().await?))
     }
 
     /// `POST /start_profile`. The server has this route only when it was started with a profiler.
@@ -229,6 +278,36 @@ impl Client {
                 url: url.to_string(),
                 reason: format!("no answer within {limit:?}"),
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PrefixCaching::{self, Off, On, Unknown};
+
+    #[test]
+    fn prefix_caching_from_a_page() {
+        for (page, expected) in [
+            ("", Unknown),
+            ("vllm:cache_config_info{block_size=\"16\"} 1.0", Unknown),
+            (
+                "vllm:cache_config_info{enable_prefix_caching=\"False\",engine=\"0\"} 1.0\n",
+                Off,
+            ),
+            (
+                "vllm:cache_config_info{enable_prefix_caching=\"False\",engine=\"0\"} 1.0\n\
+                 vllm:cache_config_info{enable_prefix_caching=\"True\",engine=\"1\"} 1.0\n",
+                On,
+            ),
+            ("vllm:prefix_cache_hits_total{engine=\"0\"} 0.0\n", Unknown),
+            ("vllm:gpu_prefix_cache_hits_total{engine=\"0\"} 16.0\n", On),
+        ] {
+            assert_eq!(
+                PrefixCaching::from_metrics_page(page.as_bytes()),
+                expected,
+                "{page}"
+            );
         }
     }
 }

@@ -26,11 +26,12 @@ mod config;
 mod control;
 mod error;
 mod request;
+pub mod server;
 mod sse;
 
 pub use client::Client;
 pub use completion::{Completion, FinishReason, FirstToken, ServerMetrics, TokenSource, Usage};
 pub use config::{ApiKey, ClientConfig, Timeouts, TokenPolicy};
-pub use control::{ModelInfo, Readiness, WaitReady};
+pub use control::{ModelInfo, PrefixCaching, Readiness, WaitReady};
 pub use error::{ControlError, Received, StreamError, TimeoutKind};
 pub use request::RequestBody;

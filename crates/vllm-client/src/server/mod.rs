@@ -1,0 +1,85 @@
+//! Starts, watches and stops one vLLM server process.
+//!
+//! The process gets a process group of its own and only that group is ever signalled. Its output goes to a log file
+//! that is kept. A child that dies, with whatever exit status (vLLM exits with 0 when its engine dies), is known at
+//! once, with its last log lines.
+
+mod config;
+mod process;
+
+pub use config::{ServerConfig, arguments_from_map};
+pub use process::{Died, Exit, ServerProcess, Stopped};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::ControlError;
+
+/// Why a server could not be started, or did not become ready.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The server's settings cannot be used.
+    #[error("server settings {origin}: {reason}")]
+    Config {
+        /// File or flag they came from.
+        origin: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// Something already listens where the server should.
+    #[error(
+        "cannot start a server on {host}:{port}: {reason}; stop what listens there, choose another port, \
+         or attach to it by its URL"
+    )]
+    PortTaken {
+        /// As configured.
+        host: String,
+        /// As configured.
+        port: u16,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// The log file cannot be opened.
+    #[error("server log {path}: {source}")]
+    Log {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The command cannot be run.
+    #[error(
+        "cannot run {command:?}: {source}; is vLLM installed and on the PATH? the command is configurable"
+    )]
+    Spawn {
+        /// Its first word.
+        command: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The server ended before it was ready.
+    #[error("{0}")]
+    Died(#[source] Died),
+    /// The server runs but did not become ready in time.
+    #[error("{source}; it is still running, its log is {log_path}, which ends:\n{}", last_lines.join("\n"))]
+    NotReady {
+        /// What was still missing.
+        source: ControlError,
+        /// The log file.
+        log_path: PathBuf,
+        /// Its last lines.
+        last_lines: Vec<String>,
+    },
+    /// A client for the server's address could not be made.
+    #[error(transparent)]
+    Client(ControlError),
+    /// Even after the kill signal something of the group was left.
+    #[error("processes of the server are left {after:?} after SIGKILL: {left:?}")]
+    Unkillable {
+        /// Process ids and names.
+        left: Vec<(i32, String)>,
+        /// How long they were waited for.
+        after: Duration,
+    },
+}
