@@ -16,8 +16,8 @@
 //!
 //! Tokens are never invented: a completion either carries the ids that the server sent, or is marked as counted from
 //! the server's `usage` only ([`TokenSource`]), or is a [`StreamError`] that says what the caller can do about it.
-//! Nothing here retries: whether to send a request again is the caller's decision, and
-//! [`StreamError::had_first_token`] is what it needs to know.
+//! A [`Client`] never retries; [`StreamError::had_first_token`] tells whether a caller may. A [`Pool`] of replicas
+//! does so where its policy says, only before the first token, and hands back every attempt.
 
 mod chunk;
 mod client;
@@ -25,6 +25,7 @@ mod completion;
 mod config;
 mod control;
 mod error;
+mod pool;
 mod request;
 pub mod server;
 mod sse;
@@ -34,4 +35,5 @@ pub use completion::{Completion, FinishReason, FirstToken, ServerMetrics, TokenS
 pub use config::{ApiKey, ClientConfig, Timeouts, TokenPolicy};
 pub use control::{ModelInfo, PrefixCaching, Readiness, WaitReady};
 pub use error::{ControlError, Received, StreamError, TimeoutKind};
+pub use pool::{Attempt, Pool, PoolCompletion, PoolError, ReplicaStatus, RetryPolicy, Strategy};
 pub use request::RequestBody;

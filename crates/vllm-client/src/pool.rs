@@ -1,0 +1,467 @@
+//! Several servers behind one door: chooses a replica, keeps account of its health, and sends again what may be sent
+//! again. Every attempt that failed is handed back, so that nothing is retried in silence.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::{Client, Completion, ControlError, FirstToken, StreamError};
+
+/// How a replica is chosen among the healthy ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// Each in turn.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest tokens underway: prompt plus most tokens to generate of every request that this pool
+    /// has sent there and that is not answered.
+    LeastOutstandingTokens,
+    /// The one with the fewest requests of this pool that are not answered.
+    ShortestQueue,
+}
+
+/// When a request is sent again. Only ever before its first token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts in all; 1 is no retry, the default.
+    pub max_attempts: u32,
+    /// Pause before the second attempt; doubles for each further one. Default 50 ms.
+    pub first_pause: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 1,
+            first_pause: Duration::from_millis(50),
+        }
+    }
+}
+
+/// Consecutive failures after which a replica is passed over. A refused connection counts as this many.
+const FAILURES_TO_REST: u32 = 3;
+/// How long a failing replica is passed over at first; doubles up to [`LONGEST_REST`].
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// An attempt that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Index of the replica in the order the pool was given.
+    pub replica: usize,
+    /// Its base URL.
+    pub url: String,
+    /// When it was sent.
+    pub started_at: Instant,
+    /// How long it took to fail.
+    pub took: Duration,
+    /// Why it failed.
+    pub error: StreamError,
+}
+
+/// A completion, who gave it, and what was tried before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolCompletion {
+    /// The answer. Its `sent_at` is that of the attempt that succeeded.
+    pub completion: Completion,
+    /// Index of the replica that gave it.
+    pub replica: usize,
+    /// Attempts that failed before, in order.
+    pub failed_attempts: Vec<Attempt>,
+}
+
+/// No attempt succeeded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} ({} attempts)", last.error, earlier.len() + 1)]
+pub struct PoolError {
+    /// Attempts before the last, in order.
+    pub earlier: Vec<Attempt>,
+    /// The one that decided.
+    pub last: Attempt,
+}
+
+/// What the pool knows of one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// Its base URL.
+    pub url: String,
+    /// Requests sent and not answered.
+    pub outstanding_requests: usize,
+    /// Their tokens, as given to [`Pool::complete`].
+    pub outstanding_tokens: u64,
+    /// Answers so far.
+    pub completed: u64,
+    /// Failed attempts so far.
+    pub failed: u64,
+    /// Whether it is passed over at the moment.
+    pub resting: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    requests: usize,
+    tokens: u64,
+    completed: u64,
+    failed: u64,
+    failures_in_a_row: u32,
+    rest: Option<Duration>,
+    rests_until: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    states: Vec<State>,
+    next: usize,
+}
+
+/// Several replicas of one model.
+#[derive(Debug)]
+pub struct Pool {
+    clients: Vec<Client>,
+    strategy: Strategy,
+    retry: RetryPolicy,
+    // Held for a few instructions, never across an await: choosing and counting must be one step.
+    inner: Mutex<Inner>,
+}
+
+impl Pool {
+    /// A pool of at least one client.
+    ///
+    /// # Errors
+    /// [`ControlError::BadSetting`] for an empty list, one URL given twice, or no attempt at all.
+    pub fn new(clients: Vec<Client>, strategy: Strategy, retry: RetryPolicy) -> Result<Self, ControlError> {
+        let bad = |key, reason: String| Err(ControlError::BadSetting { key, reason });
+        if clients.is_empty() {
+            return bad("urls", "the list is empty; give at least one server".to_owned());
+        }
+        for (at, client) in clients.iter().enumerate() {
+            if clients[..at].iter().any(|c| c.url() == client.url()) {
+                return bad("urls", format!("{} is given twice", client.url()));
+            }
+        }
+        if retry.max_attempts == 0 {
+            return bad("max_attempts", "must be at least 1".to_owned());
+        }
+        let inner = Inner {
+            states: vec![State::default(); clients.len()],
+            next: 0,
+        };
+        Ok(Self {
+            clients,
+            strategy,
+            retry,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// The replicas, in the order given.
+    pub fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+
+    /// Sends a prepared body to one replica, and to others as the retry policy allows. `tokens` is the request's
+    /// weight: prompt tokens plus the most it may generate. `on_first` is called at most once, as
+    /// [`Client::complete`] does.
+    ///
+    /// # Errors
+    /// [`PoolError`] holds every attempt.
+    pub async fn complete(
+        &self,
+        body: Bytes,
+        tokens: u64,
+        on_first: impl FnOnce(FirstToken),
+    ) -> Result<PoolCompletion, PoolError> {
+        let mut on_first = Some(on_first);
+        let mut failed: Vec<Attempt> = Vec::new();
+        let mut pause = self.retry.first_pause;
+        loop {
+            let slot = self.choose(tokens, &failed);
+            let client = &self.clients[slot.replica];
+            let started_at = Instant::now();
+            let result = client
+                .complete(body.clone(), |first| {
+                    if let Some(call) = on_first.take() {
+                        call(first);
+                    }
+                })
+                .await;
+            let replica = slot.replica;
+            self.note(replica, result.as_ref().err());
+            drop(slot);
+            let error = match result {
+                Ok(completion) => {
+                    return Ok(PoolCompletion {
+                        completion,
+                        replica,
+                        failed_attempts: failed,
+                    });
+                }
+                Err(error) => error,
+            };
+            let url = client.url().to_owned();
+            let attempt = Attempt {
+                replica,
+                url,
+                started_at,
+                took: started_at.elapsed(),
+                error,
+            };
+            let attempts = u32::try_from(failed.len()).unwrap_or(u32::MAX).saturating_add(1);
+            if attempts >= self.retry.max_attempts || !attempt.error.is_retryable() {
+                return Err(PoolError {
+                    earlier: failed,
+                    last: attempt,
+                });
+            }
+            tracing::warn!(url = %attempt.url, error = %attempt.error, attempts, "sending a request again");
+            failed.push(attempt);
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2);
+        }
+    }
+
+    /// Asks every replica for its health now; a healthy answer ends a rest, a failure begins one. Answers in the
+    /// order of [`Pool::clients`].
+    pub async fn check_health(&self) -> Vec<Result<(), ControlError>> {
+        let mut results = Vec::with_capacity(self.clients.len());
+        for (replica, client) in self.clients.iter().enumerate() {
+            let result = client.health().await;
+            let mut inner = self.lock();
+            let state = &mut inner.states[replica];
+            match &result {
+                Ok(()) => state.recover(),
+                Err(_) => state.begin_rest(Instant::now()),
+            }
+            results.push(result);
+        }
+        results
+    }
+
+    /// What is known of each replica.
+    pub fn status(&self) -> Vec<ReplicaStatus> {
+        let now = Instant::now();
+        let inner = self.lock();
+        let with_url = inner.states.iter().zip(&self.clients);
+        with_url
+            .map(|(state, client)| ReplicaStatus {
+                url: client.url().to_owned(),
+                outstanding_requests: state.requests,
+                outstanding_tokens: state.tokens,
+                completed: state.completed,
+                failed: state.failed,
+                resting: state.rests(now),
+            })
+            .collect()
+    }
+
+    /// Picks a replica and counts the request there in one step.
+    fn choose(&self, tokens: u64, failed: &[Attempt]) -> Slot<'_> {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let n = inner.states.len();
+        // Well and untried for this request first, resting ones last: a request is never refused for want of a healthy
+        // replica, it is tried and fails with the real reason.
+        let tried = |at: usize| failed.iter().filter(|attempt| attempt.replica == at).count();
+        let load = |state: &State| match self.strategy {
+            Strategy::RoundRobin => 0,
+            Strategy::LeastOutstandingTokens => state.tokens,
+            Strategy::ShortestQueue => state.requests as u64,
+        };
+        let start = inner.next;
+        let chosen = (0..n)
+            .map(|step| (start + step) % n)
+            .min_by_key(|&at| {
+                let state = &inner.states[at];
+                (state.rests(now), tried(at), load(state))
+            })
+            .expect("a pool has at least one replica");
+        inner.next = (chosen + 1) % n;
+        let state = &mut inner.states[chosen];
+        state.requests += 1;
+        state.tokens = state.tokens.saturating_add(tokens);
+        if state.rests_until.is_some_and(|until| until <= now) {
+            // The rest is over and this request is the trial: others wait for its outcome.
+            state.rests_until = Some(now + state.rest.unwrap_or(FIRST_REST));
+        }
+        Slot {
+            pool: self,
+            replica: chosen,
+            tokens,
+        }
+    }
+
+    fn note(&self, replica: usize, error: Option<&StreamError>) {
+        let mut inner = self.lock();
+        let state = &mut inner.states[replica];
+        let Some(error) = error else {
+            state.completed += 1;
+            state.recover();
+            return;
+        };
+        state.failed += 1;
+        match error {
+            // The request's fault, or an answer of a server that works.
+            StreamError::Status { code: 400..=499, .. } | StreamError::NoTokenIds { .. } => {}
+            StreamError::Refused { .. } => state.begin_rest(Instant::now()),
+            _ => {
+                state.failures_in_a_row += 1;
+                if state.failures_in_a_row >= FAILURES_TO_REST {
+                    state.begin_rest(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Only counters live here; a panic elsewhere cannot leave them half-written.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn rests(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
+    }
+
+    fn recover(&mut self) {
+        self.failures_in_a_row = 0;
+        self.rest = None;
+        self.rests_until = None;
+    }
+
+    fn begin_rest(&mut self, now: Instant) {
+        self.failures_in_a_row = self.failures_in_a_row.max(FAILURES_TO_REST);
+        let rest = self.rest.map_or(FIRST_REST, |rest| (rest * 2).min(LONGEST_REST));
+        // Many requests fail together when a server goes: they begin one rest, not one each.
+        if !self.rests(now) || self.rest.is_none() {
+            self.rest = Some(rest);
+            self.rests_until = Some(now + rest);
+        }
+    }
+}
+
+/// A request underway at a replica; gives its place back when it ends in any way.
+struct Slot<'a> {
+    pool: &'a Pool,
+    replica: usize,
+    tokens: u64,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.pool.lock();
+        let state = &mut inner.states[self.replica];
+        state.requests = state.requests.saturating_sub(1);
+        state.tokens = state.tokens.saturating_sub(self.tokens);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClientConfig, Received};
+
+    fn pool(n: usize, strategy: Strategy) -> Pool {
+        let client = |i| Client::new(ClientConfig::new(format!("http://127.0.0.1:{}", i + 1))).unwrap();
+        Pool::new((0..n).map(client).collect(), strategy, RetryPolicy::default()).unwrap()
+    }
+
+    fn refused() -> StreamError {
+        StreamError::Refused {
+            url: String::new(),
+            reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn round_robin_takes_turns() {
+        let pool = pool(3, Strategy::RoundRobin);
+        let turns: Vec<_> = (0..5).map(|_| pool.choose(1, &[]).replica).collect();
+        assert_eq!(turns, [0, 1, 2, 0, 1]);
+    }
+
+    #[test]
+    fn loads_decide_and_are_given_back() {
+        let tokens = pool(2, Strategy::LeastOutstandingTokens);
+        let heavy = tokens.choose(1000, &[]);
+        let light: Vec<_> = (0..3).map(|_| tokens.choose(10, &[])).collect();
+        assert!(light.iter().all(|slot| slot.replica != heavy.replica));
+        assert_eq!(tokens.status()[0].outstanding_tokens, 1000);
+        drop(heavy);
+        assert_eq!(tokens.choose(10, &[]).replica, 0);
+        drop(light);
+        assert!(
+            tokens
+                .status()
+                .iter()
+                .all(|s| (s.outstanding_requests, s.outstanding_tokens) == (0, 0))
+        );
+
+        let queue = pool(2, Strategy::ShortestQueue);
+        let first = queue.choose(1000, &[]);
+        let second = queue.choose(1, &[]);
+        assert_ne!(first.replica, second.replica);
+        drop(second);
+        assert_eq!(queue.choose(1, &[]).replica, 1);
+    }
+
+    #[test]
+    fn failing_replicas_rest_and_come_back() {
+        let pool = pool(2, Strategy::RoundRobin);
+        pool.note(0, Some(&refused()));
+        assert!(pool.status()[0].resting);
+        assert!((0..4).all(|_| pool.choose(1, &[]).replica == 1));
+        // One reset is no reason to rest, three in a row are.
+        let reset = StreamError::Truncated {
+            received: Received::default(),
+        };
+        pool.note(1, Some(&reset));
+        pool.note(1, Some(&reset));
+        assert!(!pool.status()[1].resting);
+        pool.note(1, Some(&reset));
+        assert!(pool.status()[1].resting);
+        // All rest: still somebody is tried.
+        let _slot = pool.choose(1, &[]);
+        pool.note(0, None);
+        assert!(!pool.status()[0].resting);
+        assert_eq!((pool.status()[1].failed, pool.status()[0].completed), (3, 1));
+    }
+
+    #[test]
+    fn a_bad_request_says_nothing_about_the_server() {
+        let pool = pool(1, Strategy::RoundRobin);
+        for _ in 0..5 {
+            pool.note(
+                0,
+                Some(&StreamError::Status {
+                    url: String::new(),
+                    code: 400,
+                    body: String::new(),
+                }),
+            );
+        }
+        assert!(!pool.status()[0].resting);
+    }
+
+    #[test]
+    fn wrong_pools_are_refused() {
+        let client = Client::new(ClientConfig::new("http://h:1")).unwrap();
+        let retry = RetryPolicy::default();
+        for (clients, retry, told) in [
+            (vec![], retry, "empty"),
+            (vec![client.clone(), client.clone()], retry, "twice"),
+            (
+                vec![client],
+                RetryPolicy {
+                    max_attempts: 0,
+                    ..retry
+                },
+                "at least 1",
+            ),
+        ] {
+            let error = Pool::new(clients, Strategy::RoundRobin, retry).unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+        }
+    }
+}
