@@ -280,9 +280,11 @@ impl Pool {
         let state = &mut inner.states[chosen];
         state.requests += 1;
         state.tokens = state.tokens.saturating_add(tokens);
-        if state.rests_until.is_some_and(|until| until <= now) {
-            // The rest is over and this request is the trial: others wait for its outcome.
-            state.rests_until = Some(now + state.rest.unwrap_or(FIRST_REST));
+        if !state.rests(now)
+            && let Some(rest) = state.rest
+        {
+            // The rest is over and this request is the trial: until its outcome is known, others pass on.
+            state.begin_rest_of((rest * 2).min(LONGEST_REST), now);
         }
         Slot {
             pool: self,
@@ -331,13 +333,15 @@ impl State {
     }
 
     fn begin_rest(&mut self, now: Instant) {
-        self.failures_in_a_row = self.failures_in_a_row.max(FAILURES_TO_REST);
-        let rest = self.rest.map_or(FIRST_REST, |rest| (rest * 2).min(LONGEST_REST));
         // Many requests fail together when a server goes: they begin one rest, not one each.
-        if !self.rests(now) || self.rest.is_none() {
-            self.rest = Some(rest);
-            self.rests_until = Some(now + rest);
+        if !self.rests(now) {
+            self.begin_rest_of(self.rest.unwrap_or(FIRST_REST), now);
         }
+    }
+
+    fn begin_rest_of(&mut self, rest: Duration, now: Instant) {
+        self.rest = Some(rest);
+        self.rests_until = Some(now + rest);
     }
 }
 
