@@ -5,6 +5,10 @@ pub mod derive;
 
 pub mod error;
 
+pub mod gpu;
+
+pub mod host;
+
 pub mod model;
 
 pub mod sink;

@@ -1,0 +1,309 @@
+//! The sampler's thread: opens the driver's library, keeps the schedule, and says at the end what it cost.
+
+use std::time::{Duration, Instant};
+
+use nvml_wrapper::Nvml;
+use nvml_wrapper::error::NvmlError;
+
+use super::device::{CALLS_EVERY_TICK, CALLS_SLOW, Gpu, Output, Ownership};
+use super::faults::{self, Listened};
+use super::self_cost::SelfCost;
+use super::{GpuConfig, GpuSelection, GpuSummary};
+use crate::host::process_tree;
+use crate::model::Severity;
+use crate::sink::{SampleSink, StopToken};
+
+/// Runs until stopped, or returns at once when there is nothing to sample.
+pub(crate) fn run(config: &GpuConfig, sink: &mut dyn SampleSink, stop: &StopToken) -> GpuSummary {
+    let mut fault_sink = sink.fork();
+    let mut output = Output::new(sink, config.source());
+    let nvml = match open(config) {
+        Ok(nvml) => nvml,
+        Err(why) => return unavailable(why, &mut output),
+    };
+    let mut gpus = match open_gpus(&nvml, config, &mut output) {
+        Ok(gpus) => gpus,
+        Err(why) => return unavailable(why, &mut output),
+    };
+    for gpu in &mut gpus {
+        gpu.announce(&nvml, &mut output);
+    }
+    let listened: Vec<Listened> = gpus
+        .iter()
+        .map(|gpu| Listened {
+            identity: gpu.identity.clone(),
+            handle_text: gpu.handle_text(),
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("gpu-faults".to_owned());
+        let listener = builder.spawn_scoped(scope, || {
+            let mut output = Output::new(fault_sink.as_mut(), config.source());
+            faults::listen(&nvml, &listened, &mut output, stop);
+        });
+        if let Err(error) = listener {
+            let message = format!("GPU faults will not be seen as they happen: no thread ({error})");
+            output.event(
+                "not_supported",
+                Severity::Warning,
+                message,
+                &serde_json::json!({"series": ["events"]}),
+            );
+        }
+        keep_schedule(&nvml, &mut gpus, config, &mut output, stop)
+    })
+}
+
+fn open(config: &GpuConfig) -> Result<Nvml, String> {
+    let mut builder = Nvml::builder();
+    if let Some(path) = &config.library {
+        builder.lib_path(path.as_os_str());
+    }
+    builder.init().map_err(|error| match (&config.library, error) {
+        (None, NvmlError::LibloadingError(_)) => {
+            "this machine has no NVIDIA driver library (libnvidia-ml.so.1)".to_owned()
+        }
+        (Some(path), NvmlError::LibloadingError(error)) => {
+            format!(
+                "{} could not be loaded as NVIDIA driver library: {error}",
+                path.display()
+            )
+        }
+        (_, error) => format!("the NVIDIA driver library would not start: {error}"),
+    })
+}
+
+fn unavailable(why: String, output: &mut Output<'_>) -> GpuSummary {
+    let message = format!("{why}; no GPU series in this run");
+    tracing::info!("{message}");
+    output.event("gpu_unavailable", Severity::Info, message, &serde_json::json!({}));
+    GpuSummary {
+        unavailable: Some(why),
+        ..GpuSummary::default()
+    }
+}
+
+/// The GPUs asked for. One that cannot be opened is told of and left out.
+fn open_gpus<'n>(
+    nvml: &'n Nvml,
+    config: &GpuConfig,
+    output: &mut Output<'_>,
+) -> Result<Vec<Gpu<'n>>, String> {
+    let count = nvml
+        .device_count()
+        .map_err(|error| format!("the GPUs could not be counted: {error}"))?;
+    let mut gpus = Vec::new();
+    for index in 0..count {
+        if matches!(&config.selection, GpuSelection::Indices(wanted) if !wanted.contains(&index)) {
+            continue;
+        }
+        match Gpu::open(nvml, index) {
+            Ok(gpu) => match &config.selection {
+                GpuSelection::Uuids(wanted) if !wanted.contains(&gpu.identity.uuid) => {}
+                _ => gpus.push(gpu),
+            },
+            Err(error) => {
+                let message = format!("GPU {index} could not be opened ({error}) and is not watched");
+                let kind = if matches!(error, NvmlError::GpuLost) {
+                    "gpu_lost"
+                } else {
+                    "read_failed"
+                };
+                output.event(
+                    kind,
+                    Severity::Error,
+                    message,
+                    &serde_json::json!({"gpu": index.to_string()}),
+                );
+            }
+        }
+    }
+    tell_missing(&gpus, config, count, output);
+    if gpus.is_empty() {
+        return Err(format!("none of {count} GPUs is one of those asked for"));
+    }
+    Ok(gpus)
+}
+
+/// GPUs that were named and are not there.
+fn tell_missing(gpus: &[Gpu<'_>], config: &GpuConfig, count: u32, output: &mut Output<'_>) {
+    let missing: Vec<String> = match &config.selection {
+        GpuSelection::Indices(wanted) => wanted
+            .iter()
+            .filter(|&&index| index >= count)
+            .map(ToString::to_string)
+            .collect(),
+        GpuSelection::Uuids(wanted) => {
+            let here = |uuid: &&String| gpus.iter().any(|gpu| gpu.identity.uuid == **uuid);
+            wanted.iter().filter(|uuid| !here(uuid)).cloned().collect()
+        }
+        GpuSelection::All | GpuSelection::ServerProcess(_) => Vec::new(),
+    };
+    if !missing.is_empty() {
+        let message = format!("GPUs asked for but not found: {}", missing.join(", "));
+        output.event(
+            "gpu_missing",
+            Severity::Warning,
+            message,
+            &serde_json::json!({"missing": missing}),
+        );
+    }
+}
+
+fn keep_schedule<'n>(
+    nvml: &'n Nvml,
+    gpus: &mut [Gpu<'n>],
+    config: &GpuConfig,
+    output: &mut Output<'_>,
+    stop: &StopToken,
+) -> GpuSummary {
+    let mut cost = SelfCost::new(config.simulated, output.sink);
+    let mut ownership = ServerGpus::default();
+    let origin = Instant::now();
+    let (mut tick, mut missed_ticks, mut late) = (0u32, 0u64, false);
+    let mut next_slow = origin;
+    let mut next_processes = origin;
+    loop {
+        let began = Instant::now();
+        if began >= next_processes {
+            let found = ownership.refresh(gpus, config, output);
+            // Until the server's processes show on a GPU, look as often as the slow tier.
+            next_processes = began
+                + if found {
+                    config.process_interval
+                } else {
+                    config.slow_interval
+                };
+        }
+        let slow = began >= next_slow;
+        for gpu in gpus.iter_mut().filter(|gpu| gpu.selected) {
+            gpu.sample(CALLS_EVERY_TICK, output);
+            if slow {
+                gpu.sample(CALLS_SLOW, output);
+                gpu.try_regain(nvml, output);
+            }
+        }
+        cost.tick(began.elapsed());
+        if slow {
+            next_slow = began + config.slow_interval;
+            cost.tell(output, missed_ticks);
+        }
+        tick = tick.saturating_add(1);
+        let mut due = origin + config.interval * tick;
+        let now = Instant::now();
+        if now > due {
+            // Keep to the grid: the ticks that passed are missed and counted, not made up for in a burst.
+            let behind = (now - due).as_nanos() / config.interval.as_nanos().max(1) + 1;
+            let behind = u32::try_from(behind).unwrap_or(u32::MAX);
+            missed_ticks += u64::from(behind);
+            tick = tick.saturating_add(behind);
+            due = origin + config.interval * tick;
+            if !std::mem::replace(&mut late, true) {
+                tell_late(began.elapsed(), behind, config.interval, output);
+            }
+        } else {
+            late = false;
+        }
+        if stop.wait_until(due) {
+            break;
+        }
+    }
+    for gpu in gpus.iter_mut() {
+        gpu.finish(output);
+    }
+    cost.tell(output, missed_ticks);
+    GpuSummary {
+        gpus: gpus
+            .iter()
+            .filter(|gpu| gpu.selected)
+            .map(|gpu| gpu.identity.clone())
+            .collect(),
+        unavailable: None,
+        not_supported: gpus
+            .iter()
+            .map(|gpu| (gpu.identity.index, gpu.unsupported()))
+            .collect(),
+        calls: output.costs.summaries().collect(),
+        ticks: cost.ticks(),
+        missed_ticks,
+        read_errors: output.read_errors,
+        cpu_time: super::self_cost::thread_cpu_time(),
+        lived: origin.elapsed(),
+    }
+}
+
+fn tell_late(took: Duration, missed: u32, interval: Duration, output: &mut Output<'_>) {
+    let message = format!(
+        "reading the GPUs took {took:.1?}, longer than the {interval:?} between ticks; {missed} missed"
+    );
+    let attributes = serde_json::json!({
+        "sampler": "gpu", "took_seconds": took.as_secs_f64(), "missed": missed,
+    });
+    output.event("missed_tick", Severity::Warning, message, &attributes);
+}
+
+/// Which GPUs the server computes on. Once one is found, GPUs without the server are left out; workers that start
+/// later bring theirs back in.
+#[derive(Default)]
+struct ServerGpus {
+    found: bool,
+    told_unfound: bool,
+}
+
+impl ServerGpus {
+    /// Looks at the processes of every GPU; true once the server was found, or if nobody looks for it.
+    fn refresh(&mut self, gpus: &mut [Gpu<'_>], config: &GpuConfig, output: &mut Output<'_>) -> bool {
+        let pid = match (&config.selection, config.server_pid) {
+            (&GpuSelection::ServerProcess(pid), _) | (_, Some(pid)) => pid,
+            _ => return true,
+        };
+        let restrict = matches!(config.selection, GpuSelection::ServerProcess(_));
+        let tree = process_tree(pid);
+        let mut on: Vec<bool> = Vec::with_capacity(gpus.len());
+        for gpu in gpus.iter_mut() {
+            on.push(gpu.server_memory(&tree, output) == Some(Ownership::Server));
+        }
+        if !restrict {
+            return true;
+        }
+        if !on.contains(&true) {
+            if !self.found && !std::mem::replace(&mut self.told_unfound, true) {
+                let message = format!(
+                    "no GPU shows a process of the server (pid {pid}) yet; all {} are watched. If this stays, the \
+                     server runs in another process namespace: name its GPUs by index or UUID",
+                    gpus.len()
+                );
+                output.event(
+                    "gpu_selection",
+                    Severity::Info,
+                    message,
+                    &serde_json::json!({"pid": pid}),
+                );
+            }
+            return self.found;
+        }
+        let mut changed = !self.found;
+        self.found = true;
+        for (gpu, on) in gpus.iter_mut().zip(on) {
+            let selected = on || (gpu.selected && !changed);
+            changed |= selected != gpu.selected;
+            gpu.selected = selected;
+        }
+        if changed {
+            let chosen: Vec<u32> = gpus
+                .iter()
+                .filter(|gpu| gpu.selected)
+                .map(|gpu| gpu.identity.index)
+                .collect();
+            let message =
+                format!("the server (pid {pid}) computes on GPUs {chosen:?}; the others are left out");
+            output.event(
+                "gpu_selection",
+                Severity::Info,
+                message,
+                &serde_json::json!({"pid": pid, "gpus": chosen}),
+            );
+        }
+        true
+    }
+}
