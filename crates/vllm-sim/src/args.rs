@@ -1,0 +1,208 @@
+//! The simulator's settings as a program's arguments, every one optional. With the feature `clap` they are an argument
+//! group to flatten into a command line; without it a plain struct.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::config::{EngineConfig, OutputLength, SimConfig};
+use crate::error::{Error, Result};
+
+/// Settings as written. [`SimArgs::resolve`] fills the gaps from the preset.
+///
+/// Names and meanings are those of `vllm serve` where it has them.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct SimArgs {
+    /// Address to listen on.
+    #[cfg_attr(feature = "clap", arg(long, default_value = "127.0.0.1"))]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 8000))]
+    pub port: u16,
+    /// Model name that requests must use.
+    #[cfg_attr(feature = "clap", arg(long, default_value = "simulated-8b"))]
+    pub served_model_name: String,
+    /// What is simulated: tiny-cpu, h100-8b or instant.
+    #[cfg_attr(feature = "clap", arg(long, default_value = "h100-8b"))]
+    pub preset: String,
+    /// Divides every step time.
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 1.0))]
+    pub speed: f64,
+    /// Seed of output lengths, tokens and jitter.
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 0))]
+    pub seed: u64,
+    /// Longest sequence in tokens.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub max_model_len: Option<u32>,
+    /// Most sequences in one step.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub max_num_seqs: Option<u32>,
+    /// Most tokens computed in one step.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub max_num_batched_tokens: Option<u32>,
+    /// Tokens per KV block.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub block_size: Option<u32>,
+    /// KV blocks of the pool.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub num_gpu_blocks_override: Option<u32>,
+    /// Switch the prefix cache off.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub no_enable_prefix_caching: bool,
+    /// Compute each prompt in one step.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub no_enable_chunked_prefill: bool,
+    /// Fixed answer length in tokens instead of the preset's distribution.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub output_tokens: Option<u32>,
+    /// Engines behind the one address.
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 1))]
+    pub data_parallel_size: u32,
+    /// Threads that serve HTTP.
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 1))]
+    pub http_threads: u32,
+    /// Tokens per streamed chunk after the first.
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 1))]
+    pub stream_interval: u32,
+    /// Put timing on the last usage chunk.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub enable_per_request_metrics: bool,
+    /// Answer 503 beyond this many unfinished requests.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub max_num_queued_reqs: Option<u32>,
+    /// Answer 503 beyond this many prompt tokens still in prefill.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub max_num_queued_tokens: Option<u64>,
+}
+
+impl Default for SimArgs {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8000,
+            served_model_name: "simulated-8b".to_owned(),
+            preset: "h100-8b".to_owned(),
+            speed: 1.0,
+            seed: 0,
+            max_model_len: None,
+            max_num_seqs: None,
+            max_num_batched_tokens: None,
+            block_size: None,
+            num_gpu_blocks_override: None,
+            no_enable_prefix_caching: false,
+            no_enable_chunked_prefill: false,
+            output_tokens: None,
+            data_parallel_size: 1,
+            http_threads: 1,
+            stream_interval: 1,
+            enable_per_request_metrics: false,
+            max_num_queued_reqs: None,
+            max_num_queued_tokens: None,
+        }
+    }
+}
+
+impl SimArgs {
+    /// Everything decided and checked.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the value at fault.
+    pub fn resolve(&self) -> Result<SimConfig> {
+        let preset = EngineConfig::preset(&self.preset)?;
+        let max_model_len = match self.max_model_len {
+            Some(len) => len,
+            // A pool made smaller on purpose limits the preset's longest sequence, as the real server's `auto` does.
+            None => {
+                let blocks = self.num_gpu_blocks_override.unwrap_or(preset.num_gpu_blocks);
+                let tokens = u64::from(blocks) * u64::from(self.block_size.unwrap_or(preset.block_size));
+                preset
+                    .max_model_len
+                    .min(u32::try_from(tokens).unwrap_or(u32::MAX))
+            }
+        };
+        let engine = EngineConfig {
+            seed: self.seed,
+            speed_ratio: self.speed,
+            max_model_len,
+            max_num_seqs: self.max_num_seqs.unwrap_or(preset.max_num_seqs),
+            max_num_batched_tokens: self
+                .max_num_batched_tokens
+                .unwrap_or(preset.max_num_batched_tokens),
+            enable_chunked_prefill: !self.no_enable_chunked_prefill,
+            block_size: self.block_size.unwrap_or(preset.block_size),
+            num_gpu_blocks: self.num_gpu_blocks_override.unwrap_or(preset.num_gpu_blocks),
+            enable_prefix_caching: !self.no_enable_prefix_caching,
+            output_length: self
+                .output_tokens
+                .map_or(preset.output_length, OutputLength::Fixed),
+            ..preset
+        };
+        if self.output_tokens == Some(0) {
+            return Err(Error::Config(
+                "output_tokens is 0: an answer has at least one token".to_owned(),
+            ));
+        }
+        let config = SimConfig {
+            listen: SocketAddr::new(self.host, self.port),
+            model: self.served_model_name.clone(),
+            engine,
+            replicas: self.data_parallel_size,
+            http_threads: self.http_threads,
+            stream_interval: self.stream_interval,
+            per_request_metrics: self.enable_per_request_metrics,
+            max_num_queued_reqs: self.max_num_queued_reqs,
+            max_num_queued_tokens: self.max_num_queued_tokens,
+            ..SimConfig::default()
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_resolve_to_the_preset() {
+        let config = SimArgs::default().resolve().unwrap();
+        assert_eq!(config.engine, EngineConfig::h100_8b());
+        assert_eq!(config.listen.port(), 8000);
+    }
+
+    #[test]
+    fn a_small_pool_shortens_the_longest_sequence_unless_told_otherwise() {
+        let args = SimArgs {
+            preset: "tiny-cpu".to_owned(),
+            num_gpu_blocks_override: Some(8),
+            ..SimArgs::default()
+        };
+        assert_eq!(args.resolve().unwrap().engine.max_model_len, 1024);
+        let asked = SimArgs {
+            max_model_len: Some(2048),
+            ..args
+        };
+        assert!(asked.resolve().unwrap_err().to_string().contains("max_model_len"));
+    }
+
+    #[cfg(feature = "clap")]
+    #[test]
+    fn the_command_line_has_the_same_defaults() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Program {
+            #[command(flatten)]
+            sim: SimArgs,
+        }
+        assert_eq!(Program::parse_from(["sim"]).sim, SimArgs::default());
+        let set = Program::parse_from([
+            "sim",
+            "--preset",
+            "instant",
+            "--speed",
+            "2",
+            "--no-enable-prefix-caching",
+        ])
+        .sim;
+        assert!(!set.resolve().unwrap().engine.enable_prefix_caching);
+    }
+}

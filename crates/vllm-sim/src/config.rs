@@ -1,0 +1,379 @@
+//! What a simulated server is: its engine, its step-time model, its answers. Plain data with two presets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// How long one engine step takes, in virtual nanoseconds.
+///
+/// `fixed + max(weight_read, tokens × per_token) + sequences × per_sequence + kv_tokens × per_kv_token`, times a
+/// jitter. `tokens` are all tokens computed in the step (a decoding sequence computes one), `kv_tokens` the context
+/// tokens whose keys and values are read: one pass over the context per scheduled sequence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepModel {
+    /// Launch, scheduling and sampling: paid by every step.
+    pub fixed_ns: f64,
+    /// Reading the weights once; the floor under the compute term.
+    pub weight_read_ns: f64,
+    /// Compute of one token through the model.
+    pub per_token_ns: f64,
+    /// Bookkeeping and sampling of one sequence.
+    pub per_sequence_ns: f64,
+    /// Reading keys and values of one context token.
+    pub per_kv_token_ns: f64,
+    /// Standard deviation of the multiplicative jitter, as a ratio; 0 for none.
+    pub jitter_ratio: f64,
+}
+
+impl StepModel {
+    /// No time passes: the engine runs as fast as the program does. For measuring clients.
+    pub const INSTANT: Self = Self {
+        fixed_ns: 0.0,
+        weight_read_ns: 0.0,
+        per_token_ns: 0.0,
+        per_sequence_ns: 0.0,
+        per_kv_token_ns: 0.0,
+        jitter_ratio: 0.0,
+    };
+
+    /// A Llama of two layers and hidden size 128 on two CPU cores under vLLM 0.32.
+    ///
+    /// Origin: 600 scrapes, one a second, of a real server under a mixed load (batches of 1 to 40). Alone a sequence
+    /// decodes a token in 2.0 to 2.3 ms, a prompt of 310 tokens has its first token after 14 ms, and with many
+    /// sequences the time between tokens grows by about 0.1 ms for each. The model is so small that the cost is
+    /// almost all in the framework: there is no weight read to speak of.
+    pub const TINY_CPU: Self = Self {
+        fixed_ns: 1_900_000.0,
+        weight_read_ns: 0.0,
+        per_token_ns: 30_000.0,
+        per_sequence_ns: 90_000.0,
+        per_kv_token_ns: 5.0,
+        jitter_ratio: 0.05,
+    };
+
+    /// Llama 3.1 8B in bfloat16 on one H100 SXM, by arithmetic; not measured.
+    ///
+    /// 8.03e9 parameters of 2 bytes over 3.35 TB/s at 80 % is 6.0 ms to read the weights. 2 × 8.03e9 operations a
+    /// token over 989 TFLOP/s at 60 % is 27 µs. Keys and values are 2 × 32 layers × 8 heads × 128 × 2 bytes =
+    /// 131,072 bytes a token, at 80 % of the same bandwidth 49 ns. Launch and sampling: 1 ms a step and 5 µs a
+    /// sequence, assumed.
+    pub const H100_8B: Self = Self {
+        fixed_ns: 1_000_000.0,
+        weight_read_ns: 6_000_000.0,
+        per_token_ns: 27_000.0,
+        per_sequence_ns: 5_000.0,
+        per_kv_token_ns: 49.0,
+        jitter_ratio: 0.02,
+    };
+
+    /// Virtual duration of a step, before jitter.
+    pub fn step_ns(&self, tokens: u64, sequences: u64, kv_tokens: u64) -> f64 {
+        self.fixed_ns
+            + self.weight_read_ns.max(tokens as f64 * self.per_token_ns)
+            + sequences as f64 * self.per_sequence_ns
+            + kv_tokens as f64 * self.per_kv_token_ns
+    }
+}
+
+/// How many tokens the model says before it ends on its own; `max_tokens` cuts it, `ignore_eos` disables it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum OutputLength {
+    /// Always the same.
+    Fixed(u32),
+    /// Uniform between two lengths, both included.
+    Uniform {
+        /// Shortest.
+        min: u32,
+        /// Longest.
+        max: u32,
+    },
+    /// Log-normal: `median × exp(sigma × z)`.
+    LogNormal {
+        /// Half of the answers are shorter.
+        median: f64,
+        /// Standard deviation of the logarithm.
+        sigma: f64,
+    },
+}
+
+/// One simulated engine: what the scheduler may do and what the step model charges for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineConfig {
+    /// Seed of output lengths, tokens and jitter.
+    pub seed: u64,
+    /// The step-time model.
+    pub step: StepModel,
+    /// Divides every step time; 2 is a server twice as fast.
+    pub speed_ratio: f64,
+    /// Longest sequence, prompt and output together, in tokens.
+    pub max_model_len: u32,
+    /// Most sequences in one step.
+    pub max_num_seqs: u32,
+    /// Most tokens computed in one step.
+    pub max_num_batched_tokens: u32,
+    /// Cut prompts over several steps. Without it a prompt waits until it fits whole.
+    pub enable_chunked_prefill: bool,
+    /// Tokens per KV block.
+    pub block_size: u32,
+    /// KV blocks of the pool.
+    pub num_gpu_blocks: u32,
+    /// Reuse the blocks of a shared prefix.
+    pub enable_prefix_caching: bool,
+    /// Number of token ids, special ones included.
+    pub vocab_size: u32,
+    /// How long answers are.
+    pub output_length: OutputLength,
+}
+
+impl EngineConfig {
+    /// The tiny CPU server of [`StepModel::TINY_CPU`], with the limits vLLM gives a CPU.
+    pub fn tiny_cpu() -> Self {
+        Self {
+            seed: 0,
+            step: StepModel::TINY_CPU,
+            speed_ratio: 1.0,
+            max_model_len: 2048,
+            max_num_seqs: 128,
+            max_num_batched_tokens: 2048,
+            enable_chunked_prefill: true,
+            block_size: 128,
+            num_gpu_blocks: 16_384,
+            enable_prefix_caching: true,
+            vocab_size: 1024,
+            output_length: OutputLength::LogNormal {
+                median: 96.0,
+                sigma: 0.6,
+            },
+        }
+    }
+
+    /// One H100 with an 8B model, as [`StepModel::H100_8B`]: 0.92 of 80 GB less 16 GB of weights and 2 GB of
+    /// activations leaves room for about 420,000 tokens.
+    pub fn h100_8b() -> Self {
+        Self {
+            seed: 0,
+            step: StepModel::H100_8B,
+            speed_ratio: 1.0,
+            max_model_len: 131_072,
+            max_num_seqs: 1024,
+            max_num_batched_tokens: 8192,
+            enable_chunked_prefill: true,
+            block_size: 16,
+            num_gpu_blocks: 26_300,
+            enable_prefix_caching: true,
+            vocab_size: 128_256,
+            output_length: OutputLength::LogNormal {
+                median: 128.0,
+                sigma: 0.6,
+            },
+        }
+    }
+
+    /// Steps that take no time, for measuring clients.
+    pub fn instant() -> Self {
+        Self {
+            step: StepModel::INSTANT,
+            ..Self::h100_8b()
+        }
+    }
+
+    /// A preset by name: `tiny-cpu`, `h100-8b` or `instant`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the presets there are.
+    pub fn preset(name: &str) -> Result<Self> {
+        match name {
+            "tiny-cpu" => Ok(Self::tiny_cpu()),
+            "h100-8b" => Ok(Self::h100_8b()),
+            "instant" => Ok(Self::instant()),
+            _ => Err(Error::Config(format!(
+                "unknown preset `{name}`: use tiny-cpu, h100-8b or instant"
+            ))),
+        }
+    }
+
+    /// Refuses what the engine cannot run.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field and the bound.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |text: String| Err(Error::Config(text));
+        if !(self.speed_ratio.is_finite() && self.speed_ratio > 0.0) {
+            return refuse(format!("speed_ratio is {}: it must be above 0", self.speed_ratio));
+        }
+        for (name, value) in [
+            ("max_model_len", self.max_model_len),
+            ("max_num_seqs", self.max_num_seqs),
+            ("max_num_batched_tokens", self.max_num_batched_tokens),
+            ("block_size", self.block_size),
+            ("num_gpu_blocks", self.num_gpu_blocks),
+        ] {
+            if value == 0 {
+                return refuse(format!("{name} is 0: it must be at least 1"));
+            }
+        }
+        if self.vocab_size < 16 {
+            return refuse(format!(
+                "vocab_size is {}: it must be at least 16",
+                self.vocab_size
+            ));
+        }
+        let capacity = u64::from(self.block_size) * u64::from(self.num_gpu_blocks);
+        if capacity < u64::from(self.max_model_len) {
+            return refuse(format!(
+                "max_model_len {} does not fit the KV cache of {capacity} tokens: lower it or raise num_gpu_blocks",
+                self.max_model_len
+            ));
+        }
+        if !self.enable_chunked_prefill && self.max_num_batched_tokens < self.max_model_len {
+            return refuse(format!(
+                "max_num_batched_tokens {} is below max_model_len {} and chunked prefill is off: a long prompt could \
+                 never run",
+                self.max_num_batched_tokens, self.max_model_len
+            ));
+        }
+        match self.output_length {
+            OutputLength::Uniform { min, max } if min > max => {
+                refuse(format!("output_length has min {min} above max {max}"))
+            }
+            OutputLength::LogNormal { median, sigma }
+                if !(median.is_finite() && median >= 1.0 && sigma.is_finite() && sigma >= 0.0) =>
+            {
+                refuse(format!(
+                    "output_length has median {median}, sigma {sigma}: at least 1 and 0 are needed"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A prompt and the answer the simulated model gives to it, as token ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferenceAnswer {
+    /// The exact prompt.
+    pub prompt_token_ids: Vec<u32>,
+    /// What to answer; ends with reason `stop`.
+    pub output_token_ids: Vec<u32>,
+}
+
+/// A whole simulated server.
+#[derive(Debug, Clone)]
+pub struct SimConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Name of the model as requests must spell it.
+    pub model: String,
+    /// The engine, the same for each replica.
+    pub engine: EngineConfig,
+    /// Engines behind the one address, labelled `engine="0"`, `"1"`, … in metrics.
+    pub replicas: u32,
+    /// Threads that serve HTTP. One is leanest; more help only when one is saturated and cores are free.
+    pub http_threads: u32,
+    /// Tokens per streamed chunk after the first; 1 as vLLM's default.
+    pub stream_interval: u32,
+    /// Put timing on the last usage chunk, as `--enable-per-request-metrics` does.
+    pub per_request_metrics: bool,
+    /// Answer 503 beyond this many unfinished requests; `None` for no limit.
+    pub max_num_queued_reqs: Option<u32>,
+    /// Answer 503 beyond this many prompt tokens still in prefill; `None` for no limit.
+    pub max_num_queued_tokens: Option<u64>,
+    /// Prompts with known answers.
+    pub references: Arc<[ReferenceAnswer]>,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            model: "simulated-8b".to_owned(),
+            engine: EngineConfig::h100_8b(),
+            replicas: 1,
+            http_threads: 1,
+            stream_interval: 1,
+            per_request_metrics: false,
+            max_num_queued_reqs: None,
+            max_num_queued_tokens: None,
+            references: Arc::from([]),
+        }
+    }
+}
+
+impl SimConfig {
+    /// Refuses what cannot be served.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field and the bound.
+    pub fn validate(&self) -> Result<()> {
+        self.engine.validate()?;
+        for (name, value, most) in [
+            ("replicas", self.replicas, 64),
+            ("http_threads", self.http_threads, 64),
+            ("stream_interval", self.stream_interval, 1 << 20),
+        ] {
+            if value == 0 || value > most {
+                return Err(Error::Config(format!(
+                    "{name} is {value}: it must be between 1 and {most}"
+                )));
+            }
+        }
+        if self.model.is_empty() {
+            return Err(Error::Config(
+                "model is empty: give the name that requests will use".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_valid_and_unknown_names_are_refused() {
+        for name in ["tiny-cpu", "h100-8b", "instant"] {
+            EngineConfig::preset(name).unwrap().validate().unwrap();
+        }
+        assert!(
+            EngineConfig::preset("h200")
+                .unwrap_err()
+                .to_string()
+                .contains("tiny-cpu")
+        );
+        SimConfig::default().validate().unwrap();
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_by_name() {
+        let small = EngineConfig {
+            num_gpu_blocks: 4,
+            ..EngineConfig::tiny_cpu()
+        };
+        assert!(
+            small
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("num_gpu_blocks")
+        );
+        let still = EngineConfig {
+            speed_ratio: 0.0,
+            ..EngineConfig::tiny_cpu()
+        };
+        assert!(still.validate().unwrap_err().to_string().contains("speed_ratio"));
+    }
+
+    #[test]
+    fn a_decode_step_of_the_large_preset_is_bound_by_the_weights() {
+        let m = StepModel::H100_8B;
+        let one = m.step_ns(1, 1, 100);
+        let sixteen = m.step_ns(16, 16, 1600);
+        assert!((6.9e6..7.2e6).contains(&one), "{one}");
+        assert!(sixteen < one * 1.1, "{sixteen}");
+        // A full prefill budget is bound by compute.
+        assert!(m.step_ns(8192, 4, 8192) > 2e8);
+    }
+}

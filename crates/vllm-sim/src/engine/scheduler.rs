@@ -1,0 +1,419 @@
+//! Continuous batching over one block pool: which tokens of which sequences the next step computes.
+
+use std::collections::VecDeque;
+
+use super::blocks::{BlockId, BlockPool};
+use super::sequence::Sequence;
+use super::stats::EngineStats;
+use super::{FinishReason, Nanos, Output, Request, RequestId};
+use crate::config::EngineConfig;
+use crate::rng::{mix2, normal};
+
+/// Sequence `slot` computes `tokens` in the step under way.
+#[derive(Debug, Clone, Copy)]
+struct Scheduled {
+    slot: u32,
+    serial: u32,
+    tokens: u32,
+}
+
+/// One engine. See the module above.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    config: EngineConfig,
+    pool: BlockPool,
+    slots: Vec<Option<Sequence>>,
+    free_slots: Vec<u32>,
+    next_serial: u32,
+    /// Slots, oldest first: the last one is preempted first.
+    running: Vec<u32>,
+    waiting: VecDeque<u32>,
+    step: Vec<Scheduled>,
+    stepping: bool,
+    steps: u64,
+    paused: bool,
+    last_arrival: Nanos,
+    stats: EngineStats,
+}
+
+/// What an aborted request leaves to be accounted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    pub(crate) prompt_tokens: u64,
+    pub(crate) has_first_token: bool,
+}
+
+impl Engine {
+    /// An idle engine. The configuration has been validated.
+    pub(crate) fn new(config: EngineConfig) -> Self {
+        Self {
+            pool: BlockPool::new(config.num_gpu_blocks as usize),
+            stats: EngineStats::new(config.max_model_len),
+            config,
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            next_serial: 0,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            step: Vec::new(),
+            stepping: false,
+            steps: 0,
+            paused: false,
+            last_arrival: 0,
+        }
+    }
+
+    /// Counts so far. The gauges are those of the last step's end.
+    pub(crate) fn stats(&self) -> &EngineStats {
+        &self.stats
+    }
+
+    /// Unfinished requests.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.running.len() + self.waiting.len()
+    }
+
+    /// Queues a request.
+    pub(crate) fn submit(&mut self, now: Nanos, request: Request) -> RequestId {
+        self.last_arrival = now;
+        let serial = self.next_serial;
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let sequence = Sequence::new(&self.config, serial, request, now);
+        let slot = match self.free_slots.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(None);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.slots[slot as usize] = Some(sequence);
+        self.waiting.push_back(slot);
+        RequestId { slot, serial }
+    }
+
+    /// Drops an unfinished request, also in the middle of a step. Nothing is counted as finished: to vLLM a client
+    /// that hangs up is no outcome. Unknown ids are ignored: the last token may be on its way.
+    pub(crate) fn abort(&mut self, id: RequestId) -> Option<Dropped> {
+        let sequence = self
+            .slots
+            .get(id.slot as usize)?
+            .as_ref()
+            .filter(|s| s.serial == id.serial)?;
+        let dropped = Dropped {
+            prompt_tokens: sequence.prompt.len() as u64,
+            has_first_token: sequence.generated > 0,
+        };
+        self.running.retain(|&slot| slot != id.slot);
+        self.waiting.retain(|&slot| slot != id.slot);
+        self.remove(id.slot);
+        self.publish_gauges();
+        Some(dropped)
+    }
+
+    /// When the newest request came: no step can start before it.
+    pub(crate) fn last_arrival(&self) -> Nanos {
+        self.last_arrival
+    }
+
+    /// Stops or resumes planning; a step under way still ends.
+    pub(crate) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// True while paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Forgets cached prefixes; false while any block is held.
+    pub(crate) fn reset_prefix_cache(&mut self) -> bool {
+        self.pool.reset_cache()
+    }
+
+    /// Plans a step that starts at `now`. `None` when there is nothing to do.
+    pub(crate) fn begin_step(&mut self, now: Nanos) -> Option<Nanos> {
+        debug_assert!(!self.stepping, "a step is under way");
+        if self.paused || self.unfinished() == 0 {
+            return None;
+        }
+        self.step.clear();
+        let mut budget = self.config.max_num_batched_tokens;
+        let preempted = self.schedule_running(&mut budget);
+        // Blocks just taken from one request are not handed to a new one in the same step.
+        if !preempted {
+            self.schedule_waiting(&mut budget, now);
+        }
+        debug_assert!(!self.step.is_empty(), "validated limits let one sequence run");
+        self.stepping = true;
+        Some(now + self.duration_ns())
+    }
+
+    /// Ends the step under way at `now` and hands out its tokens, each with the number of prompt tokens that left
+    /// prefill with it (0 but for a first token).
+    pub(crate) fn finish_step(&mut self, now: Nanos, mut sink: impl FnMut(Output, u64)) {
+        debug_assert!(self.stepping, "no step is under way");
+        self.stepping = false;
+        self.steps += 1;
+        let step = std::mem::take(&mut self.step);
+        let (mut prompt_computed, mut outputs, mut finished) = (0u64, 0u64, 0u64);
+        for scheduled in &step {
+            // Aborted in the meantime, perhaps with the slot given to another request.
+            let Some(sequence) = self.slots[scheduled.slot as usize]
+                .as_mut()
+                .filter(|s| s.serial == scheduled.serial)
+            else {
+                continue;
+            };
+            sequence.computed += scheduled.tokens;
+            if sequence.computed < sequence.len() {
+                continue;
+            }
+            let token = sequence.output_token(sequence.generated);
+            let mut prefilled = 0;
+            if sequence.generated == 0 {
+                sequence.timing.first_token = now;
+                let prompt = sequence.prompt.len() as u64;
+                let cached = u64::from(sequence.cached_prompt_tokens);
+                prefilled = prompt;
+                prompt_computed += prompt - cached;
+                self.stats.prompt_tokens += prompt;
+                self.stats.prompt_tokens_cached += cached;
+                self.stats
+                    .time_to_first_token
+                    .observe(secs(now - sequence.timing.arrival));
+            } else {
+                self.stats
+                    .inter_token_latency
+                    .observe(secs(now - sequence.timing.last_token));
+            }
+            sequence.timing.last_token = now;
+            sequence.generated += 1;
+            outputs += 1;
+            let finish = (sequence.generated >= sequence.target).then_some(sequence.reason);
+            sink(
+                Output {
+                    route: sequence.route,
+                    token,
+                    finish,
+                    timing: sequence.timing,
+                },
+                prefilled,
+            );
+            if let Some(reason) = finish {
+                finished += 1;
+                Self::count_finished(&mut self.stats, sequence, reason, now);
+                self.remove(scheduled.slot);
+            }
+        }
+        if finished > 0 {
+            let slots = &self.slots;
+            // A freed slot cannot have been filled again: requests enter between steps only through `waiting`.
+            self.running.retain(|&slot| slots[slot as usize].is_some());
+        }
+        self.stats.generation_tokens += outputs;
+        if outputs > 0 {
+            self.stats
+                .iteration_tokens
+                .observe((prompt_computed + outputs) as f64);
+        }
+        self.step = step;
+        self.publish_gauges();
+    }
+
+    fn schedule_running(&mut self, budget: &mut u32) -> bool {
+        let mut preempted = false;
+        let mut at = 0;
+        while at < self.running.len() && *budget > 0 {
+            let slot = self.running[at];
+            let sequence = self.slots[slot as usize]
+                .as_ref()
+                .expect("a running slot holds a sequence");
+            let (serial, tokens) = (sequence.serial, (sequence.len() - sequence.computed).min(*budget));
+            let mut granted = self.grow(slot, tokens);
+            while !granted {
+                preempted = true;
+                let victim = self.running.pop().expect("the sequence that asks is running");
+                self.preempt(victim);
+                if victim == slot {
+                    break;
+                }
+                granted = self.grow(slot, tokens);
+            }
+            if !granted {
+                break;
+            }
+            *budget -= tokens;
+            self.step.push(Scheduled { slot, serial, tokens });
+            at += 1;
+        }
+        preempted
+    }
+
+    fn schedule_waiting(&mut self, budget: &mut u32, now: Nanos) {
+        while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
+            let Some(&slot) = self.waiting.front() else { return };
+            let hit = self.prefix_hit(slot);
+            let block_size = self.config.block_size;
+            let sequence = self.slots[slot as usize]
+                .as_mut()
+                .expect("a waiting slot holds a sequence");
+            let serial = sequence.serial;
+            let cached = hit.len() as u32 * block_size;
+            let missing = sequence.len() - cached;
+            if !self.config.enable_chunked_prefill && missing > *budget {
+                return;
+            }
+            let tokens = missing.min(*budget);
+            // Blocks of the hit that are free now stop being free when they are held.
+            let revived = hit.iter().filter(|&&id| self.pool.is_free(id)).count();
+            let needed = (cached + tokens).div_ceil(block_size) as usize - hit.len();
+            if needed + revived > self.pool.free() {
+                return;
+            }
+            for &id in &hit {
+                self.pool.hold(id);
+            }
+            sequence.blocks = hit;
+            sequence.computed = cached;
+            if !sequence.was_scheduled {
+                sequence.was_scheduled = true;
+                sequence.timing.scheduled = now;
+                sequence.cached_prompt_tokens = cached.min(sequence.prompt.len() as u32);
+                if self.config.enable_prefix_caching {
+                    self.stats.prefix_queries += u64::from(sequence.len());
+                    self.stats.prefix_hits += u64::from(cached);
+                }
+            }
+            let granted = self.grow(slot, tokens);
+            debug_assert!(granted, "room was checked");
+            self.waiting.pop_front();
+            self.running.push(slot);
+            *budget -= tokens;
+            self.step.push(Scheduled { slot, serial, tokens });
+        }
+    }
+
+    /// Cached blocks of the longest known prefix. At least one token is left to compute, or there would be nothing
+    /// to sample from.
+    fn prefix_hit(&mut self, slot: u32) -> Vec<BlockId> {
+        if !self.config.enable_prefix_caching {
+            return Vec::new();
+        }
+        let sequence = self.slots[slot as usize]
+            .as_mut()
+            .expect("a waiting slot holds a sequence");
+        sequence.hash_full_blocks(self.config.block_size);
+        let most = (sequence.len() - 1) / self.config.block_size;
+        sequence
+            .hashes
+            .iter()
+            .take(most as usize)
+            .map_while(|&hash| self.pool.find(hash))
+            .collect()
+    }
+
+    /// Blocks for `tokens` more of a sequence; all or nothing.
+    fn grow(&mut self, slot: u32, tokens: u32) -> bool {
+        let block_size = self.config.block_size;
+        let sequence = self.slots[slot as usize]
+            .as_mut()
+            .expect("the slot holds a sequence");
+        let end = sequence.computed + tokens;
+        let needed = (end.div_ceil(block_size) as usize).saturating_sub(sequence.blocks.len());
+        if needed > self.pool.free() {
+            return false;
+        }
+        for _ in 0..needed {
+            let id = self.pool.take().expect("the number of free blocks was checked");
+            sequence.blocks.push(id);
+        }
+        if self.config.enable_prefix_caching {
+            let (before, after) = (sequence.computed / block_size, end / block_size);
+            if after > before {
+                sequence.hash_full_blocks(block_size);
+                for index in before..after {
+                    self.pool
+                        .remember(sequence.blocks[index as usize], sequence.hashes[index as usize]);
+                }
+            }
+        }
+        true
+    }
+
+    fn preempt(&mut self, slot: u32) {
+        let sequence = self.slots[slot as usize]
+            .as_mut()
+            .expect("a running slot holds a sequence");
+        self.pool.release(&mut sequence.blocks);
+        sequence.computed = 0;
+        sequence.preemptions += 1;
+        self.stats.preemptions += 1;
+        debug_assert!(
+            self.step.iter().all(|s| s.slot != slot),
+            "planned sequences are older than their victims"
+        );
+        self.waiting.push_front(slot);
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let mut sequence = self.slots[slot as usize]
+            .take()
+            .expect("the slot holds a sequence");
+        self.pool.release(&mut sequence.blocks);
+        self.free_slots.push(slot);
+    }
+
+    fn duration_ns(&self) -> Nanos {
+        let (mut tokens, mut kv_tokens) = (0u64, 0u64);
+        for scheduled in &self.step {
+            let sequence = self.slots[scheduled.slot as usize]
+                .as_ref()
+                .expect("a planned slot holds a sequence");
+            tokens += u64::from(scheduled.tokens);
+            kv_tokens += u64::from(sequence.computed + scheduled.tokens);
+        }
+        let step = &self.config.step;
+        let mut ns = step.step_ns(tokens, self.step.len() as u64, kv_tokens);
+        if step.jitter_ratio > 0.0 {
+            let z = normal(mix2(self.config.seed ^ 0x7117, self.steps)).clamp(-3.0, 3.0);
+            ns *= (1.0 + step.jitter_ratio * z).max(0.0);
+        }
+        (ns / self.config.speed_ratio) as Nanos
+    }
+
+    fn publish_gauges(&mut self) {
+        self.stats.running = self.running.len();
+        self.stats.waiting = self.waiting.len();
+        self.stats.kv_usage = self.pool.usage();
+    }
+
+    fn count_finished(stats: &mut EngineStats, sequence: &Sequence, reason: FinishReason, now: Nanos) {
+        let t = sequence.timing;
+        let generated = sequence.generated;
+        let decode = secs(t.last_token - t.first_token);
+        stats.finished[reason as usize] += 1;
+        stats.request_prompt_tokens.observe(sequence.prompt.len() as f64);
+        stats.request_generation_tokens.observe(f64::from(generated));
+        stats.max_num_generation_tokens.observe(f64::from(generated));
+        stats.params_n.observe(1.0);
+        stats.params_max_tokens.observe(f64::from(sequence.max_tokens));
+        stats.e2e_latency.observe(secs(now - t.arrival));
+        stats.queue_time.observe(secs(t.scheduled - t.arrival));
+        stats.prefill_time.observe(secs(t.first_token - t.scheduled));
+        stats.decode_time.observe(decode);
+        stats.inference_time.observe(secs(t.last_token - t.scheduled));
+        stats.time_per_output_token.observe(if generated > 1 {
+            decode / f64::from(generated - 1)
+        } else {
+            0.0
+        });
+        stats.request_preemptions.observe(f64::from(sequence.preemptions));
+        stats.prefill_kv_computed.observe(f64::from(
+            sequence.prompt.len() as u32 - sequence.cached_prompt_tokens,
+        ));
+    }
+}
+
+fn secs(ns: Nanos) -> f64 {
+    ns as f64 / 1e9
+}

@@ -1,0 +1,34 @@
+//! What can keep a simulated server from starting.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// Shorthand for this crate's results.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a simulator did not start or stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value that cannot be simulated; the text names it and the bound.
+    #[error("simulator configuration: {0}")]
+    Config(String),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: choose another address or port 0")]
+    Listen {
+        /// Address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A thread or its event loop could not be started.
+    #[error("cannot start the simulator's {what}: check limits on threads and open files")]
+    Start {
+        /// Which part.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}

@@ -1,0 +1,183 @@
+//! Answers in the making on one HTTP thread: where tokens find them, and what happens when a client goes away.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::Shared;
+use super::stream::Answer;
+use crate::engine::{Nanos, Output, RequestId};
+use crate::metrics::Exchange;
+use std::sync::Arc;
+
+const CHOICE_BITS: u32 = 12;
+const SERIAL_BITS: u32 = 16;
+const SLOT_BITS: u32 = 20;
+
+/// One HTTP thread. Everything in it stays on that thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    thread: usize,
+    answers: RefCell<Vec<Slot>>,
+    free: RefCell<Vec<u32>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Tells a late token of an earlier answer from one of this answer's.
+    serial: u64,
+    answer: Option<Rc<RefCell<Answer>>>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, thread: usize) -> Self {
+        Self {
+            shared,
+            thread,
+            answers: RefCell::new(Vec::new()),
+            free: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Gives a batch of tokens to their answers. Those of answers that are gone are dropped: their clients are too.
+    pub(crate) fn dispatch(&self, batch: &[Output]) {
+        let answers = self.answers.borrow();
+        for output in batch {
+            let choice = output.route & ((1 << CHOICE_BITS) - 1);
+            let serial = (output.route >> CHOICE_BITS) & ((1 << SERIAL_BITS) - 1);
+            let slot = (output.route >> (CHOICE_BITS + SERIAL_BITS)) & ((1 << SLOT_BITS) - 1);
+            let Some(answer) = answers
+                .get(slot as usize)
+                .filter(|s| s.serial & ((1 << SERIAL_BITS) - 1) == serial)
+                .and_then(|s| s.answer.as_ref())
+            else {
+                continue;
+            };
+            let mut answer = answer.borrow_mut();
+            if answer.push(choice as usize, output)
+                && let Some(waker) = answer.waker.take()
+            {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Registers an answer; `None` when there are as many as can be told apart.
+    fn insert(&self, answer: Rc<RefCell<Answer>>) -> Option<(u32, u64)> {
+        let mut answers = self.answers.borrow_mut();
+        let slot = match self.free.borrow_mut().pop() {
+            Some(slot) => slot,
+            None if answers.len() < 1 << SLOT_BITS => {
+                answers.push(Slot {
+                    serial: 0,
+                    answer: None,
+                });
+                (answers.len() - 1) as u32
+            }
+            None => return None,
+        };
+        let entry = &mut answers[slot as usize];
+        entry.serial += 1;
+        entry.answer = Some(answer);
+        Some((slot, entry.serial))
+    }
+
+    fn remove(&self, slot: u32) {
+        self.answers.borrow_mut()[slot as usize].answer = None;
+        self.free.borrow_mut().push(slot);
+    }
+}
+
+/// An answer that its connection still waits for. Dropping it takes the rest out of the engines.
+#[derive(Debug)]
+pub(crate) struct Live {
+    worker: Rc<Worker>,
+    answer: Rc<RefCell<Answer>>,
+    slot: u32,
+    serial: u64,
+    requests: Vec<(usize, RequestId)>,
+    started: Nanos,
+    exchange: Exchange,
+}
+
+impl Live {
+    /// Makes room for an answer; requests are added with [`Live::add`]. `None` when the thread is full.
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        answer: Answer,
+        started: Nanos,
+        exchange: Exchange,
+    ) -> Option<Self> {
+        let answer = Rc::new(RefCell::new(answer));
+        let (slot, serial) = worker.insert(Rc::clone(&answer))?;
+        Some(Self {
+            worker,
+            answer,
+            slot,
+            serial,
+            requests: Vec::new(),
+            started,
+            exchange,
+        })
+    }
+
+    /// What the engine must give back with each token of a choice.
+    pub(crate) fn route(&self, choice: usize) -> u64 {
+        (self.worker.thread as u64) << (CHOICE_BITS + SERIAL_BITS + SLOT_BITS)
+            | u64::from(self.slot) << (CHOICE_BITS + SERIAL_BITS)
+            | (self.serial & ((1 << SERIAL_BITS) - 1)) << CHOICE_BITS
+            | choice as u64
+    }
+
+    /// Remembers a request of this answer.
+    pub(crate) fn add(&mut self, engine: usize, id: RequestId) {
+        self.requests.push((engine, id));
+    }
+
+    /// The next piece of the stream; `None` at its end.
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let mut answer = self.answer.borrow_mut();
+        if !answer.buffer.is_empty() {
+            return Poll::Ready(Some(Ok(answer.buffer.split().freeze())));
+        }
+        if answer.ended() {
+            return Poll::Ready(None);
+        }
+        answer.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The whole answer, once it has ended.
+    pub(crate) async fn whole(mut self) -> Bytes {
+        poll_fn(|cx| {
+            let mut answer = self.answer.borrow_mut();
+            if answer.ended() {
+                return Poll::Ready(());
+            }
+            answer.waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        let body = self.answer.borrow().whole().freeze();
+        self.exchange.response_bytes = body.len() as u64;
+        body
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.worker.remove(self.slot);
+        let shared = &self.worker.shared;
+        if !self.answer.borrow().ended() {
+            for &(engine, id) in &self.requests {
+                shared.engines[engine].abort(id);
+            }
+        }
+        shared.record(self.exchange, self.started);
+    }
+}

@@ -1,0 +1,258 @@
+//! Which path does what.
+
+use std::rc::Rc;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::{Method, Request, Response};
+
+use super::body::SimBody;
+use super::live::{Live, Worker};
+use super::openai::{self, Generation, Kind};
+use super::reply::{self, ApiError, quote};
+use super::stream::{Answer, Spec};
+use crate::engine;
+use crate::metrics::{Exchange, page};
+
+/// Longest body read; the longest prompts there are stay far below it.
+const MAX_BODY_BYTES: usize = 256 << 20;
+/// Says what it is, and still reads as the release whose metrics and API it follows.
+pub(crate) const VERSION: &str = "0.32.0+simulated";
+
+/// Answers one request, whatever it is.
+pub(crate) async fn answer(worker: Rc<Worker>, request: Request<Incoming>) -> Response<SimBody> {
+    let started = worker.shared.clock.now();
+    let method = request.method().clone();
+    let handler = handler_name(request.uri().path());
+    let exchange = Exchange {
+        handler,
+        method: method_name(&method),
+        status: 200,
+        seconds: 0.0,
+        request_bytes: request.body().size_hint().exact().unwrap_or(0),
+        response_bytes: 0,
+    };
+    let kind = match handler {
+        "/v1/completions" => Some(Kind::Completion),
+        "/v1/chat/completions" => Some(Kind::Chat),
+        _ => None,
+    };
+    let response = match kind {
+        Some(kind) if method == Method::POST => {
+            match generate(&worker, kind, request, started, exchange).await {
+                // Counted by what stands for the answer, when it ends.
+                Ok(response) => return response,
+                Err(error) => error.response(),
+            }
+        }
+        _ => other(&worker, &method, handler, &request),
+    };
+    if !matches!(handler, "/metrics" | "/health" | "/ping" | "/version" | "/load") {
+        let response_bytes = response.body().size_hint().exact().unwrap_or(0);
+        let exchange = Exchange {
+            status: response.status().as_u16(),
+            response_bytes,
+            ..exchange
+        };
+        worker.shared.record(exchange, started);
+    }
+    response
+}
+
+/// The path if it is one of ours, `none` else: label values must not grow with what clients try.
+fn handler_name(path: &str) -> &'static str {
+    const PATHS: [&str; 16] = [
+        "/v1/completions",
+        "/v1/chat/completions",
+        "/v1/models",
+        "/metrics",
+        "/health",
+        "/ping",
+        "/load",
+        "/version",
+        "/start_profile",
+        "/stop_profile",
+        "/reset_prefix_cache",
+        "/pause",
+        "/resume",
+        "/is_paused",
+        "/server_info",
+        "/metrics/",
+    ];
+    PATHS
+        .iter()
+        .find(|known| **known == path)
+        .map_or("none", |known| known.trim_end_matches('/'))
+}
+
+fn method_name(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn other(worker: &Worker, method: &Method, handler: &str, request: &Request<Incoming>) -> Response<SimBody> {
+    let shared = &worker.shared;
+    match (method.as_str(), handler) {
+        ("GET", "/health") | ("GET" | "POST", "/ping") => reply::empty(200),
+        ("GET", "/metrics") => reply::with_type(
+            200,
+            "text/plain; version=0.0.4; charset=utf-8",
+            metrics_page(worker),
+        ),
+        ("GET", "/version") => reply::json(200, format!("{{\"version\":\"{VERSION}\"}}")),
+        ("GET", "/v1/models") => reply::json(200, models(worker)),
+        ("GET", "/load") => {
+            let load: usize = shared.engines.iter().map(|e| e.unfinished()).sum();
+            reply::json(200, format!("{{\"server_load\":{load}}}"))
+        }
+        ("GET", "/server_info") => {
+            let config = format!("{:?}", shared.config.engine);
+            reply::json(
+                200,
+                format!("{{\"simulated\":true,\"vllm_config\":{}}}", quote(&config)),
+            )
+        }
+        ("POST", "/start_profile" | "/stop_profile") => {
+            tracing::info!(handler, "profiling is accepted and does nothing");
+            reply::empty(200)
+        }
+        ("POST", "/reset_prefix_cache") => {
+            let success = shared.engines.iter().all(|e| e.reset_prefix_cache());
+            reply::json(200, format!("{{\"success\":{success}}}"))
+        }
+        ("POST", "/pause") => {
+            shared.engines.iter().for_each(|e| e.set_paused(true));
+            reply::json(200, "{\"status\":\"paused\"}".to_owned())
+        }
+        ("POST", "/resume") => {
+            shared.engines.iter().for_each(|e| e.set_paused(false));
+            reply::json(200, "{\"status\":\"resumed\"}".to_owned())
+        }
+        ("GET", "/is_paused") => {
+            let paused = shared.engines.iter().any(|e| e.is_paused());
+            reply::json(200, format!("{{\"is_paused\":{paused}}}"))
+        }
+        (_, "none") => ApiError::not_found(format!("no route {}", request.uri().path())).response(),
+        (method, path) => ApiError {
+            status: 405,
+            kind: "MethodNotAllowed",
+            message: format!("{path} does not answer {method}"),
+        }
+        .response(),
+    }
+}
+
+fn metrics_page(worker: &Worker) -> String {
+    let shared = &worker.shared;
+    let engines: Vec<_> = shared.engines.iter().map(|engine| engine.stats()).collect();
+    let http = shared.lock_http();
+    page::render(&page::Snapshot {
+        model: &shared.config.model,
+        config: &shared.config.engine,
+        engines: &engines,
+        http: &http,
+        rejections: shared.admission.rejections(),
+        started_secs: shared.clock.wall_secs(0),
+    })
+}
+
+fn models(worker: &Worker) -> String {
+    let shared = &worker.shared;
+    let created = shared.clock.wall_secs(0) as u64;
+    format!(
+        "{{\"object\":\"list\",\"data\":[{{\"id\":{model},\"object\":\"model\",\"created\":{created},\
+         \"owned_by\":\"vllm-sim\",\"root\":{model},\"parent\":null,\"max_model_len\":{},\"permission\":[]}}]}}",
+        shared.config.engine.max_model_len,
+        model = shared.model_json,
+    )
+}
+
+async fn generate(
+    worker: &Rc<Worker>,
+    kind: Kind,
+    request: Request<Incoming>,
+    started: u64,
+    exchange: Exchange,
+) -> Result<Response<SimBody>, ApiError> {
+    let shared = &worker.shared;
+    let request_id = request.headers().get("x-request-id").cloned();
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
+        .collect()
+        .await
+        .map_err(|error| ApiError::bad_request(format!("the body did not arrive whole: {error}")))?
+        .to_bytes();
+    let generation = openai::read(kind, &body, &shared.config, shared.tokenizer)?;
+    let tokens: u64 = generation.prompts.iter().map(|p| p.len() as u64).sum();
+    if !shared.admission.admits(generation.prompts.len(), tokens) {
+        return Err(ApiError::overloaded(
+            "too many requests are unfinished: try again later",
+        ));
+    }
+    let number = shared.next_request();
+    let prefix = if kind == Kind::Chat { "chatcmpl" } else { "cmpl" };
+    let id = match request_id.as_ref().and_then(|id| id.to_str().ok()) {
+        Some(id) => format!("{prefix}-{id}"),
+        None => format!("{prefix}-{number:032x}"),
+    };
+    let spec = Spec {
+        kind,
+        id,
+        model_json: shared.model_json.clone(),
+        created: shared.clock.wall_secs(started) as u64,
+        streaming: generation.stream,
+        include_usage: generation.include_usage,
+        continuous_usage: generation.continuous_usage,
+        return_token_ids: generation.return_token_ids,
+        per_request_metrics: shared.config.per_request_metrics,
+        interval: shared.config.stream_interval,
+        tokenizer: shared.tokenizer,
+    };
+    let answer = Answer::new(spec, generation.prompts.clone());
+    let mut live = Live::new(Rc::clone(worker), answer, started, exchange)
+        .ok_or_else(|| ApiError::overloaded("too many streams on one thread"))?;
+    submit(worker, &generation, &mut live);
+    let mut response = if generation.stream {
+        let mut response = Response::new(SimBody::Stream(Box::new(live)));
+        let content_type = hyper::header::HeaderValue::from_static("text/event-stream; charset=utf-8");
+        response
+            .headers_mut()
+            .insert(hyper::header::CONTENT_TYPE, content_type);
+        response
+    } else {
+        reply::with_type(200, "application/json", live.whole().await)
+    };
+    if let Some(id) = request_id {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    Ok(response)
+}
+
+fn submit(worker: &Worker, generation: &Generation, live: &mut Live) {
+    let engines = &worker.shared.engines;
+    for (choice, prompt) in generation.prompts.iter().enumerate() {
+        let engine = match engines.len() {
+            1 => 0,
+            // The first of those with the least to do.
+            n => (0..n)
+                .min_by_key(|&at| engines[at].unfinished())
+                .expect("a server has an engine"),
+        };
+        let id = engines[engine].submit(engine::Request {
+            route: live.route(choice),
+            prompt: prompt.clone(),
+            max_tokens: generation.max_tokens.unwrap_or(u32::MAX),
+            min_tokens: generation.min_tokens,
+            ignore_eos: generation.ignore_eos,
+            seed: generation.seed,
+            reference: worker.shared.reference(prompt),
+        });
+        live.add(engine, id);
+    }
+}
