@@ -24,4 +24,4 @@ pub use model::{
 
 pub use sink::{SampleSink, StopToken};
 
-pub use store::{Store, StoreFiles};
+pub use store::{Store, StoreFiles, StoreFormat, StoreOptions, read_run};

@@ -1,12 +1,30 @@
 //! One run on disk: the interface behind which each format lives. The writer thread is its only caller.
 
+mod assemble;
+mod atomic;
+mod files;
+mod format;
+mod manifest;
 mod memory;
+mod options;
+mod parquet;
+mod read;
+mod replay;
+mod scrape_ends;
+mod table;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
+pub use format::{StoreFormat, UnknownFormat};
 pub use memory::{MemoryRun, MemoryStore};
+pub use options::StoreOptions;
+pub use read::read_run;
+pub use replay::write_run;
+pub use scrape_ends::SCRAPE_DURATION;
 
-use crate::error::Result;
+use self::files::RunFiles;
+use crate::error::{Error, Result};
 use crate::model::{Manifest, Record};
 
 /// A sink for one run's records.
@@ -43,4 +61,59 @@ pub struct StoreFiles {
     pub all: Vec<PathBuf>,
     /// Their size together.
     pub total_bytes: u64,
+}
+
+/// Opens the files of a new run in `dir`, which is created if need be. `manifest` is what is known at the start; its
+/// stamp names the files. Files of that stamp must not exist yet.
+pub fn open(format: StoreFormat, dir: &Path, manifest: &Manifest) -> Result<Box<dyn Store>> {
+    open_with(format, dir, manifest, &StoreOptions::default())
+}
+
+/// [`open`], with limits for long runs.
+pub fn open_with(
+    format: StoreFormat,
+    dir: &Path,
+    manifest: &Manifest,
+    options: &StoreOptions,
+) -> Result<Box<dyn Store>> {
+    let store = create(&RunFiles::new(dir, &manifest.stamp, format), manifest, options)?;
+    Ok(Box::new(scrape_ends::ScrapeEnds::new(store)))
+}
+
+fn create(files: &RunFiles, manifest: &Manifest, options: &StoreOptions) -> Result<Box<dyn Store>> {
+    if !files::is_stamp(&files.stamp) {
+        return Err(Error::Store {
+            target: files.dir.display().to_string(),
+            reason: format!("the run's stamp `{}` is not YYYYMMDD_HHMMSS", files.stamp),
+        });
+    }
+    fs::create_dir_all(&files.dir).map_err(Error::io("create", &files.dir))?;
+    for path in [
+        files.samples(),
+        files.table("requests"),
+        files.table("batches"),
+        files.table("events"),
+    ] {
+        if path.exists() || !files::existing_parts(&path)?.is_empty() {
+            return Err(Error::Store {
+                target: path.display().to_string(),
+                reason: "it exists already; recorded runs are never overwritten: choose another folder"
+                    .into(),
+            });
+        }
+    }
+    match files.format {
+        StoreFormat::Parquet => Ok(Box::new(parquet::ParquetStore::create(files, manifest, options)?)),
+        other => Err(Error::config(format!(
+            "store format {other} cannot be written by this build"
+        ))),
+    }
+}
+
+/// Size of all files together.
+fn total_bytes(files: &[PathBuf]) -> Result<u64> {
+    files
+        .iter()
+        .map(|path| Ok(fs::metadata(path).map_err(Error::io("stat", path))?.len()))
+        .sum()
 }

@@ -1,0 +1,124 @@
+//! Rows in any order back into one [`RunData`]: what every reader ends with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{BatchRow, EventRow, Manifest, RequestRow, RunData, SeriesData, SeriesDef};
+
+/// Number of a phase name within one [`Assembler`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PhaseId(u32);
+
+#[derive(Debug)]
+struct Pending {
+    def: Arc<SeriesDef>,
+    rows: Vec<(i64, f64, PhaseId)>,
+}
+
+/// Collects rows and sorts them at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Assembler {
+    series: Vec<Pending>,
+    by_def: HashMap<Arc<SeriesDef>, usize>,
+    phases: Vec<Arc<str>>,
+    by_phase: HashMap<Arc<str>, PhaseId>,
+    pub(crate) manifest: Option<Manifest>,
+    pub(crate) requests: Vec<RequestRow>,
+    pub(crate) batches: Vec<BatchRow>,
+    pub(crate) events: Vec<EventRow>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Assembler {
+    /// The series' number for [`Assembler::push`].
+    pub(crate) fn series(&mut self, def: SeriesDef) -> usize {
+        if let Some(&index) = self.by_def.get(&def) {
+            return index;
+        }
+        let def = Arc::new(def);
+        self.series.push(Pending {
+            def: Arc::clone(&def),
+            rows: Vec::new(),
+        });
+        self.by_def.insert(def, self.series.len() - 1);
+        self.series.len() - 1
+    }
+
+    /// The phase's number for [`Assembler::push`].
+    pub(crate) fn phase(&mut self, name: &str) -> PhaseId {
+        if let Some(&id) = self.by_phase.get(name) {
+            return id;
+        }
+        let id = PhaseId(u32::try_from(self.phases.len()).expect("a run has fewer than four billion phases"));
+        let name: Arc<str> = Arc::from(name);
+        self.phases.push(Arc::clone(&name));
+        self.by_phase.insert(name, id);
+        id
+    }
+
+    /// One sample.
+    pub(crate) fn push(&mut self, series: usize, timestamp_ns: i64, value: f64, phase: PhaseId) {
+        self.series[series].rows.push((timestamp_ns, value, phase));
+    }
+
+    /// Sorts everything into the order [`RunData`] promises. Rows of the same time stay as they came.
+    pub(crate) fn finish(mut self) -> RunData {
+        let manifest = self.manifest.take().unwrap_or_default();
+        if manifest.ended_ns.is_none() {
+            self.notes.push(
+                "the run was cut: no end was recorded, and what came after the last flush is lost".into(),
+            );
+        }
+        let phases = self.phases;
+        let mut series: Vec<SeriesData> = self
+            .series
+            .into_iter()
+            .map(|pending| finish_series(pending, &phases))
+            .collect();
+        series.sort_by(|a, b| {
+            let key = |s: &SeriesData| {
+                let def = Arc::clone(&s.def);
+                (def, s.timestamps_ns.first().copied())
+            };
+            let ((a, a_first), (b, b_first)) = (key(a), key(b));
+            (&a.metric_name, &a.labels, &a.endpoint_url, &a.source, a_first).cmp(&(
+                &b.metric_name,
+                &b.labels,
+                &b.endpoint_url,
+                &b.source,
+                b_first,
+            ))
+        });
+        self.requests.sort_by_key(|row| row.issued_ns);
+        self.batches.sort_by_key(|row| row.batch_id);
+        self.events.sort_by_key(|row| row.timestamp_ns);
+        RunData {
+            manifest,
+            series,
+            requests: self.requests,
+            batches: self.batches,
+            events: self.events,
+            notes: self.notes,
+        }
+    }
+}
+
+fn finish_series(mut pending: Pending, names: &[Arc<str>]) -> SeriesData {
+    if !pending.rows.is_sorted_by_key(|row| row.0) {
+        pending.rows.sort_by_key(|row| row.0);
+    }
+    let mut phases: Vec<(usize, Arc<str>)> = Vec::new();
+    let mut last = None;
+    for (index, (_, _, phase)) in pending.rows.iter().enumerate() {
+        if last != Some(*phase) {
+            last = Some(*phase);
+            phases.push((index, Arc::clone(&names[phase.0 as usize])));
+        }
+    }
+    SeriesData {
+        def: pending.def,
+        timestamps_ns: pending.rows.iter().map(|row| row.0).collect(),
+        values: pending.rows.iter().map(|row| row.1).collect(),
+        phases,
+    }
+}

@@ -1,0 +1,65 @@
+//! A run in memory written to files: the second half of every conversion.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::files::RunFiles;
+use super::format::StoreFormat;
+use super::options::StoreOptions;
+use super::{Store, StoreFiles, create};
+use crate::error::Result;
+use crate::model::{Record, RunData, Sample, SampleBatch, SeriesId};
+
+/// Writes `run` into `dir` in `format`. `suffix` stands between stamp and extension: empty for raw rows,
+/// `_processed` for derived ones. Existing files are refused.
+pub fn write_run(run: &RunData, format: StoreFormat, dir: &Path, suffix: &str) -> Result<StoreFiles> {
+    let mut files = RunFiles::new(dir, &run.manifest.stamp, format);
+    suffix.clone_into(&mut files.suffix);
+    let mut store = create(&files, &run.manifest, &StoreOptions::default())?;
+    replay(run, store.as_mut())?;
+    store.finish(&run.manifest)
+}
+
+/// Hands every row of `run` to `store`, flushing now and then as a running test would.
+pub(crate) fn replay(run: &RunData, store: &mut dyn Store) -> Result<()> {
+    let mut row_count = 0;
+    for (index, series) in run.series.iter().enumerate() {
+        let id = SeriesId(u32::try_from(index).expect("a run has fewer than four billion series"));
+        store.write(Record::Series(id, Arc::clone(&series.def)))?;
+        let ends = series
+            .phases
+            .iter()
+            .skip(1)
+            .map(|phase| phase.0)
+            .chain([series.values.len()]);
+        for ((start, phase), end) in series.phases.iter().zip(ends) {
+            let samples = (*start..end).map(|at| Sample {
+                series: id,
+                timestamp_ns: series.timestamps_ns[at],
+                value: series.values[at],
+            });
+            let start_ns = series.timestamps_ns.get(*start).copied().unwrap_or_default();
+            row_count += end - start;
+            store.write(Record::Samples(SampleBatch {
+                start_ns,
+                end_ns: start_ns,
+                phase: Arc::clone(phase),
+                samples: samples.collect(),
+            }))?;
+        }
+        if row_count >= 64 * 1024 {
+            row_count = 0;
+            store.flush()?;
+        }
+    }
+    for row in &run.requests {
+        store.write(Record::Request(row.clone()))?;
+    }
+    for row in &run.batches {
+        store.write(Record::Batch(row.clone()))?;
+    }
+    for row in &run.events {
+        store.write(Record::Event(row.clone()))?;
+    }
+    Ok(())
+}
