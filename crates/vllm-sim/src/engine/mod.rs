@@ -18,41 +18,24 @@ use std::sync::Arc;
 /// Virtual nanoseconds since the engine's origin.
 pub(crate) type Nanos = u64;
 
-/// Why a request ended, in the order of vLLM's `finished_reason` label values.
+/// Why a request ended. A request that is dropped has not ended; the other reasons vLLM knows never happen here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum FinishReason {
     /// The model ended on its own.
     Stop,
     /// `max_tokens` or the longest sequence was reached.
     Length,
-    /// Dropped while running.
-    Abort,
-    /// Failed inside the engine.
-    Error,
-    /// Cut for repeating itself; never happens here.
-    Repetition,
 }
 
 impl FinishReason {
     /// How many there are.
-    pub(crate) const COUNT: usize = 5;
-    /// All of them, in label order.
-    pub(crate) const ALL: [Self; Self::COUNT] = [
-        Self::Stop,
-        Self::Length,
-        Self::Abort,
-        Self::Error,
-        Self::Repetition,
-    ];
+    pub(crate) const COUNT: usize = 2;
 
-    /// The label's value, and the API's `finish_reason`.
+    /// The API's `finish_reason`, and the label's value.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
-            Self::Abort => "abort",
-            Self::Error => "error",
-            Self::Repetition => "repetition",
         }
     }
 }

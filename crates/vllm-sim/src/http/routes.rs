@@ -101,11 +101,7 @@ fn other(worker: &Worker, method: &Method, handler: &str, request: &Request<Inco
     let shared = &worker.shared;
     match (method.as_str(), handler) {
         ("GET", "/health") | ("GET" | "POST", "/ping") => reply::empty(200),
-        ("GET", "/metrics") => reply::with_type(
-            200,
-            "text/plain; version=0.0.4; charset=utf-8",
-            metrics_page(worker),
-        ),
+        ("GET", "/metrics") => reply::with_type(200, page::CONTENT_TYPE, metrics_page(worker)),
         ("GET", "/version") => reply::json(200, format!("{{\"version\":\"{VERSION}\"}}")),
         ("GET", "/v1/models") => reply::json(200, models(worker)),
         ("GET", "/load") => {
