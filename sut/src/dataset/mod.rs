@@ -1,7 +1,17 @@
 //! Prompts: where they come from and what is known about them. Token ids are what is sent.
 
+mod csv;
+mod error;
+mod json;
+mod parquet;
+mod pickle;
 mod synthetic;
+mod table;
 
+use std::fs::File;
+use std::path::Path;
+
+pub use error::DatasetError;
 pub use synthetic::{Lengths, Synthetic};
 
 /// One sample of a dataset.
@@ -13,6 +23,8 @@ pub struct Prompt {
     pub text: Option<String>,
     /// The reference answer, where the dataset has it.
     pub reference: Option<String>,
+    /// The reference answer's token ids, where the dataset has them.
+    pub reference_ids: Option<Vec<i32>>,
 }
 
 /// All samples, and where they came from.
@@ -24,4 +36,80 @@ pub struct Dataset {
     pub synthetic: bool,
     /// The samples in dataset order.
     pub prompts: Vec<Prompt>,
+}
+
+/// Which columns to use, where they are not the usual ones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Columns {
+    /// The prompt's text.
+    pub input: Option<String>,
+    /// The prompt's token ids.
+    pub input_ids: Option<String>,
+    /// The reference answer's text.
+    pub output: Option<String>,
+}
+
+/// Usual names of the prompt's token ids; the first that a file has is used.
+pub const INPUT_IDS_COLUMNS: &[&str] = &["tok_input", "input_tokens", "prompt_token_ids", "input_ids"];
+/// Usual names of the prompt's text.
+pub const INPUT_COLUMNS: &[&str] = &["input", "text_input", "prompt", "question"];
+/// Usual names of the reference answer's text.
+pub const OUTPUT_COLUMNS: &[&str] = &["output", "gt_output", "ground_truth", "reference", "answer"];
+/// Usual names of the reference answer's token ids.
+pub const OUTPUT_IDS_COLUMNS: &[&str] = &["tok_output", "output_tokens", "output_ids"];
+/// File name endings that are read.
+pub const EXTENSIONS: &[&str] = &["json", "jsonl", "csv", "parquet", "pkl", "pickle"];
+
+impl Dataset {
+    /// Reads a file; its name's ending says which format it has.
+    ///
+    /// JSON is a list of objects or an object of columns; JSONL one object per line; CSV has a header line; Parquet
+    /// and pickled pandas tables are read by column. A pickle is read without running anything of it.
+    ///
+    /// # Errors
+    /// [`DatasetError`] names the file, the place and the way out.
+    pub fn load(path: &Path, columns: &Columns) -> Result<Self, DatasetError> {
+        let read_error = |source| DatasetError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let extension = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let usual = [
+            INPUT_IDS_COLUMNS,
+            INPUT_COLUMNS,
+            OUTPUT_COLUMNS,
+            OUTPUT_IDS_COLUMNS,
+        ]
+        .concat();
+        let asked = [&columns.input, &columns.input_ids, &columns.output];
+        let wanted: Vec<&str> = usual
+            .into_iter()
+            .chain(asked.into_iter().flatten().map(String::as_str))
+            .collect();
+        let bytes = || std::fs::read(path).map_err(read_error);
+        let table = match extension.as_str() {
+            "json" => json::read(&bytes()?, path, &wanted)?,
+            "jsonl" => json::read_lines(&bytes()?, path, &wanted)?,
+            "csv" => csv::read(&bytes()?, path, &wanted)?,
+            "parquet" => parquet::read(File::open(path).map_err(read_error)?, path, &wanted)?,
+            "pkl" | "pickle" => pickle::read(&bytes()?, path, &wanted)?,
+            _ => {
+                let what = format!("its name must end in one of .{}", EXTENSIONS.join(" ."));
+                return Err(DatasetError::Format {
+                    path: path.to_owned(),
+                    what,
+                });
+            }
+        };
+        let prompts = table.into_prompts(path, columns)?;
+        Ok(Self {
+            origin: path.display().to_string(),
+            synthetic: false,
+            prompts,
+        })
+    }
 }

@@ -71,8 +71,7 @@ impl Synthetic {
                     .collect::<Vec<i32>>();
                 Prompt {
                     token_ids,
-                    text: None,
-                    reference: None,
+                    ..Prompt::default()
                 }
             })
             .collect();

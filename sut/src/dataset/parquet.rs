@@ -1,0 +1,118 @@
+//! Parquet: only the columns that a prompt could be made of are read.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
+};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray};
+use arrow_schema::DataType;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::error::DatasetError;
+use super::table::{Cell, Table};
+
+/// Reads the wanted columns of a file.
+pub(super) fn read(file: File, path: &Path, wanted: &[&str]) -> Result<Table, DatasetError> {
+    let bad = |what: String| DatasetError::Format {
+        path: path.to_owned(),
+        what,
+    };
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| bad(e.to_string()))?;
+    let names: Vec<String> = builder
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.name().clone())
+        .collect();
+    let mut table = Table::new(names, wanted);
+    let keep = table
+        .names
+        .iter()
+        .enumerate()
+        .filter(|(_, n)| wanted.contains(&n.as_str()))
+        .map(|(at, _)| at);
+    let mask = ProjectionMask::roots(builder.parquet_schema(), keep.collect::<Vec<_>>());
+    for batch in builder
+        .with_projection(mask)
+        .build()
+        .map_err(|e| bad(e.to_string()))?
+    {
+        let batch = batch.map_err(|e| bad(e.to_string()))?;
+        for (name, cells) in &mut table.columns {
+            let Some(column) = batch.column_by_name(name) else {
+                return Err(bad(format!("column {name} is missing in a part of the file")));
+            };
+            for row in 0..batch.num_rows() {
+                cells.push(cell(column, row));
+            }
+        }
+        table.rows += batch.num_rows();
+    }
+    Ok(table)
+}
+
+fn cell(array: &ArrayRef, row: usize) -> Cell {
+    if array.is_null(row) {
+        return Cell::Null;
+    }
+    match array.data_type() {
+        DataType::Utf8 => Cell::Text(array.as_string::<i32>().value(row).to_owned()),
+        DataType::LargeUtf8 => Cell::Text(array.as_string::<i64>().value(row).to_owned()),
+        DataType::Utf8View => Cell::Text(array.as_string_view().value(row).to_owned()),
+        DataType::List(_) => ids(&array.as_list::<i32>().value(row)),
+        DataType::LargeList(_) => ids(&array.as_list::<i64>().value(row)),
+        DataType::FixedSizeList(..) => ids(&array.as_fixed_size_list().value(row)),
+        DataType::Boolean => Cell::Bool(array.as_boolean().value(row)),
+        DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row)),
+        DataType::Float32 => float(f64::from(array.as_primitive::<Float32Type>().value(row))),
+        _ => match integers(&array.slice(row, 1)).as_deref() {
+            Some([number]) => number.map_or(Cell::Other("a number too large"), Cell::Int),
+            _ => Cell::Other("a value of another type"),
+        },
+    }
+}
+
+fn float(x: f64) -> Cell {
+    if x.is_nan() { Cell::Null } else { Cell::Float(x) }
+}
+
+fn ids(list: &ArrayRef) -> Cell {
+    if list.null_count() > 0 {
+        return Cell::Other("a list with empty places");
+    }
+    let ids = integers(list).and_then(|numbers| {
+        numbers
+            .into_iter()
+            .map(|n| n.and_then(|n| i32::try_from(n).ok()))
+            .collect::<Option<Vec<i32>>>()
+    });
+    ids.map_or(Cell::Other("a list of other things than token ids"), Cell::Ids)
+}
+
+/// The numbers of an integer array; `None` inside for one that does not fit, `None` outside for another type.
+fn integers(array: &ArrayRef) -> Option<Vec<Option<i64>>> {
+    fn all<T: ArrowPrimitiveType>(array: &PrimitiveArray<T>) -> Vec<Option<i64>>
+    where
+        T::Native: TryInto<i64>,
+    {
+        array.values().iter().map(|v| (*v).try_into().ok()).collect()
+    }
+    Some(match array.data_type() {
+        DataType::Int8 => all(array.as_primitive::<Int8Type>()),
+        DataType::Int16 => all(array.as_primitive::<Int16Type>()),
+        DataType::Int32 => all(array.as_primitive::<Int32Type>()),
+        DataType::Int64 => all(array.as_primitive::<Int64Type>()),
+        DataType::UInt8 => all(array.as_primitive::<UInt8Type>()),
+        DataType::UInt16 => all(array.as_primitive::<UInt16Type>()),
+        DataType::UInt32 => all(array.as_primitive::<UInt32Type>()),
+        DataType::UInt64 => all(array.as_primitive::<UInt64Type>()),
+        // Pandas writes an empty list in a column of empty lists as a list of nulls.
+        DataType::Null if array.is_empty() => Vec::new(),
+        _ => return None,
+    })
+}
