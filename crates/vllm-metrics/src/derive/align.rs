@@ -49,7 +49,8 @@ pub enum Combine {
 ///
 /// A series counts until its latest value is older than [`longest_step_ns`] of its own interval, so an endpoint that
 /// died leaves the sum. A time at which a series is just about to begin (first sample within one such step) is left
-/// out: the sum over some would look like a dip.
+/// out: the sum over some would look like a dip. A value that is not a number counts as absent; where every one is,
+/// so is the result.
 pub fn combine(series: &[Points<'_>], how: Combine) -> (Vec<i64>, Vec<f64>) {
     if let [(times, values)] = series {
         return (times.to_vec(), values.to_vec());
@@ -67,12 +68,13 @@ pub fn combine(series: &[Points<'_>], how: Combine) -> (Vec<i64>, Vec<f64>) {
     let mut cursors = vec![0usize; series.len()];
     let mut out = (Vec::with_capacity(times.len()), Vec::with_capacity(times.len()));
     'times: for t in times {
-        let (mut sum, mut present) = (0.0, 0u32);
+        let (mut sum, mut present, mut unknown) = (0.0, 0u32, false);
         for (((at, values), cursor), limit) in series.iter().zip(&mut cursors).zip(&limits) {
             while at.get(*cursor).is_some_and(|&next| next <= t) {
                 *cursor += 1;
             }
             match cursor.checked_sub(1) {
+                Some(latest) if values[latest].is_nan() => unknown = true,
                 Some(latest) if t.saturating_sub(at[latest]) <= *limit => {
                     sum += values[latest];
                     present += 1;
@@ -89,6 +91,9 @@ pub fn combine(series: &[Points<'_>], how: Combine) -> (Vec<i64>, Vec<f64>) {
             } else {
                 sum
             });
+        } else if unknown {
+            out.0.push(t);
+            out.1.push(f64::NAN);
         }
     }
     out

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::labels::{self, Labels};
 use super::series::{Builder, phase_at};
-use super::{INTERVAL_QUANTILES, quantile};
+use super::{INTERVAL_QUANTILES, quantile, window};
 use crate::model::{MetricType, RunData, SeriesData, SeriesDef};
 
 /// One histogram (one label set of one family at one endpoint) over the whole run.
@@ -102,14 +102,7 @@ impl Histogram {
         let mut intervals = self.intervals().into_iter();
         let mut all = intervals.next()?;
         for interval in intervals {
-            for (sum, count) in all.counts.iter_mut().zip(&interval.counts) {
-                *sum += count;
-            }
-            all.sum += interval.sum;
-            all.count += interval.count;
-            all.end_ns = interval.end_ns;
-            all.index = interval.index;
-            all.reset |= interval.reset;
+            window::add(&mut all, &interval);
         }
         Some(all)
     }

@@ -22,6 +22,7 @@ pub mod names;
 pub mod quantile;
 pub mod series;
 pub mod totals;
+pub mod window;
 
 use std::sync::Arc;
 

@@ -48,9 +48,9 @@ pub const KV_CACHE_USAGE: Candidates = &[
 
 /// Adds every name of the table above that this run has a source for.
 pub fn append(run: &RunData, histograms: &[Histogram], out: &mut Vec<SeriesData>) {
-    rename(run, GPU_UTILIZATION, "vllm:gpu_utilization", "ratio", out);
-    rename(run, GPU_MEMORY_USED, "vllm:gpu_memory_used", "bytes", out);
-    rename(run, KV_CACHE_USAGE, "vllm:kv_cache_usage_ratio", "ratio", out);
+    out.extend(gpu_utilization(run));
+    out.extend(gpu_memory_used(run));
+    out.extend(kv_cache_usage(run));
     for h in histograms
         .iter()
         .filter(|h| h.name == "vllm:e2e_request_latency_seconds")
@@ -72,24 +72,40 @@ pub fn append(run: &RunData, histograms: &[Histogram], out: &mut Vec<SeriesData>
     failures(run, out);
 }
 
+/// `vllm:gpu_utilization` per GPU, a ratio; empty if the run has no source for it or holds the name itself.
+pub fn gpu_utilization(run: &RunData) -> Vec<SeriesData> {
+    rename(run, GPU_UTILIZATION, "vllm:gpu_utilization", "ratio")
+}
+
+/// `vllm:gpu_memory_used` per GPU in bytes; empty if the run has no source for it or holds the name itself.
+pub fn gpu_memory_used(run: &RunData) -> Vec<SeriesData> {
+    rename(run, GPU_MEMORY_USED, "vllm:gpu_memory_used", "bytes")
+}
+
+/// `vllm:kv_cache_usage_ratio` per engine; empty if the run has no source for it or holds the name itself.
+pub fn kv_cache_usage(run: &RunData) -> Vec<SeriesData> {
+    rename(run, KV_CACHE_USAGE, "vllm:kv_cache_usage_ratio", "ratio")
+}
+
 /// Publishes the first candidate that the run holds (every label set of it) under another name.
-fn rename(run: &RunData, candidates: Candidates, name: &str, unit: &str, out: &mut Vec<SeriesData>) {
+fn rename(run: &RunData, candidates: Candidates, name: &str, unit: &str) -> Vec<SeriesData> {
+    let mut out = Vec::new();
     // A source that already speaks this name needs no second one.
     if run.series.iter().any(|s| &*s.def.metric_name == name) {
-        return;
+        return out;
     }
     for (candidate, factor) in candidates {
-        let before = out.len();
         for series in run.series.iter().filter(|s| &*s.def.metric_name == *candidate) {
             let labels = labels::with(&series.def.labels, "derived_from", candidate);
             let mut builder = Builder::gauge(name, labels, unit, &series.def);
             copy(series, *factor, &mut builder);
             out.push(builder.finish());
         }
-        if out.len() > before {
-            return;
+        if !out.is_empty() {
+            break;
         }
     }
+    out
 }
 
 fn copy(series: &SeriesData, factor: f64, builder: &mut Builder) {

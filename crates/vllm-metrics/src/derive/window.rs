@@ -1,0 +1,165 @@
+//! Steps of counters and histograms put together into windows wide enough to be looked at.
+//!
+//! A scrape forced at a phase edge can follow a regular one by milliseconds: the rate over that step alone would be a
+//! spike that nobody saw. Windows also bring endpoints together that are scraped at different moments.
+
+use super::histogram::{Histogram, Interval};
+
+/// Increase of a counter over one window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Window {
+    /// Start of its first step.
+    pub start_ns: i64,
+    /// End of its last step.
+    pub end_ns: i64,
+    /// Sum of increases.
+    pub increase: f64,
+}
+
+/// Rates per second over windows of about `window_ns`, at the time of each window's end.
+///
+/// A step longer than `longest_step_ns` is a gap. How its increase is spread over it is not known, so in its place
+/// stands a `NaN` at its start: no line may cross it.
+pub fn rates(steps: &[super::counter::Step], window_ns: i64, longest_step_ns: i64) -> (Vec<i64>, Vec<f64>) {
+    let mut out = (Vec::new(), Vec::new());
+    let mut open: Option<Window> = None;
+    let mut push = |t: i64, rate: f64| {
+        out.0.push(t);
+        out.1.push(rate);
+    };
+    for step in steps {
+        if step.end_ns - step.start_ns > longest_step_ns {
+            if let Some(rest) = open.take().filter(|w| w.nanos() * 2 >= window_ns) {
+                push(rest.end_ns, rest.per_second());
+            }
+            push(step.start_ns, f64::NAN);
+            continue;
+        }
+        let window = match open {
+            Some(w) => Window {
+                end_ns: step.end_ns,
+                increase: w.increase + step.increase,
+                ..w
+            },
+            None => Window {
+                start_ns: step.start_ns,
+                end_ns: step.end_ns,
+                increase: step.increase,
+            },
+        };
+        if is_full(window.nanos(), window_ns) {
+            push(window.end_ns, window.per_second());
+            open = None;
+        } else {
+            open = Some(window);
+        }
+    }
+    // What is left is shorter than a window; half a window still says something.
+    if let Some(rest) = open.filter(|w| w.nanos() * 2 >= window_ns) {
+        push(rest.end_ns, rest.per_second());
+    }
+    out
+}
+
+impl Window {
+    fn nanos(&self) -> i64 {
+        self.end_ns - self.start_ns
+    }
+
+    fn per_second(&self) -> f64 {
+        self.increase / (self.nanos().max(1) as f64 * 1e-9)
+    }
+}
+
+/// Three quarters of a window count: scrapes jitter, and what is missing comes with the next one.
+fn is_full(nanos: i64, window_ns: i64) -> bool {
+    nanos >= window_ns - window_ns / 4
+}
+
+/// What all these histograms observed together, per window.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Merged {
+    /// Upper bounds, ascending; the last is `+Inf`.
+    pub bounds: Vec<f64>,
+    /// One per window in which anything was scraped.
+    pub windows: Vec<Interval>,
+    /// Histograms that could not be added because their buckets differ from the first one's.
+    pub left_out: usize,
+}
+
+/// Adds the intervals of several histograms (engines, endpoints) in windows of `window_ns` counted from `origin_ns`.
+///
+/// Intervals longer than `longest_step_ns` (gaps) are in no window: when what they hold was observed is not known.
+pub fn merge(histograms: &[&Histogram], origin_ns: i64, window_ns: i64, longest_step_ns: i64) -> Merged {
+    let Some(first) = histograms.first() else {
+        return Merged::default();
+    };
+    let mut out = Merged {
+        bounds: first.bounds.clone(),
+        ..Merged::default()
+    };
+    let mut all: Vec<Interval> = Vec::new();
+    for histogram in histograms {
+        if histogram.bounds == first.bounds {
+            all.extend(
+                histogram
+                    .intervals()
+                    .into_iter()
+                    .filter(|i| i.end_ns - i.start_ns <= longest_step_ns),
+            );
+        } else {
+            out.left_out += 1;
+        }
+    }
+    all.sort_by_key(|i| i.end_ns);
+    let window = window_ns.max(1);
+    let number = |i: &Interval| (i.end_ns - origin_ns - 1).div_euclid(window);
+    let mut last = None;
+    for interval in all {
+        let n = number(&interval);
+        match out.windows.last_mut() {
+            Some(open) if last == Some(n) => add(open, &interval),
+            _ => out.windows.push(interval),
+        }
+        last = Some(n);
+    }
+    out
+}
+
+/// Adds what `more` observed to `to`.
+pub fn add(to: &mut Interval, more: &Interval) {
+    for (sum, count) in to.counts.iter_mut().zip(&more.counts) {
+        *sum += count;
+    }
+    to.sum += more.sum;
+    to.count += more.count;
+    to.start_ns = to.start_ns.min(more.start_ns);
+    to.end_ns = to.end_ns.max(more.end_ns);
+    to.index = to.index.max(more.index);
+    to.reset |= more.reset;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::counter;
+    use super::*;
+
+    const S: i64 = 1_000_000_000;
+
+    #[test]
+    fn a_forced_scrape_makes_no_spike() {
+        let times = [0, S, 2 * S, 2 * S + S / 100, 3 * S, 4 * S];
+        let values = [0.0, 10.0, 20.0, 25.0, 30.0, 40.0];
+        let (_, rate) = rates(&counter::steps(&times, &values), S, 3 * S);
+        assert!(rate.iter().all(|r| (9.0..=11.0).contains(r)), "{rate:?}");
+    }
+
+    #[test]
+    fn a_gap_is_a_break() {
+        let times = [0, S, 11 * S, 12 * S];
+        let (at, rate) = rates(&counter::steps(&times, &[0.0, 1.0, 101.0, 102.0]), S, 3 * S);
+        assert_eq!(at, [S, S, 12 * S]);
+        assert_eq!((rate[0], rate[2]), (1.0, 1.0));
+        assert!(rate[1].is_nan());
+    }
+}

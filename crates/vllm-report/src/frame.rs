@@ -1,0 +1,175 @@
+//! What every panel of a picture shares: the span of time, the phases, and where no data were had.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use vllm_metrics::RunData;
+use vllm_metrics::derive::align;
+
+/// A stretch of the run that the harness named.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Phase {
+    /// Its name; empty before the first mark.
+    pub(crate) name: Arc<str>,
+    /// First sample of it.
+    pub(crate) start_ns: i64,
+    /// Start of the next phase, or the end of the run.
+    pub(crate) end_ns: i64,
+}
+
+/// Samples that were taken together, over the run: one endpoint, or one sampler of this machine.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Cadence {
+    /// As in the series' definition.
+    pub(crate) source: Arc<str>,
+    /// As in the series' definition; empty for samplers.
+    pub(crate) endpoint_url: Arc<str>,
+    /// Times at which it yielded anything, ascending.
+    pub(crate) timestamps_ns: Vec<i64>,
+}
+
+impl Cadence {
+    /// Usual distance of samples; `None` with fewer than two.
+    pub(crate) fn interval_ns(&self) -> Option<i64> {
+        align::median_interval_ns(&self.timestamps_ns)
+    }
+
+    /// Stretches without samples: (last before, first after).
+    pub(crate) fn gaps(&self) -> Vec<(i64, i64)> {
+        align::gaps(&self.timestamps_ns)
+    }
+}
+
+/// Time, phases and gaps of one run.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Frame {
+    /// Where elapsed time is 0.
+    pub(crate) start_ns: i64,
+    /// End of the axis, later than the start.
+    pub(crate) end_ns: i64,
+    /// In time order.
+    pub(crate) phases: Vec<Phase>,
+    /// Every endpoint and sampler.
+    pub(crate) cadences: Vec<Cadence>,
+    /// Stretches in which no endpoint answered.
+    pub(crate) gaps: Vec<(i64, i64)>,
+}
+
+impl Frame {
+    /// Looks at the samples, phases and events of a run.
+    pub(crate) fn of(run: &RunData) -> Self {
+        let cadences = cadences(run);
+        let scraped: Vec<i64> = {
+            let mut times: Vec<i64> = cadences
+                .iter()
+                .filter(|c| !c.endpoint_url.is_empty())
+                .flat_map(|c| c.timestamps_ns.iter().copied())
+                .collect();
+            times.sort_unstable();
+            times.dedup();
+            times
+        };
+        let times = || {
+            let samples = cadences
+                .iter()
+                .flat_map(|c| [c.timestamps_ns.first(), c.timestamps_ns.last()])
+                .flatten()
+                .copied();
+            let requests = run
+                .requests
+                .iter()
+                .flat_map(|r| [Some(r.issued_ns), r.done_ns])
+                .flatten();
+            samples.chain(requests)
+        };
+        let first = times().min();
+        let start_ns = match (run.manifest.started_ns, first) {
+            (0, first) => first.unwrap_or(0),
+            (started, Some(first)) => started.min(first),
+            (started, None) => started,
+        };
+        let end_ns = times()
+            .chain(run.manifest.ended_ns)
+            .max()
+            .unwrap_or(start_ns)
+            .max(start_ns + 1_000_000);
+        let mut gaps = align::gaps(&scraped);
+        // From the last answer to the end of the run is a gap as well.
+        if let (Some(&last), Some(interval)) = (scraped.last(), align::median_interval_ns(&scraped))
+            && end_ns - last > align::longest_step_ns(interval)
+        {
+            gaps.push((last, end_ns));
+        }
+        Self {
+            start_ns,
+            end_ns,
+            phases: phases(run, end_ns),
+            cadences,
+            gaps,
+        }
+    }
+
+    /// Length of the axis.
+    pub(crate) fn duration_ns(&self) -> i64 {
+        self.end_ns - self.start_ns
+    }
+
+    /// The usual distance between scrapes of an endpoint, the shortest of all endpoints.
+    pub(crate) fn scrape_interval_ns(&self) -> Option<i64> {
+        self.cadences
+            .iter()
+            .filter(|c| !c.endpoint_url.is_empty())
+            .filter_map(Cadence::interval_ns)
+            .min()
+    }
+}
+
+fn cadences(run: &RunData) -> Vec<Cadence> {
+    let mut all: BTreeMap<(Arc<str>, Arc<str>), Vec<i64>> = BTreeMap::new();
+    for series in &run.series {
+        let key = (
+            Arc::clone(&series.def.endpoint_url),
+            Arc::clone(&series.def.source),
+        );
+        let times = all.entry(key).or_default();
+        // Most series of a scrape share their times: the longest one usually says it all.
+        if *times != series.timestamps_ns {
+            times.extend_from_slice(&series.timestamps_ns);
+            times.sort();
+            times.dedup();
+        }
+    }
+    all.into_iter()
+        .map(|((endpoint_url, source), timestamps_ns)| Cadence {
+            source,
+            endpoint_url,
+            timestamps_ns,
+        })
+        .collect()
+}
+
+/// Phases as the samples carry them: of the longest series that does.
+fn phases(run: &RunData, end_ns: i64) -> Vec<Phase> {
+    let marked = run
+        .series
+        .iter()
+        .filter(|s| s.phases.iter().any(|(_, name)| !name.is_empty()));
+    let Some(longest) = marked.max_by_key(|s| s.timestamps_ns.len()) else {
+        return Vec::new();
+    };
+    let mut out: Vec<Phase> = Vec::new();
+    for (index, name) in &longest.phases {
+        let Some(&start_ns) = longest.timestamps_ns.get(*index) else {
+            continue;
+        };
+        if let Some(last) = out.last_mut() {
+            last.end_ns = start_ns;
+        }
+        out.push(Phase {
+            name: Arc::clone(name),
+            start_ns,
+            end_ns,
+        });
+    }
+    out
+}

@@ -1,0 +1,216 @@
+//! What charts ask of a run: sums over engines, windowed rates, quantile lines. Nothing here draws.
+
+use vllm_metrics::derive::align::{self, Combine};
+use vllm_metrics::derive::histogram::{self, Histogram};
+use vllm_metrics::derive::{counter, labels, names, quantile, totals, window};
+use vllm_metrics::{RunData, SeriesData};
+
+use crate::frame::Frame;
+use crate::panel::{Line, Look};
+use crate::scene::Color;
+
+/// A run with what every chart needs of it, worked out once.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    /// The run.
+    pub(crate) run: &'a RunData,
+    /// Its time.
+    pub(crate) frame: Frame,
+    /// Its histograms.
+    pub(crate) histograms: Vec<Histogram>,
+    /// Anything in it was simulated.
+    pub(crate) simulated: bool,
+}
+
+impl<'a> View<'a> {
+    /// Prepares a run.
+    pub(crate) fn of(run: &'a RunData) -> Self {
+        let simulated =
+            run.manifest.simulated || run.series.iter().any(|s| s.def.source.ends_with("-simulated"));
+        Self {
+            run,
+            frame: Frame::of(run),
+            histograms: histogram::collect(run),
+            simulated,
+        }
+    }
+
+    /// Window that gives about `points` points over the run, in whole scrape intervals.
+    pub(crate) fn window_ns(&self, points: i64) -> i64 {
+        let interval = self.frame.scrape_interval_ns().unwrap_or(1_000_000_000).max(1);
+        let wanted = self.frame.duration_ns() / points.max(1);
+        interval * (wanted / interval + i64::from(wanted % interval > 0)).max(1)
+    }
+
+    /// The longest step between scrapes that is not a gap.
+    pub(crate) fn longest_step_ns(&self) -> i64 {
+        self.frame
+            .scrape_interval_ns()
+            .map_or(i64::MAX, align::longest_step_ns)
+    }
+
+    /// Rate of these counters, added up.
+    pub(crate) fn rate(
+        &self,
+        series: impl Iterator<Item = &'a SeriesData>,
+        points: i64,
+    ) -> (Vec<i64>, Vec<f64>) {
+        let window = self.window_ns(points);
+        let longest = self.longest_step_ns();
+        let rates: Vec<_> = series
+            .map(|s| window::rates(&counter::steps(&s.timestamps_ns, &s.values), window, longest))
+            .collect();
+        let points: Vec<align::Points<'_>> = rates.iter().map(|(t, v)| (&t[..], &v[..])).collect();
+        align::combine(&points, Combine::Sum)
+    }
+
+    /// A line of the rate of one counter, over all engines and endpoints.
+    pub(crate) fn rate_line(
+        &self,
+        name: &str,
+        counter: &'a str,
+        look: Look,
+        color: Color,
+        points: i64,
+    ) -> Option<Line> {
+        let (times, values) = self.rate(totals::named(self.run, counter), points);
+        self.line(name, look, color, times, values, self.window_ns(points))
+    }
+
+    /// A line of a gauge, over all engines and endpoints.
+    pub(crate) fn gauge_line(
+        &self,
+        name: &str,
+        gauge: &str,
+        how: Combine,
+        look: Look,
+        color: Color,
+    ) -> Option<Line> {
+        let (times, values) = totals::gauge(self.run, gauge, how);
+        self.line(
+            name,
+            look,
+            color,
+            times,
+            values,
+            self.frame.scrape_interval_ns().unwrap_or(0),
+        )
+    }
+
+    /// A line from times and values of scraped series, broken where no endpoint answered; `None` without any.
+    pub(crate) fn line(
+        &self,
+        name: &str,
+        look: Look,
+        color: Color,
+        mut times: Vec<i64>,
+        mut values: Vec<f64>,
+        interval_ns: i64,
+    ) -> Option<Line> {
+        if times.is_empty() {
+            return None;
+        }
+        for &(from, _) in &self.frame.gaps {
+            let at = times.partition_point(|t| *t <= from);
+            times.insert(at, from);
+            values.insert(at, f64::NAN);
+        }
+        // A rate's window may be a step longer than it should and still follow the one before it at once.
+        let longest_step_ns = if interval_ns > 0 {
+            align::longest_step_ns(interval_ns) + interval_ns
+        } else {
+            i64::MAX
+        };
+        Some(Line {
+            name: name.into(),
+            color,
+            look,
+            times,
+            values,
+            longest_step_ns,
+            whole: None,
+        })
+    }
+
+    /// Quantile lines of the first of these histogram families that the run holds.
+    pub(crate) fn quantile_lines(
+        &self,
+        families: &[&str],
+        quantiles: &[(f64, &str, Color)],
+        points: i64,
+    ) -> Vec<Line> {
+        let Some(found) = families.iter().map(|f| self.family(f)).find(|h| !h.is_empty()) else {
+            return Vec::new();
+        };
+        let window = self.window_ns(points);
+        let merged = window::merge(&found, self.frame.start_ns, window, self.longest_step_ns());
+        let whole = window::merge(&found, self.frame.start_ns, i64::MAX, i64::MAX);
+        quantiles
+            .iter()
+            .filter_map(|(q, name, color)| {
+                let (times, values) = merged
+                    .windows
+                    .iter()
+                    .filter_map(|w| quantile::linear(&merged.bounds, &w.counts, *q).map(|v| (w.end_ns, v)))
+                    .unzip();
+                let mut line = self.line(name, Look::Line, *color, times, values, window)?;
+                line.whole = whole
+                    .windows
+                    .first()
+                    .and_then(|w| quantile::linear(&whole.bounds, &w.counts, *q));
+                Some(line)
+            })
+            .collect()
+    }
+
+    /// Every histogram of a family.
+    pub(crate) fn family(&self, name: &str) -> Vec<&Histogram> {
+        self.histograms.iter().filter(|h| h.name == name).collect()
+    }
+
+    /// GPU utilisation, one series per GPU.
+    pub(crate) fn gpu_utilization(&self) -> Vec<SeriesData> {
+        self.named_or("vllm:gpu_utilization", names::gpu_utilization)
+    }
+
+    /// GPU memory in use, one series per GPU.
+    pub(crate) fn gpu_memory(&self) -> Vec<SeriesData> {
+        self.named_or("vllm:gpu_memory_used", names::gpu_memory_used)
+    }
+
+    /// KV cache in use, one series per engine.
+    pub(crate) fn kv_cache(&self) -> Vec<SeriesData> {
+        self.named_or("vllm:kv_cache_usage_ratio", names::kv_cache_usage)
+    }
+
+    fn named_or(&self, name: &str, derive: fn(&RunData) -> Vec<SeriesData>) -> Vec<SeriesData> {
+        let own: Vec<SeriesData> = totals::named(self.run, name).cloned().collect();
+        if own.is_empty() { derive(self.run) } else { own }
+    }
+}
+
+/// What tells these series apart: the labels whose values differ, for example `engine 1`. Empty for a single one.
+pub(crate) fn distinct_names(series: &[&SeriesData]) -> Vec<String> {
+    let all: Vec<labels::Labels> = series.iter().map(|s| labels::parse(&s.def.labels)).collect();
+    let mut keys: Vec<&String> = all.iter().flat_map(|l| l.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    keys.retain(|k| all.iter().any(|l| l.get(*k) != all[0].get(*k)));
+    let urls = series
+        .iter()
+        .any(|s| s.def.endpoint_url != series[0].def.endpoint_url);
+    series
+        .iter()
+        .zip(&all)
+        .map(|(s, l)| {
+            let mut parts: Vec<String> = keys
+                .iter()
+                .filter_map(|k| l.get(*k).map(|v| format!("{k} {v}")))
+                .collect();
+            if urls {
+                parts.push(s.def.endpoint_url.trim_start_matches("http://").to_string());
+            }
+            parts.join(", ")
+        })
+        .collect()
+}
