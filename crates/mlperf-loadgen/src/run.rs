@@ -1,0 +1,160 @@
+//! Running one test.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::callbacks::{Callbacks, is_plain};
+use crate::error::{Error, Result};
+use crate::incidents::{INCIDENTS, Incidents};
+use crate::log_settings::LogSettings;
+use crate::sample::NEEDS_FIRST_TOKEN;
+use crate::settings::TestSettings;
+use crate::sut::{QuerySampleLibrary, SystemUnderTest};
+use crate::{ffi, gate};
+
+/// What the binding knows about a test that is over. The result itself stands in LoadGen's logs: read them with
+/// [`LoadGenLog`](crate::LoadGenLog).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunReport {
+    /// What went wrong without LoadGen knowing why. A result counts only if this is empty.
+    pub incidents: Incidents,
+    /// From LoadGen's start to its return.
+    pub wall_time: Duration,
+}
+
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Why no further test can run, as an index into `USED_UP_REASONS`; 0 while it can.
+static USED_UP: AtomicU8 = AtomicU8::new(0);
+const USED_UP_REASONS: [&str; 3] = [
+    "",
+    "an earlier test ended in a C++ exception",
+    "an earlier test used issue threads",
+];
+
+/// Holds the process's one place for a running test.
+struct Running;
+
+impl Running {
+    fn claim() -> Result<Self> {
+        if RUNNING.swap(true, Ordering::AcqRel) {
+            return Err(Error::AlreadyRunning);
+        }
+        let running = Self;
+        match USED_UP.load(Ordering::Acquire) {
+            0 => Ok(running),
+            reason => Err(Error::ProcessUsedUp(USED_UP_REASONS[usize::from(reason)])),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.store(false, Ordering::Release);
+    }
+}
+
+/// Runs one test and returns when LoadGen has written its logs.
+///
+/// Blocks for the whole test, so give it a thread of its own. LoadGen waits for the answer to every sample
+/// without a limit, and cannot be stopped: to end early, answer all samples as failed. A watchdog that must not
+/// depend on that has to end the process; what LoadGen logged until about 10 ms before stays readable.
+///
+/// # Errors
+/// Everything that can be known before is refused before the first query: see [`Error`]. After
+/// [`Error::LoadGen`] the process should end.
+pub fn run_test(
+    sut: &dyn SystemUnderTest,
+    qsl: &dyn QuerySampleLibrary,
+    settings: &TestSettings,
+    log: &LogSettings,
+) -> Result<RunReport> {
+    let _running = Running::claim()?;
+
+    let total = qsl.total_sample_count();
+    let performance = qsl.performance_sample_count();
+    settings.check(total, performance)?;
+    log.check()?;
+    let audit = log.audit_path()?;
+    let qsl_name = qsl.name();
+    if !qsl_name.chars().all(is_plain) {
+        return Err(Error::Library(format!(
+            "the name {qsl_name:?} holds quotes, backslashes or control characters, which LoadGen would write \
+             into its JSON unescaped"
+        )));
+    }
+
+    NEEDS_FIRST_TOKEN.store(settings.needs_first_token(), Ordering::Relaxed);
+    INCIDENTS.take();
+    let raw = settings.to_raw();
+    let raw_log = log.to_raw();
+    let callbacks = Callbacks {
+        sut,
+        qsl,
+        broken: AtomicBool::new(false),
+    };
+
+    gate::open();
+    let open = CloseOnDrop;
+    let start = Instant::now();
+    let result = with_issue_threads(settings.server_issue_threads, || {
+        ffi::start_test(&callbacks, &raw, &raw_log, total, performance, &qsl_name, audit)
+    });
+    let wall_time = start.elapsed();
+    drop(open);
+
+    if settings.server_issue_threads > 0 {
+        USED_UP.store(2, Ordering::Release);
+    }
+    let incidents = INCIDENTS.take();
+    match result? {
+        Ok(()) => {
+            tracing::debug!(?wall_time, ?incidents, "LoadGen test ended");
+            Ok(RunReport { incidents, wall_time })
+        }
+        Err(error) => {
+            USED_UP.store(1, Ordering::Release);
+            Err(Error::LoadGen(error.what().to_owned()))
+        }
+    }
+}
+
+struct CloseOnDrop;
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        gate::close();
+    }
+}
+
+/// Runs `test` while `threads` threads stand registered for LoadGen's issue queries.
+///
+/// LoadGen looks for registrations when its first series starts and is not woken by a later one: whoever comes
+/// after that costs it a wait of 10 s. Registration cannot be seen from outside, so the threads get a head start.
+fn with_issue_threads<T>(threads: u64, test: impl FnOnce() -> T) -> Result<T> {
+    if threads == 0 {
+        return Ok(test());
+    }
+    std::thread::scope(|scope| {
+        for i in 0..threads {
+            let spawned = std::thread::Builder::new()
+                .name(format!("loadgen-issue-{i}"))
+                .spawn_scoped(scope, || {
+                    if let Err(error) = ffi::issue_thread() {
+                        INCIDENTS.count(&INCIDENTS.exceptions, || format!("issue thread: {error}"));
+                    }
+                });
+            if let Err(error) = spawned {
+                // Lets those go that were started.
+                ffi::end_issue_threads();
+                return Err(Error::Thread(error));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        // LoadGen ends the threads itself, except when it fails.
+        let result = test();
+        ffi::end_issue_threads();
+        Ok(result)
+    })
+}

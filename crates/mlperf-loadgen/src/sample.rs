@@ -1,0 +1,292 @@
+//! The one-shot handle of an issued sample.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use crate::ffi::{self, RawSample};
+use crate::gate::{self, Call};
+use crate::incidents::INCIDENTS;
+
+/// Whether LoadGen wants first tokens in the running test. Fixed before the first sample is issued.
+pub(crate) static NEEDS_FIRST_TOKEN: AtomicBool = AtomicBool::new(false);
+
+/// One sample that LoadGen waits for.
+///
+/// LoadGen must get exactly one answer per sample: none, and the test never ends; two, and memory is corrupted.
+/// So the handle is consumed by its answer, cannot be cloned, and answers by itself when it is dropped: as a
+/// failure, with no data and no tokens, which LoadGen logs as an error where it measures tokens, and which is
+/// counted in [`Incidents`](crate::Incidents) in every case. That holds when a panic unwinds, too. The one
+/// thing not to do is to leak it ([`std::mem::forget`]): LoadGen then waits for ever.
+///
+/// A handle may be sent to any thread and answered there, also while `issue_query` still runs.
+///
+/// A second answer does not compile:
+///
+/// ```compile_fail,E0382
+/// fn twice(sample: mlperf_loadgen::IssuedSample) {
+///     let _ = sample.complete(b"one", 2);
+///     let _ = sample.complete(b"two", 2);
+/// }
+/// ```
+///
+/// nor does a copy of the handle:
+///
+/// ```compile_fail,E0599
+/// fn copy(sample: mlperf_loadgen::IssuedSample) -> (mlperf_loadgen::IssuedSample, mlperf_loadgen::IssuedSample) {
+///     (sample.clone(), sample)
+/// }
+/// ```
+///
+/// while one answer does:
+///
+/// ```
+/// fn once(mut sample: mlperf_loadgen::IssuedSample) -> Result<(), mlperf_loadgen::Refused> {
+///     sample.first_token(b"one")?;
+///     sample.complete(b"one two", 2)
+/// }
+/// ```
+///
+/// # Timing
+///
+/// LoadGen takes its timestamp inside [`first_token`](Self::first_token) and [`complete`](Self::complete): call
+/// them at the moment the bytes are there, before any work that can wait. The bytes are copied before the call
+/// returns, and only in tests that log them.
+///
+/// Report the first token and the completion from the same thread, or with more than a few microseconds between
+/// them: LoadGen queues both per thread and could see them in the wrong order otherwise, which it logs as an
+/// error.
+///
+/// # Threads
+///
+/// LoadGen logs an error once more than 1024 living threads have called into it. Use a small, fixed set of
+/// threads for answers, and join them before the process exits.
+#[must_use = "dropping a sample answers LoadGen with a failure"]
+#[derive(Debug)]
+pub struct IssuedSample {
+    id: usize,
+    index: usize,
+    epoch: u32,
+    has_first_token: bool,
+}
+
+/// Why LoadGen was not told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The test that issued the sample is over; its memory is gone.
+    #[error("the test that issued this sample has ended")]
+    TestEnded,
+    /// The sample's first token was reported before.
+    #[error("the first token of this sample was already reported")]
+    SecondFirstToken,
+    /// LoadGen threw a C++ exception.
+    #[error("LoadGen failed: {0}")]
+    LoadGen(String),
+}
+
+impl IssuedSample {
+    pub(crate) fn new(raw: RawSample, epoch: u32) -> Self {
+        Self {
+            id: raw.id,
+            index: raw.index,
+            epoch,
+            has_first_token: false,
+        }
+    }
+
+    /// The sample's index in the query sample library.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// A number that no other sample of the test that is being answered has: for logs and maps.
+    ///
+    /// It is an address inside LoadGen, so a later test in the same process may use it again.
+    pub fn id(&self) -> usize {
+        self.id
+    }
+
+    /// When LoadGen's schedule wanted the sample to be issued: the moment its latencies count from.
+    ///
+    /// In the Server scenario the difference to [`issued_at`](Self::issued_at) shows whether `issue_query`
+    /// holds LoadGen up. `None` after the test's end.
+    pub fn scheduled_at(&self) -> Option<SystemTime> {
+        self.times().map(|(scheduled, _)| scheduled)
+    }
+
+    /// When LoadGen issued the sample. `None` after the test's end.
+    pub fn issued_at(&self) -> Option<SystemTime> {
+        self.times().map(|(_, issued)| issued)
+    }
+
+    fn times(&self) -> Option<(SystemTime, SystemTime)> {
+        let call = gate::enter(self.epoch)?;
+        let (scheduled, issued) = ffi::times_unix_ns(&call, self.id);
+        // LoadGen's clock is the wall clock; before 1970 there is nothing to measure.
+        let time =
+            |ns: i64| SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(ns).unwrap_or_default());
+        Some((time(scheduled), time(issued)))
+    }
+
+    /// Reports the first token's bytes, for the time to first token.
+    ///
+    /// Does nothing in tests without it: Offline, and benchmarks that measure no token latencies.
+    ///
+    /// # Errors
+    /// [`Refused::TestEnded`], [`Refused::SecondFirstToken`] or [`Refused::LoadGen`]; the sample still wants its
+    /// answer.
+    pub fn first_token(&mut self, data: &[u8]) -> Result<(), Refused> {
+        let call = self.enter()?;
+        if self.has_first_token {
+            INCIDENTS.count(&INCIDENTS.second_first_token, || {
+                format!("sample {} reported its first token twice", self.index)
+            });
+            return Err(Refused::SecondFirstToken);
+        }
+        self.has_first_token = true;
+        if NEEDS_FIRST_TOKEN.load(Ordering::Relaxed) {
+            ffi::first_token(&call, self.id, data).map_err(|error| exception(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Answers LoadGen with the sample's output, first token included, and its token count.
+    ///
+    /// `n_tokens` is only read in benchmarks that measure token latencies; pass 0 elsewhere. There it must be at
+    /// least 2: LoadGen logs an error for 0 and for 1, so an answer that ends with its first token cannot be
+    /// reported without one.
+    ///
+    /// If the test needs a first token and none was reported, LoadGen is told one now (it would read beyond its
+    /// tables otherwise) and the token count goes out as 0, so that the run's log has an error for it.
+    ///
+    /// # Errors
+    /// [`Refused::TestEnded`] or [`Refused::LoadGen`].
+    pub fn complete(self, data: &[u8], n_tokens: u32) -> Result<(), Refused> {
+        let mut n_tokens = i64::from(n_tokens);
+        if !self.has_first_token && NEEDS_FIRST_TOKEN.load(Ordering::Relaxed) {
+            INCIDENTS.count(&INCIDENTS.missing_first_token, || {
+                format!("sample {} was completed without a first token", self.index)
+            });
+            n_tokens = 0;
+        }
+        let result = self.answer(data, n_tokens);
+        std::mem::forget(self);
+        result
+    }
+
+    /// Answers LoadGen with a failure: no data, no tokens. The reason is kept in
+    /// [`Incidents`](crate::Incidents).
+    ///
+    /// # Errors
+    /// [`Refused::TestEnded`] or [`Refused::LoadGen`].
+    pub fn fail(self, reason: &str) -> Result<(), Refused> {
+        INCIDENTS.count(&INCIDENTS.failed, || format!("sample {}: {reason}", self.index));
+        let result = self.answer(&[], 0);
+        std::mem::forget(self);
+        result
+    }
+
+    fn answer(&self, data: &[u8], n_tokens: i64) -> Result<(), Refused> {
+        let call = self.enter()?;
+        if !self.has_first_token && NEEDS_FIRST_TOKEN.load(Ordering::Relaxed) {
+            ffi::first_token(&call, self.id, &[]).map_err(|error| exception(&error))?;
+        }
+        ffi::complete(&call, self.id, data, n_tokens).map_err(|error| exception(&error))
+    }
+
+    fn enter(&self) -> Result<Call, Refused> {
+        gate::enter(self.epoch).ok_or_else(|| {
+            INCIDENTS.count(&INCIDENTS.late, || {
+                format!("sample {} was answered after the test", self.index)
+            });
+            Refused::TestEnded
+        })
+    }
+}
+
+impl Drop for IssuedSample {
+    fn drop(&mut self) {
+        INCIDENTS.count(&INCIDENTS.dropped, || {
+            let why = if std::thread::panicking() {
+                " by a panic"
+            } else {
+                ""
+            };
+            format!("sample {} was dropped{why} without an answer", self.index)
+        });
+        // A refusal is counted; there is nobody to return it to.
+        let _ = self.answer(&[], 0);
+    }
+}
+
+fn exception(error: &cxx::Exception) -> Refused {
+    INCIDENTS.count(&INCIDENTS.exceptions, || format!("LoadGen threw: {error}"));
+    Refused::LoadGen(error.what().to_owned())
+}
+
+/// The samples of one query, handed out one by one.
+///
+/// Those that are not taken count as dropped.
+#[derive(Debug)]
+pub struct IssuedSamples<'a> {
+    raw: std::slice::Iter<'a, RawSample>,
+    epoch: u32,
+}
+
+impl<'a> IssuedSamples<'a> {
+    pub(crate) fn new(raw: &'a [RawSample], epoch: u32) -> Self {
+        Self {
+            raw: raw.iter(),
+            epoch,
+        }
+    }
+}
+
+impl Iterator for IssuedSamples<'_> {
+    type Item = IssuedSample;
+
+    fn next(&mut self) -> Option<IssuedSample> {
+        self.raw.next().map(|raw| IssuedSample::new(*raw, self.epoch))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.raw.size_hint()
+    }
+}
+
+impl ExactSizeIterator for IssuedSamples<'_> {}
+
+impl Drop for IssuedSamples<'_> {
+    fn drop(&mut self) {
+        // Each handle answers for itself.
+        for sample in self {
+            drop(sample);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No test runs in this process, so the address must not be looked at.
+    #[test]
+    fn a_sample_of_a_test_that_is_over_is_refused() {
+        let sample = || IssuedSample::new(RawSample { id: 8, index: 3 }, u32::MAX);
+        assert_eq!(sample().first_token(b"x"), Err(Refused::TestEnded));
+        assert_eq!(sample().complete(b"x", 2), Err(Refused::TestEnded));
+        assert_eq!(sample().fail("late"), Err(Refused::TestEnded));
+        assert_eq!(sample().issued_at(), None);
+        let incidents = INCIDENTS.take();
+        // The handle that only reported a first token was dropped, too.
+        assert_eq!(
+            (incidents.late, incidents.dropped, incidents.failed),
+            (5, 2, 1),
+            "{incidents:?}"
+        );
+        assert!(
+            incidents.reasons[0].contains("sample 3 was answered after the test"),
+            "{incidents:?}"
+        );
+    }
+}
