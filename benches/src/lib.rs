@@ -1,1 +1,7 @@
 //! Measurements: figures, criterion benches, and the layering test.
+
+pub mod exposition;
+pub mod figure;
+pub mod timing;
+
+pub use figure::Figure;

@@ -28,12 +28,15 @@
 //! What is not checked: that label names are unique within a line, that a family's lines stand together, that
 //! buckets are cumulative. Such pages occur, their samples are still facts, and judging them is the reader's matter.
 
+mod block;
 mod event;
 mod family;
+mod fast;
 mod float;
 mod kind;
 mod labels;
 mod line;
+mod metadata;
 mod page;
 mod parse;
 mod write;

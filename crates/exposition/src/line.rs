@@ -1,6 +1,6 @@
 //! One sample line, taken apart with all the freedom that the formats give: the complete grammar, line by line.
 //!
-//! The usual form of a line is read quicker elsewhere; everything else comes here.
+//! [`crate::fast`] reads the usual form of a line quicker and leaves everything else to this.
 
 use crate::event::{Exemplar, Name, Reason};
 use crate::float;

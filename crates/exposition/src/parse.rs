@@ -1,10 +1,12 @@
 //! The parser: one walk over the page, line by line.
 
+use crate::block::Scanner;
 use crate::event::{Event, LineError, Name, Reason, Sample};
 use crate::family::Families;
-use crate::kind::{Format, Kind};
-use crate::labels::take_quoted;
-use crate::line::{self, is_utf8, take_metric_name, take_token, trim_start};
+use crate::fast;
+use crate::kind::Format;
+use crate::line::{self, Line};
+use crate::metadata::{self, Comment, Metadata};
 
 /// Iterator over the events of a page, in the order of its lines.
 ///
@@ -13,6 +15,7 @@ use crate::line::{self, is_utf8, take_metric_name, take_token, trim_start};
 #[derive(Debug)]
 pub struct Parser<'a> {
     page: &'a [u8],
+    scanner: Scanner<'a>,
     at: usize,
     line: u64,
     format: Format,
@@ -31,6 +34,7 @@ impl<'a> Parser<'a> {
     pub fn new(page: &'a [u8], format: Format) -> Self {
         Self {
             page,
+            scanner: Scanner::new(page),
             at: 0,
             line: 0,
             format,
@@ -57,70 +61,83 @@ impl<'a> Parser<'a> {
         })
     }
 
+    #[inline]
     fn sample(&mut self) -> Event<'a> {
-        let text = self.take_line();
-        match line::parse(text, self.format) {
-            Ok(line) => {
-                let member = self.families.resolve(line.name.raw());
-                Event::Sample(Sample {
-                    series: line.series,
-                    name: line.name,
-                    labels: line.labels,
-                    value: line.value,
-                    timestamp_ns: line.timestamp_ns,
-                    exemplar: line.exemplar,
-                    family: Name::new(member.family),
-                    kind: member.kind,
-                    role: member.role,
-                })
+        let line = match fast::parse(self.page, &mut self.scanner, self.at) {
+            Some((line, next)) => {
+                self.at = next;
+                line
             }
-            Err(reason) => self.bad(text, reason),
-        }
+            None => match self.unusual_line() {
+                Ok(line) => line,
+                Err(event) => return event,
+            },
+        };
+        let member = self.families.resolve(line.name.raw());
+        Event::Sample(Sample {
+            series: line.series,
+            name: line.name,
+            labels: line.labels,
+            value: line.value,
+            timestamp_ns: line.timestamp_ns,
+            exemplar: line.exemplar,
+            family: Name::new(member.family),
+            kind: member.kind,
+            role: member.role,
+        })
+    }
+
+    #[cold]
+    fn unusual_line(&mut self) -> Result<Line<'a>, Event<'a>> {
+        let text = self.take_line();
+        line::parse(text, self.format).map_err(|reason| self.bad(text, reason))
     }
 
     /// A line that begins with `#`; `None` for a comment that says nothing to us.
+    #[inline]
     fn comment(&mut self) -> Option<Event<'a>> {
-        let text = self.take_line();
-        let body = trim_start(&trim_start(text)[1..]);
-        let (keyword, rest) = take_token(body);
-        match keyword {
-            b"TYPE" | b"HELP" | b"UNIT" => {}
-            b"EOF" if self.format == Format::OpenMetrics && rest.is_empty() => {
-                self.ended = true;
-                return Some(Event::Eof);
+        match fast::parse_metadata(self.page, &mut self.scanner, self.at) {
+            Some((metadata, next)) => {
+                self.at = next;
+                Some(self.metadata_event(metadata))
             }
-            _ => return None,
+            None => self.unusual_comment(),
         }
-        if !is_utf8(text) {
-            return Some(self.bad(text, Reason::Encoding));
-        }
-        let Some((family, rest)) = take_family_name(trim_start(rest)) else {
-            return Some(self.bad(text, Reason::MetadataName));
-        };
-        Some(match keyword {
-            b"TYPE" => {
-                let (word, after) = take_token(trim_start(rest));
-                match Kind::from_word(word) {
-                    Some(kind) if trim_start(after).is_empty() => {
-                        self.families.declare(family, kind);
-                        Event::Type {
-                            family: Name::new(family),
-                            kind,
-                        }
-                    }
-                    _ => self.bad(text, Reason::Type),
+    }
+
+    #[inline]
+    fn metadata_event(&mut self, metadata: Metadata<'a>) -> Event<'a> {
+        match metadata {
+            Metadata::Type { family, kind } => {
+                self.families.declare(family, kind);
+                Event::Type {
+                    family: Name::new(family),
+                    kind,
                 }
             }
-            // One separator belongs to the syntax, the rest to the text.
-            b"HELP" => Event::Help {
+            Metadata::Help { family, escaped } => Event::Help {
                 family: Name::new(family),
-                escaped: rest.get(1..).unwrap_or_default(),
+                escaped,
             },
-            _ => Event::Unit {
+            Metadata::Unit { family, unit } => Event::Unit {
                 family: Name::new(family),
-                unit: trim_start(rest).trim_ascii_end(),
+                unit,
             },
-        })
+        }
+    }
+
+    #[cold]
+    fn unusual_comment(&mut self) -> Option<Event<'a>> {
+        let text = self.take_line();
+        match metadata::parse(text) {
+            Ok(Some(Comment::Metadata(metadata))) => Some(self.metadata_event(metadata)),
+            Ok(Some(Comment::Eof)) if self.format == Format::OpenMetrics => {
+                self.ended = true;
+                Some(Event::Eof)
+            }
+            Ok(_) => None,
+            Err(reason) => Some(self.bad(text, reason)),
+        }
     }
 
     /// What is to be said when the page is over.
@@ -183,14 +200,4 @@ impl Parser<'_> {
             .copied()
             .unwrap_or(b'\n')
     }
-}
-
-/// The family name of a metadata line, and what follows it.
-fn take_family_name(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (name, rest) = match text.strip_prefix(b"\"") {
-        Some(quoted) => take_quoted(quoted)?,
-        None => take_metric_name(text),
-    };
-    let ends_well = matches!(rest.first(), None | Some(b' ' | b'\t'));
-    (!name.is_empty() && ends_well).then_some((name, rest))
 }

@@ -1,0 +1,45 @@
+//! Measures the figures that issues and README name, there and then, and prints one line for each:
+//! `name<TAB>value<TAB>unit<TAB>what stands beside it`.
+//!
+//! With arguments, only the figures of those names: `cargo run --release -p benches --bin figures -- NAME…`.
+
+use std::io::Write as _;
+
+use anyhow::{Result, bail};
+use benches::Figure;
+
+/// Figures that are measured together, since they come from one side-by-side run.
+struct Group {
+    names: &'static [&'static str],
+    measure: fn() -> Vec<Figure>,
+}
+
+const GROUPS: &[Group] = &[Group {
+    names: &[
+        "exposition_parse_mb_per_s",
+        "exposition_parse_vs_line_split_ratio",
+    ],
+    measure: benches::exposition::figures,
+}];
+
+fn main() -> Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let known: Vec<&str> = GROUPS.iter().flat_map(|group| group.names).copied().collect();
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!("no figure is called {unknown}; there are: {}", known.join(" "));
+    }
+    if cfg!(debug_assertions) {
+        bail!("a debug build measures nothing worth knowing; run with --release");
+    }
+
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
+    for group in GROUPS
+        .iter()
+        .filter(|group| group.names.iter().any(|name| is_wanted(name)))
+    {
+        for figure in (group.measure)().iter().filter(|figure| is_wanted(figure.name)) {
+            writeln!(std::io::stdout(), "{figure}")?;
+        }
+    }
+    Ok(())
+}

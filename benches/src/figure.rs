@@ -1,0 +1,26 @@
+//! One measured number as a line of text.
+
+use std::fmt;
+
+/// A number that an issue or the README quotes, with what it has to be read against.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// Its name, in snake case, the unit at the end.
+    pub name: &'static str,
+    /// The measured value; `None` if it could not be measured here, then `beside` says why.
+    pub value: Option<f64>,
+    /// `MB/s`, `ns`, `ratio`, …
+    pub unit: &'static str,
+    /// What stands beside it: the peers' numbers from the same run, the input, what each one does.
+    pub beside: String,
+}
+
+impl fmt::Display for Figure {
+    /// `name<TAB>value<TAB>unit<TAB>what stands beside it`; `SKIPPED` in place of a value that could not be had.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value {
+            Some(value) => write!(f, "{}\t{value:.4}\t{}\t{}", self.name, self.unit, self.beside),
+            None => write!(f, "{}\tSKIPPED\t{}\t{}", self.name, self.unit, self.beside),
+        }
+    }
+}
