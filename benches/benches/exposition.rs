@@ -14,7 +14,7 @@ fn parse(c: &mut Criterion) {
     group.bench_function("ours", |b| b.iter(|| ours(black_box(page))));
     group.bench_function("line_split", |b| b.iter(|| line_split(black_box(page))));
     group.bench_function("openmetrics_parser", |b| {
-        b.iter(|| openmetrics_parser(black_box(&without_colons)))
+        b.iter(|| openmetrics_parser(black_box(&without_colons)));
     });
     group.finish();
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::kind::{Kind, Role};
 use crate::labels::{Labels, unescape};
+use crate::line;
 
 /// One step through a page.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -94,14 +95,22 @@ pub struct Sample<'a> {
     pub value: f64,
     /// The timestamp the source put on it, nanoseconds since the Unix epoch; rare, and never invented here.
     pub timestamp_ns: Option<i64>,
-    /// The exemplar that stands behind it.
-    pub exemplar: Option<Exemplar<'a>>,
     /// The family it belongs to: `ttft_seconds`. The sample's own name if no `# TYPE` line covers it.
     pub family: Name<'a>,
     /// What the family is, [`Kind::Unknown`] if no `# TYPE` line covers it.
     pub kind: Kind,
     /// What the sample is within its family.
     pub role: Role,
+    /// What follows the `#` of an exemplar, known to be well formed. Kept as text, since hardly any sample has one
+    /// and every sample is moved about.
+    pub(crate) exemplar: Option<&'a [u8]>,
+}
+
+impl<'a> Sample<'a> {
+    /// The exemplar that stands behind the value.
+    pub fn exemplar(&self) -> Option<Exemplar<'a>> {
+        self.exemplar.and_then(|text| line::take_exemplar(text).ok())
+    }
 }
 
 /// One request or event picked out by the source as an example of what the sample counts.

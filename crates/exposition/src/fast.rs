@@ -1,8 +1,9 @@
-//! The usual form of a sample line, read without looking at single characters: `name{label="value",…} number`.
+//! The usual form of a line, read without looking at single characters: `name{label="value",…} number`, and the
+//! `# TYPE` and `# HELP` lines above it.
 //!
-//! No white space but the one before the number, no escapes, nothing but ASCII, no timestamp: so every exporter
-//! writes nearly all of its lines. Whatever is otherwise, right or wrong, is left to [`crate::line`], which knows
-//! the whole grammar; the two must agree on every line that this one accepts.
+//! No white space but the one that belongs there, no escapes, nothing but ASCII, no timestamp: so every exporter
+//! writes nearly all of its lines. Whatever is otherwise, right or wrong, is left to [`crate::line`] and
+//! [`crate::metadata`], which know the whole grammar; both sides must agree on every line that this one accepts.
 
 use crate::block::Scanner;
 use crate::event::Name;
@@ -12,8 +13,10 @@ use crate::labels::Labels;
 use crate::line::Line;
 use crate::metadata::Metadata;
 
-/// Reads the line that begins at `start` and tells where the next one begins; `None` if it is not of the usual
-/// form.
+/// Reads the sample line that begins at `start` and tells where the next line begins; `None` if it is not of the
+/// usual form.
+///
+/// The scanner stands at `start`, and afterwards at the next line; it may stand anywhere if the answer is `None`.
 #[inline]
 pub(crate) fn parse<'a>(
     page: &'a [u8],
@@ -24,22 +27,25 @@ pub(crate) fn parse<'a>(
 
     let mut labels = Labels::default();
     let mut series_end = name_end;
-    if page.get(name_end) == Some(&b'{') {
+    if page[name_end] == b'{' {
         let mut at = name_end + 1;
         loop {
-            let equals = scanner.not_name(at);
-            if equals == at || page[at].is_ascii_digit() || page.get(equals..equals + 2) != Some(b"=\"") {
+            let equals = scanner.step();
+            if equals == at || two_at(page, equals)? != *b"=\"" || page[at].is_ascii_digit() {
                 return None;
             }
-            let quote = scanner.stop(equals + 2);
-            match page.get(quote..quote + 2) {
-                Some(b"\",") => at = quote + 2,
-                Some(b"\"}") => {
-                    series_end = quote + 2;
-                    break;
-                }
-                _ => return None,
+            let quote = scanner.step();
+            let [b'"', behind] = two_at(page, quote)? else {
+                return None;
+            };
+            if behind == b'}' {
+                series_end = quote + 2;
+                break;
             }
+            if behind != b',' {
+                return None;
+            }
+            at = quote + 2;
         }
         labels = Labels::new(&page[name_end + 1..series_end - 1]);
     }
@@ -60,21 +66,13 @@ pub(crate) fn parse<'a>(
         timestamp_ns: None,
         exemplar: None,
     };
-    Some((line, (end + 1).min(page.len())))
-}
-
-/// Where the metric name that begins at `start` ends; `None` if there is none.
-#[inline]
-fn metric_name_end(page: &[u8], scanner: &mut Scanner<'_>, start: usize) -> Option<usize> {
-    let mut end = scanner.not_name(start);
-    while page.get(end) == Some(&b':') {
-        end = scanner.not_name(end + 1);
-    }
-    (end > start && !page[start].is_ascii_digit()).then_some(end)
+    let next = (end + 1).min(page.len());
+    scanner.skip_to(next);
+    Some((line, next))
 }
 
 /// Reads the `# TYPE` or `# HELP` line that begins at `start` and tells where the next one begins; `None` if it is
-/// of another form.
+/// of another form. The scanner moves as in [`parse`].
 #[inline]
 pub(crate) fn parse_metadata<'a>(
     page: &'a [u8],
@@ -87,27 +85,26 @@ pub(crate) fn parse_metadata<'a>(
     if !is_type && keyword != b"# HELP " {
         return None;
     }
+    scanner.skip_to(name_start);
     let name_end = metric_name_end(page, scanner, name_start)?;
-    if page.get(name_end) != Some(&b' ') {
+    if page[name_end] != b' ' {
         return None;
     }
     let family = &page[name_start..name_end];
     let text_start = name_end + 1;
     if is_type {
-        let end = scanner.not_name(text_start);
+        let end = scanner.step();
         if page.get(end) != Some(&b'\n') {
             return None;
         }
         let kind = Kind::from_word(&page[text_start..end])?;
+        scanner.skip_to(end + 1);
         return Some((Metadata::Type { family, kind }, end + 1));
     }
-    let mut end = scanner.stop(text_start);
-    while let Some(b'"' | b'\\') = page.get(end) {
-        end = scanner.stop(end + 1);
-    }
+    let end = text_start + memchr::memchr(b'\n', &page[text_start..])?;
     let text = &page[text_start..end];
-    // Not ASCII, or a `\r` that belongs to the line's end.
-    if page.get(end) != Some(&b'\n') || text.ends_with(b"\r") {
+    // A `\r` belongs to the line's end.
+    if !text.is_ascii() || text.ends_with(b"\r") {
         return None;
     }
     Some((
@@ -119,6 +116,23 @@ pub(crate) fn parse_metadata<'a>(
     ))
 }
 
+/// The byte at `at` and the one behind it.
+#[inline(always)]
+fn two_at(page: &[u8], at: usize) -> Option<[u8; 2]> {
+    page.get(at..)?.first_chunk().copied()
+}
+
+/// Where the metric name that begins at `start` ends, the scanner being there; `None` if there is none, or if the
+/// page ends with it.
+#[inline]
+fn metric_name_end(page: &[u8], scanner: &mut Scanner<'_>, start: usize) -> Option<usize> {
+    let mut end = scanner.step();
+    while page.get(end)? == &b':' {
+        end = scanner.step();
+    }
+    (end > start && !page[start].is_ascii_digit()).then_some(end)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -128,9 +142,15 @@ mod tests {
     use crate::line;
     use crate::metadata::{self, Comment};
 
+    fn scanner(text: &[u8]) -> Scanner<'_> {
+        let mut scanner = Scanner::new(text);
+        scanner.start(0);
+        scanner
+    }
+
     fn check(text: &[u8]) -> bool {
         for format in [Format::Text, Format::OpenMetrics] {
-            let Some((quick, next)) = parse(text, &mut Scanner::new(text), 0) else {
+            let Some((quick, next)) = parse(text, &mut scanner(text), 0) else {
                 return false;
             };
             let end = text.iter().position(|&b| b == b'\n').unwrap_or(text.len());
@@ -184,7 +204,7 @@ mod tests {
     }
 
     fn check_metadata(text: &[u8]) -> bool {
-        let Some((quick, next)) = parse_metadata(text, &mut Scanner::new(text), 0) else {
+        let Some((quick, next)) = parse_metadata(text, &mut scanner(text), 0) else {
             return false;
         };
         let end = text

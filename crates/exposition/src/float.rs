@@ -77,6 +77,11 @@ pub(crate) fn parse_prefix(text: &[u8]) -> Option<(f64, usize)> {
     let whole_start = at;
     at = gather(text, at, &mut digits);
     let mut n_digits = at - whole_start;
+    // Most numbers on a page are counts, and most exporters write those with a `.0`.
+    if (1..=15).contains(&n_digits) && text.get(at..at + 3) == Some(b".0\n") {
+        let magnitude = digits as f64;
+        return Some((if negative { -magnitude } else { magnitude }, at + 2));
+    }
     let mut scale: i32 = 0;
     if text.get(at) == Some(&b'.') {
         let fraction_start = at + 1;
@@ -113,17 +118,42 @@ pub(crate) fn parse_prefix(text: &[u8]) -> Option<(f64, usize)> {
 }
 
 /// Appends the digits from `at` on to `number` (wrapping) and returns where they end.
+///
+/// Eight bytes at a time without a branch on how many of them are digits: numbers on a page differ in length, and
+/// a loop over digits would be guessed wrong at each of them.
 #[inline]
 fn gather(text: &[u8], mut at: usize, number: &mut u64) -> usize {
+    const POWERS: [u64; 9] = [
+        1,
+        10,
+        100,
+        1_000,
+        10_000,
+        100_000,
+        1_000_000,
+        10_000_000,
+        100_000_000,
+    ];
     while let Some(eight) = text.get(at..at + 8) {
         let eight = u64::from_le_bytes(eight.try_into().expect("a slice of eight bytes"));
-        if !all_digits(eight) {
-            break;
-        }
+        // Digits become 0 to 9. Adding 0x76 carries into the highest bit from 10 on.
+        let ones = eight ^ 0x3030_3030_3030_3030;
+        let others =
+            (((ones & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | ones) & 0x8080_8080_8080_8080;
+        let n_digits = (others.trailing_zeros() / 8) as usize;
+        // The digits move to the end and zeros come before them; one cannot shift by 64.
+        let padded = if n_digits == 0 {
+            0
+        } else {
+            ones << (64 - 8 * n_digits)
+        };
         *number = number
-            .wrapping_mul(100_000_000)
-            .wrapping_add(value_of_eight(eight));
-        at += 8;
+            .wrapping_mul(POWERS[n_digits])
+            .wrapping_add(value_of_eight(padded));
+        at += n_digits;
+        if n_digits < 8 {
+            return at;
+        }
     }
     while let Some(digit) = text.get(at).map(|b| b.wrapping_sub(b'0'))
         && digit < 10
@@ -134,15 +164,9 @@ fn gather(text: &[u8], mut at: usize, number: &mut u64) -> usize {
     at
 }
 
-/// True if all eight bytes are ASCII digits: each high nibble is 3, and stays 3 when 6 is added.
-fn all_digits(eight: u64) -> bool {
-    let high = 0xf0f0_f0f0_f0f0_f0f0;
-    (eight & high) | ((eight.wrapping_add(0x0606_0606_0606_0606) & high) >> 4) == 0x3333_3333_3333_3333
-}
-
-/// The number that eight ASCII digits spell: pairs, then fours, then all eight.
-fn value_of_eight(eight: u64) -> u64 {
-    let ones = eight - 0x3030_3030_3030_3030;
+/// The number that eight digits (as numbers, the first in the lowest byte) spell: pairs, then fours, then all.
+#[inline]
+fn value_of_eight(ones: u64) -> u64 {
     let pairs = (ones.wrapping_mul(10) + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
     (fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff

@@ -15,7 +15,8 @@ pub(crate) struct Line<'a> {
     pub(crate) labels: Labels<'a>,
     pub(crate) value: f64,
     pub(crate) timestamp_ns: Option<i64>,
-    pub(crate) exemplar: Option<Exemplar<'a>>,
+    /// What follows the `#` of an exemplar, checked.
+    pub(crate) exemplar: Option<&'a [u8]>,
 }
 
 /// Reads `text`, a line without its end.
@@ -58,7 +59,7 @@ pub(crate) fn parse(text: &[u8], format: Format) -> Result<Line<'_>, Reason> {
 }
 
 /// What may follow the value: a timestamp, an exemplar, both, or nothing.
-pub(crate) fn take_tail(text: &[u8], format: Format) -> Result<(Option<i64>, Option<Exemplar<'_>>), Reason> {
+fn take_tail(text: &[u8], format: Format) -> Result<(Option<i64>, Option<&[u8]>), Reason> {
     let mut rest = trim_start(text);
     let mut timestamp_ns = None;
     if !rest.is_empty() && rest[0] != b'#' {
@@ -72,12 +73,13 @@ pub(crate) fn take_tail(text: &[u8], format: Format) -> Result<(Option<i64>, Opt
     }
     match rest.split_first() {
         None => Ok((timestamp_ns, None)),
-        Some((b'#', exemplar)) => Ok((timestamp_ns, Some(take_exemplar(exemplar)?))),
+        Some((b'#', exemplar)) => take_exemplar(exemplar).map(|_| (timestamp_ns, Some(exemplar))),
         Some(_) => Err(Reason::Trailing),
     }
 }
 
-fn take_exemplar(text: &[u8]) -> Result<Exemplar<'_>, Reason> {
+/// Reads what follows the `#`.
+pub(crate) fn take_exemplar(text: &[u8]) -> Result<Exemplar<'_>, Reason> {
     let text = trim_start(text).strip_prefix(b"{").ok_or(Reason::Exemplar)?;
     let braces = take_braces(text)?;
     if braces.name.is_some() {

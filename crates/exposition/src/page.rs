@@ -141,7 +141,7 @@ impl From<&Sample<'_>> for Point {
             labels: owned(sample.labels),
             value: sample.value,
             timestamp_ns: sample.timestamp_ns,
-            exemplar: sample.exemplar.map(|e| PointExemplar {
+            exemplar: sample.exemplar().map(|e| PointExemplar {
                 labels: owned(e.labels),
                 value: e.value,
                 timestamp_ns: e.timestamp_ns,

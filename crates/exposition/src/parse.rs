@@ -15,15 +15,14 @@ use crate::metadata::{self, Comment, Metadata};
 #[derive(Debug)]
 pub struct Parser<'a> {
     page: &'a [u8],
+    /// Stands at `at` between two events.
     scanner: Scanner<'a>,
     at: usize,
     line: u64,
     format: Format,
     families: Families<'a>,
-    /// `# EOF` was read (OpenMetrics only).
-    ended: bool,
-    /// Everything that can be said about the end of the page was said.
-    done: bool,
+    /// What follows `# EOF` (OpenMetrics only), once that was read or found to be missing; `page` ends there then.
+    behind_eof: Option<&'a [u8]>,
 }
 
 impl<'a> Parser<'a> {
@@ -32,15 +31,42 @@ impl<'a> Parser<'a> {
     /// The format decides the unit of timestamps and whether `# EOF` must end the page; everything else of either
     /// format is understood in both.
     pub fn new(page: &'a [u8], format: Format) -> Self {
+        let mut scanner = Scanner::new(page);
+        scanner.start(0);
         Self {
             page,
-            scanner: Scanner::new(page),
+            scanner,
             at: 0,
             line: 0,
             format,
             families: Families::default(),
-            ended: false,
-            done: false,
+            behind_eof: None,
+        }
+    }
+
+    /// The next event, whatever the line begins with.
+    #[inline(never)]
+    fn next_of_any_form(&mut self) -> Option<Event<'a>> {
+        loop {
+            let Some(&first) = self.page.get(self.at) else {
+                return self.end();
+            };
+            self.line += 1;
+            let first = match first {
+                b' ' | b'\t' | b'\r' => self.first_visible(),
+                other => other,
+            };
+            match first {
+                b'\n' => {
+                    self.take_line();
+                }
+                b'#' => {
+                    if let Some(event) = self.comment() {
+                        return Some(event);
+                    }
+                }
+                _ => return Some(self.sample()),
+            }
         }
     }
 
@@ -49,6 +75,7 @@ impl<'a> Parser<'a> {
         let rest = &self.page[self.at..];
         let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         self.at = (self.at + end + 1).min(self.page.len());
+        self.scanner.start(self.at);
         let text = &rest[..end];
         text.strip_suffix(b"\r").unwrap_or(text)
     }
@@ -132,7 +159,8 @@ impl<'a> Parser<'a> {
         match metadata::parse(text) {
             Ok(Some(Comment::Metadata(metadata))) => Some(self.metadata_event(metadata)),
             Ok(Some(Comment::Eof)) if self.format == Format::OpenMetrics => {
-                self.ended = true;
+                self.behind_eof = Some(&self.page[self.at..]);
+                self.page = &self.page[..self.at];
                 Some(Event::Eof)
             }
             Ok(_) => None,
@@ -140,15 +168,26 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What is to be said when the page is over.
+    /// What is to be said when the page, or the part of it before `# EOF`, is over.
     fn end(&mut self) -> Option<Event<'a>> {
-        if self.done {
+        if self.format == Format::Text {
             return None;
         }
-        self.done = true;
-        if self.format == Format::OpenMetrics && !self.ended {
+        let Some(rest) = self.behind_eof else {
+            self.behind_eof = Some(b"");
             self.line += 1;
             return Some(self.bad(b"", Reason::MissingEof));
+        };
+        let mut rest = rest;
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let text = rest[..end].trim_ascii();
+            rest = rest.get(end + 1..).unwrap_or_default();
+            self.behind_eof = Some(rest);
+            self.line += 1;
+            if !text.is_empty() {
+                return Some(self.bad(text, Reason::AfterEof));
+            }
         }
         None
     }
@@ -157,35 +196,14 @@ impl<'a> Parser<'a> {
 impl<'a> Iterator for Parser<'a> {
     type Item = Event<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Event<'a>> {
-        loop {
-            let Some(&first) = self.page.get(self.at) else {
-                return self.end();
-            };
+        // Nothing else that begins a line is above `#`.
+        if let Some(b'$'..) = self.page.get(self.at) {
             self.line += 1;
-            if self.ended {
-                let text = self.take_line();
-                if text.trim_ascii().is_empty() {
-                    continue;
-                }
-                return Some(self.bad(text, Reason::AfterEof));
-            }
-            let first = match first {
-                b' ' | b'\t' | b'\r' => self.first_visible(),
-                other => other,
-            };
-            match first {
-                b'\n' => {
-                    self.take_line();
-                }
-                b'#' => {
-                    if let Some(event) = self.comment() {
-                        return Some(event);
-                    }
-                }
-                _ => return Some(self.sample()),
-            }
+            return Some(self.sample());
         }
+        self.next_of_any_form()
     }
 }
 

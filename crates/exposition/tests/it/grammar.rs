@@ -269,13 +269,13 @@ x 1 1.5e9
     ];
     assert_eq!(roles, expected.map(|(f, k, r)| (f.to_owned(), k, r)));
     assert_eq!(samples[0].timestamp_ns, Some(1_520_879_607_789_000_000));
-    let exemplar = samples[0].exemplar.expect("an exemplar");
+    let exemplar = samples[0].exemplar().expect("an exemplar");
     assert_eq!(exemplar.labels.get("trace_id").as_deref(), Some("x,}"));
     assert_eq!(
         (exemplar.value, exemplar.timestamp_ns),
         (0.5, Some(1_520_879_607_000_000_000))
     );
-    let exemplar = samples[2].exemplar.expect("an exemplar");
+    let exemplar = samples[2].exemplar().expect("an exemplar");
     assert!(exemplar.labels.is_empty());
     assert_eq!((exemplar.value, exemplar.timestamp_ns), (9.0, None));
     assert_eq!(samples[7].timestamp_ns, Some(1_500_000_000_000_000_000));

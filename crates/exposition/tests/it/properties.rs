@@ -233,7 +233,7 @@ fn walk(bytes: &[u8], openmetrics: bool) -> Result<(), TestCaseError> {
                 for label in sample
                     .labels
                     .iter()
-                    .chain(sample.exemplar.iter().flat_map(|e| e.labels))
+                    .chain(sample.exemplar().iter().flat_map(|e| e.labels))
                 {
                     prop_assert!(!label.name.text().is_empty());
                     let _ = label.value();
