@@ -13,7 +13,8 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::event::EventData;
 use nvml_wrapper::{EventSet, Nvml};
 
-use super::device::{GpuIdentity, Output};
+use super::device::GpuIdentity;
+use super::output::Output;
 use super::xid;
 use crate::model::{MetricType, Sample, SampleBatch, SeriesDef, SeriesId, Severity};
 use crate::sink::StopToken;

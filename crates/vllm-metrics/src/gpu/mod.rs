@@ -21,9 +21,13 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod calls;
+mod condition;
 mod cost;
 mod device;
+mod facts;
 mod faults;
+mod output;
 mod sampler;
 mod self_cost;
 mod series;

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
-use super::device::{CALLS_EVERY_TICK, CALLS_SLOW, Gpu, Output, Ownership};
+use super::calls::{CALLS_EVERY_TICK, CALLS_SLOW};
+use super::device::{Gpu, Ownership};
 use super::faults::{self, Listened};
+use super::output::Output;
 use super::self_cost::SelfCost;
 use super::{GpuConfig, GpuSelection, GpuSummary};
 use crate::host::process_tree;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cost::CallCost;
-use super::device::Output;
+use super::output::Output;
 use crate::model::{MetricType, Sample, SampleBatch, SeriesDef, SeriesId};
 use crate::sink::SampleSink;
 
