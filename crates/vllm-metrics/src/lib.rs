@@ -11,6 +11,8 @@ pub mod host;
 
 pub mod model;
 
+mod schedule;
+
 pub mod sink;
 
 pub mod store;

@@ -13,6 +13,7 @@ use super::self_cost::SelfCost;
 use super::{GpuConfig, GpuSelection, GpuSummary};
 use crate::host::process_tree;
 use crate::model::Severity;
+use crate::schedule::{Schedule, thread_cpu_time};
 use crate::sink::{SampleSink, StopToken};
 
 /// Runs until stopped, or returns at once when there is nothing to sample.
@@ -161,10 +162,9 @@ fn keep_schedule<'n>(
 ) -> GpuSummary {
     let mut cost = SelfCost::new(config.simulated, output.sink);
     let mut ownership = ServerGpus::default();
-    let origin = Instant::now();
-    let (mut tick, mut missed_ticks, mut late) = (0u32, 0u64, false);
-    let mut next_slow = origin;
-    let mut next_processes = origin;
+    let mut schedule = Schedule::new(config.interval);
+    let mut next_slow = schedule.origin();
+    let mut next_processes = schedule.origin();
     loop {
         let began = Instant::now();
         if began >= next_processes {
@@ -188,32 +188,20 @@ fn keep_schedule<'n>(
         cost.tick(began.elapsed());
         if slow {
             next_slow = began + config.slow_interval;
-            cost.tell(output, missed_ticks);
+            cost.tell(output, schedule.missed());
         }
-        tick = tick.saturating_add(1);
-        let mut due = origin + config.interval * tick;
-        let now = Instant::now();
-        if now > due {
-            // Keep to the grid: the ticks that passed are missed and counted, not made up for in a burst.
-            let behind = (now - due).as_nanos() / config.interval.as_nanos().max(1) + 1;
-            let behind = u32::try_from(behind).unwrap_or(u32::MAX);
-            missed_ticks += u64::from(behind);
-            tick = tick.saturating_add(behind);
-            due = origin + config.interval * tick;
-            if !std::mem::replace(&mut late, true) {
-                tell_late(began.elapsed(), behind, config.interval, output);
-            }
-        } else {
-            late = false;
+        let due = schedule.next(Instant::now());
+        if let Some(missed) = due.newly_late {
+            tell_late(began.elapsed(), missed, config.interval, output);
         }
-        if stop.wait_until(due) {
+        if stop.wait_until(due.at) {
             break;
         }
     }
     for gpu in gpus.iter_mut() {
         gpu.finish(output);
     }
-    cost.tell(output, missed_ticks);
+    cost.tell(output, schedule.missed());
     GpuSummary {
         gpus: gpus
             .iter()
@@ -227,10 +215,10 @@ fn keep_schedule<'n>(
             .collect(),
         calls: output.costs.summaries().collect(),
         ticks: cost.ticks(),
-        missed_ticks,
+        missed_ticks: schedule.missed(),
         read_errors: output.read_errors,
-        cpu_time: super::self_cost::thread_cpu_time(),
-        lived: origin.elapsed(),
+        cpu_time: thread_cpu_time(),
+        lived: schedule.origin().elapsed(),
     }
 }
 

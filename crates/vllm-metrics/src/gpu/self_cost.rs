@@ -5,13 +5,8 @@ use std::time::Duration;
 use super::cost::CallCost;
 use super::output::Output;
 use crate::model::{MetricType, Sample, SampleBatch, SeriesDef, SeriesId};
+use crate::schedule::thread_cpu_time;
 use crate::sink::SampleSink;
-
-/// CPU time of the calling thread.
-pub(crate) fn thread_cpu_time() -> Duration {
-    use nix::time::{ClockId, clock_gettime};
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
-}
 
 /// The sampler's own series.
 pub(crate) struct SelfCost {

@@ -2,10 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::Path;
 
 /// The process and all its living descendants; empty if `/proc` does not show it.
 pub fn process_tree(root: u32) -> HashSet<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else {
+    process_tree_in(Path::new("/proc"), root)
+}
+
+pub(crate) fn process_tree_in(proc: &Path, root: u32) -> HashSet<u32> {
+    let Ok(entries) = fs::read_dir(proc) else {
         return HashSet::new();
     };
     let pids = entries
@@ -16,7 +21,7 @@ pub fn process_tree(root: u32) -> HashSet<u32> {
     for pid in pids {
         alive |= pid == root;
         // A process that ends while we look is simply not there.
-        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        let Ok(stat) = fs::read_to_string(proc.join(format!("{pid}/stat"))) else {
             continue;
         };
         if let Some(parent) = parent_of(&stat) {
