@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::config::{EngineConfig, OutputLength, SimConfig};
 use crate::error::{Error, Result};
+use crate::faults::FaultRule;
 
 /// Settings as written. [`SimArgs::resolve`] fills the gaps from the preset.
 ///
@@ -72,6 +73,9 @@ pub struct SimArgs {
     /// Answer 503 beyond this many prompt tokens still in prefill.
     #[cfg_attr(feature = "clap", arg(long))]
     pub max_num_queued_tokens: Option<u64>,
+    /// A fault rule, such as "status code=503 requests=100..150"; may be given again.
+    #[cfg_attr(feature = "clap", arg(long = "fault", value_name = "RULE"))]
+    pub faults: Vec<FaultRule>,
 }
 
 impl Default for SimArgs {
@@ -97,6 +101,7 @@ impl Default for SimArgs {
             enable_per_request_metrics: false,
             max_num_queued_reqs: None,
             max_num_queued_tokens: None,
+            faults: Vec::new(),
         }
     }
 }
@@ -151,6 +156,7 @@ impl SimArgs {
             per_request_metrics: self.enable_per_request_metrics,
             max_num_queued_reqs: self.max_num_queued_reqs,
             max_num_queued_tokens: self.max_num_queued_tokens,
+            faults: self.faults.clone(),
             ..SimConfig::default()
         };
         config.validate()?;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::faults::FaultRule;
 
 /// How long one engine step takes, in virtual nanoseconds.
 ///
@@ -282,6 +283,8 @@ pub struct SimConfig {
     pub max_num_queued_tokens: Option<u64>,
     /// Prompts with known answers.
     pub references: Arc<[ReferenceAnswer]>,
+    /// What goes wrong; see [`crate::faults`].
+    pub faults: Vec<FaultRule>,
 }
 
 impl Default for SimConfig {
@@ -297,6 +300,7 @@ impl Default for SimConfig {
             max_num_queued_reqs: None,
             max_num_queued_tokens: None,
             references: Arc::from([]),
+            faults: Vec::new(),
         }
     }
 }

@@ -28,10 +28,13 @@
 
 mod args;
 mod config;
+mod control;
 mod driver;
 mod engine;
 mod error;
+pub mod faults;
 mod http;
+mod life;
 mod metrics;
 mod rng;
 mod simulator;
@@ -40,6 +43,7 @@ mod tokens;
 pub use args::SimArgs;
 pub use config::{EngineConfig, OutputLength, ReferenceAnswer, SimConfig, StepModel};
 pub use error::{Error, Result};
+pub use faults::{Fault, FaultParseError, FaultRule, When};
 pub use metrics::LEFT_OUT;
 pub use simulator::Simulator;
 pub use tokens::EOS_TOKEN;

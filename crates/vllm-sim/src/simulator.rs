@@ -1,25 +1,24 @@
-//! A running simulated server: its threads, its address, its end.
+//! A simulated server as its user sees it: an address, scripted faults, an end. A thread of its own watches over the
+//! lives it has: one, unless a fault kills or restarts it.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-
-use tokio::sync::{mpsc, watch};
+use std::time::{Duration, Instant};
 
 use crate::config::SimConfig;
-use crate::driver::{Admission, Clock, EngineHandle, QUEUE_BATCHES};
+use crate::control::Control;
 use crate::error::{Error, Result};
-use crate::http::{self, Shared};
+use crate::faults::{Fault, FaultRule, Faults};
+use crate::life::{Life, bind, spawn};
 
 /// A simulated server on its own threads. Dropping it stops it.
 #[derive(Debug)]
 pub struct Simulator {
     address: SocketAddr,
-    shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
-    http_threads: Vec<JoinHandle<()>>,
-    engine_threads: Vec<JoinHandle<()>>,
+    faults: Arc<Faults>,
+    control: Arc<Control>,
+    supervisor: Option<JoinHandle<()>>,
 }
 
 impl Simulator {
@@ -27,65 +26,38 @@ impl Simulator {
     ///
     /// # Errors
     /// [`Error::Config`] for a value that cannot be served, [`Error::Listen`] for an address that cannot be had,
-    /// [`Error::Start`] when the system grants no thread or event loop.
+    /// [`Error::Start`] when the system grants no thread.
     pub fn start(config: SimConfig) -> Result<Self> {
         config.validate()?;
-        let asked = config.listen;
-        let listen = |source| Error::Listen {
-            address: asked,
+        let listener = bind(config.listen)?;
+        let address = listener.local_addr().map_err(|source| Error::Listen {
+            address: config.listen,
             source,
+        })?;
+        let faults = Arc::new(Faults::new(config.engine.seed, config.faults.clone()));
+        let control = Arc::new(Control::default());
+        let life = Life::start(
+            config.clone(),
+            listener,
+            Arc::clone(&faults),
+            Arc::clone(&control),
+        )?;
+        let watch = Watch {
+            config: SimConfig {
+                listen: address,
+                ..config
+            },
+            faults,
+            control,
         };
-        let listener = TcpListener::bind(config.listen).map_err(listen)?;
-        listener.set_nonblocking(true).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-
-        let clock = Clock::start();
-        let admission = Arc::new(Admission::new(
-            config.max_num_queued_reqs,
-            config.max_num_queued_tokens,
-        ));
-        let engines: Vec<Arc<EngineHandle>> = (0..config.replicas)
-            .map(|_| {
-                Arc::new(EngineHandle::new(
-                    config.engine.clone(),
-                    clock,
-                    Arc::clone(&admission),
-                ))
-            })
-            .collect();
-        let threads = config.http_threads as usize;
-        let shared = Arc::new(Shared::new(config, clock, engines, admission));
-        let (stop, stopped) = watch::channel(false);
-        let mut simulator = Self {
+        let (faults, control) = (Arc::clone(&watch.faults), Arc::clone(&watch.control));
+        let supervisor = Some(spawn("sim-supervisor".to_owned(), move || watch.over(life))?);
+        Ok(Self {
             address,
-            shared,
-            stop,
-            http_threads: Vec::new(),
-            engine_threads: Vec::new(),
-        };
-
-        let mut sinks = Vec::new();
-        for thread in 0..threads {
-            let (sink, outputs) = mpsc::channel(QUEUE_BATCHES);
-            sinks.push(sink);
-            let listener = listener.try_clone().map_err(listen)?;
-            let (shared, stopped) = (Arc::clone(&simulator.shared), stopped.clone());
-            let body = move || {
-                if let Err(error) = http::serve(shared, thread, listener, outputs, stopped) {
-                    tracing::error!(%error, "an HTTP thread could not start its event loop");
-                }
-            };
-            simulator
-                .http_threads
-                .push(spawn(format!("sim-http-{thread}"), body)?);
-        }
-        for (number, engine) in simulator.shared.engines.iter().enumerate() {
-            let (engine, sinks) = (Arc::clone(engine), sinks.clone());
-            simulator
-                .engine_threads
-                .push(spawn(format!("sim-engine-{number}"), move || engine.run(&sinks))?);
-        }
-        Ok(simulator)
+            faults,
+            control,
+            supervisor,
+        })
     }
 
     /// `http://address:port`, without a slash at its end.
@@ -93,7 +65,7 @@ impl Simulator {
         format!("http://{}", self.address)
     }
 
-    /// Where it listens.
+    /// Where it listens; the same after a restart.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -101,9 +73,24 @@ impl Simulator {
     /// Freezes every engine (true) or lets it go on (false): requests enter and nothing comes out, `/health` still
     /// says 200, gauges keep their last values.
     pub fn set_hung(&self, hung: bool) {
-        for engine in &self.shared.engines {
-            engine.set_hung(hung);
-        }
+        self.control.hang_by_hand(hung);
+    }
+
+    /// Puts a rule in force. Its times count from the start of the simulator.
+    pub fn add_fault(&self, rule: FaultRule) {
+        self.faults.add(rule);
+        self.control.look_again();
+    }
+
+    /// Takes all rules out of force. What they have done already is done.
+    pub fn clear_faults(&self) {
+        self.faults.clear();
+        self.control.look_again();
+    }
+
+    /// Each rule and how often it has struck.
+    pub fn fault_hits(&self) -> Vec<(FaultRule, u64)> {
+        self.faults.hits()
     }
 
     /// Stops serving: connections are cut, threads are joined. Returns when the last has ended.
@@ -112,14 +99,11 @@ impl Simulator {
     }
 
     fn shut_down(&mut self) {
-        self.stop.send_replace(true);
-        for engine in &self.shared.engines {
-            engine.stop();
-        }
-        for thread in self.http_threads.drain(..).chain(self.engine_threads.drain(..)) {
-            if thread.join().is_err() {
-                tracing::error!("a simulator thread panicked");
-            }
+        self.control.stop();
+        if let Some(supervisor) = self.supervisor.take()
+            && supervisor.join().is_err()
+        {
+            tracing::error!("the simulator's supervisor panicked");
         }
     }
 }
@@ -130,10 +114,68 @@ impl Drop for Simulator {
     }
 }
 
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    let start = |source: io::Error| Error::Start {
-        what: "thread",
-        source,
-    };
-    std::thread::Builder::new().name(name).spawn(body).map_err(start)
+/// What the supervisor needs to give a server another life.
+struct Watch {
+    config: SimConfig,
+    faults: Arc<Faults>,
+    control: Arc<Control>,
+}
+
+impl Watch {
+    /// The supervisor's thread.
+    fn over(self, life: Life) {
+        let mut life = Some(life);
+        loop {
+            // In this order: what is said after the orders are read is news for the next look.
+            let orders = self.control.orders();
+            let timed = self.faults.timed();
+            if orders.stop {
+                return;
+            }
+            if let Some(alive) = &life {
+                alive.set_hung(timed.hang || orders.hang);
+                alive.set_refuse(timed.refuse);
+            }
+            match timed.end.or(orders.end) {
+                Some(Fault::Restart { away }) if life.is_some() => {
+                    tracing::info!(?away, "the simulated server restarts");
+                    drop(life.take());
+                    life = self.next_life(away);
+                    continue;
+                }
+                Some(_) => {
+                    tracing::info!("the simulated server dies");
+                    drop(life.take());
+                }
+                None => {}
+            }
+            let next = [timed.next, orders.next].into_iter().flatten().min();
+            self.control.wait(next);
+        }
+    }
+
+    /// Waits, and starts again at the same address; `None` when stopped meanwhile, or when it is not to be had.
+    fn next_life(&self, away: Duration) -> Option<Life> {
+        let back = Instant::now() + away;
+        while let Some(left) = back
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
+            if self.control.stopping() {
+                return None;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(20)));
+        }
+        let started = bind(self.config.listen).and_then(|listener| {
+            Life::start(
+                self.config.clone(),
+                listener,
+                Arc::clone(&self.faults),
+                Arc::clone(&self.control),
+            )
+        });
+        started
+            .inspect_err(|error| tracing::error!(%error, "the simulated server stays away"))
+            .ok()
+    }
 }

@@ -14,6 +14,15 @@ use super::live::Live;
 pub(crate) enum SimBody {
     /// Known in full.
     Full(Option<Bytes>),
+    /// Claims to be longer than it is, and fails at its end.
+    Broken {
+        /// What is sent.
+        bytes: Option<Bytes>,
+        /// What the head promises.
+        claimed: u64,
+        /// True once the connection had the chance to write what it has.
+        flushed: bool,
+    },
     /// Server-sent events of an unfinished generation.
     Stream(Box<Live>),
 }
@@ -21,6 +30,19 @@ pub(crate) enum SimBody {
 impl SimBody {
     pub(crate) fn full(bytes: Bytes) -> Self {
         Self::Full((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl SimBody {
+    /// The first half of a text that claims to be the whole.
+    pub(crate) fn broken(mut whole: Bytes) -> Self {
+        let claimed = whole.len() as u64;
+        whole.truncate(whole.len() / 2);
+        Self::Broken {
+            bytes: Some(whole),
+            claimed,
+            flushed: false,
+        }
     }
 }
 
@@ -34,6 +56,16 @@ impl Body for SimBody {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Broken { bytes, flushed, .. } => match bytes.take() {
+                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None if !*flushed => {
+                    // The connection writes what it has only when there is nothing more to take.
+                    *flushed = true;
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                None => Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+            },
             Self::Stream(live) => live
                 .poll_chunk(cx)
                 .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
@@ -43,13 +75,14 @@ impl Body for SimBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_none(),
-            Self::Stream(_) => false,
+            Self::Broken { .. } | Self::Stream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Broken { claimed, .. } => SizeHint::with_exact(*claimed),
             Self::Stream(_) => SizeHint::default(),
         }
     }

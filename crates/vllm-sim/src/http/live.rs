@@ -4,15 +4,16 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use super::Shared;
 use super::stream::Answer;
+use super::strike::{Blow, Strike};
 use crate::engine::{Nanos, Output, RequestId};
 use crate::metrics::Exchange;
-use std::sync::Arc;
 
 const CHOICE_BITS: u32 = 12;
 const SERIAL_BITS: u32 = 16;
@@ -103,6 +104,7 @@ pub(crate) struct Live {
     requests: Vec<(usize, RequestId)>,
     started: Nanos,
     exchange: Exchange,
+    strike: Option<Strike>,
 }
 
 impl Live {
@@ -123,6 +125,7 @@ impl Live {
             requests: Vec::new(),
             started,
             exchange,
+            strike: None,
         })
     }
 
@@ -139,17 +142,37 @@ impl Live {
         self.requests.push((engine, id));
     }
 
+    /// Lets a fault strike this stream after `tokens` tokens.
+    pub(crate) fn strike(&mut self, strike: Strike, tokens: u64) {
+        self.answer.borrow_mut().hold(tokens);
+        self.strike = Some(strike);
+    }
+
     /// The next piece of the stream; `None` at its end.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let mut answer = self.answer.borrow_mut();
-        if !answer.buffer.is_empty() {
-            return Poll::Ready(Some(Ok(answer.buffer.split().freeze())));
+        loop {
+            if !answer.buffer.is_empty() {
+                return Poll::Ready(Some(Ok(answer.buffer.split().freeze())));
+            }
+            if answer.ended() {
+                return Poll::Ready(None);
+            }
+            answer.waker = Some(cx.waker().clone());
+            let Some(strike) = self.strike.as_mut().filter(|_| answer.held()) else {
+                return Poll::Pending;
+            };
+            match strike.blow(cx) {
+                Blow::Wait => return Poll::Pending,
+                Blow::Send(blow) => {
+                    answer.release();
+                    self.strike = None;
+                    if let Some(sent) = blow {
+                        return Poll::Ready(Some(sent));
+                    }
+                }
+            }
         }
-        if answer.ended() {
-            return Poll::Ready(None);
-        }
-        answer.waker = Some(cx.waker().clone());
-        Poll::Pending
     }
 
     /// The whole answer, once it has ended.

@@ -5,29 +5,25 @@ mod live;
 mod openai;
 mod reply;
 mod routes;
+mod serve;
 mod stream;
+mod strike;
+mod wire;
+
+pub(crate) use serve::{Door, Gates, Source, serve};
 
 use std::collections::HashMap;
-use std::io;
-use std::net::TcpListener;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
-
 use crate::config::SimConfig;
+use crate::control::Control;
 use crate::driver::{Admission, Clock, EngineHandle};
-use crate::engine::{Nanos, Output};
+use crate::engine::Nanos;
+use crate::faults::Faults;
 use crate::metrics::{Exchange, HttpStats};
 use crate::rng::hash_tokens;
 use crate::tokens::Tokenizer;
-use live::Worker;
 
 /// What all threads of a server share.
 #[derive(Debug)]
@@ -36,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) engines: Vec<Arc<EngineHandle>>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) control: Arc<Control>,
     http: Mutex<HttpStats>,
     /// Hash of a prompt to its place among the references.
     references: HashMap<u64, usize>,
@@ -50,6 +48,8 @@ impl Shared {
         clock: Clock,
         engines: Vec<Arc<EngineHandle>>,
         admission: Arc<Admission>,
+        faults: Arc<Faults>,
+        control: Arc<Control>,
     ) -> Self {
         let references = config
             .references
@@ -64,6 +64,8 @@ impl Shared {
             clock,
             engines,
             admission,
+            faults,
+            control,
             http: Mutex::new(HttpStats::new()),
             references,
             next_request: AtomicU64::new(0),
@@ -92,64 +94,5 @@ impl Shared {
 
     fn next_request(&self) -> u64 {
         self.next_request.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// Serves connections on the calling thread until `stop` turns true. Every connection is cut then.
-pub(crate) fn serve(
-    shared: Arc<Shared>,
-    thread: usize,
-    listener: TcpListener,
-    mut outputs: mpsc::Receiver<Vec<Output>>,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
-    let local = LocalSet::new();
-    let worker = Rc::new(Worker::new(shared, thread));
-    local.block_on(&runtime, async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let dispatcher = Rc::clone(&worker);
-        tokio::task::spawn_local(async move {
-            while let Some(batch) = outputs.recv().await {
-                dispatcher.dispatch(&batch);
-                // Let the streams write before the next batch is looked at.
-                tokio::task::yield_now().await;
-            }
-        });
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((socket, _)) => {
-                        tokio::task::spawn_local(connection(Rc::clone(&worker), socket));
-                    }
-                    Err(error) => {
-                        // Most likely out of file descriptors: wait for some to close instead of spinning.
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-                    }
-                },
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            }
-        }
-    })
-}
-
-async fn connection(worker: Rc<Worker>, socket: TcpStream) {
-    // A chunk is one write; waiting for more to send with it would only delay tokens.
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "cannot switch Nagle's algorithm off");
-    }
-    let service = service_fn(move |request| {
-        let worker = Rc::clone(&worker);
-        async move { Ok::<_, io::Error>(routes::answer(worker, request).await) }
-    });
-    if let Err(error) = http1::Builder::new()
-        .serve_connection(TokioIo::new(socket), service)
-        .await
-    {
-        tracing::debug!(%error, "a connection ended early");
     }
 }

@@ -38,6 +38,29 @@ impl ApiError {
         }
     }
 
+    pub(crate) fn method_not_allowed(path: &str, method: &str) -> Self {
+        Self {
+            status: 405,
+            kind: "MethodNotAllowed",
+            message: format!("{path} does not answer {method}"),
+        }
+    }
+
+    /// The answer of a fault rule.
+    pub(crate) fn scripted(code: u16) -> Self {
+        let kind = match code {
+            404 => "NotFoundError",
+            400..500 => "BadRequestError",
+            503 => "Service Unavailable",
+            _ => "InternalServerError",
+        };
+        Self {
+            status: code,
+            kind,
+            message: "this failure is scripted".to_owned(),
+        }
+    }
+
     /// The JSON text.
     pub(crate) fn body(&self) -> String {
         format!(
@@ -76,6 +99,14 @@ pub(crate) fn with_type(
         header::HeaderValue::from_static(content_type),
     );
     response
+}
+
+/// An answer whose second half never comes.
+pub(crate) fn broken(status: u16, content_type: &'static str, whole: impl Into<Bytes>) -> Response<SimBody> {
+    with_type(status, content_type, whole).map(|body| match body {
+        SimBody::Full(Some(whole)) => SimBody::broken(whole),
+        other => other,
+    })
 }
 
 /// No body at all.

@@ -4,14 +4,19 @@ use std::rc::Rc;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response};
 
+use super::Shared;
 use super::body::SimBody;
 use super::live::{Live, Worker};
 use super::openai::{self, Generation, Kind};
 use super::reply::{self, ApiError, quote};
 use super::stream::{Answer, Spec};
+use super::strike::{self, Strike};
+use super::wire::Trigger;
 use crate::engine;
+use crate::faults::{Fault, FaultRule};
 use crate::metrics::{Exchange, page};
 
 /// Longest body read; the longest prompts there are stay far below it.
@@ -19,8 +24,12 @@ const MAX_BODY_BYTES: usize = 256 << 20;
 /// Says what it is, and still reads as the release whose metrics and API it follows.
 pub(crate) const VERSION: &str = "0.32.0+simulated";
 
-/// Answers one request, whatever it is.
-pub(crate) async fn answer(worker: Rc<Worker>, request: Request<Incoming>) -> Response<SimBody> {
+/// Answers one request, whatever it is. `trigger` resets its connection.
+pub(crate) async fn answer(
+    worker: Rc<Worker>,
+    request: Request<Incoming>,
+    trigger: Trigger,
+) -> Response<SimBody> {
     let started = worker.shared.clock.now();
     let method = request.method().clone();
     let handler = handler_name(request.uri().path());
@@ -32,22 +41,38 @@ pub(crate) async fn answer(worker: Rc<Worker>, request: Request<Incoming>) -> Re
         request_bytes: request.body().size_hint().exact().unwrap_or(0),
         response_bytes: 0,
     };
-    let kind = match handler {
-        "/v1/completions" => Some(Kind::Completion),
-        "/v1/chat/completions" => Some(Kind::Chat),
-        _ => None,
-    };
-    let response = match kind {
-        Some(kind) if method == Method::POST => {
-            match generate(&worker, kind, request, started, exchange).await {
+    let response = match (handler, method.as_str()) {
+        ("/v1/completions" | "/v1/chat/completions", "POST") => {
+            let kind = if handler == "/v1/completions" {
+                Kind::Completion
+            } else {
+                Kind::Chat
+            };
+            match generate(
+                &worker,
+                kind,
+                request,
+                Begun {
+                    started,
+                    exchange,
+                    trigger,
+                },
+            )
+            .await
+            {
                 // Counted by what stands for the answer, when it ends.
                 Ok(response) => return response,
                 Err(error) => error.response(),
             }
         }
+        ("/metrics", "GET") => metrics(&worker, &trigger).await,
+        ("/sim/faults", _) => faults(&worker, request).await,
         _ => other(&worker, &method, handler, &request),
     };
-    if !matches!(handler, "/metrics" | "/health" | "/ping" | "/version" | "/load") {
+    if !matches!(
+        handler,
+        "/metrics" | "/health" | "/ping" | "/version" | "/load" | "/sim/faults"
+    ) {
         let response_bytes = response.body().size_hint().exact().unwrap_or(0);
         let exchange = Exchange {
             status: response.status().as_u16(),
@@ -61,7 +86,7 @@ pub(crate) async fn answer(worker: Rc<Worker>, request: Request<Incoming>) -> Re
 
 /// The path if it is one of ours, `none` else: label values must not grow with what clients try.
 fn handler_name(path: &str) -> &'static str {
-    const PATHS: [&str; 16] = [
+    const PATHS: [&str; 17] = [
         "/v1/completions",
         "/v1/chat/completions",
         "/v1/models",
@@ -78,6 +103,7 @@ fn handler_name(path: &str) -> &'static str {
         "/is_paused",
         "/server_info",
         "/metrics/",
+        "/sim/faults",
     ];
     PATHS
         .iter()
@@ -101,7 +127,6 @@ fn other(worker: &Worker, method: &Method, handler: &str, request: &Request<Inco
     let shared = &worker.shared;
     match (method.as_str(), handler) {
         ("GET", "/health") | ("GET" | "POST", "/ping") => reply::empty(200),
-        ("GET", "/metrics") => reply::with_type(200, page::CONTENT_TYPE, metrics_page(worker)),
         ("GET", "/version") => reply::json(200, format!("{{\"version\":\"{VERSION}\"}}")),
         ("GET", "/v1/models") => reply::json(200, models(worker)),
         ("GET", "/load") => {
@@ -136,13 +161,61 @@ fn other(worker: &Worker, method: &Method, handler: &str, request: &Request<Inco
             reply::json(200, format!("{{\"is_paused\":{paused}}}"))
         }
         (_, "none") => ApiError::not_found(format!("no route {}", request.uri().path())).response(),
-        (method, path) => ApiError {
-            status: 405,
-            kind: "MethodNotAllowed",
-            message: format!("{path} does not answer {method}"),
-        }
-        .response(),
+        (method, path) => ApiError::method_not_allowed(path, method).response(),
     }
+}
+
+/// The page, or what a fault makes of it.
+async fn metrics(worker: &Worker, trigger: &Trigger) -> Response<SimBody> {
+    match worker.shared.faults.on_scrape() {
+        Some(Fault::MetricsSlow { delay }) => tokio::time::sleep(delay).await,
+        Some(Fault::MetricsGarbage) => return reply::with_type(200, page::CONTENT_TYPE, strike::garbage()),
+        Some(Fault::MetricsStatus { code }) => return ApiError::scripted(code).response(),
+        Some(Fault::MetricsReset) => {
+            trigger.reset();
+            return reply::empty(200);
+        }
+        Some(Fault::MetricsTruncate) => {
+            return reply::broken(200, page::CONTENT_TYPE, metrics_page(worker));
+        }
+        _ => {}
+    }
+    reply::with_type(200, page::CONTENT_TYPE, metrics_page(worker))
+}
+
+/// Lists the rules with their hits (GET), adds those in the body, one a line (POST), or clears them (DELETE).
+async fn faults(worker: &Worker, request: Request<Incoming>) -> Response<SimBody> {
+    let shared = &worker.shared;
+    match request.method().as_str() {
+        "GET" => {}
+        "DELETE" => shared.faults.clear(),
+        "POST" => {
+            let body = match Limited::new(request.into_body(), 1 << 20).collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(error) => {
+                    return ApiError::bad_request(format!("the rules did not arrive: {error}")).response();
+                }
+            };
+            let rules: Result<Vec<FaultRule>, _> = String::from_utf8_lossy(&body)
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .map(str::parse)
+                .collect();
+            match rules {
+                Ok(rules) => rules.into_iter().for_each(|rule| shared.faults.add(rule)),
+                Err(error) => return ApiError::bad_request(error.to_string()).response(),
+            }
+        }
+        method => return ApiError::method_not_allowed("/sim/faults", method).response(),
+    }
+    shared.control.look_again();
+    let list: String = shared
+        .faults
+        .hits()
+        .iter()
+        .map(|(rule, hits)| format!("{hits}\t{rule}\n"))
+        .collect();
+    reply::with_type(200, "text/plain; charset=utf-8", list)
 }
 
 fn metrics_page(worker: &Worker) -> String {
@@ -170,12 +243,18 @@ fn models(worker: &Worker) -> String {
     )
 }
 
+/// What is known of a generation request before its body is read.
+struct Begun {
+    started: u64,
+    exchange: Exchange,
+    trigger: Trigger,
+}
+
 async fn generate(
     worker: &Rc<Worker>,
     kind: Kind,
     request: Request<Incoming>,
-    started: u64,
-    exchange: Exchange,
+    begun: Begun,
 ) -> Result<Response<SimBody>, ApiError> {
     let shared = &worker.shared;
     let request_id = request.headers().get("x-request-id").cloned();
@@ -185,21 +264,67 @@ async fn generate(
         .map_err(|error| ApiError::bad_request(format!("the body did not arrive whole: {error}")))?
         .to_bytes();
     let generation = openai::read(kind, &body, &shared.config, shared.tokenizer)?;
+    // Only requests that the server would have answered are counted and struck.
+    let strike = match shared.faults.on_generation() {
+        Some(Fault::Status { code }) => return Err(ApiError::scripted(code)),
+        Some(Fault::Hang { lasts }) => {
+            shared.control.strike(Fault::Hang { lasts });
+            None
+        }
+        Some(end @ (Fault::Die | Fault::Restart { .. })) => {
+            shared.control.strike(end);
+            // The connection is cut when the server ends.
+            std::future::pending().await
+        }
+        other => other.and_then(|fault| Strike::new(fault, begun.trigger.clone())),
+    };
     let tokens: u64 = generation.prompts.iter().map(|p| p.len() as u64).sum();
     if !shared.admission.admits(generation.prompts.len(), tokens) {
         return Err(ApiError::overloaded(
             "too many requests are unfinished: try again later",
         ));
     }
+    let spec = spec(shared, kind, &generation, request_id.as_ref(), begun.started);
+    let answer = Answer::new(spec, generation.prompts.clone());
+    let mut live = Live::new(Rc::clone(worker), answer, begun.started, begun.exchange)
+        .ok_or_else(|| ApiError::overloaded("too many streams on one thread"))?;
+    submit(worker, &generation, &mut live);
+    let mut response = if generation.stream {
+        if let Some((strike, tokens)) = strike {
+            live.strike(strike, tokens);
+        }
+        let mut response = Response::new(SimBody::Stream(Box::new(live)));
+        let content_type = HeaderValue::from_static("text/event-stream; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        response
+    } else {
+        let whole = live.whole().await;
+        match strike {
+            Some((strike, _)) => strike.whole(whole).await,
+            None => reply::with_type(200, "application/json", whole),
+        }
+    };
+    if let Some(id) = request_id {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    Ok(response)
+}
+
+fn spec(
+    shared: &Shared,
+    kind: Kind,
+    generation: &Generation,
+    id: Option<&HeaderValue>,
+    started: u64,
+) -> Spec {
     let number = shared.next_request();
     let prefix = if kind == Kind::Chat { "chatcmpl" } else { "cmpl" };
-    let id = match request_id.as_ref().and_then(|id| id.to_str().ok()) {
-        Some(id) => format!("{prefix}-{id}"),
-        None => format!("{prefix}-{number:032x}"),
-    };
-    let spec = Spec {
+    Spec {
         kind,
-        id,
+        id: match id.and_then(|id| id.to_str().ok()) {
+            Some(id) => format!("{prefix}-{id}"),
+            None => format!("{prefix}-{number:032x}"),
+        },
         model_json: shared.model_json.clone(),
         created: shared.clock.wall_secs(started) as u64,
         streaming: generation.stream,
@@ -209,25 +334,7 @@ async fn generate(
         per_request_metrics: shared.config.per_request_metrics,
         interval: shared.config.stream_interval,
         tokenizer: shared.tokenizer,
-    };
-    let answer = Answer::new(spec, generation.prompts.clone());
-    let mut live = Live::new(Rc::clone(worker), answer, started, exchange)
-        .ok_or_else(|| ApiError::overloaded("too many streams on one thread"))?;
-    submit(worker, &generation, &mut live);
-    let mut response = if generation.stream {
-        let mut response = Response::new(SimBody::Stream(Box::new(live)));
-        let content_type = hyper::header::HeaderValue::from_static("text/event-stream; charset=utf-8");
-        response
-            .headers_mut()
-            .insert(hyper::header::CONTENT_TYPE, content_type);
-        response
-    } else {
-        reply::with_type(200, "application/json", live.whole().await)
-    };
-    if let Some(id) = request_id {
-        response.headers_mut().insert("x-request-id", id);
     }
-    Ok(response)
 }
 
 fn submit(worker: &Worker, generation: &Generation, live: &mut Live) {

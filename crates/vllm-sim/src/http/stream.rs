@@ -48,6 +48,9 @@ pub(crate) struct Answer {
     head: Vec<u8>,
     choices: Vec<Choice>,
     open: usize,
+    /// Tokens after which the stream stops until [`Answer::release`].
+    hold_at: Option<u64>,
+    held_back: Vec<(usize, Output)>,
     pub(crate) buffer: BytesMut,
     pub(crate) waker: Option<Waker>,
 }
@@ -81,8 +84,28 @@ impl Answer {
             head: head.into_bytes(),
             open: choices.len(),
             choices,
+            hold_at: None,
+            held_back: Vec::new(),
             buffer: BytesMut::new(),
             waker: None,
+        }
+    }
+
+    /// Lets the stream come to `tokens` tokens and no further.
+    pub(crate) fn hold(&mut self, tokens: u64) {
+        self.hold_at = Some(tokens);
+    }
+
+    /// True if the stream has come as far as it may.
+    pub(crate) fn held(&self) -> bool {
+        self.hold_at.is_some_and(|at| self.generated() >= at)
+    }
+
+    /// Lets the stream go on, with the tokens that came in the meantime.
+    pub(crate) fn release(&mut self) {
+        self.hold_at = None;
+        for (index, output) in std::mem::take(&mut self.held_back) {
+            self.push(index, &output);
         }
     }
 
@@ -98,6 +121,10 @@ impl Answer {
 
     /// Takes one token in; true when there is something to send.
     pub(crate) fn push(&mut self, index: usize, output: &Output) -> bool {
+        if self.held() {
+            self.held_back.push((index, *output));
+            return false;
+        }
         let Some(choice) = self.choices.get_mut(index) else {
             return false;
         };
@@ -112,7 +139,9 @@ impl Answer {
         if !self.spec.streaming {
             return self.open == 0;
         }
-        if !(first || output.finish.is_some() || choice.pending.len() >= self.spec.interval as usize) {
+        let due = first || output.finish.is_some() || choice.pending.len() >= self.spec.interval as usize;
+        // What precedes a fault is sent, or "after N tokens" would not be true.
+        if !due && !self.held() {
             return false;
         }
         self.chunk(index, first);

@@ -1,0 +1,160 @@
+//! One rule: a fault and the conditions under which it strikes.
+
+use std::time::Duration;
+
+use crate::rng::{mix2, unit};
+
+/// What goes wrong. The module's table says what each one does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Connections are refused.
+    Refuse,
+    /// The connection is reset after this many tokens.
+    Reset {
+        /// Streamed tokens before it.
+        tokens: u32,
+    },
+    /// An error answer.
+    Status {
+        /// HTTP status, 400 to 599.
+        code: u16,
+    },
+    /// The connection ends in mid-stream after this many tokens.
+    Truncate {
+        /// Streamed tokens before it.
+        tokens: u32,
+    },
+    /// Nothing more comes after this many tokens.
+    Stall {
+        /// Streamed tokens before it.
+        tokens: u32,
+        /// How long; `None` for ever.
+        lasts: Option<Duration>,
+    },
+    /// Bytes that are no event come after this many tokens.
+    Garbage {
+        /// Streamed tokens before it.
+        tokens: u32,
+    },
+    /// The engines freeze.
+    Hang {
+        /// How long; `None` for ever.
+        lasts: Option<Duration>,
+    },
+    /// The server is gone.
+    Die,
+    /// The server is gone, and comes back with its counters at 0.
+    Restart {
+        /// How long it is away.
+        away: Duration,
+    },
+    /// `/metrics` answers late.
+    MetricsSlow {
+        /// How late.
+        delay: Duration,
+    },
+    /// `/metrics` answers text that is no page.
+    MetricsGarbage,
+    /// `/metrics` breaks off.
+    MetricsTruncate,
+    /// `/metrics` resets the connection.
+    MetricsReset,
+    /// `/metrics` answers an error.
+    MetricsStatus {
+        /// HTTP status, 400 to 599.
+        code: u16,
+    },
+}
+
+impl Fault {
+    /// True for the faults of `/metrics`, which count scrapes and not generation requests.
+    pub(crate) fn is_about_metrics(&self) -> bool {
+        matches!(
+            self,
+            Self::MetricsSlow { .. }
+                | Self::MetricsGarbage
+                | Self::MetricsTruncate
+                | Self::MetricsReset
+                | Self::MetricsStatus { .. }
+        )
+    }
+}
+
+/// Conditions; all that are given must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct When {
+    /// Number of the first request concerned, counted from 0 in order of arrival.
+    pub first: Option<u64>,
+    /// Number of the first request no longer concerned.
+    pub end: Option<u64>,
+    /// Every so many requests: with 5, numbers 4, 9, 14, …
+    pub every: Option<u64>,
+    /// Share of requests, 0 to 1, drawn from the seed and the request's number.
+    pub probability: Option<f64>,
+    /// Earliest time since the start.
+    pub from: Option<Duration>,
+    /// Time since the start at which it ends.
+    pub until: Option<Duration>,
+    /// At most so many times.
+    pub times: Option<u64>,
+}
+
+impl When {
+    /// True if the rule looks at single requests.
+    pub(crate) fn is_about_requests(&self) -> bool {
+        self.first.is_some() || self.end.is_some() || self.every.is_some() || self.probability.is_some()
+    }
+
+    /// True if request `number`, now, is one of those meant. `rule` keeps the draws of two rules apart.
+    pub(crate) fn holds(&self, seed: u64, rule: u64, number: u64, elapsed: Duration) -> bool {
+        self.first.is_none_or(|first| number >= first)
+            && self.end.is_none_or(|end| number < end)
+            && self.every.is_none_or(|every| (number + 1).is_multiple_of(every))
+            && self
+                .probability
+                .is_none_or(|p| unit(mix2(mix2(seed, rule), number)) < p)
+            && self.from.is_none_or(|from| elapsed >= from)
+            && self.until.is_none_or(|until| elapsed < until)
+    }
+}
+
+/// A fault and its conditions. Read one from text with [`str::parse`].
+///
+/// ```
+/// use vllm_sim::{Fault, FaultRule};
+///
+/// let rule: FaultRule = "status code=503 requests=100..150".parse()?;
+/// assert_eq!(rule.fault, Fault::Status { code: 503 });
+/// assert_eq!((rule.when.first, rule.when.end), (Some(100), Some(150)));
+/// # Ok::<(), vllm_sim::FaultParseError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct FaultRule {
+    /// What happens.
+    pub fault: Fault,
+    /// To which requests, and when.
+    pub when: When,
+}
+
+impl FaultRule {
+    /// True for what happens by itself at a time, not to a request.
+    pub(crate) fn is_timed(&self) -> bool {
+        match self.fault {
+            Fault::Refuse => true,
+            Fault::Hang { .. } | Fault::Die | Fault::Restart { .. } => !self.when.is_about_requests(),
+            _ => false,
+        }
+    }
+
+    /// When a timed rule ends, since the start.
+    pub(crate) fn timed_end(&self) -> Option<Duration> {
+        match (&self.fault, self.when.until) {
+            (Fault::Hang { lasts: Some(lasts) }, until) => {
+                let end = self.when.from.unwrap_or_default() + *lasts;
+                Some(until.map_or(end, |until| until.min(end)))
+            }
+            (_, until) => until,
+        }
+    }
+}

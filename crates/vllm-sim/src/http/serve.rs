@@ -1,0 +1,183 @@
+//! The event loop of one HTTP thread. The first thread accepts connections and deals them out to all.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use super::Shared;
+use super::live::Worker;
+use super::routes;
+use super::wire::{Trigger, Wire};
+use crate::engine::Output;
+
+/// Pause before an attempt is repeated that the system refused.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// What opens and shuts the server from outside.
+#[derive(Debug, Clone)]
+pub(crate) struct Gates {
+    /// Cut every connection and end.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// Refuse new connections, let the others end after their answers.
+    pub(crate) refuse: watch::Receiver<bool>,
+}
+
+/// A listening socket and where its connections go.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) listener: std::net::TcpListener,
+    /// The other threads.
+    pub(crate) others: Vec<mpsc::UnboundedSender<std::net::TcpStream>>,
+}
+
+/// How connections come to a thread.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// It accepts them.
+    Door(Door),
+    /// It is given them.
+    Dealt(mpsc::UnboundedReceiver<std::net::TcpStream>),
+}
+
+/// Serves connections on the calling thread until it is stopped. Every connection is cut then.
+pub(crate) fn serve(
+    shared: Arc<Shared>,
+    thread: usize,
+    source: Source,
+    mut outputs: mpsc::Receiver<Vec<Output>>,
+    mut gates: Gates,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    let worker = Rc::new(Worker::new(shared, thread));
+    LocalSet::new().block_on(&runtime, async {
+        let dispatcher = Rc::clone(&worker);
+        tokio::task::spawn_local(async move {
+            while let Some(batch) = outputs.recv().await {
+                dispatcher.dispatch(&batch);
+                // Let the streams write before the next batch is looked at.
+                tokio::task::yield_now().await;
+            }
+        });
+        let refuse = gates.refuse.clone();
+        let incoming = async {
+            match source {
+                Source::Door(door) => accept(&worker, door, refuse).await,
+                Source::Dealt(sockets) => receive(&worker, sockets, refuse).await,
+            }
+        };
+        tokio::select! {
+            ended = incoming => ended,
+            _ = turns(&mut gates.stop, true) => Ok(()),
+        }
+    })
+}
+
+/// Accepts for ever, but for the times at which connections are refused.
+async fn accept(worker: &Rc<Worker>, door: Door, mut refuse: watch::Receiver<bool>) -> io::Result<()> {
+    let address = door.listener.local_addr()?;
+    let mut listener = Some(TcpListener::from_std(door.listener)?);
+    let mut turn = 0;
+    let for_connections = refuse.clone();
+    loop {
+        let Some(open) = &listener else {
+            if !turns(&mut refuse, false).await {
+                return Ok(());
+            }
+            listener = Some(listen_again(address).await);
+            continue;
+        };
+        tokio::select! {
+            accepted = open.accept() => match accepted {
+                Ok((socket, _)) => {
+                    turn = (turn + 1) % (door.others.len() + 1);
+                    match turn.checked_sub(1) {
+                        None => spawn(worker, socket, for_connections.clone()),
+                        // A thread that is gone cannot serve: the connection is closed.
+                        Some(other) => drop(door.others[other].send(socket.into_std()?)),
+                    }
+                }
+                Err(error) => {
+                    // Most likely out of file descriptors: wait for some to close instead of spinning.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(RETRY).await;
+                }
+            },
+            // A closed socket is what refuses; the system does it for us.
+            refused = turns(&mut refuse, true) => {
+                if !refused {
+                    return Ok(());
+                }
+                listener = None;
+            }
+        }
+    }
+}
+
+async fn listen_again(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) => {
+                tracing::warn!(%error, %address, "cannot listen again yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn receive(
+    worker: &Rc<Worker>,
+    mut sockets: mpsc::UnboundedReceiver<std::net::TcpStream>,
+    refuse: watch::Receiver<bool>,
+) -> io::Result<()> {
+    while let Some(socket) = sockets.recv().await {
+        spawn(worker, TcpStream::from_std(socket)?, refuse.clone());
+    }
+    Ok(())
+}
+
+fn spawn(worker: &Rc<Worker>, socket: TcpStream, refuse: watch::Receiver<bool>) {
+    tokio::task::spawn_local(connection(Rc::clone(worker), socket, refuse));
+}
+
+async fn connection(worker: Rc<Worker>, socket: TcpStream, mut refuse: watch::Receiver<bool>) {
+    // A chunk is one write; waiting for more to send with it would only delay tokens.
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "cannot switch Nagle's algorithm off");
+    }
+    let trigger = Trigger::default();
+    let wire = Wire::new(socket, trigger.clone());
+    let service = service_fn(move |request| {
+        let (worker, trigger) = (Rc::clone(&worker), trigger.clone());
+        async move { Ok::<_, io::Error>(routes::answer(worker, request, trigger).await) }
+    });
+    let mut served = pin!(http1::Builder::new().serve_connection(wire, service));
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        _ = turns(&mut refuse, true) => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Waits until a gate has this value; false if it is gone. Gives no reference to the value out: one that is held
+/// over an `await` would lock the gate.
+async fn turns(gate: &mut watch::Receiver<bool>, value: bool) -> bool {
+    gate.wait_for(|now| *now == value).await.is_ok()
+}

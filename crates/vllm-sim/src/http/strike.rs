@@ -1,0 +1,120 @@
+//! A fault on its way into one stream: lies in wait until the stream has got so far, then strikes.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::Response;
+use tokio::time::Sleep;
+
+use super::body::SimBody;
+use super::reply;
+use super::wire::Trigger;
+use crate::faults::Fault;
+
+/// Neither an event nor UTF-8, and an event whose JSON breaks off.
+const GARBAGE: &[u8] = b"data: {\"id\":\"cmpl-\",\"choices\":[{\"inde\n\n\xff\xfe\x00garbage\r\n\n";
+
+const JSON: &str = "application/json";
+
+/// What a stream is to do.
+#[derive(Debug)]
+pub(crate) enum Blow {
+    /// Nothing yet.
+    Wait,
+    /// Send this and end in this error, if any; then go on.
+    Send(Option<Result<Bytes, io::Error>>),
+}
+
+/// One stream's fault.
+#[derive(Debug)]
+pub(crate) struct Strike {
+    fault: Fault,
+    trigger: Trigger,
+    /// The bytes before it have been given to the connection and once been flushed.
+    flushed: bool,
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl Strike {
+    /// The strike of a fault that concerns streams, and the tokens before it; `None` for any other fault.
+    pub(crate) fn new(fault: Fault, trigger: Trigger) -> Option<(Self, u64)> {
+        let tokens = match &fault {
+            Fault::Reset { tokens }
+            | Fault::Truncate { tokens }
+            | Fault::Stall { tokens, .. }
+            | Fault::Garbage { tokens } => u64::from(*tokens),
+            _ => return None,
+        };
+        Some((
+            Self {
+                fault,
+                trigger,
+                flushed: false,
+                stall: None,
+            },
+            tokens,
+        ))
+    }
+
+    /// Called when the stream has got as far as it may. After [`Blow::Send`] of bytes or of nothing it goes on.
+    pub(crate) fn blow(&mut self, cx: &mut Context<'_>) -> Blow {
+        if !self.flushed {
+            // The connection flushes only when there is nothing to send: let it, or the tokens before would be lost.
+            self.flushed = true;
+            cx.waker().wake_by_ref();
+            return Blow::Wait;
+        }
+        match &self.fault {
+            Fault::Reset { .. } => {
+                self.trigger.reset();
+                Blow::Send(Some(Err(io::ErrorKind::ConnectionReset.into())))
+            }
+            Fault::Truncate { .. } => Blow::Send(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+            Fault::Stall {
+                lasts: Some(lasts), ..
+            } => {
+                let stall = self
+                    .stall
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(*lasts)));
+                match stall.as_mut().poll(cx) {
+                    Poll::Ready(()) => Blow::Send(None),
+                    Poll::Pending => Blow::Wait,
+                }
+            }
+            Fault::Garbage { .. } => Blow::Send(Some(Ok(Bytes::from_static(GARBAGE)))),
+            // A stall for ever: only the client ends it.
+            _ => Blow::Wait,
+        }
+    }
+}
+
+impl Strike {
+    /// What becomes of an answer that is not streamed.
+    pub(crate) async fn whole(self, whole: Bytes) -> Response<SimBody> {
+        match self.fault {
+            Fault::Reset { .. } => {
+                self.trigger.reset();
+                reply::empty(200)
+            }
+            Fault::Truncate { .. } => reply::broken(200, JSON, whole),
+            Fault::Stall {
+                lasts: Some(lasts), ..
+            } => {
+                tokio::time::sleep(lasts).await;
+                reply::with_type(200, JSON, whole)
+            }
+            Fault::Garbage { .. } => reply::with_type(200, JSON, garbage()),
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// Text that is neither JSON nor a metrics page.
+pub(crate) fn garbage() -> Bytes {
+    Bytes::from_static(
+        b"\xff\xfe\x00<html>{not what was asked for\nvllm:num_requests_running{engine=\"0 nonsense\n",
+    )
+}

@@ -1,0 +1,145 @@
+//! One life of a simulated server: engines, threads and counters from one start to one end.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::config::SimConfig;
+use crate::control::Control;
+use crate::driver::{Admission, Clock, EngineHandle, QUEUE_BATCHES};
+use crate::error::{Error, Result};
+use crate::faults::Faults;
+use crate::http::{self, Door, Gates, Shared, Source};
+
+/// A serving server.
+#[derive(Debug)]
+pub(crate) struct Life {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    refuse: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Takes the address; it is free again when the listener is dropped or its life ends.
+///
+/// # Errors
+/// [`Error::Listen`] when it cannot be had.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let listen = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(listen)?;
+    listener.set_nonblocking(true).map_err(listen)?;
+    Ok(listener)
+}
+
+impl Life {
+    /// Starts every thread. Counters begin at 0.
+    ///
+    /// # Errors
+    /// [`Error::Start`] when the system grants no thread.
+    pub(crate) fn start(
+        config: SimConfig,
+        listener: TcpListener,
+        faults: Arc<Faults>,
+        control: Arc<Control>,
+    ) -> Result<Self> {
+        let clock = Clock::start();
+        let admission = Arc::new(Admission::new(
+            config.max_num_queued_reqs,
+            config.max_num_queued_tokens,
+        ));
+        let engines: Vec<Arc<EngineHandle>> = (0..config.replicas)
+            .map(|_| {
+                Arc::new(EngineHandle::new(
+                    config.engine.clone(),
+                    clock,
+                    Arc::clone(&admission),
+                ))
+            })
+            .collect();
+        let threads = config.http_threads as usize;
+        let (stop, stopped) = watch::channel(false);
+        let (refuse, refused) = watch::channel(false);
+        let gates = Gates {
+            stop: stopped,
+            refuse: refused,
+        };
+        let shared = Arc::new(Shared::new(config, clock, engines, admission, faults, control));
+        let mut life = Self {
+            shared,
+            stop,
+            refuse,
+            threads: Vec::new(),
+        };
+
+        let mut sources = Vec::new();
+        let mut others = Vec::new();
+        for _ in 1..threads {
+            let (socket, sockets) = mpsc::unbounded_channel();
+            others.push(socket);
+            sources.push(Source::Dealt(sockets));
+        }
+        sources.insert(0, Source::Door(Door { listener, others }));
+
+        let mut sinks = Vec::new();
+        for (thread, source) in sources.into_iter().enumerate() {
+            let (sink, outputs) = mpsc::channel(QUEUE_BATCHES);
+            sinks.push(sink);
+            let (shared, gates) = (Arc::clone(&life.shared), gates.clone());
+            let body = move || {
+                if let Err(error) = http::serve(shared, thread, source, outputs, gates) {
+                    tracing::error!(%error, "an HTTP thread ended");
+                }
+            };
+            life.threads.push(spawn(format!("sim-http-{thread}"), body)?);
+        }
+        for (number, engine) in life.shared.engines.iter().enumerate() {
+            let (engine, sinks) = (Arc::clone(engine), sinks.clone());
+            life.threads
+                .push(spawn(format!("sim-engine-{number}"), move || engine.run(&sinks))?);
+        }
+        Ok(life)
+    }
+
+    /// Freezes the engines or lets them go on.
+    pub(crate) fn set_hung(&self, hung: bool) {
+        for engine in &self.shared.engines {
+            engine.set_hung(hung);
+        }
+    }
+
+    /// Refuses connections or accepts them again.
+    pub(crate) fn set_refuse(&self, refuse: bool) {
+        self.refuse
+            .send_if_modified(|now| std::mem::replace(now, refuse) != refuse);
+    }
+}
+
+impl Drop for Life {
+    /// Cuts every connection and joins every thread.
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        for engine in &self.shared.engines {
+            engine.stop();
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a simulator thread panicked");
+            }
+        }
+    }
+}
+
+/// A named thread.
+///
+/// # Errors
+/// [`Error::Start`] when the system grants none.
+pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let start = |source: io::Error| Error::Start {
+        what: "thread",
+        source,
+    };
+    std::thread::Builder::new().name(name).spawn(body).map_err(start)
+}
