@@ -1,0 +1,210 @@
+//! ROUGE-1, -2, -L and -Lsum, F-measure, as Google's `rouge_score` computes them (which Hugging Face's `evaluate`
+//! wraps and MLPerf's scripts call).
+
+use std::collections::HashMap;
+
+use super::porter::stem;
+
+/// F-measures of one answer against its reference, each from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rouge {
+    /// Words in common.
+    pub rouge1: f64,
+    /// Pairs of words in common.
+    pub rouge2: f64,
+    /// Longest common subsequence.
+    pub rouge_l: f64,
+    /// The same by sentence, where sentences are lines.
+    pub rouge_lsum: f64,
+}
+
+/// Means over all answers, as the accuracy scripts print them.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RougeReport {
+    /// Means, in percent.
+    pub mean_percent: Rouge,
+    /// Characters of all answers.
+    pub gen_len: usize,
+    /// Answers.
+    pub gen_num: usize,
+}
+
+/// Scores one answer. Sentences of both texts must be on lines of their own for `rouge_lsum` to mean something.
+pub fn rouge(reference: &str, answer: &str, use_stemmer: bool) -> Rouge {
+    let mut words = Words {
+        ids: HashMap::new(),
+        use_stemmer,
+    };
+    let reference_words = words.of(reference);
+    let answer_words = words.of(answer);
+    let mut lines = |text: &str| -> Vec<Vec<u32>> {
+        text.split('\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| words.of(line))
+            .collect()
+    };
+    let (reference_lines, answer_lines) = (lines(reference), lines(answer));
+    Rouge {
+        rouge1: n_grams(&reference_words, &answer_words, 1),
+        rouge2: n_grams(&reference_words, &answer_words, 2),
+        rouge_l: longest(&reference_words, &answer_words),
+        rouge_lsum: by_line(&reference_lines, &answer_lines),
+    }
+}
+
+/// Scores all answers, stemmed, and averages them; pairs of (reference, answer) as given to [`rouge`].
+pub fn rouge_report<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> RougeReport {
+    let mut sum = Rouge::default();
+    let mut report = RougeReport::default();
+    for (reference, answer) in pairs {
+        let one = rouge(reference, answer, true);
+        sum.rouge1 += one.rouge1;
+        sum.rouge2 += one.rouge2;
+        sum.rouge_l += one.rouge_l;
+        sum.rouge_lsum += one.rouge_lsum;
+        report.gen_len += answer.chars().count();
+        report.gen_num += 1;
+    }
+    if report.gen_num > 0 {
+        let percent = |sum: f64| sum / report.gen_num as f64 * 100.0;
+        report.mean_percent = Rouge {
+            rouge1: percent(sum.rouge1),
+            rouge2: percent(sum.rouge2),
+            rouge_l: percent(sum.rouge_l),
+            rouge_lsum: percent(sum.rouge_lsum),
+        };
+    }
+    report
+}
+
+/// Words as numbers: the same word has the same number within one comparison.
+struct Words {
+    ids: HashMap<String, u32>,
+    use_stemmer: bool,
+}
+
+impl Words {
+    /// Runs of a–z and 0–9 of the lower-cased text; those of more than three letters stemmed.
+    fn of(&mut self, text: &str) -> Vec<u32> {
+        let lower = text.to_lowercase();
+        let words = lower.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit());
+        words
+            .filter(|word| !word.is_empty())
+            .map(|word| {
+                let word = if self.use_stemmer && word.len() > 3 {
+                    stem(word)
+                } else {
+                    word.to_owned()
+                };
+                let next = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
+                *self.ids.entry(word).or_insert(next)
+            })
+            .collect()
+    }
+}
+
+fn f_measure(common: usize, reference: usize, answer: usize) -> f64 {
+    if common == 0 {
+        return 0.0;
+    }
+    let precision = common as f64 / answer as f64;
+    let recall = common as f64 / reference as f64;
+    2.0 * precision * recall / (precision + recall)
+}
+
+fn n_grams(reference: &[u32], answer: &[u32], n: usize) -> f64 {
+    let mut counts: HashMap<&[u32], usize> = HashMap::new();
+    for gram in reference.windows(n) {
+        *counts.entry(gram).or_default() += 1;
+    }
+    let mut common = 0;
+    for gram in answer.windows(n) {
+        if let Some(left) = counts.get_mut(gram).filter(|left| **left > 0) {
+            *left -= 1;
+            common += 1;
+        }
+    }
+    f_measure(common, reference.windows(n).len(), answer.windows(n).len())
+}
+
+fn longest(reference: &[u32], answer: &[u32]) -> f64 {
+    // Two rows of the table are enough for the length alone.
+    let mut above = vec![0usize; answer.len() + 1];
+    let mut row = above.clone();
+    for word in reference {
+        for (at, other) in answer.iter().enumerate() {
+            row[at + 1] = if word == other {
+                above[at] + 1
+            } else {
+                above[at + 1].max(row[at])
+            };
+        }
+        std::mem::swap(&mut above, &mut row);
+    }
+    f_measure(above[answer.len()], reference.len(), answer.len())
+}
+
+/// For each line of the reference, its words that are in the longest common subsequence with any line of the answer;
+/// no word counts more often than either text has it.
+fn by_line(reference: &[Vec<u32>], answer: &[Vec<u32>]) -> f64 {
+    let count = |lines: &[Vec<u32>]| {
+        let mut counts: HashMap<u32, usize> = HashMap::new();
+        for word in lines.iter().flatten() {
+            *counts.entry(*word).or_default() += 1;
+        }
+        counts
+    };
+    let (mut left_reference, mut left_answer) = (count(reference), count(answer));
+    let mut hits = 0;
+    let mut table = Vec::new();
+    for line in reference {
+        let mut in_any = vec![false; line.len()];
+        for other in answer {
+            mark_longest(line, other, &mut table, &mut in_any);
+        }
+        for (word, _) in line.iter().zip(&in_any).filter(|(_, marked)| **marked) {
+            if let (Some(a), Some(b)) = (left_answer.get_mut(word), left_reference.get_mut(word))
+                && *a > 0
+                && *b > 0
+            {
+                *a -= 1;
+                *b -= 1;
+                hits += 1;
+            }
+        }
+    }
+    f_measure(
+        hits,
+        reference.iter().map(Vec::len).sum(),
+        answer.iter().map(Vec::len).sum(),
+    )
+}
+
+/// Marks the words of `line` that are in one longest common subsequence with `other`. Which one, where there are
+/// several, changes the score: from the end, up is preferred to left, as `rouge_score` does.
+fn mark_longest(line: &[u32], other: &[u32], table: &mut Vec<u32>, marked: &mut [bool]) {
+    let width = other.len() + 1;
+    table.clear();
+    table.resize((line.len() + 1) * width, 0);
+    for (i, word) in line.iter().enumerate() {
+        for (j, other_word) in other.iter().enumerate() {
+            table[(i + 1) * width + j + 1] = if word == other_word {
+                table[i * width + j] + 1
+            } else {
+                table[i * width + j + 1].max(table[(i + 1) * width + j])
+            };
+        }
+    }
+    let (mut i, mut j) = (line.len(), other.len());
+    while i > 0 && j > 0 {
+        if line[i - 1] == other[j - 1] {
+            marked[i - 1] = true;
+            i -= 1;
+            j -= 1;
+        } else if table[i * width + j - 1] > table[(i - 1) * width + j] {
+            j -= 1;
+        } else {
+            i -= 1;
+        }
+    }
+}
