@@ -74,6 +74,9 @@ impl Life {
             threads: Vec::new(),
         };
 
+        // Before the first request can come; later changes are the supervisor's.
+        life.set_hung(life.shared.faults.begins_hung());
+
         let mut sources = Vec::new();
         let mut others = Vec::new();
         for _ in 1..threads {

@@ -125,6 +125,14 @@ impl Faults {
         None
     }
 
+    /// True if a fresh server is to hang from its first moment on.
+    pub(crate) fn begins_hung(&self) -> bool {
+        let elapsed = self.origin.elapsed();
+        self.lock().iter().map(|active| &active.rule).any(|rule| {
+            matches!(rule.fault, Fault::Hang { .. }) && rule.is_timed() && rule.is_in_window(elapsed)
+        })
+    }
+
     /// What the timed rules demand now, and when to look again.
     pub(crate) fn timed(&self) -> Timed {
         let elapsed = self.origin.elapsed();
@@ -135,20 +143,13 @@ impl Faults {
             next: None,
         };
         for active in self.lock().iter_mut().filter(|active| active.rule.is_timed()) {
-            let from = active.rule.when.from.unwrap_or_default();
-            let until = active.rule.timed_end();
-            for edge in [Some(from), until]
+            let (from, until) = active.rule.window();
+            let edges = [Some(from), until]
                 .into_iter()
                 .flatten()
-                .filter(|edge| *edge > elapsed)
-            {
-                timed.next = Some(
-                    timed
-                        .next
-                        .map_or(edge - elapsed, |next: Duration| next.min(edge - elapsed)),
-                );
-            }
-            let inside = elapsed >= from && until.is_none_or(|until| elapsed < until);
+                .filter_map(|edge| edge.checked_sub(elapsed));
+            timed.next = edges.filter(|left| !left.is_zero()).chain(timed.next).min();
+            let inside = active.rule.is_in_window(elapsed);
             match &active.rule.fault {
                 Fault::Refuse if inside => {
                     active.hits = 1;

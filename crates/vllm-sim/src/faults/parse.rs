@@ -110,7 +110,7 @@ fn read_key(keys: &mut Keys, key: &str, value: &str) -> Result<(), String> {
     };
     match key {
         "tokens" => {
-            keys.tokens = Some(u32::try_from(number()?).map_err(|_| format!("{key}={value} is too large"))?)
+            keys.tokens = Some(u32::try_from(number()?).map_err(|_| format!("{key}={value} is too large"))?);
         }
         "code" => {
             let code = number()?;

@@ -147,14 +147,26 @@ impl FaultRule {
         }
     }
 
-    /// When a timed rule ends, since the start.
-    pub(crate) fn timed_end(&self) -> Option<Duration> {
-        match (&self.fault, self.when.until) {
-            (Fault::Hang { lasts: Some(lasts) }, until) => {
-                let end = self.when.from.unwrap_or_default() + *lasts;
-                Some(until.map_or(end, |until| until.min(end)))
-            }
-            (_, until) => until,
-        }
+    /// When a timed rule begins and ends, since the start.
+    pub(crate) fn window(&self) -> (Duration, Option<Duration>) {
+        let from = self.when.from.unwrap_or_default();
+        let lasts = match self.fault {
+            Fault::Hang { lasts } => lasts,
+            _ => None,
+        };
+        (
+            from,
+            lasts
+                .map(|lasts| from + lasts)
+                .into_iter()
+                .chain(self.when.until)
+                .min(),
+        )
+    }
+
+    /// True if a timed rule holds now.
+    pub(crate) fn is_in_window(&self, elapsed: Duration) -> bool {
+        let (from, until) = self.window();
+        elapsed >= from && until.is_none_or(|until| elapsed < until)
     }
 }
