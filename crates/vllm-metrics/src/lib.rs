@@ -1,11 +1,19 @@
 //! Watch a vLLM server, its GPUs, its host and the harness itself on one clock, and keep one compact record of
 //! the run.
 
+pub mod clock;
+
+mod collector;
+
+pub mod config;
+
 pub mod derive;
 
 pub mod error;
 
 pub mod gpu;
+
+pub mod hooks;
 
 pub mod host;
 
@@ -13,17 +21,37 @@ pub mod model;
 
 mod schedule;
 
+mod queue;
+
+mod scrape;
+
+pub mod session;
+
 pub mod sink;
 
 pub mod store;
 
+pub use clock::RunClock;
+
+pub use collector::{EndpointReport, Gap};
+
+pub use config::{EndpointConfig, SessionConfig};
+
 pub use error::{Error, Result};
+
+pub use hooks::{Completed, Hooks, Reason, ServerTimes};
 
 pub use model::{
     BatchRow, EventRow, Manifest, MetricType, Outcome, Record, RequestRow, RunData, Sample, SampleBatch,
     SeriesData, SeriesDef, SeriesId, Severity, TimeSource,
 };
 
+pub use queue::Dropped;
+
+pub use scrape::ScrapeError;
+
+pub use session::{FinishedRun, Missing, OwnCost, Session, SessionBuilder, SessionDriver};
+
 pub use sink::{SampleSink, StopToken};
 
-pub use store::{Store, StoreFiles, StoreFormat, StoreOptions, read_run};
+pub use store::{MemoryStore, Store, StoreFiles, StoreFormat, StoreOptions, read_run};

@@ -1,0 +1,396 @@
+//! Configuration as written, and resolved once into values with no options left. All problems are told together.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::error::{Error, Result};
+use crate::store::StoreFormat;
+
+/// Time between two scrapes of an endpoint unless configured.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest interval that is accepted.
+pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
+/// The longest time one scrape may take unless configured; never as long as the interval.
+const MAX_DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A text that is never shown: tokens and header values.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that sends it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// One endpoint as written. Every key but `url` may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EndpointConfig {
+    /// Where to scrape. Without a path, `/metrics` is added; without a scheme, `http://`.
+    pub url: String,
+    /// Labels added to every series of this endpoint. A scraped label of the same name is kept as `exported_NAME`.
+    pub labels: BTreeMap<String, String>,
+    /// Value of the `Authorization` header, for example `Bearer …`.
+    pub authorization: Option<Secret>,
+    /// Longest time of one scrape, in seconds; shorter than the interval.
+    pub timeout_secs: Option<f64>,
+    /// Time between two scrapes, in seconds, where it differs from the session's.
+    pub interval_secs: Option<f64>,
+    /// Names of which at least one is expected on the page; a page without any is reported. A trailing `*` matches
+    /// any rest.
+    pub expect: Vec<String>,
+}
+
+impl EndpointConfig {
+    /// An endpoint at `url`, everything else by default.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a label to every series of this endpoint.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sends `Authorization: Bearer TOKEN`.
+    #[must_use]
+    pub fn bearer(mut self, token: &str) -> Self {
+        self.authorization = Some(Secret::new(format!("Bearer {token}")));
+        self
+    }
+
+    /// Longest time of one scrape.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout_secs = Some(timeout.as_secs_f64());
+        self
+    }
+
+    /// Time between two scrapes of this endpoint.
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval_secs = Some(interval.as_secs_f64());
+        self
+    }
+
+    /// Expects `name` on the page (a trailing `*` matches any rest).
+    #[must_use]
+    pub fn expect(mut self, name: impl Into<String>) -> Self {
+        self.expect.push(name.into());
+        self
+    }
+}
+
+/// A session as written: what a configuration file holds, and what the builder fills in.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionConfig {
+    /// What to scrape; may be empty for a session that only takes hooks and samplers.
+    pub endpoints: Vec<EndpointConfig>,
+    /// Time between two scrapes, in seconds; 1 unless given, at least 0.01.
+    pub interval_secs: Option<f64>,
+    /// Where the run's files go; created when missing. `./metrics_output` unless given.
+    pub output_dir: Option<PathBuf>,
+    /// Parquet unless given: `parquet`, `json`, `csv`, `sqlite` or `prometheus-file`.
+    pub format: Option<String>,
+    /// Free facts kept with the run.
+    pub facts: BTreeMap<String, String>,
+    /// Whether the server or the GPUs are simulated; everything made of the run then says so.
+    pub simulated: Option<bool>,
+    /// Memory for records that wait to be written, in MiB; 64 unless given.
+    pub queue_mib: Option<u32>,
+    /// Size of each calling thread's hook ring in KiB; 1024 unless given. 16 KiB hold about 500 requests.
+    pub hook_ring_kib: Option<u32>,
+    /// The largest page that is read, in MiB; 64 unless given.
+    pub body_limit_mib: Option<u32>,
+}
+
+/// An endpoint with nothing left open.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) url: Url,
+    /// What is shown and stored: the URL without credentials.
+    pub(crate) shown_url: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) authorization: Option<Secret>,
+    pub(crate) timeout: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) expect: Vec<String>,
+}
+
+/// A session with nothing left open.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) interval: Duration,
+    pub(crate) output_dir: PathBuf,
+    pub(crate) format: StoreFormat,
+    pub(crate) facts: BTreeMap<String, String>,
+    pub(crate) simulated: bool,
+    pub(crate) queue_bytes: usize,
+    pub(crate) hook_ring_words: usize,
+    pub(crate) body_limit_bytes: usize,
+}
+
+impl SessionConfig {
+    /// Reads the text of a TOML table's JSON form or of a JSON object; unknown keys are refused.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|error| Error::config(error.to_string()))
+    }
+
+    pub(crate) fn resolve(self) -> Result<Resolved> {
+        let mut problems = Vec::new();
+        let interval = self
+            .interval_secs
+            .map_or(Ok(DEFAULT_INTERVAL), |secs| interval("interval_secs", secs))
+            .unwrap_or_else(|problem| {
+                problems.push(problem);
+                DEFAULT_INTERVAL
+            });
+        let format = self
+            .format
+            .map_or(Ok(StoreFormat::default()), |word| word.parse())
+            .unwrap_or_else(|error: crate::store::UnknownFormat| {
+                problems.push(format!("format: {error}"));
+                StoreFormat::default()
+            });
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        for (index, endpoint) in self.endpoints.into_iter().enumerate() {
+            match endpoint.resolve(index, interval, &mut problems) {
+                Some(endpoint) if endpoints.iter().any(|other| other.url == endpoint.url) => {
+                    problems.push(format!(
+                        "endpoints[{index}].url: {} is listed twice",
+                        endpoint.shown_url
+                    ));
+                }
+                Some(endpoint) => endpoints.push(endpoint),
+                None => {}
+            }
+        }
+        let size = |key: &str, value: Option<u32>, default: u32, unit: usize, problems: &mut Vec<String>| {
+            let value = value.unwrap_or(default);
+            if value == 0 {
+                problems.push(format!("{key}: must be at least 1"));
+            }
+            value.max(1) as usize * unit
+        };
+        let queue_bytes = size("queue_mib", self.queue_mib, 64, 1 << 20, &mut problems);
+        let ring_bytes = size("hook_ring_kib", self.hook_ring_kib, 1024, 1 << 10, &mut problems);
+        let body_limit_bytes = size("body_limit_mib", self.body_limit_mib, 64, 1 << 20, &mut problems);
+        if !problems.is_empty() {
+            return Err(Error::Config { problems });
+        }
+        Ok(Resolved {
+            endpoints,
+            interval,
+            output_dir: self.output_dir.unwrap_or_else(|| PathBuf::from("metrics_output")),
+            format,
+            facts: self.facts,
+            simulated: self.simulated.unwrap_or(false),
+            queue_bytes,
+            hook_ring_words: ring_bytes / size_of::<u64>(),
+            body_limit_bytes,
+        })
+    }
+}
+
+impl EndpointConfig {
+    fn resolve(self, index: usize, session: Duration, problems: &mut Vec<String>) -> Option<Endpoint> {
+        let key = |name: &str| format!("endpoints[{index}].{name}");
+        let url = match endpoint_url(&self.url) {
+            Ok(url) => Some(url),
+            Err(problem) => {
+                problems.push(format!("{}: {problem}", key("url")));
+                None
+            }
+        };
+        let interval = match self
+            .interval_secs
+            .map(|secs| interval(&key("interval_secs"), secs))
+        {
+            None => session,
+            Some(Ok(interval)) => interval,
+            Some(Err(problem)) => {
+                problems.push(problem);
+                session
+            }
+        };
+        let default_timeout = interval.mul_f64(0.9).min(MAX_DEFAULT_TIMEOUT);
+        let timeout = match self.timeout_secs {
+            None => default_timeout,
+            Some(secs) => match Duration::try_from_secs_f64(secs) {
+                Ok(timeout) if !timeout.is_zero() && timeout < interval => timeout,
+                _ => {
+                    problems.push(format!(
+                        "{}: {secs} is not between 0 and the interval of {interval:?}",
+                        key("timeout_secs")
+                    ));
+                    default_timeout
+                }
+            },
+        };
+        for name in self.labels.keys() {
+            if !is_label_name(name) {
+                problems.push(format!("{}: {name:?} is not a label name", key("labels")));
+            }
+        }
+        let url = url?;
+        Some(Endpoint {
+            shown_url: without_credentials(&url),
+            url,
+            labels: self.labels,
+            authorization: self.authorization,
+            timeout,
+            interval,
+            expect: self.expect,
+        })
+    }
+}
+
+/// `text` as an endpoint's URL: `http://` and `/metrics` are added where they are missing.
+pub(crate) fn endpoint_url(text: &str) -> Result<Url, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("is empty".into());
+    }
+    let full = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let mut url = Url::parse(&full).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
+    match url.scheme() {
+        "http" => {}
+        "https" if cfg!(feature = "tls") => {}
+        "https" => return Err(format!("{text}: https needs a build with the feature `tls`")),
+        other => return Err(format!("{text}: the scheme {other} is not http or https")),
+    }
+    if url.path() == "/" {
+        url.set_path("/metrics");
+    }
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// The URL as it may be shown: user, password and query values (which may hold tokens) left out.
+pub(crate) fn without_credentials(url: &Url) -> String {
+    let mut shown = url.clone();
+    // These fail only for URLs that cannot have credentials.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    if shown.query().is_some() {
+        shown.set_query(Some("…"));
+        return shown.as_str().replace("%E2%80%A6", "…");
+    }
+    shown.into()
+}
+
+fn interval(key: &str, secs: f64) -> Result<Duration, String> {
+    match Duration::try_from_secs_f64(secs) {
+        Ok(interval) if interval >= MIN_INTERVAL && secs <= 86_400.0 => Ok(interval),
+        _ => Err(format!("{key}: {secs} is not between 0.01 and 86400 seconds")),
+    }
+}
+
+fn is_label_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && name != "le"
+        && name != "quantile"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(config: SessionConfig) -> Vec<String> {
+        match config.resolve() {
+            Err(Error::Config { problems }) => problems,
+            other => panic!("expected problems, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn urls_are_completed_and_checked() {
+        let check = |text: &str, expected: &str| assert_eq!(endpoint_url(text).unwrap().as_str(), expected);
+        check("http://a:8000", "http://a:8000/metrics");
+        check("a:8000", "http://a:8000/metrics");
+        check("http://a/custom?x=1", "http://a/custom?x=1");
+        check("[::1]:9400/", "http://[::1]:9400/metrics");
+        assert!(endpoint_url("ftp://a").is_err());
+        assert!(endpoint_url("").is_err());
+        assert!(endpoint_url("http://").is_err());
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let url = Url::parse("http://user:canary@a/metrics?token=canary").unwrap();
+        assert_eq!(without_credentials(&url), "http://a/metrics?…");
+        let endpoint = EndpointConfig::new("a").bearer("canary");
+        assert!(!format!("{endpoint:?}").contains("canary"));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let told = problems(SessionConfig {
+            interval_secs: Some(0.001),
+            format: Some("xls".into()),
+            queue_mib: Some(0),
+            endpoints: vec![
+                EndpointConfig::new("a")
+                    .timeout(Duration::from_secs(2))
+                    .label("0x", ""),
+                EndpointConfig::new("http://a/metrics"),
+                EndpointConfig::new("gopher://a"),
+            ],
+            ..SessionConfig::default()
+        });
+        assert_eq!(told.len(), 7, "{told:#?}");
+    }
+
+    #[test]
+    fn the_timeout_is_below_the_interval() {
+        let config = SessionConfig {
+            interval_secs: Some(0.01),
+            endpoints: vec![
+                EndpointConfig::new("a"),
+                EndpointConfig::new("b").interval(Duration::from_secs(60)),
+            ],
+            ..SessionConfig::default()
+        };
+        let resolved = config.resolve().unwrap();
+        assert_eq!(resolved.endpoints[0].timeout, Duration::from_millis(9));
+        assert_eq!(resolved.endpoints[1].timeout, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(SessionConfig::from_json(r#"{"intervall_secs": 1}"#).is_err());
+        assert!(SessionConfig::from_json(r#"{"interval_secs": 0.5, "endpoints": [{"url": "a"}]}"#).is_ok());
+    }
+}

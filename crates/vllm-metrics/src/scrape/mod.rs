@@ -1,0 +1,60 @@
+//! One bounded GET of one page, and what the page says: bytes in, samples out.
+
+mod fetch;
+mod page;
+mod series;
+
+pub(crate) use fetch::{Fetched, Fetcher};
+pub(crate) use page::{PageReader, PageResult};
+pub(crate) use series::{SeriesOrigin, labels_json};
+
+/// Why a scrape gave no samples.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScrapeError {
+    /// The host's name has no address.
+    #[error("the host name could not be resolved")]
+    Dns,
+    /// Nothing listens there.
+    #[error("the connection was refused: nothing listens there")]
+    Refused,
+    /// No answer, or no end of it, within the timeout.
+    #[error("no complete answer within {0:?}")]
+    Timeout(std::time::Duration),
+    /// A status other than success.
+    #[error("the server answered with status {0}")]
+    Status(u16),
+    /// The connection broke before the end of the page.
+    #[error("the connection broke before the page was complete")]
+    Cut,
+    /// The page is larger than the configured limit.
+    #[error("the page is larger than {0} bytes")]
+    TooLarge(usize),
+    /// What came is not a page of metrics.
+    #[error("what came is not a page of metrics ({0})")]
+    WrongContent(String),
+    /// A page of metrics, but none of the expected ones is on it.
+    #[error("the page holds none of the expected metrics ({0})")]
+    NoExpectedMetric(String),
+    /// TLS or any other failure of the transport.
+    #[error("{0}")]
+    Transport(String),
+}
+
+impl ScrapeError {
+    /// The machine word kept in events: `dns`, `refused`, `timeout`, `status`, `cut`, `too_large`, `wrong_content`,
+    /// `no_expected_metric`, `transport`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Refused => "refused",
+            Self::Timeout(_) => "timeout",
+            Self::Status(_) => "status",
+            Self::Cut => "cut",
+            Self::TooLarge(_) => "too_large",
+            Self::WrongContent(_) => "wrong_content",
+            Self::NoExpectedMetric(_) => "no_expected_metric",
+            Self::Transport(_) => "transport",
+        }
+    }
+}

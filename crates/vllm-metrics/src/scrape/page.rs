@@ -1,0 +1,265 @@
+//! A page's text as samples with series ids. A series seen before is recognised by its bytes at the same place of
+//! the page, so that an ordinary scrape looks at no label at all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use exposition::{Event, Format, Parser};
+
+use super::series::{SeriesOrigin, define, only_rises};
+use crate::model::{Sample, SeriesId};
+use crate::queue::RecordQueue;
+
+/// Reads the pages of one endpoint, one after the other.
+#[derive(Debug)]
+pub(crate) struct PageReader {
+    origin: SeriesOrigin,
+    expect: Vec<String>,
+    known: Vec<Known>,
+    /// Which of `known` stood at each place of the previous page.
+    order: Vec<u32>,
+    by_key: HashMap<Arc<[u8]>, u32>,
+    by_id: HashMap<SeriesId, u32>,
+    page: u32,
+}
+
+/// One series as this endpoint spells it.
+#[derive(Debug)]
+struct Known {
+    key: Arc<[u8]>,
+    id: SeriesId,
+    /// The first of `known` with the same id: two spellings of one series share it.
+    slot: u32,
+    only_rises: bool,
+    expected: bool,
+    previous: f64,
+    /// The page it was last seen on.
+    seen_on: u32,
+}
+
+/// What a page said.
+#[derive(Debug, Default)]
+pub(crate) struct PageResult {
+    pub(crate) samples: Vec<Sample>,
+    /// Lines that could not be read, and the first of them in words.
+    pub(crate) bad_lines: u32,
+    pub(crate) first_bad: Option<String>,
+    /// Samples whose series had already been on this page; the first one counts.
+    pub(crate) duplicates: u32,
+    pub(crate) first_duplicate: Option<String>,
+    /// Counters that stand lower than on the page before.
+    pub(crate) resets: u32,
+    pub(crate) first_reset: Option<String>,
+    /// Samples with a timestamp of the source's own clock, which is not ours and is not used.
+    pub(crate) own_timestamps: u32,
+    /// Whether one of the expected metrics was there; true when none is expected.
+    pub(crate) expected_seen: bool,
+}
+
+impl PageReader {
+    pub(crate) fn new(origin: SeriesOrigin, expect: Vec<String>) -> Self {
+        Self {
+            origin,
+            expect,
+            known: Vec::new(),
+            order: Vec::new(),
+            by_key: HashMap::new(),
+            by_id: HashMap::new(),
+            page: 0,
+        }
+    }
+
+    /// Reads one page taken at `timestamp_ns`. `queue` is only asked about series that are new.
+    pub(crate) fn read(
+        &mut self,
+        body: &[u8],
+        format: Format,
+        timestamp_ns: i64,
+        queue: &RecordQueue,
+    ) -> PageResult {
+        self.page = self.page.wrapping_add(1);
+        let mut result = PageResult {
+            samples: Vec::with_capacity(self.order.len() + 8),
+            expected_seen: self.expect.is_empty(),
+            ..PageResult::default()
+        };
+        let mut place = 0;
+        for event in Parser::new(body, format) {
+            match event {
+                Event::Sample(sample) => {
+                    let at = self.find(place, &sample, queue);
+                    place += 1;
+                    result.own_timestamps += u32::from(sample.timestamp_ns.is_some());
+                    self.take(at, sample.value, timestamp_ns, &mut result);
+                }
+                Event::Bad(error) => {
+                    result.bad_lines += 1;
+                    result.first_bad.get_or_insert_with(|| error.to_string());
+                }
+                _ => {}
+            }
+        }
+        self.order.truncate(place);
+        result
+    }
+
+    fn find(&mut self, place: usize, sample: &exposition::Sample<'_>, queue: &RecordQueue) -> usize {
+        if let Some(at) = self.order.get(place)
+            && *self.known[*at as usize].key == *sample.series
+        {
+            return *at as usize;
+        }
+        let at = match self.by_key.get(sample.series) {
+            Some(at) => *at,
+            None => self.add(sample, queue),
+        };
+        match self.order.get_mut(place) {
+            Some(known) => *known = at,
+            None => self.order.push(at),
+        }
+        at as usize
+    }
+
+    #[cold]
+    fn add(&mut self, sample: &exposition::Sample<'_>, queue: &RecordQueue) -> u32 {
+        let def = define(sample, &self.origin);
+        let expected = self
+            .expect
+            .iter()
+            .any(|pattern| matches(pattern, &def.metric_name));
+        let id = queue.intern(def);
+        let at = u32::try_from(self.known.len()).expect("a page holds fewer than 2^32 series");
+        let slot = *self.by_id.entry(id).or_insert(at);
+        let key: Arc<[u8]> = Arc::from(sample.series);
+        self.by_key.insert(Arc::clone(&key), at);
+        self.known.push(Known {
+            key,
+            id,
+            slot,
+            only_rises: only_rises(sample),
+            expected,
+            previous: f64::NEG_INFINITY,
+            seen_on: self.page.wrapping_sub(1),
+        });
+        at
+    }
+
+    #[inline]
+    fn take(&mut self, at: usize, value: f64, timestamp_ns: i64, result: &mut PageResult) {
+        let slot = self.known[at].slot as usize;
+        let known = &mut self.known[slot];
+        if known.seen_on == self.page {
+            result.duplicates += 1;
+            result
+                .first_duplicate
+                .get_or_insert_with(|| String::from_utf8_lossy(&known.key).into_owned());
+            return;
+        }
+        known.seen_on = self.page;
+        if known.only_rises {
+            if value < known.previous {
+                result.resets += 1;
+                result
+                    .first_reset
+                    .get_or_insert_with(|| String::from_utf8_lossy(&known.key).into_owned());
+            }
+            known.previous = value;
+        }
+        result.expected_seen |= known.expected;
+        result.samples.push(Sample {
+            series: known.id,
+            timestamp_ns,
+            value,
+        });
+    }
+}
+
+/// A name, or with a trailing `*` its beginning.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == pattern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn reader(expect: &[&str]) -> (PageReader, RecordQueue, crate::queue::QueueEnd) {
+        let origin = SeriesOrigin {
+            endpoint_url: "http://a/metrics".into(),
+            labels: BTreeMap::new(),
+            simulated: false,
+        };
+        let (queue, end) = RecordQueue::new(1 << 20);
+        (
+            PageReader::new(origin, expect.iter().map(ToString::to_string).collect()),
+            queue,
+            end,
+        )
+    }
+
+    fn values(result: &PageResult) -> Vec<(u32, f64)> {
+        result
+            .samples
+            .iter()
+            .map(|sample| (sample.series.0, sample.value))
+            .collect()
+    }
+
+    #[test]
+    fn series_keep_their_ids_when_places_change() {
+        let (mut reader, queue, _end) = reader(&[]);
+        let first = reader.read(b"a 1\nb{x=\"1\"} 2\nc 3\n", Format::Text, 5, &queue);
+        assert_eq!(values(&first), [(0, 1.0), (1, 2.0), (2, 3.0)]);
+        let second = reader.read(b"a 1\nnew 9\nb{x=\"1\"} 4\n", Format::Text, 6, &queue);
+        assert_eq!(values(&second), [(0, 1.0), (3, 9.0), (1, 4.0)]);
+        assert_eq!(second.samples[0].timestamp_ns, 6);
+        let third = reader.read(b"c 1\n", Format::Text, 7, &queue);
+        assert_eq!(values(&third), [(2, 1.0)]);
+        assert_eq!(queue.series_count(), 4);
+    }
+
+    #[test]
+    fn the_same_series_twice_counts_once_however_it_is_spelled() {
+        let (mut reader, queue, _end) = reader(&[]);
+        for _ in 0..2 {
+            let page = b"a{x=\"1\",y=\"2\"} 1\na{y=\"2\",x=\"1\"} 2\na{x=\"1\",y=\"2\"} 3\n";
+            let result = reader.read(page, Format::Text, 0, &queue);
+            assert_eq!((values(&result), result.duplicates), (vec![(0, 1.0)], 2));
+        }
+    }
+
+    #[test]
+    fn a_counter_that_falls_is_a_reset_and_a_gauge_is_not() {
+        let (mut reader, queue, _end) = reader(&[]);
+        let page = |n: u32| format!("# TYPE c counter\nc {n}\n# TYPE g gauge\ng {n}\n");
+        assert_eq!(reader.read(page(5).as_bytes(), Format::Text, 0, &queue).resets, 0);
+        assert_eq!(reader.read(page(5).as_bytes(), Format::Text, 0, &queue).resets, 0);
+        let fallen = reader.read(page(4).as_bytes(), Format::Text, 0, &queue);
+        assert_eq!((fallen.resets, fallen.first_reset.as_deref()), (1, Some("c")));
+    }
+
+    #[test]
+    fn bad_lines_cost_themselves_only() {
+        let (mut reader, queue, _end) = reader(&[]);
+        let result = reader.read(b"a 1\nwhat is this\nb NaN\n", Format::Text, 0, &queue);
+        assert_eq!((result.samples.len(), result.bad_lines), (2, 1));
+        assert!(result.samples[1].value.is_nan());
+    }
+
+    #[test]
+    fn expected_metrics_are_looked_for() {
+        let (mut reader, queue, _end) = reader(&["vllm:*", "DCGM_X"]);
+        assert!(!reader.read(b"up 1\n", Format::Text, 0, &queue).expected_seen);
+        assert!(
+            reader
+                .read(b"up 1\nvllm:x 1\n", Format::Text, 0, &queue)
+                .expected_seen
+        );
+        assert!(!reader.read(b"up 1\n", Format::Text, 0, &queue).expected_seen);
+        assert!(reader.read(b"DCGM_X 1\n", Format::Text, 0, &queue).expected_seen);
+    }
+}

@@ -1,0 +1,299 @@
+//! How a session is configured and started, by one of three doors.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::driver::{DriverReport, SessionDriver};
+use super::{Core, CoreSink, DriverHandle, Running, Sampler, Session};
+use crate::clock::RunClock;
+use crate::collector::{Collector, ScrapeControl};
+use crate::config::{EndpointConfig, Resolved, SessionConfig};
+use crate::error::{Error, Result};
+use crate::hooks;
+use crate::model::Manifest;
+use crate::queue::{RecordQueue, WriterThread};
+use crate::sink::{SampleSink, StopToken};
+use crate::store::{self, Store, StoreFormat};
+
+/// How often the writer makes what it has durable.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+
+type SamplerBody = Box<dyn FnOnce(Box<dyn SampleSink>, StopToken) + Send>;
+
+/// A session to be.
+///
+/// Three doors lead out of it: [`SessionBuilder::start`] brings its own thread, [`SessionBuilder::spawn_on`] uses
+/// the caller's runtime, [`SessionBuilder::start_with_driver`] hands out the future for the caller to spawn.
+#[derive(Default)]
+pub struct SessionBuilder {
+    config: SessionConfig,
+    format: Option<StoreFormat>,
+    store: Option<Box<dyn Store>>,
+    samplers: Vec<(String, SamplerBody)>,
+}
+
+impl SessionBuilder {
+    /// Takes everything from a configuration as written; what is set later overrides or adds to it.
+    #[must_use]
+    pub fn config(mut self, config: SessionConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Adds an endpoint.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: EndpointConfig) -> Self {
+        self.config.endpoints.push(endpoint);
+        self
+    }
+
+    /// Time between two scrapes; 1 s unless given, at least 10 ms.
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.config.interval_secs = Some(interval.as_secs_f64());
+        self
+    }
+
+    /// Where the files go; `./metrics_output` unless given.
+    #[must_use]
+    pub fn output_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.config.output_dir = Some(dir.into());
+        self
+    }
+
+    /// How the run is kept; Parquet unless given.
+    #[must_use]
+    pub fn format(mut self, format: StoreFormat) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// Gives all records to `store` instead of to files.
+    #[must_use]
+    pub fn store(mut self, store: Box<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Adds a fact to the run's manifest.
+    #[must_use]
+    pub fn fact(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.facts.insert(key.into(), value.into());
+        self
+    }
+
+    /// Says whether the server is simulated; everything made of the run then says so.
+    #[must_use]
+    pub fn simulated(mut self, simulated: bool) -> Self {
+        self.config.simulated = Some(simulated);
+        self
+    }
+
+    /// Adds a sampler on a thread of its own: `body` runs there until its token says stop.
+    #[must_use]
+    pub fn sampler(
+        mut self,
+        name: impl Into<String>,
+        body: impl FnOnce(Box<dyn SampleSink>, StopToken) + Send + 'static,
+    ) -> Self {
+        self.samplers.push((name.into(), Box::new(body)));
+        self
+    }
+
+    /// Starts the session on a thread of its own, with a runtime of one thread that takes no worker from anybody.
+    pub fn start(self) -> Result<Session> {
+        let mut parts = self.prepare()?;
+        let driver = parts.take_driver();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|source| Error::Start {
+                what: "a runtime",
+                source,
+            })?;
+        let thread = std::thread::Builder::new()
+            .name("metrics-collector".into())
+            .spawn(move || runtime.block_on(driver.run()))
+            .map_err(|source| Error::Start {
+                what: "the collector thread",
+                source,
+            })?;
+        parts.into_session(DriverHandle::Thread(thread))
+    }
+
+    /// Starts the session on the runtime behind `handle`. Scrapes share its threads: where they are busy with other
+    /// work for long, ticks are missed (and counted).
+    pub fn spawn_on(self, handle: &tokio::runtime::Handle) -> Result<Session> {
+        let (session, driver) = self.start_with_driver()?;
+        // Tracked: the session waits for its report.
+        handle.spawn(driver.into_future());
+        Ok(session)
+    }
+
+    /// Starts the session and hands out what drives it, for the caller to spawn on a tokio runtime. Nothing is
+    /// scraped and no hook entry is kept before that future runs.
+    pub fn start_with_driver(self) -> Result<(Session, SessionDriver)> {
+        let mut parts = self.prepare()?;
+        let (sender, receiver) = crossbeam_channel::bounded::<DriverReport>(1);
+        let driver = parts.take_driver().reporting_to(sender);
+        Ok((parts.into_session(DriverHandle::Elsewhere(receiver))?, driver))
+    }
+
+    fn prepare(self) -> Result<Parts> {
+        let mut written = self.config;
+        if let Some(format) = self.format {
+            written.format = Some(format.as_str().to_owned());
+        }
+        let config = written.resolve()?;
+        let clock = RunClock::start();
+        let manifest = manifest(&clock, &config);
+        let store = match self.store {
+            Some(store) => store,
+            None => {
+                std::fs::create_dir_all(&config.output_dir)
+                    .map_err(Error::io("create the folder", &config.output_dir))?;
+                store::open(config.format, &config.output_dir, &manifest)?
+            }
+        };
+        let (queue, queue_end) = RecordQueue::new(config.queue_bytes);
+        let core = Core::new(clock.clone(), queue);
+        let collector = Collector::new(&config, &core)?;
+        let endpoints = collector.reports();
+        let control = ScrapeControl::new(config.endpoints.len());
+        let wake = Arc::new(tokio::sync::Notify::new());
+        let (hooks, reader) = hooks::hooks(&clock, config.hook_ring_words, Arc::clone(&wake));
+        let driver = SessionDriver::new(Arc::clone(&core), collector, control.clone(), reader, wake);
+        // Last, so that no error above leaves a thread behind.
+        let writer = WriterThread::start(store, queue_end, FLUSH_EVERY)?;
+        let longest_timeout = config
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.timeout)
+            .max()
+            .unwrap_or_default();
+        Ok(Parts {
+            core,
+            hooks,
+            control,
+            manifest,
+            endpoints,
+            longest_timeout,
+            driver: Some(driver),
+            writer,
+            samplers: self.samplers,
+        })
+    }
+}
+
+impl fmt::Debug for SessionBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let samplers: Vec<&str> = self.samplers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("SessionBuilder")
+            .field("config", &self.config)
+            .field("format", &self.format)
+            .field("samplers", &samplers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything of a session but where it runs.
+struct Parts {
+    core: Arc<Core>,
+    hooks: hooks::Hooks,
+    control: ScrapeControl,
+    manifest: Manifest,
+    endpoints: Vec<Arc<std::sync::Mutex<crate::collector::EndpointReport>>>,
+    longest_timeout: Duration,
+    driver: Option<SessionDriver>,
+    writer: WriterThread,
+    samplers: Vec<(String, SamplerBody)>,
+}
+
+impl Parts {
+    fn take_driver(&mut self) -> SessionDriver {
+        self.driver.take().expect("a session has one driver")
+    }
+
+    fn into_session(self, driver: DriverHandle) -> Result<Session> {
+        let samplers_stop = StopToken::new();
+        let mut samplers = Vec::new();
+        for (name, body) in self.samplers {
+            let sink = Box::new(CoreSink(Arc::clone(&self.core)));
+            let stop = samplers_stop.clone();
+            let spawned = std::thread::Builder::new()
+                .name(format!("metrics-{name}"))
+                .spawn(move || body(sink, stop))
+                .map_err(|source| Error::Start {
+                    what: "a sampler thread",
+                    source,
+                });
+            match spawned {
+                Ok(thread) => samplers.push(Sampler { name, thread }),
+                Err(error) => {
+                    samplers_stop.stop();
+                    self.control.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Session {
+            core: self.core,
+            hooks: self.hooks,
+            control: self.control,
+            manifest: std::sync::Mutex::new(self.manifest),
+            endpoints: self.endpoints,
+            longest_timeout: self.longest_timeout,
+            running: Some(Running {
+                samplers,
+                samplers_stop,
+                driver,
+                writer: self.writer,
+            }),
+        })
+    }
+}
+
+fn manifest(clock: &RunClock, config: &Resolved) -> Manifest {
+    let mut facts = config.facts.clone();
+    let urls: Vec<&str> = config
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.shown_url.as_str())
+        .collect();
+    facts.insert("metrics.endpoints".into(), urls.join(" "));
+    facts.insert(
+        "metrics.interval_secs".into(),
+        config.interval.as_secs_f64().to_string(),
+    );
+    Manifest {
+        stamp: stamp(clock.started_ns()),
+        started_ns: clock.started_ns(),
+        ended_ns: None,
+        simulated: config.simulated,
+        facts,
+    }
+}
+
+fn stamp(at_ns: i64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(at_ns)).map_or_else(
+        |_| at_ns.to_string(),
+        |at| {
+            at.to_zoned(jiff::tz::TimeZone::UTC)
+                .strftime("%Y%m%d_%H%M%S")
+                .to_string()
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stamp_is_utc() {
+        assert_eq!(stamp(1_733_063_422_000_000_000), "20241201_143022");
+    }
+}

@@ -1,0 +1,256 @@
+//! What runs while a session runs: the endpoints' tasks, and a loop that empties the hook rings and keeps an eye on
+//! what was dropped.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Core, event};
+use crate::collector::{Collector, ScrapeControl};
+use crate::hooks::{Aside, Assembler, HookCosts, HookReader};
+use crate::model::Severity;
+use crate::queue::Dropped;
+
+/// How often hook rings are emptied. The rings are sized for bursts, so this only bounds how old a row can get.
+const DRAIN_EVERY: Duration = Duration::from_millis(20);
+/// Every how many drains drops are looked at.
+const WATCH_EVERY: u32 = 50;
+
+/// Drives one session; to be spawned on a tokio runtime (see `SessionBuilder::start_with_driver`).
+#[derive(Debug)]
+pub struct SessionDriver {
+    core: Arc<Core>,
+    collector: Collector,
+    control: ScrapeControl,
+    stop: CancellationToken,
+    wake: Arc<Notify>,
+    drain: Drain,
+    report_to: Option<crossbeam_channel::Sender<DriverReport>>,
+}
+
+/// What the driver has to tell at its end.
+#[derive(Debug, Default)]
+pub(crate) struct DriverReport {
+    pub(crate) hooks: HookCosts,
+    pub(crate) hooks_dropped: u64,
+    pub(crate) unfinished_requests: u64,
+    pub(crate) requests_without_issue: u64,
+    pub(crate) notes: Vec<String>,
+}
+
+impl SessionDriver {
+    pub(super) fn new(
+        core: Arc<Core>,
+        collector: Collector,
+        control: ScrapeControl,
+        reader: HookReader,
+        wake: Arc<Notify>,
+    ) -> Self {
+        let stop = control.stopped();
+        let drain = Drain {
+            core: Arc::clone(&core),
+            control: control.clone(),
+            reader,
+            assembler: Assembler::default(),
+            told: Dropped::default(),
+            told_hooks: 0,
+        };
+        Self {
+            core,
+            collector,
+            control,
+            stop,
+            wake,
+            drain,
+            report_to: None,
+        }
+    }
+
+    pub(super) fn reporting_to(mut self, sender: crossbeam_channel::Sender<DriverReport>) -> Self {
+        self.report_to = Some(sender);
+        self
+    }
+
+    /// Runs until the session is finished.
+    pub(super) async fn run(mut self) -> DriverReport {
+        let tracker = TaskTracker::new();
+        let now_ns = self.core.clock.now_ns();
+        self.core.event(event(
+            now_ns,
+            "session_started",
+            Severity::Info,
+            "self",
+            "recording began",
+            &json!({}),
+        ));
+        self.collector.spawn(&self.control, &tracker);
+        tracker.close();
+        let mut ticks = interval(DRAIN_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drains = 0u32;
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = self.wake.notified() => {}
+                _ = ticks.tick() => drains = drains.wrapping_add(1),
+            }
+            self.drain.pass();
+            if drains.is_multiple_of(WATCH_EVERY) {
+                self.drain.watch();
+            }
+        }
+        // Last scrapes first: hook calls may still come while they are made.
+        tracker.wait().await;
+        self.drain.finish()
+    }
+}
+
+impl IntoFuture for SessionDriver {
+    type Output = ();
+    type IntoFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    fn into_future(mut self) -> Self::IntoFuture {
+        let report_to = self.report_to.take();
+        Box::pin(async move {
+            let report = self.run().await;
+            if let Some(sender) = report_to {
+                // Nobody may be waiting: a session may be dropped unfinished.
+                let _ = sender.send(report);
+            }
+        })
+    }
+}
+
+/// The hooks' side of the driver.
+#[derive(Debug)]
+struct Drain {
+    core: Arc<Core>,
+    control: ScrapeControl,
+    reader: HookReader,
+    assembler: Assembler,
+    told: Dropped,
+    told_hooks: u64,
+}
+
+impl Drain {
+    /// Marks first, so that a phase is known before the samples of the scrape it forces.
+    fn pass(&mut self) {
+        let asides: Vec<Aside> = self.reader.asides().collect();
+        for aside in asides {
+            self.aside(aside);
+        }
+        let queue = &self.core.queue;
+        self.assembler
+            .pass(&mut self.reader, &mut |record| queue.push(record));
+    }
+
+    fn aside(&mut self, aside: Aside) {
+        let mark = |at_ns, kind, message: String, attributes| {
+            self.core.event(event(
+                at_ns,
+                kind,
+                Severity::Info,
+                "harness",
+                message,
+                &attributes,
+            ));
+        };
+        match aside {
+            Aside::Phase { at_ns, name } => {
+                mark(
+                    at_ns,
+                    "phase",
+                    format!("phase {name} began"),
+                    json!({"phase": *name}),
+                );
+                self.core.begin_phase(at_ns, name);
+                self.control.force();
+            }
+            Aside::ModelLoaded { at_ns } => {
+                mark(
+                    at_ns,
+                    "model_loaded",
+                    "the model is loaded and answers".into(),
+                    json!({}),
+                );
+                self.control.force();
+            }
+            Aside::TestCompleted { at_ns } => {
+                mark(
+                    at_ns,
+                    "test_completed",
+                    "the last query was answered".into(),
+                    json!({}),
+                );
+                self.control.force();
+            }
+            Aside::Event(event) => self.core.event(event),
+            Aside::Reason { id, reason } => self.assembler.reason(id, reason),
+        }
+    }
+
+    /// Tells about drops since the last look.
+    fn watch(&mut self) {
+        let dropped = self.core.queue.dropped();
+        let hooks = self.reader.dropped();
+        if dropped == self.told && hooks == self.told_hooks {
+            return;
+        }
+        let samples = dropped.samples - self.told.samples;
+        let rows = dropped.rows - self.told.rows;
+        let events = dropped.events - self.told.events;
+        let calls = hooks - self.told_hooks;
+        (self.told, self.told_hooks) = (dropped, hooks);
+        let message = format!(
+            "dropped because the store could not keep up: {samples} samples, {rows} rows, {events} events; because a \
+             hook ring was full: {calls} hook calls"
+        );
+        tracing::warn!("{message}");
+        self.core.event(event(
+            self.core.clock.now_ns(),
+            "dropped",
+            Severity::Warning,
+            "self",
+            message,
+            &json!({"samples": samples, "rows": rows, "events": events, "hook_calls": calls}),
+        ));
+    }
+
+    fn finish(mut self) -> DriverReport {
+        // Two passes ripen what has been completed; what is left then was not answered.
+        self.pass();
+        self.pass();
+        let queue = &self.core.queue;
+        let unfinished_requests = self.assembler.finish(&mut |record| queue.push(record));
+        self.watch();
+        let now_ns = self.core.clock.now_ns();
+        self.core.event(event(
+            now_ns,
+            "session_finished",
+            Severity::Info,
+            "self",
+            "recording ended",
+            &json!({}),
+        ));
+        let requests_without_issue = self.assembler.without_issue();
+        let mut notes = Vec::new();
+        if requests_without_issue > 0 {
+            notes.push(format!(
+                "{requests_without_issue} requests have no issue time of their own"
+            ));
+        }
+        DriverReport {
+            hooks: self.reader.costs().clone(),
+            hooks_dropped: self.reader.dropped(),
+            unfinished_requests,
+            requests_without_issue,
+            notes,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What a finished run leaves: its files, what recording it cost, and what is missing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::driver::DriverReport;
+use super::{Core, Facts};
+use crate::collector::{EndpointReport, Gap};
+use crate::model::Manifest;
+use crate::queue::{Dropped, WriterReport};
+use crate::store::StoreFiles;
+
+/// A run that has been recorded.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct FinishedRun {
+    /// Raw samples; empty when the run was given to a store without files.
+    pub samples_path: PathBuf,
+    /// Derived series (rates, quantiles), once they have been made.
+    pub processed_path: Option<PathBuf>,
+    /// Requests, if there were any.
+    pub requests_path: Option<PathBuf>,
+    /// Batches, if there were any.
+    pub batches_path: Option<PathBuf>,
+    /// Events.
+    pub events_path: Option<PathBuf>,
+    /// Every file, and their size together.
+    pub files: StoreFiles,
+    /// The run's facts, as stored.
+    pub manifest: Manifest,
+    /// What recording cost.
+    pub cost: OwnCost,
+    /// What is missing, and when.
+    pub missing: Missing,
+    /// What became of each endpoint.
+    pub endpoints: Vec<EndpointReport>,
+}
+
+impl FinishedRun {
+    pub(super) fn new(
+        files: StoreFiles,
+        manifest: Manifest,
+        cost: OwnCost,
+        missing: Missing,
+        endpoints: Vec<EndpointReport>,
+    ) -> Self {
+        Self {
+            samples_path: files.samples.clone(),
+            processed_path: None,
+            requests_path: files.requests.clone(),
+            batches_path: files.batches.clone(),
+            events_path: files.events.clone(),
+            files,
+            manifest,
+            cost,
+            missing,
+            endpoints,
+        }
+    }
+}
+
+/// What recording cost, measured while it was done.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct OwnCost {
+    /// Scrapes that gave samples.
+    pub scrapes: u64,
+    /// Mean time from request to last byte; `None` without scrapes.
+    pub mean_fetch: Option<Duration>,
+    /// The longest of them.
+    pub longest_fetch: Option<Duration>,
+    /// Mean time to parse a page and intern its series.
+    pub mean_parse: Option<Duration>,
+    /// Bytes of pages read.
+    pub body_bytes: u64,
+    /// Median cost of a hook call in nanoseconds, reading the clock included; `None` if too few were made to time
+    /// one.
+    pub hook_p50_ns: Option<u32>,
+    /// The same at the 99th percentile.
+    pub hook_p99_ns: Option<u32>,
+    /// The most memory that waiting records ever took.
+    pub queue_high_water_bytes: u64,
+    /// Distinct series.
+    pub series: usize,
+}
+
+impl OwnCost {
+    pub(super) fn gather(core: &Core, report: &DriverReport, endpoints: &[EndpointReport]) -> Self {
+        let scrapes: u64 = endpoints.iter().map(|endpoint| endpoint.scrapes).sum();
+        let mean = |total: Duration| {
+            (scrapes > 0).then(|| Duration::from_secs_f64(total.as_secs_f64() / scrapes as f64))
+        };
+        Self {
+            scrapes,
+            mean_fetch: mean(endpoints.iter().map(|endpoint| endpoint.fetch_time).sum()),
+            longest_fetch: endpoints
+                .iter()
+                .map(|e| e.longest_fetch)
+                .max()
+                .filter(|_| scrapes > 0),
+            mean_parse: mean(endpoints.iter().map(|endpoint| endpoint.parse_time).sum()),
+            body_bytes: endpoints.iter().map(|endpoint| endpoint.body_bytes).sum(),
+            hook_p50_ns: report.hooks.quantile_ns(0.5),
+            hook_p99_ns: report.hooks.quantile_ns(0.99),
+            queue_high_water_bytes: core.queue.high_water_bytes(),
+            series: core.queue.series_count(),
+        }
+    }
+
+    /// The same as facts of the manifest, under `cost.`.
+    pub(super) fn add_facts(&self, facts: &mut Facts) {
+        let mut add = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                facts.insert(format!("cost.{key}"), value);
+            }
+        };
+        let secs = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64().to_string());
+        add("scrapes", Some(self.scrapes.to_string()));
+        add("mean_fetch_secs", secs(self.mean_fetch));
+        add("longest_fetch_secs", secs(self.longest_fetch));
+        add("mean_parse_secs", secs(self.mean_parse));
+        add("body_bytes", Some(self.body_bytes.to_string()));
+        add("hook_p50_ns", self.hook_p50_ns.map(|ns| ns.to_string()));
+        add("hook_p99_ns", self.hook_p99_ns.map(|ns| ns.to_string()));
+        add(
+            "queue_high_water_bytes",
+            Some(self.queue_high_water_bytes.to_string()),
+        );
+        add("series", Some(self.series.to_string()));
+    }
+}
+
+/// What is missing from a run, and when.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missing {
+    /// Stretches without samples of an endpoint.
+    pub gaps: Vec<Gap>,
+    /// Endpoints that never answered.
+    pub never_answered: Vec<String>,
+    /// Ticks that could not be kept.
+    pub missed_ticks: u64,
+    /// What the queue dropped because the store could not keep up.
+    pub dropped: Dropped,
+    /// Hook calls dropped because a ring was full.
+    pub dropped_hook_calls: u64,
+    /// Requests that were not answered before the end.
+    pub unfinished_requests: u64,
+    /// Requests whose `request_issued` never came; their issue time is that of the first mark that did.
+    pub requests_without_issue: u64,
+    /// Records the store refused.
+    pub refused_records: u64,
+    /// Lines of pages that could not be read.
+    pub bad_lines: u64,
+    /// Everything else, in sentences.
+    pub notes: Vec<String>,
+}
+
+impl Missing {
+    pub(super) fn gather(
+        endpoints: &[EndpointReport],
+        dropped: Dropped,
+        report: &DriverReport,
+        writer: &WriterReport,
+        mut notes: Vec<String>,
+    ) -> Self {
+        notes.extend(writer.problems());
+        Self {
+            gaps: endpoints
+                .iter()
+                .flat_map(|endpoint| endpoint.gaps.clone())
+                .collect(),
+            never_answered: endpoints
+                .iter()
+                .filter(|endpoint| endpoint.never_answered)
+                .map(|endpoint| endpoint.endpoint_url.clone())
+                .collect(),
+            missed_ticks: endpoints.iter().map(|endpoint| endpoint.missed_ticks).sum(),
+            dropped,
+            dropped_hook_calls: report.hooks_dropped,
+            unfinished_requests: report.unfinished_requests,
+            requests_without_issue: report.requests_without_issue,
+            refused_records: writer.refused.load(std::sync::atomic::Ordering::Relaxed),
+            bad_lines: endpoints.iter().map(|endpoint| endpoint.bad_lines).sum(),
+            notes,
+        }
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

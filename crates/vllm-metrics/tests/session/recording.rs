@@ -1,0 +1,175 @@
+//! What a healthy run leaves.
+
+use std::time::Duration;
+
+use crate::server::{Reply, Server, event_kinds, events, page, recorder, samples, wait_scrapes};
+use vllm_metrics::{EndpointConfig, MetricType, Record};
+
+const LONG: Duration = Duration::from_secs(20);
+const NEVER: Duration = Duration::from_secs(3600);
+
+#[test]
+fn first_and_last_counters_bracket_the_run_and_edges_are_scraped() {
+    let server = Server::start(|n| Reply::Page(page(n)));
+    let (builder, store) = recorder();
+    let session = builder
+        .endpoint(EndpointConfig::new(server.url()))
+        .interval(NEVER)
+        .fact("model", "m")
+        .start()
+        .unwrap();
+    let hooks = session.hooks();
+    // The tick at the start is served first, so nothing below depends on timing.
+    server.wait_served(1);
+    assert!(session.scrape_now(LONG));
+    hooks.model_loaded();
+    server.wait_served(3);
+    hooks.phase("performance");
+    server.wait_served(4);
+    hooks.test_completed();
+    server.wait_served(5);
+    let run = session.finish().unwrap();
+
+    let values = samples(&store, "vllm:generation_tokens_total");
+    let expected: Vec<(f64, String)> = (0..6)
+        .map(|n| {
+            (
+                f64::from(n),
+                if n < 3 {
+                    String::new()
+                } else {
+                    "performance".into()
+                },
+            )
+        })
+        .collect();
+    assert_eq!(values, expected);
+    assert!(samples(&store, "up").iter().all(|(up, _)| *up == 1.0));
+    let kinds = event_kinds(&store);
+    assert_eq!(
+        kinds,
+        [
+            "session_started",
+            "model_loaded",
+            "phase",
+            "test_completed",
+            "session_finished"
+        ]
+    );
+    assert!(run.missing.is_empty(), "{:?}", run.missing);
+    assert_eq!(run.cost.scrapes, 6);
+    assert_eq!(run.manifest.facts["model"], "m");
+    assert!(run.manifest.ended_ns.unwrap() > run.manifest.started_ns);
+    assert_eq!(store.snapshot().manifest.unwrap(), run.manifest);
+}
+
+#[test]
+fn series_carry_type_unit_labels_and_source() {
+    let server = Server::start(|n| Reply::Page(page(n)));
+    let (builder, store) = recorder();
+    let endpoint = EndpointConfig::new(server.url())
+        .label("node", "n1")
+        .bearer("canary");
+    builder
+        .endpoint(endpoint)
+        .interval(NEVER)
+        .simulated(true)
+        .start()
+        .unwrap()
+        .finish()
+        .unwrap();
+    let defs: Vec<_> = store.with(|run| {
+        run.records
+            .iter()
+            .filter_map(|record| {
+                if let Record::Series(_, def) = record {
+                    Some(def.clone())
+                } else {
+                    None
+                }
+            })
+            .collect()
+    });
+    let def = |name: &str| defs.iter().find(|def| &*def.metric_name == name).unwrap();
+    let tokens = def("vllm:generation_tokens_total");
+    assert_eq!(tokens.metric_type, MetricType::Counter);
+    assert_eq!(
+        &*tokens.labels,
+        r#"{"engine":"0","model_name":"a,b","node":"n1"}"#
+    );
+    assert_eq!((&*tokens.source, &*tokens.unit), ("vllm-simulated", "tokens"));
+    assert_eq!(*tokens.endpoint_url, server.url());
+    let sum = def("vllm:e2e_request_latency_seconds_sum");
+    assert_eq!((sum.metric_type, &*sum.unit), (MetricType::Histogram, "seconds"));
+    assert_eq!(&*def("up").source, "self");
+    assert!(
+        server.requests()[0]
+            .to_ascii_lowercase()
+            .contains("authorization: bearer canary")
+    );
+    assert!(
+        !format!("{:?}", store.snapshot()).contains("canary"),
+        "secrets are not recorded"
+    );
+}
+
+#[test]
+fn ticks_go_on_by_themselves() {
+    let server = Server::start(|n| Reply::Page(page(n)));
+    let (builder, store) = recorder();
+    let session = builder
+        .endpoint(EndpointConfig::new(server.url()))
+        .interval(Duration::from_millis(10))
+        .start()
+        .unwrap();
+    wait_scrapes(&session, 0, 10);
+    let run = session.finish().unwrap();
+    let values = samples(&store, "vllm:generation_tokens_total");
+    assert_eq!(values.len() as u64, run.endpoints[0].scrapes);
+    // On a busy machine a scrape may take longer than the 9 ms it has.
+    let asked = server.requests().len() as u64;
+    assert!(
+        asked >= run.endpoints[0].scrapes
+            && asked <= run.endpoints[0].scrapes + run.endpoints[0].failed_scrapes
+    );
+}
+
+#[test]
+fn several_endpoints_are_told_apart() {
+    let servers: Vec<Server> = (0..3)
+        .map(|s| Server::start(move |_| Reply::Page(page(s))))
+        .collect();
+    let (mut builder, store) = recorder();
+    for server in &servers {
+        builder = builder.endpoint(EndpointConfig::new(server.url()));
+    }
+    builder.interval(NEVER).start().unwrap().finish().unwrap();
+    let mut values: Vec<f64> = samples(&store, "vllm:generation_tokens_total")
+        .iter()
+        .map(|(value, _)| *value)
+        .collect();
+    values.dedup();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    assert_eq!(values, [0.0, 1.0, 2.0]);
+}
+
+#[test]
+fn odd_pages_are_kept_and_told_once() {
+    let server = Server::start(|_| Reply::Page("a 1\nthis is junk\nb 2 1700000000000\nb 3\n".into()));
+    let (builder, store) = recorder();
+    let endpoint = EndpointConfig::new(server.url()).expect("vllm:*");
+    let session = builder.endpoint(endpoint).interval(NEVER).start().unwrap();
+    assert!(session.scrape_now(LONG));
+    let run = session.finish().unwrap();
+    for kind in [
+        "bad_lines",
+        "duplicate_series",
+        "source_timestamps",
+        "no_expected_metric",
+    ] {
+        assert_eq!(events(&store, Some(kind)).len(), 1, "{kind}");
+    }
+    assert_eq!(run.missing.bad_lines, run.cost.scrapes);
+    assert!(samples(&store, "b").iter().all(|(value, _)| *value == 2.0));
+}
