@@ -6,9 +6,11 @@
 mod exact;
 mod log;
 mod porter;
+mod punkt;
 mod rouge;
 
 pub use exact::{ExactMatch, exact_match};
 pub use log::{AccuracyLogError, AccuracyRecord, read_accuracy_log};
 pub use porter::stem;
-pub use rouge::{Rouge, RougeReport, rouge, rouge_report};
+pub use punkt::{Punkt, PunktError};
+pub use rouge::{Rouge, RougeReport, Sentences, prepare, rouge, rouge_report};

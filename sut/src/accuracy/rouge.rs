@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::porter::stem;
+use super::punkt::Punkt;
 
 /// F-measures of one answer against its reference, each from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -18,12 +19,24 @@ pub struct Rouge {
     pub rouge_lsum: f64,
 }
 
+/// How texts were cut into sentences, which ROUGE-Lsum (and it alone) depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sentences {
+    /// By NLTK's model, as the reference scripts do.
+    Punkt,
+    /// A line of the text is a sentence: without the model, ROUGE-Lsum is not comparable with the reference's.
+    #[default]
+    Lines,
+}
+
 /// Means over all answers, as the accuracy scripts print them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RougeReport {
+    /// What ROUGE-Lsum took for a sentence.
+    pub sentences: Sentences,
     /// Means, in percent.
     pub mean_percent: Rouge,
-    /// Characters of all answers.
+    /// Characters of all answers, as prepared.
     pub gen_len: usize,
     /// Answers.
     pub gen_num: usize,
@@ -52,12 +65,65 @@ pub fn rouge(reference: &str, answer: &str, use_stemmer: bool) -> Rouge {
     }
 }
 
-/// Scores all answers, stemmed, and averages them; pairs of (reference, answer) as given to [`rouge`].
-pub fn rouge_report<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> RougeReport {
+impl RougeReport {
+    /// The line that the submission checker looks for in `accuracy.txt`, as the reference script prints it under
+    /// NumPy 1 (under NumPy 2 it prints a form that the checker does not read).
+    pub fn accuracy_line(&self) -> String {
+        let Rouge {
+            rouge1,
+            rouge2,
+            rouge_l,
+            rouge_lsum,
+        } = self.mean_percent;
+        format!(
+            "{{'rouge1': '{}', 'rouge2': '{}', 'rougeL': '{}', 'rougeLsum': '{}', 'gen_len': {}, 'gen_num': {}}}",
+            four_digits(rouge1),
+            four_digits(rouge2),
+            four_digits(rouge_l),
+            four_digits(rouge_lsum),
+            self.gen_len,
+            self.gen_num
+        )
+    }
+}
+
+/// Rounded to four digits after the point, without the zeros at the end, but at least one digit.
+fn four_digits(x: f64) -> String {
+    let text = format!("{x:.4}");
+    let short = text.trim_end_matches('0');
+    if short.ends_with('.') {
+        format!("{short}0")
+    } else {
+        short.to_owned()
+    }
+}
+
+/// A text as the reference scripts score it: trimmed, and each sentence on a line of its own.
+pub fn prepare(text: &str, punkt: Option<&Punkt>) -> String {
+    match punkt {
+        Some(punkt) => punkt.sentences(text.trim()).join("\n"),
+        None => text.trim().to_owned(),
+    }
+}
+
+/// Prepares and scores all answers, stemmed, and averages them; pairs are (reference, answer).
+pub fn rouge_report<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    punkt: Option<&Punkt>,
+) -> RougeReport {
     let mut sum = Rouge::default();
-    let mut report = RougeReport::default();
+    let sentences = if punkt.is_some() {
+        Sentences::Punkt
+    } else {
+        Sentences::Lines
+    };
+    let mut report = RougeReport {
+        sentences,
+        ..RougeReport::default()
+    };
     for (reference, answer) in pairs {
-        let one = rouge(reference, answer, true);
+        let (reference, answer) = (prepare(reference, punkt), prepare(answer, punkt));
+        let one = rouge(&reference, &answer, true);
         sum.rouge1 += one.rouge1;
         sum.rouge2 += one.rouge2;
         sum.rouge_l += one.rouge_l;
@@ -206,5 +272,31 @@ fn mark_longest(line: &[u32], other: &[u32], table: &mut Vec<u32>, marked: &mut 
         } else {
             i -= 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_accuracy_txt() {
+        let mean_percent = Rouge {
+            rouge1: 38.77919,
+            rouge2: 15.9075,
+            rouge_l: 24.0,
+            rouge_lsum: 0.00001,
+        };
+        let report = RougeReport {
+            mean_percent,
+            gen_len: 8_167_644,
+            gen_num: 13_368,
+            ..RougeReport::default()
+        };
+        assert_eq!(
+            report.accuracy_line(),
+            "{'rouge1': '38.7792', 'rouge2': '15.9075', 'rougeL': '24.0', 'rougeLsum': '0.0', 'gen_len': 8167644, \
+             'gen_num': 13368}"
+        );
     }
 }
