@@ -25,6 +25,8 @@ mod queue;
 
 mod scrape;
 
+mod selfcost;
+
 pub mod session;
 
 pub mod sink;

@@ -125,6 +125,11 @@ impl RecordQueue {
         }
     }
 
+    /// The bytes it holds now.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.shared.held_bytes.load(Ordering::Relaxed) as u64
+    }
+
     /// The most bytes it ever held.
     pub(crate) fn high_water_bytes(&self) -> u64 {
         self.shared.high_water_bytes.load(Ordering::Relaxed) as u64

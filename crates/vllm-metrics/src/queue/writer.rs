@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::QueueEnd;
 use crate::error::{Error, Result};
 use crate::model::{Manifest, Record};
+use crate::selfcost::ThreadCpu;
 use crate::store::{Store, StoreFiles};
 
 /// What the writer has to tell while it runs and after.
@@ -55,14 +56,23 @@ pub(crate) struct WriterThread {
 }
 
 impl WriterThread {
-    pub(crate) fn start(store: Box<dyn Store>, queue: QueueEnd, flush_every: Duration) -> Result<Self> {
+    pub(crate) fn start(
+        store: Box<dyn Store>,
+        queue: QueueEnd,
+        flush_every: Duration,
+        cpu: Arc<ThreadCpu>,
+    ) -> Result<Self> {
         let report = Arc::new(WriterReport::default());
         let (finish, told) = crossbeam_channel::bounded(1);
         let thread = std::thread::Builder::new()
             .name("metrics-writer".into())
             .spawn({
                 let report = Arc::clone(&report);
-                move || run(store, &queue, flush_every, &told, &report)
+                move || {
+                    let files = run(store, &queue, flush_every, &told, &report, &cpu);
+                    cpu.tell();
+                    files
+                }
             })
             .map_err(|source| Error::Start {
                 what: "the writer thread",
@@ -99,6 +109,7 @@ fn run(
     flush_every: Duration,
     told: &crossbeam_channel::Receiver<Manifest>,
     report: &WriterReport,
+    cpu: &ThreadCpu,
 ) -> Result<StoreFiles> {
     let mut next_flush = Instant::now() + flush_every;
     let mut unflushed = false;
@@ -132,6 +143,7 @@ fn run(
                 report.problem(&error);
             }
             unflushed = false;
+            cpu.tell();
             next_flush = Instant::now() + flush_every;
         }
     };

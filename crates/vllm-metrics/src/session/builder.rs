@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::driver::{DriverReport, SessionDriver};
-use super::{Core, CoreSink, DriverHandle, Running, Sampler, Session};
+use super::samplers::{SamplerBody, Samplers};
+use super::{Core, DriverHandle, Running, Session};
 use crate::clock::RunClock;
 use crate::collector::{Collector, ScrapeControl};
 use crate::config::{EndpointConfig, Resolved, SessionConfig};
 use crate::error::{Error, Result};
+use crate::gpu::GpuConfig;
 use crate::hooks;
+use crate::host::HostConfig;
 use crate::model::Manifest;
 use crate::queue::{RecordQueue, WriterThread};
 use crate::sink::{SampleSink, StopToken};
@@ -19,8 +22,6 @@ use crate::store::{self, Store, StoreFormat};
 
 /// How often the writer makes what it has durable.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
-
-type SamplerBody = Box<dyn FnOnce(Box<dyn SampleSink>, StopToken) + Send>;
 
 /// A session to be.
 ///
@@ -31,6 +32,9 @@ pub struct SessionBuilder {
     config: SessionConfig,
     format: Option<StoreFormat>,
     store: Option<Box<dyn Store>>,
+    gpu: Option<GpuConfig>,
+    host: Option<HostConfig>,
+    raw_only: bool,
     samplers: Vec<(String, SamplerBody)>,
 }
 
@@ -91,6 +95,27 @@ impl SessionBuilder {
         self
     }
 
+    /// Samples GPUs on a thread of their own. Without a driver the run holds one event that says so.
+    #[must_use]
+    pub fn gpu(mut self, config: GpuConfig) -> Self {
+        self.gpu = Some(config);
+        self
+    }
+
+    /// Samples the host on a thread of its own.
+    #[must_use]
+    pub fn host(mut self, config: HostConfig) -> Self {
+        self.host = Some(config);
+        self
+    }
+
+    /// Leaves the derived series (rates, quantiles) to be made later: only what was measured is written.
+    #[must_use]
+    pub fn raw_only(mut self) -> Self {
+        self.raw_only = true;
+        self
+    }
+
     /// Adds a sampler on a thread of its own: `body` runs there until its token says stop.
     #[must_use]
     pub fn sampler(
@@ -105,7 +130,7 @@ impl SessionBuilder {
     /// Starts the session on a thread of its own, with a runtime of one thread that takes no worker from anybody.
     pub fn start(self) -> Result<Session> {
         let mut parts = self.prepare()?;
-        let driver = parts.take_driver();
+        let driver = parts.take_driver().on_own_thread();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -150,6 +175,8 @@ impl SessionBuilder {
         let config = written.resolve()?;
         let clock = RunClock::start();
         let manifest = manifest(&clock, &config);
+        let process_into =
+            (self.store.is_none() && !self.raw_only).then(|| (config.output_dir.clone(), config.format));
         let store = match self.store {
             Some(store) => store,
             None => {
@@ -167,7 +194,7 @@ impl SessionBuilder {
         let (hooks, reader) = hooks::hooks(&clock, config.hook_ring_words, Arc::clone(&wake));
         let driver = SessionDriver::new(Arc::clone(&core), collector, control.clone(), reader, wake);
         // Last, so that no error above leaves a thread behind.
-        let writer = WriterThread::start(store, queue_end, FLUSH_EVERY)?;
+        let writer = WriterThread::start(store, queue_end, FLUSH_EVERY, Arc::clone(&core.writer_cpu))?;
         let longest_timeout = config
             .endpoints
             .iter()
@@ -183,6 +210,9 @@ impl SessionBuilder {
             longest_timeout,
             driver: Some(driver),
             writer,
+            gpu: self.gpu,
+            host: self.host,
+            process_into,
             samplers: self.samplers,
         })
     }
@@ -209,6 +239,9 @@ struct Parts {
     longest_timeout: Duration,
     driver: Option<SessionDriver>,
     writer: WriterThread,
+    gpu: Option<GpuConfig>,
+    host: Option<HostConfig>,
+    process_into: Option<(PathBuf, StoreFormat)>,
     samplers: Vec<(String, SamplerBody)>,
 }
 
@@ -218,26 +251,28 @@ impl Parts {
     }
 
     fn into_session(self, driver: DriverHandle) -> Result<Session> {
-        let samplers_stop = StopToken::new();
-        let mut samplers = Vec::new();
+        let mut running = Running {
+            samplers: Samplers::default(),
+            driver,
+            writer: self.writer,
+        };
         for (name, body) in self.samplers {
-            let sink = Box::new(CoreSink(Arc::clone(&self.core)));
-            let stop = samplers_stop.clone();
-            let spawned = std::thread::Builder::new()
-                .name(format!("metrics-{name}"))
-                .spawn(move || body(sink, stop))
-                .map_err(|source| Error::Start {
-                    what: "a sampler thread",
-                    source,
-                });
-            match spawned {
-                Ok(thread) => samplers.push(Sampler { name, thread }),
-                Err(error) => {
-                    samplers_stop.stop();
-                    self.control.stop();
-                    return Err(error);
-                }
-            }
+            running
+                .samplers
+                .start(name, body, &self.core)
+                .inspect_err(|_| self.control.stop())?;
+        }
+        if let Some(config) = self.gpu {
+            running
+                .samplers
+                .start_gpu(config, &self.core)
+                .inspect_err(|_| self.control.stop())?;
+        }
+        if let Some(config) = self.host {
+            running
+                .samplers
+                .start_host(config, &self.core)
+                .inspect_err(|_| self.control.stop())?;
         }
         Ok(Session {
             core: self.core,
@@ -246,12 +281,8 @@ impl Parts {
             manifest: std::sync::Mutex::new(self.manifest),
             endpoints: self.endpoints,
             longest_timeout: self.longest_timeout,
-            running: Some(Running {
-                samplers,
-                samplers_stop,
-                driver,
-                writer: self.writer,
-            }),
+            process_into: self.process_into,
+            running: Some(running),
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::clock::RunClock;
 use crate::model::{EventRow, MetricType, Record, SampleBatch, SeriesDef, SeriesId, Severity};
 use crate::queue::RecordQueue;
 use crate::scrape::labels_json;
+use crate::selfcost::ThreadCpu;
 use crate::sink::SampleSink;
 
 /// Shared by the collector, the samplers and the hook drain.
@@ -14,6 +15,10 @@ use crate::sink::SampleSink;
 pub(crate) struct Core {
     pub(crate) clock: RunClock,
     pub(crate) queue: RecordQueue,
+    /// CPU time of the thread that drives the session, where it is our own.
+    pub(crate) collector_cpu: ThreadCpu,
+    /// CPU time of the writer thread.
+    pub(crate) writer_cpu: Arc<ThreadCpu>,
     /// When each phase began, ascending; a handful per run.
     phases: RwLock<Vec<(i64, Arc<str>)>>,
     no_phase: Arc<str>,
@@ -24,6 +29,8 @@ impl Core {
         Arc::new(Self {
             clock,
             queue,
+            collector_cpu: ThreadCpu::default(),
+            writer_cpu: Arc::default(),
             phases: RwLock::default(),
             no_phase: Arc::from(""),
         })

@@ -16,6 +16,7 @@ use crate::collector::{Collector, ScrapeControl};
 use crate::hooks::{Aside, Assembler, HookCosts, HookReader};
 use crate::model::Severity;
 use crate::queue::Dropped;
+use crate::selfcost::SelfSampler;
 
 /// How often hook rings are emptied. The rings are sized for bursts, so this only bounds how old a row can get.
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
@@ -26,12 +27,14 @@ const WATCH_EVERY: u32 = 50;
 #[derive(Debug)]
 pub struct SessionDriver {
     core: Arc<Core>,
-    collector: Collector,
+    /// Until its tasks are spawned.
+    collector: Option<Collector>,
     control: ScrapeControl,
     stop: CancellationToken,
     wake: Arc<Notify>,
     drain: Drain,
     report_to: Option<crossbeam_channel::Sender<DriverReport>>,
+    own_thread: bool,
 }
 
 /// What the driver has to tell at its end.
@@ -54,6 +57,7 @@ impl SessionDriver {
     ) -> Self {
         let stop = control.stopped();
         let drain = Drain {
+            own: SelfSampler::new(&core),
             core: Arc::clone(&core),
             control: control.clone(),
             reader,
@@ -63,13 +67,20 @@ impl SessionDriver {
         };
         Self {
             core,
-            collector,
+            collector: Some(collector),
             control,
             stop,
             wake,
             drain,
             report_to: None,
+            own_thread: false,
         }
+    }
+
+    /// Nothing else runs on the thread that drives the session, so its CPU time is ours.
+    pub(super) fn on_own_thread(mut self) -> Self {
+        self.own_thread = true;
+        self
     }
 
     pub(super) fn reporting_to(mut self, sender: crossbeam_channel::Sender<DriverReport>) -> Self {
@@ -89,7 +100,9 @@ impl SessionDriver {
             "recording began",
             &json!({}),
         ));
-        self.collector.spawn(&self.control, &tracker);
+        if let Some(collector) = self.collector.take() {
+            collector.spawn(&self.control, &tracker);
+        }
         tracker.close();
         let mut ticks = interval(DRAIN_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -98,16 +111,27 @@ impl SessionDriver {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = self.wake.notified() => {}
-                _ = ticks.tick() => drains = drains.wrapping_add(1),
+                _ = ticks.tick() => {
+                    drains = drains.wrapping_add(1);
+                    if drains.is_multiple_of(WATCH_EVERY) {
+                        self.watch();
+                    }
+                }
             }
             self.drain.pass();
-            if drains.is_multiple_of(WATCH_EVERY) {
-                self.drain.watch();
-            }
         }
         // Last scrapes first: hook calls may still come while they are made.
         tracker.wait().await;
+        self.watch();
         self.drain.finish()
+    }
+
+    fn watch(&mut self) {
+        if self.own_thread {
+            self.core.collector_cpu.tell();
+        }
+        self.drain.watch();
+        self.drain.own.sample(&self.drain.reader);
     }
 }
 
@@ -130,6 +154,7 @@ impl IntoFuture for SessionDriver {
 /// The hooks' side of the driver.
 #[derive(Debug)]
 struct Drain {
+    own: SelfSampler,
     core: Arc<Core>,
     control: ScrapeControl,
     reader: HookReader,

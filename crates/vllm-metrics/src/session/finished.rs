@@ -4,10 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::driver::DriverReport;
+use super::samplers::SamplerSummaries;
 use super::{Core, Facts};
 use crate::collector::{EndpointReport, Gap};
+use crate::gpu::GpuSummary;
+use crate::host::HostSummary;
 use crate::model::Manifest;
 use crate::queue::{Dropped, WriterReport};
+use crate::selfcost::Memory;
 use crate::store::StoreFiles;
 
 /// A run that has been recorded.
@@ -34,29 +38,10 @@ pub struct FinishedRun {
     pub missing: Missing,
     /// What became of each endpoint.
     pub endpoints: Vec<EndpointReport>,
-}
-
-impl FinishedRun {
-    pub(super) fn new(
-        files: StoreFiles,
-        manifest: Manifest,
-        cost: OwnCost,
-        missing: Missing,
-        endpoints: Vec<EndpointReport>,
-    ) -> Self {
-        Self {
-            samples_path: files.samples.clone(),
-            processed_path: None,
-            requests_path: files.requests.clone(),
-            batches_path: files.batches.clone(),
-            events_path: files.events.clone(),
-            files,
-            manifest,
-            cost,
-            missing,
-            endpoints,
-        }
-    }
+    /// What the GPU sampler had to say, if there was one.
+    pub gpu: Option<GpuSummary>,
+    /// What the host sampler had to say, if there was one.
+    pub host: Option<HostSummary>,
 }
 
 /// What recording cost, measured while it was done.
@@ -82,10 +67,33 @@ pub struct OwnCost {
     pub queue_high_water_bytes: u64,
     /// Distinct series.
     pub series: usize,
+    /// How long the session lasted.
+    pub wall: Duration,
+    /// CPU time of the thread that scrapes and drains hooks; `None` where it ran on the caller's runtime.
+    pub collector_cpu: Option<Duration>,
+    /// CPU time of the writer thread.
+    pub writer_cpu: Option<Duration>,
+    /// CPU time of the GPU and host samplers' threads.
+    pub sampler_cpu: Option<Duration>,
+    /// Memory of the whole process, the harness included, at the end and at most.
+    pub resident_bytes: Option<u64>,
+    /// The most memory the whole process ever took.
+    pub peak_resident_bytes: Option<u64>,
 }
 
 impl OwnCost {
-    pub(super) fn gather(core: &Core, report: &DriverReport, endpoints: &[EndpointReport]) -> Self {
+    pub(super) fn gather(
+        core: &Core,
+        report: &DriverReport,
+        sampled: &SamplerSummaries,
+        endpoints: &[EndpointReport],
+    ) -> Self {
+        let memory = Memory::read();
+        let sampler_cpu = [
+            sampled.gpu.as_ref().map(|gpu| gpu.cpu_time),
+            sampled.host.as_ref().map(|host| host.cpu_time),
+        ];
+        let wall_ns = core.clock.now_ns() - core.clock.started_ns();
         let scrapes: u64 = endpoints.iter().map(|endpoint| endpoint.scrapes).sum();
         let mean = |total: Duration| {
             (scrapes > 0).then(|| Duration::from_secs_f64(total.as_secs_f64() / scrapes as f64))
@@ -104,7 +112,20 @@ impl OwnCost {
             hook_p99_ns: report.hooks.quantile_ns(0.99),
             queue_high_water_bytes: core.queue.high_water_bytes(),
             series: core.queue.series_count(),
+            wall: Duration::from_nanos(u64::try_from(wall_ns).unwrap_or(0)),
+            collector_cpu: core.collector_cpu.get(),
+            writer_cpu: core.writer_cpu.get(),
+            sampler_cpu: sampler_cpu.into_iter().flatten().reduce(|sum, cpu| sum + cpu),
+            resident_bytes: memory.resident_bytes,
+            peak_resident_bytes: memory.peak_resident_bytes,
         }
+    }
+
+    /// CPU time of all our threads as a share of one core's; `None` if any of it ran on somebody else's thread.
+    pub fn cpu_share_ratio(&self) -> Option<f64> {
+        let cpu =
+            self.collector_cpu? + self.writer_cpu.unwrap_or_default() + self.sampler_cpu.unwrap_or_default();
+        (!self.wall.is_zero()).then(|| cpu.as_secs_f64() / self.wall.as_secs_f64())
     }
 
     /// The same as facts of the manifest, under `cost.`.
@@ -127,6 +148,17 @@ impl OwnCost {
             Some(self.queue_high_water_bytes.to_string()),
         );
         add("series", Some(self.series.to_string()));
+        add("collector_cpu_secs", secs(self.collector_cpu));
+        add("writer_cpu_secs", secs(self.writer_cpu));
+        add("sampler_cpu_secs", secs(self.sampler_cpu));
+        add(
+            "cpu_share_ratio",
+            self.cpu_share_ratio().map(|share| share.to_string()),
+        );
+        add(
+            "peak_resident_bytes",
+            self.peak_resident_bytes.map(|bytes| bytes.to_string()),
+        );
     }
 }
 

@@ -4,25 +4,28 @@ mod builder;
 mod core;
 mod driver;
 mod finished;
+mod samplers;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::RunClock;
 use crate::collector::{EndpointReport, ScrapeControl};
+use crate::derive;
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
 use crate::model::Manifest;
 use crate::queue::{WriterThread, panic_text};
-use crate::sink::StopToken;
-use crate::store::StoreFiles;
+use crate::store::{self, StoreFiles, StoreFormat};
 pub use builder::SessionBuilder;
 pub(crate) use core::{Core, CoreSink, OwnSeries, event};
 use driver::DriverReport;
 pub use driver::SessionDriver;
 pub use finished::{FinishedRun, Missing, OwnCost};
+use samplers::Samplers;
 
 /// A run being recorded. Dropping it without [`Session::finish`] leaves the files as a kill would: readable up to
 /// the last flush.
@@ -34,22 +37,16 @@ pub struct Session {
     manifest: Mutex<Manifest>,
     endpoints: Vec<Arc<Mutex<EndpointReport>>>,
     longest_timeout: Duration,
+    process_into: Option<(PathBuf, StoreFormat)>,
     running: Option<Running>,
 }
 
 /// What has to be stopped, in the order of stopping.
 #[derive(Debug)]
 struct Running {
-    samplers: Vec<Sampler>,
-    samplers_stop: StopToken,
+    samplers: Samplers,
     driver: DriverHandle,
     writer: WriterThread,
-}
-
-#[derive(Debug)]
-struct Sampler {
-    name: String,
-    thread: JoinHandle<()>,
 }
 
 /// Where the driver runs.
@@ -127,7 +124,7 @@ impl Session {
                 message: "the runtime that drove the session ended before it".into(),
             })?,
         };
-        self.close(running.samplers, &running.samplers_stop, running.writer, &report)
+        self.close(running.samplers, running.writer, &report)
     }
 
     /// As [`Session::finish`], for callers on a runtime: the waiting is done on a thread of its own.
@@ -140,39 +137,55 @@ impl Session {
             })?
     }
 
-    fn close(
-        &self,
-        samplers: Vec<Sampler>,
-        samplers_stop: &StopToken,
-        writer: WriterThread,
-        report: &DriverReport,
-    ) -> Result<FinishedRun> {
-        samplers_stop.stop();
-        let mut notes = report.notes.clone();
-        for sampler in samplers {
-            if let Err(panic) = sampler.thread.join() {
-                notes.push(format!(
-                    "the {} sampler panicked: {}",
-                    sampler.name,
-                    panic_text(panic.as_ref())
-                ));
-            }
-        }
-        let ended_ns = self.core.clock.now_ns();
+    fn close(&self, samplers: Samplers, writer: WriterThread, report: &DriverReport) -> Result<FinishedRun> {
+        let sampled = samplers.finish();
         let endpoints = self.endpoints();
-        let cost = OwnCost::gather(&self.core, report, &endpoints);
+        let mut cost = OwnCost::gather(&self.core, report, &sampled, &endpoints);
         let dropped = self.core.queue.dropped();
         let mut manifest = self
             .manifest
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        manifest.ended_ns = Some(ended_ns);
+        manifest.ended_ns = Some(self.core.clock.now_ns());
         cost.add_facts(&mut manifest.facts);
         let writer_report = Arc::clone(writer.report());
-        let files: StoreFiles = writer.finish(manifest.clone())?;
+        let files = writer.finish(manifest.clone())?;
+        // Closing the files is part of what the writer cost; too late for the facts inside them.
+        cost.writer_cpu = self.core.writer_cpu.get();
+        let mut notes = [report.notes.as_slice(), sampled.notes.as_slice()].concat();
+        let processed_path = self.process(&files, &mut notes);
         let missing = Missing::gather(&endpoints, dropped, report, &writer_report, notes);
-        Ok(FinishedRun::new(files, manifest, cost, missing, endpoints))
+        Ok(FinishedRun {
+            samples_path: files.samples.clone(),
+            processed_path,
+            requests_path: files.requests.clone(),
+            batches_path: files.batches.clone(),
+            events_path: files.events.clone(),
+            files,
+            manifest,
+            cost,
+            missing,
+            endpoints,
+            gpu: sampled.gpu,
+            host: sampled.host,
+        })
+    }
+
+    /// Writes the derived series beside the raw ones. Raw data without them is a run all the same, so a failure is
+    /// a note.
+    fn process(&self, files: &StoreFiles, notes: &mut Vec<String>) -> Option<PathBuf> {
+        let (dir, format) = self.process_into.as_ref()?;
+        let written = store::read_run(&files.samples)
+            .map(|run| derive::process(&run))
+            .and_then(|derived| store::write_run(&derived, *format, dir, "_processed"));
+        match written {
+            Ok(processed) => Some(processed.samples),
+            Err(error) => {
+                notes.push(format!("the derived series were not written: {error}"));
+                None
+            }
+        }
     }
 
     /// The longest timeout of any endpoint: how long [`Session::scrape_now`] is worth waiting for.
@@ -184,8 +197,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // Not finished: end the threads, without waiting for them.
-        if let Some(running) = self.running.take() {
-            running.samplers_stop.stop();
+        if self.running.take().is_some() {
             self.control.stop();
         }
     }

@@ -173,3 +173,38 @@ fn odd_pages_are_kept_and_told_once() {
     assert_eq!(run.missing.bad_lines, run.cost.scrapes);
     assert!(samples(&store, "b").iter().all(|(value, _)| *value == 2.0));
 }
+
+#[test]
+fn own_cost_is_measured_and_kept() {
+    let server = Server::start(|n| Reply::Page(page(n)));
+    let (builder, store) = recorder();
+    let session = builder
+        .endpoint(EndpointConfig::new(server.url()))
+        .interval(NEVER)
+        .host(vllm_metrics::host::HostConfig::default())
+        .start()
+        .unwrap();
+    let hooks = session.hooks();
+    for id in 0..1000 {
+        hooks.request_issued(id, id, None, None);
+        hooks.request_completed(id, vllm_metrics::Completed::tokens(1));
+    }
+    assert!(session.scrape_now(LONG));
+    let run = session.finish().unwrap();
+    let cost = &run.cost;
+    assert!(cost.mean_fetch.is_some() && cost.mean_parse.is_some() && cost.longest_fetch >= cost.mean_fetch);
+    assert!(cost.hook_p50_ns.is_some() && cost.hook_p99_ns >= cost.hook_p50_ns);
+    assert!(cost.queue_high_water_bytes > 0 && cost.body_bytes > 0);
+    assert!(cost.collector_cpu.is_some() && cost.writer_cpu.is_some() && cost.sampler_cpu.is_some());
+    assert!(cost.cpu_share_ratio().unwrap() > 0.0);
+    assert!(cost.peak_resident_bytes.unwrap() > 0);
+    for name in [
+        "vllm_metrics_cpu_seconds_total",
+        "vllm_metrics_queue_peak_bytes",
+        "vllm_metrics_dropped_total",
+    ] {
+        assert!(!samples(&store, name).is_empty(), "{name}");
+    }
+    assert!(run.manifest.facts.contains_key("cost.hook_p99_ns"));
+    assert!(run.host.is_some());
+}

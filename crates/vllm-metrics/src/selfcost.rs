@@ -1,0 +1,180 @@
+//! What recording itself costs, as series of the run: CPU time of our threads, hook calls, queue, drops, memory.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::hooks::HookReader;
+use crate::model::{MetricType, Sample, SampleBatch, SeriesId};
+use crate::schedule::thread_cpu_time;
+use crate::session::{Core, OwnSeries};
+
+/// CPU time of one thread, told by itself now and then.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadCpu(AtomicU64);
+
+impl ThreadCpu {
+    /// To be called on the thread that it is about.
+    pub(crate) fn tell(&self) {
+        let ns = u64::try_from(thread_cpu_time().as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(ns, Ordering::Relaxed);
+    }
+
+    /// What was told last; `None` before the first time.
+    pub(crate) fn get(&self) -> Option<Duration> {
+        let ns = self.0.load(Ordering::Relaxed);
+        (ns > 0).then(|| Duration::from_nanos(ns))
+    }
+}
+
+/// The self series of one run, sampled about once a second.
+#[derive(Debug)]
+pub(crate) struct SelfSampler {
+    core: Arc<Core>,
+    collector_cpu: SeriesId,
+    writer_cpu: SeriesId,
+    hook_p50: SeriesId,
+    hook_p99: SeriesId,
+    queue: SeriesId,
+    queue_peak: SeriesId,
+    dropped_samples: SeriesId,
+    dropped_rows: SeriesId,
+    dropped_events: SeriesId,
+    dropped_calls: SeriesId,
+    resident: SeriesId,
+}
+
+impl SelfSampler {
+    pub(crate) fn new(core: &Arc<Core>) -> Self {
+        let series = |name, metric_type, unit, label: Option<(&str, &str)>| {
+            core.own_series(&OwnSeries {
+                name,
+                metric_type,
+                unit,
+                labels: label.as_slice(),
+                endpoint_url: "",
+            })
+        };
+        let cpu = |thread| {
+            series(
+                "vllm_metrics_cpu_seconds_total",
+                MetricType::Counter,
+                "seconds",
+                Some(("thread", thread)),
+            )
+        };
+        let hook = |quantile| {
+            let label = Some(("quantile", quantile));
+            series(
+                "vllm_metrics_hook_duration_seconds",
+                MetricType::Summary,
+                "seconds",
+                label,
+            )
+        };
+        let dropped = |what| {
+            series(
+                "vllm_metrics_dropped_total",
+                MetricType::Counter,
+                "",
+                Some(("what", what)),
+            )
+        };
+        let bytes = |name| series(name, MetricType::Gauge, "bytes", None);
+        Self {
+            collector_cpu: cpu("collector"),
+            writer_cpu: cpu("writer"),
+            hook_p50: hook("0.5"),
+            hook_p99: hook("0.99"),
+            queue: bytes("vllm_metrics_queue_bytes"),
+            queue_peak: bytes("vllm_metrics_queue_peak_bytes"),
+            dropped_samples: dropped("samples"),
+            dropped_rows: dropped("rows"),
+            dropped_events: dropped("events"),
+            dropped_calls: dropped("hook_calls"),
+            resident: bytes("vllm_metrics_process_resident_bytes"),
+            core: Arc::clone(core),
+        }
+    }
+
+    /// One tick. What is not known has no sample.
+    pub(crate) fn sample(&self, hooks: &HookReader) {
+        let start_ns = self.core.clock.now_ns();
+        let queue = &self.core.queue;
+        let dropped = queue.dropped();
+        let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
+        let hook = |q| hooks.costs().quantile_ns(q).map(|ns| f64::from(ns) / 1e9);
+        let values = [
+            (self.collector_cpu, seconds(self.core.collector_cpu.get())),
+            (self.writer_cpu, seconds(self.core.writer_cpu.get())),
+            (self.hook_p50, hook(0.5)),
+            (self.hook_p99, hook(0.99)),
+            (self.queue, Some(queue.held_bytes() as f64)),
+            (self.queue_peak, Some(queue.high_water_bytes() as f64)),
+            (self.dropped_samples, Some(dropped.samples as f64)),
+            (self.dropped_rows, Some(dropped.rows as f64)),
+            (self.dropped_events, Some(dropped.events as f64)),
+            (self.dropped_calls, Some(hooks.dropped() as f64)),
+            (
+                self.resident,
+                Memory::read().resident_bytes.map(|bytes| bytes as f64),
+            ),
+        ];
+        let samples = values
+            .into_iter()
+            .filter_map(|(series, value)| {
+                value.map(|value| Sample {
+                    series,
+                    timestamp_ns: start_ns,
+                    value,
+                })
+            })
+            .collect();
+        self.core.samples(SampleBatch {
+            start_ns,
+            end_ns: self.core.clock.now_ns(),
+            phase: Arc::default(),
+            samples,
+        });
+    }
+}
+
+/// Memory of this process: the harness's and ours, which one process cannot tell apart.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Memory {
+    pub(crate) resident_bytes: Option<u64>,
+    pub(crate) peak_resident_bytes: Option<u64>,
+}
+
+impl Memory {
+    pub(crate) fn read() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let value = |key: &str| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+            let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+            Some(kib * 1024)
+        };
+        Self {
+            resident_bytes: value("VmRSS"),
+            peak_resident_bytes: value("VmHWM"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_cpu_time_are_told() {
+        let memory = Memory::read();
+        assert!(memory.peak_resident_bytes.unwrap() >= memory.resident_bytes.unwrap() / 2);
+        let cpu = ThreadCpu::default();
+        assert_eq!(cpu.get(), None);
+        cpu.tell();
+        assert!(cpu.get().is_some());
+    }
+}

@@ -1,0 +1,93 @@
+//! The sampler threads of a session: started together, stopped together, each with what it had to say.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::{Core, CoreSink};
+use crate::error::{Error, Result};
+use crate::gpu::{GpuConfig, GpuSampler, GpuSummary};
+use crate::host::{HostConfig, HostSampler, HostSummary};
+use crate::queue::panic_text;
+use crate::sink::{SampleSink, StopToken};
+
+/// What runs on a sampler's thread.
+pub(super) type SamplerBody = Box<dyn FnOnce(Box<dyn SampleSink>, StopToken) + Send>;
+
+/// Running samplers. Dropped, they are told to stop and not waited for.
+#[derive(Debug, Default)]
+pub(super) struct Samplers {
+    stop: StopToken,
+    threads: Vec<(String, JoinHandle<()>)>,
+    gpu: Option<GpuSampler>,
+    host: Option<HostSampler>,
+}
+
+/// What the samplers had to say.
+#[derive(Debug, Default)]
+pub(super) struct SamplerSummaries {
+    pub(super) gpu: Option<GpuSummary>,
+    pub(super) host: Option<HostSummary>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Samplers {
+    pub(super) fn start(&mut self, name: String, body: SamplerBody, core: &Arc<Core>) -> Result<()> {
+        let sink = Box::new(CoreSink(Arc::clone(core)));
+        let stop = self.stop.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("metrics-{name}"))
+            .spawn(move || body(sink, stop))
+            .map_err(not_started)?;
+        self.threads.push((name, thread));
+        Ok(())
+    }
+
+    pub(super) fn start_gpu(&mut self, config: GpuConfig, core: &Arc<Core>) -> Result<()> {
+        let sink = Box::new(CoreSink(Arc::clone(core)));
+        self.gpu = Some(GpuSampler::start(config, sink, self.stop.clone()).map_err(not_started)?);
+        Ok(())
+    }
+
+    pub(super) fn start_host(&mut self, config: HostConfig, core: &Arc<Core>) -> Result<()> {
+        let sink = Box::new(CoreSink(Arc::clone(core)));
+        self.host = Some(HostSampler::start(config, sink, self.stop.clone()).map_err(not_started)?);
+        Ok(())
+    }
+
+    /// Stops all of them and waits for each.
+    pub(super) fn finish(mut self) -> SamplerSummaries {
+        self.stop.stop();
+        let mut summaries = SamplerSummaries::default();
+        for (name, thread) in self.threads.drain(..) {
+            if let Err(panic) = thread.join() {
+                summaries.notes.push(format!(
+                    "the {name} sampler panicked: {}",
+                    panic_text(panic.as_ref())
+                ));
+            }
+        }
+        summaries.gpu = self.gpu.take().map(GpuSampler::join);
+        summaries.host = self.host.take().map(HostSampler::join);
+        let gpu_unavailable = summaries.gpu.as_ref().and_then(|gpu| gpu.unavailable.clone());
+        summaries
+            .notes
+            .extend(gpu_unavailable.map(|reason| format!("no GPU was sampled: {reason}")));
+        if summaries.host.as_ref().is_some_and(|host| host.panicked) {
+            summaries.notes.push("the host sampler panicked".into());
+        }
+        summaries
+    }
+}
+
+impl Drop for Samplers {
+    fn drop(&mut self) {
+        self.stop.stop();
+    }
+}
+
+fn not_started(source: std::io::Error) -> Error {
+    Error::Start {
+        what: "a sampler thread",
+        source,
+    }
+}
