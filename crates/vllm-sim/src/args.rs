@@ -46,6 +46,9 @@ pub struct SimArgs {
     /// KV blocks of the pool.
     #[cfg_attr(feature = "clap", arg(long))]
     pub num_gpu_blocks_override: Option<u32>,
+    /// Number of token ids, special ones included; prompts with higher ids are refused.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub vocab_size: Option<u32>,
     /// Switch the prefix cache off.
     #[cfg_attr(feature = "clap", arg(long))]
     pub no_enable_prefix_caching: bool,
@@ -92,6 +95,7 @@ impl Default for SimArgs {
             max_num_batched_tokens: None,
             block_size: None,
             num_gpu_blocks_override: None,
+            vocab_size: None,
             no_enable_prefix_caching: false,
             no_enable_chunked_prefill: false,
             output_tokens: None,
@@ -135,6 +139,7 @@ impl SimArgs {
             enable_chunked_prefill: !self.no_enable_chunked_prefill,
             block_size: self.block_size.unwrap_or(preset.block_size),
             num_gpu_blocks: self.num_gpu_blocks_override.unwrap_or(preset.num_gpu_blocks),
+            vocab_size: self.vocab_size.unwrap_or(preset.vocab_size),
             enable_prefix_caching: !self.no_enable_prefix_caching,
             output_length: self
                 .output_tokens

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 use crate::config::EngineConfig;
-use crate::engine::{Engine, EngineStats, Nanos, Output, Request, RequestId};
+use crate::engine::{Engine, EngineStats, Nanos, Output, Plan, Request, RequestId};
 
 /// Batches an engine may be ahead of an HTTP thread.
 pub(crate) const QUEUE_BATCHES: usize = 16;
@@ -204,18 +204,30 @@ impl EngineHandle {
             };
             // A request may have come since the planned end; no step starts before what it computes has arrived.
             let start = start.max(engine.last_arrival());
-            let planned = if self.hung.load(Ordering::Acquire) {
-                None
+            let plan = if self.hung.load(Ordering::Acquire) {
+                Plan::Idle
             } else {
                 engine.begin_step(start)
             };
-            let Some(end) = planned else {
-                if self.stopping() {
-                    return;
+            let end = match plan {
+                Plan::Step { end } => end,
+                // Checked under the lock: whoever sets it takes the lock before waking this thread.
+                _ if self.stopping() => return,
+                Plan::Idle => {
+                    drop(self.wake.wait(engine).unwrap_or_else(PoisonError::into_inner));
+                    planned_end = self.clock.now();
+                    continue;
                 }
-                drop(self.wake.wait(engine).unwrap_or_else(PoisonError::into_inner));
-                planned_end = self.clock.now();
-                continue;
+                Plan::Wait { until } => {
+                    let nap = Duration::from_nanos(until.saturating_sub(self.clock.now()));
+                    drop(
+                        self.wake
+                            .wait_timeout(engine, nap)
+                            .unwrap_or_else(PoisonError::into_inner),
+                    );
+                    planned_end = self.clock.now();
+                    continue;
+                }
             };
             drop(engine);
             if !self.sleep_until(end) {

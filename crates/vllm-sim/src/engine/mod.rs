@@ -6,6 +6,8 @@
 //! to the head of the queue and later computes everything again.
 
 mod blocks;
+#[cfg(test)]
+mod fidelity;
 mod scheduler;
 mod sequence;
 mod stats;
@@ -59,6 +61,17 @@ pub(crate) struct Request {
     pub(crate) reference: Option<Arc<[u32]>>,
 }
 
+/// What the engine does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// Nothing, until a request comes or the pause ends.
+    Idle,
+    /// Nothing until then: the next request is on its way through the front end.
+    Wait { until: Nanos },
+    /// A step, which ends then.
+    Step { end: Nanos },
+}
+
 /// Identifies a request within one engine; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct RequestId {
@@ -81,6 +94,8 @@ pub(crate) struct Output {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Timing {
     pub(crate) arrival: Nanos,
+    /// Through the front end and in the queue.
+    pub(crate) queued: Nanos,
     pub(crate) scheduled: Nanos,
     pub(crate) first_token: Nanos,
     pub(crate) last_token: Nanos,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::blocks::{BlockId, BlockPool};
 use super::sequence::Sequence;
 use super::stats::EngineStats;
-use super::{FinishReason, Nanos, Output, Request, RequestId};
+use super::{FinishReason, Nanos, Output, Plan, Request, RequestId};
 use crate::config::EngineConfig;
 use crate::rng::{mix2, normal};
 
@@ -28,6 +28,8 @@ pub(crate) struct Engine {
     /// Slots, oldest first: the last one is preempted first.
     running: Vec<u32>,
     waiting: VecDeque<u32>,
+    /// On their way through the front end, oldest first.
+    arriving: VecDeque<u32>,
     step: Vec<Scheduled>,
     stepping: bool,
     steps: u64,
@@ -55,6 +57,7 @@ impl Engine {
             next_serial: 0,
             running: Vec::new(),
             waiting: VecDeque::new(),
+            arriving: VecDeque::new(),
             step: Vec::new(),
             stepping: false,
             steps: 0,
@@ -70,7 +73,7 @@ impl Engine {
 
     /// Unfinished requests.
     pub(crate) fn unfinished(&self) -> usize {
-        self.running.len() + self.waiting.len()
+        self.running.len() + self.waiting.len() + self.arriving.len()
     }
 
     /// Queues a request.
@@ -87,7 +90,7 @@ impl Engine {
             }
         };
         self.slots[slot as usize] = Some(sequence);
-        self.waiting.push_back(slot);
+        self.arriving.push_back(slot);
         RequestId { slot, serial }
     }
 
@@ -105,6 +108,7 @@ impl Engine {
         };
         self.running.retain(|&slot| slot != id.slot);
         self.waiting.retain(|&slot| slot != id.slot);
+        self.arriving.retain(|&slot| slot != id.slot);
         self.remove(id.slot);
         self.publish_gauges();
         Some(dropped)
@@ -130,11 +134,20 @@ impl Engine {
         self.pool.reset_cache()
     }
 
-    /// Plans a step that starts at `now`. `None` when there is nothing to do.
-    pub(crate) fn begin_step(&mut self, now: Nanos) -> Option<Nanos> {
+    /// Plans a step that starts at `now`, or says why there is none.
+    pub(crate) fn begin_step(&mut self, now: Nanos) -> Plan {
         debug_assert!(!self.stepping, "a step is under way");
-        if self.paused || self.unfinished() == 0 {
-            return None;
+        if self.paused {
+            return Plan::Idle;
+        }
+        self.admit(now);
+        if self.running.is_empty() && self.waiting.is_empty() {
+            return match self.arriving.front() {
+                Some(&slot) => Plan::Wait {
+                    until: self.sequence(slot).timing.queued,
+                },
+                None => Plan::Idle,
+            };
         }
         self.step.clear();
         let mut budget = self.config.max_num_batched_tokens;
@@ -145,7 +158,25 @@ impl Engine {
         }
         debug_assert!(!self.step.is_empty(), "validated limits let one sequence run");
         self.stepping = true;
-        Some(now + self.duration_ns())
+        Plan::Step {
+            end: now + self.duration_ns(),
+        }
+    }
+
+    /// Queues the requests that have come through the front end.
+    fn admit(&mut self, now: Nanos) {
+        while let Some(&slot) = self.arriving.front()
+            && self.sequence(slot).timing.queued <= now
+        {
+            self.arriving.pop_front();
+            self.waiting.push_back(slot);
+        }
+    }
+
+    fn sequence(&self, slot: u32) -> &Sequence {
+        self.slots[slot as usize]
+            .as_ref()
+            .expect("a listed slot holds a sequence")
     }
 
     /// Ends the step under way at `now` and hands out its tokens, each with the number of prompt tokens that left
@@ -398,7 +429,7 @@ impl Engine {
         stats.params_n.observe(1.0);
         stats.params_max_tokens.observe(f64::from(sequence.max_tokens));
         stats.e2e_latency.observe(secs(now - t.arrival));
-        stats.queue_time.observe(secs(t.scheduled - t.arrival));
+        stats.queue_time.observe(secs(t.scheduled - t.queued));
         stats.prefill_time.observe(secs(t.first_token - t.scheduled));
         stats.decode_time.observe(decode);
         stats.inference_time.observe(secs(t.last_token - t.scheduled));

@@ -75,6 +75,7 @@ impl Sequence {
             was_scheduled: false,
             timing: Timing {
                 arrival: now,
+                queued: now + (config.step.front_end_ns / config.speed_ratio) as Nanos,
                 ..Timing::default()
             },
         }

@@ -36,11 +36,24 @@ fn request(route: u64, prompt: impl Iterator<Item = u32>, max_tokens: u32) -> Re
 /// Runs until nothing is left to do; gives every output back.
 fn drain(engine: &mut Engine, mut now: Nanos) -> (Nanos, Vec<Output>) {
     let mut outputs = Vec::new();
-    while let Some(end) = engine.begin_step(now) {
-        now = end;
-        engine.finish_step(now, |output, _| outputs.push(output));
+    loop {
+        match engine.begin_step(now) {
+            Plan::Idle => return (now, outputs),
+            Plan::Wait { until } => now = until,
+            Plan::Step { end } => {
+                now = end;
+                engine.finish_step(now, |output, _| outputs.push(output));
+            }
+        }
     }
-    (now, outputs)
+}
+
+/// Begins a step that is known to have something to do.
+fn begin(engine: &mut Engine, now: Nanos) -> Nanos {
+    match engine.begin_step(now) {
+        Plan::Step { end } => end,
+        other => panic!("no step: {other:?}"),
+    }
 }
 
 fn tokens_of(outputs: &[Output], route: u64) -> Vec<u32> {
@@ -133,13 +146,13 @@ fn an_answer_does_not_depend_on_what_else_runs() {
 fn a_long_prompt_is_cut_over_steps_while_others_decode() {
     let mut engine = Engine::new(config());
     engine.submit(0, request(0, 5..10, 20));
-    let mut now = engine.begin_step(0).unwrap();
+    let mut now = begin(&mut engine, 0);
     engine.finish_step(now, |_, _| {});
     engine.submit(now, request(1, (0..200).map(|i| 300 + i), 5));
     let mut first = 0;
     let mut steps_until_first = 0;
     while first == 0 {
-        now = engine.begin_step(now).unwrap();
+        now = begin(&mut engine, now);
         steps_until_first += 1;
         let mut others = 0;
         engine.finish_step(now, |output, _| {
@@ -165,7 +178,7 @@ fn without_chunked_prefill_a_prompt_waits_until_it_fits() {
     });
     engine.submit(0, request(0, 100..140, 2));
     engine.submit(0, request(1, 200..240, 2));
-    let now = engine.begin_step(0).unwrap();
+    let now = begin(&mut engine, 0);
     let mut routes = Vec::new();
     engine.finish_step(now, |output, _| routes.push(output.route));
     assert_eq!(routes, [0]);
@@ -181,7 +194,7 @@ fn limits_hold_in_every_step() {
         engine.submit(0, request(route, (0..10).map(|i| 20 * route as u32 + i + 3), 10));
     }
     let mut now = 0;
-    while let Some(end) = engine.begin_step(now) {
+    while let Plan::Step { end } = engine.begin_step(now) {
         now = end;
         let mut outputs = 0;
         engine.finish_step(now, |_, _| outputs += 1);
@@ -271,7 +284,7 @@ fn an_aborted_request_leaves_nothing_behind_even_in_mid_step() {
     let mut engine = Engine::new(config());
     let first = engine.submit(0, request(0, 100..140, 50));
     engine.submit(0, request(1, 200..210, 5));
-    let now = engine.begin_step(0).unwrap();
+    let now = begin(&mut engine, 0);
     let dropped = engine.abort(first).unwrap();
     assert_eq!((dropped.prompt_tokens, dropped.has_first_token), (40, false));
     assert_eq!(engine.abort(first), None);
@@ -349,7 +362,7 @@ fn a_paused_engine_keeps_its_requests() {
     engine.submit(0, request(0, 100..110, 5));
     engine.set_paused(true);
     assert!(engine.is_paused());
-    assert_eq!(engine.begin_step(0), None);
+    assert_eq!(engine.begin_step(0), Plan::Idle);
     engine.set_paused(false);
     assert_eq!(drain(&mut engine, 0).1.len(), 5);
 }
@@ -365,4 +378,23 @@ fn the_speed_ratio_divides_time() {
         drain(&mut engine, 0).0
     };
     assert_eq!(end(1.0) / 2, end(2.0));
+}
+
+#[test]
+fn the_front_end_delays_requests_and_is_no_queue_time() {
+    let step = StepModel {
+        front_end_ns: 5e6,
+        fixed_ns: 1e6,
+        ..StepModel::INSTANT
+    };
+    let mut engine = Engine::new(EngineConfig { step, ..config() });
+    engine.submit(0, request(0, 100..110, 3));
+    assert_eq!(engine.begin_step(0), Plan::Wait { until: 5_000_000 });
+    let (end, outputs) = drain(&mut engine, 0);
+    assert_eq!((end, outputs.len()), (8_000_000, 3));
+    let stats = engine.stats();
+    assert_eq!(
+        (stats.queue_time.sum(), stats.time_to_first_token.sum()),
+        (0.0, 0.006)
+    );
 }

@@ -262,7 +262,7 @@ impl Answer {
         let mut text = format!(
             ",\"metrics\":{{\"time_to_first_token_ms\":{:?},\"generation_time_ms\":{decode:?},\"queue_time_ms\":{:?}",
             ms(t.scheduled, t.first_token),
-            ms(t.arrival, t.scheduled)
+            ms(t.queued, t.scheduled)
         );
         if choice.generated > 1 {
             text += &format!(",\"mean_itl_ms\":{:?}", decode / f64::from(choice.generated - 1));
