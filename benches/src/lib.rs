@@ -3,5 +3,6 @@
 pub mod exposition;
 pub mod figure;
 pub mod timing;
+pub mod victoriametrics;
 
 pub use figure::Figure;

@@ -14,6 +14,24 @@ pub fn thread_cpu_time() -> Duration {
         .into()
 }
 
+/// Calls `candidate` for about `slice` of CPU time and returns its rate in MB/s of CPU time, over `bytes` per call.
+pub fn rate(bytes: usize, slice: Duration, candidate: &mut dyn FnMut()) -> f64 {
+    // Reading the clock is a system call, so several calls share one reading.
+    const CALLS: u32 = 16;
+    let start = thread_cpu_time();
+    let mut calls = 0;
+    loop {
+        for _ in 0..CALLS {
+            candidate();
+        }
+        calls += CALLS;
+        let elapsed = thread_cpu_time() - start;
+        if elapsed >= slice {
+            return f64::from(calls) * bytes as f64 / elapsed.as_secs_f64() / 1e6;
+        }
+    }
+}
+
 /// Runs the candidates in turns and returns each one's median rate in MB/s of CPU time, over `bytes` per call.
 ///
 /// A turn gives every candidate about `slice` of time; medians of turns shrug off the turns that something else
@@ -24,25 +42,12 @@ pub fn megabytes_per_second(
     slice: Duration,
     candidates: &mut [&mut dyn FnMut()],
 ) -> Vec<f64> {
-    // Reading the clock is a system call, so several calls share one reading.
-    const CALLS: u32 = 16;
     let mut rates = vec![Vec::with_capacity(turns); candidates.len()];
     for turn in 0..=turns {
         for (candidate, rates) in candidates.iter_mut().zip(&mut rates) {
-            let start = thread_cpu_time();
-            let mut calls = 0;
-            let elapsed = loop {
-                for _ in 0..CALLS {
-                    candidate();
-                }
-                calls += CALLS;
-                let elapsed = thread_cpu_time() - start;
-                if elapsed >= slice {
-                    break elapsed;
-                }
-            };
+            let rate = rate(bytes, slice, candidate);
             if turn > 0 {
-                rates.push(f64::from(calls) * bytes as f64 / elapsed.as_secs_f64() / 1e6);
+                rates.push(rate);
             }
         }
     }

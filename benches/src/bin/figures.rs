@@ -14,13 +14,19 @@ struct Group {
     measure: fn() -> Vec<Figure>,
 }
 
-const GROUPS: &[Group] = &[Group {
-    names: &[
-        "exposition_parse_mb_per_s",
-        "exposition_parse_vs_line_split_ratio",
-    ],
-    measure: benches::exposition::figures,
-}];
+const GROUPS: &[Group] = &[
+    Group {
+        names: &[
+            "exposition_parse_mb_per_s",
+            "exposition_parse_vs_line_split_ratio",
+        ],
+        measure: benches::exposition::figures,
+    },
+    Group {
+        names: &["exposition_parse_vs_victoriametrics_ratio"],
+        measure: benches::victoriametrics::figures,
+    },
+];
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();

@@ -4,7 +4,12 @@
 //! parity of the quotes, which bytes are inside quoted text, and so which bytes give a line its structure. The
 //! parser then steps from one of those to the next by a bit scan each.
 
-use wide::{i8x16, u8x16};
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch, u8x64};
+
+/// How many blocks are classified at once: enough that choosing the instructions to do it with costs nothing, few
+/// enough to stay near.
+const WINDOW: usize = 16;
 
 /// Steps through the bytes that give a line its structure.
 ///
@@ -17,9 +22,14 @@ pub(crate) struct Scanner<'a> {
     blocks: &'a [[u8; 64]],
     /// What is left behind the last whole block, filled up with line feeds.
     tail: [u8; 64],
-    /// Where the block begins that the masks are of.
+    /// What the processor can do.
+    level: Level,
+    /// The masks of some blocks in a row.
+    window: [Masks; WINDOW],
+    /// Number of the first of them.
+    window_start: usize,
+    /// Where the block begins that is being stepped through.
     base: usize,
-    masks: Masks,
     /// Bits of the block that are still to be stepped on.
     ahead: u64,
     /// All ones if the next block begins inside quoted text.
@@ -29,7 +39,7 @@ pub(crate) struct Scanner<'a> {
 }
 
 /// One bit for each of a block's 64 bytes, the first byte in the lowest bit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Masks {
     /// Bytes other than `[a-zA-Z0-9_]`.
     not_name: u64,
@@ -44,24 +54,26 @@ impl<'a> Scanner<'a> {
         let (blocks, rest) = page.as_chunks::<64>();
         let mut tail = [b'\n'; 64];
         tail[..rest.len()].copy_from_slice(rest);
-        let masks = masks(blocks.first().unwrap_or(&tail));
-        Self {
+        let mut scanner = Self {
             blocks,
             tail,
+            level: Level::new(),
+            window: [Masks::default(); WINDOW],
+            window_start: 0,
             base: 0,
-            masks,
             ahead: 0,
             inside: 0,
             behind_quote: 0,
-        }
+        };
+        scanner.classify(0);
+        scanner.start(0);
+        scanner
     }
 
     /// Goes to `at`, which is not inside quoted text; what was stepped on before does not matter.
     #[inline(never)]
     pub(crate) fn start(&mut self, at: usize) {
-        if at & !63 != self.base {
-            self.load(at & !63);
-        }
+        self.base = at & !63;
         self.inside = 0;
         self.behind_quote = 0;
         self.look_ahead(!0 << (at % 64));
@@ -96,29 +108,42 @@ impl<'a> Scanner<'a> {
     #[inline(never)]
     fn refill(&mut self) {
         while self.ahead == 0 && self.base < self.blocks.len() * 64 {
-            self.load(self.base + 64);
+            self.base += 64;
             self.look_ahead(!0);
         }
     }
 
-    #[inline(always)]
-    fn load(&mut self, base: usize) {
-        self.base = base;
-        self.masks = masks(self.blocks.get(base / 64).unwrap_or(&self.tail));
-    }
-
     /// Finds the structural bytes among those of the block that `wanted` marks.
-    #[inline]
+    #[inline(always)]
     fn look_ahead(&mut self, wanted: u64) {
-        let quote = self.masks.quote & wanted;
+        let block = self.base / 64;
+        if block.wrapping_sub(self.window_start) >= WINDOW {
+            self.classify(block);
+        }
+        let Masks { not_name, quote, odd } = self.window[(block - self.window_start) % WINDOW];
+        let quote = quote & wanted;
         // Ones from each opening quote up to, not including, its closing one.
         let inside = parity(quote) ^ self.inside;
         let closing = quote & !inside;
         let behind_quote = (closing << 1) | self.behind_quote;
         self.inside = ((inside as i64) >> 63) as u64;
         self.behind_quote = closing >> 63;
-        let structure = (self.masks.not_name & !inside) | (self.masks.odd & inside);
+        let structure = (not_name & !inside) | (odd & inside);
         self.ahead = structure & !behind_quote & wanted;
+    }
+
+    /// Classifies the blocks from `first` on.
+    #[inline(never)]
+    fn classify(&mut self, first: usize) {
+        self.window_start = first;
+        let whole = self.blocks.get(first..).unwrap_or_default();
+        let n_whole = whole.len().min(WINDOW);
+        let (for_whole, for_tail) = self.window.split_at_mut(n_whole);
+        dispatch!(self.level, simd => masks(simd, whole, for_whole));
+        // Beyond the tail nobody asks; there the tail's masks do no harm.
+        if !for_tail.is_empty() {
+            dispatch!(self.level, simd => masks(simd, &[self.tail], &mut for_tail[..1]));
+        }
     }
 }
 
@@ -131,40 +156,22 @@ fn parity(mut bits: u64) -> u64 {
     bits
 }
 
-/// Sixteen bytes at a time, by what every architecture of interest has an instruction for.
-#[inline]
-fn masks(block: &[u8; 64]) -> Masks {
-    /// Lanes whose byte lies between `low` and `high`: moved to where one comparison of signed numbers tells.
-    #[inline]
-    fn between(bytes: u8x16, low: u8, high: u8) -> u8x16 {
-        let moved = bytes + u8x16::splat(0x80_u8.wrapping_sub(low));
-        moved
-            .cast_signed()
-            .simd_lt(i8x16::splat((0x80 + (high - low + 1)) as i8))
-            .cast_unsigned()
+/// The masks of each block, as many as there is room for.
+#[inline(always)]
+fn masks<S: Simd>(simd: S, blocks: &[[u8; 64]], masks: &mut [Masks]) {
+    for (block, masks) in blocks.iter().zip(masks) {
+        let bytes = u8x64::simd_from(simd, *block);
+        let lower_case = bytes | 0x20;
+        let letter = lower_case.simd_ge(b'a') & lower_case.simd_le(b'z');
+        let digit = bytes.simd_ge(b'0') & bytes.simd_le(b'9');
+        let name = letter | digit | bytes.simd_eq(b'_');
+        let odd = bytes.simd_eq(b'\\') | bytes.simd_eq(b'\n') | bytes.simd_ge(0x80);
+        *masks = Masks {
+            not_name: !name.to_bitmask(),
+            quote: bytes.simd_eq(b'"').to_bitmask(),
+            odd: odd.to_bitmask(),
+        };
     }
-
-    let mut masks = Masks {
-        not_name: 0,
-        quote: 0,
-        odd: 0,
-    };
-    let (quarters, _) = block.as_chunks::<16>();
-    for (i, quarter) in quarters.iter().enumerate() {
-        let bytes = u8x16::new(*quarter);
-        let equals = |byte: u8| bytes.simd_eq(u8x16::splat(byte));
-
-        let lower_case = bytes | u8x16::splat(0x20);
-        let name = between(lower_case, b'a', b'z') | between(bytes, b'0', b'9') | equals(b'_');
-        // The bytes themselves: of each lane only the highest bit is taken, which marks what is not ASCII.
-        let odd = equals(b'\\') | equals(b'\n') | bytes;
-
-        masks.not_name |= u64::from(name.to_bitmask()) << (16 * i);
-        masks.quote |= u64::from(equals(b'"').to_bitmask()) << (16 * i);
-        masks.odd |= u64::from(odd.to_bitmask()) << (16 * i);
-    }
-    masks.not_name = !masks.not_name;
-    masks
 }
 
 #[cfg(test)]
@@ -192,7 +199,9 @@ mod tests {
             for at in [0, 17, 63] {
                 let mut block = [b'a'; 64];
                 block[at] = byte;
-                assert_eq!(masks(&block), masks_by_definition(&block), "byte {byte} at {at}");
+                let mut found = [Masks::default()];
+                dispatch!(Level::new(), simd => masks(simd, &[block], &mut found));
+                assert_eq!(found, [masks_by_definition(&block)], "byte {byte} at {at}");
             }
         }
     }

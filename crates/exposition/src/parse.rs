@@ -31,11 +31,9 @@ impl<'a> Parser<'a> {
     /// The format decides the unit of timestamps and whether `# EOF` must end the page; everything else of either
     /// format is understood in both.
     pub fn new(page: &'a [u8], format: Format) -> Self {
-        let mut scanner = Scanner::new(page);
-        scanner.start(0);
         Self {
             page,
-            scanner,
+            scanner: Scanner::new(page),
             at: 0,
             line: 0,
             format,
