@@ -20,6 +20,8 @@ struct Pending {
 pub(crate) struct Assembler {
     series: Vec<Pending>,
     by_def: HashMap<Arc<SeriesDef>, usize>,
+    by_text: HashMap<String, usize>,
+    key: String,
     phases: Vec<Arc<str>>,
     by_phase: HashMap<Arc<str>, PhaseId>,
     pub(crate) manifest: Option<Manifest>,
@@ -42,6 +44,22 @@ impl Assembler {
         });
         self.by_def.insert(def, self.series.len() - 1);
         self.series.len() - 1
+    }
+
+    /// [`Assembler::series`] for a row of text: known ones cost a lookup and no
+    /// allocation.
+    pub(crate) fn series_of(&mut self, texts: [&str; 6], def: impl FnOnce([&str; 6]) -> SeriesDef) -> usize {
+        self.key.clear();
+        for text in texts {
+            self.key.push_str(text);
+            self.key.push('\0');
+        }
+        if let Some(&index) = self.by_text.get(self.key.as_str()) {
+            return index;
+        }
+        let index = self.series(def(texts));
+        self.by_text.insert(self.key.clone(), index);
+        index
     }
 
     /// The phase's number for [`Assembler::push`].

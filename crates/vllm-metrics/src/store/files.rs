@@ -39,7 +39,12 @@ impl RunFiles {
         if self.format == StoreFormat::Sqlite {
             return self.samples();
         }
-        self.path(table, self.format.table_extension())
+        let extension = match self.format {
+            // Not `csv` alone: a run may lie there as CSV too.
+            StoreFormat::PrometheusText => "prom.csv",
+            other => other.extension(),
+        };
+        self.path(table, extension)
     }
 
     fn path(&self, prefix: &str, extension: &str) -> PathBuf {
@@ -119,6 +124,11 @@ fn parse(name: &str) -> Option<Parsed> {
     let rest = &name[prefix.len() + 1..];
     let (base, extension) = rest.rsplit_once('.')?;
     let base = base.split_once(".part").map_or(base, |(base, _)| base);
+    let (base, extension) = if base.ends_with(".prom") {
+        (base.trim_end_matches(".prom"), "prom.csv")
+    } else {
+        (base, extension)
+    };
     // The stamp is two groups of digits; what follows is the suffix.
     let stamp_len = 15;
     let stamp = base.get(..stamp_len)?;
@@ -152,6 +162,9 @@ pub(crate) fn locate(path: &Path) -> Result<(RunFiles, Vec<String>)> {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
+    if let Some(samples) = name.strip_suffix(".manifest") {
+        return locate(&path.with_file_name(samples));
+    }
     if is_stamp(name) && !path.exists() {
         return of_stamp(parent(path), name).map(|files| (files, Vec::new()));
     }
@@ -177,32 +190,24 @@ pub(crate) fn locate(path: &Path) -> Result<(RunFiles, Vec<String>)> {
         files.suffix = parsed.suffix;
         return Ok((files, Vec::new()));
     }
-    // A table's file: the samples beside it in the format that goes with its extension.
-    let wanted = formats_beside(&parsed.extension);
-    for &format in wanted {
-        let mut files = RunFiles::new(parent(path), &parsed.stamp, format);
-        files.suffix.clone_from(&parsed.suffix);
-        if files.samples().exists() || !existing_parts(&files.samples())?.is_empty() {
-            return Ok((files, Vec::new()));
-        }
-    }
-    let Some(&format) = wanted.first() else {
+    // A table's file: its extension tells the format of the samples beside it.
+    let format = match parsed.extension.as_str() {
+        "parquet" => Some(StoreFormat::Parquet),
+        "json" => Some(StoreFormat::Json),
+        "csv" => Some(StoreFormat::Csv),
+        "prom.csv" => Some(StoreFormat::PrometheusText),
+        _ => None,
+    };
+    let Some(format) = format else {
         return Err(Error::Format {
             path: path.to_path_buf(),
             format: "run file",
             reason: format!("unknown extension `{}`", parsed.extension),
         });
     };
-    Ok((RunFiles::new(parent(path), &parsed.stamp, format), Vec::new()))
-}
-
-fn formats_beside(extension: &str) -> &'static [StoreFormat] {
-    match extension {
-        "parquet" => &[StoreFormat::Parquet],
-        "json" => &[StoreFormat::Json],
-        "csv" => &[StoreFormat::Csv, StoreFormat::PrometheusText],
-        _ => &[],
-    }
+    let mut files = RunFiles::new(parent(path), &parsed.stamp, format);
+    files.suffix = parsed.suffix;
+    Ok((files, Vec::new()))
 }
 
 const BY_PREFERENCE: &[StoreFormat] = &[

@@ -55,14 +55,6 @@ impl StoreFormat {
         }
     }
 
-    /// Extension of the requests, batches and events files, without the dot; the same file for SQLite.
-    pub(crate) fn table_extension(self) -> &'static str {
-        match self {
-            Self::PrometheusText => "csv",
-            other => other.extension(),
-        }
-    }
-
     /// The format a file's extension stands for; `None` for any other extension.
     pub fn from_path(path: &Path) -> Option<Self> {
         Some(match path.extension()?.to_str()? {

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod atomic;
+mod convert;
 mod files;
 mod format;
 mod manifest;
@@ -11,11 +12,15 @@ mod parquet;
 mod read;
 mod replay;
 mod scrape_ends;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod table;
+mod text;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use convert::convert;
 pub use format::{StoreFormat, UnknownFormat};
 pub use memory::{MemoryRun, MemoryStore};
 pub use options::StoreOptions;
@@ -87,6 +92,11 @@ fn create(files: &RunFiles, manifest: &Manifest, options: &StoreOptions) -> Resu
             reason: format!("the run's stamp `{}` is not YYYYMMDD_HHMMSS", files.stamp),
         });
     }
+    if files.format == StoreFormat::Sqlite && *options != StoreOptions::default() {
+        return Err(Error::config(
+            "a SQLite file is not split into parts: leave out rotation and retention, or choose another format",
+        ));
+    }
     fs::create_dir_all(&files.dir).map_err(Error::io("create", &files.dir))?;
     for path in [
         files.samples(),
@@ -104,10 +114,19 @@ fn create(files: &RunFiles, manifest: &Manifest, options: &StoreOptions) -> Resu
     }
     match files.format {
         StoreFormat::Parquet => Ok(Box::new(parquet::ParquetStore::create(files, manifest, options)?)),
-        other => Err(Error::config(format!(
-            "store format {other} cannot be written by this build"
-        ))),
+        StoreFormat::Json | StoreFormat::Csv | StoreFormat::PrometheusText => {
+            text::create(files, manifest, options)
+        }
+        #[cfg(feature = "sqlite")]
+        StoreFormat::Sqlite => Ok(Box::new(sqlite::SqliteStore::create(files, manifest)?)),
+        #[cfg(not(feature = "sqlite"))]
+        StoreFormat::Sqlite => Err(without_sqlite()),
     }
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn without_sqlite() -> Error {
+    Error::config("this build has no SQLite: build with the cargo feature `sqlite`, or choose another format")
 }
 
 /// Size of all files together.

@@ -201,7 +201,12 @@ impl Row for RequestRow {
                 .server_time_source
                 .map_or(Cell::Absent, |source| text(source.as_str())),
             15 => text(self.outcome.as_str()),
-            _ => self.reason.as_deref().map_or(Cell::Absent, text),
+            // An empty reason is none: CSV could not tell them apart.
+            _ => self
+                .reason
+                .as_deref()
+                .filter(|reason| !reason.is_empty())
+                .map_or(Cell::Absent, text),
         }
     }
 

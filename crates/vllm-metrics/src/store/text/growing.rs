@@ -1,0 +1,230 @@
+//! A text file that is whole after every flush.
+//!
+//! Appending would be simpler, but a kill in the middle of a write leaves half a row, and a JSON array needs its
+//! closing bracket. So each version is written under a temporary name and renamed. To bound that cost the file is
+//! renamed to a part when it reaches a few megabytes and a new one is begun; finishing joins the parts.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::super::assemble::Assembler;
+use super::super::atomic::{remove_file, replace_file};
+use super::super::files::{existing_parts, part_path};
+use super::super::options::PartLimits;
+use super::body_start;
+use crate::error::{Error, Result};
+
+/// On average half of it is copied at each flush.
+const PART_BYTES: u64 = 4 << 20;
+
+struct Part {
+    path: PathBuf,
+    /// Where its rows lie.
+    body: std::ops::Range<u64>,
+    sealed: Instant,
+}
+
+/// One growing file.
+pub(crate) struct GrowingFile {
+    path: PathBuf,
+    /// What stands before the rows; may grow, since it is written anew with each version.
+    pub(crate) header: Vec<u8>,
+    separator: &'static str,
+    footer: &'static str,
+    body: Vec<u8>,
+    flushed: Option<(usize, usize)>,
+    parts: Vec<Part>,
+    next_part: u32,
+    started: Instant,
+    limits: PartLimits,
+}
+
+impl GrowingFile {
+    pub(crate) fn new(
+        path: PathBuf,
+        header: &str,
+        separator: &'static str,
+        footer: &'static str,
+        limits: PartLimits,
+    ) -> Self {
+        Self {
+            path,
+            header: header.as_bytes().to_vec(),
+            separator,
+            footer,
+            body: Vec::new(),
+            flushed: None,
+            parts: Vec::new(),
+            next_part: 0,
+            started: Instant::now(),
+            limits,
+        }
+    }
+
+    /// Where to write the next row.
+    pub(crate) fn row(&mut self) -> &mut Vec<u8> {
+        if !self.body.is_empty() {
+            self.body.extend_from_slice(self.separator.as_bytes());
+        }
+        &mut self.body
+    }
+
+    /// True if the next row is the first of its file.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    /// True once a file exists or rows wait for one.
+    pub(crate) fn any(&self) -> bool {
+        self.flushed.is_some() || self.next_part > 0 || !self.body.is_empty()
+    }
+
+    /// Brings the file up to date; nothing happens when there is nothing new.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        let state = (self.header.len(), self.body.len());
+        if self.flushed == Some(state) {
+            return Ok(());
+        }
+        replace_file(&self.path, false, |out| {
+            let written = out
+                .write_all(&self.header)
+                .and_then(|()| out.write_all(&self.body));
+            written
+                .and_then(|()| out.write_all(self.footer.as_bytes()))
+                .map_err(Error::io("write", &self.path))
+        })?;
+        self.flushed = Some(state);
+        self.seal_if_due()
+    }
+
+    /// Bounds memory between flushes: call after adding rows.
+    pub(crate) fn flush_if_full(&mut self) -> Result<()> {
+        if self.body.len() as u64 >= 2 * PART_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn seal_if_due(&mut self) -> Result<()> {
+        let bytes = self.limits.bytes.unwrap_or(PART_BYTES).min(PART_BYTES);
+        let full = self.body.len() as u64 >= bytes;
+        let old = self.limits.age.is_some_and(|age| self.started.elapsed() >= age);
+        if self.body.is_empty() || !(full || old) {
+            return Ok(());
+        }
+        // The file as it lies there becomes the part: at no moment do two files hold the same rows.
+        let path = part_path(&self.path, self.next_part);
+        fs::rename(&self.path, &path).map_err(Error::io("rename", &self.path))?;
+        let start = self.header.len() as u64;
+        let body = start..start + self.body.len() as u64;
+        self.parts.push(Part {
+            path,
+            body,
+            sealed: Instant::now(),
+        });
+        self.next_part += 1;
+        self.body.clear();
+        self.flushed = None;
+        self.started = Instant::now();
+        self.expire()
+    }
+
+    fn expire(&mut self) -> Result<()> {
+        let keep = self.limits.keep_parts.unwrap_or(usize::MAX);
+        let excess = self.parts.len().saturating_sub(keep);
+        let old = self.limits.keep_age.map_or(0, |age| {
+            self.parts
+                .iter()
+                .take_while(|part| part.sealed.elapsed() > age)
+                .count()
+        });
+        for part in self.parts.drain(..excess.max(old)) {
+            remove_file(&part.path)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the last version, with the parts joined unless they are to stay. Returns the files.
+    pub(crate) fn finish(self) -> Result<Vec<PathBuf>> {
+        let join = !self.limits.keeps_parts();
+        replace_file(&self.path, true, |out| {
+            let io = || Error::io("write", &self.path);
+            out.write_all(&self.header).map_err(io())?;
+            let mut first = true;
+            for part in self.parts.iter().filter(|_| join) {
+                if !first {
+                    out.write_all(self.separator.as_bytes()).map_err(io())?;
+                }
+                first = false;
+                let mut file = File::open(&part.path).map_err(Error::io("open", &part.path))?;
+                file.seek(SeekFrom::Start(part.body.start))
+                    .map_err(Error::io("read", &part.path))?;
+                let mut rows = file.take(part.body.end - part.body.start);
+                std::io::copy(&mut rows, out).map_err(Error::io("read", &part.path))?;
+            }
+            if !first && !self.body.is_empty() {
+                out.write_all(self.separator.as_bytes()).map_err(io())?;
+            }
+            out.write_all(&self.body).map_err(io())?;
+            out.write_all(self.footer.as_bytes()).map_err(io())
+        })?;
+        let mut files = vec![self.path];
+        for part in self.parts {
+            if join {
+                remove_file(&part.path)?;
+            } else {
+                files.push(part.path);
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// The files whose rows make up one table, oldest first, with their content.
+pub(crate) fn contents(path: &Path, run: &mut Assembler) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let read = |path: &Path| fs::read(path).map_err(Error::io("read", path));
+    let main = if path.exists() { Some(read(path)?) } else { None };
+    let mut contents = Vec::new();
+    let mut expected = None;
+    for (number, part) in existing_parts(path)? {
+        let bytes = read(&part)?;
+        match expected {
+            // A kill while the parts of a finished run were being removed: the main file begins as its first part.
+            None if main
+                .as_deref()
+                .is_some_and(|main| starts_alike(path, main, &bytes)) =>
+            {
+                break;
+            }
+            None if number > 0 => {
+                run.notes.push(format!(
+                    "retention removed {number} older part(s) of {}",
+                    path.display()
+                ));
+            }
+            Some(expected) if number > expected => {
+                run.notes.push(format!(
+                    "part(s) {expected} to {} of {} are missing",
+                    number - 1,
+                    path.display()
+                ));
+            }
+            _ => {}
+        }
+        expected = Some(number + 1);
+        contents.push((part, bytes));
+    }
+    contents.extend(main.map(|bytes| (path.to_path_buf(), bytes)));
+    Ok(contents)
+}
+
+/// True if both begin with the same rows; rows carry times, so different parts never do.
+fn starts_alike(path: &Path, a: &[u8], b: &[u8]) -> bool {
+    let (a, b) = (&a[body_start(path, a)..], &b[body_start(path, b)..]);
+    // The end of a part is its footer, which a joined file has elsewhere.
+    let length = a.len().min(b.len()).min(4096).saturating_sub(8);
+    length > 0 && a[..length] == b[..length]
+}

@@ -1,0 +1,179 @@
+//! The writer of the three text formats.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::super::files::RunFiles;
+use super::super::format::StoreFormat;
+use super::super::options::StoreOptions;
+use super::super::table::Row;
+use super::super::{Store, StoreFiles, total_bytes};
+use super::growing::GrowingFile;
+use super::{csv, json, prometheus, time_text, write_manifest};
+use crate::error::{Error, Result};
+use crate::model::{BatchRow, EventRow, Manifest, Record, RequestRow, SampleBatch, SeriesDef};
+
+/// How the samples file looks, and what is kept for writing the next line.
+enum Samples {
+    Csv(Vec<csv::SeriesText>),
+    Json(Vec<json::SeriesText>),
+    Prometheus {
+        header: prometheus::Header,
+        lines: prometheus::Lines,
+        series: Vec<(Arc<SeriesDef>, String)>,
+    },
+}
+
+/// Writes one run as text.
+struct TextStore {
+    files: RunFiles,
+    form: Samples,
+    samples: GrowingFile,
+    requests: GrowingFile,
+    batches: GrowingFile,
+    events: GrowingFile,
+}
+
+/// Begins a run as JSON, CSV or Prometheus text.
+pub(crate) fn create(
+    files: &RunFiles,
+    manifest: &Manifest,
+    options: &StoreOptions,
+) -> Result<Box<dyn Store>> {
+    let json = files.format == StoreFormat::Json;
+    let file = |path: PathBuf, header: &str| {
+        let (header, separator, footer) = if json {
+            ("[\n", ",\n", "\n]\n")
+        } else {
+            (header, "", "")
+        };
+        GrowingFile::new(path, header, separator, footer, options.part_limits())
+    };
+    let (form, header) = match files.format {
+        StoreFormat::Json => (Samples::Json(Vec::new()), ""),
+        StoreFormat::PrometheusText => (
+            Samples::Prometheus {
+                header: Default::default(),
+                lines: Default::default(),
+                series: Vec::new(),
+            },
+            "",
+        ),
+        _ => (Samples::Csv(Vec::new()), csv::SAMPLES_HEADER),
+    };
+    let mut store = TextStore {
+        form,
+        samples: file(files.samples(), header),
+        requests: file(files.table(RequestRow::TABLE), &csv::header::<RequestRow>()),
+        batches: file(files.table(BatchRow::TABLE), &csv::header::<BatchRow>()),
+        events: file(files.table(EventRow::TABLE), &csv::header::<EventRow>()),
+        files: files.clone(),
+    };
+    write_manifest(files, manifest)?;
+    store.samples.flush()?;
+    Ok(Box::new(store))
+}
+
+impl TextStore {
+    fn add_series(&mut self, def: &Arc<SeriesDef>) -> Result<(), String> {
+        match &mut self.form {
+            Samples::Csv(series) => series.push(csv::SeriesText::new(def)),
+            Samples::Json(series) => series.push(json::SeriesText::new(def)?),
+            Samples::Prometheus { header, series, .. } => {
+                let line_start = header.declare(def, &mut self.samples.header)?;
+                series.push((Arc::clone(def), line_start));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_samples(&mut self, batch: &SampleBatch) {
+        let phase = match &self.form {
+            Samples::Csv(_) => csv::phase_text(&batch.phase),
+            Samples::Json(_) => json::phase_text(&batch.phase),
+            Samples::Prometheus { .. } => String::new(),
+        };
+        let mut time_ns = batch.start_ns;
+        let mut time = time_text(time_ns);
+        for sample in &batch.samples {
+            if sample.timestamp_ns != time_ns {
+                time_ns = sample.timestamp_ns;
+                time = time_text(time_ns);
+            }
+            let index = sample.series.0 as usize;
+            match &mut self.form {
+                Samples::Csv(series) => series[index].write(self.samples.row(), &time, sample.value, &phase),
+                Samples::Json(series) => series[index].write(self.samples.row(), &time, sample.value, &phase),
+                Samples::Prometheus { lines, series, .. } => {
+                    let fresh = self.samples.is_fresh();
+                    let (def, line_start) = &series[index];
+                    let point = (time_ns, sample.value, &batch.phase);
+                    lines.write(self.samples.row(), (def, line_start), point, fresh);
+                }
+            }
+        }
+    }
+
+    fn add_row<R: Row>(format: StoreFormat, file: &mut GrowingFile, row: &R) -> Result<()> {
+        match format {
+            StoreFormat::Json => json::write_row(file.row(), row),
+            _ => csv::write_row(file.row(), row),
+        }
+        file.flush_if_full()
+    }
+}
+
+impl Store for TextStore {
+    fn write(&mut self, record: Record) -> Result<()> {
+        let format = self.files.format;
+        match record {
+            Record::Series(_, def) => self.add_series(&def).map_err(|reason| Error::Store {
+                target: self.files.samples().display().to_string(),
+                reason,
+            }),
+            Record::Samples(batch) => {
+                self.add_samples(&batch);
+                self.samples.flush_if_full()
+            }
+            Record::Request(row) => Self::add_row(format, &mut self.requests, &row),
+            Record::Batch(row) => Self::add_row(format, &mut self.batches, &row),
+            Record::Event(row) => Self::add_row(format, &mut self.events, &row),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.samples.flush()?;
+        for table in [&mut self.requests, &mut self.batches, &mut self.events] {
+            if table.any() {
+                table.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, manifest: &Manifest) -> Result<StoreFiles> {
+        let requests = self.requests.finish()?;
+        let batches = self.batches.finish()?;
+        let events = self.events.finish()?;
+        let samples = self.samples.finish()?;
+        let first = |files: &[PathBuf]| files.first().cloned();
+        let mut files = StoreFiles {
+            samples: first(&samples).unwrap_or_default(),
+            requests: first(&requests),
+            batches: first(&batches),
+            events: first(&events),
+            // The manifest last: it tells that the run has ended.
+            all: [
+                samples,
+                requests,
+                batches,
+                events,
+                vec![write_manifest(&self.files, manifest)?],
+            ]
+            .concat(),
+            total_bytes: 0,
+        };
+        files.total_bytes = total_bytes(&files.all)?;
+        Ok(files)
+    }
+}

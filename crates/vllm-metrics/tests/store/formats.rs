@@ -1,0 +1,176 @@
+//! What every format promises: the same run back, during the run, after it, and through any conversion.
+
+use std::fs;
+use std::path::Path;
+
+use vllm_metrics::store::{self, StoreOptions};
+use vllm_metrics::{Record, RunData, Store, StoreFormat, read_run};
+
+use crate::fixture::{self, assert_same};
+
+const TICKS: usize = 30;
+
+fn open(format: StoreFormat, dir: &Path, options: &StoreOptions) -> Box<dyn Store> {
+    let mut store = store::open_with(format, dir, &fixture::manifest(), options).unwrap();
+    fixture::write_series(store.as_mut());
+    fixture::write_rows(store.as_mut());
+    store
+}
+
+fn record(format: StoreFormat, dir: &Path) -> store::StoreFiles {
+    let mut store = open(format, dir, &StoreOptions::default());
+    for tick in 0..TICKS {
+        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        if tick % 4 == 0 {
+            store.flush().unwrap();
+        }
+    }
+    store.finish(&fixture::ended()).unwrap()
+}
+
+#[test]
+fn every_format_reads_back_what_was_written() {
+    for &format in StoreFormat::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let files = record(format, dir.path());
+        let expected = fixture::expected(TICKS, fixture::ended());
+        let places = [dir.path().to_path_buf(), dir.path().join(fixture::STAMP)];
+        for path in files.all.iter().cloned().chain(places) {
+            let run = read_run(&path).unwrap_or_else(|error| panic!("{format}, {}: {error}", path.display()));
+            assert_same(&run, &expected);
+            assert_eq!(run.notes, [""; 0], "{format}");
+        }
+        assert_eq!(
+            files.samples.extension().unwrap().to_str(),
+            Some(format.extension())
+        );
+        let left = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, files.all.len(), "{format}: {:?}", files.all);
+    }
+}
+
+#[test]
+fn every_format_is_whole_after_every_flush() {
+    for &format in StoreFormat::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(format, dir.path(), &StoreOptions::default());
+        for tick in 0..TICKS {
+            store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+            store.flush().unwrap();
+            let run = read_run(dir.path()).unwrap();
+            assert_same(&run, &fixture::expected(tick + 1, fixture::manifest()));
+            assert!(
+                run.notes.iter().any(|note| note.contains("cut")),
+                "{format}: {:?}",
+                run.notes
+            );
+        }
+    }
+}
+
+#[test]
+fn rows_after_the_last_flush_are_all_that_a_kill_takes() {
+    for &format in StoreFormat::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        let mut store = open(format, dir.path(), &StoreOptions::default());
+        store.write(Record::Samples(fixture::scrape(0))).unwrap();
+        store.flush().unwrap();
+        store.write(Record::Samples(fixture::scrape(1))).unwrap();
+        // The files as they lie there: what a kill now would leave.
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+        drop(store);
+        assert_same(
+            &read_run(copy.path()).unwrap(),
+            &fixture::expected(1, fixture::manifest()),
+        );
+    }
+}
+
+#[test]
+fn parts_are_joined_by_the_reader_and_at_the_end() {
+    for &format in StoreFormat::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = StoreOptions::default();
+        options.rotate_bytes = Some(1);
+        if format == StoreFormat::Sqlite {
+            let refused = store::open_with(format, dir.path(), &fixture::manifest(), &options);
+            let message = refused.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(message.contains("not split into parts"), "{message}");
+            continue;
+        }
+        let mut store = open(format, dir.path(), &options);
+        for tick in 0..12 {
+            store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+            store.flush().unwrap();
+            assert_same(
+                &read_run(dir.path()).unwrap(),
+                &fixture::expected(tick + 1, fixture::manifest()),
+            );
+        }
+        let files = store.finish(&fixture::ended()).unwrap();
+        assert_same(
+            &read_run(dir.path()).unwrap(),
+            &fixture::expected(12, fixture::ended()),
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), files.all.len());
+    }
+}
+
+/// Content of every file in a folder, to see that nothing touched it.
+fn snapshot(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn any_format_converts_to_any_other_without_loss() {
+    let expected: RunData = fixture::expected(TICKS, fixture::ended());
+    for &from in StoreFormat::ALL {
+        let input = tempfile::tempdir().unwrap();
+        let files = record(from, input.path());
+        let before = snapshot(input.path());
+        for &to in StoreFormat::ALL {
+            let output = tempfile::tempdir().unwrap();
+            let (written, notes) = store::convert(&files.samples, to, output.path()).unwrap();
+            assert_same(&read_run(&written.samples).unwrap(), &expected);
+            assert_eq!(notes, [""; 0]);
+            if from != to {
+                // Beside the input is as good a place as any.
+                store::convert(&files.samples, to, input.path()).unwrap();
+                for path in store::convert(&files.samples, to, input.path()).err().into_iter() {
+                    assert!(path.to_string().contains("exists already"), "{path}");
+                }
+            } else {
+                assert!(
+                    store::convert(&files.samples, to, input.path()).is_err(),
+                    "would overwrite its input"
+                );
+            }
+        }
+        let after = snapshot(input.path());
+        for file in &before {
+            assert!(after.contains(file), "{from}: {:?} was touched", file.0);
+        }
+    }
+}
+
+#[test]
+fn a_cut_run_stays_cut_through_a_conversion() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(StoreFormat::Parquet, dir.path(), &StoreOptions::default());
+    store.write(Record::Samples(fixture::scrape(0))).unwrap();
+    store.flush().unwrap();
+    let output = tempfile::tempdir().unwrap();
+    let (files, notes) = store::convert(dir.path(), StoreFormat::Csv, output.path()).unwrap();
+    assert!(notes[0].contains("cut"), "{notes:?}");
+    assert_eq!(read_run(files.samples).unwrap().manifest.ended_ns, None);
+}
