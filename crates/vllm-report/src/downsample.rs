@@ -1,32 +1,34 @@
 //! Fewer points than samples without losing a spike: first, lowest, highest and last of each pixel column.
 
-use crate::scene::Point;
+/// A sample: nanoseconds and value.
+pub(crate) type Sample = (i64, f64);
 
-/// Reduces points (x ascending) to at most four per column of width `column`, keeping the extremes of each.
+/// Reduces samples (times ascending) to at most four per column of `column_ns`, keeping the extremes of each.
 ///
 /// A series that has no more than that stays as it is.
-pub(crate) fn columns(points: &[Point], column: f32) -> Vec<Point> {
-    let (Some(first), Some(last)) = (points.first(), points.last()) else {
+pub(crate) fn columns(samples: &[Sample], column_ns: i64) -> Vec<Sample> {
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
         return Vec::new();
     };
-    if column <= 0.0 || (points.len() as f32) * column <= 4.0 * (last.0 - first.0).max(column) {
-        return points.to_vec();
+    let columns = (last.0 - first.0) / column_ns.max(1) + 1;
+    if i64::try_from(samples.len()).is_ok_and(|n| n <= columns * 4) {
+        return samples.to_vec();
     }
-    let mut out: Vec<Point> = Vec::with_capacity((4.0 * (last.0 - first.0) / column) as usize + 4);
+    let number = |sample: &Sample| (sample.0 - first.0) / column_ns.max(1);
+    let mut out: Vec<Sample> = Vec::new();
     let mut start = 0;
-    while start < points.len() {
-        let index = ((points[start].0 - first.0) / column).floor();
+    while start < samples.len() {
         let mut end = start + 1;
-        while end < points.len() && ((points[end].0 - first.0) / column).floor() == index {
+        while end < samples.len() && number(&samples[end]) == number(&samples[start]) {
             end += 1;
         }
-        push_extremes(&points[start..end], &mut out);
+        push_extremes(&samples[start..end], &mut out);
         start = end;
     }
     out
 }
 
-fn push_extremes(column: &[Point], out: &mut Vec<Point>) {
+fn push_extremes(column: &[Sample], out: &mut Vec<Sample>) {
     let (mut lowest, mut highest) = (0, 0);
     for (i, point) in column.iter().enumerate() {
         if point.1 < column[lowest].1 {
@@ -53,20 +55,20 @@ mod tests {
 
     #[test]
     fn spikes_survive() {
-        let mut points: Vec<Point> = (0..100_000).map(|i| (i as f32 * 0.01, 5.0)).collect();
-        points[12_345].1 = -3.0;
-        points[77_777].1 = 99.0;
-        let few = columns(&points, 1.0);
-        assert!(few.len() <= 4 * 1000 + 4, "{}", few.len());
-        assert!(few.contains(&points[12_345]) && few.contains(&points[77_777]));
-        assert_eq!((few.first(), few.last()), (points.first(), points.last()));
-        assert!(few.windows(2).all(|w| w[0].0 <= w[1].0));
+        let mut samples: Vec<Sample> = (0..100_000).map(|i| (i, 5.0)).collect();
+        samples[12_345].1 = -3.0;
+        samples[77_777].1 = 99.0;
+        let few = columns(&samples, 100);
+        assert!(few.len() <= 4 * 1000, "{}", few.len());
+        assert!(few.contains(&samples[12_345]) && few.contains(&samples[77_777]));
+        assert_eq!((few.first(), few.last()), (samples.first(), samples.last()));
+        assert!(few.windows(2).all(|w| w[0].0 < w[1].0));
     }
 
     #[test]
     fn few_points_stay_as_they_are() {
-        let points = [(0.0, 1.0), (0.2, 2.0), (100.0, 3.0)];
-        assert_eq!(columns(&points, 1.0), points);
-        assert!(columns(&[], 1.0).is_empty());
+        let samples = [(0, 1.0), (1, 2.0), (100, 3.0)];
+        assert_eq!(columns(&samples, 1), samples);
+        assert!(columns(&[], 1).is_empty());
     }
 }

@@ -25,6 +25,14 @@ pub enum Error {
         /// Pixels down.
         height: u64,
     },
+    /// The picture is too small for what stands in it.
+    #[error("cannot lay out a picture of {width} x {height} pixels; ask for a larger one")]
+    Layout {
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+    },
     /// A metric was asked for that the run does not hold.
     #[error("the run holds no metric named {name}; nearest names: {nearest}")]
     UnknownMetric {

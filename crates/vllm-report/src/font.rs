@@ -9,6 +9,13 @@ use crate::scene::Weight;
 static REGULAR: &[u8] = include_bytes!("../fonts/Roboto-Regular-subset.ttf");
 static MEDIUM: &[u8] = include_bytes!("../fonts/Roboto-Medium-subset.ttf");
 
+/// Height of the letter body above the baseline, as a share of the size.
+pub(crate) const ASCENT: f32 = 0.93;
+/// Depth of the letter body below the baseline, as a share of the size.
+pub(crate) const DESCENT: f32 = 0.24;
+/// Height of a capital, as a share of the size.
+pub(crate) const CAPITAL: f32 = 0.711;
+
 fn face(weight: Weight) -> &'static Face<'static> {
     static FACES: OnceLock<[Face<'static>; 2]> = OnceLock::new();
     let faces = FACES.get_or_init(|| {

@@ -12,7 +12,9 @@
 //! ```
 
 mod axis;
+mod canvas;
 mod chart;
+mod coords;
 mod downsample;
 mod error;
 mod font;
@@ -159,8 +161,7 @@ pub fn plot(run: &RunData, names: &[&str], path: &Path, options: &PlotOptions) -
         picture.inches = width;
     }
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg")) {
-        let scene = picture.scene(&view, options.dpi);
-        return write_file(path, svg::write(&scene).as_bytes());
+        return write_svg(&view, &picture, path);
     }
     write_png(&view, &picture, path, options.dpi)
 }
@@ -198,17 +199,21 @@ fn write_picture(
         return Ok(None);
     }
     let svg_path = path.with_extension("svg");
-    write_file(
-        &svg_path,
-        svg::write(&picture.scene(view, options.dpi)).as_bytes(),
-    )?;
+    write_svg(view, &picture, &svg_path)?;
     Ok(Some(svg_path))
 }
 
 fn write_png(view: &View<'_>, picture: &Picture, path: &Path, dpi: f32) -> Result<()> {
-    let scene = picture.scene(view, dpi);
-    let image = raster::draw(&scene, picture.inches * dpi / picture.width)?;
+    let image = raster::draw(&picture.scene(view, dpi)?)?;
     write_file(path, &raster::encode_png(&image, dpi, path)?)
+}
+
+/// Points lie on a grid of tenths of a logical unit: finer than anybody zooms, and short to write.
+const SVG_GRID: f32 = 10.0;
+
+fn write_svg(view: &View<'_>, picture: &Picture, path: &Path) -> Result<()> {
+    let scene = picture.scene(view, picture.width / picture.inches * SVG_GRID)?;
+    write_file(path, svg::write(&scene, 1.0 / SVG_GRID).as_bytes())
 }
 
 fn write_summary(view: &View<'_>, path: &Path) -> Result<()> {

@@ -1,11 +1,31 @@
-//! One panel: title, legend with figures, axes, phases, gaps and lines.
+//! One panel: title, legend with figures, axes, phases, gaps and lines, drawn through plotters.
+
+use std::convert::Infallible;
+
+use plotters::chart::{ChartBuilder, ChartContext, LabelAreaPosition};
+use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
+use plotters::drawing::{DrawingArea, DrawingAreaErrorKind};
+use plotters::element::{Circle, EmptyElement, Rectangle, Text};
+use plotters::series::{AreaSeries, DashedLineSeries, LineSeries};
+use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color as _, RGBColor};
 
 use crate::axis::{self, Quantity, ValueAxis};
+use crate::canvas::Canvas;
+use crate::coords::{TimeRange, ValueRange};
 use crate::downsample;
 use crate::font;
-use crate::frame::Frame;
-use crate::scene::{Anchor, Color, Point, Rect, Scene, Weight};
+use crate::frame::{Frame, Phase};
+use crate::scene::Weight;
 use crate::style;
+
+/// A part of the page.
+pub(crate) type Area<'a> = DrawingArea<Canvas<'a>, Shift>;
+/// What drawing yields.
+pub(crate) type Drawn<T = ()> = Result<T, DrawingAreaErrorKind<Infallible>>;
+
+type Chart<'a, 'b> = ChartContext<'a, Canvas<'b>, Cartesian2d<TimeRange, ValueRange>>;
 
 /// How one series is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +44,7 @@ pub(crate) struct Line {
     /// Legend.
     pub(crate) name: String,
     /// Colour.
-    pub(crate) color: Color,
+    pub(crate) color: RGBColor,
     /// Look.
     pub(crate) look: Look,
     /// Times, ascending.
@@ -75,224 +95,253 @@ pub(crate) struct Panel {
     pub(crate) absent: String,
 }
 
-/// What of a panel depends on its place in the picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a panel is put on the page.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Place {
-    /// Write the labels of the time axis.
-    pub(crate) time_labels: bool,
+    /// Pixels per logical unit.
+    pub(crate) scale: f32,
     /// Write the names of the phases.
     pub(crate) phase_names: bool,
 }
 
+impl Place {
+    /// Logical units in whole pixels, at least one.
+    fn px(&self, units: f32) -> i32 {
+        ((units * self.scale).round() as i32).max(1)
+    }
+
+    fn stroke(&self, units: f32) -> u32 {
+        self.px(units).unsigned_abs()
+    }
+}
+
+// Sizes in logical units.
 const TITLE: f32 = 14.0;
 const LEGEND: f32 = 11.5;
 const TICK: f32 = 10.5;
 const LEFT: f32 = 46.0;
 const HEAD: f32 = 44.0;
-const FOOT: f32 = 20.0;
+const FOOT: f32 = 22.0;
 
-/// Draws the panel into `rect`. `pixel` is the size of a pixel in logical units, for downsampling.
-pub(crate) fn draw(scene: &mut Scene, rect: Rect, panel: &Panel, frame: &Frame, place: Place, pixel: f32) {
-    let plot = Rect {
-        x: rect.x + LEFT,
-        y: rect.y + HEAD,
-        w: rect.w - LEFT,
-        h: rect.h - HEAD - FOOT,
-    };
+/// Draws the panel into its area.
+pub(crate) fn draw(area: &Area<'_>, panel: &Panel, frame: &Frame, place: Place) -> Drawn {
     let max = panel.lines.iter().filter_map(Line::max).fold(f64::NAN, f64::max);
     let min = panel.lines.iter().filter_map(Line::min).fold(f64::NAN, f64::min);
-    let (factor, unit) =
-        panel
-            .quantity
-            .shown(panel.fixed_max.unwrap_or(if max.is_nan() { 1.0 } else { max }));
-    let title = scene_title(&panel.title, &unit);
-    scene.text(
-        (rect.x, rect.y + TITLE),
-        font::fit(&title, TITLE, Weight::Medium, rect.w),
-        style::text(TITLE, style::INK, Weight::Medium, Anchor::Start),
-    );
+    let absent = max.is_nan();
+    let (factor, unit) = panel
+        .quantity
+        .shown(panel.fixed_max.unwrap_or(if absent { 1.0 } else { max }));
+    title(area, &panel.title, &unit, place)?;
+    legend(area, panel, factor, place)?;
+
     let top = panel
         .fixed_max
-        .map_or(max, |fixed| if max.is_nan() { fixed } else { fixed.max(max) });
+        .map_or(max, |fixed| if absent { fixed } else { fixed.max(max) });
     // Nothing but zeros: one tick says it.
     let ticks = if top == 0.0 { 1 } else { 4 };
-    let axis = axis::value_axis((min * factor).min(0.0), top * factor, ticks);
-    background(scene, plot, frame, place);
-    if max.is_nan() {
-        scene.line(
-            vec![(plot.x, plot.bottom()), (plot.right(), plot.bottom())],
-            style::AXIS,
-            1.0,
-            None,
-        );
-        gaps(scene, plot, frame);
-        absent(scene, plot, &panel.absent);
-        time_axis(scene, plot, frame, place);
-        return;
+    let mut values = axis::value_axis((min * factor).min(0.0), top * factor, ticks);
+    if absent {
+        values.ticks.clear();
     }
-    value_grid(scene, plot, &axis);
-    gaps(scene, plot, frame);
-    time_axis(scene, plot, frame, place);
-    legend(scene, rect, panel, factor);
+    let (_, body) = area.split_vertically(place.px(HEAD));
+    let (wide, _) = body.dim_in_pixel();
+    let mut chart = ChartBuilder::on(&body)
+        .y_label_area_size(place.px(LEFT))
+        .x_label_area_size(place.px(FOOT))
+        .build_cartesian_2d(
+            TimeRange::of(frame, (wide as f32 / place.scale / 62.0) as usize),
+            ValueRange(values.clone()),
+        )?;
+    phase_bands(&mut chart, frame, &values)?;
+    mesh(&mut chart, place)?;
+    gaps(&mut chart, frame, &values, place)?;
+    phase_edges(&mut chart, frame, &values, place)?;
+    if absent {
+        return say_absent(&chart, &panel.absent, place);
+    }
     for line in panel.lines.iter().rev() {
-        draw_line(scene, plot, line, frame, &axis, factor, pixel);
+        draw_line(&mut chart, line, frame, &values, factor, place)?;
     }
+    Ok(())
 }
 
-fn scene_title(title: &str, unit: &str) -> String {
-    if unit.is_empty() {
+fn title(area: &Area<'_>, title: &str, unit: &str, place: Place) -> Drawn {
+    let text = if unit.is_empty() {
         title.to_owned()
     } else {
         format!("{title}, {unit}")
+    };
+    let size = TITLE * place.scale;
+    let text = font::fit(&text, size, Weight::Medium, area.dim_in_pixel().0 as f32);
+    let style = style::text(size, style::INK, Weight::Medium, HPos::Left, VPos::Center);
+    area.draw(&Text::new(text, (0, place.px(TITLE * 0.65)), style))
+}
+
+fn legend(area: &Area<'_>, panel: &Panel, factor: f64, place: Place) -> Drawn {
+    let size = LEGEND * place.scale;
+    let label = |color, weight| style::text(size, color, weight, HPos::Left, VPos::Center);
+    let right = area.dim_in_pixel().0 as f32;
+    let y = place.px(TITLE + 12.5);
+    let (swatch, gap) = (place.px(9.0), place.px(5.0));
+    let mut x = 0;
+    for (shown, line) in panel.lines.iter().enumerate() {
+        let figures = figures(line, factor);
+        let name_width = match line.name.as_str() {
+            "" => 0,
+            name => font::width(name, size, Weight::Medium).ceil() as i32 + gap,
+        };
+        let whole = swatch + gap + name_width + font::width(&figures, size, Weight::Regular).ceil() as i32;
+        let rest = panel.lines.len() - shown;
+        let more = if rest > 1 { place.px(70.0) } else { 0 };
+        if (x + whole + more) as f32 > right && shown > 0 {
+            return area.draw(&Text::new(
+                format!("and {rest} more"),
+                (x, y),
+                label(style::FAINT, Weight::Regular),
+            ));
+        }
+        let half = swatch / 2;
+        area.draw(&Rectangle::new(
+            [(x, y - half), (x + swatch, y - half + swatch)],
+            line.color.filled(),
+        ))?;
+        x += swatch + gap;
+        area.draw(&Text::new(
+            line.name.clone(),
+            (x, y),
+            label(style::INK, Weight::Medium),
+        ))?;
+        area.draw(&Text::new(
+            figures,
+            (x + name_width, y),
+            label(style::MUTED, Weight::Regular),
+        ))?;
+        x += whole - swatch - gap + place.px(18.0);
+    }
+    Ok(())
+}
+
+fn figures(line: &Line, factor: f64) -> String {
+    let short = |value: f64| axis::short(value * factor);
+    match (line.mean(), line.max(), line.whole) {
+        (_, Some(max), Some(whole)) => format!("run {} · max {}", short(whole), short(max)),
+        (Some(mean), Some(max), None) => format!("mean {} · max {}", short(mean), short(max)),
+        _ => "no data".to_owned(),
     }
 }
 
-fn x_of(plot: Rect, frame: &Frame, t: i64) -> f32 {
-    let share = (t - frame.start_ns) as f64 / frame.duration_ns() as f64;
-    plot.x + (share.clamp(0.0, 1.0) as f32) * plot.w
+fn named(frame: &Frame) -> Vec<&Phase> {
+    frame.phases.iter().filter(|p| !p.name.is_empty()).collect()
 }
 
-fn background(scene: &mut Scene, plot: Rect, frame: &Frame, place: Place) {
-    let named: Vec<_> = frame.phases.iter().filter(|p| !p.name.is_empty()).collect();
-    for (i, phase) in named.iter().enumerate() {
-        let (left, right) = (x_of(plot, frame, phase.start_ns), x_of(plot, frame, phase.end_ns));
-        if i % 2 == 0 {
-            scene.rect(
-                Rect {
-                    x: left,
-                    y: plot.y,
-                    w: right - left,
-                    h: plot.h,
-                },
-                style::PHASE,
-            );
-        }
+fn phase_bands(chart: &mut Chart<'_, '_>, frame: &Frame, values: &ValueAxis) -> Drawn {
+    let bands = named(frame).into_iter().step_by(2);
+    chart.draw_series(bands.map(|p| {
+        Rectangle::new(
+            [(p.start_ns, values.max), (p.end_ns, values.min)],
+            style::PHASE.filled(),
+        )
+    }))?;
+    Ok(())
+}
+
+fn phase_edges(chart: &mut Chart<'_, '_>, frame: &Frame, values: &ValueAxis, place: Place) -> Drawn {
+    let phases = named(frame);
+    for phase in phases.iter().filter(|p| p.start_ns > frame.start_ns) {
+        let edge = [(phase.start_ns, values.max), (phase.start_ns, values.min)];
+        let dash = place.px(3.0);
+        chart.draw_series(DashedLineSeries::new(
+            edge,
+            dash,
+            dash,
+            style::PHASE_EDGE.stroke_width(place.stroke(0.7)),
+        ))?;
     }
-    for (i, phase) in named.iter().enumerate() {
-        let (left, right) = (x_of(plot, frame, phase.start_ns), x_of(plot, frame, phase.end_ns));
-        if i > 0 || left > plot.x + 1.0 {
-            scene.line(
-                vec![(left, plot.y), (left, plot.bottom())],
-                style::PHASE_EDGE,
-                0.8,
-                Some([3.0, 3.0]),
-            );
-        }
-        let name = font::fit(&phase.name, TICK, Weight::Regular, right - left - 6.0);
-        if place.phase_names && name.chars().count() > 2 {
-            scene.text(
-                (left + 4.0, plot.y + TICK + 1.0),
-                name,
-                style::text(TICK, style::FAINT, Weight::Regular, Anchor::Start),
-            );
-        }
+    if !place.phase_names {
+        return Ok(());
     }
+    let size = TICK * place.scale;
+    let plot = chart.plotting_area().dim_in_pixel().0 as f32;
+    let room =
+        |p: &Phase| plot * (p.end_ns - p.start_ns) as f32 / frame.duration_ns() as f32 - 6.0 * place.scale;
+    let names = phases.iter().filter_map(|p| {
+        let name = font::fit(&p.name, size, Weight::Regular, room(p));
+        // One letter and an ellipsis name nothing.
+        (name.chars().count() > 2).then(|| {
+            let style = style::text(size, style::FAINT, Weight::Regular, HPos::Left, VPos::Center);
+            EmptyElement::at((p.start_ns, values.max))
+                + Text::new(name, (place.px(4.0), place.px(8.0)), style)
+        })
+    });
+    chart.draw_series(names)?;
+    Ok(())
+}
+
+fn mesh(chart: &mut Chart<'_, '_>, place: Place) -> Drawn {
+    let label = style::text(
+        TICK * place.scale,
+        style::MUTED,
+        Weight::Regular,
+        HPos::Left,
+        VPos::Center,
+    );
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .bold_line_style(style::GRID.stroke_width(place.stroke(0.7)))
+        .axis_style(style::AXIS.stroke_width(place.stroke(0.7)))
+        .set_tick_mark_size(LabelAreaPosition::Left, place.px(3.5))
+        .set_tick_mark_size(LabelAreaPosition::Bottom, place.px(3.5))
+        .label_style(label)
+        .draw()
 }
 
 /// Above the grid, below the lines.
-fn gaps(scene: &mut Scene, plot: Rect, frame: &Frame) {
+fn gaps(chart: &mut Chart<'_, '_>, frame: &Frame, values: &ValueAxis, place: Place) -> Drawn {
+    let size = TICK * place.scale;
+    let text = "no data";
+    let room = font::width(text, size, Weight::Regular) + 8.0 * place.scale;
+    let plot = chart.plotting_area().dim_in_pixel().0 as f32;
     for &(from, to) in &frame.gaps {
-        let (left, right) = (x_of(plot, frame, from), x_of(plot, frame, to));
-        scene.rect(
-            Rect {
-                x: left,
-                y: plot.y,
-                w: (right - left).max(1.0),
-                h: plot.h,
-            },
-            style::GAP,
-        );
-        let text = "no data";
-        let room = font::width(text, TICK, Weight::Regular) + 8.0;
-        if right - left > room {
-            scene.text(
-                ((left + right) / 2.0, plot.y + plot.h / 2.0 + TICK / 3.0),
-                text,
-                style::text(TICK, style::FAINT, Weight::Regular, Anchor::Middle),
-            );
+        chart.draw_series([Rectangle::new(
+            [(from, values.max), (to, values.min)],
+            style::GAP.filled(),
+        )])?;
+        if plot * (to - from) as f32 / frame.duration_ns() as f32 > room {
+            let middle = (from + (to - from) / 2, f64::midpoint(values.min, values.max));
+            let style = style::text(size, style::FAINT, Weight::Regular, HPos::Center, VPos::Center);
+            chart.draw_series([Text::new(text, middle, style)])?;
         }
     }
+    Ok(())
 }
 
-fn value_grid(scene: &mut Scene, plot: Rect, axis: &ValueAxis) {
-    for &tick in &axis.ticks {
-        let y = y_of(plot, axis, tick);
-        let color = if tick == axis.min {
-            style::AXIS
-        } else {
-            style::GRID
-        };
-        scene.rect(
-            Rect {
-                x: plot.x,
-                y,
-                w: plot.w,
-                h: 0.7,
-            },
-            color,
-        );
-        scene.text(
-            (plot.x - 7.0, y + TICK * 0.35),
-            axis::tick_label(tick, axis.step, axis.max),
-            style::text(TICK, style::MUTED, Weight::Regular, Anchor::End),
-        );
-    }
-}
-
-fn y_of(plot: Rect, axis: &ValueAxis, shown: f64) -> f32 {
-    let share = ((shown - axis.min) / (axis.max - axis.min)).clamp(0.0, 1.0);
-    plot.bottom() - share as f32 * plot.h
-}
-
-fn time_axis(scene: &mut Scene, plot: Rect, frame: &Frame, place: Place) {
-    let axis = axis::time_axis(frame.duration_ns(), (plot.w / 62.0) as usize);
-    for &tick in &axis.ticks {
-        let x = x_of(plot, frame, frame.start_ns + tick);
-        scene.rect(
-            Rect {
-                x,
-                y: plot.bottom(),
-                w: 0.7,
-                h: 4.0,
-            },
-            style::AXIS,
-        );
-        if place.time_labels {
-            scene.text(
-                (x, plot.bottom() + 4.0 + TICK + 1.0),
-                axis.label(tick),
-                style::text(TICK, style::MUTED, Weight::Regular, Anchor::Middle),
-            );
-        }
-    }
-}
-
-fn absent(scene: &mut Scene, plot: Rect, why: &str) {
-    let size = if plot.w > 800.0 { 15.0 } else { 12.0 };
-    let lines = wrap(why, size, plot.w * 0.8);
-    let height = size * 1.5;
-    let mut y = plot.y + plot.h / 2.0 - height * (lines.len() as f32 - 1.0) / 2.0 + size * 0.35;
+fn say_absent(chart: &Chart<'_, '_>, why: &str, place: Place) -> Drawn {
+    let plot = chart.plotting_area().strip_coord_spec();
+    let (w, h) = plot.dim_in_pixel();
+    let size = if w as f32 / place.scale > 800.0 {
+        15.0
+    } else {
+        12.0
+    } * place.scale;
+    let lines = wrap(why, size, w as f32 * 0.8);
+    let step = size * 1.5;
+    let mut y = h as f32 / 2.0 - step * (lines.len() as f32 - 1.0) / 2.0;
     for line in lines {
-        scene.text(
-            (plot.x + plot.w / 2.0, y),
-            line,
-            style::text(size, style::MUTED, Weight::Regular, Anchor::Middle),
-        );
-        y += height;
+        let style = style::text(size, style::MUTED, Weight::Regular, HPos::Center, VPos::Center);
+        plot.draw(&Text::new(line, ((w / 2) as i32, y as i32), style))?;
+        y += step;
     }
+    Ok(())
 }
 
 /// Text broken at spaces into lines no wider than `limit`.
 pub(crate) fn wrap(text: &str, size: f32, limit: f32) -> Vec<String> {
+    let wide = |text: &str| font::width(text, size, Weight::Regular);
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line)
-                if font::width(line, size, Weight::Regular)
-                    + font::width(word, size, Weight::Regular)
-                    + size * 0.3
-                    < limit =>
-            {
+            Some(line) if wide(line) + wide(word) + size * 0.3 < limit => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -302,103 +351,42 @@ pub(crate) fn wrap(text: &str, size: f32, limit: f32) -> Vec<String> {
     lines
 }
 
-fn legend(scene: &mut Scene, rect: Rect, panel: &Panel, factor: f64) {
-    let y = rect.y + TITLE + 17.0;
-    let mut x = rect.x + 1.0;
-    for (shown, line) in panel.lines.iter().enumerate() {
-        let figures = match (line.mean(), line.max()) {
-            (_, Some(max)) if line.whole.is_some() => {
-                let whole = line.whole.unwrap_or(max);
-                format!(
-                    "run {} · max {}",
-                    axis::short(whole * factor),
-                    axis::short(max * factor)
-                )
-            }
-            (Some(mean), Some(max)) => {
-                format!(
-                    "mean {} · max {}",
-                    axis::short(mean * factor),
-                    axis::short(max * factor)
-                )
-            }
-            _ => "no data".to_owned(),
-        };
-        let name_width = font::width(&line.name, LEGEND, Weight::Medium);
-        let between = if line.name.is_empty() { 0.0 } else { 6.0 };
-        let figures_width = font::width(&figures, LEGEND, Weight::Regular);
-        let whole = 14.0 + name_width + between + figures_width;
-        let rest = panel.lines.len() - shown;
-        let more = if rest > 1 { 70.0 } else { 0.0 };
-        if x + whole + more > rect.right() && shown > 0 {
-            scene.text(
-                (x, y),
-                format!("and {rest} more"),
-                style::text(LEGEND, style::FAINT, Weight::Regular, Anchor::Start),
-            );
-            return;
-        }
-        scene.round_rect(
-            Rect {
-                x,
-                y: y - 8.5,
-                w: 9.0,
-                h: 9.0,
-            },
-            2.0,
-            line.color,
-        );
-        scene.text(
-            (x + 14.0, y),
-            line.name.clone(),
-            style::text(LEGEND, style::INK, Weight::Medium, Anchor::Start),
-        );
-        scene.text(
-            (x + 14.0 + name_width + between, y),
-            figures,
-            style::text(LEGEND, style::MUTED, Weight::Regular, Anchor::Start),
-        );
-        x += whole + 18.0;
-    }
-}
-
 fn draw_line(
-    scene: &mut Scene,
-    plot: Rect,
+    chart: &mut Chart<'_, '_>,
     line: &Line,
     frame: &Frame,
-    axis: &ValueAxis,
+    values: &ValueAxis,
     factor: f64,
-    pixel: f32,
-) {
-    let (color, width) = match line.look {
-        Look::Background => (line.color.with_alpha(110), 1.0),
-        Look::Line | Look::Area => (line.color, style::LINE),
+    place: Place,
+) -> Drawn {
+    let (alpha, units) = match line.look {
+        Look::Background => (0.43, style::THIN_LINE),
+        Look::Line | Look::Area => (1.0, style::LINE),
     };
+    let width = place.stroke(units);
+    let ink = line.color.mix(alpha);
+    let column_ns = frame.duration_ns() / i64::from(chart.plotting_area().dim_in_pixel().0.max(1));
     for segment in segments(line) {
-        let points: Vec<Point> = segment
-            .map(|i| {
-                (
-                    x_of(plot, frame, line.times[i]),
-                    y_of(plot, axis, line.values[i] * factor),
-                )
-            })
+        let samples: Vec<_> = segment
+            .map(|i| (line.times[i], line.values[i] * factor))
             .collect();
-        if let [only] = points[..] {
+        if let [only] = samples[..] {
             // Nothing to connect it with: a sample that stands alone is a dot.
-            scene.dot(only, width * 0.9, color);
+            chart.draw_series([Circle::new(only, width, ink.filled())])?;
             continue;
         }
-        let points = downsample::columns(&points, pixel);
+        let samples = downsample::columns(&samples, column_ns);
         if line.look == Look::Area {
-            let base = y_of(plot, axis, 0.0);
-            let mut corners = points.clone();
-            corners.push((points[points.len() - 1].0, base));
-            corners.push((points[0].0, base));
-            scene.area(corners, line.color.with_alpha(38));
+            let base = values.min.max(0.0);
+            chart.draw_series(AreaSeries::new(
+                samples.iter().copied(),
+                base,
+                line.color.mix(0.15),
+            ))?;
         }
-        scene.line(points, color, width, None);
+        chart.draw_series(LineSeries::new(samples, ink.stroke_width(width)))?;
     }
+    Ok(())
 }
 
 /// Index ranges of samples that may be connected: finite and not further apart than the line allows.

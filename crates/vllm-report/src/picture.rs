@@ -2,12 +2,18 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use plotters::drawing::IntoDrawingArea as _;
+use plotters::element::{Rectangle, Text};
+use plotters::style::Color as _;
+use plotters::style::text_anchor::{HPos, VPos};
 
 use crate::axis;
+use crate::canvas::Canvas;
+use crate::error::{Error, Result};
 use crate::font;
-use crate::panel::{self, Panel, Place};
+use crate::panel::{self, Area, Drawn, Panel, Place};
 use crate::query::View;
-use crate::scene::{Anchor, Rect, Scene, Weight};
+use crate::scene::{Scene, Weight};
 use crate::style::{self, MARGIN};
 
 /// A page before it is drawn.
@@ -29,89 +35,102 @@ pub(crate) struct Picture {
     pub(crate) notes: Vec<String>,
 }
 
+// Sizes in logical units.
 const HEADER: f32 = 66.0;
-const FOOTER: f32 = 22.0;
+const FOOTER: f32 = 26.0;
 const BETWEEN: (f32, f32) = (34.0, 20.0);
 
 impl Picture {
-    /// Lays the page out.
-    pub(crate) fn scene(&self, view: &View<'_>, dpi: f32) -> Scene {
-        let mut scene = Scene::new(self.width, self.height, &self.title);
-        self.header(&mut scene, view);
+    /// Draws the page at `dpi` pixels per inch.
+    pub(crate) fn scene(&self, view: &View<'_>, dpi: f32) -> Result<Scene> {
+        let scale = self.inches * dpi / self.width;
+        let (width, height) = ((self.width * scale).round(), (self.height * scale).round());
+        let fits = |v: f32| (1.0..=30_000.0).contains(&v);
+        if !fits(width) || !fits(height) {
+            return Err(Error::Size {
+                width: width.max(0.0) as u64,
+                height: height.max(0.0) as u64,
+            });
+        }
+        let (width, height) = (width as u32, height as u32);
+        let mut scene = Scene {
+            width,
+            height,
+            title: self.title.clone(),
+            shapes: Vec::new(),
+        };
+        self.draw(&Canvas::on(&mut scene).into_drawing_area(), view, scale)
+            .map_err(|_| Error::Layout { width, height })?;
+        Ok(scene)
+    }
+
+    fn draw(&self, page: &Area<'_>, view: &View<'_>, scale: f32) -> Drawn {
+        let px = |units: f32| (units * scale).round() as i32;
+        let margin = px(MARGIN);
+        let page = page.margin(margin, margin, margin, margin);
+        let (header, rest) = page.split_vertically(px(HEADER));
+        let (body, footer) = rest.split_vertically(rest.dim_in_pixel().1 as i32 - px(FOOTER));
+        self.header(&header, view, scale)?;
         let columns = self.columns.clamp(1, self.panels.len().max(1));
         let rows = self.panels.len().div_ceil(columns).max(1);
-        let room = Rect {
-            x: MARGIN,
-            y: MARGIN + HEADER,
-            w: self.width - 2.0 * MARGIN,
-            h: self.height - 2.0 * MARGIN - HEADER - FOOTER,
-        };
-        let w = (room.w - BETWEEN.0 * (columns - 1) as f32) / columns as f32;
-        let h = (room.h - BETWEEN.1 * (rows - 1) as f32) / rows as f32;
-        let pixel = self.width / (self.inches * dpi);
-        for (i, panel) in self.panels.iter().enumerate() {
-            let (row, column) = (i / columns, i % columns);
-            let rect = Rect {
-                x: room.x + (w + BETWEEN.0) * column as f32,
-                y: room.y + (h + BETWEEN.1) * row as f32,
-                w,
-                h,
-            };
+        let (across, down) = (px(BETWEEN.0), px(BETWEEN.1));
+        // Room between cells comes from each cell but those at the edge, so that the cells are equally large.
+        let body = body.margin(0, -down, 0, -across);
+        for (i, (cell, panel)) in body
+            .split_evenly((rows, columns))
+            .iter()
+            .zip(&self.panels)
+            .enumerate()
+        {
             let place = Place {
-                time_labels: true,
-                phase_names: row == 0,
+                scale,
+                phase_names: i / columns == 0,
             };
-            panel::draw(&mut scene, rect, panel, &view.frame, place, pixel);
+            panel::draw(&cell.margin(0, down, 0, across), panel, &view.frame, place)?;
         }
-        self.footer(&mut scene, view);
-        scene
+        self.footer(&footer, view, scale)
     }
 
-    fn header(&self, scene: &mut Scene, view: &View<'_>) {
-        let mut right = self.width - MARGIN;
+    fn header(&self, area: &Area<'_>, view: &View<'_>, scale: f32) -> Drawn {
+        let px = |units: f32| (units * scale).round() as i32;
+        let wide = area.dim_in_pixel().0 as i32;
+        let mut room = wide;
         if view.simulated {
             let text = "SIMULATED DATA";
-            let width = font::width(text, 14.0, Weight::Medium) + 24.0;
-            let rect = Rect {
-                x: right - width,
-                y: MARGIN - 6.0,
-                w: width,
-                h: 28.0,
-            };
-            scene.round_rect(rect, 6.0, style::SIMULATED_GROUND);
-            scene.text(
-                (rect.x + width / 2.0, rect.y + 19.0),
-                text,
-                style::text(14.0, style::SIMULATED, Weight::Medium, Anchor::Middle),
-            );
-            right = rect.x - 16.0;
+            let size = 14.0 * scale;
+            let left = wide - font::width(text, size, Weight::Medium) as i32 - px(24.0);
+            area.draw(&Rectangle::new(
+                [(left, px(-4.0)), (wide, px(24.0))],
+                style::SIMULATED_GROUND.filled(),
+            ))?;
+            let style = style::text(size, style::SIMULATED, Weight::Medium, HPos::Center, VPos::Center);
+            area.draw(&Text::new(text, (i32::midpoint(left, wide), px(10.0)), style))?;
+            room = left - px(16.0);
         }
-        let limit = right - MARGIN;
-        scene.text(
-            (MARGIN, MARGIN + 15.0),
-            font::fit(&self.title, 22.0, Weight::Medium, limit),
-            style::text(22.0, style::INK, Weight::Medium, Anchor::Start),
-        );
-        let width = self.width - 2.0 * MARGIN;
-        scene.text(
-            (MARGIN, MARGIN + 38.0),
-            font::fit(&facts(view), 13.0, Weight::Regular, width),
-            style::text(13.0, style::MUTED, Weight::Regular, Anchor::Start),
-        );
+        let line = |text: &str, size: f32, color, weight, y: f32, room: i32| {
+            let text = font::fit(text, size * scale, weight, room as f32);
+            area.draw(&Text::new(
+                text,
+                (0, px(y)),
+                style::text(size * scale, color, weight, HPos::Left, VPos::Center),
+            ))
+        };
+        line(&self.title, 22.0, style::INK, Weight::Medium, 8.0, room)?;
+        line(&facts(view), 13.0, style::MUTED, Weight::Regular, 33.0, wide)
     }
 
-    fn footer(&self, scene: &mut Scene, view: &View<'_>) {
+    fn footer(&self, area: &Area<'_>, view: &View<'_>, scale: f32) -> Drawn {
         let unit = axis::time_axis(view.frame.duration_ns(), 8).unit;
         let mut text = format!("Time axis: {unit} since {}", utc(view.frame.start_ns));
         for note in &self.notes {
             text.push_str(" · ");
             text.push_str(note);
         }
-        scene.text(
-            (MARGIN, self.height - MARGIN),
-            font::fit(&text, 11.5, Weight::Regular, self.width - 2.0 * MARGIN),
-            style::text(11.5, style::FAINT, Weight::Regular, Anchor::Start),
-        );
+        let size = 11.5 * scale;
+        let (wide, high) = area.dim_in_pixel();
+        let text = font::fit(&text, size, Weight::Regular, wide as f32);
+        let style = style::text(size, style::FAINT, Weight::Regular, HPos::Left, VPos::Bottom);
+        area.draw(&Text::new(text, (0, high as i32), style))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What charts ask of a run: sums over engines, windowed rates, quantile lines. Nothing here draws.
 
+use plotters::style::RGBColor;
 use vllm_metrics::derive::align::{self, Combine};
 use vllm_metrics::derive::histogram::{self, Histogram};
 use vllm_metrics::derive::{counter, labels, names, quantile, totals, window};
@@ -7,7 +8,6 @@ use vllm_metrics::{RunData, SeriesData};
 
 use crate::frame::Frame;
 use crate::panel::{Line, Look};
-use crate::scene::Color;
 
 /// A run with what every chart needs of it, worked out once.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl<'a> View<'a> {
         name: &str,
         counter: &'a str,
         look: Look,
-        color: Color,
+        color: RGBColor,
         points: i64,
     ) -> Option<Line> {
         let (times, values) = self.rate(totals::named(self.run, counter), points);
@@ -84,7 +84,7 @@ impl<'a> View<'a> {
         gauge: &str,
         how: Combine,
         look: Look,
-        color: Color,
+        color: RGBColor,
     ) -> Option<Line> {
         let (times, values) = totals::gauge(self.run, gauge, how);
         self.line(
@@ -102,7 +102,7 @@ impl<'a> View<'a> {
         &self,
         name: &str,
         look: Look,
-        color: Color,
+        color: RGBColor,
         mut times: Vec<i64>,
         mut values: Vec<f64>,
         interval_ns: i64,
@@ -136,7 +136,7 @@ impl<'a> View<'a> {
     pub(crate) fn quantile_lines(
         &self,
         families: &[&str],
-        quantiles: &[(f64, &str, Color)],
+        quantiles: &[(f64, &str, RGBColor)],
         points: i64,
     ) -> Vec<Line> {
         let Some(found) = families.iter().map(|f| self.family(f)).find(|h| !h.is_empty()) else {

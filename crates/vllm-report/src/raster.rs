@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use tiny_skia::{FillRule, LineCap, LineJoin, Paint, PathBuilder, Pixmap, Stroke, StrokeDash, Transform};
+use tiny_skia::{FillRule, LineCap, LineJoin, Paint, PathBuilder, Pixmap, Stroke, Transform};
 use ttf_parser::OutlineBuilder;
 
 use crate::error::{Error, Result};
 use crate::font;
-use crate::scene::{Anchor, Color, Point, Rect, Scene, Shape, TextStyle};
+use crate::scene::{Color, Point, Rect, Scene, Shape};
 
 /// An opaque picture, three bytes a pixel.
 #[derive(Debug, Clone)]
@@ -20,24 +20,17 @@ pub(crate) struct Image {
     pub(crate) rgb: Vec<u8>,
 }
 
-/// Draws a scene with `scale` pixels per logical unit.
-pub(crate) fn draw(scene: &Scene, scale: f32) -> Result<Image> {
-    let (width, height) = ((scene.width * scale).round(), (scene.height * scale).round());
-    let fits = |v: f32| (1.0..=30_000.0).contains(&v);
-    let pixmap = if fits(width) && fits(height) {
-        Pixmap::new(width as u32, height as u32)
-    } else {
-        None
-    };
-    let Some(mut pixmap) = pixmap else {
+/// Draws a scene.
+pub(crate) fn draw(scene: &Scene) -> Result<Image> {
+    let Some(mut pixmap) = Pixmap::new(scene.width, scene.height) else {
         return Err(Error::Size {
-            width: width.max(0.0) as u64,
-            height: height.max(0.0) as u64,
+            width: scene.width.into(),
+            height: scene.height.into(),
         });
     };
     pixmap.fill(tiny_skia::Color::WHITE);
     for shape in &scene.shapes {
-        draw_shape(&mut pixmap, shape, scale);
+        draw_shape(&mut pixmap, shape);
     }
     // The background is opaque, so premultiplied colours are the colours.
     let mut rgb = Vec::with_capacity(pixmap.data().len() / 4 * 3);
@@ -58,75 +51,75 @@ fn paint(color: Color) -> Paint<'static> {
     paint
 }
 
-fn draw_shape(pixmap: &mut Pixmap, shape: &Shape, scale: f32) {
+fn draw_shape(pixmap: &mut Pixmap, shape: &Shape) {
     match shape {
-        Shape::Rect { rect, radius, fill } if *radius <= 0.0 => sharp_rect(pixmap, rect, *fill, scale),
-        Shape::Rect { rect, radius, fill } => {
-            if let Some(path) = round_rect(rect, *radius) {
-                fill_path(pixmap, &path, *fill, scale);
-            }
-        }
-        Shape::Line {
-            points,
-            color,
-            width,
-            dash,
-        } => {
+        Shape::Rect { rect, fill } => fill_rect(pixmap, rect, *fill),
+        Shape::Line { points, color, width } => {
             if let Some(path) = polyline(points, false) {
-                let stroke = Stroke {
-                    width: *width,
-                    line_join: LineJoin::Round,
-                    line_cap: if dash.is_some() {
-                        LineCap::Butt
-                    } else {
-                        LineCap::Round
-                    },
-                    dash: dash.and_then(|d| StrokeDash::new(d.to_vec(), 0.0)),
-                    ..Stroke::default()
-                };
-                pixmap.stroke_path(
-                    &path,
-                    &paint(*color),
-                    &stroke,
-                    Transform::from_scale(scale, scale),
-                    None,
-                );
+                stroke(pixmap, &path, *color, *width);
             }
         }
         Shape::Area { points, fill } => {
             if let Some(path) = polyline(points, true) {
-                fill_path(pixmap, &path, *fill, scale);
+                fill_path(pixmap, &path, *fill);
             }
         }
-        Shape::Dot { at, radius, fill } => {
-            if let Some(path) = PathBuilder::from_circle(at.0, at.1, *radius) {
-                fill_path(pixmap, &path, *fill, scale);
+        Shape::Dot {
+            at,
+            radius,
+            color,
+            outline,
+        } => {
+            let Some(path) = PathBuilder::from_circle(at.0, at.1, *radius) else {
+                return;
+            };
+            match outline {
+                Some(width) => stroke(pixmap, &path, *color, *width),
+                None => fill_path(pixmap, &path, *color),
             }
         }
-        Shape::Text { at, text, style } => draw_text(pixmap, *at, text, style, scale),
+        Shape::Text {
+            at,
+            text,
+            size,
+            color,
+            weight,
+            quarter_turns,
+        } => {
+            let mut path = PathBuilder::new();
+            font::outline(text, *weight, |x, draw| draw(&mut Glyphs { path: &mut path, x }));
+            let Some(path) = path.finish() else { return };
+            let units = font::scale(*size, *weight);
+            // Font outlines have y upwards.
+            let place = Transform::from_translate(at.0, at.1)
+                .pre_concat(Transform::from_rotate(f32::from(*quarter_turns) * 90.0))
+                .pre_scale(units, -units);
+            pixmap.fill_path(&path, &paint(*color), FillRule::Winding, place, None);
+        }
     }
 }
 
-/// Snapped to whole pixels, at least one in each direction: hairlines stay crisp and equally dark.
-fn sharp_rect(pixmap: &mut Pixmap, rect: &Rect, fill: Color, scale: f32) {
-    let (x, y) = ((rect.x * scale).round(), (rect.y * scale).round());
-    let w = ((rect.right() * scale).round() - x).max(1.0);
-    let h = ((rect.bottom() * scale).round() - y).max(1.0);
-    if let Some(rect) = tiny_skia::Rect::from_xywh(x, y, w, h) {
+/// Edges lie on whole pixels, so nothing is to be smoothed.
+fn fill_rect(pixmap: &mut Pixmap, rect: &Rect, fill: Color) {
+    if let Some(rect) = tiny_skia::Rect::from_xywh(rect.x, rect.y, rect.w, rect.h) {
         let mut paint = paint(fill);
         paint.anti_alias = false;
         pixmap.fill_rect(rect, &paint, Transform::identity(), None);
     }
 }
 
-fn fill_path(pixmap: &mut Pixmap, path: &tiny_skia::Path, fill: Color, scale: f32) {
-    pixmap.fill_path(
-        path,
-        &paint(fill),
-        FillRule::Winding,
-        Transform::from_scale(scale, scale),
-        None,
-    );
+fn stroke(pixmap: &mut Pixmap, path: &tiny_skia::Path, color: Color, width: f32) {
+    let stroke = Stroke {
+        width,
+        line_join: LineJoin::Round,
+        line_cap: LineCap::Round,
+        ..Stroke::default()
+    };
+    pixmap.stroke_path(path, &paint(color), &stroke, Transform::identity(), None);
+}
+
+fn fill_path(pixmap: &mut Pixmap, path: &tiny_skia::Path, fill: Color) {
+    pixmap.fill_path(path, &paint(fill), FillRule::Winding, Transform::identity(), None);
 }
 
 fn polyline(points: &[Point], close: bool) -> Option<tiny_skia::Path> {
@@ -140,25 +133,6 @@ fn polyline(points: &[Point], close: bool) -> Option<tiny_skia::Path> {
         builder.close();
     }
     builder.finish()
-}
-
-fn round_rect(rect: &Rect, radius: f32) -> Option<tiny_skia::Path> {
-    let r = radius.min(rect.w / 2.0).min(rect.h / 2.0);
-    // Distance of the control points that makes a cubic curve look like a quarter of a circle.
-    let k = r * 0.552_284_8;
-    let (left, top, right, bottom) = (rect.x, rect.y, rect.right(), rect.bottom());
-    let mut b = PathBuilder::new();
-    b.move_to(left + r, top);
-    b.line_to(right - r, top);
-    b.cubic_to(right - r + k, top, right, top + r - k, right, top + r);
-    b.line_to(right, bottom - r);
-    b.cubic_to(right, bottom - r + k, right - r + k, bottom, right - r, bottom);
-    b.line_to(left + r, bottom);
-    b.cubic_to(left + r - k, bottom, left, bottom - r + k, left, bottom - r);
-    b.line_to(left, top + r);
-    b.cubic_to(left, top + r - k, left + r - k, top, left + r, top);
-    b.close();
-    b.finish()
 }
 
 /// Puts glyph outlines, moved to their place in the line, into one path.
@@ -188,24 +162,6 @@ impl OutlineBuilder for Glyphs<'_> {
     fn close(&mut self) {
         self.path.close();
     }
-}
-
-fn draw_text(pixmap: &mut Pixmap, at: Point, text: &str, style: &TextStyle, scale: f32) {
-    let width = font::width(text, style.size, style.weight);
-    let x = match style.anchor {
-        Anchor::Start => at.0,
-        Anchor::Middle => at.0 - width / 2.0,
-        Anchor::End => at.0 - width,
-    };
-    let mut path = PathBuilder::new();
-    font::outline(text, style.weight, |x, draw| {
-        draw(&mut Glyphs { path: &mut path, x });
-    });
-    let Some(path) = path.finish() else { return };
-    let units = font::scale(style.size, style.weight) * scale;
-    // Font outlines have y upwards.
-    let place = Transform::from_row(units, 0.0, 0.0, -units, x * scale, at.1 * scale);
-    pixmap.fill_path(&path, &paint(style.color), FillRule::Winding, place, None);
 }
 
 /// Encodes the picture; `dpi` is kept in the file so that programs print it at its intended size.

@@ -2,18 +2,21 @@
 
 use std::fmt::Write as _;
 
-use crate::scene::{Anchor, Color, Point, Rect, Scene, Shape, Weight};
+use crate::scene::{Color, Point, Rect, Scene, Shape, Weight};
 
-/// The picture as one SVG document. Text stays text, in our font where the reader has it.
-pub(crate) fn write(scene: &Scene) -> String {
+/// The picture as one SVG document, shown at `scale` of its pixels. Text stays text, in our font where the reader has
+/// it.
+pub(crate) fn write(scene: &Scene, scale: f32) -> String {
     let mut out = String::with_capacity(scene.shapes.len() * 80);
     let (w, h) = (scene.width, scene.height);
     // Writing into a String cannot fail.
     let _ = write!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{:.0}\" height=\"{:.0}\" viewBox=\"0 0 {w} {h}\" \
          role=\"img\" font-family=\"Roboto, 'Helvetica Neue', Arial, sans-serif\">\n<title>{}</title>\n\
          <rect width=\"{w}\" height=\"{h}\" fill=\"#ffffff\"/>\n",
+        w as f32 * scale,
+        h as f32 * scale,
         escape(&scene.title)
     );
     for shape in &scene.shapes {
@@ -27,32 +30,19 @@ fn shape_to(out: &mut String, shape: &Shape) {
     let _ = match shape {
         Shape::Rect {
             rect: Rect { x, y, w, h },
-            radius,
             fill,
         } => {
-            let round = if *radius > 0.0 {
-                format!(" rx=\"{radius}\"")
-            } else {
-                String::new()
-            };
             writeln!(
                 out,
-                "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{w:.2}\" height=\"{h:.2}\"{round} {}/>",
+                "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" {}/>",
                 paint("fill", *fill)
             )
         }
-        Shape::Line {
-            points,
-            color,
-            width,
-            dash,
-        } => {
-            let dash = dash.map_or_else(String::new, |[on, off]| {
-                format!(" stroke-dasharray=\"{on} {off}\"")
-            });
+        Shape::Line { points, color, width } => {
             writeln!(
                 out,
-                "<polyline points=\"{}\" fill=\"none\" {} stroke-width=\"{width}\" stroke-linejoin=\"round\"{dash}/>",
+                "<polyline points=\"{}\" fill=\"none\" {} stroke-width=\"{width}\" stroke-linejoin=\"round\" \
+                 stroke-linecap=\"round\"/>",
                 list(points),
                 paint("stroke", *color)
             )
@@ -65,33 +55,46 @@ fn shape_to(out: &mut String, shape: &Shape) {
                 paint("fill", *fill)
             )
         }
-        Shape::Dot { at, radius, fill } => {
+        Shape::Dot {
+            at,
+            radius,
+            color,
+            outline,
+        } => {
+            let look = match outline {
+                Some(width) => format!(
+                    "fill=\"none\" {} stroke-width=\"{width}\"",
+                    paint("stroke", *color)
+                ),
+                None => paint("fill", *color),
+            };
             writeln!(
                 out,
-                "<circle cx=\"{:.2}\" cy=\"{:.2}\" r=\"{radius}\" {}/>",
-                at.0,
-                at.1,
-                paint("fill", *fill)
+                "<circle cx=\"{}\" cy=\"{}\" r=\"{radius}\" {look}/>",
+                at.0, at.1
             )
         }
-        Shape::Text { at, text, style } => {
-            let anchor = match style.anchor {
-                Anchor::Start => "",
-                Anchor::Middle => " text-anchor=\"middle\"",
-                Anchor::End => " text-anchor=\"end\"",
-            };
-            let weight = if style.weight == Weight::Medium {
+        Shape::Text {
+            at: (x, y),
+            text,
+            size,
+            color,
+            weight,
+            quarter_turns,
+        } => {
+            let weight = if *weight == Weight::Medium {
                 " font-weight=\"500\""
             } else {
                 ""
             };
+            let turn = match quarter_turns {
+                0 => String::new(),
+                n => format!(" transform=\"rotate({} {x:.1} {y:.1})\"", u32::from(*n) * 90),
+            };
             writeln!(
                 out,
-                "<text x=\"{:.2}\" y=\"{:.2}\" font-size=\"{}\"{anchor}{weight} {}>{}</text>",
-                at.0,
-                at.1,
-                style.size,
-                paint("fill", style.color),
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size:.1}\"{weight}{turn} {}>{}</text>",
+                paint("fill", *color),
                 escape(text)
             )
         }
@@ -99,9 +102,9 @@ fn shape_to(out: &mut String, shape: &Shape) {
 }
 
 fn list(points: &[Point]) -> String {
-    let mut out = String::with_capacity(points.len() * 14);
+    let mut out = String::with_capacity(points.len() * 10);
     for (x, y) in points {
-        let _ = write!(out, "{x:.2},{y:.2} ");
+        let _ = write!(out, "{x},{y} ");
     }
     out.pop();
     out

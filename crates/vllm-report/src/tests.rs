@@ -180,7 +180,7 @@ fn texts(scene: &Scene) -> Vec<&str> {
 
 fn overview(run: &RunData) -> Scene {
     let view = View::of(run);
-    chart::overview::picture(&view).scene(&view, 300.0)
+    chart::overview::picture(&view).scene(&view, 300.0).unwrap()
 }
 
 #[test]
@@ -256,17 +256,12 @@ fn no_line_is_drawn_over_the_gap() {
     let run = run();
     let view = View::of(&run);
     assert_eq!(view.frame.gaps, [(START + 19 * S, START + 30 * S)]);
-    let scene = chart::requests::picture(&view).scene(&view, 300.0);
-    // The picture is one column of panels: the axis runs from the plot's left edge to the right margin.
-    let (left, right) = (style::MARGIN + 46.0, 1200.0 - style::MARGIN);
+    let scene = chart::requests::picture(&view).scene(&view, 300.0).unwrap();
+    // The picture is one column of panels, three pixels a unit: from the plot's left edge to the right margin.
+    let (left, right) = ((style::MARGIN + 46.0) * 3.0, (1200.0 - style::MARGIN) * 3.0);
     let x = |second: f32| left + (right - left) * second / 59.0;
     let data_lines = scene.shapes.iter().filter_map(|s| match s {
-        Shape::Line {
-            points,
-            dash: None,
-            width,
-            ..
-        } if *width == style::LINE => Some(points),
+        Shape::Line { points, .. } => Some(points),
         _ => None,
     });
     let mut lines = 0;
@@ -299,7 +294,7 @@ fn simulated_data_are_marked_on_every_picture() {
     ];
     for picture in pictures {
         assert!(
-            texts(&picture.scene(&view, 300.0)).contains(&"SIMULATED DATA"),
+            texts(&picture.scene(&view, 300.0).unwrap()).contains(&"SIMULATED DATA"),
             "{}",
             picture.title
         );
@@ -312,7 +307,7 @@ fn a_run_without_gpus_says_so_and_an_empty_run_is_still_drawn() {
     let mut run = run();
     run.series.retain(|s| &*s.def.source != "nvml");
     let view = View::of(&run);
-    let scene = chart::gpu::picture(&view).scene(&view, 300.0);
+    let scene = chart::gpu::picture(&view).scene(&view, 300.0).unwrap();
     assert!(texts(&scene).iter().any(|t| t.starts_with("No GPU data")));
 
     let folder = tempfile::tempdir().unwrap();

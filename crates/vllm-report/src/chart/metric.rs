@@ -14,7 +14,7 @@ use crate::style;
 
 /// Points over the width of a page.
 const POINTS: i64 = 600;
-const QUANTILES: &[(f64, &str, crate::scene::Color)] = &[
+const QUANTILES: &[(f64, &str, plotters::style::RGBColor)] = &[
     (0.5, "p50", style::SERIES[0]),
     (0.9, "p90", style::SERIES[2]),
     (0.99, "p99", style::SERIES[1]),
