@@ -75,7 +75,9 @@ impl<'a> Parser<'a> {
         self.at = (self.at + end + 1).min(self.page.len());
         self.scanner.start(self.at);
         let text = &rest[..end];
-        text.strip_suffix(b"\r").unwrap_or(text)
+        // However many: else a help text could end with one that no writer can write.
+        let visible = text.iter().rposition(|&b| b != b'\r').map_or(0, |last| last + 1);
+        &text[..visible]
     }
 
     fn bad(&self, text: &'a [u8], reason: Reason) -> Event<'a> {

@@ -1,0 +1,51 @@
+//! The parser of Prometheus text and OpenMetrics: two ways through it agree, and what is written is read back.
+
+#![no_main]
+
+use exposition::{Event, Exemplar, Format, Labels, Page, Parser};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&choice, page)) = input.split_first() else { return };
+    let format = if choice % 2 == 0 { Format::Text } else { Format::OpenMetrics };
+
+    // White space at the start of a line means nothing, but it keeps the line from being read the quick way.
+    let indented: Vec<u8> = page.split_inclusive(|&b| b == b'\n').flat_map(|line| [b" ", line].concat()).collect();
+    assert_eq!(events(page, format), events(&indented, format));
+
+    // Writing brings a page into a normal form, unless it contradicts itself; from there on nothing changes.
+    let (first, _) = Page::parse(page, format);
+    let Ok(text) = first.write(format) else { return };
+    let (second, bad) = Page::parse(text.as_bytes(), format);
+    assert_eq!(bad, [], "{text}");
+    let Ok(text) = second.write(format) else { return };
+    let (third, bad) = Page::parse(text.as_bytes(), format);
+    assert_eq!(bad, [], "{text}");
+    // By text, since NaN is not equal to itself.
+    assert_eq!(format!("{second:?}"), format!("{third:?}"));
+});
+
+/// All that a page yields, as text and without the position of anything.
+fn events(page: &[u8], format: Format) -> Vec<String> {
+    let text = |labels: Labels<'_>| -> Vec<_> {
+        labels.iter().map(|label| (label.name.text().into_owned(), label.value().into_owned())).collect()
+    };
+    let exemplar = |e: Exemplar<'_>| format!("{:?} {:?} {:?}", text(e.labels), e.value, e.timestamp_ns);
+    Parser::new(page, format)
+        .map(|event| match event {
+            Event::Sample(s) => format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                s.name.text(),
+                text(s.labels),
+                s.value,
+                s.timestamp_ns,
+                s.exemplar().map(exemplar),
+                s.family,
+                s.kind,
+                s.role
+            ),
+            Event::Bad(error) => error.to_string(),
+            other => format!("{other:?} {:?}", other.help_text()),
+        })
+        .collect()
+}
