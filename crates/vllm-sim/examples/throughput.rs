@@ -1,6 +1,6 @@
 //! What the server costs: requests and tokens per second, and per CPU second of its own threads.
 //!
-//! `cargo run --release -p vllm-sim --example throughput -- CONNECTIONS TOKENS SECONDS [QPS]`
+//! `cargo run --release -p vllm-sim --example throughput -- CONNECTIONS TOKENS SECONDS [QPS [SPEED]]`
 //!
 //! A bare client in the same process keeps each connection busy (or, with QPS, starts requests at an even pace) and
 //! only counts events; the server's share of the CPU is read from its threads' own accounts.
@@ -29,10 +29,14 @@ fn main() {
     let [connections, tokens, seconds, rest @ ..] = arguments.as_slice() else {
         panic!("usage: throughput CONNECTIONS TOKENS SECONDS [QPS]")
     };
+    let paced = EngineConfig {
+        speed_ratio: rest.get(1).map_or(1.0, |speed| *speed as f64),
+        ..EngineConfig::h100_8b()
+    };
     let engine = if rest.is_empty() {
         EngineConfig::instant()
     } else {
-        EngineConfig::h100_8b()
+        paced
     };
     let sim = Simulator::start(SimConfig {
         engine,
@@ -105,6 +109,11 @@ fn main() {
         "server CPU {cpu:.2} s: {:.0} requests and {:.0} tokens per CPU second",
         requests as f64 / cpu,
         tokens as f64 / cpu
+    );
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!(
+        "{}",
+        status.lines().find(|line| line.starts_with("VmHWM")).unwrap()
     );
     sim.stop();
 }

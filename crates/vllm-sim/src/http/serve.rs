@@ -17,6 +17,7 @@ use super::Shared;
 use super::live::Worker;
 use super::routes;
 use super::wire::{Trigger, Wire};
+use crate::driver::QUEUE_BATCHES;
 use crate::engine::Output;
 
 /// Pause before an attempt is repeated that the system refused.
@@ -64,9 +65,13 @@ pub(crate) fn serve(
     LocalSet::new().block_on(&runtime, async {
         let dispatcher = Rc::clone(&worker);
         tokio::task::spawn_local(async move {
-            while let Some(batch) = outputs.recv().await {
-                dispatcher.dispatch(&batch);
-                // Let the streams write before the next batch is looked at.
+            let mut batches = Vec::with_capacity(QUEUE_BATCHES);
+            // All there are: an engine that is ahead has its tokens written in fewer, larger pieces.
+            while outputs.recv_many(&mut batches, QUEUE_BATCHES).await > 0 {
+                for batch in batches.drain(..) {
+                    dispatcher.dispatch(&batch);
+                }
+                // Let the streams write before more is looked at.
                 tokio::task::yield_now().await;
             }
         });
