@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::config::{EngineConfig, OutputLength, SimConfig};
+use crate::config::{EngineConfig, MetricsStyle, OutputLength, SimConfig};
 use crate::error::{Error, Result};
 use crate::faults::FaultRule;
 
@@ -76,6 +76,9 @@ pub struct SimArgs {
     /// Answer 503 beyond this many prompt tokens still in prefill.
     #[cfg_attr(feature = "clap", arg(long))]
     pub max_num_queued_tokens: Option<u64>,
+    /// Whose names the metrics page uses.
+    #[cfg_attr(feature = "clap", arg(long, value_enum, default_value = "vllm"))]
+    pub metrics_style: MetricsStyle,
     /// A fault rule, such as "status code=503 requests=100..150"; may be given again.
     #[cfg_attr(feature = "clap", arg(long = "fault", value_name = "RULE"))]
     pub faults: Vec<FaultRule>,
@@ -105,6 +108,7 @@ impl Default for SimArgs {
             enable_per_request_metrics: false,
             max_num_queued_reqs: None,
             max_num_queued_tokens: None,
+            metrics_style: MetricsStyle::Vllm,
             faults: Vec::new(),
         }
     }
@@ -161,6 +165,7 @@ impl SimArgs {
             per_request_metrics: self.enable_per_request_metrics,
             max_num_queued_reqs: self.max_num_queued_reqs,
             max_num_queued_tokens: self.max_num_queued_tokens,
+            metrics_style: self.metrics_style,
             faults: self.faults.clone(),
             ..SimConfig::default()
         };

@@ -271,6 +271,18 @@ pub struct ReferenceAnswer {
     pub output_token_ids: Vec<u32>,
 }
 
+/// Whose names the metrics page uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[non_exhaustive]
+pub enum MetricsStyle {
+    /// vLLM 0.32, complete.
+    #[default]
+    Vllm,
+    /// SGLang, the families that dashboards draw. Everything else stays as vLLM has it.
+    Sglang,
+}
+
 /// A whole simulated server.
 #[derive(Debug, Clone)]
 pub struct SimConfig {
@@ -292,6 +304,8 @@ pub struct SimConfig {
     pub max_num_queued_reqs: Option<u32>,
     /// Answer 503 beyond this many prompt tokens still in prefill; `None` for no limit.
     pub max_num_queued_tokens: Option<u64>,
+    /// Whose names the metrics page uses.
+    pub metrics_style: MetricsStyle,
     /// Prompts with known answers.
     pub references: Arc<[ReferenceAnswer]>,
     /// What goes wrong; see [`crate::faults`].
@@ -310,6 +324,7 @@ impl Default for SimConfig {
             per_request_metrics: false,
             max_num_queued_reqs: None,
             max_num_queued_tokens: None,
+            metrics_style: MetricsStyle::Vllm,
             references: Arc::from([]),
             faults: Vec::new(),
         }

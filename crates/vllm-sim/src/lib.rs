@@ -41,7 +41,7 @@ mod simulator;
 mod tokens;
 
 pub use args::SimArgs;
-pub use config::{EngineConfig, OutputLength, ReferenceAnswer, SimConfig, StepModel};
+pub use config::{EngineConfig, MetricsStyle, OutputLength, ReferenceAnswer, SimConfig, StepModel};
 pub use error::{Error, Result};
 pub use faults::{Fault, FaultParseError, FaultRule, When};
 pub use metrics::LEFT_OUT;

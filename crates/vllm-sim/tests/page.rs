@@ -7,7 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use support::{get, post, start};
-use vllm_sim::LEFT_OUT;
+use vllm_sim::{LEFT_OUT, MetricsStyle};
 
 /// Name, type, label names (without `le`), bucket bounds.
 type Families = BTreeMap<String, (String, BTreeSet<String>, Vec<String>)>;
@@ -130,5 +130,26 @@ fn replicas_have_their_own_engine_label_and_share_the_work() {
     assert!(of(0) > 0.0);
     assert!(
         page.contains_key("vllm:admission_rejections_total{model_name=\"m\",reason=\"max_num_queued_reqs\"}")
+    );
+}
+
+#[test]
+fn the_page_can_speak_as_sglang_does() {
+    let sim = start(|c| c.metrics_style = MetricsStyle::Sglang);
+    post(&sim, "/v1/completions", r#"{"prompt":[5,6,7]}"#);
+    let page = get(&sim, "/metrics");
+    let text = page.text();
+    assert!(
+        text.contains("\nsglang:generation_tokens_total{model_name=\"m\"} 12.0\n"),
+        "{text}"
+    );
+    assert!(!text.contains("engine=") && !text.contains("vllm:"));
+    let at = |part: &str| text.find(part).unwrap();
+    assert!(at("sglang:time_to_first_token_seconds_sum") < at("sglang:time_to_first_token_seconds_bucket"));
+    let two = start(|c| (c.metrics_style, c.replicas) = (MetricsStyle::Sglang, 2));
+    assert!(
+        get(&two, "/metrics")
+            .text()
+            .contains("sglang:num_running_reqs{dp_rank=\"1\",model_name=\"m\"} 0.0\n")
     );
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::blocks::{BlockId, BlockPool};
 use super::sequence::Sequence;
-use super::stats::EngineStats;
+use super::stats::{EngineStats, THROUGHPUT_STEPS};
 use super::{FinishReason, Nanos, Output, Plan, Request, RequestId};
 use crate::config::EngineConfig;
 use crate::rng::{mix2, normal};
@@ -35,6 +35,8 @@ pub(crate) struct Engine {
     steps: u64,
     paused: bool,
     last_arrival: Nanos,
+    /// Time and tokens generated when the throughput was last taken.
+    throughput_from: (Nanos, u64),
     stats: EngineStats,
 }
 
@@ -63,6 +65,7 @@ impl Engine {
             steps: 0,
             paused: false,
             last_arrival: 0,
+            throughput_from: (0, 0),
         }
     }
 
@@ -74,6 +77,12 @@ impl Engine {
     /// Unfinished requests.
     pub(crate) fn unfinished(&self) -> usize {
         self.running.len() + self.waiting.len() + self.arriving.len()
+    }
+
+    /// Slots ever needed at once, and sequences in them now.
+    #[cfg(test)]
+    pub(crate) fn footprint(&self) -> (usize, usize) {
+        (self.slots.len(), self.slots.iter().flatten().count())
     }
 
     /// Queues a request.
@@ -249,6 +258,22 @@ impl Engine {
         }
         self.step = step;
         self.publish_gauges();
+        self.publish_throughput(now);
+    }
+
+    fn publish_throughput(&mut self, now: Nanos) {
+        let (from, tokens) = self.throughput_from;
+        let idle = self.unfinished() == 0;
+        if idle || self.steps.is_multiple_of(THROUGHPUT_STEPS) {
+            let elapsed = secs(now.saturating_sub(from));
+            let generated = (self.stats.generation_tokens - tokens) as f64;
+            self.stats.throughput = if idle || elapsed == 0.0 {
+                0.0
+            } else {
+                generated / elapsed
+            };
+            self.throughput_from = (now, self.stats.generation_tokens);
+        }
     }
 
     fn schedule_running(&mut self, budget: &mut u32) -> bool {

@@ -3,12 +3,17 @@
 use crate::engine::FinishReason;
 use crate::metrics::{Histogram, buckets};
 
+/// Steps over which the throughput is taken.
+pub(crate) const THROUGHPUT_STEPS: u64 = 40;
+
 /// Counters, gauges and histograms of one engine. Times are in seconds, as the page shows them.
 #[derive(Debug, Clone)]
 pub(crate) struct EngineStats {
     pub(crate) running: usize,
     pub(crate) waiting: usize,
     pub(crate) kv_usage: f64,
+    /// Tokens per second over the last [`THROUGHPUT_STEPS`] steps; 0 when idle.
+    pub(crate) throughput: f64,
     pub(crate) preemptions: u64,
     pub(crate) prompt_tokens: u64,
     pub(crate) prompt_tokens_cached: u64,
@@ -45,6 +50,7 @@ impl EngineStats {
             running: 0,
             waiting: 0,
             kv_usage: 0.0,
+            throughput: 0.0,
             preemptions: 0,
             prompt_tokens: 0,
             prompt_tokens_cached: 0,

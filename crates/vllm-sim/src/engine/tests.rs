@@ -398,3 +398,28 @@ fn the_front_end_delays_requests_and_is_no_queue_time() {
         (0.0, 0.006)
     );
 }
+
+#[test]
+fn memory_follows_what_is_unfinished_not_what_has_been() {
+    let mut engine = Engine::new(EngineConfig {
+        num_gpu_blocks: 256,
+        max_num_seqs: 64,
+        ..config()
+    });
+    let mut now = 0;
+    for wave in 0..500 {
+        for route in 0..40 {
+            engine.submit(
+                now,
+                request(
+                    route,
+                    (0..20).map(|i| 3 + (wave * 40 + route as u32 + i * 7) % 900),
+                    4,
+                ),
+            );
+        }
+        now = drain(&mut engine, now).0;
+    }
+    assert_eq!(engine.stats().finished.iter().sum::<u64>(), 20_000);
+    assert_eq!(engine.footprint(), (40, 0));
+}

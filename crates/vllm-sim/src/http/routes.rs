@@ -15,9 +15,10 @@ use super::reply::{self, ApiError, quote};
 use super::stream::{Answer, Spec};
 use super::strike::{self, Strike};
 use super::wire::Trigger;
+use crate::config::MetricsStyle;
 use crate::engine;
 use crate::faults::{Fault, FaultRule};
-use crate::metrics::{Exchange, page};
+use crate::metrics::{Exchange, page, sglang};
 
 /// Longest body read; the longest prompts there are stay far below it.
 const MAX_BODY_BYTES: usize = 256 << 20;
@@ -222,14 +223,18 @@ fn metrics_page(worker: &Worker) -> String {
     let shared = &worker.shared;
     let engines: Vec<_> = shared.engines.iter().map(|engine| engine.stats()).collect();
     let http = shared.lock_http();
-    page::render(&page::Snapshot {
+    let snapshot = page::Snapshot {
         model: &shared.config.model,
         config: &shared.config.engine,
         engines: &engines,
         http: &http,
         rejections: shared.admission.rejections(),
         started_secs: shared.clock.wall_secs(0),
-    })
+    };
+    match shared.config.metrics_style {
+        MetricsStyle::Vllm => page::render(&snapshot),
+        MetricsStyle::Sglang => sglang::render(&snapshot),
+    }
 }
 
 fn models(worker: &Worker) -> String {

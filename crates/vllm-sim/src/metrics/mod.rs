@@ -6,6 +6,7 @@ mod histogram;
 mod http_stats;
 pub(crate) mod page;
 mod process;
+pub(crate) mod sglang;
 
 pub use catalog::LEFT_OUT;
 pub(crate) use histogram::Histogram;
