@@ -3,13 +3,15 @@
 
 use std::sync::LazyLock;
 
-use memchr::memmem::{self, Finder, FinderRev};
+use memchr::memmem::{Finder, FinderRev};
 use serde::Deserialize;
 
 use crate::completion::{FinishReason, ServerMetrics, Usage};
 
 static CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\":[{\"index\":0,"));
 static TOKEN_IDS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"token_ids\":["));
+static SECOND_CHOICE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"},{"));
+static INNER_OBJECT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\":{"));
 static FINISH: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"finish_reason\":"));
 
 /// What the scan found: the ids went to the caller's vector.
@@ -34,7 +36,7 @@ pub(crate) fn scan<'a>(data: &'a [u8], ids: &mut Vec<i32>) -> Option<Scanned<'a>
     let at = TOKEN_IDS.find(choice)?;
     let (before, after) = (&choice[..at], &choice[at + TOKEN_IDS.needle().len()..]);
     // A second choice, or an object inside this one.
-    if memmem::find(before, b"},{").is_some() || memmem::find(before, b"\":{").is_some() {
+    if SECOND_CHOICE.find(before).is_some() || INNER_OBJECT.find(before).is_some() {
         return None;
     }
     let finish_at = FINISH.rfind(before)? + FINISH.needle().len();

@@ -25,6 +25,7 @@ mod completion;
 mod config;
 mod control;
 mod error;
+mod limits;
 mod pool;
 mod request;
 pub mod server;
@@ -35,5 +36,6 @@ pub use completion::{Completion, FinishReason, FirstToken, ServerMetrics, TokenS
 pub use config::{ApiKey, ClientConfig, Timeouts, TokenPolicy};
 pub use control::{ModelInfo, PrefixCaching, Readiness, WaitReady};
 pub use error::{ControlError, Received, StreamError, TimeoutKind};
+pub use limits::{OpenFiles, raise_open_files_limit};
 pub use pool::{Attempt, Pool, PoolCompletion, PoolError, ReplicaStatus, RetryPolicy, Strategy};
 pub use request::RequestBody;

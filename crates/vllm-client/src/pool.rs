@@ -160,14 +160,15 @@ impl Pool {
         &self.clients
     }
 
-    /// Sends a prepared body to one replica, and to others as the retry policy allows. `tokens` is the request's
-    /// weight: prompt tokens plus the most it may generate. `on_first` is called at most once, as
-    /// [`Client::complete`] does.
+    /// Sends a prepared body to one replica, and to others as the retry policy allows. `request_id` is sent as by
+    /// [`Client::complete_as`], the same with every attempt. `tokens` is the request's weight: prompt tokens plus the
+    /// most it may generate. `on_first` is called at most once, as [`Client::complete`] does.
     ///
     /// # Errors
     /// [`PoolError`] holds every attempt.
     pub async fn complete(
         &self,
+        request_id: &str,
         body: Bytes,
         tokens: u64,
         on_first: impl FnOnce(FirstToken),
@@ -180,7 +181,7 @@ impl Pool {
             let client = &self.clients[slot.replica];
             let started_at = Instant::now();
             let result = client
-                .complete(body.clone(), |first| {
+                .complete_as(request_id, body.clone(), |first| {
                     if let Some(call) = on_first.take() {
                         call(first);
                     }

@@ -36,7 +36,7 @@ async fn another_replica_answers_and_the_failure_is_told() {
     let pool = pool(&[&full, &well], 3);
     let mut firsts = Vec::new();
     let done = pool
-        .complete(body(), 7, |first| firsts.push(first))
+        .complete("r1", body(), 7, |first| firsts.push(first))
         .await
         .unwrap();
     assert_eq!(
@@ -48,6 +48,10 @@ async fn another_replica_answers_and_the_failure_is_told() {
     assert_eq!((attempt.replica, &attempt.url), (0, &full.url));
     assert!(matches!(attempt.error, StreamError::Status { code: 503, .. }));
     assert_eq!(firsts.len(), 1);
+    for server in [&full, &well] {
+        let head = server.seen.lock().unwrap()[0].0.to_ascii_lowercase();
+        assert!(head.contains("x-request-id: r1"), "{head}");
+    }
     let status = pool.status();
     assert_eq!(
         (
@@ -65,7 +69,7 @@ async fn after_the_first_token_nothing_is_sent_again() {
     let well = serve(|_, _| good(7)).await;
     let mut firsts = 0;
     let error = pool(&[&cut, &well], 5)
-        .complete(body(), 7, |_| firsts += 1)
+        .complete("r1", body(), 7, |_| firsts += 1)
         .await
         .unwrap_err();
     assert!(
@@ -78,12 +82,18 @@ async fn after_the_first_token_nothing_is_sent_again() {
 #[tokio::test]
 async fn attempts_end() {
     let broken = serve(|_, _| vec![Step::Break]).await;
-    let error = pool(&[&broken], 3).complete(body(), 7, |_| {}).await.unwrap_err();
+    let error = pool(&[&broken], 3)
+        .complete("r1", body(), 7, |_| {})
+        .await
+        .unwrap_err();
     assert_eq!((error.earlier.len(), broken.seen.lock().unwrap().len()), (2, 3));
     assert!(error.to_string().contains("3 attempts"), "{error}");
 
     let wrong = serve(|_, _| answer("400 Bad Request", "application/json", "{}")).await;
-    let error = pool(&[&wrong], 3).complete(body(), 7, |_| {}).await.unwrap_err();
+    let error = pool(&[&wrong], 3)
+        .complete("r1", body(), 7, |_| {})
+        .await
+        .unwrap_err();
     assert_eq!((error.earlier.len(), wrong.seen.lock().unwrap().len()), (0, 1));
 }
 
