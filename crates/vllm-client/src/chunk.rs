@@ -101,6 +101,20 @@ pub(crate) struct Chunk {
     pub(crate) object: Option<String>,
 }
 
+impl Chunk {
+    /// A chunk of nothing but one answer.
+    pub(crate) fn of(choice: Choice) -> Self {
+        Self {
+            id: None,
+            choices: Some(vec![choice]),
+            usage: None,
+            metrics: None,
+            error: None,
+            object: None,
+        }
+    }
+}
+
 /// One answer of a chunk.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Choice {

@@ -17,8 +17,6 @@ use crate::sse::{CutError, Cutter};
 const DRAIN: Duration = Duration::from_millis(200);
 /// Bytes of an error answer that are kept.
 const BODY_EXCERPT: usize = 512;
-/// Largest unstreamed answer, in bytes.
-const MAX_ANSWER: usize = 64 << 20;
 
 /// Talks to one server. Cloning is cheap and shares the connection pool.
 #[derive(Debug, Clone)]
@@ -206,44 +204,7 @@ impl Client {
         gatherer.into_completion(self.config.token_policy, sent_at, finished_at)
     }
 
-    /// Posts a body made with [`RequestBody::streaming(false)`](crate::RequestBody::streaming) and reads the answer
-    /// in one piece. The `first_token` and `between_chunks` limits do not apply.
-    ///
-    /// # Errors
-    /// See [`StreamError`].
-    pub async fn complete_unstreamed(&self, body: Bytes) -> Result<Completion, StreamError> {
-        let sent_at = Instant::now();
-        let limit = self.config.timeouts.request;
-        let exchange = async {
-            let response = self
-                .http
-                .execute(self.request(body))
-                .await
-                .map_err(|e| self.send_error(&e))?;
-            if response.status() != 200 {
-                return Err(self.status_error(response).await);
-            }
-            self.whole_body(response).await
-        };
-        let timeout = StreamError::Timeout {
-            kind: TimeoutKind::Request,
-            limit,
-            received: Received::default(),
-        };
-        let data = tokio::time::timeout(limit, exchange)
-            .await
-            .map_err(|_| timeout)??;
-        let finished_at = Instant::now();
-        let mut gatherer = Gatherer::new(self.config.keep_text);
-        let answer = serde_json::from_slice(&data)
-            .map_err(|e| gatherer.malformed(&format!("not a completion: {e}"), &data))?;
-        gatherer.chunk(answer, &data, finished_at)?;
-        let mut completion = gatherer.into_completion(self.config.token_policy, sent_at, finished_at)?;
-        completion.first_token_at = None;
-        Ok(completion)
-    }
-
-    fn request(&self, body: Bytes) -> Request {
+    pub(crate) fn request(&self, body: Bytes) -> Request {
         let mut request = Request::new(Method::POST, self.completions.clone());
         request
             .headers_mut()
@@ -252,26 +213,7 @@ impl Client {
         request
     }
 
-    async fn whole_body(&self, mut response: Response) -> Result<Vec<u8>, StreamError> {
-        let mut data = Vec::new();
-        while let Some(piece) = response
-            .chunk()
-            .await
-            .map_err(|e| self.broken(&e, Received::default()))?
-        {
-            if data.len() + piece.len() > MAX_ANSWER {
-                return Err(StreamError::Malformed {
-                    reason: format!("an answer of more than {MAX_ANSWER} bytes"),
-                    line: crate::error::excerpt(&data),
-                    received: Received::default(),
-                });
-            }
-            data.extend_from_slice(&piece);
-        }
-        Ok(data)
-    }
-
-    fn send_error(&self, error: &reqwest::Error) -> StreamError {
+    pub(crate) fn send_error(&self, error: &reqwest::Error) -> StreamError {
         let reason = chain(error);
         if error.is_connect() {
             if error.is_timeout() {
@@ -301,7 +243,7 @@ impl Client {
         }
     }
 
-    fn broken(&self, error: &reqwest::Error, received: Received) -> StreamError {
+    pub(crate) fn broken(&self, error: &reqwest::Error, received: Received) -> StreamError {
         StreamError::Reset {
             url: self.shown.clone(),
             received,
@@ -309,7 +251,7 @@ impl Client {
         }
     }
 
-    async fn status_error(&self, response: Response) -> StreamError {
+    pub(crate) async fn status_error(&self, response: Response) -> StreamError {
         let code = response.status().as_u16();
         StreamError::Status {
             url: self.shown.clone(),

@@ -30,6 +30,7 @@ mod pool;
 mod request;
 pub mod server;
 mod sse;
+mod unstreamed;
 
 pub use client::Client;
 pub use completion::{Completion, FinishReason, FirstToken, ServerMetrics, TokenSource, Usage};
@@ -39,3 +40,4 @@ pub use error::{ControlError, Received, StreamError, TimeoutKind};
 pub use limits::{OpenFiles, raise_open_files_limit};
 pub use pool::{Attempt, Pool, PoolCompletion, PoolError, ReplicaStatus, RetryPolicy, Strategy};
 pub use request::RequestBody;
+pub use unstreamed::BatchCompletion;

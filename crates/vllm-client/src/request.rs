@@ -18,6 +18,7 @@ pub struct RequestBody {
 #[derive(Debug, Clone)]
 enum Prompt {
     Ids(Vec<i32>),
+    Batch(Vec<Vec<i32>>),
     Text(String),
 }
 
@@ -25,6 +26,13 @@ impl RequestBody {
     /// A prompt of token ids, fed to the model as they are: no tokenizer runs on either side.
     pub fn from_token_ids(model: impl Into<String>, ids: &[i32]) -> Self {
         Self::new(model.into(), Prompt::Ids(ids.to_vec()))
+    }
+
+    /// Several prompts of token ids in one request, answered in one piece; see
+    /// [`Client::complete_batch`](crate::Client::complete_batch).
+    pub fn from_batch(model: impl Into<String>, prompts: &[&[i32]]) -> Self {
+        let prompts = prompts.iter().map(|ids| ids.to_vec()).collect();
+        Self::new(model.into(), Prompt::Batch(prompts)).streaming(false)
     }
 
     /// A prompt of text; the server tokenizes it, special tokens added as its tokenizer does.
@@ -105,6 +113,7 @@ impl RequestBody {
         body.insert("model".to_owned(), Value::String(self.model));
         let prompt = match self.prompt {
             Prompt::Ids(ids) => Value::from(ids),
+            Prompt::Batch(prompts) => Value::from(prompts),
             Prompt::Text(text) => Value::String(text),
         };
         body.insert("prompt".to_owned(), prompt);

@@ -55,6 +55,19 @@ async fn streamed_and_unstreamed() {
         .unwrap();
     assert_eq!((whole.n_tokens(), whole.usage_agrees()), (24, Some(true)));
 
+    let batch = RequestBody::from_batch("sim", &[&[11, 12], &[13], &[14, 15]])
+        .max_tokens(5)
+        .ignore_eos(true);
+    let done = client.complete_batch(batch.build(), 3).await.unwrap();
+    assert_eq!(
+        done.answers
+            .iter()
+            .map(vllm_client::Completion::n_tokens)
+            .collect::<Vec<_>>(),
+        [5, 5, 5]
+    );
+    assert_eq!(done.usage_agrees(), Some(true));
+
     let unknown = RequestBody::from_token_ids("other", &[1]).max_tokens(1).build();
     let error = client.complete(unknown, |_| {}).await.unwrap_err();
     assert!(

@@ -435,3 +435,62 @@ async fn unstreamed() {
         .unwrap_err();
     assert!(matches!(error, StreamError::Malformed { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn batches_are_answered_whole_or_not_at_all() {
+    let choice = |index: usize, ids: &str| {
+        format!("{{\"index\":{index},\"text\":\"\",\"token_ids\":{ids},\"finish_reason\":\"stop\"}}")
+    };
+    let whole = |choices: &[String], tokens: usize| {
+        let usage = format!("{{\"prompt_tokens\":6,\"completion_tokens\":{tokens}}}");
+        format!(
+            "{{\"id\":\"cmpl-1\",\"choices\":[{}],\"usage\":{usage}}}",
+            choices.join(",")
+        )
+    };
+    let batch = || {
+        RequestBody::from_batch("m", &[&[1, 2, 3], &[4, 5, 6]])
+            .max_tokens(4)
+            .build()
+    };
+    let ask = async |text: String| {
+        let server = serve(move |_, _| answer("200 OK", "application/json", &text)).await;
+        let result = Client::new(patient(&server.url))
+            .unwrap()
+            .complete_batch(batch(), 2)
+            .await;
+        let sent: serde_json::Value = serde_json::from_slice(&server.seen.lock().unwrap()[0].1).unwrap();
+        assert_eq!(sent["prompt"], serde_json::json!([[1, 2, 3], [4, 5, 6]]));
+        result
+    };
+    // In whatever order they come.
+    let done = ask(whole(&[choice(1, "[8]"), choice(0, "[7,9]")], 3))
+        .await
+        .unwrap();
+    let ids: Vec<_> = done.answers.iter().map(|a| a.token_ids.as_slice()).collect();
+    assert_eq!(
+        (ids, done.usage_agrees()),
+        (vec![[7, 9].as_slice(), &[8]], Some(true))
+    );
+    for short in [
+        vec![choice(0, "[7]")],
+        vec![choice(0, "[7]"), choice(0, "[7]")],
+        vec![],
+    ] {
+        let error = ask(whole(&short, 1)).await.unwrap_err();
+        assert!(error.to_string().contains("to 2 prompts"), "{error}");
+    }
+    let error = ask("{\"error\":{\"message\":\"no\",\"code\":500}}".to_owned())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StreamError::Server { code: 500, .. }), "{error}");
+    let error = ask(whole(
+        &[
+            choice(0, "[7]"),
+            choice(1, "null").replace("\"text\":\"\"", "\"text\":\"x\""),
+        ],
+        2,
+    ))
+    .await;
+    assert!(matches!(error.unwrap_err(), StreamError::NoTokenIds { .. }));
+}
