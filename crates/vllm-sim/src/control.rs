@@ -29,7 +29,7 @@ struct Wishes {
 pub(crate) struct Orders {
     pub(crate) stop: bool,
     pub(crate) hang: bool,
-    /// [`Fault::Die`] or [`Fault::Restart`].
+    /// [`Fault::EngineDeath`], [`Fault::Die`] or [`Fault::Restart`].
     pub(crate) end: Option<Fault>,
     /// Time until the answer changes by itself.
     pub(crate) next: Option<Duration>,

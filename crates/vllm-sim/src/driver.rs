@@ -175,6 +175,11 @@ impl EngineHandle {
         self.lock().is_paused()
     }
 
+    /// Lets steps take this share of their time.
+    pub(crate) fn set_slow(&self, percent: u32) {
+        self.lock().set_slow(percent);
+    }
+
     /// Freezes the engine where it is: requests enter, nothing leaves, gauges keep their values.
     pub(crate) fn set_hung(&self, hung: bool) {
         self.hung.store(hung, Ordering::Release);

@@ -20,6 +20,7 @@ pub(crate) struct Life {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     refuse: watch::Sender<bool>,
+    dead: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -62,15 +63,18 @@ impl Life {
         let threads = config.http_threads as usize;
         let (stop, stopped) = watch::channel(false);
         let (refuse, refused) = watch::channel(false);
+        let (dead, died) = watch::channel(false);
         let gates = Gates {
             stop: stopped,
             refuse: refused,
+            dead: died,
         };
         let shared = Arc::new(Shared::new(config, clock, engines, admission, faults, control));
         let mut life = Self {
             shared,
             stop,
             refuse,
+            dead,
             threads: Vec::new(),
         };
 
@@ -106,8 +110,23 @@ impl Life {
         Ok(life)
     }
 
-    /// Freezes the engines or lets them go on.
+    /// Lets steps take this share of their time; 100 is the usual.
+    pub(crate) fn set_slow(&self, percent: u32) {
+        for engine in &self.shared.engines {
+            engine.set_slow(percent);
+        }
+    }
+
+    /// Kills the engines and leaves the front end.
+    pub(crate) fn kill_engines(&self) {
+        self.shared.declare_dead();
+        self.set_hung(true);
+        self.dead.send_replace(true);
+    }
+
+    /// Freezes the engines or lets them go on. Dead ones stay as they are.
     pub(crate) fn set_hung(&self, hung: bool) {
+        let hung = hung || self.shared.is_dead();
         for engine in &self.shared.engines {
             engine.set_hung(hung);
         }

@@ -125,6 +125,8 @@ impl Watch {
     /// The supervisor's thread.
     fn over(self, life: Life) {
         let mut life = Some(life);
+        // When the front end follows its dead engines.
+        let mut dying: Option<Instant> = None;
         loop {
             // In this order: what is said after the orders are read is news for the next look.
             let orders = self.control.orders();
@@ -134,23 +136,36 @@ impl Watch {
             }
             if let Some(alive) = &life {
                 alive.set_hung(timed.hang || orders.hang);
+                alive.set_slow(timed.slow_percent);
                 alive.set_refuse(timed.refuse);
             }
-            match timed.end.or(orders.end) {
-                Some(Fault::Restart { away }) if life.is_some() => {
+            let end = match dying.filter(|at| *at <= Instant::now()) {
+                Some(_) => Some(Fault::Die),
+                None => timed.end.or(orders.end),
+            };
+            match (end, &life) {
+                (None, _) | (_, None) => {}
+                (Some(Fault::EngineDeath { lasts }), Some(alive)) => {
+                    tracing::info!("the simulated engines die");
+                    alive.kill_engines();
+                    dying = Some(Instant::now() + lasts);
+                }
+                (Some(Fault::Restart { away }), _) => {
                     tracing::info!(?away, "the simulated server restarts");
                     drop(life.take());
                     life = self.next_life(away);
+                    dying = None;
                     continue;
                 }
-                Some(_) => {
+                (Some(_), _) => {
                     tracing::info!("the simulated server dies");
                     drop(life.take());
+                    dying = None;
                 }
-                None => {}
             }
-            let next = [timed.next, orders.next].into_iter().flatten().min();
-            self.control.wait(next);
+            let death = dying.map(|at| at.saturating_duration_since(Instant::now()));
+            self.control
+                .wait([timed.next, orders.next, death].into_iter().flatten().min());
         }
     }
 

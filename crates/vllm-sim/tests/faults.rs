@@ -270,3 +270,61 @@ fn a_timed_hang_ends_by_itself() {
     assert_eq!(tokens(&stream(&sim).unwrap()), 12);
     assert!(start.elapsed() >= Duration::from_millis(100));
 }
+
+#[test]
+fn an_error_event_ends_a_stream_in_good_order() {
+    let sim = sim(&["error tokens=3 requests=0", "error requests=1"]);
+    let reply = stream(&sim).unwrap();
+    assert_eq!((reply.status, reply.cut, tokens(&reply)), (200, false, 3));
+    let events = reply.events();
+    assert_eq!(events.last().unwrap()["error"]["code"], 500);
+    let whole = send(&sim, "POST", "/v1/completions", "", WHOLE)
+        .unwrap()
+        .finish()
+        .unwrap();
+    assert_eq!(whole.status, 500);
+}
+
+#[test]
+fn dead_engines_fail_every_request_and_health() {
+    let sim = sim(&[]);
+    post(&sim, "/pause", "");
+    let streamed = send(&sim, "POST", "/v1/completions", "", STREAM).unwrap();
+    let whole = send(&sim, "POST", "/v1/completions", "", WHOLE).unwrap();
+    until("both are queued", || {
+        get(&sim, "/load").json()["server_load"] == 2
+    });
+    sim.add_fault("engine-death for=1h".parse().unwrap());
+    let streamed = streamed.finish().unwrap();
+    assert_eq!((streamed.status, streamed.cut), (200, false));
+    assert_eq!(streamed.events()[0]["error"]["type"], "InternalServerError");
+    assert_eq!(whole.finish().unwrap().status, 500);
+    assert_eq!(stream(&sim).unwrap().status, 500);
+    assert_eq!(get(&sim, "/health").status, 503);
+    assert_eq!(get(&sim, "/metrics").status, 200);
+}
+
+#[test]
+fn the_front_end_follows_its_engines() {
+    let sim = sim(&["engine-death for=20ms requests=1"]);
+    assert_eq!(stream(&sim).unwrap().status, 200);
+    assert_eq!(stream(&sim).unwrap().status, 500);
+    until("it is gone", || TcpStream::connect(sim.address()).is_err());
+}
+
+#[test]
+fn slow_steps_take_their_share() {
+    let sim = start(|c| {
+        c.engine.step = StepModel {
+            fixed_ns: 1e6,
+            ..StepModel::INSTANT
+        };
+        c.faults = vec!["slow percent=1000".parse().unwrap()];
+    });
+    until("it is slow", || {
+        let before = metric(&metrics(&sim), "vllm:e2e_request_latency_seconds_sum");
+        stream(&sim).unwrap();
+        // Twelve steps of ten milliseconds; without the fault twelve.
+        metric(&metrics(&sim), "vllm:e2e_request_latency_seconds_sum") - before >= 0.1
+    });
+}

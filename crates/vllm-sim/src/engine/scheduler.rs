@@ -34,6 +34,7 @@ pub(crate) struct Engine {
     stepping: bool,
     steps: u64,
     paused: bool,
+    slow_percent: u32,
     last_arrival: Nanos,
     /// Time and tokens generated when the throughput was last taken.
     throughput_from: (Nanos, u64),
@@ -64,6 +65,7 @@ impl Engine {
             stepping: false,
             steps: 0,
             paused: false,
+            slow_percent: 100,
             last_arrival: 0,
             throughput_from: (0, 0),
         }
@@ -131,6 +133,11 @@ impl Engine {
     /// Stops or resumes planning; a step under way still ends.
     pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
+    }
+
+    /// Lets steps take this share of their time, from the next one on.
+    pub(crate) fn set_slow(&mut self, percent: u32) {
+        self.slow_percent = percent;
     }
 
     /// True while paused.
@@ -434,7 +441,7 @@ impl Engine {
             let z = normal(mix2(self.config.seed ^ 0x7117, self.steps)).clamp(-3.0, 3.0);
             ns *= (1.0 + step.jitter_ratio * z).max(0.0);
         }
-        (ns / self.config.speed_ratio) as Nanos
+        (ns / self.config.speed_ratio * f64::from(self.slow_percent) / 100.0) as Nanos
     }
 
     fn publish_gauges(&mut self) {

@@ -14,7 +14,10 @@
 //! | `truncate` | the connection ends in mid-stream (FIN) | `tokens` |
 //! | `stall` | nothing more comes, the connection stays | `tokens`, `for` |
 //! | `garbage` | bytes that are no event, then the stream goes on | `tokens` |
+//! | `error` | an error event, then an orderly end: status 200 all the same | `tokens` |
+//! | `slow` | steps take longer | `percent` (200) |
 //! | `hang` | the engines freeze; `/health` and `/metrics` still answer | `for` |
+//! | `engine-death` | open streams end in an error event, new requests get 500, `/health` 503; then as `die` | `for` (7s) |
 //! | `die` | everything is closed, as if the process had been killed | |
 //! | `restart` | the same, and a new server at the same address, its counters at 0 | `for` (1s) |
 //! | `metrics-slow` | `/metrics` answers late | `for` (5s) |
@@ -29,8 +32,8 @@
 //! Which requests: `requests=A..B` (counted from 0 in order of arrival, B excluded; also `A` alone or `A..`),
 //! `every=N`, `probability=P` (drawn from the seed and the request's number), `times=N` at most. When:
 //! `from=DURATION`, `until=DURATION` since the start. All given conditions must hold; none means always. Generation
-//! requests and scrapes are counted apart. `refuse` can only be told when; `hang`, `die` and `restart` without a
-//! condition on requests happen at `from`, once.
+//! requests and scrapes are counted apart. `refuse` and `slow` can only be told when; `hang`, `engine-death`, `die`
+//! and `restart` without a condition on requests happen at `from`, once.
 
 mod parse;
 mod rule;
@@ -139,6 +142,7 @@ impl Faults {
         let mut timed = Timed {
             refuse: false,
             hang: false,
+            slow_percent: 100,
             end: None,
             next: None,
         };
@@ -159,7 +163,13 @@ impl Faults {
                     active.hits = 1;
                     timed.hang = true;
                 }
-                Fault::Die | Fault::Restart { .. } if inside && active.hits == 0 => {
+                Fault::Slow { percent } if inside => {
+                    active.hits = 1;
+                    timed.slow_percent = *percent;
+                }
+                Fault::EngineDeath { .. } | Fault::Die | Fault::Restart { .. }
+                    if inside && active.hits == 0 =>
+                {
                     active.hits = 1;
                     timed.end = Some(active.rule.fault.clone());
                 }
@@ -179,7 +189,9 @@ impl Faults {
 pub(crate) struct Timed {
     pub(crate) refuse: bool,
     pub(crate) hang: bool,
-    /// [`Fault::Die`] or [`Fault::Restart`], handed out once.
+    /// Of the time that steps would take.
+    pub(crate) slow_percent: u32,
+    /// [`Fault::EngineDeath`], [`Fault::Die`] or [`Fault::Restart`], handed out once.
     pub(crate) end: Option<Fault>,
     /// Time until something changes by itself.
     pub(crate) next: Option<Duration>,
@@ -249,6 +261,7 @@ mod tests {
             Timed {
                 refuse: false,
                 hang: false,
+                slow_percent: 100,
                 end: None,
                 next: None
             }

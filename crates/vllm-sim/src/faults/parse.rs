@@ -14,7 +14,7 @@ pub struct FaultParseError {
     problem: String,
 }
 
-const KINDS: &str = "refuse, reset, status, truncate, stall, garbage, hang, die, restart, metrics-slow, \
+const KINDS: &str = "refuse, reset, status, truncate, stall, garbage, error, slow, hang, engine-death, die, restart, metrics-slow, \
                      metrics-garbage, metrics-truncate, metrics-reset, metrics-status";
 
 impl FromStr for FaultRule {
@@ -32,6 +32,7 @@ impl FromStr for FaultRule {
 struct Keys {
     tokens: Option<u32>,
     code: Option<u16>,
+    percent: Option<u32>,
     lasts: Option<Duration>,
     when: When,
 }
@@ -49,6 +50,7 @@ fn parse(text: &str) -> Result<FaultRule, String> {
     let Keys {
         mut tokens,
         mut code,
+        mut percent,
         mut lasts,
         when,
     } = keys;
@@ -71,7 +73,16 @@ fn parse(text: &str) -> Result<FaultRule, String> {
         "garbage" => Fault::Garbage {
             tokens: tokens.take().unwrap_or(0),
         },
+        "error" => Fault::Error {
+            tokens: tokens.take().unwrap_or(0),
+        },
+        "slow" => Fault::Slow {
+            percent: percent.take().unwrap_or(200),
+        },
         "hang" => Fault::Hang { lasts: lasts.take() },
+        "engine-death" => Fault::EngineDeath {
+            lasts: lasts.take().unwrap_or(Duration::from_secs(7)),
+        },
         "die" => Fault::Die,
         "restart" => Fault::Restart {
             away: lasts.take().unwrap_or(Duration::from_secs(1)),
@@ -90,14 +101,16 @@ fn parse(text: &str) -> Result<FaultRule, String> {
     for (key, left) in [
         ("tokens", tokens.is_some()),
         ("code", code.is_some()),
+        ("percent", percent.is_some()),
         ("for", lasts.is_some()),
     ] {
         if left {
             return Err(format!("`{kind}` takes no `{key}`"));
         }
     }
-    if fault == Fault::Refuse && (when.is_about_requests() || when.times.is_some()) {
-        return Err("a refused connection has no request: use from and until".to_owned());
+    let only_timed = matches!(fault, Fault::Refuse | Fault::Slow { .. });
+    if only_timed && (when.is_about_requests() || when.times.is_some()) {
+        return Err(format!("`{kind}` is about no single request: use from and until"));
     }
     Ok(FaultRule { fault, when })
 }
@@ -120,6 +133,9 @@ fn read_key(keys: &mut Keys, key: &str, value: &str) -> Result<(), String> {
                     .filter(|c| (400..600).contains(c))
                     .ok_or("code is 400 to 599")?,
             );
+        }
+        "percent" => {
+            keys.percent = Some(u32::try_from(number()?).map_err(|_| format!("{key}={value} is too large"))?);
         }
         "for" => keys.lasts = Some(duration(value)?),
         "from" => keys.when.from = Some(duration(value)?),
@@ -176,7 +192,10 @@ impl fmt::Display for FaultRule {
             Fault::Truncate { tokens: n } => tokens(f, "truncate", n)?,
             Fault::Stall { tokens: n, .. } => tokens(f, "stall", n)?,
             Fault::Garbage { tokens: n } => tokens(f, "garbage", n)?,
+            Fault::Error { tokens: n } => tokens(f, "error", n)?,
+            Fault::Slow { percent } => write!(f, "slow percent={percent}")?,
             Fault::Hang { .. } => f.write_str("hang")?,
+            Fault::EngineDeath { .. } => f.write_str("engine-death")?,
             Fault::Die => f.write_str("die")?,
             Fault::Restart { .. } => f.write_str("restart")?,
             Fault::MetricsSlow { .. } => f.write_str("metrics-slow")?,
@@ -187,7 +206,9 @@ impl fmt::Display for FaultRule {
         }
         let lasts = match &self.fault {
             Fault::Stall { lasts, .. } | Fault::Hang { lasts } => *lasts,
-            Fault::Restart { away: lasts } | Fault::MetricsSlow { delay: lasts } => Some(*lasts),
+            Fault::EngineDeath { lasts }
+            | Fault::Restart { away: lasts }
+            | Fault::MetricsSlow { delay: lasts } => Some(*lasts),
             _ => None,
         };
         let when = &self.when;
@@ -229,6 +250,9 @@ mod tests {
             "stall tokens=2 for=0.5s",
             "garbage tokens=0",
             "hang for=2s from=1s",
+            "error tokens=3 every=2",
+            "slow percent=400 from=1s until=2s",
+            "engine-death for=7s requests=5..6",
             "die requests=100..",
             "restart for=0.25s from=3s",
             "metrics-slow for=2s requests=0..5",
@@ -260,6 +284,8 @@ mod tests {
             ("reset every=0", "at least 1"),
             ("reset requests=a..b", "requests=a..b"),
             ("refuse requests=3", "from and until"),
+            ("slow every=3", "from and until"),
+            ("die percent=3", "takes no `percent`"),
         ] {
             let error = text.parse::<FaultRule>().unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -37,10 +37,25 @@ pub enum Fault {
         /// Streamed tokens before it.
         tokens: u32,
     },
+    /// An error event ends the stream in good order after this many tokens.
+    Error {
+        /// Streamed tokens before it.
+        tokens: u32,
+    },
+    /// Steps take longer.
+    Slow {
+        /// Of the time they would take; 100 changes nothing.
+        percent: u32,
+    },
     /// The engines freeze.
     Hang {
         /// How long; `None` for ever.
         lasts: Option<Duration>,
+    },
+    /// The engines are dead and the front end is not, for a while.
+    EngineDeath {
+        /// Until the server is gone.
+        lasts: Duration,
     },
     /// The server is gone.
     Die,
@@ -141,8 +156,10 @@ impl FaultRule {
     /// True for what happens by itself at a time, not to a request.
     pub(crate) fn is_timed(&self) -> bool {
         match self.fault {
-            Fault::Refuse => true,
-            Fault::Hang { .. } | Fault::Die | Fault::Restart { .. } => !self.when.is_about_requests(),
+            Fault::Refuse | Fault::Slow { .. } => true,
+            Fault::Hang { .. } | Fault::EngineDeath { .. } | Fault::Die | Fault::Restart { .. } => {
+                !self.when.is_about_requests()
+            }
             _ => false,
         }
     }

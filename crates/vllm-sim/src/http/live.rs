@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::Shared;
+use super::reply::ApiError;
 use super::stream::Answer;
-use super::strike::{Blow, Strike};
+use super::strike::{Blow, Strike, error_end};
 use crate::engine::{Nanos, Output, RequestId};
 use crate::metrics::Exchange;
 
@@ -68,6 +69,20 @@ impl Worker {
         }
     }
 
+    /// Lets every stream look again: the engine has died.
+    pub(crate) fn wake_all(&self) {
+        for answer in self
+            .answers
+            .borrow()
+            .iter()
+            .filter_map(|slot| slot.answer.as_ref())
+        {
+            if let Some(waker) = answer.borrow_mut().waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
     /// Registers an answer; `None` when there are as many as can be told apart.
     fn insert(&self, answer: Rc<RefCell<Answer>>) -> Option<(u32, u64)> {
         let mut answers = self.answers.borrow_mut();
@@ -105,6 +120,8 @@ pub(crate) struct Live {
     started: Nanos,
     exchange: Exchange,
     strike: Option<Strike>,
+    /// The error event has been sent: nothing more follows.
+    failed: bool,
 }
 
 impl Live {
@@ -126,6 +143,7 @@ impl Live {
             started,
             exchange,
             strike: None,
+            failed: false,
         })
     }
 
@@ -155,8 +173,12 @@ impl Live {
             if !answer.buffer.is_empty() {
                 return Poll::Ready(Some(Ok(answer.buffer.split().freeze())));
             }
-            if answer.ended() {
+            if answer.ended() || self.failed {
                 return Poll::Ready(None);
+            }
+            if self.worker.shared.is_dead() {
+                self.failed = true;
+                return Poll::Ready(Some(Ok(error_end(&ApiError::dead_engine()))));
             }
             answer.waker = Some(cx.waker().clone());
             let Some(strike) = self.strike.as_mut().filter(|_| answer.held()) else {
@@ -164,6 +186,10 @@ impl Live {
             };
             match strike.blow(cx) {
                 Blow::Wait => return Poll::Pending,
+                Blow::Last(end) => {
+                    self.failed = true;
+                    return Poll::Ready(Some(Ok(end)));
+                }
                 Blow::Send(blow) => {
                     answer.release();
                     self.strike = None;
@@ -176,19 +202,26 @@ impl Live {
     }
 
     /// The whole answer, once it has ended.
-    pub(crate) async fn whole(mut self) -> Bytes {
+    ///
+    /// # Errors
+    /// The engine died before.
+    pub(crate) async fn whole(mut self) -> Result<Bytes, ApiError> {
         poll_fn(|cx| {
             let mut answer = self.answer.borrow_mut();
             if answer.ended() {
-                return Poll::Ready(());
+                return Poll::Ready(Ok(()));
+            }
+            if self.worker.shared.is_dead() {
+                return Poll::Ready(Err(ApiError::dead_engine()));
             }
             answer.waker = Some(cx.waker().clone());
             Poll::Pending
         })
-        .await;
+        .await
+        .inspect_err(|error| self.exchange.status = error.status)?;
         let body = self.answer.borrow().whole().freeze();
         self.exchange.response_bytes = body.len() as u64;
-        body
+        Ok(body)
     }
 }
 

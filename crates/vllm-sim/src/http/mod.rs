@@ -13,7 +13,7 @@ mod wire;
 pub(crate) use serve::{Door, Gates, Source, serve};
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::SimConfig;
@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Arc<Admission>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) control: Arc<Control>,
+    dead: AtomicBool,
     http: Mutex<HttpStats>,
     /// Hash of a prompt to its place among the references.
     references: HashMap<u64, usize>,
@@ -66,6 +67,7 @@ impl Shared {
             admission,
             faults,
             control,
+            dead: AtomicBool::new(false),
             http: Mutex::new(HttpStats::new()),
             references,
             next_request: AtomicU64::new(0),
@@ -79,6 +81,16 @@ impl Shared {
         }
         let reference = &self.config.references[*self.references.get(&hash_tokens(0, prompt))?];
         (reference.prompt_token_ids == prompt).then(|| Arc::from(reference.output_token_ids.as_slice()))
+    }
+
+    /// True once the engines are dead; they stay so for the rest of this life.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Declares the engines dead. Whoever waits for them is woken by [`Gates::dead`].
+    pub(crate) fn declare_dead(&self) {
+        self.dead.store(true, Ordering::Release);
     }
 
     /// Counts an exchange that began at `started` and ends now.

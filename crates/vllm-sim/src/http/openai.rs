@@ -202,7 +202,7 @@ pub(crate) fn read(
         )));
     }
     for prompt in &prompts {
-        check_prompt(prompt, config)?;
+        check_prompt(prompt, max_tokens.unwrap_or(1), config)?;
     }
     let stream = body.stream.unwrap_or(false);
     if body.stream_options.is_some() && !stream {
@@ -304,14 +304,15 @@ fn chat_prompt(messages: Option<Vec<Message>>, tokenizer: Tokenizer) -> Result<A
     Ok(Arc::from(ids))
 }
 
-fn check_prompt(prompt: &[u32], config: &SimConfig) -> Result<(), ApiError> {
+fn check_prompt(prompt: &[u32], output: u32, config: &SimConfig) -> Result<(), ApiError> {
     if prompt.is_empty() {
         return Err(ApiError::bad_request("the prompt has no token"));
     }
     let most = config.engine.max_model_len as usize;
-    if prompt.len() >= most {
+    if prompt.len() + output as usize > most {
         return Err(ApiError::bad_request(format!(
-            "the prompt has {} tokens; with one token of output at most {most} fit this model's context",
+            "{} prompt tokens and {output} of output do not fit this model's context of {most} tokens: shorten the \
+             prompt or lower max_tokens",
             prompt.len()
         )));
     }
@@ -375,6 +376,7 @@ mod tests {
         assert!(text(Kind::Completion, "{").contains("400"));
         assert!(text(Kind::Completion, r#"{"model":"x","prompt":[5]}"#).contains("404"));
         assert!(text(Kind::Completion, r#"{"prompt":[]}"#).contains("no token"));
+        assert!(text(Kind::Completion, r#"{"prompt":[5],"max_tokens":131072}"#).contains("context"));
         assert!(text(Kind::Completion, r#"{"prompt":[999999]}"#).contains("vocabulary"));
         assert!(text(Kind::Completion, r#"{"prompt":[5],"max_tokens":0}"#).contains("max_tokens"));
         assert!(

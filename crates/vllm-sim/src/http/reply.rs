@@ -38,6 +38,14 @@ impl ApiError {
         }
     }
 
+    pub(crate) fn dead_engine() -> Self {
+        Self {
+            status: 500,
+            kind: "InternalServerError",
+            message: "the engine is dead".to_owned(),
+        }
+    }
+
     pub(crate) fn method_not_allowed(path: &str, method: &str) -> Self {
         Self {
             status: 405,

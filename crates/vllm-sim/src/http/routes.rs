@@ -127,6 +127,7 @@ fn method_name(method: &Method) -> &'static str {
 fn other(worker: &Worker, method: &Method, handler: &str, request: &Request<Incoming>) -> Response<SimBody> {
     let shared = &worker.shared;
     match (method.as_str(), handler) {
+        ("GET", "/health") | ("GET" | "POST", "/ping") if shared.is_dead() => reply::empty(503),
         ("GET", "/health") | ("GET" | "POST", "/ping") => reply::empty(200),
         ("GET", "/version") => reply::json(200, format!("{{\"version\":\"{VERSION}\"}}")),
         ("GET", "/v1/models") => reply::json(200, models(worker)),
@@ -270,11 +271,18 @@ async fn generate(
         .to_bytes();
     let generation = openai::read(kind, &body, &shared.config, shared.tokenizer)?;
     // Only requests that the server would have answered are counted and struck.
+    if shared.is_dead() {
+        return Err(ApiError::dead_engine());
+    }
     let strike = match shared.faults.on_generation() {
         Some(Fault::Status { code }) => return Err(ApiError::scripted(code)),
         Some(Fault::Hang { lasts }) => {
             shared.control.strike(Fault::Hang { lasts });
             None
+        }
+        Some(death @ Fault::EngineDeath { .. }) => {
+            shared.control.strike(death);
+            return Err(ApiError::dead_engine());
         }
         Some(end @ (Fault::Die | Fault::Restart { .. })) => {
             shared.control.strike(end);
@@ -303,7 +311,11 @@ async fn generate(
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         response
     } else {
-        let whole = live.whole().await;
+        let whole = match live.whole().await {
+            Ok(whole) => whole,
+            // Counted already, with its status.
+            Err(error) => return Ok(error.response()),
+        };
         match strike {
             Some((strike, _)) => strike.whole(whole).await,
             None => reply::with_type(200, "application/json", whole),

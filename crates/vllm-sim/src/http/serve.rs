@@ -30,6 +30,8 @@ pub(crate) struct Gates {
     pub(crate) stop: watch::Receiver<bool>,
     /// Refuse new connections, let the others end after their answers.
     pub(crate) refuse: watch::Receiver<bool>,
+    /// The engines have died: every stream must look.
+    pub(crate) dead: watch::Receiver<bool>,
 }
 
 /// A listening socket and where its connections go.
@@ -73,6 +75,12 @@ pub(crate) fn serve(
                 }
                 // Let the streams write before more is looked at.
                 tokio::task::yield_now().await;
+            }
+        });
+        let mourner = Rc::clone(&worker);
+        tokio::task::spawn_local(async move {
+            if turns(&mut gates.dead, true).await {
+                mourner.wake_all();
             }
         });
         let refuse = gates.refuse.clone();

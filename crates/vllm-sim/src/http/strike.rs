@@ -10,7 +10,7 @@ use hyper::Response;
 use tokio::time::Sleep;
 
 use super::body::SimBody;
-use super::reply;
+use super::reply::{self, ApiError};
 use super::wire::Trigger;
 use crate::faults::Fault;
 
@@ -26,6 +26,8 @@ pub(crate) enum Blow {
     Wait,
     /// Send this and end in this error, if any; then go on.
     Send(Option<Result<Bytes, io::Error>>),
+    /// Send this and end in good order.
+    Last(Bytes),
 }
 
 /// One stream's fault.
@@ -45,7 +47,8 @@ impl Strike {
             Fault::Reset { tokens }
             | Fault::Truncate { tokens }
             | Fault::Stall { tokens, .. }
-            | Fault::Garbage { tokens } => u64::from(*tokens),
+            | Fault::Garbage { tokens }
+            | Fault::Error { tokens } => u64::from(*tokens),
             _ => return None,
         };
         Some((
@@ -85,6 +88,7 @@ impl Strike {
                 }
             }
             Fault::Garbage { .. } => Blow::Send(Some(Ok(Bytes::from_static(GARBAGE)))),
+            Fault::Error { .. } => Blow::Last(error_end(&ApiError::scripted(500))),
             // A stall for ever: only the client ends it.
             _ => Blow::Wait,
         }
@@ -107,9 +111,15 @@ impl Strike {
                 reply::with_type(200, JSON, whole)
             }
             Fault::Garbage { .. } => reply::with_type(200, JSON, garbage()),
+            Fault::Error { .. } => ApiError::scripted(500).response(),
             _ => std::future::pending().await,
         }
     }
+}
+
+/// The end of a stream that fails: an error event and the usual last event.
+pub(crate) fn error_end(error: &ApiError) -> Bytes {
+    Bytes::from(format!("data: {}\n\ndata: [DONE]\n\n", error.body()))
 }
 
 /// Text that is neither JSON nor a metrics page.
