@@ -3,6 +3,7 @@
 mod csv;
 mod error;
 mod json;
+mod lengths;
 mod parquet;
 mod pickle;
 mod synthetic;
@@ -12,7 +13,8 @@ use std::fs::File;
 use std::path::Path;
 
 pub use error::DatasetError;
-pub use synthetic::{Lengths, Synthetic};
+pub use lengths::{Lengths, LengthsError};
+pub use synthetic::Synthetic;
 
 /// One sample of a dataset.
 #[derive(Debug, Clone, PartialEq, Default)]

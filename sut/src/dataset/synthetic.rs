@@ -2,22 +2,8 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, LogNormal};
 
-use super::{Dataset, Prompt};
-
-/// Log-normal token counts, cut at both ends.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Lengths {
-    /// Median, in tokens.
-    pub median: f64,
-    /// Standard deviation of the natural logarithm.
-    pub sigma: f64,
-    /// Shortest, in tokens.
-    pub min: usize,
-    /// Longest, in tokens.
-    pub max: usize,
-}
+use super::{Dataset, Lengths, Prompt};
 
 /// What to make.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +12,8 @@ pub struct Synthetic {
     pub samples: usize,
     /// Their lengths.
     pub lengths: Lengths,
+    /// Lengths of made-up reference answers; `None` makes none.
+    pub output_lengths: Option<Lengths>,
     /// Token ids are drawn from `FIRST_ID..vocabulary`.
     pub vocabulary: i32,
     /// Same seed, same prompts.
@@ -40,12 +28,13 @@ impl Default for Synthetic {
     fn default() -> Self {
         Self {
             samples: 1024,
-            lengths: Lengths {
+            lengths: Lengths::LogNormal {
                 median: 420.0,
                 sigma: 0.5,
                 min: 32,
                 max: 1536,
             },
+            output_lengths: None,
             vocabulary: 1000,
             seed: 1,
         }
@@ -56,35 +45,33 @@ impl Synthetic {
     /// Draws the prompts.
     pub fn build(&self) -> Dataset {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let Lengths {
-            median,
-            sigma,
-            min,
-            max,
-        } = self.lengths;
-        let lengths = LogNormal::new(median.ln(), sigma).expect("sigma is finite and not negative");
-        let prompts = (0..self.samples)
-            .map(|_| {
-                let length = (lengths.sample(&mut rng).round() as usize).clamp(min, max);
-                let token_ids = (0..length)
-                    .map(|_| rng.random_range(FIRST_ID..self.vocabulary))
-                    .collect::<Vec<i32>>();
-                Prompt {
-                    token_ids,
-                    ..Prompt::default()
-                }
-            })
-            .collect();
+        // A stream of their own: asking for answers must not change the prompts.
+        let mut answers = ChaCha8Rng::seed_from_u64(self.seed);
+        answers.set_stream(1);
+        let ids = |lengths: Lengths, rng: &mut ChaCha8Rng| -> Vec<i32> {
+            let length = lengths.draw(rng);
+            (0..length)
+                .map(|_| rng.random_range(FIRST_ID..self.vocabulary))
+                .collect()
+        };
+        let prompts = (0..self.samples).map(|_| Prompt {
+            token_ids: ids(self.lengths, &mut rng),
+            reference_ids: self.output_lengths.map(|lengths| ids(lengths, &mut answers)),
+            ..Prompt::default()
+        });
+        let outputs = self
+            .output_lengths
+            .map_or(String::new(), |l| format!(", answers {l}"));
         Dataset {
+            prompts: prompts.collect(),
             origin: format!(
-                "synthetic: {} prompts, log-normal lengths (median {median} tokens, sigma {sigma}, {min} to {max}), \
-                 ids {FIRST_ID} to {}, seed {}",
+                "synthetic: {} prompts, lengths {} tokens{outputs}, ids {FIRST_ID} to {}, seed {}",
                 self.samples,
+                self.lengths,
                 self.vocabulary - 1,
                 self.seed
             ),
             synthetic: true,
-            prompts,
         }
     }
 }
@@ -110,5 +97,25 @@ mod tests {
         let mut sorted = lengths.clone();
         sorted.sort_unstable();
         assert!((300..=560).contains(&sorted[100]), "median {}", sorted[100]);
+    }
+
+    #[test]
+    fn answers_do_not_change_prompts() {
+        let plain = Synthetic {
+            samples: 20,
+            ..Synthetic::default()
+        };
+        let answered = Synthetic {
+            output_lengths: Some(Lengths::Fixed(7)),
+            ..plain
+        };
+        let (plain, answered) = (plain.build(), answered.build());
+        for (a, b) in plain.prompts.iter().zip(&answered.prompts) {
+            assert_eq!(a.token_ids, b.token_ids);
+            assert_eq!(
+                (a.reference_ids.as_ref(), b.reference_ids.as_ref().map(Vec::len)),
+                (None, Some(7))
+            );
+        }
     }
 }
