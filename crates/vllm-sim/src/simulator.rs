@@ -1,7 +1,7 @@
 //! A simulated server as its user sees it: an address, scripted faults, an end. A thread of its own watches over the
 //! lives it has: one, unless a fault kills or restarts it.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,6 +11,9 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::faults::{Fault, FaultRule, Faults};
 use crate::life::{Life, bind, spawn};
+
+/// Longest pause in which a stop is not noticed.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// A simulated server on its own threads. Dropping it stops it.
 #[derive(Debug)]
@@ -169,27 +172,35 @@ impl Watch {
         }
     }
 
-    /// Waits, and starts again at the same address; `None` when stopped meanwhile, or when it is not to be had.
+    /// Waits, and starts again at the same address; `None` when stopped meanwhile or when no thread is to be had. An
+    /// address that somebody else has is waited for.
     fn next_life(&self, away: Duration) -> Option<Life> {
         let back = Instant::now() + away;
-        while let Some(left) = back
-            .checked_duration_since(Instant::now())
-            .filter(|left| !left.is_zero())
-        {
+        let mut told = false;
+        loop {
             if self.control.stopping() {
                 return None;
             }
-            std::thread::sleep(left.min(Duration::from_millis(20)));
+            let left = back.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                std::thread::sleep(left.min(RETRY));
+                continue;
+            }
+            match bind(self.config.listen) {
+                Ok(listener) => return self.life_on(listener),
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "the simulated server waits for its address");
+                    }
+                    std::thread::sleep(RETRY);
+                }
+            }
         }
-        let started = bind(self.config.listen).and_then(|listener| {
-            Life::start(
-                self.config.clone(),
-                listener,
-                Arc::clone(&self.faults),
-                Arc::clone(&self.control),
-            )
-        });
-        started
+    }
+
+    fn life_on(&self, listener: TcpListener) -> Option<Life> {
+        let (faults, control) = (Arc::clone(&self.faults), Arc::clone(&self.control));
+        Life::start(self.config.clone(), listener, faults, control)
             .inspect_err(|error| tracing::error!(%error, "the simulated server stays away"))
             .ok()
     }
