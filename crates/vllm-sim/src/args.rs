@@ -125,11 +125,14 @@ impl SimArgs {
             Some(len) => len,
             // A pool made smaller on purpose limits the preset's longest sequence, as the real server's `auto` does.
             None => {
-                let blocks = self.num_gpu_blocks_override.unwrap_or(preset.num_gpu_blocks);
-                let tokens = u64::from(blocks) * u64::from(self.block_size.unwrap_or(preset.block_size));
+                let pool = EngineConfig {
+                    block_size: self.block_size.unwrap_or(preset.block_size),
+                    num_gpu_blocks: self.num_gpu_blocks_override.unwrap_or(preset.num_gpu_blocks),
+                    ..preset.clone()
+                };
                 preset
                     .max_model_len
-                    .min(u32::try_from(tokens).unwrap_or(u32::MAX))
+                    .min(u32::try_from(pool.usable_tokens()).unwrap_or(u32::MAX))
             }
         };
         let engine = EngineConfig {
@@ -192,7 +195,7 @@ mod tests {
             num_gpu_blocks_override: Some(8),
             ..SimArgs::default()
         };
-        assert_eq!(args.resolve().unwrap().engine.max_model_len, 1024);
+        assert_eq!(args.resolve().unwrap().engine.max_model_len, 896);
         let asked = SimArgs {
             max_model_len: Some(2048),
             ..args

@@ -129,7 +129,7 @@ pub struct EngineConfig {
     pub enable_chunked_prefill: bool,
     /// Tokens per KV block.
     pub block_size: u32,
-    /// KV blocks of the pool.
+    /// KV blocks of the pool, with the one that holds no tokens.
     pub num_gpu_blocks: u32,
     /// Reuse the blocks of a shared prefix.
     pub enable_prefix_caching: bool,
@@ -206,6 +206,11 @@ impl EngineConfig {
         }
     }
 
+    /// Tokens that sequences can hold: vLLM keeps the first block of the pool for itself, and so does the simulator.
+    pub fn usable_tokens(&self) -> u64 {
+        u64::from(self.block_size) * u64::from(self.num_gpu_blocks.saturating_sub(1))
+    }
+
     /// Refuses what the engine cannot run.
     ///
     /// # Errors
@@ -232,7 +237,7 @@ impl EngineConfig {
                 self.vocab_size
             ));
         }
-        let capacity = u64::from(self.block_size) * u64::from(self.num_gpu_blocks);
+        let capacity = self.usable_tokens();
         if capacity < u64::from(self.max_model_len) {
             return refuse(format!(
                 "max_model_len {} does not fit the KV cache of {capacity} tokens: lower it or raise num_gpu_blocks",

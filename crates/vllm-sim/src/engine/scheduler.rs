@@ -52,7 +52,7 @@ impl Engine {
     /// An idle engine. The configuration has been validated.
     pub(crate) fn new(config: EngineConfig) -> Self {
         Self {
-            pool: BlockPool::new(config.num_gpu_blocks as usize),
+            pool: BlockPool::new(config.num_gpu_blocks.saturating_sub(1) as usize),
             stats: EngineStats::new(config.max_model_len),
             config,
             slots: Vec::new(),

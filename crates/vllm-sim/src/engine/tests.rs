@@ -14,7 +14,7 @@ fn config() -> EngineConfig {
         max_num_seqs: 8,
         max_num_batched_tokens: 64,
         block_size: 16,
-        num_gpu_blocks: 64,
+        num_gpu_blocks: 65,
         vocab_size: 1000,
         output_length: OutputLength::Fixed(20),
         ..EngineConfig::tiny_cpu()
@@ -130,7 +130,7 @@ fn an_answer_does_not_depend_on_what_else_runs() {
         tokens_of(&drain(&mut engine, 0).1, 0)
     };
     let mut engine = Engine::new(EngineConfig {
-        num_gpu_blocks: 64,
+        num_gpu_blocks: 65,
         ..config()
     });
     for route in 1..30 {
@@ -206,7 +206,7 @@ fn limits_hold_in_every_step() {
 fn when_blocks_run_out_the_youngest_is_put_back_and_still_finishes() {
     // Room for 20 blocks of 16: six requests that grow to 96 tokens (6 blocks) cannot all stay.
     let mut engine = Engine::new(EngineConfig {
-        num_gpu_blocks: 20,
+        num_gpu_blocks: 21,
         max_model_len: 320,
         enable_prefix_caching: false,
         output_length: OutputLength::Fixed(1000),

@@ -17,7 +17,7 @@ type HistogramOf = fn(&EngineStats) -> &Histogram;
 /// Renders the page.
 pub(crate) fn render(snapshot: &Snapshot<'_>) -> String {
     let config = snapshot.config;
-    let capacity = f64::from(config.block_size) * f64::from(config.num_gpu_blocks);
+    let capacity = config.usable_tokens() as f64;
     let hit_rate = |s: &EngineStats| {
         if s.prefix_queries == 0 {
             0.0
