@@ -153,3 +153,27 @@ fn the_page_can_speak_as_sglang_does() {
             .contains("sglang:num_running_reqs{dp_rank=\"1\",model_name=\"m\"} 0.0\n")
     );
 }
+
+#[test]
+fn a_strict_parser_reads_every_line_and_knows_every_kind() {
+    for style in [MetricsStyle::Vllm, MetricsStyle::Sglang] {
+        // Label values that need escapes.
+        let sim = start(|c| (c.metrics_style, c.model) = (style, "a\"b\\c".to_owned()));
+        let page = get(&sim, "/metrics");
+        let mut samples = 0;
+        for event in exposition::Parser::new(&page.body, exposition::Format::Text) {
+            match event {
+                exposition::Event::Sample(sample) => {
+                    assert_ne!(sample.kind, exposition::Kind::Unknown);
+                    if let Some(model) = sample.labels.get("model_name") {
+                        assert_eq!(model, "a\"b\\c");
+                    }
+                    samples += 1;
+                }
+                exposition::Event::Bad(bad) => panic!("{bad:?}"),
+                _ => {}
+            }
+        }
+        assert!(samples > 50, "{samples}");
+    }
+}
