@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use sut::accuracy::{Punkt, Sentences, rouge, rouge_report};
+use sut::accuracy::{
+    AnswerFormat, Punkt, Sentences, Verdict, VerdictReport, find_answer, judge, rouge, rouge_report,
+};
 
 #[derive(serde::Deserialize)]
 struct Case {
@@ -84,4 +86,58 @@ fn a_missing_model_says_how_to_get_it() {
         );
         assert!(text.contains("nltk.download"), "{text}");
     }
+}
+
+#[derive(serde::Deserialize)]
+struct Answer {
+    answer: String,
+    plain: [Option<String>; 3],
+    channels: [Option<String>; 3],
+}
+
+#[test]
+fn answers_are_found_as_the_reference_finds_them() {
+    let answers: Vec<Answer> = serde_json::from_str(include_str!("data/accuracy/answers.json")).unwrap();
+    assert!(answers.len() >= 500);
+    let mut found = 0;
+    for case in answers {
+        for (format, expected) in [
+            (AnswerFormat::Plain, case.plain),
+            (AnswerFormat::Channels, case.channels),
+        ] {
+            for (part, expected) in ["gpqa", "mmlu_pro", "aime1983"].iter().zip(expected) {
+                let got = find_answer(format, part, &case.answer);
+                assert_eq!(got, expected, "{part} {format:?} {:?}", case.answer);
+                found += usize::from(got.is_some());
+            }
+        }
+    }
+    assert!(found > 500, "{found}");
+}
+
+#[test]
+fn only_what_can_be_compared_is_judged() {
+    let mut report = VerdictReport::default();
+    for (part, answer, truth, verdict) in [
+        ("gpqa", "so ANSWER: B", Some("B"), Verdict::Right),
+        ("gpqa", "so ANSWER: B", Some("b"), Verdict::Right),
+        ("gpqa", "so ANSWER: B", None, Verdict::Wrong),
+        ("gpqa", "no idea", Some("B"), Verdict::Wrong),
+        ("AIME2024", "\\boxed{007}", Some("7"), Verdict::Right),
+        ("aime", "Answer: 8", Some("x"), Verdict::Wrong),
+        ("math500", "\\boxed{7}", Some("7"), Verdict::NotJudged),
+        ("livecodebench", "```python\n```", Some("1"), Verdict::NotJudged),
+        ("poems", "7", Some("7"), Verdict::NotJudged),
+    ] {
+        assert_eq!(
+            judge(AnswerFormat::Plain, part, answer, truth),
+            verdict,
+            "{part} {answer}"
+        );
+        report.add(part, verdict);
+    }
+    let total = report.total();
+    assert_eq!((total.right, total.wrong, total.not_judged), (3, 3, 3));
+    assert_eq!(total.exact_match_percent(), Some(50.0));
+    assert_eq!(report.parts["math500"].exact_match_percent(), None);
 }

@@ -57,11 +57,12 @@ fn pickles_of_every_pandas_give_the_same_values() {
     let llama2 = load("llama2.json");
     let deepseek = load("deepseek.json");
     assert_eq!(deepseek[0].text.as_deref(), Some("What is 1+1?"));
+    assert_eq!(deepseek[1].part.as_deref(), Some("gpqa"));
     assert_eq!(
         (deepseek[1].reference.as_deref(), deepseek[0].token_ids.len()),
         (None, 0)
     );
-    for pandas in ["1.1", "1.5", "2.3", "3.1"] {
+    for pandas in ["1.1", "1.3", "1.5", "2.3", "3.1"] {
         for kind in ["p2", "p4", "p5", "odd"] {
             let name = format!("llama2_pandas{pandas}_{kind}.pkl");
             // The odd one's rows were picked as 2, 1, 0 out of the reversed table followed by the table.

@@ -3,12 +3,14 @@
 //! The figures that a submission carries come from MLCommons' own scripts; these here tell within seconds of a run
 //! whether those would pass, and agree with them to 1e-4 on the same texts.
 
+mod answers;
 mod exact;
 mod log;
 mod porter;
 mod punkt;
 mod rouge;
 
+pub use answers::{AnswerFormat, Verdict, VerdictCounts, VerdictReport, find_answer, judge};
 pub use exact::{ExactMatch, exact_match};
 pub use log::{AccuracyLogError, AccuracyRecord, read_accuracy_log};
 pub use porter::stem;

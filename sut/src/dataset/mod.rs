@@ -27,6 +27,8 @@ pub struct Prompt {
     pub reference: Option<String>,
     /// The reference answer's token ids, where the dataset has them.
     pub reference_ids: Option<Vec<i32>>,
+    /// Which part of a mixed dataset the sample is from (`gpqa`, `aime`, …), where the dataset says so.
+    pub part: Option<String>,
 }
 
 /// All samples, and where they came from.
@@ -59,6 +61,8 @@ pub const INPUT_COLUMNS: &[&str] = &["input", "text_input", "prompt", "question"
 pub const OUTPUT_COLUMNS: &[&str] = &["output", "gt_output", "ground_truth", "reference", "answer"];
 /// Usual names of the reference answer's token ids.
 pub const OUTPUT_IDS_COLUMNS: &[&str] = &["tok_output", "output_tokens", "output_ids"];
+/// The column that names the part of a mixed dataset.
+pub const PART_COLUMNS: &[&str] = &["dataset"];
 /// File name endings that are read.
 pub const EXTENSIONS: &[&str] = &["json", "jsonl", "csv", "parquet", "pkl", "pickle"];
 
@@ -85,6 +89,7 @@ impl Dataset {
             INPUT_COLUMNS,
             OUTPUT_COLUMNS,
             OUTPUT_IDS_COLUMNS,
+            PART_COLUMNS,
         ]
         .concat();
         let asked = [&columns.input, &columns.input_ids, &columns.output];

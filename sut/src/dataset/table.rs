@@ -96,6 +96,7 @@ impl Table {
             "--output-column",
         )?;
         let reference_ids = self.choose(path, None, super::OUTPUT_IDS_COLUMNS, "")?;
+        let part = self.choose(path, None, super::PART_COLUMNS, "")?;
         if ids.is_none() && text.is_none() {
             let usual = [super::INPUT_IDS_COLUMNS, super::INPUT_COLUMNS]
                 .concat()
@@ -166,6 +167,14 @@ impl Table {
                             bad(&column, row, "the token ids of a reference answer", found)
                         })?),
                     };
+            }
+        }
+        if let Some((_, cells)) = part {
+            for (prompt, cell) in prompts.iter_mut().zip(cells) {
+                // Only a name of a part is one; a column of numbers by this name is something else.
+                if let Cell::Text(name) = cell {
+                    prompt.part = Some(name);
+                }
             }
         }
         Ok(prompts)

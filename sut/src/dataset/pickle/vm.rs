@@ -27,6 +27,7 @@ pub(super) enum Global {
     DataFrame,
     BlockManager,
     UnpickleBlock,
+    Partial,
     NewIndex,
     Index,
     RangeIndex,
@@ -59,6 +60,8 @@ const ALLOWED: &[(&str, &str, Global)] = &[
     ("pandas.core.internals", "BlockManager", Global::BlockManager),
     ("pandas._libs.internals", "_unpickle_block", Global::UnpickleBlock),
     ("pandas.core.internals.blocks", "new_block", Global::UnpickleBlock),
+    // pandas 1.3 binds an argument of new_block with it; anything else bound is refused where it is called.
+    ("functools", "partial", Global::Partial),
     ("pandas.core.indexes.base", "_new_Index", Global::NewIndex),
     ("pandas.core.indexes.base", "Index", Global::Index),
     ("pandas.core.indexes.numeric", "Int64Index", Global::Index),
@@ -387,22 +390,43 @@ impl<'a> Machine<'a> {
     }
 
     /// Notes a call; the callable can only be a name from the list.
-    fn call(&mut self) -> Result<(), PickleError> {
+    fn call(&mut self, at: usize) -> Result<(), PickleError> {
         let args = self.pop()?;
         let callable = self.pop()?;
-        let Value::Global(callable) = callable else {
-            return Err(self.error("calls something that is not a name"));
-        };
         let Value::Tuple(args) = args else {
             return Err(self.error("calls with arguments that are not a tuple"));
         };
-        let at = index(self.heap.objects.len())?;
+        let bound = Value::Global(Global::UnpickleBlock);
+        let refused = || PickleError::Refused {
+            name: "functools.partial".to_owned(),
+            at,
+        };
+        let callable = match callable {
+            Value::Global(Global::Partial) if *self.heap.tuples[args as usize] != [bound] => {
+                return Err(refused());
+            }
+            Value::Global(callable) => callable,
+            // A partial of new_block stands for new_block; what it binds (the number of dimensions) is not needed.
+            Value::Object(object) => {
+                let object = self.heap.objects[object as usize];
+                let state = object
+                    .state
+                    .and_then(|state| self.heap.items(state))
+                    .unwrap_or_default();
+                if object.callable != Global::Partial || state.first() != Some(&bound) {
+                    return Err(self.error("calls something that is not a name"));
+                }
+                Global::UnpickleBlock
+            }
+            _ => return Err(self.error("calls something that is not a name")),
+        };
+        let index = index(self.heap.objects.len())?;
         self.heap.objects.push(Object {
             callable,
             args,
             state: None,
         });
-        self.stack.push(Value::Object(at));
+        self.stack.push(Value::Object(index));
         Ok(())
     }
 
@@ -566,7 +590,7 @@ impl<'a> Machine<'a> {
                     _ => return Err(self.error("a name that is not a text")),
                 }
             }
-            b'R' | 0x81 => self.call()?,
+            b'R' | 0x81 => self.call(start)?,
             b'b' => self.build()?,
             _ => {
                 let what = refused_instruction(op);
