@@ -1,8 +1,9 @@
 //! Columns of texts as pandas 3 keeps them: Arrow arrays of large strings.
 
 use super::PickleError;
+use super::heap::{Heap, Value};
+use super::names::Global;
 use super::numpy::find_bytes;
-use super::vm::{Global, Heap, Value};
 
 /// The texts of an `ArrowStringArray`.
 pub(super) fn texts(heap: &Heap<'_>, value: Value) -> Result<Vec<Option<String>>, PickleError> {

@@ -6,8 +6,9 @@
 
 use super::PickleError;
 use super::arrow;
+use super::heap::{Heap, Value};
+use super::names::Global;
 use super::numpy::Array;
-use super::vm::{Global, Heap, Value};
 use crate::dataset::table::{Cell, Table};
 
 /// Converted token ids may be at most this many times the file's bytes: an honest file writes each id out (pandas

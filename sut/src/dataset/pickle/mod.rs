@@ -7,6 +7,8 @@
 
 mod arrow;
 mod frame;
+mod heap;
+mod names;
 mod numpy;
 mod vm;
 

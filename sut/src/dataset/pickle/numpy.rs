@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::PickleError;
-use super::vm::{Global, Heap, Value};
+use super::heap::{Heap, Value};
+use super::names::Global;
 use crate::dataset::table::Cell;
 
 /// Element type of raw bytes.

@@ -1,186 +1,8 @@
 //! The stack machine of pickle protocols 2 to 5, over plain data.
-//!
-//! Everything that a pickle builds lies in flat vectors and is referred to by index, so that no nesting, however
-//! deep, can exhaust the stack, and shared parts cost nothing.
 
 use super::PickleError;
-
-/// A value on the machine's stack. Small and copied freely; what is large lies in the [`Heap`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Str(u32),
-    Bytes(u32),
-    List(u32),
-    Tuple(u32),
-    Dict(u32),
-    Global(Global),
-    Object(u32),
-}
-
-/// What a pickle may name. Each is a mere tag; nothing of the kind exists here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Global {
-    DataFrame,
-    BlockManager,
-    UnpickleBlock,
-    Partial,
-    NewIndex,
-    Index,
-    RangeIndex,
-    ArrowStringArray,
-    StringDtype,
-    ArrowRestore,
-    ArrowType,
-    ArrowBuffer,
-    ArrowChunked,
-    Reconstruct,
-    FromBuffer,
-    NdArray,
-    Dtype,
-    Scalar,
-    Slice,
-    Encode,
-    BytesClass,
-    ByteArrayClass,
-}
-
-/// The whole list: what pandas 1 to 3 and numpy 1 and 2 name when they pickle a table of numbers, texts and lists.
-const ALLOWED: &[(&str, &str, Global)] = &[
-    ("pandas.core.frame", "DataFrame", Global::DataFrame),
-    ("pandas", "DataFrame", Global::DataFrame),
-    (
-        "pandas.core.internals.managers",
-        "BlockManager",
-        Global::BlockManager,
-    ),
-    ("pandas.core.internals", "BlockManager", Global::BlockManager),
-    ("pandas._libs.internals", "_unpickle_block", Global::UnpickleBlock),
-    ("pandas.core.internals.blocks", "new_block", Global::UnpickleBlock),
-    // pandas 1.3 binds an argument of new_block with it; anything else bound is refused where it is called.
-    ("functools", "partial", Global::Partial),
-    ("pandas.core.indexes.base", "_new_Index", Global::NewIndex),
-    ("pandas.core.indexes.base", "Index", Global::Index),
-    ("pandas.core.indexes.numeric", "Int64Index", Global::Index),
-    ("pandas", "Index", Global::Index),
-    ("pandas.core.indexes.range", "RangeIndex", Global::RangeIndex),
-    ("pandas", "RangeIndex", Global::RangeIndex),
-    ("pandas.arrays", "ArrowStringArray", Global::ArrowStringArray),
-    (
-        "pandas.core.arrays.string_arrow",
-        "ArrowStringArray",
-        Global::ArrowStringArray,
-    ),
-    ("pandas", "StringDtype", Global::StringDtype),
-    ("pandas.core.arrays.string_", "StringDtype", Global::StringDtype),
-    ("pyarrow.lib", "_restore_array", Global::ArrowRestore),
-    ("pyarrow.lib", "type_for_alias", Global::ArrowType),
-    ("pyarrow.lib", "py_buffer", Global::ArrowBuffer),
-    ("pyarrow.lib", "chunked_array", Global::ArrowChunked),
-    ("numpy.core.multiarray", "_reconstruct", Global::Reconstruct),
-    ("numpy._core.multiarray", "_reconstruct", Global::Reconstruct),
-    ("numpy.core.multiarray", "scalar", Global::Scalar),
-    ("numpy._core.multiarray", "scalar", Global::Scalar),
-    ("numpy.core.numeric", "_frombuffer", Global::FromBuffer),
-    ("numpy._core.numeric", "_frombuffer", Global::FromBuffer),
-    ("numpy", "ndarray", Global::NdArray),
-    ("numpy", "dtype", Global::Dtype),
-    ("builtins", "slice", Global::Slice),
-    ("__builtin__", "slice", Global::Slice),
-    ("_codecs", "encode", Global::Encode),
-    ("__builtin__", "bytes", Global::BytesClass),
-    ("builtins", "bytes", Global::BytesClass),
-    ("__builtin__", "bytearray", Global::ByteArrayClass),
-    ("builtins", "bytearray", Global::ByteArrayClass),
-];
-
-/// A noted call: what, with which arguments, and the state that was set afterwards.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Object {
-    pub(super) callable: Global,
-    /// Index of the argument tuple.
-    pub(super) args: u32,
-    pub(super) state: Option<Value>,
-}
-
-/// Everything that a pickle built. Texts and bytes are borrowed from the file.
-#[derive(Debug, Default)]
-pub(super) struct Heap<'a> {
-    strs: Vec<&'a str>,
-    bytes: Vec<&'a [u8]>,
-    lists: Vec<Vec<Value>>,
-    tuples: Vec<Box<[Value]>>,
-    dicts: Vec<Vec<(Value, Value)>>,
-    objects: Vec<Object>,
-}
-
-impl<'a> Heap<'a> {
-    pub(super) fn str(&self, value: Value) -> Option<&'a str> {
-        match value {
-            Value::Str(at) => Some(self.strs[at as usize]),
-            _ => None,
-        }
-    }
-
-    pub(super) fn raw_bytes(&self, value: Value) -> Option<&'a [u8]> {
-        match value {
-            Value::Bytes(at) => Some(self.bytes[at as usize]),
-            _ => None,
-        }
-    }
-
-    /// Items of a list or a tuple.
-    pub(super) fn items(&self, value: Value) -> Option<&[Value]> {
-        match value {
-            Value::List(at) => Some(&self.lists[at as usize]),
-            Value::Tuple(at) => Some(&self.tuples[at as usize]),
-            _ => None,
-        }
-    }
-
-    pub(super) fn object(&self, value: Value) -> Option<Object> {
-        match value {
-            Value::Object(at) => Some(self.objects[at as usize]),
-            _ => None,
-        }
-    }
-
-    /// The arguments of an object made by calling `callable`.
-    pub(super) fn call(&self, value: Value, callable: Global) -> Option<&[Value]> {
-        let object = self.object(value).filter(|o| o.callable == callable)?;
-        Some(&self.tuples[object.args as usize])
-    }
-
-    /// The value of a text key of a dictionary; the last one set wins.
-    pub(super) fn get(&self, dict: Value, key: &str) -> Option<Value> {
-        let Value::Dict(at) = dict else { return None };
-        self.dicts[at as usize]
-            .iter()
-            .rev()
-            .find(|(k, _)| self.str(*k) == Some(key))
-            .map(|(_, v)| *v)
-    }
-
-    /// What a value is, for messages.
-    pub(super) fn kind(&self, value: Value) -> String {
-        match value {
-            Value::None => "None".to_owned(),
-            Value::Bool(_) => "a bool".to_owned(),
-            Value::Int(_) => "an int".to_owned(),
-            Value::Float(_) => "a float".to_owned(),
-            Value::Str(_) => "a str".to_owned(),
-            Value::Bytes(_) => "bytes".to_owned(),
-            Value::List(_) => "a list".to_owned(),
-            Value::Tuple(_) => "a tuple".to_owned(),
-            Value::Dict(_) => "a dict".to_owned(),
-            Value::Global(global) => format!("the name {global:?}"),
-            Value::Object(at) => format!("a {:?}", self.objects[at as usize].callable),
-        }
-    }
-}
+use super::heap::{Heap, Object, Value};
+use super::names::{self, Global};
 
 /// Runs a pickle to its end and returns what it built.
 pub(super) fn run(file: &[u8]) -> Result<(Heap<'_>, Value), PickleError> {
@@ -369,12 +191,11 @@ impl<'a> Machine<'a> {
     }
 
     fn push_global(&mut self, module: &str, name: &str, at: usize) -> Result<(), PickleError> {
-        let found = ALLOWED.iter().find(|(m, n, _)| *m == module && *n == name);
-        let Some((_, _, global)) = found else {
+        let Some(global) = names::find(module, name) else {
             let name = format!("{module}.{name}").chars().take(200).collect();
             return Err(PickleError::Refused { name, at });
         };
-        self.stack.push(Value::Global(*global));
+        self.stack.push(Value::Global(global));
         Ok(())
     }
 
