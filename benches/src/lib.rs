@@ -2,6 +2,7 @@
 
 pub mod exposition;
 pub mod figure;
+pub mod loadgen;
 pub mod timing;
 pub mod victoriametrics;
 

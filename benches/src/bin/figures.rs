@@ -16,6 +16,10 @@ struct Group {
 
 const GROUPS: &[Group] = &[
     Group {
+        names: &["loadgen_binding_qps_ratio"],
+        measure: benches::loadgen::figures,
+    },
+    Group {
         names: &[
             "exposition_parse_mb_per_s",
             "exposition_parse_vs_line_split_ratio",
@@ -29,6 +33,10 @@ const GROUPS: &[Group] = &[
 ];
 
 fn main() -> Result<()> {
+    // Some figures need a process of their own for each round, and start this program again.
+    if benches::loadgen::child()? {
+        return Ok(());
+    }
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let known: Vec<&str> = GROUPS.iter().flat_map(|group| group.names).copied().collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
