@@ -1,6 +1,8 @@
 //! Watch a vLLM server, its GPUs, its host and the harness itself on one clock, and keep one compact record of
 //! the run.
 
+pub mod catalog;
+
 pub mod clock;
 
 mod collector;
