@@ -9,6 +9,7 @@ mod log;
 mod porter;
 mod punkt;
 mod rouge;
+mod score;
 
 pub use answers::{AnswerFormat, Verdict, VerdictCounts, VerdictReport, find_answer, judge};
 pub use exact::{ExactMatch, exact_match};
@@ -16,3 +17,4 @@ pub use log::{AccuracyLogError, AccuracyRecord, read_accuracy_log};
 pub use porter::stem;
 pub use punkt::{Punkt, PunktError};
 pub use rouge::{Rouge, RougeReport, Sentences, prepare, rouge, rouge_report};
+pub use score::{AnsweredText, Found, Measure, Score, ScoreError, score};
