@@ -297,7 +297,6 @@ mod tests {
             mean_percent,
             gen_len: 8_167_644,
             gen_num: 13_368,
-            ..RougeReport::default()
         };
         assert_eq!(
             report.accuracy_line(),
