@@ -29,6 +29,8 @@ mod scrape;
 
 mod selfcost;
 
+pub mod select;
+
 pub mod session;
 
 pub mod sink;
@@ -53,6 +55,8 @@ pub use model::{
 pub use queue::Dropped;
 
 pub use scrape::ScrapeError;
+
+pub use select::{SelectionConfig, Selector};
 
 pub use session::{FinishedRun, Missing, OwnCost, Session, SessionBuilder, SessionDriver};
 
