@@ -158,7 +158,7 @@ impl Patterns {
             match form(pattern.trim()) {
                 Form::All => compiled.everything.push(place),
                 Form::Exact("") | Form::Glob("") | Form::Regex("") => {
-                    problem("is empty; write `all` for everything")
+                    problem("is empty; write `all` for everything");
                 }
                 Form::Exact(name) if name.contains(char::is_whitespace) => {
                     problem("holds white space, which no metric name does; write one pattern per entry");
@@ -199,7 +199,7 @@ impl Patterns {
             (Ok(globs), Ok(regexes)) => (compiled.globs, compiled.regexes) = (globs, regexes),
             // Each is fine by itself, so together they are too many or too large.
             (Err(error), _) => {
-                problems.push(format!("select.{key}: the globs together are refused: {error}"))
+                problems.push(format!("select.{key}: the globs together are refused: {error}"));
             }
             (_, Err(error)) => {
                 problems.push(format!(
