@@ -11,6 +11,8 @@ pub mod config;
 
 pub mod derive;
 
+pub mod energy;
+
 pub mod error;
 
 pub mod gpu;

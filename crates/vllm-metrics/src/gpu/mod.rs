@@ -25,6 +25,7 @@ mod calls;
 mod condition;
 mod cost;
 mod device;
+pub mod exporters;
 mod facts;
 mod faults;
 mod output;
