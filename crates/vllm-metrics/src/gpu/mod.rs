@@ -124,6 +124,12 @@ pub struct GpuSummary {
     pub lived: Duration,
 }
 
+/// Samples on the caller's thread until stopped; returns at once, with one `gpu_unavailable` event, when there is
+/// nothing to sample. Driver calls block, so this must never run on an async runtime's thread.
+pub fn run(config: &GpuConfig, sink: &mut dyn SampleSink, stop: &StopToken) -> GpuSummary {
+    sampler::run(config, sink, stop)
+}
+
 /// A running sampler.
 #[derive(Debug)]
 pub struct GpuSampler {

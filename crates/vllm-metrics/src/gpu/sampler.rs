@@ -202,7 +202,7 @@ fn keep_schedule<'n>(
         gpu.finish(output);
     }
     cost.tell(output, schedule.missed());
-    GpuSummary {
+    let summary = GpuSummary {
         gpus: gpus
             .iter()
             .filter(|gpu| gpu.selected)
@@ -219,7 +219,40 @@ fn keep_schedule<'n>(
         read_errors: output.read_errors,
         cpu_time: thread_cpu_time(),
         lived: schedule.origin().elapsed(),
-    }
+    };
+    tell_summary(&summary, output);
+    summary
+}
+
+/// The last word, for a reader of the events: what was watched, what was not there, what it cost.
+fn tell_summary(summary: &GpuSummary, output: &mut Output<'_>) {
+    let share = summary.cpu_time.as_secs_f64() / summary.lived.as_secs_f64().max(f64::MIN_POSITIVE);
+    let message = format!(
+        "the GPU sampler watched {} GPUs in {} ticks with {:.3} % of one core; {} ticks missed, {} readings failed",
+        summary.gpus.len(),
+        summary.ticks,
+        share * 100.0,
+        summary.missed_ticks,
+        summary.read_errors
+    );
+    let seconds = |cost: &super::CallCost| {
+        let (p50, p99) = (cost.p50.as_secs_f64(), cost.p99.as_secs_f64());
+        let call = serde_json::json!({
+            "count": cost.count, "p50_seconds": p50, "p99_seconds": p99, "max_seconds": cost.max.as_secs_f64(),
+        });
+        (cost.call.to_owned(), call)
+    };
+    let attributes = serde_json::json!({
+        "sampler": "gpu",
+        "cpu_share": share,
+        "ticks": summary.ticks,
+        "missed_ticks": summary.missed_ticks,
+        "read_errors": summary.read_errors,
+        "calls": summary.calls.iter().map(seconds).collect::<serde_json::Map<_, _>>(),
+        "not_supported": summary.not_supported.iter().map(|(gpu, series)| (gpu.to_string(), series.clone().into()))
+            .collect::<serde_json::Map<_, _>>(),
+    });
+    output.event("sampler_summary", Severity::Info, message, &attributes);
 }
 
 fn tell_late(took: Duration, missed: u32, interval: Duration, output: &mut Output<'_>) {

@@ -78,6 +78,11 @@ pub struct HostSummary {
     pub panicked: bool,
 }
 
+/// Samples on the caller's thread until stopped. It reads files, so it does not belong on an async runtime's thread.
+pub fn run(config: &HostConfig, sink: &mut dyn SampleSink, stop: &StopToken) -> HostSummary {
+    sampler::run(config, sink, stop)
+}
+
 /// A running sampler.
 #[derive(Debug)]
 pub struct HostSampler {

@@ -69,14 +69,27 @@ pub(crate) fn run(config: &HostConfig, sink: &mut dyn SampleSink, stop: &StopTok
         }
     }
     tell_cost(&mut own_cost, 0.0, schedule.missed());
-    HostSummary {
+    let summary = HostSummary {
         absent: emit.absent(),
         ticks,
         missed_ticks: schedule.missed(),
         cpu_time: thread_cpu_time(),
         lived: schedule.origin().elapsed(),
         panicked: false,
-    }
+    };
+    let share = summary.cpu_time.as_secs_f64() / summary.lived.as_secs_f64().max(f64::MIN_POSITIVE);
+    let message = format!(
+        "the host sampler kept {} ticks with {:.3} % of one core; {} ticks missed",
+        summary.ticks,
+        share * 100.0,
+        summary.missed_ticks
+    );
+    let attributes = serde_json::json!({
+        "sampler": "host", "cpu_share": share, "ticks": summary.ticks, "missed_ticks": summary.missed_ticks,
+        "absent": summary.absent,
+    });
+    emit.event("sampler_summary", Severity::Info, message, &attributes);
+    summary
 }
 
 fn find_cgroups(config: &HostConfig, own_pid: u32, emit: &mut Emitter<'_>) -> Vec<Cgroup> {
