@@ -12,6 +12,7 @@ mod parquet;
 mod read;
 mod replay;
 mod scrape_ends;
+pub mod send;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod table;
@@ -25,7 +26,7 @@ pub use format::{StoreFormat, UnknownFormat};
 pub use memory::{MemoryRun, MemoryStore};
 pub use options::StoreOptions;
 pub use read::read_run;
-pub use replay::write_run;
+pub use replay::{replay, write_run};
 pub use scrape_ends::SCRAPE_DURATION;
 
 use self::files::RunFiles;

@@ -21,7 +21,7 @@ pub fn write_run(run: &RunData, format: StoreFormat, dir: &Path, suffix: &str) -
 }
 
 /// Hands every row of `run` to `store`, flushing now and then as a running test would.
-pub(crate) fn replay(run: &RunData, store: &mut dyn Store) -> Result<()> {
+pub fn replay(run: &RunData, store: &mut dyn Store) -> Result<()> {
     let mut row_count = 0;
     for (index, series) in run.series.iter().enumerate() {
         let id = SeriesId(u32::try_from(index).expect("a run has fewer than four billion series"));

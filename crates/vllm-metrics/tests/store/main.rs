@@ -3,4 +3,7 @@
 
 mod fixture;
 mod formats;
+mod kill;
 mod parquet;
+mod receiver;
+mod send;

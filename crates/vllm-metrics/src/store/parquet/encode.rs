@@ -27,7 +27,9 @@ use crate::model::SeriesDef;
 /// How hard to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Many times during a run.
+    /// At each flush: not compressed at all, the rows are few and will be written again.
+    Tail,
+    /// Now and then during a run.
     Quick,
     /// Once, at the end of a run.
     Thorough,
@@ -39,13 +41,15 @@ const QUICK_LEVEL: i32 = 1;
 const THOROUGH_LEVEL: i32 = 13;
 
 fn properties(effort: Effort) -> WriterPropertiesBuilder {
-    let level = match effort {
-        Effort::Quick => QUICK_LEVEL,
-        Effort::Thorough => THOROUGH_LEVEL,
+    let level =
+        |level| Compression::ZSTD(ZstdLevel::try_new(level).expect("the level is within zstd's range"));
+    let compression = match effort {
+        Effort::Tail => Compression::UNCOMPRESSED,
+        Effort::Quick => level(QUICK_LEVEL),
+        Effort::Thorough => level(THOROUGH_LEVEL),
     };
-    let level = ZstdLevel::try_new(level).expect("the level is within zstd's range");
     WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(compression)
         .set_data_page_size_limit(PAGE_BYTES)
         .set_dictionary_page_size_limit(PAGE_BYTES)
         .set_data_page_row_count_limit(usize::MAX)

@@ -147,10 +147,10 @@ impl<R: Rows> LiveTable<R> {
         if tail.is_empty() {
             return Ok(None);
         }
-        let segment = self.encode(tail, Effort::Quick)?;
-        if segment.rows.len() < SEGMENT_ROWS {
-            return Ok(Some(segment));
+        if tail.len() < SEGMENT_ROWS {
+            return self.encode(tail, Effort::Tail).map(Some);
         }
+        let segment = self.encode(tail, Effort::Quick)?;
         self.segments.push(segment);
         let small = self
             .segments
@@ -185,12 +185,14 @@ impl<R: Rows> LiveTable<R> {
     /// tells the reader to prefer the part.
     fn seal(&mut self, manifest: &str) -> Result<()> {
         // Encoded as one only where that is cheap: at high rates the segments are long enough as they are.
-        let segments = if self.segments.len() > 1 && self.part_started.elapsed() > Duration::from_secs(60) {
+        let segments = if self.part_started.elapsed() > Duration::from_secs(60) {
             vec![self.encode(0..self.rows.len(), Effort::Quick)?]
         } else {
-            let tail = self.cut_tail()?;
+            let start = self.segments.last().map_or(0, |segment| segment.rows.end);
             let mut segments = std::mem::take(&mut self.segments);
-            segments.extend(tail);
+            if start < self.rows.len() {
+                segments.push(self.encode(start..self.rows.len(), Effort::Quick)?);
+            }
             segments
         };
         let path = part_path(&self.path, self.part);

@@ -3,7 +3,7 @@
 mod csv;
 mod growing;
 mod json;
-mod prometheus;
+pub(crate) mod prometheus;
 mod store;
 
 use std::fs;

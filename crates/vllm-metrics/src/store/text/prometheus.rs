@@ -62,7 +62,7 @@ impl Families {
 }
 
 /// The name a series' family is declared under.
-fn family_name(def: &SeriesDef) -> &str {
+pub(crate) fn family_name(def: &SeriesDef) -> &str {
     let suffixes: &[&str] = match def.metric_type {
         MetricType::Histogram => &["_bucket", "_sum", "_count"],
         MetricType::Summary => &["_sum", "_count"],
@@ -74,7 +74,7 @@ fn family_name(def: &SeriesDef) -> &str {
         .unwrap_or(&def.metric_name)
 }
 
-fn type_word(metric_type: MetricType) -> &'static str {
+pub(crate) fn type_word(metric_type: MetricType) -> &'static str {
     match metric_type {
         MetricType::Counter => "counter",
         MetricType::Gauge | MetricType::Info => "gauge",
@@ -174,7 +174,7 @@ impl Header {
 
 /// `name{labels} `, with names that the classic format lacks in the newer quoted form. Carriage returns, which would
 /// end a line for some readers, are legal inside quotes.
-fn line_start(name: &str, labels: &BTreeMap<String, String>) -> String {
+pub(crate) fn line_start(name: &str, labels: &BTreeMap<String, String>) -> String {
     let mut parts = Vec::with_capacity(labels.len() + 1);
     let classic = is_classic(name);
     if !classic {
