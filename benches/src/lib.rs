@@ -2,6 +2,7 @@
 
 pub mod exposition;
 pub mod figure;
+pub mod gpu_sampler;
 pub mod loadgen;
 pub mod timing;
 pub mod victoriametrics;

@@ -30,6 +30,10 @@ const GROUPS: &[Group] = &[
         names: &["exposition_parse_vs_victoriametrics_ratio"],
         measure: benches::victoriametrics::figures,
     },
+    Group {
+        names: &["gpu_sampler_cpu_share_1s", "gpu_sampler_cpu_share_100ms"],
+        measure: benches::gpu_sampler::figures,
+    },
 ];
 
 fn main() -> Result<()> {

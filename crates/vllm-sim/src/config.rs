@@ -1,6 +1,7 @@
 //! What a simulated server is: its engine, its step-time model, its answers. Plain data with two presets.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -315,6 +316,9 @@ pub struct SimConfig {
     pub references: Arc<[ReferenceAnswer]>,
     /// What goes wrong; see [`crate::faults`].
     pub faults: Vec<FaultRule>,
+    /// Where to put the driver library of simulated GPUs, one per engine; `None` for no GPUs. The folder must
+    /// outlive whatever loads the library, and may not be mounted `noexec`.
+    pub gpu_dir: Option<PathBuf>,
 }
 
 impl Default for SimConfig {
@@ -332,6 +336,7 @@ impl Default for SimConfig {
             metrics_style: MetricsStyle::Vllm,
             references: Arc::from([]),
             faults: Vec::new(),
+            gpu_dir: None,
         }
     }
 }

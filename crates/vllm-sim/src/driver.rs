@@ -113,6 +113,8 @@ pub(crate) struct EngineHandle {
     wake: Condvar,
     stop: AtomicBool,
     hung: AtomicBool,
+    /// Time in which a step was running, for the simulated GPU.
+    busy_ns: AtomicU64,
     clock: Clock,
     admission: Arc<Admission>,
 }
@@ -124,6 +126,7 @@ impl EngineHandle {
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
             hung: AtomicBool::new(false),
+            busy_ns: AtomicU64::new(0),
             clock,
             admission,
         }
@@ -160,6 +163,11 @@ impl EngineHandle {
     /// A copy of the counts, taken between two steps.
     pub(crate) fn stats(&self) -> EngineStats {
         self.lock().stats().clone()
+    }
+
+    /// Time in which a step was running, since the engine's start.
+    pub(crate) fn busy_ns(&self) -> u64 {
+        self.busy_ns.load(Ordering::Relaxed)
     }
 
     pub(crate) fn reset_prefix_cache(&self) -> bool {
@@ -240,6 +248,8 @@ impl EngineHandle {
             }
             // An instant step still ends no earlier than it is seen to.
             planned_end = if end > start { end } else { self.clock.now() };
+            self.busy_ns
+                .fetch_add(planned_end.saturating_sub(start), Ordering::Relaxed);
             let (mut left, mut prefilled) = (0, 0);
             self.lock().finish_step(planned_end, |output, prompt_tokens| {
                 left += usize::from(output.finish.is_some());

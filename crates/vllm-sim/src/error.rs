@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Shorthand for this crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -18,6 +19,15 @@ pub enum Error {
     Listen {
         /// Address asked for.
         address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The library of the simulated GPUs could not be written.
+    #[error("cannot put simulated GPUs into {}: choose a folder that can be written", dir.display())]
+    Gpus {
+        /// Folder asked for.
+        dir: PathBuf,
         /// What the system said.
         #[source]
         source: io::Error,

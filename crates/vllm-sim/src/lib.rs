@@ -33,6 +33,7 @@ mod driver;
 mod engine;
 mod error;
 pub mod faults;
+mod gpus;
 mod http;
 mod life;
 mod metrics;

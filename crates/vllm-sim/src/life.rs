@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
@@ -12,6 +12,7 @@ use crate::control::Control;
 use crate::driver::{Admission, Clock, EngineHandle, QUEUE_BATCHES};
 use crate::error::{Error, Result};
 use crate::faults::Faults;
+use crate::gpus::Engines;
 use crate::http::{self, Door, Gates, Shared, Source};
 
 /// A serving server.
@@ -45,6 +46,7 @@ impl Life {
         listener: TcpListener,
         faults: Arc<Faults>,
         control: Arc<Control>,
+        metered: &Engines,
     ) -> Result<Self> {
         let clock = Clock::start();
         let admission = Arc::new(Admission::new(
@@ -60,6 +62,7 @@ impl Life {
                 ))
             })
             .collect();
+        *metered.lock().unwrap_or_else(PoisonError::into_inner) = engines.clone();
         let threads = config.http_threads as usize;
         let (stop, stopped) = watch::channel(false);
         let (refuse, refused) = watch::channel(false);

@@ -2,6 +2,7 @@
 //! lives it has: one, unless a fault kills or restarts it.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use crate::config::SimConfig;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::faults::{Fault, FaultRule, Faults};
+use crate::gpus::{Engines, Gpus};
 use crate::life::{Life, bind, spawn};
 
 /// Longest pause in which a stop is not noticed.
@@ -22,6 +24,7 @@ pub struct Simulator {
     faults: Arc<Faults>,
     control: Arc<Control>,
     supervisor: Option<JoinHandle<()>>,
+    gpus: Option<Gpus>,
 }
 
 impl Simulator {
@@ -39,11 +42,26 @@ impl Simulator {
         })?;
         let faults = Arc::new(Faults::new(config.engine.seed, config.faults.clone()));
         let control = Arc::new(Control::default());
+        let engines = Engines::default();
+        let gpus = match &config.gpu_dir {
+            Some(dir) => {
+                let engine = &config.engine;
+                let per_token_ns = engine.step.per_token_ns / engine.speed_ratio;
+                Some(Gpus::start(
+                    dir,
+                    config.replicas,
+                    per_token_ns,
+                    Arc::clone(&engines),
+                )?)
+            }
+            None => None,
+        };
         let life = Life::start(
             config.clone(),
             listener,
             Arc::clone(&faults),
             Arc::clone(&control),
+            &engines,
         )?;
         let watch = Watch {
             config: SimConfig {
@@ -52,6 +70,7 @@ impl Simulator {
             },
             faults,
             control,
+            engines,
         };
         let (faults, control) = (Arc::clone(&watch.faults), Arc::clone(&watch.control));
         let supervisor = Some(spawn("sim-supervisor".to_owned(), move || watch.over(life))?);
@@ -60,6 +79,7 @@ impl Simulator {
             faults,
             control,
             supervisor,
+            gpus,
         })
     }
 
@@ -71,6 +91,11 @@ impl Simulator {
     /// Where it listens; the same after a restart.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The fake driver library through which its GPUs are read; `None` unless [`SimConfig::gpu_dir`] asked for it.
+    pub fn nvml_library(&self) -> Option<&Path> {
+        self.gpus.as_ref().map(Gpus::library)
     }
 
     /// Freezes every engine (true) or lets it go on (false): requests enter and nothing comes out, `/health` still
@@ -122,6 +147,7 @@ struct Watch {
     config: SimConfig,
     faults: Arc<Faults>,
     control: Arc<Control>,
+    engines: Engines,
 }
 
 impl Watch {
@@ -200,7 +226,7 @@ impl Watch {
 
     fn life_on(&self, listener: TcpListener) -> Option<Life> {
         let (faults, control) = (Arc::clone(&self.faults), Arc::clone(&self.control));
-        Life::start(self.config.clone(), listener, faults, control)
+        Life::start(self.config.clone(), listener, faults, control, &self.engines)
             .inspect_err(|error| tracing::error!(%error, "the simulated server stays away"))
             .ok()
     }
