@@ -245,39 +245,12 @@ pub struct RunArgs {
 /// Flags of `sut sim`.
 #[derive(Debug, Args)]
 pub struct SimArgs {
-    /// Port on 127.0.0.1; 0 picks a free one and prints it.
-    #[arg(long, default_value_t = 8000)]
-    pub port: u16,
-    /// Model name to serve.
-    #[arg(long, default_value = "simulated")]
-    pub model: String,
-    /// Seed.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Step-time constants.
-    #[arg(long, value_enum, default_value = "h100-8b")]
-    pub preset: PresetArg,
-    /// Keep and reuse KV blocks of equal prompt prefixes.
-    #[arg(long)]
-    pub enable_prefix_caching: bool,
-    /// Put the request's own queue, prefill and decode times on its last chunk.
-    #[arg(long)]
-    pub enable_per_request_metrics: bool,
-    /// Stop by itself after so many seconds.
+    /// What to simulate.
+    #[command(flatten)]
+    pub server: vllm_sim::SimArgs,
+    /// Stop after so many seconds.
     #[arg(long, value_name = "SECONDS")]
     pub for_secs: Option<f64>,
-}
-
-/// Step-time constants of the simulator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PresetArg {
-    /// An 8-billion-parameter model on one H100.
-    #[value(name = "h100-8b")]
-    H100Llama8b,
-    /// A tiny model on two CPU cores.
-    TinyCpu,
-    /// No time passes in the engine: for measuring clients.
-    Instant,
 }
 
 /// Flags of `sut collect`.
@@ -312,7 +285,7 @@ pub struct CollectArgs {
 pub struct ReportArgs {
     /// Any file of the run.
     pub run: PathBuf,
-    /// Where the pictures go; default: `visualizations` beside the run.
+    /// Where the folder `visualizations` goes; default: beside the run.
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
 }

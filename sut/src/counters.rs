@@ -24,12 +24,19 @@ pub struct Counters {
     pub one_token_answers: AtomicU64,
     /// Time of the last sign of life from the server, in nanoseconds on the run's clock; 0 before the first.
     pub last_answer_ns: AtomicI64,
-    /// The first failures, in words, and how often each came.
-    failures: Mutex<Vec<(String, u64)>>,
+    failures: Mutex<Vec<Failures>>,
 }
 
-/// Kinds of failure kept apart; what comes after is counted under the last.
-const KINDS_KEPT: usize = 16;
+/// Failures of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failures {
+    /// A fixed word.
+    pub kind: &'static str,
+    /// How many.
+    pub count: u64,
+    /// The first of them, in words.
+    pub first: String,
+}
 
 impl Counters {
     /// Adds one to a counter.
@@ -49,24 +56,31 @@ impl Counters {
         Self::get(&self.issued).saturating_sub(answered)
     }
 
-    /// Counts a failed query and remembers why.
-    pub fn fail(&self, why: &str) {
+    /// Counts a failed query and remembers the first one of each kind.
+    pub fn fail(&self, kind: &'static str, why: &str) {
         Self::bump(&self.failed);
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(known) = failures.iter_mut().find(|(text, _)| text == why) {
-            known.1 += 1;
-        } else if failures.len() < KINDS_KEPT {
-            failures.push((why.to_owned(), 1));
-        } else if let Some(last) = failures.last_mut() {
-            last.0 = "other failures".into();
-            last.1 += 1;
+        let mut failures = self
+            .failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match failures.iter_mut().find(|known| known.kind == kind) {
+            Some(known) => known.count += 1,
+            None => failures.push(Failures {
+                kind,
+                count: 1,
+                first: why.to_owned(),
+            }),
         }
     }
 
-    /// The kinds of failure and how often each came, most frequent first.
-    pub fn failures(&self) -> Vec<(String, u64)> {
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        failures.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    /// The kinds of failure, most frequent first.
+    pub fn failures(&self) -> Vec<Failures> {
+        let mut failures = self
+            .failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
+        failures.sort_by_key(|known| std::cmp::Reverse(known.count));
         failures
     }
 }

@@ -1,7 +1,22 @@
 //! The System Under Test as a library; `main.rs` is a thin program over it.
 
 pub mod accuracy;
+pub mod app;
+pub mod bridge;
 pub mod cli;
+pub mod closing;
+pub mod commands;
+pub mod counters;
 pub mod dataset;
+pub mod ending;
+pub mod environment;
 pub mod exit;
+pub mod ledger;
+pub mod load;
 pub mod plan;
+pub mod progress;
+pub mod prompts;
+pub mod report;
+pub mod server;
+pub mod telemetry;
+pub mod worker;

@@ -1,3 +1,19 @@
-//! Thin program over the library.
+//! The thin program: parse, run the library, map the end to an exit status.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use sut::cli::Cli;
+
+fn main() -> ExitCode {
+    let exit = match sut::commands::run(Cli::parse()) {
+        Ok(exit) => exit,
+        Err(fail) => {
+            // A closed pipe must not change the exit status.
+            let _closed = writeln!(std::io::stderr(), "error: {:#}", fail.error);
+            fail.exit
+        }
+    };
+    exit.into()
+}

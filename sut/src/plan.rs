@@ -234,6 +234,18 @@ impl Plan {
         }
     }
 
+    /// The plan as text for a person, without the key.
+    pub fn shown(&self) -> String {
+        let api_key = self.api_key.as_ref().map(|_| "(redacted)".to_owned());
+        format!(
+            "{:#?}",
+            Self {
+                api_key,
+                ..self.clone()
+            }
+        )
+    }
+
     /// True when the server is our simulator, and so everything that comes out of the run is simulated.
     pub fn simulated(&self) -> bool {
         self.server == ServerPlan::Simulator
@@ -577,5 +589,20 @@ mod tests {
             message.contains("run.toml") && message.contains("target_qps"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn every_example_configuration_resolves() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                let cli = Cli::try_parse_from(["sut", "--config", path.to_str().unwrap()]).unwrap();
+                Plan::resolve(cli.run).map_err(|fail| fail.error).unwrap();
+                seen += 1;
+            }
+        }
+        assert!(seen >= 2);
     }
 }

@@ -34,7 +34,14 @@ impl Progress {
             );
             bar
         });
-        Self { started: now, expected, bar, next_line: now + PLAIN_EVERY, previous: (now, 0, 0), rate: (0.0, 0.0) }
+        Self {
+            started: now,
+            expected,
+            bar,
+            next_line: now + PLAIN_EVERY,
+            previous: (now, 0, 0),
+            rate: (0.0, 0.0),
+        }
     }
 
     /// Shows the counts of this moment.
@@ -44,8 +51,10 @@ impl Progress {
         let tokens = Counters::get(&counters.output_tokens);
         let window = now.duration_since(self.previous.0).as_secs_f64();
         if window >= 1.0 {
-            self.rate =
-                ((done - self.previous.1) as f64 / window, tokens.saturating_sub(self.previous.2) as f64 / window);
+            self.rate = (
+                (done - self.previous.1) as f64 / window,
+                tokens.saturating_sub(self.previous.2) as f64 / window,
+            );
             self.previous = (now, done, tokens);
         }
         let issued = Counters::get(&counters.issued);
@@ -59,7 +68,10 @@ impl Progress {
             self.next_line = now + PLAIN_EVERY;
             let elapsed = now.duration_since(self.started).as_secs();
             // A closed pipe must not end a benchmark.
-            let _ = writeln!(std::io::stderr(), "progress: {elapsed} s, {done} of {total} queries, {message}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "progress: {elapsed} s, {done} of {total} queries, {message}"
+            );
         }
     }
 
@@ -67,7 +79,8 @@ impl Progress {
         let (queries_per_sec, tokens_per_sec) = self.rate;
         let in_flight = counters.in_flight.load(std::sync::atomic::Ordering::Relaxed);
         let failed = Counters::get(&counters.failed);
-        let mut text = format!("{queries_per_sec:.1} queries/s, {tokens_per_sec:.0} tokens/s, {in_flight} in flight");
+        let mut text =
+            format!("{queries_per_sec:.1} queries/s, {tokens_per_sec:.0} tokens/s, {in_flight} in flight");
         if failed > 0 {
             text.push_str(&format!(", {failed} FAILED"));
         }

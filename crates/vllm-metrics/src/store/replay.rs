@@ -7,17 +7,30 @@ use super::files::RunFiles;
 use super::format::StoreFormat;
 use super::options::StoreOptions;
 use super::{Store, StoreFiles, create};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Record, RunData, Sample, SampleBatch, SeriesId};
 
 /// Writes `run` into `dir` in `format`. `suffix` stands between stamp and extension: empty for raw rows,
-/// `_processed` for derived ones. Existing files are refused.
+/// `_processed` for derived ones. Existing files are refused. Beside the samples, only tables with rows are kept.
 pub fn write_run(run: &RunData, format: StoreFormat, dir: &Path, suffix: &str) -> Result<StoreFiles> {
     let mut files = RunFiles::new(dir, &run.manifest.stamp, format);
     suffix.clone_into(&mut files.suffix);
     let mut store = create(&files, &run.manifest, &StoreOptions::default())?;
     replay(run, store.as_mut())?;
-    store.finish(&run.manifest)
+    let mut written = store.finish(&run.manifest)?;
+    for (is_empty, slot) in [
+        (run.requests.is_empty(), &mut written.requests),
+        (run.batches.is_empty(), &mut written.batches),
+        (run.events.is_empty(), &mut written.events),
+    ] {
+        if is_empty && let Some(path) = slot.take() {
+            let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            written.total_bytes = written.total_bytes.saturating_sub(bytes);
+            written.all.retain(|other| *other != path);
+        }
+    }
+    Ok(written)
 }
 
 /// Hands every row of `run` to `store`, flushing now and then as a running test would.

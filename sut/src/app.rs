@@ -1,0 +1,360 @@
+//! One run from top to bottom: prepare, run, finish. Each stage owns what the next one needs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use mlperf_loadgen::{LogSettings, RunReport, TestSettings, run_test};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+use vllm_metrics::{EndpointConfig, FinishedRun, RunClock, Session};
+
+use crate::bridge::{Bridge, Library};
+use crate::cli::{ModeArg, ScenarioArg};
+use crate::closing::Closing;
+use crate::counters::Counters;
+use crate::dataset::Dataset;
+use crate::ending::{Cause, Ending, watch_server, watch_signals};
+use crate::exit::{Exit, Fail};
+use crate::ledger::{Ledger, Measured, Window};
+use crate::plan::{MetricsPlan, Plan};
+use crate::progress::Progress;
+use crate::server::{self, Server};
+use crate::worker::{Workers, dispatch};
+use crate::{load, prompts, report};
+
+/// How often the main loop looks around.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long LoadGen may go on with its schedule after the run is being ended.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Everything that is ready before load is sent.
+struct Prepared {
+    plan: Plan,
+    server: Server,
+    dataset: Dataset,
+    bodies: Vec<Bytes>,
+    settings: TestSettings,
+    logs: LogSettings,
+    expected: Option<u64>,
+    remarks: Vec<String>,
+}
+
+/// What a run left, before it is judged.
+struct Ran {
+    plan: Plan,
+    server: Server,
+    /// `None` when LoadGen did not come to an end.
+    loadgen: Option<LoadGenResult>,
+    cause: Option<Cause>,
+    counters: Arc<Counters>,
+    measured: Measured,
+    recorded: Option<Result<FinishedRun, vllm_metrics::Error>>,
+    settings: TestSettings,
+    logs: LogSettings,
+    remarks: Vec<String>,
+}
+
+/// Runs a test as planned and returns the program's exit status.
+///
+/// # Errors
+/// [`Fail`] when no load was sent, or when the run's files could not be made.
+pub fn run(plan: Plan) -> Result<Exit, Fail> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().min(4)))
+        .thread_name("sut-worker")
+        .enable_all()
+        .build()
+        .context("cannot start the worker threads")?;
+    let prepared = prepare(plan, &runtime)?;
+    if prepared.plan.dry_run {
+        report::print(&report::plan_text(
+            &prepared.plan,
+            &prepared.settings,
+            &prepared.remarks,
+            &prepared.dataset,
+        ));
+        runtime.block_on(prepared.server.stop());
+        return Ok(Exit::Valid);
+    }
+    let ran = execute(prepared, &runtime)?;
+    let exit = finish(ran, &runtime)?;
+    // Nothing is left to wait for: what is still on the runtime belongs to a server that is gone.
+    runtime.shutdown_background();
+    Ok(exit)
+}
+
+fn prepare(plan: Plan, runtime: &tokio::runtime::Runtime) -> Result<Prepared, Fail> {
+    let dataset = prompts::load(&plan)?;
+    let (settings, mut remarks) = load::settings(&plan, dataset.prompts.len())?;
+    let logs = load::logs(&plan)?;
+    let server = runtime.block_on(server::start(&plan))?;
+    let bodies = prompts::bodies(&plan, &dataset, &server)?;
+    if dataset.synthetic {
+        remarks.push(format!("prompts are made up ({})", dataset.origin));
+    }
+    let expected = load::expected_queries(&settings, dataset.prompts.len());
+    Ok(Prepared {
+        plan,
+        server,
+        dataset,
+        bodies,
+        settings,
+        logs,
+        expected,
+        remarks,
+    })
+}
+
+fn start_session(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Session, Fail> {
+    let plan = &prepared.plan;
+    let url = metrics
+        .url
+        .clone()
+        .unwrap_or_else(|| format!("{}/metrics", prepared.server.url));
+    let mut endpoint = EndpointConfig::new(url).expect("vllm:*");
+    if let Some(key) = &plan.api_key {
+        endpoint = endpoint.bearer(key);
+    }
+    let mut builder = Session::builder()
+        .endpoint(endpoint)
+        .interval(metrics.interval)
+        .output_dir(&metrics.output_dir)
+        .format(report::store_format(metrics.format))
+        .simulated(plan.simulated());
+    for (key, value) in report::facts(plan, &prepared.settings, &prepared.server, &prepared.dataset) {
+        builder = builder.fact(key, value);
+    }
+    // A folder that cannot be written is the user's to mend, and no load has been sent.
+    builder.start().map_err(Fail::usage)
+}
+
+fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran, Fail> {
+    let session = match &prepared.plan.metrics {
+        Some(metrics) => Some(start_session(metrics, &prepared)?),
+        None => None,
+    };
+    let clock = session
+        .as_ref()
+        .map_or_else(RunClock::start, |session| session.clock().clone());
+    let hooks = session.as_ref().map(Session::hooks);
+    if let Some(hooks) = &hooks {
+        hooks.model_loaded();
+    }
+    if prepared.plan.profiler {
+        runtime
+            .block_on(prepared.server.client.start_profile())
+            .map_err(|error| Fail::usage(anyhow!(error).context("--enable-profiler")))?;
+    }
+
+    let Prepared {
+        plan,
+        server,
+        dataset,
+        bodies,
+        settings,
+        logs,
+        expected,
+        remarks,
+    } = prepared;
+    let counters = Arc::new(Counters::default());
+    let ledger = Arc::new(Ledger::default());
+    let ending = Ending::default();
+    let suspect = Arc::new(Notify::new());
+    let tasks = TaskTracker::new();
+    let (queue, batches) = mpsc::unbounded_channel();
+    let workers = Arc::new(Workers {
+        client: server.client.clone(),
+        bodies,
+        permits: Arc::new(Semaphore::new(plan.concurrency)),
+        counters: Arc::clone(&counters),
+        ledger: Arc::clone(&ledger),
+        hooks: hooks.clone(),
+        clock: clock.clone(),
+        stop: ending.stop.clone(),
+        suspect: Arc::clone(&suspect),
+    });
+    {
+        let _entered = runtime.enter();
+        let signals = watch_signals(ending.clone()).context("cannot watch for signals")?;
+        runtime.spawn(signals);
+    }
+    runtime.spawn(watch_server(server.client.clone(), suspect, ending.clone()));
+    runtime.spawn(dispatch(workers, batches, tasks.clone()));
+
+    let bridge = Bridge {
+        name: format!(
+            "sut (vLLM {})",
+            server.version.as_deref().unwrap_or("of unknown version")
+        ),
+        batch_size: plan.batch_size,
+        queue,
+        counters: Arc::clone(&counters),
+        hooks: hooks.clone(),
+        next_batch: AtomicU64::new(0),
+    };
+    let library = Library {
+        name: dataset.origin.clone(),
+        total: dataset.prompts.len(),
+        performance: dataset.prompts.len(),
+    };
+    if let Some(hooks) = &hooks {
+        hooks.phase(match plan.mode {
+            ModeArg::Performance => "performance",
+            ModeArg::Accuracy => "accuracy",
+        });
+    }
+    let (done, test_done) = sync_channel(1);
+    let loadgen = {
+        let (settings, logs) = (settings.clone(), logs.clone());
+        std::thread::Builder::new()
+            .name("loadgen".into())
+            .spawn(move || {
+                let result = run_test(&bridge, &library, &settings, &logs);
+                // Nobody listens any more when the run was cut.
+                let _nobody = done.send(result);
+            })
+            .context("cannot start LoadGen's thread")?
+    };
+    let mut progress = Progress::start(expected);
+    let watch = Watch {
+        counters: &counters,
+        ending: &ending,
+        clock: &clock,
+        server: &server,
+        plan: &plan,
+    };
+    let result = watch.wait(&test_done, &mut progress);
+    progress.finish();
+    if result.is_some() {
+        loadgen.join().map_err(|_| anyhow!("LoadGen's thread panicked"))?;
+    }
+    if let Some(hooks) = &hooks {
+        hooks.test_completed();
+    }
+    if plan.profiler
+        && let Err(error) = runtime.block_on(server.client.stop_profile(Duration::from_secs(300)))
+    {
+        tracing::warn!("the profiler could not be stopped: {error}");
+    }
+    let window = if plan.scenario == ScenarioArg::Offline {
+        Window::LastAnswer
+    } else {
+        Window::AnswerOfLastQuery
+    };
+    let measured = Measured::from_answers(&ledger.take(), window);
+    let recorded = session.map(Session::finish);
+    Ok(Ran {
+        plan,
+        server,
+        loadgen: result,
+        cause: ending.cause(),
+        counters,
+        measured,
+        recorded,
+        settings,
+        logs,
+        remarks,
+    })
+}
+
+/// What the main loop looks at while LoadGen runs.
+struct Watch<'a> {
+    counters: &'a Counters,
+    ending: &'a Ending,
+    clock: &'a RunClock,
+    server: &'a Server,
+    plan: &'a Plan,
+}
+
+/// How LoadGen's thread ended.
+pub(crate) type LoadGenResult = Result<RunReport, mlperf_loadgen::Error>;
+
+impl Watch<'_> {
+    /// Waits for LoadGen's end, showing progress and watching for a run that cannot end. `None`: LoadGen was given
+    /// up.
+    fn wait(
+        &self,
+        test_done: &std::sync::mpsc::Receiver<LoadGenResult>,
+        progress: &mut Progress,
+    ) -> Option<LoadGenResult> {
+        let started_ns = self.clock.now_ns();
+        let mut give_up: Option<Instant> = None;
+        loop {
+            match test_done.recv_timeout(LOOK_EVERY) {
+                Ok(result) => return Some(result),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+            progress.tick(self.counters);
+            if self.ending.cause().is_some() {
+                let deadline = *give_up.get_or_insert_with(|| Instant::now() + DRAIN);
+                if Instant::now() >= deadline || self.ending.now.is_cancelled() {
+                    return None;
+                }
+            } else if let Some(died) = self.server.has_died() {
+                self.ending.end(Cause::ServerGone(died.to_string()));
+            } else if self.counters.outstanding() > 0 {
+                let last_ns = self
+                    .counters
+                    .last_answer_ns
+                    .load(Ordering::Relaxed)
+                    .max(started_ns);
+                let silent = Duration::from_nanos(u64::try_from(self.clock.now_ns() - last_ns).unwrap_or(0));
+                if silent > self.plan.stall_timeout {
+                    self.ending.end(Cause::Stalled(self.plan.stall_timeout));
+                }
+            }
+        }
+    }
+}
+
+fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
+    let Ran {
+        plan,
+        server,
+        loadgen,
+        cause,
+        counters,
+        measured,
+        recorded,
+        settings,
+        logs,
+        mut remarks,
+    } = ran;
+    let judged = report::judge(loadgen, cause.as_ref(), &counters, &logs, &mut remarks)?;
+    let mut files: Vec<(&'static str, PathBuf)> = vec![("LoadGen logs", plan.log_dir.clone())];
+    let mut recorder = Vec::new();
+    if let (Some(metrics), Some(recorded)) = (&plan.metrics, recorded) {
+        match recorded {
+            Ok(finished) => report::record(metrics, &finished, &mut files, &mut recorder),
+            // The run itself is as good as before; only its record is not.
+            Err(error) => recorder.push(format!("THE RECORD WAS NOT FINISHED: {error}")),
+        }
+    }
+    runtime.block_on(server.stop());
+    let closing = Closing {
+        title: format!(
+            "{}, {}, {}",
+            plan.model.as_deref().unwrap_or(&plan.benchmark),
+            settings.scenario,
+            settings.mode
+        ),
+        simulated: plan.simulated(),
+        result: judged.result,
+        remarks,
+        issued: Counters::get(&counters.issued),
+        failures: counters.failures(),
+        loadgen_tokens_per_sec: judged.tokens_per_sec,
+        measured,
+        has_first_token: plan.scenario != ScenarioArg::Offline,
+        recorder,
+        files,
+    };
+    report::print(&closing.render());
+    Ok(judged.exit)
+}

@@ -1,0 +1,116 @@
+//! LoadGen's side of the harness: takes queries on LoadGen's thread and hands them to the workers.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use mlperf_loadgen::{IssuedSample, IssuedSamples, QuerySampleLibrary, SystemUnderTest};
+use tokio::sync::mpsc;
+use vllm_metrics::Hooks;
+
+use crate::counters::Counters;
+
+/// Why a query failed that came, or was waiting, when the run was already being ended.
+pub(crate) const ENDING: &str = "the run is being ended";
+
+/// What one `IssueQuery` became: the samples that go out together.
+#[derive(Debug)]
+pub struct Batch {
+    /// Number of the batch within the run.
+    pub id: u64,
+    /// Its samples, never empty.
+    pub samples: Vec<IssuedSample>,
+}
+
+/// The System Under Test as LoadGen sees it.
+///
+/// `issue_query` only cuts the query into batches and sends them into a channel. The channel is unbounded on purpose:
+/// its entries are small, the run's query count bounds them, and waiting here would distort LoadGen's arrival
+/// schedule. What is in flight is limited behind it, by the workers' permits.
+#[derive(Debug)]
+pub struct Bridge {
+    /// Name in LoadGen's logs.
+    pub name: String,
+    /// Largest batch.
+    pub batch_size: usize,
+    /// To the dispatcher.
+    pub queue: mpsc::UnboundedSender<Batch>,
+    /// Progress.
+    pub counters: Arc<Counters>,
+    /// The recorder, when there is one.
+    pub hooks: Option<Hooks>,
+    /// Number of the next batch.
+    pub next_batch: std::sync::atomic::AtomicU64,
+}
+
+impl Bridge {
+    fn send(&self, samples: Vec<IssuedSample>) {
+        let id = self.next_batch.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Some(hooks) = &self.hooks {
+            hooks.batch_issued(id, u32::try_from(samples.len()).unwrap_or(u32::MAX));
+            for sample in &samples {
+                let scheduled_ns = sample.scheduled_at().and_then(unix_ns);
+                hooks.request_issued(sample.id() as u64, sample.index() as u64, Some(id), scheduled_ns);
+            }
+        }
+        if let Err(back) = self.queue.send(Batch { id, samples }) {
+            // The dispatcher is gone, so nobody else can answer.
+            for sample in back.0.samples {
+                self.counters.fail("ending", ENDING);
+                // Refused only after the test, when there is nothing left to answer.
+                let _refused = sample.fail(ENDING);
+            }
+        }
+    }
+}
+
+/// A wall-clock time in nanoseconds since the epoch, which is what the run's clock counts in.
+pub(crate) fn unix_ns(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok()
+}
+
+impl SystemUnderTest for Bridge {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn issue_query(&self, samples: IssuedSamples<'_>) {
+        self.counters
+            .issued
+            .fetch_add(samples.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        let mut batch = Vec::with_capacity(self.batch_size.min(samples.len()));
+        for sample in samples {
+            batch.push(sample);
+            if batch.len() == self.batch_size {
+                self.send(std::mem::replace(&mut batch, Vec::with_capacity(self.batch_size)));
+            }
+        }
+        if !batch.is_empty() {
+            self.send(batch);
+        }
+    }
+}
+
+/// The dataset as LoadGen sees it. Everything is in memory before the test, so loading does nothing.
+#[derive(Debug)]
+pub struct Library {
+    /// Name in LoadGen's logs.
+    pub name: String,
+    /// Samples in the dataset.
+    pub total: usize,
+    /// Samples that a performance run draws from.
+    pub performance: usize,
+}
+
+impl QuerySampleLibrary for Library {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn total_sample_count(&self) -> usize {
+        self.total
+    }
+
+    fn performance_sample_count(&self) -> usize {
+        self.performance
+    }
+}

@@ -1,0 +1,111 @@
+//! The table at the end of a run.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::counters::Failures;
+use crate::ledger::{Measured, percentile};
+
+/// Everything the table shows.
+#[derive(Debug, Clone, Default)]
+pub struct Closing {
+    /// `Llama-3.1-8B, Offline, performance`.
+    pub title: String,
+    /// The data come from the simulator.
+    pub simulated: bool,
+    /// LoadGen's word, or why there is none.
+    pub result: String,
+    /// Why the result does not count, or what limits its worth, a sentence each.
+    pub remarks: Vec<String>,
+    /// Queries that LoadGen issued.
+    pub issued: u64,
+    /// Queries answered as failed.
+    pub failures: Vec<Failures>,
+    /// LoadGen's own tokens per second.
+    pub loadgen_tokens_per_sec: Option<f64>,
+    /// What the harness measured.
+    pub measured: Measured,
+    /// LoadGen measures the time to first token in this scenario.
+    pub has_first_token: bool,
+    /// What the recorder says of itself and of what is missing, a line each.
+    pub recorder: Vec<String>,
+    /// Where the files are.
+    pub files: Vec<(&'static str, PathBuf)>,
+}
+
+impl Closing {
+    /// The table as text, ending with a line break.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(out, "  {name:<14} {value}");
+        };
+        let mark = if self.simulated { "   [SIMULATED]" } else { "" };
+        row("run", format!("{}{mark}", self.title));
+        row("result", self.result.clone());
+        for remark in &self.remarks {
+            row("", remark.clone());
+        }
+        let m = &self.measured;
+        let failed: u64 = self.failures.iter().map(|f| f.count).sum();
+        row(
+            "queries",
+            format!(
+                "{} issued, {} completed, {failed} failed",
+                self.issued, m.completed
+            ),
+        );
+        for Failures { kind, count, first } in &self.failures {
+            row("", format!("{count} x {kind}: {first}"));
+        }
+        let rate = |value: Option<f64>| value.map_or("none".to_owned(), |v| format!("{v:.2}"));
+        let loadgen = self
+            .loadgen_tokens_per_sec
+            .map_or(String::new(), |v| format!(" (LoadGen: {v:.2})"));
+        row(
+            "throughput",
+            format!(
+                "{} tokens/s{loadgen}, {} queries/s over {:.1} s",
+                rate(m.tokens_per_sec),
+                rate(m.queries_per_sec),
+                m.duration_secs
+            ),
+        );
+        if self.has_first_token {
+            row("TTFT", quantiles(&m.ttft_ns, "scheduled to first token"));
+        } else {
+            row(
+                "TTFT",
+                quantiles(
+                    &m.ttft_from_send_ns,
+                    "sent to first token; LoadGen has no limit on it here",
+                ),
+            );
+        }
+        row(
+            "TPOT",
+            quantiles(&m.tpot_ns, "(last - first token) / (tokens - 1)"),
+        );
+        row("latency", quantiles(&m.latency_ns, "scheduled to last token"));
+        for line in &self.recorder {
+            row("metrics", line.clone());
+        }
+        for (name, path) in &self.files {
+            row(name, path.display().to_string());
+        }
+        out
+    }
+}
+
+fn quantiles(sorted_ns: &[i64], what: &str) -> String {
+    let ms = |p| percentile(sorted_ns, p).map(|ns| ns / 1e6);
+    match (ms(50.0), ms(90.0), ms(99.0)) {
+        (Some(p50), Some(p90), Some(p99)) => {
+            format!(
+                "p50 {p50:.2} ms, p90 {p90:.2} ms, p99 {p99:.2} ms ({what}, n = {})",
+                sorted_ns.len()
+            )
+        }
+        _ => "none: no query got that far".into(),
+    }
+}

@@ -1,0 +1,142 @@
+//! What the program does for each subcommand.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use vllm_metrics::store::read_run;
+use vllm_metrics::{EndpointConfig, Session};
+use vllm_report::RenderOptions;
+use vllm_sim::Simulator;
+
+use crate::cli::{Cli, CollectArgs, Command, LogLevel, ReportArgs, SimArgs};
+use crate::ending::{Ending, watch_signals};
+use crate::exit::{Exit, Fail};
+use crate::plan::{MetricsPlan, Plan, parse_duration};
+use crate::{app, report, telemetry};
+
+/// Runs what the command line says.
+///
+/// # Errors
+/// [`Fail`] with the exit status and what to tell the user.
+pub fn run(cli: Cli) -> Result<Exit, Fail> {
+    match cli.command {
+        None => {
+            let plan = Plan::resolve(cli.run)?;
+            telemetry::install(plan.log_level);
+            app::run(plan)
+        }
+        Some(command) => {
+            telemetry::install(LogLevel::Info);
+            match command {
+                Command::Sim(args) => sim(&args),
+                Command::Collect(args) => collect(args),
+                Command::Report(args) => draw(&args),
+            }
+        }
+    }
+}
+
+fn sim(args: &SimArgs) -> Result<Exit, Fail> {
+    let config = args.server.resolve().map_err(Fail::usage)?;
+    let simulator = Simulator::start(config).map_err(Fail::usage)?;
+    report::print(&format!("SIMULATED vLLM at {}\n", simulator.url()));
+    wait_for_end(args.for_secs.map(Duration::from_secs_f64))?;
+    simulator.stop();
+    Ok(Exit::Valid)
+}
+
+fn collect(args: CollectArgs) -> Result<Exit, Fail> {
+    let duration = match &args.duration {
+        None => None,
+        Some(text) => {
+            Some(parse_duration(text).map_err(|why| Fail::usage(anyhow!("--duration {text}: {why}")))?)
+        }
+    };
+    let interval = Duration::try_from_secs_f64(args.interval).map_err(|_| {
+        Fail::usage(anyhow!(
+            "--interval {}: must be a number of seconds above 0",
+            args.interval
+        ))
+    })?;
+    let metrics = MetricsPlan {
+        output_dir: args.output_dir,
+        interval,
+        format: args.format,
+        url: None,
+        plots: !args.no_plots,
+    };
+    let mut builder = Session::builder()
+        .interval(interval)
+        .output_dir(&metrics.output_dir)
+        .format(report::store_format(metrics.format));
+    for url in &args.url {
+        builder = builder.endpoint(EndpointConfig::new(url));
+    }
+    let session = builder.start().map_err(Fail::usage)?;
+    tracing::info!("recording {}; stop with Ctrl-C", args.url.join(", "));
+    wait_for_end(duration)?;
+    let finished = session.finish().context("the record was not finished")?;
+    let (mut files, mut lines) = (Vec::new(), Vec::new());
+    report::record(&metrics, &finished, &mut files, &mut lines);
+    for line in lines {
+        report::print(&format!("  {line}\n"));
+    }
+    for (name, path) in files {
+        report::print(&format!("  {name:<10} {}\n", path.display()));
+    }
+    let unreachable = finished.missing.never_answered.len() == args.url.len();
+    Ok(if unreachable {
+        Exit::Unreachable
+    } else {
+        Exit::Valid
+    })
+}
+
+fn draw(args: &ReportArgs) -> Result<Exit, Fail> {
+    let run = read_run(&args.run).map_err(Fail::usage)?;
+    for note in &run.notes {
+        tracing::warn!("{note}");
+    }
+    let folder = args.output_dir.clone().unwrap_or_else(|| {
+        let beside = if args.run.is_dir() {
+            Some(args.run.as_path())
+        } else {
+            args.run.parent()
+        };
+        beside.unwrap_or_else(|| std::path::Path::new(".")).to_owned()
+    });
+    let rendered = vllm_report::render(&run, &folder, &RenderOptions::default()).context("cannot draw")?;
+    for path in [
+        rendered.gpu,
+        rendered.requests,
+        rendered.overview,
+        rendered.summary,
+    ] {
+        report::print(&format!("{}\n", path.display()));
+    }
+    Ok(Exit::Valid)
+}
+
+/// Blocks until SIGINT or SIGTERM, or until the time is over.
+fn wait_for_end(limit: Option<Duration>) -> Result<(), Fail> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot wait for signals")?;
+    let ending = Ending::default();
+    runtime.block_on(async {
+        let signals = watch_signals(ending.clone()).context("cannot watch for signals")?;
+        let end = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = signals => {}
+            () = ending.stop.cancelled() => {}
+            () = end => {}
+        }
+        Ok(())
+    })
+}

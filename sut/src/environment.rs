@@ -1,0 +1,194 @@
+//! The machine and the software that a run was made with, as far as they can be told, with secrets left out.
+//!
+//! Absent facts are `null`, never a guess. Nothing is run but `git`, and only to name the commit.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde::Serialize;
+
+/// Variables that change what a run measures. Others are never read, so they cannot leak.
+const VARIABLES: [&str; 20] = [
+    "CUDA_DEVICE_ORDER",
+    "CUDA_HOME",
+    "CUDA_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "HF_HOME",
+    "HF_HUB_OFFLINE",
+    "LD_LIBRARY_PATH",
+    "NCCL_DEBUG",
+    "NVIDIA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "PYTHONPATH",
+    "RUST_LOG",
+    "TOKIO_WORKER_THREADS",
+    "TORCH_CUDA_ARCH_LIST",
+    "VLLM_ATTENTION_BACKEND",
+    "VLLM_CPU_KVCACHE_SPACE",
+    "VLLM_LOGGING_LEVEL",
+    "VLLM_NO_USAGE_STATS",
+    "VLLM_SERVER_DEV_MODE",
+    "VLLM_USE_V1",
+];
+
+/// What a run was made with.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct Environment {
+    /// Name and version of this program.
+    pub program: String,
+    /// LoadGen's version.
+    pub loadgen_version: String,
+    /// The command line, secrets replaced.
+    pub command_line: Vec<String>,
+    /// What `/version` of the server said.
+    pub server_version: Option<String>,
+    /// `PRETTY_NAME` of the operating system.
+    pub operating_system: Option<String>,
+    /// Kernel release.
+    pub kernel: Option<String>,
+    /// The processor's name.
+    pub processor: Option<String>,
+    /// Processors that this process may use.
+    pub processors_available: Option<usize>,
+    /// Processors of the machine.
+    pub processors: Option<usize>,
+    /// Main memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Frequency governor of the first processor.
+    pub cpu_governor: Option<String>,
+    /// NVIDIA driver version.
+    pub nvidia_driver: Option<String>,
+    /// Commit of the folder the program runs in, with `-dirty` when there are changes.
+    pub git_commit: Option<String>,
+    /// Variables of the allow-list that are set.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// Reads it now.
+    pub fn read(server_version: Option<&str>) -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        Self {
+            program: format!("sut {}", env!("CARGO_PKG_VERSION")),
+            loadgen_version: mlperf_loadgen::loadgen_version(),
+            command_line: redact(std::env::args()),
+            server_version: server_version.map(str::to_owned),
+            operating_system: fs::read_to_string("/etc/os-release").ok().and_then(|text| {
+                let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+                Some(line.trim_matches('"').to_owned())
+            }),
+            kernel: line_of("/proc/sys/kernel/osrelease"),
+            processor: cpuinfo
+                .lines()
+                .find_map(|line| line.strip_prefix("model name"))
+                .and_then(|rest| Some(rest.split_once(':')?.1.trim().to_owned())),
+            processors_available: std::thread::available_parallelism()
+                .ok()
+                .map(std::num::NonZero::get),
+            processors: match cpuinfo
+                .lines()
+                .filter(|line| line.starts_with("processor"))
+                .count()
+            {
+                0 => None,
+                count => Some(count),
+            },
+            memory_bytes: fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+                let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+                Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+            }),
+            cpu_governor: line_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            nvidia_driver: line_of("/sys/module/nvidia/version"),
+            git_commit: git_commit(),
+            variables: VARIABLES
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+                .collect(),
+        }
+    }
+
+    /// Writes it as JSON.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
+        fs::write(path, text + "\n")
+    }
+}
+
+fn line_of(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().next()?.trim();
+    (!line.is_empty()).then(|| line.to_owned())
+}
+
+fn git_commit() -> Option<String> {
+    let output = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+        .output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Replaces the values of flags that carry secrets, and the password part of URLs.
+fn redact(args: impl Iterator<Item = String>) -> Vec<String> {
+    let mut hide_next = false;
+    args.map(|arg| {
+        if std::mem::take(&mut hide_next) {
+            return "(redacted)".to_owned();
+        }
+        let name = arg.split('=').next().unwrap_or_default().to_ascii_lowercase();
+        let secret = name.starts_with('-')
+            && ["key", "token", "secret", "password"]
+                .iter()
+                .any(|w| name.ends_with(w));
+        if secret {
+            if arg.contains('=') {
+                return format!("{name}=(redacted)");
+            }
+            hide_next = true;
+            return arg;
+        }
+        match (arg.find("://"), arg.find('@')) {
+            (Some(scheme), Some(at)) if scheme + 3 < at => {
+                format!("{}(redacted){}", &arg[..scheme + 3], &arg[at..])
+            }
+            _ => arg,
+        }
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_never_pass() {
+        let args = [
+            "sut",
+            "--api-key",
+            "canary",
+            "--api-key=canary",
+            "--url",
+            "http://me:canary@host:1/v1",
+        ];
+        let shown = redact(args.iter().map(ToString::to_string));
+        assert!(!shown.join(" ").contains("canary"), "{shown:?}");
+        assert_eq!(shown[5], "http://(redacted)@host:1/v1");
+    }
+
+    #[test]
+    fn what_this_machine_tells_is_there() {
+        let read = Environment::read(Some("0.32.0"));
+        assert!(
+            read.kernel.is_some() && read.memory_bytes.is_some_and(|bytes| bytes > 1 << 20),
+            "{read:?}"
+        );
+        assert!(read.processors_available.is_some());
+    }
+}

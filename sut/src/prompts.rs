@@ -1,0 +1,94 @@
+//! From the plan's dataset to request bodies that are ready before the test.
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use vllm_client::RequestBody;
+
+use crate::dataset::{Columns, Dataset, Synthetic};
+use crate::exit::Fail;
+use crate::load::benchmark_sampling;
+use crate::plan::{DatasetPlan, Plan};
+use crate::server::Server;
+
+/// Reads or makes the dataset, cut to `--num-samples`.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`] when the file cannot be used or has too few samples.
+pub fn load(plan: &Plan) -> Result<Dataset, Fail> {
+    let mut dataset = match &plan.dataset {
+        DatasetPlan::Synthetic => {
+            let made = Synthetic {
+                seed: plan.seed,
+                ..Synthetic::default()
+            };
+            Synthetic {
+                samples: plan.num_samples.unwrap_or(made.samples),
+                ..made
+            }
+            .build()
+        }
+        DatasetPlan::File {
+            path,
+            input_column,
+            input_ids_column,
+            output_column,
+        } => {
+            let columns = Columns {
+                input: input_column.clone(),
+                input_ids: input_ids_column.clone(),
+                output: output_column.clone(),
+            };
+            Dataset::load(path, &columns).map_err(Fail::usage)?
+        }
+    };
+    if let Some(wanted) = plan.num_samples {
+        let there = dataset.prompts.len();
+        if there < wanted {
+            return Err(Fail::usage(anyhow!(
+                "--num-samples {wanted}: {} has only {there} samples",
+                dataset.origin
+            )));
+        }
+        dataset.prompts.truncate(wanted);
+    }
+    if dataset.prompts.is_empty() {
+        return Err(Fail::usage(anyhow!("{} has no samples", dataset.origin)));
+    }
+    Ok(dataset)
+}
+
+/// One body per sample.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`] when a prompt and its answer do not fit the served model.
+pub fn bodies(plan: &Plan, dataset: &Dataset, server: &Server) -> Result<Vec<Bytes>, Fail> {
+    let sampling = benchmark_sampling(plan);
+    let mut bodies = Vec::with_capacity(dataset.prompts.len());
+    for (index, prompt) in dataset.prompts.iter().enumerate() {
+        let tokens = prompt.token_ids.len() as u64 + u64::from(sampling.max_tokens);
+        if let Some(limit) = server.max_model_len
+            && tokens > limit
+        {
+            return Err(Fail::usage(anyhow!(
+                "sample {index} of {} has {} prompt tokens, and with --max-tokens {} that is more than the {limit} \
+                 that {} was started with (--max-model-len)",
+                dataset.origin,
+                prompt.token_ids.len(),
+                sampling.max_tokens,
+                server.model
+            )));
+        }
+        let body = match (&prompt.text, prompt.token_ids.is_empty()) {
+            (Some(text), true) => RequestBody::from_text(&server.model, text),
+            (None, true) => {
+                return Err(Fail::usage(anyhow!(
+                    "sample {index} of {} is empty",
+                    dataset.origin
+                )));
+            }
+            _ => RequestBody::from_token_ids(&server.model, &prompt.token_ids),
+        };
+        bodies.push(sampling.apply(body).build());
+    }
+    Ok(bodies)
+}

@@ -1,0 +1,182 @@
+//! Runs the program in a folder of its own and looks at everything that it left.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use mlperf_loadgen::{LoadGenLog, Validity};
+use vllm_metrics::store::read_run;
+use vllm_metrics::{Outcome, RunData};
+
+/// A run to be started.
+pub(crate) struct Run {
+    folder: tempfile::TempDir,
+    args: Vec<String>,
+    metrics: bool,
+}
+
+/// A run that has ended.
+pub(crate) struct Finished {
+    folder: tempfile::TempDir,
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    pub(crate) fn new(args: &[&str]) -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            args: args.iter().map(ToString::to_string).collect(),
+            metrics: true,
+        }
+    }
+
+    pub(crate) fn without_metrics(mut self) -> Self {
+        self.metrics = false;
+        self
+    }
+
+    /// The program with its arguments, in the run's folder, not yet started.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sut"));
+        command
+            .args(&self.args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        if self.metrics {
+            command.arg("--enable-metrics-collection");
+        }
+        command
+    }
+
+    pub(crate) fn finish(self) -> Finished {
+        let output = self.command().output().expect("the program starts");
+        Finished {
+            folder: self.folder,
+            status: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Finished {
+    pub(crate) fn metrics_dir(&self) -> PathBuf {
+        self.folder.path().join("metrics_output")
+    }
+
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.folder.path().join("mlperf_logs")
+    }
+
+    pub(crate) fn loadgen(&self) -> LoadGenLog {
+        LoadGenLog::read(&self.log_dir()).unwrap_or_else(|e| panic!("{e}\n{}{}", self.stdout, self.stderr))
+    }
+
+    /// The raw record.
+    pub(crate) fn record(&self) -> RunData {
+        let raw = self
+            .files("vllm_metrics_")
+            .into_iter()
+            .find(|path| !path.to_string_lossy().contains("_processed"));
+        read_run(&raw.expect("a raw file")).expect("the record reads back")
+    }
+
+    /// Files of the metrics folder whose name starts so.
+    pub(crate) fn files(&self, prefix: &str) -> Vec<PathBuf> {
+        let mut found: Vec<PathBuf> = std::fs::read_dir(self.metrics_dir())
+            .expect("a metrics folder")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// LoadGen's log, our table and the record say the same.
+    pub(crate) fn assert_consistent(&self) {
+        let shown = format!("{}{}", self.stdout, self.stderr);
+        let log = self.loadgen();
+        let result = &log.result;
+        assert_eq!(result.num_errors, Some(0), "{:?}\n{shown}", result.errors);
+        assert!(result.errors.is_empty(), "{:?}", result.errors);
+        let valid = result.validity == Some(Validity::Valid);
+        assert_eq!(
+            self.status,
+            Some(if valid { 0 } else { 1 }),
+            "the exit status is LoadGen's verdict\n{shown}"
+        );
+
+        let run = self.record();
+        assert!(run.notes.is_empty(), "{:?}", run.notes);
+        assert!(
+            run.requests.iter().all(|r| r.outcome == Outcome::Completed),
+            "{shown}"
+        );
+        let per_query = result.generated_samples_per_query.expect("LoadGen tells the size of its queries");
+        let samples = result.generated_query_count.expect("LoadGen counts its queries") * per_query;
+        assert_eq!(run.requests.len() as u64, samples, "completed is issued\n{shown}");
+
+        let (ours, theirs) = self.throughputs();
+        assert!(
+            (ours / theirs - 1.0).abs() < 1e-3,
+            "{ours} against LoadGen's {theirs} tokens/s\n{shown}"
+        );
+
+        let reported: u64 = run
+            .requests
+            .iter()
+            .map(|r| u64::from(r.output_tokens.expect("a count")))
+            .sum();
+        let mut increase = 0.0;
+        for series in run
+            .series
+            .iter()
+            .filter(|s| &*s.def.metric_name == "vllm:generation_tokens_total")
+        {
+            increase += series.values.last().expect("a last") - series.values.first().expect("a first");
+        }
+        assert_eq!(
+            increase, reported as f64,
+            "the engine's tokens are those reported to LoadGen\n{shown}"
+        );
+
+        for picture in [
+            "gpu_utilization_",
+            "requests_running_",
+            "performance_overview_",
+            "metrics_summary_",
+        ] {
+            let folder = self.metrics_dir().join("visualizations");
+            let there = std::fs::read_dir(&folder)
+                .expect("a folder of pictures")
+                .any(|entry| {
+                    entry
+                        .expect("an entry")
+                        .file_name()
+                        .to_string_lossy()
+                        .starts_with(picture)
+                });
+            assert!(there, "{picture} is missing in {}", folder.display());
+        }
+        for prefix in ["requests_", "events_"] {
+            assert_eq!(self.files(prefix).len(), 1, "{prefix}");
+        }
+    }
+
+    /// Tokens per second from our table: ours and LoadGen's.
+    fn throughputs(&self) -> (f64, f64) {
+        let line = self
+            .stdout
+            .lines()
+            .find(|line| line.trim_start().starts_with("throughput"))
+            .expect("a line");
+        let mut numbers = line
+            .split(|c: char| !(c.is_ascii_digit() || c == '.'))
+            .filter_map(|word| word.parse::<f64>().ok());
+        (numbers.next().expect("ours"), numbers.next().expect("LoadGen's"))
+    }
+}
