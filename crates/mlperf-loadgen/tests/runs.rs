@@ -1,7 +1,10 @@
 //! Tests with the real LoadGen. LoadGen keeps its state in globals, so every test runs in a process of its own:
 //! this binary starts itself again, with the case's name in the environment.
 
-#![allow(clippy::unwrap_used, reason = "the lint knows functions marked as tests, not their helpers")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "the lint knows functions marked as tests, not their helpers"
+)]
 
 mod cases;
 

@@ -79,7 +79,7 @@ impl Finished {
             .files("vllm_metrics_")
             .into_iter()
             .find(|path| !path.to_string_lossy().contains("_processed"));
-        read_run(&raw.expect("a raw file")).expect("the record reads back")
+        read_run(raw.expect("a raw file")).expect("the record reads back")
     }
 
     /// Files of the metrics folder whose name starts so.
@@ -116,7 +116,9 @@ impl Finished {
             run.requests.iter().all(|r| r.outcome == Outcome::Completed),
             "{shown}"
         );
-        let per_query = result.generated_samples_per_query.expect("LoadGen tells the size of its queries");
+        let per_query = result
+            .generated_samples_per_query
+            .expect("LoadGen tells the size of its queries");
         let samples = result.generated_query_count.expect("LoadGen counts its queries") * per_query;
         assert_eq!(run.requests.len() as u64, samples, "completed is issued\n{shown}");
 
