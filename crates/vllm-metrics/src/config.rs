@@ -162,6 +162,14 @@ impl SessionConfig {
         serde_json::from_str(text).map_err(|error| Error::config(error.to_string()))
     }
 
+    /// Whether a session could be started with it, without starting anything.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with every problem found.
+    pub fn check(&self) -> Result<()> {
+        self.clone().resolve().map(drop)
+    }
+
     pub(crate) fn resolve(self) -> Result<Resolved> {
         let mut problems = Vec::new();
         let interval = self
