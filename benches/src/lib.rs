@@ -3,7 +3,9 @@
 pub mod exposition;
 pub mod figure;
 pub mod gpu_sampler;
+pub mod hooks;
 pub mod loadgen;
+pub mod scrape_cycle;
 pub mod timing;
 pub mod victoriametrics;
 

@@ -34,6 +34,14 @@ const GROUPS: &[Group] = &[
         names: &["gpu_sampler_cpu_share_1s", "gpu_sampler_cpu_share_100ms"],
         measure: benches::gpu_sampler::figures,
     },
+    Group {
+        names: &["hook_p50_ns", "hook_p99_ns"],
+        measure: benches::hooks::figures,
+    },
+    Group {
+        names: &["scrape_cycle_cpu_us"],
+        measure: benches::scrape_cycle::figures,
+    },
 ];
 
 fn main() -> Result<()> {

@@ -55,6 +55,10 @@ pub struct EndpointConfig {
     pub timeout_secs: Option<f64>,
     /// Time between two scrapes, in seconds, where it differs from the session's.
     pub interval_secs: Option<f64>,
+    /// Certificates (PEM) to trust besides the system's, for `https`.
+    pub ca_file: Option<PathBuf>,
+    /// Accepts any certificate: for a test cluster, never for a token that matters.
+    pub insecure_skip_verify: Option<bool>,
     /// Names of which at least one is expected on the page; a page without any is reported. A trailing `*` matches
     /// any rest.
     pub expect: Vec<String>,
@@ -97,6 +101,13 @@ impl EndpointConfig {
         self
     }
 
+    /// Trusts the certificates in this PEM file besides the system's, for `https`.
+    #[must_use]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
+        self
+    }
+
     /// Expects `name` on the page (a trailing `*` matches any rest).
     #[must_use]
     pub fn expect(mut self, name: impl Into<String>) -> Self {
@@ -127,6 +138,8 @@ pub struct SessionConfig {
     pub hook_ring_kib: Option<u32>,
     /// The largest page that is read, in MiB; 64 unless given.
     pub body_limit_mib: Option<u32>,
+    /// Whether every scrape leaves an event that says what it found.
+    pub debug: Option<bool>,
 }
 
 /// An endpoint with nothing left open.
@@ -140,6 +153,15 @@ pub(crate) struct Endpoint {
     pub(crate) timeout: Duration,
     pub(crate) interval: Duration,
     pub(crate) expect: Vec<String>,
+    pub(crate) tls: Tls,
+}
+
+/// How the server of an `https` endpoint is trusted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tls {
+    /// PEM text of certificates to trust besides the system's.
+    pub(crate) ca_pem: Option<Vec<u8>>,
+    pub(crate) accept_any: bool,
 }
 
 /// A session with nothing left open.
@@ -154,6 +176,7 @@ pub(crate) struct Resolved {
     pub(crate) queue_bytes: usize,
     pub(crate) hook_ring_words: usize,
     pub(crate) body_limit_bytes: usize,
+    pub(crate) debug: bool,
 }
 
 impl SessionConfig {
@@ -222,6 +245,7 @@ impl SessionConfig {
             queue_bytes,
             hook_ring_words: ring_bytes / size_of::<u64>(),
             body_limit_bytes,
+            debug: self.debug.unwrap_or(false),
         })
     }
 }
@@ -266,6 +290,25 @@ impl EndpointConfig {
                 problems.push(format!("{}: {name:?} is not a label name", key("labels")));
             }
         }
+        let ca_pem = self.ca_file.as_ref().and_then(|path| match std::fs::read(path) {
+            Ok(pem) => Some(pem),
+            Err(error) => {
+                problems.push(format!(
+                    "{}: cannot read {}: {error}",
+                    key("ca_file"),
+                    path.display()
+                ));
+                None
+            }
+        });
+        let tls = Tls {
+            ca_pem,
+            accept_any: self.insecure_skip_verify.unwrap_or(false),
+        };
+        if url.as_ref().is_some_and(|url| url.scheme() != "https") && (tls.ca_pem.is_some() || tls.accept_any)
+        {
+            problems.push(format!("{}: certificates are for https only", key("url")));
+        }
         let url = url?;
         Some(Endpoint {
             shown_url: without_credentials(&url),
@@ -275,6 +318,7 @@ impl EndpointConfig {
             timeout,
             interval,
             expect: self.expect,
+            tls,
         })
     }
 }

@@ -15,6 +15,8 @@ pub mod energy;
 
 pub mod error;
 
+mod export;
+
 pub mod gpu;
 
 pub mod hooks;
@@ -56,11 +58,11 @@ pub use model::{
 
 pub use queue::Dropped;
 
-pub use scrape::ScrapeError;
+pub use scrape::{EndpointCheck, PageIngest, ScrapeError, check_endpoint, validate_endpoint};
 
 pub use select::{SelectionConfig, Selector};
 
-pub use session::{FinishedRun, Missing, OwnCost, Session, SessionBuilder, SessionDriver};
+pub use session::{FinishedRun, LatestSample, Missing, OwnCost, Session, SessionBuilder, SessionDriver};
 
 pub use sink::{SampleSink, StopToken};
 

@@ -184,7 +184,7 @@ fn every_file_becomes_series_and_a_missing_file_is_told_once() {
         ("host_process_page_faults_total", vec![server, "minor"], 42.0),
         ("host_process_disk_bytes_total", vec![server, "write"], 16384.0),
         ("host_process_resident_bytes", vec![server], 4.0 * 1024.0 * 1024.0),
-        ("host_process_count", vec![server], 2.0),
+        ("host_processes", vec![server], 2.0),
         ("host_process_threads", vec![server], 8.0),
         ("host_process_open_files", vec![server], 4.0),
         ("host_process_open_files_limit", vec![server], 1024.0),
@@ -264,7 +264,7 @@ fn counters_of_a_tree_do_not_fall_when_a_member_ends() {
     host(root);
     process(root, 100, 1, 100, 0, 0);
     process(root, 101, 100, 400, 0, 0);
-    let count = |kept: &Kept| kept.values("host_process_count", &["server"]);
+    let count = |kept: &Kept| kept.values("host_processes", &["server"]);
     let (kept, _) = run(
         root,
         Some(100),
@@ -319,5 +319,5 @@ fn a_server_that_is_not_here_is_told_once() {
         |_| {},
     );
     assert_eq!(kept.events("process_gone").len(), 1);
-    assert!(kept.values("host_process_count", &["server"]).is_empty());
+    assert!(kept.values("host_processes", &["server"]).is_empty());
 }

@@ -31,6 +31,7 @@ pub(super) struct Target {
     report: Arc<Mutex<EndpointReport>>,
     gap: Option<Gap>,
     said: Said,
+    debug: bool,
 }
 
 /// The series about the scrapes themselves, named as Prometheus names them.
@@ -99,6 +100,7 @@ impl Target {
             body: Vec::new(),
             gap: None,
             said: Said::default(),
+            debug: config.debug,
         })
     }
 
@@ -193,6 +195,9 @@ impl Target {
             report.duplicates += u64::from(page.duplicates);
             report.counter_resets += u64::from(page.resets > 0);
         });
+        if self.debug {
+            self.tell_everything(fetched, body, &page, parse_time);
+        }
         let scraped = page.samples.len() as f64;
         let own = [
             (self.own.up, 1.0),
@@ -371,6 +376,35 @@ impl Target {
                 json!({"endpoint_url": url, "expected": names}),
             );
         }
+    }
+
+    /// For those who look for a fault: what this scrape found.
+    fn tell_everything(&self, fetched: &Fetched, body: &[u8], page: &PageResult, parse_time: Duration) {
+        let not_a_number = page.samples.iter().filter(|sample| sample.value.is_nan()).count();
+        self.core.event(event(
+            fetched.start_ns,
+            "debug_scrape",
+            Severity::Info,
+            "self",
+            format!(
+                "{}: {} samples in {} bytes",
+                self.url,
+                page.samples.len(),
+                body.len()
+            ),
+            &json!({
+                "endpoint_url": self.url,
+                "content_type": fetched.content_type,
+                "samples": page.samples.len(),
+                "not_a_number": not_a_number,
+                "body_bytes": body.len(),
+                "fetch_ns": fetched.end_ns - fetched.start_ns,
+                "parse_ns": u64::try_from(parse_time.as_nanos()).unwrap_or(u64::MAX),
+                "bad_lines": page.bad_lines,
+                "duplicates": page.duplicates,
+                "expected_seen": page.expected_seen,
+            }),
+        ));
     }
 
     fn with_report(&self, change: impl FnOnce(&mut EndpointReport)) {

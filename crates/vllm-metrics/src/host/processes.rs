@@ -161,7 +161,7 @@ impl Group {
         );
         emit.gauge("host_process_resident_bytes", &[who], "bytes", resident_bytes);
         emit.gauge("host_process_threads", &[who], "threads", threads);
-        emit.gauge("host_process_count", &[who], "processes", count);
+        emit.gauge("host_processes", &[who], "processes", count);
     }
 
     /// Open files of all members, and the tightest limit among them.

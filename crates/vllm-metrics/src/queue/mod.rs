@@ -135,6 +135,12 @@ impl RecordQueue {
         self.shared.high_water_bytes.load(Ordering::Relaxed) as u64
     }
 
+    /// Every series so far, in no order.
+    pub(crate) fn series(&self) -> Vec<(Arc<SeriesDef>, SeriesId)> {
+        let series = self.shared.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series.iter().map(|(def, id)| (Arc::clone(def), *id)).collect()
+    }
+
     /// How many distinct series there are so far.
     pub(crate) fn series_count(&self) -> usize {
         self.shared
@@ -164,6 +170,11 @@ pub(crate) struct QueueEnd {
 }
 
 impl QueueEnd {
+    /// Takes what is there now.
+    pub(crate) fn drain(&self) -> impl Iterator<Item = Record> + '_ {
+        self.receiver.try_iter().inspect(|record| self.taken(record))
+    }
+
     fn taken(&self, record: &Record) {
         self.shared
             .held_bytes

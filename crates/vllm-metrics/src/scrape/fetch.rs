@@ -47,7 +47,7 @@ impl Fetcher {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let client = reqwest::Client::builder()
+        let client = with_tls(reqwest::Client::builder(), endpoint)?
             .default_headers(headers)
             // A benchmark must not go through somebody's proxy, and a page that moved is to be configured.
             .no_proxy()
@@ -122,6 +122,28 @@ impl Fetcher {
         }
         Ok(content_type)
     }
+}
+
+#[cfg(feature = "tls")]
+fn with_tls(mut builder: reqwest::ClientBuilder, endpoint: &Endpoint) -> Result<reqwest::ClientBuilder> {
+    if let Some(pem) = &endpoint.tls.ca_pem {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem)
+            .map_err(|error| Error::config(format!("{}: ca_file: {error}", endpoint.shown_url)))?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    Ok(builder.tls_danger_accept_invalid_certs(endpoint.tls.accept_any))
+}
+
+#[cfg(not(feature = "tls"))]
+fn with_tls(builder: reqwest::ClientBuilder, endpoint: &Endpoint) -> Result<reqwest::ClientBuilder> {
+    // Resolving the configuration refuses certificates without `https`, and `https` without the feature.
+    if endpoint.tls.accept_any || endpoint.tls.ca_pem.is_some() {
+        return Err(Error::config(format!(
+            "{}: https needs a build with the feature `tls`",
+            endpoint.shown_url
+        )));
+    }
+    Ok(builder)
 }
 
 fn is_stale_connection(error: &reqwest::Error) -> bool {

@@ -1,10 +1,14 @@
 //! One bounded GET of one page, and what the page says: bytes in, samples out.
 
+mod check;
 mod fetch;
+mod ingest;
 mod page;
 mod series;
 
+pub use check::{EndpointCheck, check_endpoint, validate_endpoint};
 pub(crate) use fetch::{Fetched, Fetcher};
+pub use ingest::PageIngest;
 pub(crate) use page::{PageReader, PageResult};
 pub(crate) use series::{SeriesOrigin, labels_json};
 

@@ -175,7 +175,7 @@ impl PageReader {
 }
 
 /// A name, or with a trailing `*` its beginning.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == pattern,

@@ -1,6 +1,7 @@
 //! How a session is configured and started, by one of three doors.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::clock::RunClock;
 use crate::collector::{Collector, ScrapeControl};
 use crate::config::{EndpointConfig, Resolved, SessionConfig};
 use crate::error::{Error, Result};
+use crate::export::Server;
 use crate::gpu::GpuConfig;
 use crate::hooks;
 use crate::host::HostConfig;
@@ -20,6 +22,8 @@ use crate::queue::{RecordQueue, WriterThread};
 use crate::sink::{SampleSink, StopToken};
 use crate::store::{self, Store, StoreFormat};
 
+/// How long a value is shown by the session's own endpoint, at least.
+const SHOWN_FOR: Duration = Duration::from_secs(10);
 /// How often the writer makes what it has durable.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 
@@ -35,6 +39,7 @@ pub struct SessionBuilder {
     gpu: Option<GpuConfig>,
     host: Option<HostConfig>,
     raw_only: bool,
+    serve: Option<SocketAddr>,
     samplers: Vec<(String, SamplerBody)>,
 }
 
@@ -106,6 +111,22 @@ impl SessionBuilder {
     #[must_use]
     pub fn host(mut self, config: HostConfig) -> Self {
         self.host = Some(config);
+        self
+    }
+
+    /// Serves the session's own Prometheus endpoint at `address` while the run goes on; port 0 lets the system
+    /// choose one ([`Session::metrics_address`] tells which).
+    #[must_use]
+    pub fn serve(mut self, address: SocketAddr) -> Self {
+        self.serve = Some(address);
+        self
+    }
+
+    /// Writes an event for every scrape that says what it found, for those who look for a fault. Makes the events
+    /// file large.
+    #[must_use]
+    pub fn debug(mut self, debug: bool) -> Self {
+        self.config.debug = Some(debug);
         self
     }
 
@@ -189,10 +210,16 @@ impl SessionBuilder {
         let core = Core::new(clock.clone(), queue);
         let collector = Collector::new(&config, &core)?;
         let endpoints = collector.reports();
+        let server = match self.serve {
+            Some(address) => Some(Server::bind(address, &core, SHOWN_FOR.max(config.interval * 3))?),
+            None => None,
+        };
+        let metrics_address = server.as_ref().and_then(Server::address);
         let control = ScrapeControl::new(config.endpoints.len());
         let wake = Arc::new(tokio::sync::Notify::new());
         let (hooks, reader) = hooks::hooks(&clock, config.hook_ring_words, Arc::clone(&wake));
-        let driver = SessionDriver::new(Arc::clone(&core), collector, control.clone(), reader, wake);
+        let driver =
+            SessionDriver::new(Arc::clone(&core), collector, control.clone(), reader, wake).serving(server);
         // Last, so that no error above leaves a thread behind.
         let writer = WriterThread::start(store, queue_end, FLUSH_EVERY, Arc::clone(&core.writer_cpu))?;
         let longest_timeout = config
@@ -208,6 +235,7 @@ impl SessionBuilder {
             manifest,
             endpoints,
             longest_timeout,
+            metrics_address,
             driver: Some(driver),
             writer,
             gpu: self.gpu,
@@ -237,6 +265,7 @@ struct Parts {
     manifest: Manifest,
     endpoints: Vec<Arc<std::sync::Mutex<crate::collector::EndpointReport>>>,
     longest_timeout: Duration,
+    metrics_address: Option<SocketAddr>,
     driver: Option<SessionDriver>,
     writer: WriterThread,
     gpu: Option<GpuConfig>,
@@ -281,6 +310,7 @@ impl Parts {
             manifest: std::sync::Mutex::new(self.manifest),
             endpoints: self.endpoints,
             longest_timeout: self.longest_timeout,
+            metrics_address: self.metrics_address,
             process_into: self.process_into,
             running: Some(running),
         })

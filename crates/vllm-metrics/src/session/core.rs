@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::latest::Latest;
 use crate::clock::RunClock;
 use crate::model::{EventRow, MetricType, Record, SampleBatch, SeriesDef, SeriesId, Severity};
 use crate::queue::RecordQueue;
@@ -15,6 +16,8 @@ use crate::sink::SampleSink;
 pub(crate) struct Core {
     pub(crate) clock: RunClock,
     pub(crate) queue: RecordQueue,
+    /// The newest value of each series.
+    pub(crate) latest: Latest,
     /// CPU time of the thread that drives the session, where it is our own.
     pub(crate) collector_cpu: ThreadCpu,
     /// CPU time of the writer thread.
@@ -29,6 +32,7 @@ impl Core {
         Arc::new(Self {
             clock,
             queue,
+            latest: Latest::default(),
             collector_cpu: ThreadCpu::default(),
             writer_cpu: Arc::default(),
             phases: RwLock::default(),
@@ -56,6 +60,7 @@ impl Core {
     /// Samples taken together; the phase is filled in here.
     pub(crate) fn samples(&self, mut batch: SampleBatch) {
         batch.phase = self.phase_at(batch.start_ns);
+        self.latest.take(&batch.samples);
         self.queue.push(Record::Samples(batch));
     }
 

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Core, event};
 use crate::collector::{Collector, ScrapeControl};
+use crate::export::Server;
 use crate::hooks::{Aside, Assembler, HookCosts, HookReader};
 use crate::model::Severity;
 use crate::queue::Dropped;
@@ -35,6 +36,7 @@ pub struct SessionDriver {
     drain: Drain,
     report_to: Option<crossbeam_channel::Sender<DriverReport>>,
     own_thread: bool,
+    server: Option<Server>,
 }
 
 /// What the driver has to tell at its end.
@@ -74,7 +76,14 @@ impl SessionDriver {
             drain,
             report_to: None,
             own_thread: false,
+            server: None,
         }
+    }
+
+    /// Serves the session's own endpoint as well.
+    pub(super) fn serving(mut self, server: Option<Server>) -> Self {
+        self.server = server;
+        self
     }
 
     /// Nothing else runs on the thread that drives the session, so its CPU time is ours.
@@ -102,6 +111,9 @@ impl SessionDriver {
         ));
         if let Some(collector) = self.collector.take() {
             collector.spawn(&self.control, &tracker);
+        }
+        if let Some(server) = self.server.take() {
+            tracker.spawn(server.run(self.stop.clone()));
         }
         tracker.close();
         let mut ticks = interval(DRAIN_EVERY);

@@ -4,9 +4,11 @@ mod builder;
 mod core;
 mod driver;
 mod finished;
+mod latest;
 mod samplers;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -25,6 +27,7 @@ pub(crate) use core::{Core, CoreSink, OwnSeries, event};
 use driver::DriverReport;
 pub use driver::SessionDriver;
 pub use finished::{FinishedRun, Missing, OwnCost};
+pub use latest::LatestSample;
 use samplers::Samplers;
 
 /// A run being recorded. Dropping it without [`Session::finish`] leaves the files as a kill would: readable up to
@@ -37,6 +40,7 @@ pub struct Session {
     manifest: Mutex<Manifest>,
     endpoints: Vec<Arc<Mutex<EndpointReport>>>,
     longest_timeout: Duration,
+    metrics_address: Option<SocketAddr>,
     process_into: Option<(PathBuf, StoreFormat)>,
     running: Option<Running>,
 }
@@ -96,6 +100,19 @@ impl Session {
     /// right before the first load is sent: counters then start exactly there. False if `limit` passed first.
     pub fn scrape_now(&self, limit: Duration) -> bool {
         self.control.wait(self.control.force(), limit)
+    }
+
+    /// The newest sample of every series that is no older than `max_age`, sorted by name, labels and endpoint.
+    pub fn latest(&self, max_age: Duration) -> Vec<LatestSample> {
+        self.core
+            .latest
+            .fresh(&self.core.queue, self.core.clock.now_ns(), max_age)
+    }
+
+    /// Where the session's own endpoint listens, if [`SessionBuilder::serve`] asked for one: own series at
+    /// `/metrics`, the newest scraped ones at `/federate`.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// What became of each endpoint so far.

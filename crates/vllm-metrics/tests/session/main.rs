@@ -6,6 +6,7 @@
 )]
 
 mod doors;
+mod export;
 mod faults;
 mod hooks;
 mod recording;

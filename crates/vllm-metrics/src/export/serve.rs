@@ -1,0 +1,131 @@
+//! The HTTP side of the session's own endpoint: two pages, few connections, gone with the session.
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use exposition::Format;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::page::{is_scraped, render};
+use crate::error::{Error, Result};
+use crate::session::Core;
+
+/// Connections served at once; more wait to be accepted.
+const CONNECTIONS: usize = 16;
+/// A connection lives no longer than this, so that an idle one does not hold a place for ever.
+const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+
+/// A bound port, not served yet.
+#[derive(Debug)]
+pub(crate) struct Server {
+    listener: TcpListener,
+    core: Arc<Core>,
+    max_age: Duration,
+}
+
+impl Server {
+    /// Binds `address` at once, so that a port that is taken is told at the start. Samples older than `max_age` are
+    /// not shown.
+    pub(crate) fn bind(address: SocketAddr, core: &Arc<Core>, max_age: Duration) -> Result<Self> {
+        let start = |source| Error::Start {
+            what: "the session's own metrics endpoint",
+            source,
+        };
+        let listener = TcpListener::bind(address).map_err(start)?;
+        listener.set_nonblocking(true).map_err(start)?;
+        Ok(Self {
+            listener,
+            core: Arc::clone(core),
+            max_age,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
+
+    /// Serves until stopped. Connections that are open then are dropped.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let listener = match tokio::net::TcpListener::from_std(self.listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::warn!(%error, "the session's own metrics endpoint cannot be served");
+                return;
+            }
+        };
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = accept(&listener, &places) => accepted,
+            };
+            let Some((stream, place)) = accepted else { continue };
+            let (core, max_age) = (Arc::clone(&self.core), self.max_age);
+            connections.spawn(async move {
+                let _place = place;
+                let service = service_fn(|request| {
+                    let response = answer(&core, max_age, &request);
+                    async { Ok::<_, Infallible>(response) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service);
+                // A client that goes away is no news.
+                let _ = tokio::time::timeout(CONNECTION_LIFE, connection).await;
+            });
+        }
+    }
+}
+
+async fn accept(
+    listener: &tokio::net::TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            // Out of file descriptors, most likely: do not spin on it.
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+fn answer<B>(core: &Core, max_age: Duration, request: &Request<B>) -> Response<Full<Bytes>> {
+    let scraped = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => false,
+        (&Method::GET, "/federate") => true,
+        (&Method::GET, _) => {
+            return plain(StatusCode::NOT_FOUND, "there are /metrics and /federate\n".into());
+        }
+        _ => return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into()),
+    };
+    let latest = core.latest.fresh(&core.queue, core.clock.now_ns(), max_age);
+    match render(latest.iter().filter(|sample| is_scraped(sample) == scraped)) {
+        Ok(page) => plain(StatusCode::OK, page),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn plain(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(Format::Text.content_type()),
+    );
+    response
+}

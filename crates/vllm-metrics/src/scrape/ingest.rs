@@ -1,0 +1,66 @@
+//! Pages that were recorded elsewhere, through the same path as scraped ones.
+
+use std::sync::Arc;
+
+use exposition::Format;
+
+use super::page::PageReader;
+use super::series::SeriesOrigin;
+use crate::model::{Record, SampleBatch};
+use crate::queue::{QueueEnd, RecordQueue};
+
+/// Turns pages of one endpoint into records, exactly as a session does: parse, intern, enqueue.
+///
+/// ```
+/// use vllm_metrics::{PageIngest, Record};
+///
+/// let mut ingest = PageIngest::new("http://server:8000/metrics");
+/// assert_eq!(ingest.page(b"# TYPE up gauge\nup 1\n", 1_700_000_000_000_000_000), 1);
+/// let records: Vec<Record> = ingest.records().collect();
+/// assert!(matches!(records[..], [Record::Series(..), Record::Samples(_)]));
+/// ```
+#[derive(Debug)]
+pub struct PageIngest {
+    reader: PageReader,
+    queue: RecordQueue,
+    end: QueueEnd,
+}
+
+/// Pages may pile up to this size before they are taken.
+const CAPACITY_BYTES: usize = 256 << 20;
+
+impl PageIngest {
+    /// For pages of the endpoint `url`.
+    pub fn new(url: &str) -> Self {
+        let origin = SeriesOrigin {
+            endpoint_url: Arc::from(url),
+            labels: std::collections::BTreeMap::new(),
+            simulated: false,
+        };
+        let (queue, end) = RecordQueue::new(CAPACITY_BYTES);
+        Self {
+            reader: PageReader::new(origin, Vec::new()),
+            queue,
+            end,
+        }
+    }
+
+    /// Takes a page that was scraped at `at_ns` (since the Unix epoch) and returns how many samples it held. Whether
+    /// it is OpenMetrics is seen from its end mark.
+    pub fn page(&mut self, body: &[u8], at_ns: i64) -> usize {
+        let page = self.reader.read(body, Format::detect(body), at_ns, &self.queue);
+        let samples = page.samples.len();
+        self.queue.push(Record::Samples(SampleBatch {
+            start_ns: at_ns,
+            end_ns: at_ns,
+            phase: Arc::default(),
+            samples: page.samples,
+        }));
+        samples
+    }
+
+    /// Everything since the last call, in order; a series always before its first sample.
+    pub fn records(&mut self) -> impl Iterator<Item = Record> + '_ {
+        self.end.drain()
+    }
+}
