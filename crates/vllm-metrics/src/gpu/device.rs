@@ -79,13 +79,14 @@ impl<'n> Gpu<'n> {
             return;
         }
         let start_ns = output.sink.now_ns();
-        let mut before_ns = start_ns;
         let mut samples = Vec::with_capacity(24);
         for &call in calls {
             if self.calls[call as usize].state == State::Unsupported {
                 continue;
             }
             let mut values = std::mem::take(&mut self.scratch);
+            // Not the end of the call before: between the two its values became samples.
+            let before_ns = output.sink.now_ns();
             let result = self.read(call, before_ns, &mut values, output);
             let after_ns = output.sink.now_ns();
             output.costs.calls[call as usize].record(u64::try_from(after_ns - before_ns).unwrap_or(0));
@@ -102,7 +103,6 @@ impl<'n> Gpu<'n> {
             if lost {
                 break;
             }
-            before_ns = after_ns;
         }
         let end_ns = output.sink.now_ns();
         if !samples.is_empty() {
