@@ -2,12 +2,14 @@
 
 pub mod accuracy;
 pub mod app;
+pub mod benchmark;
 pub mod bridge;
 pub mod cli;
 pub mod closing;
 pub mod commands;
 pub mod counters;
 pub mod dataset;
+pub mod early_stopping;
 pub mod ending;
 pub mod environment;
 pub mod exit;
@@ -19,4 +21,5 @@ pub mod prompts;
 pub mod report;
 pub mod server;
 pub mod telemetry;
+pub mod verdict;
 pub mod worker;

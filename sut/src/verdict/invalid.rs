@@ -1,0 +1,285 @@
+//! Why LoadGen said INVALID: which limit, by how much, and which flag or rate would help.
+
+use mlperf_loadgen::{RunResult, Validity};
+
+use super::words::{number, time};
+use super::{Check, Finding};
+use crate::early_stopping::over_allowed;
+
+/// LoadGen's verdict; when it is INVALID, every condition that was not met with its numbers.
+pub(super) fn loadgen_valid(result: &RunResult) -> Finding {
+    let check = Check::LoadGenValid;
+    match result.validity {
+        Some(Validity::Valid) => return Finding::pass(check),
+        // Accuracy runs have no verdict, and that a run was cut is a finding of its own.
+        None => return Finding::not_applicable(check),
+        Some(Validity::Invalid) => {}
+    }
+    let mut clauses = Vec::new();
+    let mut ways_out = Vec::new();
+    for (what, way_out) in [
+        duration(result),
+        counts(result),
+        latency(result),
+        early_stopping(result),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        clauses.push(what);
+        ways_out.extend(way_out);
+    }
+    if clauses.is_empty() {
+        let advice = result.invalid_reason.as_deref().unwrap_or_default().trim();
+        clauses.push(format!("its words are {advice:?}"));
+    }
+    let finding = Finding::fail(
+        check,
+        format!("LoadGen says INVALID because {}", clauses.join(", and ")),
+    );
+    match ways_out.into_iter().next() {
+        // The first is about the cause that the others follow from.
+        Some(way_out) => finding.with_way_out(way_out),
+        None => finding,
+    }
+}
+
+/// A clause, and a way out.
+type Reason = Option<(String, Option<String>)>;
+
+fn scenario(result: &RunResult) -> &str {
+    result
+        .effective
+        .get("scenario")
+        .and_then(|value| value.as_str())
+        .unwrap_or_default()
+}
+
+/// How long the run was, by the rule of its scenario, in seconds.
+pub(super) fn measured_secs(result: &RunResult) -> Option<f64> {
+    let until_last = |rate: Option<f64>| {
+        let rate = rate.filter(|rate| *rate > 0.0)?;
+        Some((result.query_count?.saturating_sub(1)) as f64 / rate)
+    };
+    match scenario(result) {
+        "Offline" => Some(result.latency.max_ns? as f64 / 1e9),
+        "Server" => until_last(result.scheduled_samples_per_sec),
+        "SingleStream" => until_last(result.qps_with_loadgen_overhead),
+        // LoadGen logs no rate there; its interval for the power meter has milliseconds.
+        _ => None,
+    }
+}
+
+fn duration(result: &RunResult) -> Reason {
+    if result.min_duration_met != Some(false) {
+        return None;
+    }
+    let wanted = result.effective_number("min_duration_ms").unwrap_or_default() / 1e3;
+    let what = match measured_secs(result) {
+        Some(secs) => format!(
+            "the run took {} of the {} s that it has to last",
+            time(secs * 1e9),
+            number(wanted)
+        ),
+        None => format!(
+            "the run was shorter than the {} s that it has to last",
+            number(wanted)
+        ),
+    };
+    let rate = match scenario(result) {
+        "Offline" => result.samples_per_sec,
+        "SingleStream" => result.qps_with_loadgen_overhead,
+        _ => None,
+    };
+    let way_out = match rate {
+        Some(rate) => format!(
+            "LoadGen prepares as many samples as --target-qps says, so set it to what was reached: {}",
+            number((rate * 1.05).ceil())
+        ),
+        None => "LoadGen ended the schedule early, so look for limits (max_duration, max_query_count, \
+                 max_async_queries) in user.conf"
+            .to_owned(),
+    };
+    Some((what, Some(way_out)))
+}
+
+fn counts(result: &RunResult) -> Reason {
+    if result.min_queries_met != Some(false) {
+        return None;
+    }
+    let wanted = result.effective_number("min_query_count").unwrap_or_default();
+    let done = result.query_count.unwrap_or_default();
+    let what = format!("only {done} of at least {wanted} queries were issued");
+    Some((
+        what,
+        Some("look for max_query_count or max_duration in user.conf".to_owned()),
+    ))
+}
+
+/// A limit that is judged at a percentile, in nanoseconds.
+struct Limit {
+    name: &'static str,
+    limit: f64,
+    measured: f64,
+}
+
+fn limits(result: &RunResult) -> Vec<Limit> {
+    let percentile = percentile(result) * 100.0;
+    let requested = |key: &str| result.requested.get(key).and_then(serde_json::Value::as_f64);
+    let tokens = result
+        .requested
+        .get("use_token_latencies")
+        .is_some_and(|value| value == true);
+    let candidates = if tokens {
+        vec![
+            (
+                "TTFT",
+                requested("server_ttft_latency"),
+                result.ttft.percentile_ns(percentile),
+            ),
+            (
+                "TPOT",
+                requested("server_tpot_latency"),
+                result.tpot.percentile_ns(percentile),
+            ),
+        ]
+    } else {
+        let limit = result.effective_number("target_latency_ns");
+        vec![("the latency", limit, result.latency.percentile_ns(percentile))]
+    };
+    candidates
+        .into_iter()
+        .filter_map(|(name, limit, measured)| {
+            Some(Limit {
+                name,
+                limit: limit?,
+                measured: measured? as f64,
+            })
+        })
+        .collect()
+}
+
+/// The percentile that is judged, as a fraction.
+fn percentile(result: &RunResult) -> f64 {
+    result
+        .effective_number("target_latency_percentile")
+        .unwrap_or(0.99)
+}
+
+fn latency(result: &RunResult) -> Reason {
+    if result.perf_constraints_met != Some(false) {
+        return None;
+    }
+    let over: Vec<Limit> = limits(result)
+        .into_iter()
+        .filter(|limit| limit.measured > limit.limit)
+        .collect();
+    if over.is_empty() {
+        return None;
+    }
+    let percentile = number(percentile(result) * 100.0);
+    let clauses: Vec<String> = over
+        .iter()
+        .map(|limit| {
+            format!(
+                "{} at the {percentile}th percentile was {}, {} % over the limit of {}",
+                limit.name,
+                time(limit.measured),
+                number((limit.measured / limit.limit - 1.0) * 100.0),
+                time(limit.limit)
+            )
+        })
+        .collect();
+    let worst = over
+        .iter()
+        .map(|limit| limit.limit / limit.measured)
+        .fold(1.0, f64::min);
+    Some((clauses.join(" and "), lower_rate(result, worst)))
+}
+
+/// A rate to try next. `share` is limit over measured, of the worst limit.
+fn lower_rate(result: &RunResult, share: f64) -> Option<String> {
+    let (arrived, finished) = (
+        result.scheduled_samples_per_sec?,
+        result.completed_samples_per_sec?,
+    );
+    if finished < 0.97 * arrived {
+        return Some(format!(
+            "{} queries/s arrived and {} were finished, so the queue grew all the time: try --target-qps {}",
+            number(arrived),
+            number(finished),
+            number(finished * 0.95)
+        ));
+    }
+    // The server kept up. Latency near saturation rises far faster than load, so half the rate is the least that
+    // is worth a try, and a twentieth less the most.
+    let target = result.effective_number("target_qps").unwrap_or(arrived);
+    Some(format!(
+        "the server kept up with the {} queries/s that arrived, so latency gives out before throughput: try \
+         --target-qps {}",
+        number(arrived),
+        number(target * share.clamp(0.5, 0.95))
+    ))
+}
+
+fn early_stopping(result: &RunResult) -> Reason {
+    // With a limit missed by far the test cannot pass either, and says nothing new.
+    if result.early_stopping_met != Some(false) || result.perf_constraints_met == Some(false) {
+        return None;
+    }
+    let done = result.query_count?;
+    let percentile = percentile(result);
+    let words = [
+        &result.early_stopping_result,
+        &result.early_stopping_tpot_result,
+        &result.early_stopping_ttft_result,
+    ];
+    let needed = words
+        .into_iter()
+        .flatten()
+        .find_map(|words| needed(words, done))?;
+    let more = needed.saturating_sub(done);
+    let confidence = format!(
+        "for confidence at the {}th percentile",
+        number(percentile * 100.0)
+    );
+    if scenario(result) != "Server" {
+        let what = format!("{done} queries are too few {confidence}: it takes {needed}");
+        let way_out = format!(
+            "set *.{}.min_query_count = {needed} in user.conf",
+            scenario(result)
+        );
+        return Some((what, Some(way_out)));
+    }
+    let over = over_allowed(needed, percentile).unwrap_or_default();
+    let limit = match &result.early_stopping_tpot_result {
+        Some(words) if words.contains("unsuccessful") => "the TPOT limit",
+        Some(_) => "the TTFT limit",
+        None => "the latency limit",
+    };
+    let what = format!(
+        "{done} queries with {over} over {limit} are too few {confidence}: {more} more within it are needed"
+    );
+    let rate = result.scheduled_samples_per_sec.filter(|rate| *rate > 0.0)?;
+    // What comes will not all be within the limit, so one more than needed is asked for in twenty.
+    let secs = (needed as f64 * 1.05 / rate).ceil();
+    let way_out = match over {
+        0 => Some(format!("run for at least --duration {secs}s")),
+        _ if over as f64 / done as f64 >= 1.0 - percentile => lower_rate(result, 0.95),
+        _ => Some(format!(
+            "run for at least --duration {secs}s, or lower --target-qps a little"
+        )),
+    };
+    Some((what, way_out))
+}
+
+/// The number of queries that LoadGen's words ask for.
+fn needed(words: &str, done: u64) -> Option<u64> {
+    let number_after = |marker: &str| {
+        let (_, rest) = words.split_once(marker)?;
+        rest.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    number_after("Would need to run at least")
+        .map(|more| done + more)
+        .or_else(|| number_after("Need to process at least"))
+}
