@@ -1,4 +1,16 @@
 //! One run on disk: the interface behind which each format lives. The writer thread is its only caller.
+//!
+//! A run in [`StoreFormat`] F with the stamp S is `vllm_metrics_S.F` (samples, one row each), and `requests_S`,
+//! `batches_S` and `events_S` beside it; SQLite keeps all four in one file, Prometheus text keeps the last three as
+//! `.prom.csv`, and the text formats have a `.manifest` beside the samples. Every format
+//!
+//! - is readable by its usual tools after every flush and after a kill at any moment, without repair,
+//! - holds the same: [`read_run`] gives the same [`RunData`](crate::RunData) whichever it was, down to the bits of
+//!   each value (one NaN is as good as another), and [`convert`] goes from any to any,
+//! - bounds the cost of a flush in long runs by parts (`.part0000`), which the reader joins, and which finishing
+//!   joins into one file unless [`StoreOptions`] keep them.
+//!
+//! [`send`] has the stores that are receivers on the network; [`send::Tee`] puts them beside a file.
 
 mod assemble;
 mod atomic;

@@ -41,11 +41,11 @@ impl ScrapeEnds {
         }
     }
 
-    fn add(&mut self, def: Arc<SeriesDef>) -> Result<SeriesId> {
+    /// The number is taken even if the store refuses the series: later ones must keep theirs.
+    fn add(&mut self, def: Arc<SeriesDef>) -> (SeriesId, Result<()>) {
         let id = SeriesId(self.next);
-        self.inner.write(Record::Series(id, def))?;
         self.next += 1;
-        Ok(id)
+        (id, self.inner.write(Record::Series(id, def)))
     }
 
     fn duration(&mut self, batch: &SampleBatch) -> Result<Option<Sample>> {
@@ -61,15 +61,16 @@ impl ScrapeEnds {
             Some(&id) => id,
             None => {
                 let job = serde_json::Value::from(key.0.as_ref());
-                let id = self.add(Arc::new(SeriesDef {
+                let (id, added) = self.add(Arc::new(SeriesDef {
                     metric_name: SCRAPE_DURATION.into(),
                     labels: format!("{{\"job\":{job}}}").into(),
                     metric_type: MetricType::Gauge,
                     unit: "seconds".into(),
                     source: "self".into(),
                     endpoint_url: Arc::clone(&key.1),
-                }))?;
+                }));
                 self.durations.insert(key, id);
+                added?;
                 id
             }
         };
@@ -87,14 +88,14 @@ impl Store for ScrapeEnds {
     fn write(&mut self, record: Record) -> Result<()> {
         match record {
             Record::Series(_, def) => {
-                let known = Known {
-                    id: self.add(Arc::clone(&def))?,
+                let (id, added) = self.add(Arc::clone(&def));
+                self.known.push(Known {
+                    id,
                     source: Arc::clone(&def.source),
                     endpoint_url: Arc::clone(&def.endpoint_url),
                     is_duration: def.metric_name.as_ref() == SCRAPE_DURATION,
-                };
-                self.known.push(known);
-                Ok(())
+                });
+                added
             }
             Record::Samples(mut batch) => {
                 let duration = self.duration(&batch)?;

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
@@ -131,6 +132,8 @@ impl SqliteStore {
     }
 
     fn prepare(&mut self, manifest: &Manifest) -> rusqlite::Result<()> {
+        // Another program that writes to the database must not stop the run's writer for long.
+        self.database.busy_timeout(Duration::from_millis(500))?;
         self.database.pragma_update(None, "journal_mode", "WAL")?;
         // A kill of the process loses nothing either way; only a power cut could lose the last transactions.
         self.database.pragma_update(None, "synchronous", "NORMAL")?;
@@ -229,7 +232,11 @@ impl SqliteStore {
             params![manifest::to_json(manifest), MANIFEST_KEY],
         )?;
         self.commit()?;
-        self.database.pragma_update(None, "journal_mode", "DELETE")?;
+        // Needs the database for itself. While another program reads it the log stays beside it: nothing is lost, and
+        // that program's closing removes it.
+        if let Err(error) = self.database.pragma_update(None, "journal_mode", "DELETE") {
+            tracing::info!(path = %self.path.display(), %error, "the write-ahead log stays beside the database");
+        }
         self.database.close().map_err(|(_, error)| error)?;
         Ok(self.path)
     }

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use vllm_metrics::store::{self, StoreOptions};
-use vllm_metrics::{Record, RunData, Store, StoreFormat, read_run};
+use vllm_metrics::{Record, RunData, Sample, SampleBatch, SeriesDef, SeriesId, Store, StoreFormat, read_run};
 
 use crate::fixture::{self, assert_same};
 
@@ -173,4 +174,45 @@ fn a_cut_run_stays_cut_through_a_conversion() {
     let (files, notes) = store::convert(dir.path(), StoreFormat::Csv, output.path()).unwrap();
     assert!(notes[0].contains("cut"), "{notes:?}");
     assert_eq!(read_run(files.samples).unwrap().manifest.ended_ns, None);
+}
+
+#[test]
+fn a_series_that_a_format_cannot_hold_costs_only_itself() {
+    for &format in StoreFormat::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = store::open(format, dir.path(), &fixture::manifest()).unwrap();
+        let def = |name: &str, labels: &str| {
+            let mut def = SeriesDef::clone(&fixture::defs()[0]);
+            def.metric_name = name.into();
+            def.labels = labels.into();
+            Arc::new(def)
+        };
+        let refused = store
+            .write(Record::Series(SeriesId(0), def("broken", "{not json")))
+            .is_err();
+        store
+            .write(Record::Series(SeriesId(1), def("sound", "{}")))
+            .unwrap();
+        let batch = SampleBatch {
+            start_ns: fixture::START_NS,
+            end_ns: fixture::START_NS + 1,
+            phase: "".into(),
+            samples: [0, 1]
+                .map(|id| Sample {
+                    series: SeriesId(id),
+                    timestamp_ns: fixture::START_NS,
+                    value: 2.0,
+                })
+                .into(),
+        };
+        assert_eq!(store.write(Record::Samples(batch)).is_err(), refused, "{format}");
+        let files = store.finish(&fixture::ended()).unwrap();
+        let run = read_run(files.samples).unwrap();
+        let sound = run
+            .series
+            .iter()
+            .find(|s| s.def.metric_name.as_ref() == "sound")
+            .unwrap();
+        assert_eq!(sound.values, [2.0], "{format}");
+    }
 }

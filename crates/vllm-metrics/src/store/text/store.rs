@@ -16,11 +16,12 @@ use crate::model::{BatchRow, EventRow, Manifest, Record, RequestRow, SampleBatch
 /// How the samples file looks, and what is kept for writing the next line.
 enum Samples {
     Csv(Vec<csv::SeriesText>),
-    Json(Vec<json::SeriesText>),
+    /// `None` for a series whose labels are not JSON: it would spoil the file.
+    Json(Vec<Option<json::SeriesText>>),
     Prometheus {
         header: prometheus::Header,
         lines: prometheus::Lines,
-        series: Vec<(Arc<SeriesDef>, String)>,
+        series: Vec<Option<(Arc<SeriesDef>, String)>>,
     },
 }
 
@@ -75,19 +76,26 @@ pub(crate) fn create(
 }
 
 impl TextStore {
-    fn add_series(&mut self, def: &Arc<SeriesDef>) -> Result<(), String> {
+    fn add_series(&mut self, index: usize, def: &Arc<SeriesDef>) -> Result<(), String> {
         match &mut self.form {
             Samples::Csv(series) => series.push(csv::SeriesText::new(def)),
-            Samples::Json(series) => series.push(json::SeriesText::new(def)?),
+            Samples::Json(series) => {
+                let text = json::SeriesText::new(def);
+                // Later series keep their numbers even if this one is refused.
+                series.push(None);
+                series[index] = Some(text?);
+            }
             Samples::Prometheus { header, series, .. } => {
-                let line_start = header.declare(def, &mut self.samples.header)?;
-                series.push((Arc::clone(def), line_start));
+                let line_start = header.declare(def, &mut self.samples.header);
+                series.push(None);
+                series[index] = Some((Arc::clone(def), line_start?));
             }
         }
         Ok(())
     }
 
-    fn add_samples(&mut self, batch: &SampleBatch) {
+    /// Returns how many samples belong to a refused series.
+    fn add_samples(&mut self, batch: &SampleBatch) -> usize {
         let phase = match &self.form {
             Samples::Csv(_) => csv::phase_text(&batch.phase),
             Samples::Json(_) => json::phase_text(&batch.phase),
@@ -95,6 +103,7 @@ impl TextStore {
         };
         let mut time_ns = batch.start_ns;
         let mut time = time_text(time_ns);
+        let mut refused = 0;
         for sample in &batch.samples {
             if sample.timestamp_ns != time_ns {
                 time_ns = sample.timestamp_ns;
@@ -103,15 +112,21 @@ impl TextStore {
             let index = sample.series.0 as usize;
             match &mut self.form {
                 Samples::Csv(series) => series[index].write(self.samples.row(), &time, sample.value, &phase),
-                Samples::Json(series) => series[index].write(self.samples.row(), &time, sample.value, &phase),
-                Samples::Prometheus { lines, series, .. } => {
-                    let fresh = self.samples.is_fresh();
-                    let (def, line_start) = &series[index];
-                    let point = (time_ns, sample.value, &batch.phase);
-                    lines.write(self.samples.row(), (def, line_start), point, fresh);
-                }
+                Samples::Json(series) => match &series[index] {
+                    Some(text) => text.write(self.samples.row(), &time, sample.value, &phase),
+                    None => refused += 1,
+                },
+                Samples::Prometheus { lines, series, .. } => match &series[index] {
+                    Some((def, line_start)) => {
+                        let fresh = self.samples.is_fresh();
+                        let point = (time_ns, sample.value, &batch.phase);
+                        lines.write(self.samples.row(), (def, line_start), point, fresh);
+                    }
+                    None => refused += 1,
+                },
             }
         }
+        refused
     }
 
     fn add_row<R: Row>(format: StoreFormat, file: &mut GrowingFile, row: &R) -> Result<()> {
@@ -127,13 +142,19 @@ impl Store for TextStore {
     fn write(&mut self, record: Record) -> Result<()> {
         let format = self.files.format;
         match record {
-            Record::Series(_, def) => self.add_series(&def).map_err(|reason| Error::Store {
-                target: self.files.samples().display().to_string(),
-                reason,
-            }),
+            Record::Series(id, def) => self
+                .add_series(id.0 as usize, &def)
+                .map_err(|reason| refusal(&self.files, reason)),
             Record::Samples(batch) => {
-                self.add_samples(&batch);
-                self.samples.flush_if_full()
+                let refused = self.add_samples(&batch);
+                self.samples.flush_if_full()?;
+                if refused > 0 {
+                    return Err(refusal(
+                        &self.files,
+                        format!("{refused} samples belong to series that were refused"),
+                    ));
+                }
+                Ok(())
             }
             Record::Request(row) => Self::add_row(format, &mut self.requests, &row),
             Record::Batch(row) => Self::add_row(format, &mut self.batches, &row),
@@ -175,5 +196,12 @@ impl Store for TextStore {
         };
         files.total_bytes = total_bytes(&files.all)?;
         Ok(files)
+    }
+}
+
+fn refusal(files: &RunFiles, reason: String) -> Error {
+    Error::Store {
+        target: files.samples().display().to_string(),
+        reason,
     }
 }
