@@ -265,6 +265,26 @@ fn an_xid_is_an_event_within_100_ms_even_when_its_gpu_is_gone() {
 }
 
 #[test]
+fn a_fault_brings_the_recovery_action_at_the_next_tick() {
+    let script = two_gpus(unix_ns(), "at 0.3 field:230 4\nxid 0.3 154");
+    let (kept, _) = run(
+        &script,
+        |config| config.slow_interval = Duration::from_secs(3600),
+        |kept| !kept.events("gpu_recovery_action").is_empty(),
+    );
+    assert!(
+        kept.events("gpu_recovery_action")[0]
+            .message
+            .contains("drain_and_reset")
+    );
+    assert!(
+        kept.events("xid")[0]
+            .attributes
+            .contains("follow_recovery_action")
+    );
+}
+
+#[test]
 fn ecc_errors_ramp_as_counters_and_come_as_events() {
     let origin = unix_ns();
     let script = two_gpus(

@@ -9,6 +9,7 @@
 //! | counter `X` | `X_increase` (since the sample before), `X_per_second` | `X`'s, `X`'s per second |
 //! | histogram `H` | `H_interval_count`, `H_interval_mean`, `H_p50_estimate` … `H_p99_estimate` | observations, `H`'s |
 //! | see [`names`] | `vllm:request_latency`, `vllm:gpu_utilization`, … | base units |
+//! | a GPU exporter's series | the GPU sampler's names, see [`crate::gpu::exporters`] | base units |
 //! | see [`totals`] | `vllm:tokens_per_second`, `vllm:prefix_cache_hit_ratio`, … | base units |
 //!
 //! Every derived series says `derived` in its `source` (`derived-simulated` when made of simulated data), and those
@@ -61,6 +62,7 @@ pub fn process(run: &RunData) -> RunData {
     }
     names::append(run, &histograms, &mut out);
     totals::append(run, &mut out);
+    out.extend(crate::gpu::exporters::mapped(run));
     out.retain(|s| !s.timestamps_ns.is_empty());
     series::sort(&mut out);
     events.sort_by_key(|e| e.timestamp_ns);

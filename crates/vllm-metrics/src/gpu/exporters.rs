@@ -163,6 +163,12 @@ mod tests {
             [(110.0, "watts")],
             "one power per GPU, the better one"
         );
+        let derived = crate::derive::process(&run);
+        let part_of_it = derived
+            .series
+            .iter()
+            .any(|s| &*s.def.metric_name == "gpu_power_watts");
+        assert!(part_of_it, "every derivation maps exporters");
         let labels = &*out
             .iter()
             .find(|s| &*s.def.metric_name == "gpu_utilization_ratio")

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nvml_wrapper::bitmasks::event::EventTypes;
@@ -30,8 +31,15 @@ pub(crate) struct Listened {
     pub(crate) handle_text: String,
 }
 
-/// Listens until stopped.
-pub(crate) fn listen(nvml: &Nvml, gpus: &[Listened], output: &mut Output<'_>, stop: &StopToken) {
+/// Listens until stopped. Sets `struck` at each event, so that the sampler reads the error counters and the driver's
+/// recovery action at its next tick instead of its next slow one.
+pub(crate) fn listen(
+    nvml: &Nvml,
+    gpus: &[Listened],
+    struck: &AtomicBool,
+    output: &mut Output<'_>,
+    stop: &StopToken,
+) {
     let Some(set) = register(nvml, gpus, output) else {
         return;
     };
@@ -42,6 +50,7 @@ pub(crate) fn listen(nvml: &Nvml, gpus: &[Listened], output: &mut Output<'_>, st
             Ok(event) => {
                 failing = false;
                 tell(&event, gpus, &mut told, output);
+                struck.store(true, Ordering::Relaxed);
             }
             Err(NvmlError::Timeout) => failing = false,
             Err(error) => {

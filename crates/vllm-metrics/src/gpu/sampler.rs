@@ -1,5 +1,6 @@
 //! The sampler's thread: opens the driver's library, keeps the schedule, and says at the end what it cost.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nvml_wrapper::Nvml;
@@ -38,11 +39,12 @@ pub(crate) fn run(config: &GpuConfig, sink: &mut dyn SampleSink, stop: &StopToke
             handle_text: gpu.handle_text(),
         })
         .collect();
+    let struck = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name("gpu-faults".to_owned());
         let listener = builder.spawn_scoped(scope, || {
             let mut output = Output::new(fault_sink.as_mut(), config.source());
-            faults::listen(&nvml, &listened, &mut output, stop);
+            faults::listen(&nvml, &listened, &struck, &mut output, stop);
         });
         if let Err(error) = listener {
             let message = format!("GPU faults will not be seen as they happen: no thread ({error})");
@@ -53,7 +55,7 @@ pub(crate) fn run(config: &GpuConfig, sink: &mut dyn SampleSink, stop: &StopToke
                 &serde_json::json!({"series": ["events"]}),
             );
         }
-        keep_schedule(&nvml, &mut gpus, config, &mut output, stop)
+        keep_schedule(&nvml, &mut gpus, config, &struck, &mut output, stop)
     })
 }
 
@@ -157,6 +159,7 @@ fn keep_schedule<'n>(
     nvml: &'n Nvml,
     gpus: &mut [Gpu<'n>],
     config: &GpuConfig,
+    struck: &AtomicBool,
     output: &mut Output<'_>,
     stop: &StopToken,
 ) -> GpuSummary {
@@ -177,7 +180,7 @@ fn keep_schedule<'n>(
                     config.slow_interval
                 };
         }
-        let slow = began >= next_slow;
+        let slow = struck.swap(false, Ordering::Relaxed) || began >= next_slow;
         for gpu in gpus.iter_mut().filter(|gpu| gpu.selected) {
             gpu.sample(CALLS_EVERY_TICK, output);
             if slow {
