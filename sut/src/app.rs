@@ -11,7 +11,9 @@ use bytes::Bytes;
 use mlperf_loadgen::{LogSettings, RunReport, TestSettings, run_test};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
-use vllm_metrics::{EndpointConfig, FinishedRun, RunClock, Session};
+use vllm_metrics::gpu::{self, GpuConfig};
+use vllm_metrics::host::{self, HostConfig};
+use vllm_metrics::{EndpointConfig, FinishedRun, RunClock, Session, SessionBuilder};
 
 use crate::bridge::{Bridge, Library};
 use crate::cli::{ModeArg, ScenarioArg};
@@ -64,6 +66,9 @@ struct Ran {
 /// # Errors
 /// [`Fail`] when no load was sent, or when the run's files could not be made.
 pub fn run(plan: Plan) -> Result<Exit, Fail> {
+    if let Err(error) = vllm_client::raise_open_files_limit() {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().min(4)))
         .thread_name("sut-worker")
@@ -130,7 +135,28 @@ fn start_session(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Session, 
         builder = builder.fact(key, value);
     }
     // A folder that cannot be written is the user's to mend, and no load has been sent.
-    builder.start().map_err(Fail::usage)
+    samplers(builder, metrics, &prepared.server).start().map_err(Fail::usage)
+}
+
+/// Adds the samplers of GPUs and host, each on a thread of its own.
+fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> SessionBuilder {
+    let server_pid = server.pid().and_then(|pid| u32::try_from(pid).ok());
+    let host = HostConfig { interval: metrics.interval, server_pid, ..HostConfig::default() };
+    let builder = builder.sampler("host", move |mut sink, stop| {
+        host::run(&host, sink.as_mut(), &stop);
+    });
+    if !metrics.gpu {
+        return builder;
+    }
+    let library = server.simulated_gpu_library().map(std::path::Path::to_owned);
+    let mut gpu = GpuConfig::default();
+    gpu.simulated = library.is_some();
+    gpu.library = library;
+    gpu.interval = metrics.gpu_interval;
+    gpu.server_pid = server_pid;
+    builder.sampler("gpu", move |mut sink, stop| {
+        gpu::run(&gpu, sink.as_mut(), &stop);
+    })
 }
 
 fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran, Fail> {

@@ -224,6 +224,12 @@ pub struct RunArgs {
         help_heading = "Metrics"
     )]
     pub metrics_url: Option<String>,
+    /// Do not sample GPUs.
+    #[arg(long, help_heading = "Metrics")]
+    pub no_gpu_telemetry: bool,
+    /// Seconds between two samples of a GPU, where it differs from the scrapes'.
+    #[arg(long, value_name = "SECONDS", help_heading = "Metrics")]
+    pub gpu_interval: Option<f64>,
     /// Draw nothing at the end.
     #[arg(long, help_heading = "Metrics")]
     pub no_plots: bool,

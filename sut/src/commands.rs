@@ -64,6 +64,8 @@ fn collect(args: CollectArgs) -> Result<Exit, Fail> {
         format: args.format,
         url: None,
         plots: !args.no_plots,
+        gpu: false,
+        gpu_interval: interval,
     };
     let mut builder = Session::builder()
         .interval(interval)

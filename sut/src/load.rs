@@ -14,8 +14,8 @@ use crate::plan::Plan;
 /// Length of the demonstration on the simulator, long enough for pictures and short enough to wait for.
 const DEMO_DURATION: Duration = Duration::from_secs(20);
 /// Rates that the simulated server sustains without its queue growing.
-const DEMO_OFFLINE_QPS: f64 = 90.0;
-const DEMO_SERVER_QPS: f64 = 50.0;
+const DEMO_OFFLINE_QPS: f64 = 50.0;
+const DEMO_SERVER_QPS: f64 = 30.0;
 
 /// Settings of the run, and what a reader of the result must know about them.
 ///

@@ -64,6 +64,10 @@ pub struct MetricsPlan {
     pub url: Option<String>,
     /// Draw pictures at the end.
     pub plots: bool,
+    /// Sample the GPUs.
+    pub gpu: bool,
+    /// Time between two samples of a GPU.
+    pub gpu_interval: Duration,
 }
 
 /// A run with nothing left open.
@@ -344,6 +348,8 @@ fn metrics_plan(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> 
             ),
             ("--metrics-format", args.metrics_format.is_some()),
             ("--metrics-url", args.metrics_url.is_some()),
+            ("--gpu-interval", args.gpu_interval.is_some()),
+            ("--no-gpu-telemetry", args.no_gpu_telemetry),
         ] {
             if given {
                 wrong.push(format!(
@@ -353,15 +359,21 @@ fn metrics_plan(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> 
         }
         return None;
     }
+    let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::from_secs(1));
+    let gpu_interval = args.gpu_interval.map_or(interval, |secs| {
+        if !(secs.is_finite() && (0.01..=86_400.0).contains(&secs)) {
+            wrong.push(format!("--gpu-interval {secs}: must be from 0.01 to 86400 seconds"));
+        }
+        Duration::try_from_secs_f64(secs).unwrap_or(interval)
+    });
     Some(MetricsPlan {
-        output_dir: args
-            .metrics_output_dir
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("./metrics_output")),
-        interval: Duration::try_from_secs_f64(interval).unwrap_or(Duration::from_secs(1)),
+        output_dir: args.metrics_output_dir.clone().unwrap_or_else(|| PathBuf::from("./metrics_output")),
+        interval,
         format: args.metrics_format.unwrap_or(FormatArg::Parquet),
         url: args.metrics_url.clone(),
         plots: !args.no_plots,
+        gpu: !args.no_gpu_telemetry,
+        gpu_interval,
     })
 }
 
@@ -410,6 +422,8 @@ fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
         metrics_format: line.metrics_format.or(file.metrics_format),
         metrics_url: line.metrics_url.or(file.metrics_url),
         no_plots: line.no_plots || file.no_plots,
+        no_gpu_telemetry: line.no_gpu_telemetry || file.no_gpu_telemetry,
+        gpu_interval: line.gpu_interval.or(file.gpu_interval),
         print_timing: line.print_timing || file.print_timing,
         print_histogram: line.print_histogram || file.print_histogram,
         log_level: line.log_level.or(file.log_level),

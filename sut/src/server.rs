@@ -31,8 +31,8 @@ pub struct Server {
 enum Held {
     /// Nothing: the server was there before us.
     Nothing,
-    /// Our simulator.
-    Simulator(Simulator),
+    /// Our simulator, and the folder of its simulated GPU driver, which goes with it.
+    Simulator(Simulator, tempfile::TempDir),
     /// A process that we started.
     Process(Box<ServerProcess>),
 }
@@ -52,7 +52,9 @@ pub async fn start(plan: &Plan) -> Result<Server, Fail> {
     let (url, held) = match &plan.server {
         ServerPlan::Attach { url } => (url.clone(), Held::Nothing),
         ServerPlan::Simulator => {
+            let gpu_dir = tempfile::tempdir().context("cannot make a folder for the simulated GPU driver")?;
             let simulator = Simulator::start(SimConfig {
+                gpu_dir: Some(gpu_dir.path().to_owned()),
                 model: "simulated-8b".into(),
                 // Prefix caching is forbidden in MLPerf, so the demonstration does not use it either.
                 engine: EngineConfig {
@@ -68,7 +70,7 @@ pub async fn start(plan: &Plan) -> Result<Server, Fail> {
             tracing::info!(
                 "no --url and no --model: using the built-in simulator at {url}; all results are SIMULATED"
             );
-            (url, Held::Simulator(simulator))
+            (url, Held::Simulator(simulator, gpu_dir))
         }
         ServerPlan::Start {
             model,
@@ -169,6 +171,14 @@ impl Server {
         }
     }
 
+    /// The driver library of the simulated GPUs, where the server is simulated.
+    pub fn simulated_gpu_library(&self) -> Option<&std::path::Path> {
+        match &self.held {
+            Held::Simulator(simulator, _) => simulator.nvml_library(),
+            _ => None,
+        }
+    }
+
     /// The started server's process, for what is measured per process.
     pub fn pid(&self) -> Option<i32> {
         match &self.held {
@@ -181,7 +191,7 @@ impl Server {
     pub async fn stop(self) {
         match self.held {
             Held::Nothing => {}
-            Held::Simulator(simulator) => simulator.stop(),
+            Held::Simulator(simulator, _gpu_dir) => simulator.stop(),
             Held::Process(process) => {
                 if let Err(error) = process.stop().await {
                     tracing::error!("the server could not be stopped: {error}");

@@ -27,7 +27,7 @@ impl Default for Synthetic {
     /// News-article-like lengths, and ids that even a vocabulary of a thousand tokens has.
     fn default() -> Self {
         Self {
-            samples: 1024,
+            samples: 512,
             lengths: Lengths::LogNormal {
                 median: 420.0,
                 sigma: 0.5,
