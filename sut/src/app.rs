@@ -130,18 +130,24 @@ fn start_session(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Session, 
         .interval(metrics.interval)
         .output_dir(&metrics.output_dir)
         .format(report::store_format(metrics.format))
-        .simulated(plan.simulated());
+        .simulated(prepared.server.simulated());
     for (key, value) in report::facts(plan, &prepared.settings, &prepared.server, &prepared.dataset) {
         builder = builder.fact(key, value);
     }
     // A folder that cannot be written is the user's to mend, and no load has been sent.
-    samplers(builder, metrics, &prepared.server).start().map_err(Fail::usage)
+    samplers(builder, metrics, &prepared.server)
+        .start()
+        .map_err(Fail::usage)
 }
 
 /// Adds the samplers of GPUs and host, each on a thread of its own.
 fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> SessionBuilder {
     let server_pid = server.pid().and_then(|pid| u32::try_from(pid).ok());
-    let host = HostConfig { interval: metrics.interval, server_pid, ..HostConfig::default() };
+    let host = HostConfig {
+        interval: metrics.interval,
+        server_pid,
+        ..HostConfig::default()
+    };
     let builder = builder.sampler("host", move |mut sink, stop| {
         host::run(&host, sink.as_mut(), &stop);
     });
@@ -256,6 +262,12 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
     };
     let result = watch.wait(&test_done, &mut progress);
     progress.finish();
+    if ending.cause().is_none() && Counters::get(&counters.failed) > 0 {
+        // Refused connections are answered so fast that LoadGen may be done before the watcher has made up its mind.
+        if let Err(error) = runtime.block_on(server.client.health()) {
+            ending.end(Cause::ServerGone(error.to_string()));
+        }
+    }
     if result.is_some() {
         loadgen.join().map_err(|_| anyhow!("LoadGen's thread panicked"))?;
     }
@@ -362,6 +374,7 @@ fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
             Err(error) => recorder.push(format!("THE RECORD WAS NOT FINISHED: {error}")),
         }
     }
+    let simulated = server.simulated();
     runtime.block_on(server.stop());
     let closing = Closing {
         title: format!(
@@ -370,7 +383,7 @@ fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
             settings.scenario,
             settings.mode
         ),
-        simulated: plan.simulated(),
+        simulated,
         result: judged.result,
         remarks,
         issued: Counters::get(&counters.issued),

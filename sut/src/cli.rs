@@ -30,7 +30,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the built-in simulator until interrupted.
-    Sim(SimArgs),
+    Sim(SimCommand),
     /// Record a server's metrics without sending load, until interrupted or for --duration.
     Collect(CollectArgs),
     /// Draw the pictures and the summary of a stored run again.
@@ -250,7 +250,7 @@ pub struct RunArgs {
 
 /// Flags of `sut sim`.
 #[derive(Debug, Args)]
-pub struct SimArgs {
+pub struct SimCommand {
     /// What to simulate.
     #[command(flatten)]
     pub server: vllm_sim::SimArgs,

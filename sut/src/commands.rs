@@ -8,7 +8,7 @@ use vllm_metrics::{EndpointConfig, Session};
 use vllm_report::RenderOptions;
 use vllm_sim::Simulator;
 
-use crate::cli::{Cli, CollectArgs, Command, LogLevel, ReportArgs, SimArgs};
+use crate::cli::{Cli, CollectArgs, Command, LogLevel, ReportArgs, SimCommand};
 use crate::ending::{Ending, watch_signals};
 use crate::exit::{Exit, Fail};
 use crate::plan::{MetricsPlan, Plan, parse_duration};
@@ -36,7 +36,7 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
     }
 }
 
-fn sim(args: &SimArgs) -> Result<Exit, Fail> {
+fn sim(args: &SimCommand) -> Result<Exit, Fail> {
     let config = args.server.resolve().map_err(Fail::usage)?;
     let simulator = Simulator::start(config).map_err(Fail::usage)?;
     report::print(&format!("SIMULATED vLLM at {}\n", simulator.url()));

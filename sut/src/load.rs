@@ -55,7 +55,7 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<(TestSettings, Vec<String
     if let Some(duration) = shortened.or(plan.num_samples.map(|_| Duration::ZERO).filter(|_| demo)) {
         if duration < settings.min_duration {
             remarks.push(format!(
-                "not an official run: it has to last {:.0} s, the round asks for {:.0} s",
+                "not an official run: it has to last {} s, the round asks for {} s",
                 duration.as_secs_f64(),
                 settings.min_duration.as_secs_f64()
             ));

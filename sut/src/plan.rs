@@ -362,12 +362,17 @@ fn metrics_plan(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> 
     let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::from_secs(1));
     let gpu_interval = args.gpu_interval.map_or(interval, |secs| {
         if !(secs.is_finite() && (0.01..=86_400.0).contains(&secs)) {
-            wrong.push(format!("--gpu-interval {secs}: must be from 0.01 to 86400 seconds"));
+            wrong.push(format!(
+                "--gpu-interval {secs}: must be from 0.01 to 86400 seconds"
+            ));
         }
         Duration::try_from_secs_f64(secs).unwrap_or(interval)
     });
     Some(MetricsPlan {
-        output_dir: args.metrics_output_dir.clone().unwrap_or_else(|| PathBuf::from("./metrics_output")),
+        output_dir: args
+            .metrics_output_dir
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("./metrics_output")),
         interval,
         format: args.metrics_format.unwrap_or(FormatArg::Parquet),
         url: args.metrics_url.clone(),

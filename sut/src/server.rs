@@ -171,6 +171,12 @@ impl Server {
         }
     }
 
+    /// Whether what it measures is simulated: our own simulator says so in its version, wherever it runs.
+    pub fn simulated(&self) -> bool {
+        matches!(self.held, Held::Simulator(..))
+            || self.version.as_ref().is_some_and(|v| v.contains("simulated"))
+    }
+
     /// The driver library of the simulated GPUs, where the server is simulated.
     pub fn simulated_gpu_library(&self) -> Option<&std::path::Path> {
         match &self.held {

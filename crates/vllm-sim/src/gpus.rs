@@ -91,6 +91,8 @@ impl Drop for Gpus {
 struct Meter {
     busy_ns: u64,
     computed_tokens: u64,
+    /// Busy time not yet shown: an engine tells a step's time when the step ends, and a step may be longer than a look.
+    owed_ns: f64,
 }
 
 impl Meter {
@@ -100,12 +102,16 @@ impl Meter {
         *self = Self {
             busy_ns: engine.busy_ns(),
             computed_tokens: stats.prompt_tokens.saturating_sub(stats.prompt_tokens_cached),
+            owed_ns: 0.0,
         };
         // Counters of a new life begin at 0 again.
         let busy_ns = self.busy_ns.saturating_sub(before.busy_ns) as f64;
+        let window_ns = elapsed.as_nanos().max(1) as f64;
+        let shown_ns = (before.owed_ns + busy_ns).min(window_ns);
+        self.owed_ns = before.owed_ns + busy_ns - shown_ns;
         let computed = self.computed_tokens.saturating_sub(before.computed_tokens) as f64;
         Load {
-            busy_ratio: (busy_ns / elapsed.as_nanos().max(1) as f64).min(1.0),
+            busy_ratio: shown_ns / window_ns,
             prefill_ratio: if busy_ns > 0.0 {
                 (computed * per_token_ns / busy_ns).min(1.0)
             } else {

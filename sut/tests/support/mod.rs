@@ -1,5 +1,7 @@
 //! Runs the program in a folder of its own and looks at everything that it left.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -34,6 +36,11 @@ impl Run {
     pub(crate) fn without_metrics(mut self) -> Self {
         self.metrics = false;
         self
+    }
+
+    /// The run's own folder.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// The program with its arguments, in the run's folder, not yet started.
