@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use mlperf_loadgen::{LogSettings, RunReport, TestSettings, run_test};
+use mlperf_loadgen::{LogSettings, RunReport, run_test};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use vllm_metrics::gpu::{self, GpuConfig};
@@ -21,13 +21,15 @@ use crate::closing::Closing;
 use crate::counters::Counters;
 use crate::dataset::Dataset;
 use crate::ending::{Cause, Ending, watch_server, watch_signals};
+use crate::environment::Environment;
 use crate::exit::{Exit, Fail};
 use crate::ledger::{Ledger, Measured, Window};
+use crate::load::{self, Load};
 use crate::plan::{MetricsPlan, Plan};
 use crate::progress::Progress;
 use crate::server::{self, Server};
 use crate::worker::{Workers, dispatch};
-use crate::{load, prompts, report};
+use crate::{prompts, report};
 
 /// How often the main loop looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -40,10 +42,9 @@ struct Prepared {
     server: Server,
     dataset: Dataset,
     bodies: Vec<Bytes>,
-    settings: TestSettings,
+    load: Load,
     logs: LogSettings,
     expected: Option<u64>,
-    remarks: Vec<String>,
 }
 
 /// What a run left, before it is judged.
@@ -56,9 +57,8 @@ struct Ran {
     counters: Arc<Counters>,
     measured: Measured,
     recorded: Option<Result<FinishedRun, vllm_metrics::Error>>,
-    settings: TestSettings,
+    load: Load,
     logs: LogSettings,
-    remarks: Vec<String>,
 }
 
 /// Runs a test as planned and returns the program's exit status.
@@ -79,8 +79,7 @@ pub fn run(plan: Plan) -> Result<Exit, Fail> {
     if prepared.plan.dry_run {
         report::print(&report::plan_text(
             &prepared.plan,
-            &prepared.settings,
-            &prepared.remarks,
+            &prepared.load,
             &prepared.dataset,
         ));
         runtime.block_on(prepared.server.stop());
@@ -95,23 +94,23 @@ pub fn run(plan: Plan) -> Result<Exit, Fail> {
 
 fn prepare(plan: Plan, runtime: &tokio::runtime::Runtime) -> Result<Prepared, Fail> {
     let dataset = prompts::load(&plan)?;
-    let (settings, mut remarks) = load::settings(&plan, dataset.prompts.len())?;
+    let mut load = load::settings(&plan, dataset.prompts.len())?;
     let logs = load::logs(&plan)?;
     let server = runtime.block_on(server::start(&plan))?;
     let bodies = prompts::bodies(&plan, &dataset, &server)?;
     if dataset.synthetic {
-        remarks.push(format!("prompts are made up ({})", dataset.origin));
+        load.remarks
+            .push(format!("the prompts are made up: {}", dataset.origin));
     }
-    let expected = load::expected_queries(&settings, dataset.prompts.len());
+    let expected = load::expected_queries(&load.settings, dataset.prompts.len());
     Ok(Prepared {
         plan,
         server,
         dataset,
         bodies,
-        settings,
+        load,
         logs,
         expected,
-        remarks,
     })
 }
 
@@ -131,7 +130,7 @@ fn start_session(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Session, 
         .output_dir(&metrics.output_dir)
         .format(report::store_format(metrics.format))
         .simulated(prepared.server.simulated());
-    for (key, value) in report::facts(plan, &prepared.settings, &prepared.server, &prepared.dataset) {
+    for (key, value) in report::facts(plan, &prepared.load.settings, &prepared.server, &prepared.dataset) {
         builder = builder.fact(key, value);
     }
     // A folder that cannot be written is the user's to mend, and no load has been sent.
@@ -155,11 +154,13 @@ fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> 
         return builder;
     }
     let library = server.simulated_gpu_library().map(std::path::Path::to_owned);
-    let mut gpu = GpuConfig::default();
-    gpu.simulated = library.is_some();
-    gpu.library = library;
-    gpu.interval = metrics.gpu_interval;
-    gpu.server_pid = server_pid;
+    let gpu = GpuConfig {
+        simulated: library.is_some(),
+        library,
+        interval: metrics.gpu_interval,
+        server_pid,
+        ..GpuConfig::default()
+    };
     builder.sampler("gpu", move |mut sink, stop| {
         gpu::run(&gpu, sink.as_mut(), &stop);
     })
@@ -188,10 +189,9 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
         server,
         dataset,
         bodies,
-        settings,
+        load,
         logs,
         expected,
-        remarks,
     } = prepared;
     let counters = Arc::new(Counters::default());
     let ledger = Arc::new(Ledger::default());
@@ -242,7 +242,7 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
     }
     let (done, test_done) = sync_channel(1);
     let loadgen = {
-        let (settings, logs) = (settings.clone(), logs.clone());
+        let (settings, logs) = (load.settings.clone(), logs.clone());
         std::thread::Builder::new()
             .name("loadgen".into())
             .spawn(move || {
@@ -294,9 +294,8 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
         counters,
         measured,
         recorded,
-        settings,
+        load,
         logs,
-        remarks,
     })
 }
 
@@ -360,11 +359,20 @@ fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
         counters,
         measured,
         recorded,
-        settings,
+        load,
         logs,
-        mut remarks,
     } = ran;
-    let judged = report::judge(loadgen, cause.as_ref(), &counters, &logs, &mut remarks)?;
+    let simulated = server.simulated();
+    let mut remarks = load.remarks;
+    let ended = report::Ended {
+        loadgen,
+        cause: cause.as_ref(),
+        round: &load.round,
+        logs: &logs,
+        issue_delays_ns: &measured.issue_delay_ns,
+        simulated,
+    };
+    let judged = report::judge(ended, &mut remarks)?;
     let mut files: Vec<(&'static str, PathBuf)> = vec![("LoadGen logs", plan.log_dir.clone())];
     let mut recorder = Vec::new();
     if let (Some(metrics), Some(recorded)) = (&plan.metrics, recorded) {
@@ -374,14 +382,18 @@ fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
             Err(error) => recorder.push(format!("THE RECORD WAS NOT FINISHED: {error}")),
         }
     }
-    let simulated = server.simulated();
+    let environment = plan.log_dir.join("environment.json");
+    match Environment::read(server.version.as_deref()).write(&environment) {
+        Ok(()) => files.push(("environment", environment)),
+        Err(error) => remarks.push(format!("{} could not be written: {error}", environment.display())),
+    }
     runtime.block_on(server.stop());
     let closing = Closing {
         title: format!(
             "{}, {}, {}",
             plan.model.as_deref().unwrap_or(&plan.benchmark),
-            settings.scenario,
-            settings.mode
+            load.settings.scenario,
+            load.settings.mode
         ),
         simulated,
         result: judged.result,

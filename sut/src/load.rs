@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use mlperf_loadgen::{Benchmark, LogSettings, Mode, Scenario, TestSettings};
 use vllm_client::RequestBody;
 
+use crate::benchmark::{BenchmarkSpec, Sampling};
 use crate::cli::{ModeArg, ScenarioArg};
 use crate::exit::Fail;
 use crate::plan::Plan;
@@ -22,20 +23,20 @@ const DEMO_SERVER_QPS: f64 = 30.0;
 /// # Errors
 /// [`crate::exit::Exit::Usage`] for an unknown benchmark, a wrong line of user.conf, or settings that LoadGen cannot
 /// run with.
-pub fn settings(plan: &Plan, samples: usize) -> Result<(TestSettings, Vec<String>), Fail> {
+pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
     let mut remarks = Vec::new();
+    let mut unofficial = Vec::new();
     let benchmark = Benchmark::named(&plan.benchmark)
         .map_err(|error| Fail::usage(anyhow!(error).context("--lg-model-name")))?;
     let scenario = scenario(plan.scenario);
+    // First, since LoadGen reads a user's file once per process and then keeps it.
+    let (round, _) = TestSettings::from_config(&benchmark, scenario, None).map_err(Fail::usage)?;
     let (mut settings, report) =
         TestSettings::from_config(&benchmark, scenario, plan.user_conf.as_deref()).map_err(Fail::usage)?;
     for (line, why) in &report.unused {
         remarks.push(format!("user.conf line {} has no effect here: {why}", line.line));
     }
-    settings.mode = match plan.mode {
-        ModeArg::Performance => Mode::Performance,
-        ModeArg::Accuracy => Mode::Accuracy,
-    };
+    settings.mode = mode(plan.mode);
     let demo = plan.simulated() && plan.user_conf.is_none();
     if let Some(qps) = plan.target_qps {
         set_rate(&mut settings, qps);
@@ -54,7 +55,7 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<(TestSettings, Vec<String
         .or((demo && plan.num_samples.is_none()).then_some(DEMO_DURATION));
     if let Some(duration) = shortened.or(plan.num_samples.map(|_| Duration::ZERO).filter(|_| demo)) {
         if duration < settings.min_duration {
-            remarks.push(format!(
+            unofficial.push(format!(
                 "not an official run: it has to last {} s, the round asks for {} s",
                 duration.as_secs_f64(),
                 settings.min_duration.as_secs_f64()
@@ -66,7 +67,7 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<(TestSettings, Vec<String
     let wanted = settings.performance_sample_count_override.unwrap_or(samples);
     if samples < wanted {
         // A short dataset is what a trial run has, and never what an official one has.
-        remarks.push(format!(
+        unofficial.push(format!(
             "not an official run: the dataset has {samples} samples, the round asks for {wanted}"
         ));
         settings.performance_sample_count_override = Some(samples);
@@ -79,7 +80,25 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<(TestSettings, Vec<String
     settings
         .check(samples as usize, samples as usize)
         .map_err(Fail::usage)?;
-    Ok((settings, remarks))
+    Ok(Load {
+        settings,
+        round,
+        remarks,
+        unofficial,
+    })
+}
+
+/// What LoadGen is told, and what a reader of the result must know about it.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// The settings of this run.
+    pub settings: TestSettings,
+    /// The round's own for the benchmark and scenario.
+    pub round: TestSettings,
+    /// Lines of user.conf without effect, and the like.
+    pub remarks: Vec<String>,
+    /// Where the settings depart from the round's.
+    pub unofficial: Vec<String>,
 }
 
 fn set_rate(settings: &mut TestSettings, qps: f64) {
@@ -145,35 +164,49 @@ pub fn expected_queries(settings: &TestSettings, samples: usize) -> Option<u64> 
     })
 }
 
-/// How the benchmark wants its answers generated.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sampling {
+/// How answers are generated: the benchmark's rules with the flags' overrides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generation {
+    rules: Sampling,
     /// Longest answer.
     pub max_tokens: u32,
-    /// Shortest answer.
-    pub min_tokens: u32,
-    /// 0 is greedy.
-    pub temperature: f64,
-    /// Seed of the server's sampling.
-    pub seed: i64,
 }
 
-impl Sampling {
+impl Generation {
+    /// The plan's.
+    ///
+    /// # Errors
+    /// [`crate::exit::Exit::Usage`] when nobody told how the benchmark's answers are generated.
+    pub fn of(plan: &Plan) -> Result<Self, Fail> {
+        let spec = BenchmarkSpec::named(&plan.benchmark)
+            .map_err(|error| Fail::usage(anyhow!(error).context("--lg-model-name")))?;
+        let mode = mode(plan.mode);
+        Ok(Self {
+            max_tokens: plan.max_tokens.unwrap_or(spec.sampling.max_tokens_in(mode)),
+            rules: spec.sampling,
+        })
+    }
+
     /// Writes it into a body.
     pub fn apply(&self, body: RequestBody) -> RequestBody {
-        body.max_tokens(self.max_tokens)
-            .min_tokens(self.min_tokens)
-            .temperature(self.temperature)
-            .seed(self.seed)
+        let mut body = body
+            .max_tokens(self.max_tokens)
+            .min_tokens(self.rules.min_tokens.min(self.max_tokens))
+            .temperature(self.rules.temperature)
+            .top_p(self.rules.top_p);
+        if let Some(top_k) = self.rules.top_k.and_then(|top_k| i32::try_from(top_k).ok()) {
+            body = body.top_k(top_k);
+        }
+        if let Some(seed) = self.rules.seed.and_then(|seed| i64::try_from(seed).ok()) {
+            body = body.seed(seed);
+        }
+        body
     }
 }
 
-/// The benchmark's sampling with the flags' overrides.
-pub fn benchmark_sampling(plan: &Plan) -> Sampling {
-    Sampling {
-        max_tokens: plan.max_tokens.unwrap_or(128),
-        min_tokens: 1,
-        temperature: 0.0,
-        seed: 42,
+fn mode(arg: ModeArg) -> Mode {
+    match arg {
+        ModeArg::Performance => Mode::Performance,
+        ModeArg::Accuracy => Mode::Accuracy,
     }
 }

@@ -6,7 +6,7 @@ use vllm_client::RequestBody;
 
 use crate::dataset::{Columns, Dataset, Synthetic};
 use crate::exit::Fail;
-use crate::load::benchmark_sampling;
+use crate::load::Generation;
 use crate::plan::{DatasetPlan, Plan};
 use crate::server::Server;
 
@@ -62,7 +62,7 @@ pub fn load(plan: &Plan) -> Result<Dataset, Fail> {
 /// # Errors
 /// [`crate::exit::Exit::Usage`] when a prompt and its answer do not fit the served model.
 pub fn bodies(plan: &Plan, dataset: &Dataset, server: &Server) -> Result<Vec<Bytes>, Fail> {
-    let sampling = benchmark_sampling(plan);
+    let sampling = Generation::of(plan)?;
     let mut bodies = Vec::with_capacity(dataset.prompts.len());
     for (index, prompt) in dataset.prompts.iter().enumerate() {
         let tokens = prompt.token_ids.len() as u64 + u64::from(sampling.max_tokens);

@@ -11,13 +11,13 @@ use vllm_report::RenderOptions;
 
 use crate::app::LoadGenResult;
 use crate::cli::FormatArg;
-use crate::counters::Counters;
 use crate::dataset::Dataset;
 use crate::ending::Cause;
 use crate::exit::{Exit, Fail};
-use crate::load;
+use crate::load::Load;
 use crate::plan::{MetricsPlan, Plan};
 use crate::server::Server;
+use crate::verdict::{self, Evidence, IssueDelay};
 
 /// Writes to standard output; a closed pipe must not turn a finished run into a failed one.
 pub fn print(text: &str) {
@@ -36,21 +36,40 @@ pub struct Judged {
     pub tokens_per_sec: Option<f64>,
 }
 
+/// What a verdict is made from, beside LoadGen's logs.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// `None` when LoadGen was given up.
+    pub loadgen: Option<LoadGenResult>,
+    /// What ended the run early.
+    pub cause: Option<&'a Cause>,
+    /// The round's own settings.
+    pub round: &'a TestSettings,
+    /// Where LoadGen logged.
+    pub logs: &'a LogSettings,
+    /// Scheduled to sent, in nanoseconds.
+    pub issue_delays_ns: &'a [i64],
+    /// The server was a simulator.
+    pub simulated: bool,
+}
+
 /// Reads LoadGen's logs and says whether the run counts.
 ///
 /// # Errors
 /// When LoadGen refused the test, or its logs cannot be read although it ended.
-pub fn judge(
-    loadgen: Option<LoadGenResult>,
-    cause: Option<&Cause>,
-    counters: &Counters,
-    logs: &LogSettings,
-    remarks: &mut Vec<String>,
-) -> Result<Judged, Fail> {
+pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Result<Judged, Fail> {
+    let Ended {
+        loadgen,
+        cause,
+        round,
+        logs,
+        issue_delays_ns,
+        simulated,
+    } = ended;
     if let Some(cause) = cause {
         remarks.push(cause.to_string());
     }
-    let Some(ended) = loadgen else {
+    let Some(loadgen) = loadgen else {
         remarks.push(
             "LoadGen was still following its schedule and was given up; it has written no summary".into(),
         );
@@ -61,52 +80,29 @@ pub fn judge(
         });
     };
     // Everything LoadGen refuses is refused before the first query.
-    let report = ended.map_err(Fail::usage)?;
+    let report = loadgen.map_err(Fail::usage)?;
     let log = LoadGenLog::read(&logs.outdir)
         .with_context(|| format!("LoadGen's logs in {} cannot be read", logs.outdir.display()))?;
     let result = &log.result;
-    if let Some(reason) = &result.invalid_reason {
-        remarks.extend(
-            reason
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty())
-                .map(str::to_owned),
-        );
-    }
-    remarks.extend(
-        report
-            .incidents
-            .reasons
-            .iter()
-            .take(3)
-            .map(|reason| format!("LoadGen binding: {reason}")),
-    );
-    let errors = result.error_count();
-    if errors > 0 {
-        let first = result.errors.first().map_or("", String::as_str);
-        remarks.push(format!("LoadGen logged {errors} errors; the first: {first}"));
-    }
-    let failed = Counters::get(&counters.failed);
-    let one_token = Counters::get(&counters.one_token_answers);
-    if one_token > 0 {
-        remarks.push(format!(
-            "{one_token} answers had a single token, which LoadGen cannot accept"
-        ));
-    }
-    let valid = result.validity == Some(Validity::Valid);
-    let counts = valid && errors == 0 && failed == 0 && report.incidents.is_empty();
-    let word = match (result.validity, counts) {
-        (_, _) if cause.is_some() => "CUT: the run was ended early",
-        (Some(Validity::Valid), true) => "VALID",
-        (Some(Validity::Valid), false) => "NOT VALID: LoadGen says VALID, but see below",
-        (Some(Validity::Invalid), _) => "INVALID",
-        (None, _) => "NO RESULT: LoadGen's log has no verdict",
+    let verdict = verdict::judge(&Evidence {
+        result,
+        incidents: Some(&report.incidents),
+        round,
+        issue_delay: IssueDelay::from_ns(issue_delays_ns.iter().copied()),
+        simulated,
+    });
+    remarks.push(verdict.paragraph());
+    let word = match (cause, verdict.counts(), result.validity) {
+        (Some(_), _, _) => "CUT: the run was ended early",
+        (None, true, _) => "VALID",
+        (None, false, Some(Validity::Valid)) => "NOT VALID, although LoadGen says VALID",
+        (None, false, Some(Validity::Invalid)) => "INVALID",
+        (None, false, None) => "NO RESULT: LoadGen's log has no verdict",
     };
-    let exit = match (cause.is_some(), counts) {
-        (true, _) => Exit::Partial,
-        (false, true) => Exit::Valid,
-        (false, false) => Exit::NotValid,
+    let exit = match (cause, verdict.counts()) {
+        (Some(_), _) => Exit::Partial,
+        (None, true) => Exit::Valid,
+        (None, false) => Exit::NotValid,
     };
     Ok(Judged {
         exit,
@@ -148,10 +144,6 @@ pub fn facts(
         ),
         ("batch_size", plan.batch_size.to_string()),
         ("concurrency", plan.concurrency.to_string()),
-        (
-            "max_tokens",
-            load::benchmark_sampling(plan).max_tokens.to_string(),
-        ),
         ("sut_version", env!("CARGO_PKG_VERSION").to_owned()),
     ];
     if let Some(version) = &server.version {
@@ -253,16 +245,17 @@ fn describe_gap(gap: &Gap, started_ns: i64) -> String {
 }
 
 /// What `--dry-run` shows.
-pub fn plan_text(plan: &Plan, settings: &TestSettings, remarks: &[String], dataset: &Dataset) -> String {
+pub fn plan_text(plan: &Plan, load: &Load, dataset: &Dataset) -> String {
     let mut text = format!(
-        "plan (nothing is sent):\n{}\n\nLoadGen:\n{settings:#?}\n",
-        plan.shown()
+        "plan (nothing is sent):\n{}\n\nLoadGen:\n{:#?}\n",
+        plan.shown(),
+        load.settings
     );
     text.push_str(&format!("\ndataset: {}\n", dataset.origin));
-    if settings.scenario == Scenario::Server && settings.mode == mlperf_loadgen::Mode::Performance {
+    if load.settings.scenario == Scenario::Server {
         text.push_str("arrivals: Poisson, fixed by the round's seed\n");
     }
-    for remark in remarks {
+    for remark in load.remarks.iter().chain(&load.unofficial) {
         text.push_str(&format!("remark: {remark}\n"));
     }
     text
