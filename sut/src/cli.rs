@@ -35,6 +35,8 @@ pub enum Command {
     Collect(CollectArgs),
     /// Draw the pictures and the summary of a stored run again.
     Report(ReportArgs),
+    /// Write a stored run once more in another format. The input is never touched.
+    Convert(ConvertArgs),
 }
 
 /// LoadGen's scenario.
@@ -294,4 +296,17 @@ pub struct ReportArgs {
     /// Where the folder `visualizations` goes; default: beside the run.
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
+}
+
+/// Flags of `sut convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Any file of the run.
+    pub run: PathBuf,
+    /// Format to write.
+    #[arg(long, value_enum)]
+    pub to: FormatArg,
+    /// Folder to write into; made when it is missing.
+    #[arg(long)]
+    pub output_dir: PathBuf,
 }

@@ -8,7 +8,7 @@ use vllm_metrics::{EndpointConfig, Session};
 use vllm_report::RenderOptions;
 use vllm_sim::Simulator;
 
-use crate::cli::{Cli, CollectArgs, Command, LogLevel, ReportArgs, SimCommand};
+use crate::cli::{Cli, CollectArgs, Command, ConvertArgs, LogLevel, ReportArgs, SimCommand};
 use crate::ending::{Ending, watch_signals};
 use crate::exit::{Exit, Fail};
 use crate::plan::{MetricsPlan, Plan, parse_duration};
@@ -31,6 +31,7 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
                 Command::Sim(args) => sim(&args),
                 Command::Collect(args) => collect(args),
                 Command::Report(args) => draw(&args),
+                Command::Convert(args) => convert(&args),
             }
         }
     }
@@ -114,6 +115,25 @@ fn draw(args: &ReportArgs) -> Result<Exit, Fail> {
         rendered.overview,
         rendered.summary,
     ] {
+        report::print(&format!("{}\n", path.display()));
+    }
+    Ok(Exit::Valid)
+}
+
+fn convert(args: &ConvertArgs) -> Result<Exit, Fail> {
+    std::fs::create_dir_all(&args.output_dir).map_err(|error| {
+        Fail::usage(anyhow!(
+            "--output-dir {}: cannot make the folder: {error}",
+            args.output_dir.display()
+        ))
+    })?;
+    let (written, notes) =
+        vllm_metrics::store::convert(&args.run, report::store_format(args.to), &args.output_dir)
+            .map_err(Fail::usage)?;
+    for note in notes {
+        tracing::warn!("{note}");
+    }
+    for path in written.all {
         report::print(&format!("{}\n", path.display()));
     }
     Ok(Exit::Valid)

@@ -1,5 +1,7 @@
 //! Panels on a page: headline, facts, the mark of simulated data, and where each panel lies.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use plotters::drawing::IntoDrawingArea as _;
@@ -144,13 +146,13 @@ fn facts(view: &View<'_>) -> String {
         .collect();
     parts.push(utc(view.frame.start_ns));
     parts.push(axis::duration(view.frame.duration_ns()));
-    let scrapes: usize = view
-        .frame
-        .cadences
-        .iter()
-        .filter(|c| !c.endpoint_url.is_empty())
-        .map(|c| c.timestamps_ns.len())
-        .sum();
+    // One scrape brings series of several sources; it is one scrape all the same.
+    let mut per_endpoint: BTreeMap<&str, usize> = BTreeMap::new();
+    for cadence in view.frame.cadences.iter().filter(|c| !c.endpoint_url.is_empty()) {
+        let most = per_endpoint.entry(&cadence.endpoint_url).or_default();
+        *most = cadence.timestamps_ns.len().max(*most);
+    }
+    let scrapes: usize = per_endpoint.values().sum();
     match view.frame.scrape_interval_ns() {
         Some(interval) => parts.push(format!("{scrapes} scrapes every {}", axis::duration(interval))),
         None => parts.push(format!("{scrapes} scrapes")),
