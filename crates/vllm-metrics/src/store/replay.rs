@@ -23,7 +23,8 @@ pub fn write_run(run: &RunData, format: StoreFormat, dir: &Path, suffix: &str) -
         (run.batches.is_empty(), &mut written.batches),
         (run.events.is_empty(), &mut written.events),
     ] {
-        if is_empty && let Some(path) = slot.take() {
+        // One file may hold every table, and then it stays.
+        if is_empty && let Some(path) = slot.take_if(|path| *path != written.samples) {
             let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
             std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             written.total_bytes = written.total_bytes.saturating_sub(bytes);
@@ -75,4 +76,40 @@ pub fn replay(run: &RunData, store: &mut dyn Store) -> Result<()> {
         store.write(Record::Event(row.clone()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Manifest, MetricType, SeriesData, SeriesDef};
+    use crate::store::read_run;
+
+    #[test]
+    fn a_run_of_samples_alone_is_kept_in_every_format() {
+        let run = RunData {
+            manifest: Manifest {
+                stamp: "20260101_000000".into(),
+                ..Manifest::default()
+            },
+            series: vec![SeriesData {
+                def: Arc::new(SeriesDef {
+                    metric_name: "a".into(),
+                    labels: "{}".into(),
+                    metric_type: MetricType::Gauge,
+                    unit: "".into(),
+                    source: "prometheus".into(),
+                    endpoint_url: "".into(),
+                }),
+                timestamps_ns: vec![1_000_000_000],
+                values: vec![7.0],
+                phases: vec![(0, "".into())],
+            }],
+            ..RunData::default()
+        };
+        for &format in StoreFormat::ALL {
+            let dir = tempfile::tempdir().unwrap();
+            let written = write_run(&run, format, dir.path(), "").unwrap();
+            assert_eq!(read_run(&written.samples).unwrap().series, run.series, "{format}");
+        }
+    }
 }

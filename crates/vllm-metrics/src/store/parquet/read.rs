@@ -1,6 +1,7 @@
 //! Parquet files of a run back into rows: joins parts and skips a live file whose rows already lie in a part.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray as _;
@@ -33,7 +34,7 @@ pub(crate) fn read(files: &RunFiles, run: &mut Assembler) -> Result<()> {
             run.manifest = file.manifest;
         }
         for batch in file.reader {
-            let batch = batch.map_err(|error| format_error(&file.path, &error.to_string()))?;
+            let batch = batch?;
             samples(&batch, run).map_err(|reason| format_error(&file.path, &reason))?;
         }
     }
@@ -53,13 +54,55 @@ fn format_error(path: &Path, reason: &str) -> Error {
 
 struct Opened {
     path: PathBuf,
-    reader: ParquetRecordBatchReader,
+    reader: Batches,
     manifest: Option<Manifest>,
     /// Set while the run goes on: which part the file holds, and the first that was kept.
     part: Option<(u32, u32)>,
 }
 
+/// The batches of one file. Ends with the first error.
+struct Batches {
+    path: PathBuf,
+    reader: Option<ParquetRecordBatchReader>,
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        let mut reader = self.reader.take()?;
+        let path = &self.path;
+        let step = guarded(path, || {
+            let batch = reader.next().transpose();
+            Ok((batch.map_err(|e| format_error(path, &e.to_string()))?, reader))
+        });
+        match step {
+            Ok((batch, reader)) => {
+                self.reader = Some(reader);
+                batch.map(Ok)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// Does one step of reading. The Parquet library meets some damage with a panic instead of an error; a damaged file
+/// must not take its reader with it.
+fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What the step works on is dropped with it, so nobody sees a half-done change.
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
+        Err(format_error(
+            path,
+            "it is damaged in a way that the Parquet library gives up on",
+        ))
+    })
+}
+
 fn open(path: &Path) -> Result<Opened> {
+    guarded(path, || open_unguarded(path))
+}
+
+fn open_unguarded(path: &Path) -> Result<Opened> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let builder =
         ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| format_error(path, &e.to_string()))?;
@@ -87,7 +130,10 @@ fn open(path: &Path) -> Result<Opened> {
         .map_err(|e| format_error(path, &e.to_string()))?;
     Ok(Opened {
         path: path.to_path_buf(),
-        reader,
+        reader: Batches {
+            path: path.to_path_buf(),
+            reader: Some(reader),
+        },
         manifest,
         part,
     })
@@ -233,7 +279,7 @@ fn rows<R: Row>(files: &RunFiles, run: &mut Assembler) -> Result<Vec<R>> {
     let mut rows = Vec::new();
     for file in open_table(&files.table(R::TABLE), run)? {
         for batch in file.reader {
-            let batch = batch.map_err(|error| format_error(&file.path, &error.to_string()))?;
+            let batch = batch?;
             decode(&batch, &mut rows).map_err(|reason| format_error(&file.path, &reason))?;
         }
     }
@@ -296,4 +342,31 @@ fn decode<R: Row>(batch: &RecordBatch, rows: &mut Vec<R>) -> Result<(), String> 
         rows.push(R::from_cells(&mut Cells::new(cells.collect(), R::COLUMNS))?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Error;
+    use crate::store::read_run;
+
+    /// One flipped byte in the levels of a column, which the Parquet library meets with a panic.
+    const DAMAGED: &[u8] = include_bytes!("damaged-events.parquet");
+
+    #[test]
+    fn damage_that_the_library_panics_at_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events_20260101_000000.parquet");
+        std::fs::write(&path, DAMAGED).unwrap();
+        let error = read_run(&path).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Format {
+                    format: "Parquet",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
 }
