@@ -29,7 +29,7 @@ use crate::plan::{MetricsPlan, Plan};
 use crate::progress::Progress;
 use crate::server::{self, Server};
 use crate::worker::{Workers, dispatch};
-use crate::{prompts, report};
+use crate::{printouts, prompts, report};
 
 /// How often the main loop looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -56,6 +56,8 @@ struct Ran {
     cause: Option<Cause>,
     counters: Arc<Counters>,
     measured: Measured,
+    /// What `--print-timing` and `--print-histogram` asked for.
+    printed: String,
     recorded: Option<Result<FinishedRun, vllm_metrics::Error>>,
     load: Load,
     logs: LogSettings,
@@ -199,9 +201,15 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
     let suspect = Arc::new(Notify::new());
     let tasks = TaskTracker::new();
     let (queue, batches) = mpsc::unbounded_channel();
+    let together = if plan.batch_size > 1 {
+        Some(prompts::together(&plan, &dataset, &server)?)
+    } else {
+        None
+    };
     let workers = Arc::new(Workers {
         client: server.client.clone(),
         bodies,
+        together,
         permits: Arc::new(Semaphore::new(plan.concurrency)),
         counters: Arc::clone(&counters),
         ledger: Arc::clone(&ledger),
@@ -284,7 +292,9 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
     } else {
         Window::AnswerOfLastQuery
     };
-    let measured = Measured::from_answers(&ledger.take(), window);
+    let answers = ledger.take();
+    let measured = Measured::from_answers(&answers, window);
+    let printed = printouts::render(&plan, &answers);
     let recorded = session.map(Session::finish);
     Ok(Ran {
         plan,
@@ -293,6 +303,7 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
         cause: ending.cause(),
         counters,
         measured,
+        printed,
         recorded,
         load,
         logs,
@@ -358,6 +369,7 @@ fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
         cause,
         counters,
         measured,
+        printed,
         recorded,
         load,
         logs,
@@ -406,6 +418,7 @@ fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
         recorder,
         files,
     };
+    report::print(&printed);
     report::print(&closing.render());
     Ok(judged.exit)
 }

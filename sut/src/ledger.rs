@@ -6,6 +6,8 @@ use std::sync::Mutex;
 /// One answered query; times in nanoseconds on the run's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
+    /// Batch it was handed over in.
+    pub batch: u64,
     /// When LoadGen wanted it sent.
     pub scheduled_ns: i64,
     /// When it was handed to the connection pool.
@@ -20,7 +22,7 @@ pub struct Answered {
     pub prompt_tokens: Option<u32>,
 }
 
-/// All answers so far. Its memory is bounded by LoadGen's query count: 56 bytes each.
+/// All answers so far. Its memory is bounded by LoadGen's query count: 64 bytes each.
 #[derive(Debug, Default)]
 pub struct Ledger {
     answered: Mutex<Vec<Answered>>,
@@ -143,6 +145,7 @@ mod tests {
     #[test]
     fn figures_of_two_answers() {
         let answer = |scheduled_ns, first, done_ns, output_tokens| Answered {
+            batch: 0,
             scheduled_ns,
             sent_ns: scheduled_ns + 10,
             first_token_ns: Some(first),

@@ -16,6 +16,7 @@ pub mod exit;
 pub mod ledger;
 pub mod load;
 pub mod plan;
+pub mod printouts;
 pub mod progress;
 pub mod prompts;
 pub mod report;

@@ -9,6 +9,7 @@ use crate::exit::Fail;
 use crate::load::Generation;
 use crate::plan::{DatasetPlan, Plan};
 use crate::server::Server;
+use crate::worker::Together;
 
 /// Reads or makes the dataset, cut to `--num-samples`.
 ///
@@ -91,4 +92,31 @@ pub fn bodies(plan: &Plan, dataset: &Dataset, server: &Server) -> Result<Vec<Byt
         bodies.push(sampling.apply(body).build());
     }
     Ok(bodies)
+}
+
+/// What requests of several prompts are made from.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`] when a prompt has no token ids: texts cannot be sent together.
+pub fn together(plan: &Plan, dataset: &Dataset, server: &Server) -> Result<Together, Fail> {
+    if let Some(index) = dataset
+        .prompts
+        .iter()
+        .position(|prompt| prompt.token_ids.is_empty())
+    {
+        return Err(Fail::usage(anyhow!(
+            "--batch-size {}: sample {index} of {} has no token ids; send one prompt a request, or a dataset of ids",
+            plan.batch_size,
+            dataset.origin
+        )));
+    }
+    Ok(Together {
+        model: server.model.clone(),
+        prompts: dataset
+            .prompts
+            .iter()
+            .map(|prompt| prompt.token_ids.clone())
+            .collect(),
+        generation: Generation::of(plan)?,
+    })
 }

@@ -1,19 +1,35 @@
 //! The server's side of the harness: permits, requests, first tokens and answers.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use mlperf_loadgen::IssuedSample;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use vllm_client::{Client, Completion, FinishReason, StreamError};
+use vllm_client::{Client, Completion, FinishReason, RequestBody, StreamError};
 use vllm_metrics::{Completed, Hooks, Reason, RunClock, ServerTimes, TimeSource};
 
 use crate::bridge::{Batch, ENDING, unix_ns};
 use crate::counters::Counters;
 use crate::ledger::{Answered, Ledger};
+use crate::load::Generation;
+
+/// Cannot happen while dataset and library agree on their size; a query must be answered all the same.
+const UNKNOWN_SAMPLE: &str = "LoadGen asked for a sample that the dataset does not have";
+
+/// What requests of several prompts are made from. They are put together when LoadGen has chosen which samples go out
+/// together, so unlike single ones they cannot be prepared before the test.
+#[derive(Debug)]
+pub struct Together {
+    /// Name that requests give.
+    pub model: String,
+    /// Token ids by sample.
+    pub prompts: Vec<Vec<i32>>,
+    /// How answers are generated.
+    pub generation: Generation,
+}
 
 /// What every worker needs.
 #[derive(Debug)]
@@ -22,6 +38,8 @@ pub struct Workers {
     pub client: Client,
     /// One prepared body per sample of the dataset.
     pub bodies: Vec<Bytes>,
+    /// Set when a batch goes out as one request.
+    pub together: Option<Together>,
     /// Requests in flight at most.
     pub permits: Arc<Semaphore>,
     /// Progress.
@@ -38,11 +56,17 @@ pub struct Workers {
     pub suspect: Arc<Notify>,
 }
 
-/// Takes batches until the channel closes, and starts a request for each sample as permits allow.
+/// Takes batches until the channel closes, and starts requests as permits allow: one for the batch where prompts go
+/// out together, else one for each sample.
 pub async fn dispatch(workers: Arc<Workers>, mut queue: mpsc::UnboundedReceiver<Batch>, tasks: TaskTracker) {
     while let Some(batch) = queue.recv().await {
-        let left = Arc::new(std::sync::atomic::AtomicUsize::new(batch.samples.len()));
-        for sample in batch.samples {
+        let requests: Vec<Vec<IssuedSample>> = if workers.together.is_some() {
+            vec![batch.samples]
+        } else {
+            batch.samples.into_iter().map(|sample| vec![sample]).collect()
+        };
+        let left = Arc::new(AtomicUsize::new(requests.len()));
+        for samples in requests {
             let permit = tokio::select! {
                 biased;
                 () = workers.stop.cancelled() => None,
@@ -51,12 +75,14 @@ pub async fn dispatch(workers: Arc<Workers>, mut queue: mpsc::UnboundedReceiver<
             let workers = Arc::clone(&workers);
             let left = Arc::clone(&left);
             let Some(permit) = permit else {
-                workers.answer_failed(sample, "ending", ENDING, Reason::Cancelled);
+                for sample in samples {
+                    workers.answer_failed(sample, "ending", ENDING, Reason::Cancelled);
+                }
                 workers.batch_step(batch.id, &left);
                 continue;
             };
             tasks.spawn(async move {
-                workers.serve(sample).await;
+                workers.serve_all(batch.id, samples).await;
                 workers.batch_step(batch.id, &left);
                 drop(permit);
             });
@@ -65,7 +91,7 @@ pub async fn dispatch(workers: Arc<Workers>, mut queue: mpsc::UnboundedReceiver<
 }
 
 impl Workers {
-    fn batch_step(&self, batch: u64, left: &std::sync::atomic::AtomicUsize) {
+    fn batch_step(&self, batch: u64, left: &AtomicUsize) {
         if left.fetch_sub(1, Ordering::AcqRel) == 1
             && let Some(hooks) = &self.hooks
         {
@@ -73,11 +99,80 @@ impl Workers {
         }
     }
 
-    async fn serve(&self, mut sample: IssuedSample) {
+    async fn serve_all(&self, batch: u64, mut samples: Vec<IssuedSample>) {
+        match &self.together {
+            Some(together) => self.serve_together(together, batch, samples).await,
+            None => {
+                while let Some(sample) = samples.pop() {
+                    self.serve(batch, sample).await;
+                }
+            }
+        }
+    }
+
+    /// Sends all samples as one request and answers each.
+    async fn serve_together(&self, together: &Together, batch: u64, samples: Vec<IssuedSample>) {
+        let prompts: Option<Vec<&[i32]>> = samples
+            .iter()
+            .map(|sample| together.prompts.get(sample.index()).map(Vec::as_slice))
+            .collect();
+        let Some(prompts) = prompts else {
+            return self.fail_all(samples, "dataset", UNKNOWN_SAMPLE, Reason::Other);
+        };
+        let body = together
+            .generation
+            .apply(RequestBody::from_batch(&together.model, &prompts))
+            .build();
+        let count = i64::try_from(samples.len()).unwrap_or(i64::MAX);
+        for sample in &samples {
+            if let Some(hooks) = &self.hooks {
+                hooks.request_sent(sample.id() as u64);
+            }
+            Counters::bump(&self.counters.sent);
+        }
+        self.counters.in_flight.fetch_add(count, Ordering::Relaxed);
+        let result = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            result = self.client.complete_batch(body, samples.len()) => Some(result),
+        };
+        self.counters.in_flight.fetch_sub(count, Ordering::Relaxed);
+        match result {
+            Some(Ok(done)) => {
+                for (sample, completion) in samples.into_iter().zip(&done.answers) {
+                    self.answer(batch, sample, completion);
+                }
+            }
+            Some(Err(error)) => {
+                self.note(&error);
+                self.fail_all(samples, error.kind(), &error.to_string(), reason_of(&error));
+            }
+            None => self.fail_all(samples, "ending", ENDING, Reason::Cancelled),
+        }
+    }
+
+    fn fail_all(&self, samples: Vec<IssuedSample>, kind: &'static str, why: &str, reason: Reason) {
+        for sample in samples {
+            self.answer_failed(sample, kind, why, reason);
+        }
+    }
+
+    /// Whether a failure may mean that the server is gone, or shows that it is not.
+    fn note(&self, error: &StreamError) {
+        if matches!(
+            error,
+            StreamError::Refused { .. } | StreamError::Reset { .. } | StreamError::Timeout { .. }
+        ) {
+            self.suspect.notify_one();
+        } else {
+            self.alive();
+        }
+    }
+
+    async fn serve(&self, batch: u64, mut sample: IssuedSample) {
         let id = sample.id() as u64;
         let Some(body) = self.bodies.get(sample.index()) else {
-            let why = "LoadGen asked for a sample that the dataset does not have";
-            return self.answer_failed(sample, "dataset", why, Reason::Other);
+            return self.answer_failed(sample, "dataset", UNKNOWN_SAMPLE, Reason::Other);
         };
         if let Some(hooks) = &self.hooks {
             hooks.request_sent(id);
@@ -104,16 +199,9 @@ impl Workers {
         };
         self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
         match result {
-            Some(Ok(completion)) => self.answer(sample, &completion),
+            Some(Ok(completion)) => self.answer(batch, sample, &completion),
             Some(Err(error)) => {
-                if matches!(
-                    error,
-                    StreamError::Refused { .. } | StreamError::Reset { .. } | StreamError::Timeout { .. }
-                ) {
-                    self.suspect.notify_one();
-                } else {
-                    self.alive();
-                }
+                self.note(&error);
                 self.answer_failed(sample, error.kind(), &error.to_string(), reason_of(&error));
             }
             None => self.answer_failed(sample, "ending", ENDING, Reason::Cancelled),
@@ -127,7 +215,7 @@ impl Workers {
             .fetch_max(self.clock.now_ns(), Ordering::Relaxed);
     }
 
-    fn answer(&self, sample: IssuedSample, completion: &Completion) {
+    fn answer(&self, batch: u64, sample: IssuedSample, completion: &Completion) {
         let id = sample.id() as u64;
         let n_tokens = u32::try_from(completion.n_tokens()).unwrap_or(u32::MAX);
         let bytes = completion.token_bytes();
@@ -151,6 +239,7 @@ impl Workers {
             .fetch_add(prompt_tokens.map_or(0, u64::from), Ordering::Relaxed);
         let sent_ns = self.clock.at(completion.sent_at);
         self.ledger.push(Answered {
+            batch,
             scheduled_ns: scheduled_ns.unwrap_or(sent_ns),
             sent_ns,
             first_token_ns: completion.first_token_at.map(|at| self.clock.at(at)),

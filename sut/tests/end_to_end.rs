@@ -36,6 +36,25 @@ fn simulator_server() {
 }
 
 #[test]
+fn several_prompts_in_one_request() {
+    let flags =
+        "--scenario Offline --duration 1s --num-samples 32 --batch-size 5 --print-timing --print-histogram";
+    let run = Run::new(&flags.split(' ').collect::<Vec<_>>()).finish();
+    run.assert_consistent();
+    for part in ["batches: min", "output tokens (n ="] {
+        assert!(run.stdout.contains(part), "{part} is missing in\n{}", run.stdout);
+    }
+    let record = run.record();
+    assert!(
+        record.batches.len() > 1
+            && record
+                .batches
+                .iter()
+                .all(|b| b.requests <= 5 && b.done_ns.is_some())
+    );
+}
+
+#[test]
 fn without_metrics_no_file_is_left() {
     let run = Run::new(&["--duration", "1s", "--num-samples", "32"])
         .without_metrics()
