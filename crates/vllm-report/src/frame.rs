@@ -125,48 +125,65 @@ impl Frame {
 }
 
 fn cadences(run: &RunData) -> Vec<Cadence> {
-    let mut all: BTreeMap<(Arc<str>, Arc<str>), Vec<i64>> = BTreeMap::new();
+    let mut all: BTreeMap<(Arc<str>, Arc<str>), Cadence> = BTreeMap::new();
     for series in &run.series {
-        let key = (
-            Arc::clone(&series.def.endpoint_url),
-            Arc::clone(&series.def.source),
-        );
-        let times = all.entry(key).or_default();
-        // Most series of a scrape share their times: the longest one usually says it all.
+        let def = &series.def;
+        // One scrape brings series of several sources; samplers have no endpoint and go by their source.
+        let sampler = if def.endpoint_url.is_empty() {
+            Arc::clone(&def.source)
+        } else {
+            Arc::from("")
+        };
+        let cadence = all
+            .entry((Arc::clone(&def.endpoint_url), sampler))
+            .or_insert_with(|| Cadence {
+                source: Arc::clone(&def.source),
+                endpoint_url: Arc::clone(&def.endpoint_url),
+                timestamps_ns: Vec::new(),
+            });
+        // Most series of a scrape share their times: the first one usually says it all.
+        let times = &mut cadence.timestamps_ns;
         if *times != series.timestamps_ns {
             times.extend_from_slice(&series.timestamps_ns);
             times.sort();
             times.dedup();
         }
     }
-    all.into_iter()
-        .map(|((endpoint_url, source), timestamps_ns)| Cadence {
-            source,
-            endpoint_url,
-            timestamps_ns,
-        })
-        .collect()
+    all.into_values().collect()
 }
 
-/// Phases as the samples carry them: of the longest series that does.
+/// Phases as the harness marked them; in a run without marks, as the samples carry them.
 fn phases(run: &RunData, end_ns: i64) -> Vec<Phase> {
-    let marked = run
+    let marks = run.events.iter().filter(|e| &*e.kind == "phase").filter_map(|e| {
+        let attributes: serde_json::Value = serde_json::from_str(&e.attributes).ok()?;
+        Some((e.timestamp_ns, Arc::from(attributes.get("phase")?.as_str()?)))
+    });
+    let marked = in_turn(marks, end_ns);
+    if !marked.is_empty() {
+        return marked;
+    }
+    let carry = run
         .series
         .iter()
         .filter(|s| s.phases.iter().any(|(_, name)| !name.is_empty()));
-    let Some(longest) = marked.max_by_key(|s| s.timestamps_ns.len()) else {
+    let Some(longest) = carry.max_by_key(|s| s.timestamps_ns.len()) else {
         return Vec::new();
     };
+    let starts = longest
+        .phases
+        .iter()
+        .filter_map(|(i, name)| Some((*longest.timestamps_ns.get(*i)?, Arc::clone(name))));
+    in_turn(starts, end_ns)
+}
+
+fn in_turn(starts: impl Iterator<Item = (i64, Arc<str>)>, end_ns: i64) -> Vec<Phase> {
     let mut out: Vec<Phase> = Vec::new();
-    for (index, name) in &longest.phases {
-        let Some(&start_ns) = longest.timestamps_ns.get(*index) else {
-            continue;
-        };
+    for (start_ns, name) in starts {
         if let Some(last) = out.last_mut() {
             last.end_ns = start_ns;
         }
         out.push(Phase {
-            name: Arc::clone(name),
+            name,
             start_ns,
             end_ns,
         });

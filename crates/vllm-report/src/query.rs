@@ -3,7 +3,7 @@
 use plotters::style::RGBColor;
 use vllm_metrics::derive::align::{self, Combine};
 use vllm_metrics::derive::histogram::{self, Histogram};
-use vllm_metrics::derive::{counter, labels, names, quantile, totals, window};
+use vllm_metrics::derive::{counter, labels, names, totals, window};
 use vllm_metrics::{RunData, SeriesData};
 
 use crate::frame::Frame;
@@ -144,20 +144,19 @@ impl<'a> View<'a> {
         };
         let window = self.window_ns(points);
         let merged = window::merge(&found, self.frame.start_ns, window, self.longest_step_ns());
-        let whole = window::merge(&found, self.frame.start_ns, i64::MAX, i64::MAX);
+        let Some(estimator) = &merged.estimator else {
+            return Vec::new();
+        };
         quantiles
             .iter()
             .filter_map(|(q, name, color)| {
                 let (times, values) = merged
                     .windows
                     .iter()
-                    .filter_map(|w| quantile::linear(&merged.bounds, &w.counts, *q).map(|v| (w.end_ns, v)))
+                    .filter_map(|w| estimator.quantile(w, *q).map(|v| (w.end_ns, v)))
                     .unzip();
                 let mut line = self.line(name, Look::Line, *color, times, values, window)?;
-                line.whole = whole
-                    .windows
-                    .first()
-                    .and_then(|w| quantile::linear(&whole.bounds, &w.counts, *q));
+                line.whole = merged.whole.as_ref().and_then(|w| estimator.quantile(w, *q));
                 Some(line)
             })
             .collect()

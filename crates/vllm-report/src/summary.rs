@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use vllm_metrics::derive::align::{self, Combine, Points};
+use vllm_metrics::derive::estimate::Estimator;
 use vllm_metrics::derive::histogram::{Histogram, Interval};
 use vllm_metrics::derive::{counter, names, quantile, totals};
 use vllm_metrics::{MetricType, Outcome, RequestRow, RunData, SeriesData, Severity};
@@ -273,7 +274,8 @@ fn histogram(family: &str, view: &View<'_>, sample: &SeriesData) -> Value {
 
 /// What a histogram observed during the run. Count and mean are exact; whatever is estimated says so in its name.
 fn observed(histogram: &Histogram, whole: &Interval) -> Value {
-    let estimate = |q: f64| stats::number(quantile::linear(&histogram.bounds, &whole.counts, q));
+    let estimator = Estimator::learn(&histogram.bounds, &histogram.intervals());
+    let estimate = |q: f64| stats::number(estimator.quantile(whole, q));
     let percentiles: Map<String, Value> = PERCENTILES
         .iter()
         .map(|(q, name)| (format!("{name}_estimate"), estimate(*q)))
@@ -295,7 +297,7 @@ fn observed(histogram: &Histogram, whole: &Interval) -> Value {
         "count": stats::number(Some(whole.count)),
         "sum": stats::number(Some(whole.sum)),
         "mean": stats::number(whole.mean()),
-        "std_estimate": stats::number(std_estimate(histogram, whole)),
+        "std_estimate": stats::number(estimator.std(whole)),
         "min_at_least": stats::number(edge(first, false)),
         "max_at_most": stats::number(edge(last, true)),
         "median_estimate": estimate(0.5),
@@ -303,23 +305,4 @@ fn observed(histogram: &Histogram, whole: &Interval) -> Value {
         "scrapes": histogram.timestamps_ns.len(),
         "reset": whole.reset,
     })
-}
-
-/// Spread of the observations if each lay in the middle of its bucket; null when some lie above the last bound.
-fn std_estimate(histogram: &Histogram, whole: &Interval) -> Option<f64> {
-    let mean = whole.mean()?;
-    if whole.count < 2.0 || whole.counts.last().is_some_and(|c| *c > 0.0) {
-        return None;
-    }
-    let squares: f64 = whole
-        .counts
-        .iter()
-        .enumerate()
-        .filter(|(_, c)| **c > 0.0)
-        .map(|(i, c)| {
-            let middle = (quantile::lower_bound(&histogram.bounds, i) + histogram.bounds[i]) / 2.0;
-            c * (middle - mean) * (middle - mean)
-        })
-        .sum();
-    Some((squares / (whole.count - 1.0)).sqrt())
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::estimate::Estimator;
 use super::labels::{self, Labels};
 use super::series::{Builder, phase_at};
-use super::{INTERVAL_QUANTILES, quantile, window};
+use super::{INTERVAL_QUANTILES, window};
 use crate::model::{MetricType, RunData, SeriesData, SeriesDef};
 
 /// One histogram (one label set of one family at one endpoint) over the whole run.
@@ -48,6 +49,8 @@ pub struct Interval {
     pub count: f64,
     /// The histogram fell in between: counted since its restart.
     pub reset: bool,
+    /// Observations whose value is known: an interval with a single one tells it as its sum.
+    pub known: Vec<f64>,
 }
 
 impl Interval {
@@ -86,14 +89,17 @@ impl Histogram {
                 count
             })
             .collect();
+        let sum = self.sums[after] - base(self.sums[before]);
+        let count = self.totals[after] - base(self.totals[before]);
         Interval {
             index: after,
             start_ns: self.timestamps_ns[before],
             end_ns: self.timestamps_ns[after],
             counts,
-            sum: self.sums[after] - base(self.sums[before]),
-            count: self.totals[after] - base(self.totals[before]),
+            sum,
+            count,
             reset,
+            known: if count == 1.0 { vec![sum] } else { Vec::new() },
         }
     }
 
@@ -226,13 +232,15 @@ pub fn append(histogram: &Histogram, name: &str, derived_from: Option<&str>, out
         .iter()
         .map(|(q, ending)| (*q, gauge(ending, &def.unit)))
         .collect();
-    for interval in histogram.intervals() {
+    let intervals = histogram.intervals();
+    let estimator = Estimator::learn(&histogram.bounds, &intervals);
+    for interval in &intervals {
         let phase = &histogram.phases[interval.index];
         count.push(interval.end_ns, interval.count, phase);
         let Some(m) = interval.mean() else { continue };
         mean.push(interval.end_ns, m, phase);
         for (q, series) in &mut quantiles {
-            if let Some(value) = quantile::linear(&histogram.bounds, &interval.counts, *q) {
+            if let Some(value) = estimator.quantile(interval, *q) {
                 series.push(interval.end_ns, value, phase);
             }
         }

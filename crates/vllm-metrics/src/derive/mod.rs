@@ -17,6 +17,7 @@
 
 pub mod align;
 pub mod counter;
+pub mod estimate;
 pub mod histogram;
 pub mod labels;
 pub mod names;

@@ -3,6 +3,7 @@
 //! A scrape forced at a phase edge can follow a regular one by milliseconds: the rate over that step alone would be a
 //! spike that nobody saw. Windows also bring endpoints together that are scraped at different moments.
 
+use super::estimate::Estimator;
 use super::histogram::{Histogram, Interval};
 
 /// Increase of a counter over one window.
@@ -83,6 +84,10 @@ pub struct Merged {
     pub bounds: Vec<f64>,
     /// One per window in which anything was scraped.
     pub windows: Vec<Interval>,
+    /// Everything observed between scrapes, gaps included; `None` with fewer than two scrapes.
+    pub whole: Option<Interval>,
+    /// Learned from every interval of every histogram.
+    pub estimator: Option<Estimator>,
     /// Histograms that could not be added because their buckets differ from the first one's.
     pub left_out: usize,
 }
@@ -112,6 +117,12 @@ pub fn merge(histograms: &[&Histogram], origin_ns: i64, window_ns: i64, longest_
         }
     }
     all.sort_by_key(|i| i.end_ns);
+    out.estimator = Some(Estimator::learn(&first.bounds, &all));
+    out.whole = all.iter().cloned().reduce(|mut whole, interval| {
+        add(&mut whole, &interval);
+        whole
+    });
+    all.retain(|i| i.end_ns - i.start_ns <= longest_step_ns);
     let window = window_ns.max(1);
     let number = |i: &Interval| (i.end_ns - origin_ns - 1).div_euclid(window);
     let mut last = None;
@@ -137,6 +148,7 @@ pub fn add(to: &mut Interval, more: &Interval) {
     to.end_ns = to.end_ns.max(more.end_ns);
     to.index = to.index.max(more.index);
     to.reset |= more.reset;
+    to.known.extend_from_slice(&more.known);
 }
 
 #[cfg(test)]

@@ -102,12 +102,12 @@ fn gpu_name(series: &SeriesData, index: usize) -> String {
 /// The run's own words about missing GPUs, or that nothing measured them.
 fn why_absent(view: &View<'_>) -> String {
     let told = view.run.events.iter().find(|e| {
-        &*e.source == "nvml"
+        &*e.kind == "gpu_unavailable"
             || &*e.kind == "gpu_lost"
             || (&*e.kind == "not_supported" && e.message.contains("GPU"))
     });
     match told {
-        Some(event) => format!("No GPU data: {}", event.message),
+        Some(event) => event.message.to_string(),
         None => "No GPU data: this run holds no series of a GPU sampler or a GPU exporter".into(),
     }
 }
