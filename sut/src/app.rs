@@ -11,7 +11,7 @@ use bytes::Bytes;
 use mlperf_loadgen::{LogSettings, RunReport, run_test};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
-use vllm_metrics::gpu::{self, GpuConfig};
+use vllm_metrics::gpu::{self, GpuConfig, GpuSelection};
 use vllm_metrics::host::{self, HostConfig};
 use vllm_metrics::{EndpointConfig, FinishedRun, RunClock, Session, SessionBuilder};
 
@@ -152,7 +152,13 @@ fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> 
     let builder = builder.sampler("host", move |mut sink, stop| {
         host::run(&host, sink.as_mut(), &stop);
     });
-    if !metrics.gpu {
+    let selection = match (&metrics.gpus, server_pid) {
+        (Some(indices), _) => GpuSelection::Indices(indices.clone()),
+        // Other people's GPUs on a shared machine must not count into this run's energy.
+        (None, Some(pid)) => GpuSelection::ServerProcess(pid),
+        (None, None) => GpuSelection::All,
+    };
+    if !metrics.gpu || (metrics.gpus.is_none() && !server.is_on_this_host()) {
         return builder;
     }
     let library = server.simulated_gpu_library().map(std::path::Path::to_owned);
@@ -160,6 +166,7 @@ fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> 
         simulated: library.is_some(),
         library,
         interval: metrics.gpu_interval,
+        selection,
         server_pid,
         ..GpuConfig::default()
     };

@@ -229,6 +229,10 @@ pub struct RunArgs {
     /// Do not sample GPUs.
     #[arg(long, help_heading = "Metrics")]
     pub no_gpu_telemetry: bool,
+    /// GPUs to sample, by NVML index: 0,1,2. Default: those that a started server computes on, else all of this
+    /// machine when the server is on it, and none when it is elsewhere.
+    #[arg(long, value_name = "INDICES", value_delimiter = ',', help_heading = "Metrics")]
+    pub gpus: Option<Vec<u32>>,
     /// Seconds between two samples of a GPU, where it differs from the scrapes'.
     #[arg(long, value_name = "SECONDS", help_heading = "Metrics")]
     pub gpu_interval: Option<f64>,

@@ -66,6 +66,7 @@ fn collect(args: CollectArgs) -> Result<Exit, Fail> {
         url: None,
         plots: !args.no_plots,
         gpu: false,
+        gpus: None,
         gpu_interval: interval,
     };
     let mut builder = Session::builder()

@@ -66,6 +66,8 @@ pub struct MetricsPlan {
     pub plots: bool,
     /// Sample the GPUs.
     pub gpu: bool,
+    /// Which, by NVML index; `None`: the server's own where its process is known, else all of this machine.
+    pub gpus: Option<Vec<u32>>,
     /// Time between two samples of a GPU.
     pub gpu_interval: Duration,
 }
@@ -350,6 +352,7 @@ fn metrics_plan(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> 
             ("--metrics-url", args.metrics_url.is_some()),
             ("--gpu-interval", args.gpu_interval.is_some()),
             ("--no-gpu-telemetry", args.no_gpu_telemetry),
+            ("--gpus", args.gpus.is_some()),
         ] {
             if given {
                 wrong.push(format!(
@@ -378,6 +381,7 @@ fn metrics_plan(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> 
         url: args.metrics_url.clone(),
         plots: !args.no_plots,
         gpu: !args.no_gpu_telemetry,
+        gpus: args.gpus.clone(),
         gpu_interval,
     })
 }
@@ -428,6 +432,7 @@ fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
         metrics_url: line.metrics_url.or(file.metrics_url),
         no_plots: line.no_plots || file.no_plots,
         no_gpu_telemetry: line.no_gpu_telemetry || file.no_gpu_telemetry,
+        gpus: line.gpus.or(file.gpus),
         gpu_interval: line.gpu_interval.or(file.gpu_interval),
         print_timing: line.print_timing || file.print_timing,
         print_histogram: line.print_histogram || file.print_histogram,

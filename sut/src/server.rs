@@ -185,6 +185,14 @@ impl Server {
         }
     }
 
+    /// Whether it runs on this machine, as far as its address tells: what this machine's sensors say is about it then.
+    pub fn is_on_this_host(&self) -> bool {
+        let host = self.url.split("://").nth(1).unwrap_or(&self.url);
+        ["127.", "localhost", "[::1]"]
+            .iter()
+            .any(|local| host.starts_with(local))
+    }
+
     /// The started server's process, for what is measured per process.
     pub fn pid(&self) -> Option<i32> {
         match &self.held {
