@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mlperf-loadgen", &[]),
     ("fake-nvml", &[]),
     ("vllm-metrics", &["exposition"]),
+    ("vllm-metrics-c", &["vllm-metrics"]),
     ("vllm-client", &[]),
     ("vllm-sim", &["exposition", "fake-nvml"]),
     ("vllm-report", &["vllm-metrics"]),

@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
+use crate::catalog::{NotAVersion, Version};
 use crate::error::{Error, Result};
+use crate::select::{SelectionConfig, Selector};
 use crate::store::StoreFormat;
 
 /// Time between two scrapes of an endpoint unless configured.
@@ -55,6 +57,10 @@ pub struct EndpointConfig {
     pub timeout_secs: Option<f64>,
     /// Time between two scrapes, in seconds, where it differs from the session's.
     pub interval_secs: Option<f64>,
+    /// Which of its metrics to record; everything unless given, or what the session selects.
+    pub select: SelectionConfig,
+    /// Version that the server told (`0.32.0`), so that its page is compared with what that version exports.
+    pub server_version: Option<String>,
     /// Certificates (PEM) to trust besides the system's, for `https`.
     pub ca_file: Option<PathBuf>,
     /// Accepts any certificate: for a test cluster, never for a token that matters.
@@ -101,6 +107,27 @@ impl EndpointConfig {
         self
     }
 
+    /// Records only metrics that fit one of these patterns (see [`crate::select`]).
+    #[must_use]
+    pub fn select(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.select.include.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Leaves out metrics that fit one of these patterns.
+    #[must_use]
+    pub fn exclude(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.select.exclude.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// The version that the server told: its page is compared with what that version exports.
+    #[must_use]
+    pub fn server_version(mut self, version: impl Into<String>) -> Self {
+        self.server_version = Some(version.into());
+        self
+    }
+
     /// Trusts the certificates in this PEM file besides the system's, for `https`.
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
@@ -138,6 +165,8 @@ pub struct SessionConfig {
     pub hook_ring_kib: Option<u32>,
     /// The largest page that is read, in MiB; 64 unless given.
     pub body_limit_mib: Option<u32>,
+    /// Which metrics to record, for endpoints that do not say it themselves.
+    pub select: SelectionConfig,
     /// Whether every scrape leaves an event that says what it found.
     pub debug: Option<bool>,
 }
@@ -154,6 +183,8 @@ pub(crate) struct Endpoint {
     pub(crate) interval: Duration,
     pub(crate) expect: Vec<String>,
     pub(crate) tls: Tls,
+    pub(crate) selector: Selector,
+    pub(crate) server_version: Option<Version>,
 }
 
 /// How the server of an `https` endpoint is trusted.
@@ -180,7 +211,11 @@ pub(crate) struct Resolved {
 }
 
 impl SessionConfig {
-    /// Reads the text of a TOML table's JSON form or of a JSON object; unknown keys are refused.
+    /// Reads a JSON object; unknown keys are refused. Programs with other formats use this type's `Deserialize`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with the key and its place.
     pub fn from_json(text: &str) -> Result<Self> {
         serde_json::from_str(text).map_err(|error| Error::config(error.to_string()))
     }
@@ -211,7 +246,7 @@ impl SessionConfig {
             });
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for (index, endpoint) in self.endpoints.into_iter().enumerate() {
-            match endpoint.resolve(index, interval, &mut problems) {
+            match endpoint.resolve(index, interval, &self.select, &mut problems) {
                 Some(endpoint) if endpoints.iter().any(|other| other.url == endpoint.url) => {
                     problems.push(format!(
                         "endpoints[{index}].url: {} is listed twice",
@@ -251,7 +286,13 @@ impl SessionConfig {
 }
 
 impl EndpointConfig {
-    fn resolve(self, index: usize, session: Duration, problems: &mut Vec<String>) -> Option<Endpoint> {
+    fn resolve(
+        self,
+        index: usize,
+        session: Duration,
+        select: &SelectionConfig,
+        problems: &mut Vec<String>,
+    ) -> Option<Endpoint> {
         let key = |name: &str| format!("endpoints[{index}].{name}");
         let url = match endpoint_url(&self.url) {
             Ok(url) => Some(url),
@@ -309,6 +350,21 @@ impl EndpointConfig {
         {
             problems.push(format!("{}: certificates are for https only", key("url")));
         }
+        let select = if self.select == SelectionConfig::default() {
+            select
+        } else {
+            &self.select
+        };
+        let selector = select.resolve().unwrap_or_else(|error| {
+            problems.push(format!("{}: {error}", key("select")));
+            Selector::all()
+        });
+        let server_version = self.server_version.and_then(|text| {
+            let version = text.parse();
+            version
+                .map_err(|error: NotAVersion| problems.push(format!("{}: {error}", key("server_version"))))
+                .ok()
+        });
         let url = url?;
         Some(Endpoint {
             shown_url: without_credentials(&url),
@@ -319,6 +375,8 @@ impl EndpointConfig {
             interval,
             expect: self.expect,
             tls,
+            selector,
+            server_version,
         })
     }
 }

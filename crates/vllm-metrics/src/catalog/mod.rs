@@ -22,7 +22,7 @@ mod vllm;
 pub use drift::{Drift, Renamed, Unexpected, Why, drift};
 pub use exporters::{Exported, Exporter, exported, exporters};
 pub use promised::{PROMISED, Promised, Source, promised};
-pub use version::{Span, Version};
+pub use version::{NotAVersion, Span, Version};
 pub use vllm::{Entry, Presence, vllm_entries, vllm_entry};
 
 use crate::model::MetricType;

@@ -1,5 +1,6 @@
 //! One endpoint's task: wait for a tick, a phase edge or the end; scrape; say what happened.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::schedule::{BackOff, Schedule};
 use super::tally::{EndpointReport, Gap};
+use crate::catalog::{Version, drift};
 use crate::config::{Endpoint, Resolved};
 use crate::error::Result;
 use crate::model::{EventRow, MetricType, Sample, SampleBatch, SeriesId, Severity};
@@ -32,6 +34,7 @@ pub(super) struct Target {
     gap: Option<Gap>,
     said: Said,
     debug: bool,
+    server_version: Option<Version>,
 }
 
 /// The series about the scrapes themselves, named as Prometheus names them.
@@ -87,7 +90,7 @@ impl Target {
                 body: own("scrape_body_size_bytes", "bytes"),
             },
             fetcher: Fetcher::new(endpoint, config.body_limit_bytes, &core.clock)?,
-            reader: PageReader::new(origin, endpoint.expect.clone()),
+            reader: PageReader::new(origin, endpoint.expect.clone(), endpoint.selector.clone()),
             report: Arc::new(Mutex::new(EndpointReport {
                 endpoint_url: url.clone(),
                 never_answered: true,
@@ -101,6 +104,7 @@ impl Target {
             gap: None,
             said: Said::default(),
             debug: config.debug,
+            server_version: endpoint.server_version,
         })
     }
 
@@ -174,7 +178,7 @@ impl Target {
         let begin = std::time::Instant::now();
         let mut page = self.reader.read(body, format, fetched.start_ns, &self.core.queue);
         let parse_time = begin.elapsed();
-        if page.samples.is_empty() {
+        if page.samples.is_empty() && page.left_out == 0 {
             return Err((
                 fetched.start_ns,
                 ScrapeError::WrongContent(what_came(&fetched.content_type, body, &page)),
@@ -195,6 +199,9 @@ impl Target {
             report.duplicates += u64::from(page.duplicates);
             report.counter_resets += u64::from(page.resets > 0);
         });
+        if let Some(names) = self.reader.take_names() {
+            self.tell_names(fetched.start_ns, &names);
+        }
         if self.debug {
             self.tell_everything(fetched, body, &page, parse_time);
         }
@@ -375,6 +382,41 @@ impl Target {
                 format!("the page holds none of the expected metrics ({names})"),
                 json!({"endpoint_url": url, "expected": names}),
             );
+        }
+    }
+
+    /// Once, at the first page: patterns that fit nothing, and how the names differ from what the server's version
+    /// exports.
+    fn tell_names(&self, at_ns: i64, names: &BTreeSet<(String, String)>) {
+        let url = &self.url;
+        let pairs = names
+            .iter()
+            .map(|(family, sample)| (family.as_str(), sample.as_str()));
+        for pattern in self.reader.selector().unused(pairs) {
+            self.core.event(event(
+                at_ns,
+                "selection_unused",
+                Severity::Warning,
+                "self",
+                format!("{url}: nothing on the page fits the selected pattern {pattern}"),
+                &json!({"endpoint_url": url, "pattern": pattern}),
+            ));
+        }
+        for sentence in drift(
+            self.server_version,
+            names.iter().map(|(_, sample)| sample.as_str()),
+        )
+        .sentences()
+        {
+            tracing::warn!(%url, "{sentence}");
+            self.core.event(event(
+                at_ns,
+                "metric_drift",
+                Severity::Warning,
+                "self",
+                format!("{url}: {sentence}"),
+                &json!({"endpoint_url": url}),
+            ));
         }
     }
 

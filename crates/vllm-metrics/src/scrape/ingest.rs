@@ -8,6 +8,7 @@ use super::page::PageReader;
 use super::series::SeriesOrigin;
 use crate::model::{Record, SampleBatch};
 use crate::queue::{QueueEnd, RecordQueue};
+use crate::select::Selector;
 
 /// Turns pages of one endpoint into records, exactly as a session does: parse, intern, enqueue.
 ///
@@ -39,7 +40,7 @@ impl PageIngest {
         };
         let (queue, end) = RecordQueue::new(CAPACITY_BYTES);
         Self {
-            reader: PageReader::new(origin, Vec::new()),
+            reader: PageReader::new(origin, Vec::new(), Selector::all()),
             queue,
             end,
         }

@@ -1,7 +1,7 @@
 //! A page's text as samples with series ids. A series seen before is recognised by its bytes at the same place of
 //! the page, so that an ordinary scrape looks at no label at all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use exposition::{Event, Format, Parser};
@@ -9,12 +9,16 @@ use exposition::{Event, Format, Parser};
 use super::series::{SeriesOrigin, define, only_rises};
 use crate::model::{Sample, SeriesId};
 use crate::queue::RecordQueue;
+use crate::select::Selector;
 
 /// Reads the pages of one endpoint, one after the other.
 #[derive(Debug)]
 pub(crate) struct PageReader {
     origin: SeriesOrigin,
     expect: Vec<String>,
+    selector: Selector,
+    /// Families and samples of the first page, until somebody takes them.
+    first_names: Option<BTreeSet<(String, String)>>,
     known: Vec<Known>,
     /// Which of `known` stood at each place of the previous page.
     order: Vec<u32>,
@@ -32,6 +36,8 @@ struct Known {
     slot: u32,
     only_rises: bool,
     expected: bool,
+    /// Not selected: looked at, not recorded.
+    skipped: bool,
     previous: f64,
     /// The page it was last seen on.
     seen_on: u32,
@@ -41,6 +47,8 @@ struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct PageResult {
     pub(crate) samples: Vec<Sample>,
+    /// Samples that the selection leaves out.
+    pub(crate) left_out: u32,
     /// Lines that could not be read, and the first of them in words.
     pub(crate) bad_lines: u32,
     pub(crate) first_bad: Option<String>,
@@ -57,10 +65,12 @@ pub(crate) struct PageResult {
 }
 
 impl PageReader {
-    pub(crate) fn new(origin: SeriesOrigin, expect: Vec<String>) -> Self {
+    pub(crate) fn new(origin: SeriesOrigin, expect: Vec<String>, selector: Selector) -> Self {
         Self {
             origin,
             expect,
+            selector,
+            first_names: Some(BTreeSet::new()),
             known: Vec::new(),
             order: Vec::new(),
             by_key: HashMap::new(),
@@ -103,6 +113,15 @@ impl PageReader {
         result
     }
 
+    /// (family, sample) names of everything seen so far, selected or not; once, then nothing is kept of them.
+    pub(crate) fn take_names(&mut self) -> Option<BTreeSet<(String, String)>> {
+        self.first_names.take()
+    }
+
+    pub(crate) fn selector(&self) -> &Selector {
+        &self.selector
+    }
+
     fn find(&mut self, place: usize, sample: &exposition::Sample<'_>, queue: &RecordQueue) -> usize {
         if let Some(at) = self.order.get(place)
             && *self.known[*at as usize].key == *sample.series
@@ -122,14 +141,24 @@ impl PageReader {
 
     #[cold]
     fn add(&mut self, sample: &exposition::Sample<'_>, queue: &RecordQueue) -> u32 {
-        let def = define(sample, &self.origin);
-        let expected = self
-            .expect
-            .iter()
-            .any(|pattern| matches(pattern, &def.metric_name));
-        let id = queue.intern(def);
+        let (family, name) = (sample.family.text(), sample.name.text());
+        let expected = self.expect.iter().any(|pattern| matches(pattern, &name));
+        let skipped = !self.selector.selects(&family, &name);
+        if let Some(names) = &mut self.first_names {
+            names.insert((family.into_owned(), name.into_owned()));
+        }
         let at = u32::try_from(self.known.len()).expect("a page holds fewer than 2^32 series");
-        let slot = *self.by_id.entry(id).or_insert(at);
+        // A series that is left out has no id; nobody looks at this one.
+        let id = if skipped {
+            SeriesId(u32::MAX)
+        } else {
+            queue.intern(define(sample, &self.origin))
+        };
+        let slot = if skipped {
+            at
+        } else {
+            *self.by_id.entry(id).or_insert(at)
+        };
         let key: Arc<[u8]> = Arc::from(sample.series);
         self.by_key.insert(Arc::clone(&key), at);
         self.known.push(Known {
@@ -138,6 +167,7 @@ impl PageReader {
             slot,
             only_rises: only_rises(sample),
             expected,
+            skipped,
             previous: f64::NEG_INFINITY,
             seen_on: self.page.wrapping_sub(1),
         });
@@ -166,6 +196,10 @@ impl PageReader {
             known.previous = value;
         }
         result.expected_seen |= known.expected;
+        if known.skipped {
+            result.left_out += 1;
+            return;
+        }
         result.samples.push(Sample {
             series: known.id,
             timestamp_ns,
@@ -195,7 +229,11 @@ mod tests {
         };
         let (queue, end) = RecordQueue::new(1 << 20);
         (
-            PageReader::new(origin, expect.iter().map(ToString::to_string).collect()),
+            PageReader::new(
+                origin,
+                expect.iter().map(ToString::to_string).collect(),
+                Selector::all(),
+            ),
             queue,
             end,
         )
@@ -261,5 +299,24 @@ mod tests {
         );
         assert!(!reader.read(b"up 1\n", Format::Text, 0, &queue).expected_seen);
         assert!(reader.read(b"DCGM_X 1\n", Format::Text, 0, &queue).expected_seen);
+    }
+
+    #[test]
+    fn what_is_not_selected_is_looked_at_and_left_out() {
+        let (mut reader, queue, _end) = reader(&["go_x"]);
+        reader.selector = crate::select::SelectionConfig {
+            include: vec!["vllm:*".into()],
+            exclude: vec!["vllm:b".into()],
+        }
+        .resolve()
+        .unwrap();
+        for _ in 0..2 {
+            let result = reader.read(b"go_x 1\nvllm:a 2\nvllm:b 3\n", Format::Text, 0, &queue);
+            assert_eq!((values(&result), result.left_out), (vec![(0, 2.0)], 2));
+            assert!(result.expected_seen);
+        }
+        assert_eq!(queue.series_count(), 1);
+        assert_eq!(reader.take_names().unwrap().len(), 3);
+        assert_eq!(reader.take_names(), None);
     }
 }

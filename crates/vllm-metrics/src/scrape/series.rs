@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use exposition::{Kind, Role, Sample};
 
+use crate::catalog::unit_of;
 use crate::model::{MetricType, SeriesDef};
 
 /// What an endpoint adds to every series it exposes.
@@ -38,7 +39,7 @@ pub(crate) fn define(sample: &Sample<'_>, origin: &SeriesOrigin) -> SeriesDef {
     SeriesDef {
         labels: labels_json(&labels),
         metric_type: metric_type(sample.kind),
-        unit: Arc::from(unit(&sample.family.text(), sample.role)),
+        unit: Arc::from(unit_of(&name).unwrap_or_else(|| unit(&sample.family.text(), sample.role))),
         source: Arc::from(match (name.starts_with("vllm:"), origin.simulated) {
             (true, false) => "vllm",
             (true, true) => "vllm-simulated",
@@ -142,7 +143,7 @@ mod tests {
             (
                 "vllm:num_requests_running",
                 r#"{"a":"x,}\"","b":"1"}"#,
-                "",
+                "requests",
                 "vllm",
             ),
         );

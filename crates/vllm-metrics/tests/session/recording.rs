@@ -208,3 +208,34 @@ fn own_cost_is_measured_and_kept() {
     assert!(run.manifest.facts.contains_key("cost.hook_p99_ns"));
     assert!(run.host.is_some());
 }
+
+#[test]
+fn selection_and_drift_are_told_by_name() {
+    let server = Server::start(|n| Reply::Page(page(n)));
+    let (builder, store) = recorder();
+    let endpoint = EndpointConfig::new(server.url())
+        .select(["vllm:generation_tokens_total", "vllm:nothing_like_this"])
+        .server_version("0.32.0");
+    builder
+        .endpoint(endpoint)
+        .interval(NEVER)
+        .start()
+        .unwrap()
+        .finish()
+        .unwrap();
+    assert!(!samples(&store, "vllm:generation_tokens_total").is_empty());
+    assert!(samples(&store, "vllm:num_requests_running").is_empty());
+    let unused = events(&store, Some("selection_unused"));
+    assert!(
+        unused.len() == 1 && unused[0].message.contains("vllm:nothing_like_this"),
+        "{unused:?}"
+    );
+    // The page lacks most of what this version exports.
+    let drift = events(&store, Some("metric_drift"));
+    assert!(
+        drift
+            .iter()
+            .any(|event| event.message.contains("vllm:num_requests_waiting")),
+        "{drift:?}"
+    );
+}

@@ -1,0 +1,96 @@
+//! The header and the library as a C++ harness uses them: compiled with the system's compiler, linked, run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const CRATE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The folder that cargo puts this package's libraries into: the one above the test's own.
+fn library_dir() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let deps = test.parent().expect("a test lies in a folder");
+    deps.parent()
+        .expect("the test's folder lies in the profile's")
+        .to_path_buf()
+}
+
+/// Runs `command` and returns what it printed.
+fn output(command: &mut Command) -> String {
+    let output = command.output().expect("the command can be started");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {} {stderr}", output.status);
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn a_cpp_harness_records_a_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let libraries = library_dir();
+    // Building this test builds the libraries of its package too, into `deps`; only `cargo build` copies them up.
+    let library = [libraries.join("deps"), libraries]
+        .iter()
+        .map(|dir| dir.join("libvllm_metrics_c.a"))
+        .find(|path| path.exists())
+        .expect("cargo builds the static library before the tests of its package");
+    let program = dir.path().join("harness");
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".into());
+    output(
+        Command::new(&compiler)
+            .args(["-std=c++17", "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(&program)
+            .arg(Path::new(CRATE).join("tests/harness.cpp"))
+            .arg("-I")
+            .arg(Path::new(CRATE).join("include"))
+            .arg(&library)
+            .args(["-lpthread", "-ldl", "-lm"]),
+    );
+    let printed = output(Command::new(&program).arg(dir.path().join("out")));
+    let summary: serde_json::Value = serde_json::from_str(printed.trim()).expect("the summary is JSON");
+    assert_eq!(summary["missing"]["dropped_hook_calls"], 0, "{summary}");
+    let samples = summary["samples"].as_str().expect("a path");
+    let run = vllm_metrics::read_run(samples).expect("the run reads back");
+    assert_eq!(run.manifest.facts["harness"], "c++");
+    assert_eq!(run.requests.len(), 300);
+    assert_eq!(
+        run.requests
+            .iter()
+            .filter(|row| row.reason.as_deref() == Some("http_503"))
+            .count(),
+        3
+    );
+    assert!(
+        run.requests
+            .iter()
+            .all(|row| row.server_queue_ns == Some(1000) && row.scheduled_ns.is_some())
+    );
+    assert_eq!(run.batches.len(), 3);
+}
+
+/// Every function of the library stands in the header, and no other: the header was made from this source.
+#[test]
+fn the_header_is_up_to_date() {
+    let functions = |text: &str, before: &str| {
+        let mut names: Vec<String> = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .filter_map(|line| {
+                let (start, _) = line.split_once('(')?;
+                let name = start.rsplit([' ', '*']).next()?;
+                (name.starts_with("vm_") && line.contains(before)).then(|| name.to_owned())
+            })
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    let source = std::fs::read_to_string(Path::new(CRATE).join("src/lib.rs")).expect("the source");
+    let header =
+        std::fs::read_to_string(Path::new(CRATE).join("include/vllm_metrics.h")).expect("the header");
+    let declared = functions(&header, "");
+    assert!(declared.len() > 10, "{declared:?}");
+    assert_eq!(
+        declared,
+        functions(&source, "extern \"C\" fn"),
+        "run scripts/c-header"
+    );
+}
