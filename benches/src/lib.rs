@@ -6,6 +6,7 @@ pub mod gpu_sampler;
 pub mod hooks;
 pub mod loadgen;
 pub mod scrape_cycle;
+pub mod store;
 pub mod timing;
 pub mod victoriametrics;
 

@@ -27,6 +27,10 @@ const GROUPS: &[Group] = &[
         measure: benches::exposition::figures,
     },
     Group {
+        names: &["store_bytes_per_sample", "store_write_ns_per_sample"],
+        measure: benches::store::figures,
+    },
+    Group {
         names: &["exposition_parse_vs_victoriametrics_ratio"],
         measure: benches::victoriametrics::figures,
     },
