@@ -1,6 +1,6 @@
 //! What a harness calls while it runs: cheap marks that the session turns into request and batch rows.
 //!
-//! A call reads the processor's counter and copies two to seven words into a ring that belongs to its thread. It
+//! A call reads the processor's counter and copies seven words into a ring that belongs to its thread. It
 //! never blocks, never fails, and allocates once, in the first call of each thread. When the ring is full the entry
 //! is dropped and counted; the count ends up in the run's events.
 //!

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rtrb::{Consumer, Producer, RingBuffer};
 use tokio::sync::Notify;
 
-use super::entry::Entry;
+use super::entry::{Entry, WORDS, Words};
 use crate::clock::{RunClock, TickConverter, Ticks};
 use crate::model::EventRow;
 
@@ -28,7 +28,7 @@ thread_local! {
 struct ThreadRing {
     session: u64,
     calls: u32,
-    producer: Producer<u64>,
+    producer: Producer<Words>,
 }
 
 /// A mark that takes the side door.
@@ -49,7 +49,7 @@ pub(crate) struct RingHub {
     origin: u64,
     ring_words: usize,
     /// Rings that the reader has not taken over yet.
-    fresh: Mutex<Vec<Consumer<u64>>>,
+    fresh: Mutex<Vec<Consumer<Words>>>,
     dropped: AtomicU64,
     asides: crossbeam_channel::Sender<Aside>,
     wake: Arc<Notify>,
@@ -102,13 +102,13 @@ impl RingHub {
                     None => self.add_ring(&mut rings),
                 };
                 let ring = &mut rings[at];
-                let kept = ring.producer.push_entire_slice(words.as_slice()).is_ok();
+                let kept = ring.producer.push(words).is_ok();
                 ring.calls = ring.calls.wrapping_add(1);
                 if ring.calls.is_multiple_of(TIMED_EVERY) {
                     let took = self.clock.ticks().0.saturating_sub(ticks);
                     let cost = Entry::Cost { ticks: took }.encode(0);
                     // A full ring loses this measurement, nothing of the run.
-                    let _ = ring.producer.push_entire_slice(cost.as_slice());
+                    let _ = ring.producer.push(cost);
                 }
                 kept
             })
@@ -122,7 +122,7 @@ impl RingHub {
     #[cold]
     fn add_ring(&self, rings: &mut Vec<ThreadRing>) -> usize {
         rings.retain(|ring| !ring.producer.is_abandoned());
-        let (producer, consumer) = RingBuffer::new(self.ring_words);
+        let (producer, consumer) = RingBuffer::new((self.ring_words / WORDS).max(1));
         self.fresh
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -147,7 +147,7 @@ impl RingHub {
 #[derive(Debug)]
 pub(crate) struct HookReader {
     hub: Arc<RingHub>,
-    rings: Vec<Consumer<u64>>,
+    rings: Vec<Consumer<Words>>,
     asides: crossbeam_channel::Receiver<Aside>,
     converter: TickConverter,
     costs: HookCosts,
@@ -165,12 +165,14 @@ impl HookReader {
                 continue;
             };
             let (first, second) = chunk.as_slices();
-            let mut words = first.iter().chain(second).copied();
-            while let Some((since_origin, entry)) = Entry::decode(&mut words) {
-                if let Entry::Cost { ticks } = entry {
-                    self.costs.add(ticks, &self.converter);
-                } else {
-                    take(self.converter.to_ns(Ticks(self.hub.origin + since_origin)), entry);
+            for words in first.iter().chain(second) {
+                match Entry::decode(*words) {
+                    Some((_, Entry::Cost { ticks })) => self.costs.add(ticks, &self.converter),
+                    Some((since_origin, entry)) => {
+                        take(self.converter.to_ns(Ticks(self.hub.origin + since_origin)), entry);
+                    }
+                    // Only `encode` writes here.
+                    None => debug_assert!(false, "an entry of no known kind"),
                 }
             }
             chunk.commit_all();
