@@ -32,6 +32,7 @@ mod svg;
 use std::path::{Path, PathBuf};
 
 use vllm_metrics::RunData;
+use vllm_metrics::derive::goodput::Limits;
 
 pub use error::{Error, Result};
 pub use stats::{PERCENTILES, Stats};
@@ -49,6 +50,8 @@ pub struct RenderOptions {
     pub dpi: f32,
     /// Also write each picture as SVG beside its PNG. Default no.
     pub svg: bool,
+    /// Limits on latency for the goodput in the summary. Default none: no goodput.
+    pub goodput: Option<Limits>,
 }
 
 impl Default for RenderOptions {
@@ -57,6 +60,7 @@ impl Default for RenderOptions {
             title: None,
             dpi: 300.0,
             svg: false,
+            goodput: None,
         }
     }
 }
@@ -107,7 +111,7 @@ pub fn render(run: &RunData, out_dir: &Path, options: &RenderOptions) -> Result<
             .into_iter()
             .map(|(path, picture)| scope.spawn(move || write_picture(view, picture(view), path, options)))
             .collect();
-        let summary = write_summary(view, &rendered.summary);
+        let summary = write_summary(view, &rendered.summary, options.goodput.as_ref());
         let svgs: Result<Vec<Option<PathBuf>>> = threads
             .into_iter()
             .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -173,7 +177,7 @@ pub fn metric_names(run: &RunData) -> Vec<String> {
 
 /// The summary of a run, as [`render`] writes it.
 pub fn summarize(run: &RunData) -> serde_json::Value {
-    summary::of(&View::of(run))
+    summary::of(&View::of(run), None)
 }
 
 /// The run's stamp, or one made of its start for a run that has none.
@@ -216,8 +220,8 @@ fn write_svg(view: &View<'_>, picture: &Picture, path: &Path) -> Result<()> {
     write_file(path, svg::write(&scene, 1.0 / SVG_GRID).as_bytes())
 }
 
-fn write_summary(view: &View<'_>, path: &Path) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(&summary::of(view)).map_err(|source| Error::Json {
+fn write_summary(view: &View<'_>, path: &Path, limits: Option<&Limits>) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(&summary::of(view, limits)).map_err(|source| Error::Json {
         path: path.to_owned(),
         source,
     })?;

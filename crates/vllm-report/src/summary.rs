@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use vllm_metrics::derive::align::{self, Combine, Points};
 use vllm_metrics::derive::estimate::Estimator;
+use vllm_metrics::derive::goodput::{self, Limits};
 use vllm_metrics::derive::histogram::{Histogram, Interval};
-use vllm_metrics::derive::{counter, names, quantile, totals};
+use vllm_metrics::derive::{counter, engine, names, quantile, totals};
 use vllm_metrics::{MetricType, Outcome, RequestRow, RunData, SeriesData, Severity};
 
 use crate::query::View;
@@ -17,7 +18,7 @@ use crate::stats::{self, PERCENTILES, Stats};
 pub const SCHEMA: &str = "vllm-metrics-summary/1";
 
 /// Everything the summary says about a run.
-pub(crate) fn of(view: &View<'_>) -> Value {
+pub(crate) fn of(view: &View<'_>, limits: Option<&Limits>) -> Value {
     let run = view.run;
     let frame = &view.frame;
     let records: usize = run.series.iter().map(|s| s.values.len()).sum();
@@ -50,7 +51,12 @@ pub(crate) fn of(view: &View<'_>) -> Value {
             entry
         }).collect::<Vec<_>>(),
         "requests": requests(&run.requests),
-        "totals": derived_totals(run),
+        "goodput": limits.map(|limits| goodput_of(&run.requests, limits)),
+        "totals": derived_totals(view),
+        "bucket_fitness": engine::bucket_fitness(&view.histograms).iter().map(|e| json!({
+            "message": &*e.message,
+            "details": labels_value(&e.attributes),
+        })).collect::<Vec<_>>(),
         "metrics": metrics(view, |s| &*s.def.source != "self"),
         "collection_cost": metrics(view, |s| &*s.def.source == "self"),
         "notes": run.notes,
@@ -97,11 +103,6 @@ fn requests(rows: &[RequestRow]) -> Value {
     let seconds = |of: &dyn Fn(&RequestRow) -> Option<f64>| {
         Stats::of(&done.iter().filter_map(|r| of(r)).collect::<Vec<_>>())
     };
-    let start = |r: &RequestRow| r.sent_ns.unwrap_or(r.issued_ns);
-    let tpot = |r: &RequestRow| {
-        let (first, end, n) = (r.first_token_ns?, r.done_ns?, r.output_tokens?);
-        (n > 1).then(|| secs(end - first) / f64::from(n - 1))
-    };
     let tokens = |of: &dyn Fn(&RequestRow) -> Option<u32>| -> u64 {
         done.iter().filter_map(|r| of(r)).map(u64::from).sum()
     };
@@ -118,18 +119,36 @@ fn requests(rows: &[RequestRow]) -> Value {
             "request_latency_seconds": "sent to done",
             "client_queue_seconds": "issued to sent",
         },
-        "time_to_first_token_seconds": seconds(&|r| r.first_token_ns.map(|t| secs(t - start(r)))),
-        "time_per_output_token_seconds": seconds(&tpot),
-        "request_latency_seconds": seconds(&|r| r.done_ns.map(|t| secs(t - start(r)))),
+        "time_to_first_token_seconds": seconds(&goodput::ttft_secs),
+        "time_per_output_token_seconds": seconds(&goodput::tpot_secs),
+        "request_latency_seconds": seconds(&goodput::e2e_secs),
         "client_queue_seconds": seconds(&|r| r.sent_ns.map(|t| secs(t - r.issued_ns))),
     })
 }
 
+fn goodput_of(rows: &[RequestRow], limits: &Limits) -> Value {
+    let got = goodput::count(rows, limits);
+    json!({
+        "limits": {
+            "ttft_secs": limits.ttft_secs,
+            "tpot_secs": limits.tpot_secs,
+            "e2e_secs": limits.e2e_secs,
+        },
+        "requests": got.requests,
+        "good": got.good,
+        "duration_secs": got.duration_secs,
+        "requests_per_second": stats::number(got.per_second()),
+        "ratio": stats::number(got.ratio()),
+    })
+}
+
 /// Series that are published under names of their own.
-fn derived_totals(run: &RunData) -> Value {
+fn derived_totals(view: &View<'_>) -> Value {
+    let run = view.run;
     let mut derived = Vec::new();
     names::append(run, &[], &mut derived);
     totals::append(run, &mut derived);
+    engine::append(run, &view.histograms, &mut derived);
     let mut out = Map::new();
     for series in derived.iter().filter(|s| s.def.metric_type == MetricType::Gauge) {
         let entry = out.entry(series.def.metric_name.to_string()).or_insert_with(

@@ -190,6 +190,7 @@ fn everything_promised_is_written_under_its_name() {
         dpi: 40.0,
         svg: true,
         title: Some("System X".into()),
+        ..RenderOptions::default()
     };
     let rendered = render(&run(), folder.path(), &options).unwrap();
     let mut names: Vec<String> = std::fs::read_dir(folder.path().join("visualizations"))
@@ -360,6 +361,23 @@ fn the_summary_is_strict_json_with_rates_quantiles_and_what_was_missing() {
     assert_eq!(summary["requests"]["time_per_output_token_seconds"]["max"], 0.1);
     assert_eq!(summary["phases"][1]["name"], "performance");
     assert_eq!(summary["time_range"]["start"], "2026-11-21T12:00:00Z");
+}
+
+#[test]
+fn goodput_is_told_when_limits_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = RenderOptions {
+        dpi: 30.0,
+        goodput: Some("ttft:95ms".parse().unwrap()),
+        ..RenderOptions::default()
+    };
+    let rendered = render(&run(), folder.path(), &options).unwrap();
+    let text = std::fs::read_to_string(rendered.summary).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(summary["goodput"]["requests"], 10);
+    assert_eq!(summary["goodput"]["good"], 9);
+    assert_eq!(summary["bucket_fitness"], serde_json::json!([]));
+    assert_eq!(summarize(&run())["goodput"], serde_json::Value::Null);
 }
 
 #[test]

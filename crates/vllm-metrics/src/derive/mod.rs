@@ -10,6 +10,7 @@
 //! | histogram `H` | `H_interval_count`, `H_interval_mean`, `H_p50_estimate` … `H_p99_estimate` | observations, `H`'s |
 //! | see [`names`] | `vllm:request_latency`, `vllm:gpu_utilization`, … | base units |
 //! | a GPU exporter's series | the GPU sampler's names, see [`crate::gpu::exporters`] | base units |
+//! | see [`engine`] | `vllm:engine_steps_per_second`, `vllm:kv_pressure_ratio`, … | base units |
 //! | see [`totals`] | `vllm:tokens_per_second`, `vllm:prefix_cache_hit_ratio`, … | base units |
 //!
 //! Every derived series says `derived` in its `source` (`derived-simulated` when made of simulated data), and those
@@ -17,8 +18,12 @@
 
 pub mod align;
 pub mod counter;
+pub mod engine;
 pub mod estimate;
+pub mod expression;
+pub mod goodput;
 pub mod histogram;
+pub mod join;
 pub mod labels;
 pub mod names;
 pub mod quantile;
@@ -41,7 +46,8 @@ pub const INTERVAL_QUANTILES: &[(f64, &str)] = &[
 /// Derives every series that this module knows from `run`.
 ///
 /// The result holds the same manifest, the derived series only (sorted as in any run), no requests and no batches,
-/// and as events what the derivation noticed: counter resets. The input is not touched.
+/// and as events what the derivation noticed: counter resets, and buckets
+/// that do not fit what they observed. The input is not touched.
 pub fn process(run: &RunData) -> RunData {
     let mut out = Vec::new();
     let mut events = Vec::new();
@@ -64,6 +70,8 @@ pub fn process(run: &RunData) -> RunData {
     names::append(run, &histograms, &mut out);
     totals::append(run, &mut out);
     out.extend(crate::gpu::exporters::mapped(run));
+    engine::append(run, &histograms, &mut out);
+    events.extend(engine::bucket_fitness(&histograms));
     out.retain(|s| !s.timestamps_ns.is_empty());
     series::sort(&mut out);
     events.sort_by_key(|e| e.timestamp_ns);
@@ -73,6 +81,43 @@ pub fn process(run: &RunData) -> RunData {
         events,
         ..RunData::default()
     }
+}
+
+/// A metric of the user's own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CustomMetric {
+    /// Name of the resulting series.
+    pub name: String,
+    /// What it is made of.
+    pub expression: expression::Expression,
+    /// Unit in base units; empty when unknown.
+    pub unit: String,
+}
+
+/// As [`process`], with the user's own metrics. One that this run has no series for is told as an event.
+pub fn process_with(run: &RunData, custom: &[CustomMetric]) -> RunData {
+    let mut out = process(run);
+    for metric in custom {
+        match metric.expression.evaluate(run, &metric.name, &metric.unit) {
+            Ok(series) => out
+                .series
+                .extend(series.into_iter().filter(|s| !s.timestamps_ns.is_empty())),
+            Err(error) => out.events.push(EventRow {
+                timestamp_ns: run.manifest.started_ns,
+                end_ns: None,
+                kind: "custom_metric_failed".into(),
+                severity: Severity::Warning,
+                source: "derived".into(),
+                message: Arc::from(format!("custom metric {}: {error}", metric.name)),
+                attributes: Arc::from(
+                    serde_json::json!({ "metric_name": metric.name, "column": error.column }).to_string(),
+                ),
+            }),
+        }
+    }
+    series::sort(&mut out.series);
+    out.events.sort_by_key(|e| e.timestamp_ns);
+    out
 }
 
 fn reset_event(series: &SeriesData, at_ns: i64) -> EventRow {
