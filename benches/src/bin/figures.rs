@@ -46,6 +46,10 @@ const GROUPS: &[Group] = &[
         names: &["scrape_cycle_cpu_us"],
         measure: benches::scrape_cycle::figures,
     },
+    Group {
+        names: &["report_three_plots_and_summary_s"],
+        measure: benches::report::figures,
+    },
 ];
 
 fn main() -> Result<()> {
