@@ -11,8 +11,8 @@ use bytes::Bytes;
 use mlperf_loadgen::{LogSettings, RunReport, run_test};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
-use vllm_metrics::gpu::{self, GpuConfig, GpuSelection};
-use vllm_metrics::host::{self, HostConfig};
+use vllm_metrics::gpu::{GpuConfig, GpuSelection};
+use vllm_metrics::host::HostConfig;
 use vllm_metrics::{EndpointConfig, FinishedRun, RunClock, Session, SessionBuilder};
 
 use crate::bridge::{Bridge, Library};
@@ -28,7 +28,7 @@ use crate::load::{self, Load};
 use crate::plan::{MetricsPlan, Plan};
 use crate::progress::Progress;
 use crate::server::{self, Server};
-use crate::worker::{Workers, dispatch};
+use crate::worker::{Together, Workers, dispatch};
 use crate::{printouts, prompts, report};
 
 /// How often the main loop looks around.
@@ -42,6 +42,7 @@ struct Prepared {
     server: Server,
     dataset: Dataset,
     bodies: Vec<Bytes>,
+    together: Option<Together>,
     load: Load,
     logs: LogSettings,
     expected: Option<u64>,
@@ -77,7 +78,13 @@ pub fn run(plan: Plan) -> Result<Exit, Fail> {
         .enable_all()
         .build()
         .context("cannot start the worker threads")?;
-    let prepared = prepare(plan, &runtime)?;
+    let ending = Ending::default();
+    {
+        let _entered = runtime.enter();
+        let signals = watch_signals(ending.clone()).context("cannot watch for signals")?;
+        runtime.spawn(signals);
+    }
+    let prepared = prepare(plan, &runtime, &ending)?;
     if prepared.plan.dry_run {
         report::print(&report::plan_text(
             &prepared.plan,
@@ -87,22 +94,37 @@ pub fn run(plan: Plan) -> Result<Exit, Fail> {
         runtime.block_on(prepared.server.stop());
         return Ok(Exit::Valid);
     }
-    let ran = execute(prepared, &runtime)?;
+    let ran = execute(prepared, &runtime, &ending)?;
     let exit = finish(ran, &runtime)?;
     // Nothing is left to wait for: what is still on the runtime belongs to a server that is gone.
     runtime.shutdown_background();
     Ok(exit)
 }
 
-fn prepare(plan: Plan, runtime: &tokio::runtime::Runtime) -> Result<Prepared, Fail> {
+fn prepare(plan: Plan, runtime: &tokio::runtime::Runtime, ending: &Ending) -> Result<Prepared, Fail> {
     let dataset = prompts::load(&plan)?;
     let mut load = load::settings(&plan, dataset.prompts.len())?;
     let logs = load::logs(&plan)?;
-    let server = runtime.block_on(server::start(&plan))?;
+    let server = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            // Dropping the start kills a server that is still loading: nothing is left behind.
+            () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
+            started = server::start(&plan) => started,
+        }
+    })?;
     let bodies = prompts::bodies(&plan, &dataset, &server)?;
     if dataset.synthetic {
         load.remarks
             .push(format!("the prompts are made up: {}", dataset.origin));
+    }
+    let together = if plan.batch_size > 1 {
+        Some(prompts::together(&plan, &dataset, &server)?)
+    } else {
+        None
+    };
+    if let Some(metrics) = &plan.metrics {
+        check_folder(&metrics.output_dir)?;
     }
     let expected = load::expected_queries(&load.settings, dataset.prompts.len());
     Ok(Prepared {
@@ -110,10 +132,20 @@ fn prepare(plan: Plan, runtime: &tokio::runtime::Runtime) -> Result<Prepared, Fa
         server,
         dataset,
         bodies,
+        together,
         load,
         logs,
         expected,
     })
+}
+
+/// Finds out before any load is sent whether the record can be written.
+fn check_folder(folder: &std::path::Path) -> Result<(), Fail> {
+    let unusable =
+        |error: std::io::Error| Fail::usage(anyhow!("--metrics-output-dir {}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(unusable)?;
+    tempfile::tempfile_in(folder).map_err(unusable)?;
+    Ok(())
 }
 
 fn start_session(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Session, Fail> {
@@ -123,7 +155,13 @@ fn start_session(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Session, 
         .clone()
         .unwrap_or_else(|| format!("{}/metrics", prepared.server.url));
     let mut endpoint = EndpointConfig::new(url).expect("vllm:*");
-    if let Some(key) = &plan.api_key {
+    // The key belongs to the server, and to nobody else that --metrics-url may name.
+    if let Some(key) = &plan.api_key
+        && metrics
+            .url
+            .as_ref()
+            .is_none_or(|url| url.starts_with(&prepared.server.url))
+    {
         endpoint = endpoint.bearer(key);
     }
     let mut builder = Session::builder()
@@ -149,9 +187,7 @@ fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> 
         server_pid,
         ..HostConfig::default()
     };
-    let builder = builder.sampler("host", move |mut sink, stop| {
-        host::run(&host, sink.as_mut(), &stop);
-    });
+    let builder = builder.host(host);
     let selection = match (&metrics.gpus, server_pid) {
         (Some(indices), _) => GpuSelection::Indices(indices.clone()),
         // Other people's GPUs on a shared machine must not count into this run's energy.
@@ -170,12 +206,10 @@ fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> 
         server_pid,
         ..GpuConfig::default()
     };
-    builder.sampler("gpu", move |mut sink, stop| {
-        gpu::run(&gpu, sink.as_mut(), &stop);
-    })
+    builder.gpu(gpu)
 }
 
-fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran, Fail> {
+fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime, ending: &Ending) -> Result<Ran, Fail> {
     let session = match &prepared.plan.metrics {
         Some(metrics) => Some(start_session(metrics, &prepared)?),
         None => None,
@@ -198,21 +232,16 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
         server,
         dataset,
         bodies,
+        together,
         load,
         logs,
         expected,
     } = prepared;
     let counters = Arc::new(Counters::default());
     let ledger = Arc::new(Ledger::default());
-    let ending = Ending::default();
     let suspect = Arc::new(Notify::new());
     let tasks = TaskTracker::new();
     let (queue, batches) = mpsc::unbounded_channel();
-    let together = if plan.batch_size > 1 {
-        Some(prompts::together(&plan, &dataset, &server)?)
-    } else {
-        None
-    };
     let workers = Arc::new(Workers {
         client: server.client.clone(),
         bodies,
@@ -225,11 +254,6 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
         stop: ending.stop.clone(),
         suspect: Arc::clone(&suspect),
     });
-    {
-        let _entered = runtime.enter();
-        let signals = watch_signals(ending.clone()).context("cannot watch for signals")?;
-        runtime.spawn(signals);
-    }
     runtime.spawn(watch_server(server.client.clone(), suspect, ending.clone()));
     runtime.spawn(dispatch(workers, batches, tasks.clone()));
 
@@ -270,7 +294,7 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
     let mut progress = Progress::start(expected);
     let watch = Watch {
         counters: &counters,
-        ending: &ending,
+        ending,
         clock: &clock,
         server: &server,
         plan: &plan,
@@ -283,13 +307,14 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime) -> Result<Ran,
             ending.end(Cause::ServerGone(error.to_string()));
         }
     }
-    if result.is_some() {
-        loadgen.join().map_err(|_| anyhow!("LoadGen's thread panicked"))?;
+    if result.is_some() && loadgen.join().is_err() {
+        tracing::error!("LoadGen's thread panicked");
     }
     if let Some(hooks) = &hooks {
         hooks.test_completed();
     }
     if plan.profiler
+        && ending.cause().is_none()
         && let Err(error) = runtime.block_on(server.client.stop_profile(Duration::from_secs(300)))
     {
         tracing::warn!("the profiler could not be stopped: {error}");
@@ -330,6 +355,12 @@ struct Watch<'a> {
 pub(crate) type LoadGenResult = Result<RunReport, mlperf_loadgen::Error>;
 
 impl Watch<'_> {
+    /// Every single request has limits of its own, so silence for longer than the longest of them is a bug somewhere;
+    /// before that, a long answer may simply be streaming.
+    fn silence_limit(&self) -> Duration {
+        self.plan.request_timeout.max(self.plan.stall_timeout) + DRAIN
+    }
+
     /// Waits for LoadGen's end, showing progress and watching for a run that cannot end. `None`: LoadGen was given
     /// up.
     fn wait(
@@ -337,13 +368,15 @@ impl Watch<'_> {
         test_done: &std::sync::mpsc::Receiver<LoadGenResult>,
         progress: &mut Progress,
     ) -> Option<LoadGenResult> {
-        let started_ns = self.clock.now_ns();
+        let mut quiet_since_ns = self.clock.now_ns();
         let mut give_up: Option<Instant> = None;
         loop {
             match test_done.recv_timeout(LOOK_EVERY) {
                 Ok(result) => return Some(result),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Some(Err(mlperf_loadgen::Error::LoadGen("its thread panicked".into())));
+                }
             }
             progress.tick(self.counters);
             if self.ending.cause().is_some() {
@@ -353,15 +386,18 @@ impl Watch<'_> {
                 }
             } else if let Some(died) = self.server.has_died() {
                 self.ending.end(Cause::ServerGone(died.to_string()));
-            } else if self.counters.outstanding() > 0 {
+            } else if self.counters.outstanding() == 0 {
+                quiet_since_ns = self.clock.now_ns();
+            } else {
                 let last_ns = self
                     .counters
                     .last_answer_ns
                     .load(Ordering::Relaxed)
-                    .max(started_ns);
+                    .max(quiet_since_ns);
                 let silent = Duration::from_nanos(u64::try_from(self.clock.now_ns() - last_ns).unwrap_or(0));
-                if silent > self.plan.stall_timeout {
-                    self.ending.end(Cause::Stalled(self.plan.stall_timeout));
+                let limit = self.silence_limit();
+                if silent > limit {
+                    self.ending.end(Cause::Stalled(limit));
                 }
             }
         }
@@ -391,7 +427,7 @@ fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
         issue_delays_ns: &measured.issue_delay_ns,
         simulated,
     };
-    let judged = report::judge(ended, &mut remarks)?;
+    let judged = report::judge(ended, &mut remarks);
     let mut files: Vec<(&'static str, PathBuf)> = vec![("LoadGen logs", plan.log_dir.clone())];
     let mut recorder = Vec::new();
     if let (Some(metrics), Some(recorded)) = (&plan.metrics, recorded) {

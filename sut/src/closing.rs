@@ -106,6 +106,6 @@ fn quantiles(sorted_ns: &[i64], what: &str) -> String {
                 sorted_ns.len()
             )
         }
-        _ => "none: no query got that far".into(),
+        _ => "none: no query got that far, or answers came in one piece".into(),
     }
 }

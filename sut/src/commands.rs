@@ -38,10 +38,14 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
 }
 
 fn sim(args: &SimCommand) -> Result<Exit, Fail> {
+    let limit = match args.for_secs.map(Duration::try_from_secs_f64).transpose() {
+        Ok(limit) => limit,
+        Err(error) => return Err(Fail::usage(anyhow!("--for-secs: {error}"))),
+    };
     let config = args.server.resolve().map_err(Fail::usage)?;
     let simulator = Simulator::start(config).map_err(Fail::usage)?;
     report::print(&format!("SIMULATED vLLM at {}\n", simulator.url()));
-    wait_for_end(args.for_secs.map(Duration::from_secs_f64))?;
+    wait_for_end(limit)?;
     simulator.stop();
     Ok(Exit::Valid)
 }

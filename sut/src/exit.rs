@@ -16,10 +16,6 @@ pub enum Exit {
     Unreachable = 3,
     /// The run was cut: the server died, a deadline passed or a signal came. What was recorded is readable.
     Partial = 4,
-    /// A comparison found a regression.
-    Regression = 5,
-    /// Two runs cannot be compared.
-    NotComparable = 6,
     /// A bug in this program.
     Bug = 70,
 }

@@ -259,12 +259,12 @@ impl Plan {
 }
 
 fn server_plan(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
-    let starts = args.serve_command.is_some() || args.server_args.is_some();
+    let starts = args.serve_command.is_some() || args.server_args.is_some() || args.startup_timeout.is_some();
     if let Some(url) = &args.url {
         if starts {
             wrong.push(
-                "--url attaches to a running server, --serve-command and --server-args start one: give one or the \
-                 other"
+                "--url attaches to a running server; --serve-command, --server-args and --startup-timeout are for one \
+                 that is started: give one or the other"
                     .into(),
             );
         }
@@ -281,7 +281,7 @@ fn server_plan(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
     let Some(model) = &args.model else {
         if starts {
             wrong
-                .push("--serve-command and --server-args start a server: name its model with --model".into());
+                .push("--serve-command, --server-args and --startup-timeout are for a server that is started: name its model with --model".into());
         }
         return ServerPlan::Simulator;
     };
@@ -353,6 +353,7 @@ fn metrics_plan(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> 
             ("--gpu-interval", args.gpu_interval.is_some()),
             ("--no-gpu-telemetry", args.no_gpu_telemetry),
             ("--gpus", args.gpus.is_some()),
+            ("--no-plots", args.no_plots),
         ] {
             if given {
                 wrong.push(format!(
@@ -371,6 +372,12 @@ fn metrics_plan(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> 
         }
         Duration::try_from_secs_f64(secs).unwrap_or(interval)
     });
+    if args.no_gpu_telemetry && (args.gpus.is_some() || args.gpu_interval.is_some()) {
+        wrong.push(
+            "--no-gpu-telemetry leaves --gpus and --gpu-interval without effect: drop one or the other"
+                .into(),
+        );
+    }
     Some(MetricsPlan {
         output_dir: args
             .metrics_output_dir

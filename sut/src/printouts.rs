@@ -67,7 +67,7 @@ fn timing(out: &mut String, answers: &[Answered]) {
     if batches.len() > LISTED {
         let _ = writeln!(
             out,
-            "  … and {} more (the batches file has them all)",
+            "  … and {} more (with metrics collection the batches file has them all)",
             batches.len() - LISTED
         );
     }

@@ -13,7 +13,7 @@ use crate::app::LoadGenResult;
 use crate::cli::FormatArg;
 use crate::dataset::Dataset;
 use crate::ending::Cause;
-use crate::exit::{Exit, Fail};
+use crate::exit::Exit;
 use crate::load::Load;
 use crate::plan::{MetricsPlan, Plan};
 use crate::server::Server;
@@ -54,10 +54,7 @@ pub struct Ended<'a> {
 }
 
 /// Reads LoadGen's logs and says whether the run counts.
-///
-/// # Errors
-/// When LoadGen refused the test, or its logs cannot be read although it ended.
-pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Result<Judged, Fail> {
+pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
     let Ended {
         loadgen,
         cause,
@@ -73,16 +70,40 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Result<Judged, Fail
         remarks.push(
             "LoadGen was still following its schedule and was given up; it has written no summary".into(),
         );
-        return Ok(Judged {
+        return Judged {
             exit: Exit::Partial,
             result: "CUT: there is no result".into(),
             tokens_per_sec: None,
-        });
+        };
     };
-    // Everything LoadGen refuses is refused before the first query.
-    let report = loadgen.map_err(Fail::usage)?;
-    let log = LoadGenLog::read(&logs.outdir)
-        .with_context(|| format!("LoadGen's logs in {} cannot be read", logs.outdir.display()))?;
+    let report = match loadgen {
+        Ok(report) => report,
+        Err(error) => {
+            // An exception out of a running test, or a refusal before the first query.
+            let thrown = matches!(error, mlperf_loadgen::Error::LoadGen(_));
+            remarks.push(format!("LoadGen: {error}"));
+            let exit = if thrown { Exit::Bug } else { Exit::Usage };
+            return Judged {
+                exit,
+                result: "NO RESULT: LoadGen did not run the test".into(),
+                tokens_per_sec: None,
+            };
+        }
+    };
+    let log = match LoadGenLog::read(&logs.outdir) {
+        Ok(log) => log,
+        Err(error) => {
+            remarks.push(format!(
+                "LoadGen's logs in {} cannot be read: {error}",
+                logs.outdir.display()
+            ));
+            return Judged {
+                exit: Exit::Bug,
+                result: "NO RESULT: LoadGen's logs cannot be read".into(),
+                tokens_per_sec: None,
+            };
+        }
+    };
     let result = &log.result;
     let verdict = verdict::judge(&Evidence {
         result,
@@ -94,6 +115,9 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Result<Judged, Fail
     remarks.push(verdict.paragraph());
     let word = match (cause, verdict.counts(), result.validity) {
         (Some(_), _, _) => "CUT: the run was ended early",
+        (None, true, _) if is_accuracy(result) => {
+            "ENDED, NOT SCORED: the answers are in LoadGen's accuracy log"
+        }
         (None, true, _) => "VALID",
         (None, false, Some(Validity::Valid)) => "NOT VALID, although LoadGen says VALID",
         (None, false, Some(Validity::Invalid)) => "INVALID",
@@ -104,11 +128,15 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Result<Judged, Fail
         (None, true) => Exit::Valid,
         (None, false) => Exit::NotValid,
     };
-    Ok(Judged {
+    Judged {
         exit,
         result: word.into(),
         tokens_per_sec: result.tokens_per_sec.or(result.completed_tokens_per_sec),
-    })
+    }
+}
+
+fn is_accuracy(result: &mlperf_loadgen::RunResult) -> bool {
+    result.effective.get("test_mode").and_then(|mode| mode.as_str()) == Some("AccuracyOnly")
 }
 
 /// The store's format for a flag.
@@ -178,6 +206,13 @@ fn draw(
 ) -> anyhow::Result<()> {
     let run = read_run(&finished.samples_path).context("the record cannot be read back")?;
     if !metrics.plots {
+        // The summary is the one file that says what was missing, so it is written all the same.
+        let folder = metrics.output_dir.join("visualizations");
+        std::fs::create_dir_all(&folder).context("the summary's folder cannot be made")?;
+        let path = folder.join(format!("metrics_summary_{}.json", run.manifest.stamp));
+        let text = serde_json::to_string_pretty(&vllm_report::summarize(&run))?;
+        std::fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        files.push(("summary", path));
         return Ok(());
     }
     let rendered = vllm_report::render(&run, &metrics.output_dir, &RenderOptions::default())?;

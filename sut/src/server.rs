@@ -83,6 +83,12 @@ pub async fn start(plan: &Plan) -> Result<Server, Fail> {
                 args: args.clone(),
                 log_path: plan.log_dir.join(SERVER_LOG),
                 startup_timeout: *startup_timeout,
+                env: plan
+                    .api_key
+                    .iter()
+                    .map(|key| ("VLLM_API_KEY".to_owned(), key.clone()))
+                    .collect(),
+                profiler_dir: plan.profiler.then(|| plan.log_dir.join("profile")),
                 ..ServerConfig::new(model)
             })
             .map_err(Fail::unreachable)?;
@@ -149,7 +155,8 @@ pub async fn start(plan: &Plan) -> Result<Server, Fail> {
 fn client(url: &str, plan: &Plan) -> Result<Client, Fail> {
     let timeouts = Timeouts {
         request: plan.request_timeout,
-        first_token: plan.request_timeout.min(plan.stall_timeout),
+        // An answer may wait long in the server's queue; once it flows it must keep flowing.
+        first_token: plan.request_timeout,
         between_chunks: plan.request_timeout.min(plan.stall_timeout),
         ..Timeouts::default()
     };
