@@ -30,15 +30,14 @@ pub struct Recording {
     pub origin: String,
 }
 
-/// The recording of a real server if it is at hand: in `VLLM_SCRAPES`, or in the folder `shared/data` beside the
-/// repository. Else one made from the page that the repository holds.
+/// The recording of a real server that `VLLM_SCRAPES` names (zstd text; a line `# SCRAPE <unix ns>` before each page),
+/// else one made from the page that the repository holds.
 ///
 /// # Panics
-/// If a recording is there and cannot be read.
+/// If the recording cannot be read.
 pub fn recording() -> Recording {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/vllm-0.32-scrapes.zst");
-    let path = std::env::var_os("VLLM_SCRAPES").map_or(beside, PathBuf::from);
-    if let Ok(compressed) = fs::read(&path) {
+    if let Some(path) = std::env::var_os("VLLM_SCRAPES").map(PathBuf::from) {
+        let compressed = fs::read(&path).expect("VLLM_SCRAPES names a file that can be read");
         let text = zstd::decode_all(compressed.as_slice()).expect("the recording is zstd");
         let text = String::from_utf8(text).expect("the recording is text");
         let pages = text.split("# SCRAPE ").skip(1).map(|scrape| {

@@ -1,7 +1,7 @@
 //! One stored run as pictures and a statistical summary.
 //!
 //! [`render`] writes what a run ends with; [`plot`] draws any metrics by name. Everything starts from a
-//! [`RunData`](vllm_metrics::RunData) in memory: where it was stored, and in which format, is not this library's
+//! [`RunData`] in memory: where it was stored, and in which format, is not this library's
 //! business.
 //!
 //! ```no_run

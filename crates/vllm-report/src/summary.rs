@@ -57,10 +57,19 @@ pub(crate) fn of(view: &View<'_>, limits: Option<&Limits>) -> Value {
             "message": &*e.message,
             "details": labels_value(&e.attributes),
         })).collect::<Vec<_>>(),
+        "energy": energy(run),
         "metrics": metrics(view, |s| &*s.def.source != "self"),
         "collection_cost": metrics(view, |s| &*s.def.source == "self"),
         "notes": run.notes,
     })
+}
+
+/// Energy of the measured window with its error, or why there is none.
+fn energy(run: &RunData) -> Value {
+    match vllm_metrics::energy::report(run) {
+        Ok(report) => report.to_json(),
+        Err(why) => json!({ "unavailable": why.to_string() }),
+    }
 }
 
 fn rfc3339(nanos: i64) -> Value {
@@ -103,8 +112,12 @@ fn requests(rows: &[RequestRow]) -> Value {
     let seconds = |of: &dyn Fn(&RequestRow) -> Option<f64>| {
         Stats::of(&done.iter().filter_map(|r| of(r)).collect::<Vec<_>>())
     };
-    let tokens = |of: &dyn Fn(&RequestRow) -> Option<u32>| -> u64 {
-        done.iter().filter_map(|r| of(r)).map(u64::from).sum()
+    // A sum over rows of which none tells is not 0.
+    let tokens = |of: &dyn Fn(&RequestRow) -> Option<u32>| -> Option<u64> {
+        done.iter()
+            .filter_map(|r| of(r))
+            .map(u64::from)
+            .reduce(|sum, count| sum + count)
     };
     json!({
         "count": rows.len(),

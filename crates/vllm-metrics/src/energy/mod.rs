@@ -1,5 +1,5 @@
 //! What a run cost in energy: joules of a window, per output token and per request, and split into prefill and
-//! decode. Pure functions over [`RunData`].
+//! decode. Pure functions over [`RunData`](crate::RunData).
 //!
 //! Every figure says how it was measured, how often, and how wrong it can be:
 //!
