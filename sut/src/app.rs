@@ -33,6 +33,8 @@ use crate::{printouts, prompts, report};
 
 /// How often the main loop looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Longest wait for the scrape that stands before all load.
+const BRACKET: Duration = Duration::from_secs(2);
 /// How long LoadGen may go on with its schedule after the run is being ended.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -220,6 +222,14 @@ fn execute(prepared: Prepared, runtime: &tokio::runtime::Runtime, ending: &Endin
     let hooks = session.as_ref().map(Session::hooks);
     if let Some(hooks) = &hooks {
         hooks.model_loaded();
+    }
+    if let Some(session) = &session
+        && !session.scrape_now(BRACKET)
+    {
+        // The run is as good as with it; the recorder says in its own lines what is missing and why.
+        tracing::warn!(
+            "no scrape succeeded before the test: the first counters may already hold some of its load"
+        );
     }
     if prepared.plan.profiler {
         runtime
