@@ -1,6 +1,6 @@
 //! What the server costs: requests and tokens per second, and per CPU second of its own threads.
 //!
-//! `cargo run --release -p vllm-sim --example throughput -- CONNECTIONS TOKENS SECONDS [QPS [SPEED]]`
+//! `cargo run --release -p vllm-sim --example server_throughput -- CONNECTIONS TOKENS SECONDS [QPS [SPEED]]`
 //!
 //! A bare client in the same process keeps each connection busy (or, with QPS, starts requests at an even pace) and
 //! only counts events; the server's share of the CPU is read from its threads' own accounts.
