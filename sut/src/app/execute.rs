@@ -1,0 +1,192 @@
+//! The timed part: recorder and workers on, LoadGen on a thread of its own, until it is done or given up.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use mlperf_loadgen::{LogSettings, run_test};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+use vllm_metrics::{FinishedRun, RunClock, Session};
+
+use super::prepare::Prepared;
+use super::record;
+use super::watch::{LoadGenResult, Watch};
+use crate::bridge::{Bridge, Library};
+use crate::cli::{ModeArg, ScenarioArg};
+use crate::counters::Counters;
+use crate::ending::{Cause, Ending, watch_server};
+use crate::exit::Fail;
+use crate::ledger::{Ledger, Measured, Window};
+use crate::load::Load;
+use crate::plan::Plan;
+use crate::printouts;
+use crate::progress::Progress;
+use crate::server::Server;
+use crate::worker::{Workers, dispatch};
+
+/// Longest wait for the scrape that stands before all load.
+const BRACKET: Duration = Duration::from_secs(2);
+
+/// What a run left, before it is judged.
+pub(super) struct Ran {
+    pub(super) plan: Plan,
+    pub(super) server: Server,
+    /// `None` when LoadGen did not come to an end.
+    pub(super) loadgen: Option<LoadGenResult>,
+    pub(super) cause: Option<Cause>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) measured: Measured,
+    /// What `--print-timing` and `--print-histogram` asked for.
+    pub(super) printed: String,
+    pub(super) recorded: Option<Result<FinishedRun, vllm_metrics::Error>>,
+    pub(super) load: Load,
+    pub(super) logs: LogSettings,
+}
+
+pub(super) fn execute(
+    prepared: Prepared,
+    runtime: &tokio::runtime::Runtime,
+    ending: &Ending,
+) -> Result<Ran, Fail> {
+    let session = match &prepared.plan.metrics {
+        Some(metrics) => Some(record::start(metrics, &prepared)?),
+        None => None,
+    };
+    let clock = session
+        .as_ref()
+        .map_or_else(RunClock::start, |session| session.clock().clone());
+    let hooks = session.as_ref().map(Session::hooks);
+    if let Some(hooks) = &hooks {
+        hooks.model_loaded();
+    }
+    if let Some(session) = &session
+        && !session.scrape_now(BRACKET)
+    {
+        // The run is as good as with it; the recorder says in its own lines what is missing and why.
+        tracing::warn!(
+            "no scrape succeeded before the test: the first counters may already hold some of its load"
+        );
+    }
+    if prepared.plan.profiler {
+        runtime
+            .block_on(prepared.server.client.start_profile())
+            .map_err(|error| Fail::usage(anyhow!(error).context("--enable-profiler")))?;
+    }
+
+    let Prepared {
+        plan,
+        server,
+        dataset,
+        bodies,
+        together,
+        load,
+        logs,
+        expected,
+    } = prepared;
+    let counters = Arc::new(Counters::default());
+    let ledger = Arc::new(Ledger::default());
+    let suspect = Arc::new(Notify::new());
+    let tasks = TaskTracker::new();
+    let (queue, batches) = mpsc::unbounded_channel();
+    let workers = Arc::new(Workers {
+        client: server.client.clone(),
+        bodies,
+        together,
+        permits: Arc::new(Semaphore::new(plan.concurrency)),
+        counters: Arc::clone(&counters),
+        ledger: Arc::clone(&ledger),
+        hooks: hooks.clone(),
+        clock: clock.clone(),
+        stop: ending.stop.clone(),
+        suspect: Arc::clone(&suspect),
+    });
+    runtime.spawn(watch_server(server.client.clone(), suspect, ending.clone()));
+    runtime.spawn(dispatch(workers, batches, tasks.clone()));
+
+    let bridge = Bridge {
+        name: format!(
+            "sut (vLLM {})",
+            server.version.as_deref().unwrap_or("of unknown version")
+        ),
+        batch_size: plan.batch_size,
+        queue,
+        counters: Arc::clone(&counters),
+        hooks: hooks.clone(),
+        next_batch: AtomicU64::new(0),
+    };
+    let library = Library {
+        name: dataset.origin.clone(),
+        total: dataset.prompts.len(),
+        performance: dataset.prompts.len(),
+    };
+    if let Some(hooks) = &hooks {
+        hooks.phase(match plan.mode {
+            ModeArg::Performance => "performance",
+            ModeArg::Accuracy => "accuracy",
+        });
+    }
+    let (done, test_done) = sync_channel(1);
+    let loadgen = {
+        let (settings, logs) = (load.settings.clone(), logs.clone());
+        std::thread::Builder::new()
+            .name("loadgen".into())
+            .spawn(move || {
+                let result = run_test(&bridge, &library, &settings, &logs);
+                // Nobody listens any more when the run was cut.
+                let _nobody = done.send(result);
+            })
+            .context("cannot start LoadGen's thread")?
+    };
+    let mut progress = Progress::start(expected);
+    let watch = Watch {
+        counters: &counters,
+        ending,
+        clock: &clock,
+        server: &server,
+        plan: &plan,
+    };
+    let result = watch.wait(&test_done, &mut progress);
+    progress.finish();
+    if ending.cause().is_none() && Counters::get(&counters.failed) > 0 {
+        // Refused connections are answered so fast that LoadGen may be done before the watcher has made up its mind.
+        if let Err(error) = runtime.block_on(server.client.health()) {
+            ending.end(Cause::ServerGone(error.to_string()));
+        }
+    }
+    if result.is_some() && loadgen.join().is_err() {
+        tracing::error!("LoadGen's thread panicked");
+    }
+    if let Some(hooks) = &hooks {
+        hooks.test_completed();
+    }
+    if plan.profiler
+        && ending.cause().is_none()
+        && let Err(error) = runtime.block_on(server.client.stop_profile(Duration::from_secs(300)))
+    {
+        tracing::warn!("the profiler could not be stopped: {error}");
+    }
+    let window = if plan.scenario == ScenarioArg::Offline {
+        Window::LastAnswer
+    } else {
+        Window::AnswerOfLastQuery
+    };
+    let answers = ledger.take();
+    let measured = Measured::from_answers(&answers, window);
+    let printed = printouts::render(&plan, &answers);
+    let recorded = session.map(Session::finish);
+    Ok(Ran {
+        plan,
+        server,
+        loadgen: result,
+        cause: ending.cause(),
+        counters,
+        measured,
+        printed,
+        recorded,
+        load,
+        logs,
+    })
+}

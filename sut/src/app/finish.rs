@@ -1,0 +1,73 @@
+//! What stands after the run: the verdict, the record's pictures, the closing table.
+
+use std::path::PathBuf;
+
+use super::execute::Ran;
+use crate::cli::ScenarioArg;
+use crate::closing::Closing;
+use crate::counters::Counters;
+use crate::environment::Environment;
+use crate::exit::{Exit, Fail};
+use crate::report;
+
+pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
+    let Ran {
+        plan,
+        server,
+        loadgen,
+        cause,
+        counters,
+        measured,
+        printed,
+        recorded,
+        load,
+        logs,
+    } = ran;
+    let simulated = server.simulated();
+    let mut remarks = load.remarks;
+    let ended = report::Ended {
+        loadgen,
+        cause: cause.as_ref(),
+        round: &load.round,
+        logs: &logs,
+        issue_delays_ns: &measured.issue_delay_ns,
+        simulated,
+    };
+    let judged = report::judge(ended, &mut remarks);
+    let mut files: Vec<(&'static str, PathBuf)> = vec![("LoadGen logs", plan.log_dir.clone())];
+    let mut recorder = Vec::new();
+    if let (Some(metrics), Some(recorded)) = (&plan.metrics, recorded) {
+        match recorded {
+            Ok(finished) => report::record(metrics, &finished, &mut files, &mut recorder),
+            // The run itself is as good as before; only its record is not.
+            Err(error) => recorder.push(format!("THE RECORD WAS NOT FINISHED: {error}")),
+        }
+    }
+    let environment = plan.log_dir.join("environment.json");
+    match Environment::read(server.version.as_deref()).write(&environment) {
+        Ok(()) => files.push(("environment", environment)),
+        Err(error) => remarks.push(format!("{} could not be written: {error}", environment.display())),
+    }
+    runtime.block_on(server.stop());
+    let closing = Closing {
+        title: format!(
+            "{}, {}, {}",
+            plan.model.as_deref().unwrap_or(&plan.benchmark),
+            load.settings.scenario,
+            load.settings.mode
+        ),
+        simulated,
+        result: judged.result,
+        remarks,
+        issued: Counters::get(&counters.issued),
+        failures: counters.failures(),
+        loadgen_tokens_per_sec: judged.tokens_per_sec,
+        measured,
+        has_first_token: plan.scenario != ScenarioArg::Offline,
+        recorder,
+        files,
+    };
+    report::print(&printed);
+    report::print(&closing.render());
+    Ok(judged.exit)
+}

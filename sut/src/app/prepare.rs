@@ -1,0 +1,77 @@
+//! Everything that can be found out, refused and made ready before load is sent.
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use mlperf_loadgen::LogSettings;
+
+use crate::dataset::Dataset;
+use crate::ending::Ending;
+use crate::exit::Fail;
+use crate::load::{self, Load};
+use crate::plan::Plan;
+use crate::prompts;
+use crate::server::{self, Server};
+use crate::worker::Together;
+
+/// Everything that is ready before load is sent.
+pub(super) struct Prepared {
+    pub(super) plan: Plan,
+    pub(super) server: Server,
+    pub(super) dataset: Dataset,
+    pub(super) bodies: Vec<Bytes>,
+    pub(super) together: Option<Together>,
+    pub(super) load: Load,
+    pub(super) logs: LogSettings,
+    pub(super) expected: Option<u64>,
+}
+
+pub(super) fn prepare(
+    plan: Plan,
+    runtime: &tokio::runtime::Runtime,
+    ending: &Ending,
+) -> Result<Prepared, Fail> {
+    let dataset = prompts::load(&plan)?;
+    let mut load = load::settings(&plan, dataset.prompts.len())?;
+    let logs = load::logs(&plan)?;
+    let server = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            // Dropping the start kills a server that is still loading: nothing is left behind.
+            () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
+            started = server::start(&plan) => started,
+        }
+    })?;
+    let bodies = prompts::bodies(&plan, &dataset, &server)?;
+    if dataset.synthetic {
+        load.remarks
+            .push(format!("the prompts are made up: {}", dataset.origin));
+    }
+    let together = if plan.batch_size > 1 {
+        Some(prompts::together(&plan, &dataset, &server)?)
+    } else {
+        None
+    };
+    if let Some(metrics) = &plan.metrics {
+        check_folder(&metrics.output_dir)?;
+    }
+    let expected = load::expected_queries(&load.settings, dataset.prompts.len());
+    Ok(Prepared {
+        plan,
+        server,
+        dataset,
+        bodies,
+        together,
+        load,
+        logs,
+        expected,
+    })
+}
+
+/// Finds out before any load is sent whether the record can be written.
+fn check_folder(folder: &std::path::Path) -> Result<(), Fail> {
+    let unusable =
+        |error: std::io::Error| Fail::usage(anyhow!("--metrics-output-dir {}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(unusable)?;
+    tempfile::tempfile_in(folder).map_err(unusable)?;
+    Ok(())
+}

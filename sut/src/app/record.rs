@@ -1,0 +1,72 @@
+//! The recorder of a run: which endpoints, GPUs and processes it watches.
+
+use vllm_metrics::gpu::{GpuConfig, GpuSelection};
+use vllm_metrics::host::HostConfig;
+use vllm_metrics::{EndpointConfig, Session, SessionBuilder};
+
+use super::prepare::Prepared;
+use crate::exit::Fail;
+use crate::plan::MetricsPlan;
+use crate::report;
+use crate::server::Server;
+
+pub(super) fn start(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Session, Fail> {
+    let plan = &prepared.plan;
+    let url = metrics
+        .url
+        .clone()
+        .unwrap_or_else(|| format!("{}/metrics", prepared.server.url));
+    let mut endpoint = EndpointConfig::new(url).expect("vllm:*");
+    // The key belongs to the server, and to nobody else that --metrics-url may name.
+    if let Some(key) = &plan.api_key
+        && metrics
+            .url
+            .as_ref()
+            .is_none_or(|url| url.starts_with(&prepared.server.url))
+    {
+        endpoint = endpoint.bearer(key);
+    }
+    let mut builder = Session::builder()
+        .endpoint(endpoint)
+        .interval(metrics.interval)
+        .output_dir(&metrics.output_dir)
+        .format(report::store_format(metrics.format))
+        .simulated(prepared.server.simulated());
+    for (key, value) in report::facts(plan, &prepared.load.settings, &prepared.server, &prepared.dataset) {
+        builder = builder.fact(key, value);
+    }
+    // A folder that cannot be written is the user's to mend, and no load has been sent.
+    samplers(builder, metrics, &prepared.server)
+        .start()
+        .map_err(Fail::usage)
+}
+
+/// Adds the samplers of GPUs and host, each on a thread of its own.
+fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> SessionBuilder {
+    let server_pid = server.pid().and_then(|pid| u32::try_from(pid).ok());
+    let host = HostConfig {
+        interval: metrics.interval,
+        server_pid,
+        ..HostConfig::default()
+    };
+    let builder = builder.host(host);
+    let selection = match (&metrics.gpus, server_pid) {
+        (Some(indices), _) => GpuSelection::Indices(indices.clone()),
+        // Other people's GPUs on a shared machine must not count into this run's energy.
+        (None, Some(pid)) => GpuSelection::ServerProcess(pid),
+        (None, None) => GpuSelection::All,
+    };
+    if !metrics.gpu || (metrics.gpus.is_none() && !server.is_on_this_host()) {
+        return builder;
+    }
+    let library = server.simulated_gpu_library().map(std::path::Path::to_owned);
+    let gpu = GpuConfig {
+        simulated: library.is_some(),
+        library,
+        interval: metrics.gpu_interval,
+        selection,
+        server_pid,
+        ..GpuConfig::default()
+    };
+    builder.gpu(gpu)
+}

@@ -1,0 +1,62 @@
+//! The configuration file and how the command line wins over it.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::cli::RunArgs;
+
+pub(super) fn read(path: &Path) -> anyhow::Result<RunArgs> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("--config: cannot read {}", path.display()))?;
+    // The error of the TOML reader shows line, column and the keys it knows.
+    toml::from_str(&text).with_context(|| format!("--config {}", path.display()))
+}
+
+/// The command line wins, key by key; a switch is on when either turns it on.
+pub(super) fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
+    RunArgs {
+        config: line.config,
+        url: line.url.or(file.url),
+        model: line.model.or(file.model),
+        serve_command: line.serve_command.or(file.serve_command),
+        server_args: line.server_args.or(file.server_args),
+        startup_timeout: line.startup_timeout.or(file.startup_timeout),
+        api_key: line.api_key.or(file.api_key),
+        enable_profiler: line.enable_profiler || file.enable_profiler,
+        dataset_path: line.dataset_path.or(file.dataset_path),
+        input_column: line.input_column.or(file.input_column),
+        input_ids_column: line.input_ids_column.or(file.input_ids_column),
+        output_column: line.output_column.or(file.output_column),
+        scenario: line.scenario.or(file.scenario),
+        test_mode: line.test_mode.or(file.test_mode),
+        batch_size: line.batch_size.or(file.batch_size),
+        num_samples: line.num_samples.or(file.num_samples),
+        concurrency: line.concurrency.or(file.concurrency),
+        target_qps: line.target_qps.or(file.target_qps),
+        duration: line.duration.or(file.duration),
+        max_tokens: line.max_tokens.or(file.max_tokens),
+        request_timeout: line.request_timeout.or(file.request_timeout),
+        stall_timeout: line.stall_timeout.or(file.stall_timeout),
+        seed: line.seed.or(file.seed),
+        user_conf: line.user_conf.or(file.user_conf),
+        lg_model_name: line.lg_model_name.or(file.lg_model_name),
+        output_log_dir: line.output_log_dir.or(file.output_log_dir),
+        audit_config: line.audit_config.or(file.audit_config),
+        enable_metrics_collection: line.enable_metrics_collection || file.enable_metrics_collection,
+        metrics_output_dir: line.metrics_output_dir.or(file.metrics_output_dir),
+        metrics_collection_interval: line
+            .metrics_collection_interval
+            .or(file.metrics_collection_interval),
+        metrics_format: line.metrics_format.or(file.metrics_format),
+        metrics_url: line.metrics_url.or(file.metrics_url),
+        no_plots: line.no_plots || file.no_plots,
+        no_gpu_telemetry: line.no_gpu_telemetry || file.no_gpu_telemetry,
+        gpus: line.gpus.or(file.gpus),
+        gpu_interval: line.gpu_interval.or(file.gpu_interval),
+        print_timing: line.print_timing || file.print_timing,
+        print_histogram: line.print_histogram || file.print_histogram,
+        log_level: line.log_level.or(file.log_level),
+        dry_run: line.dry_run || file.dry_run,
+    }
+}

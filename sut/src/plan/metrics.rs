@@ -1,0 +1,86 @@
+//! What to record.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::{FormatArg, RunArgs};
+
+/// What to record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricsPlan {
+    /// Folder.
+    pub output_dir: PathBuf,
+    /// Time between scrapes.
+    pub interval: Duration,
+    /// Raw format.
+    pub format: FormatArg,
+    /// Endpoint when it is not `URL/metrics`.
+    pub url: Option<String>,
+    /// Draw pictures at the end.
+    pub plots: bool,
+    /// Sample the GPUs.
+    pub gpu: bool,
+    /// Which, by NVML index; `None`: the server's own where its process is known, else all of this machine.
+    pub gpus: Option<Vec<u32>>,
+    /// Time between two samples of a GPU.
+    pub gpu_interval: Duration,
+}
+
+pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> {
+    let interval = args.metrics_collection_interval.unwrap_or(1.0);
+    if !(interval.is_finite() && (0.01..=86_400.0).contains(&interval)) {
+        wrong.push(format!(
+            "--metrics-collection-interval {interval}: must be from 0.01 to 86400 seconds"
+        ));
+    }
+    if !args.enable_metrics_collection {
+        for (flag, given) in [
+            ("--metrics-output-dir", args.metrics_output_dir.is_some()),
+            (
+                "--metrics-collection-interval",
+                args.metrics_collection_interval.is_some(),
+            ),
+            ("--metrics-format", args.metrics_format.is_some()),
+            ("--metrics-url", args.metrics_url.is_some()),
+            ("--gpu-interval", args.gpu_interval.is_some()),
+            ("--no-gpu-telemetry", args.no_gpu_telemetry),
+            ("--gpus", args.gpus.is_some()),
+            ("--no-plots", args.no_plots),
+        ] {
+            if given {
+                wrong.push(format!(
+                    "{flag} has no effect without --enable-metrics-collection"
+                ));
+            }
+        }
+        return None;
+    }
+    let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::from_secs(1));
+    let gpu_interval = args.gpu_interval.map_or(interval, |secs| {
+        if !(secs.is_finite() && (0.01..=86_400.0).contains(&secs)) {
+            wrong.push(format!(
+                "--gpu-interval {secs}: must be from 0.01 to 86400 seconds"
+            ));
+        }
+        Duration::try_from_secs_f64(secs).unwrap_or(interval)
+    });
+    if args.no_gpu_telemetry && (args.gpus.is_some() || args.gpu_interval.is_some()) {
+        wrong.push(
+            "--no-gpu-telemetry leaves --gpus and --gpu-interval without effect: drop one or the other"
+                .into(),
+        );
+    }
+    Some(MetricsPlan {
+        output_dir: args
+            .metrics_output_dir
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("./metrics_output")),
+        interval,
+        format: args.metrics_format.unwrap_or(FormatArg::Parquet),
+        url: args.metrics_url.clone(),
+        plots: !args.no_plots,
+        gpu: !args.no_gpu_telemetry,
+        gpus: args.gpus.clone(),
+        gpu_interval,
+    })
+}

@@ -1,0 +1,204 @@
+//! The resolved run: what `cli::RunArgs` and the configuration file become once, with no options left that have a
+//! default, every cross-check done, and all that is wrong said at once.
+
+mod file;
+mod metrics;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+pub use self::metrics::MetricsPlan;
+pub use self::sources::{DatasetPlan, ServerPlan};
+pub use self::words::parse_duration;
+use crate::cli::{LogLevel, ModeArg, RunArgs, ScenarioArg};
+use crate::exit::Fail;
+
+/// A run with nothing left open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Where the server is.
+    pub server: ServerPlan,
+    /// Name the server knows the model by; `None`: the only model it lists.
+    pub model: Option<String>,
+    /// Bearer token. Never printed.
+    pub api_key: Option<String>,
+    /// Where the prompts come from.
+    pub dataset: DatasetPlan,
+    /// Cut the dataset to its first so many samples.
+    pub num_samples: Option<usize>,
+    /// Scenario.
+    pub scenario: ScenarioArg,
+    /// Mode.
+    pub mode: ModeArg,
+    /// Benchmark name in mlperf.conf.
+    pub benchmark: String,
+    /// user.conf.
+    pub user_conf: Option<PathBuf>,
+    /// Audit file to put in effect.
+    pub audit_config: Option<PathBuf>,
+    /// Arrivals per second, or expected samples per second.
+    pub target_qps: Option<f64>,
+    /// Shortest duration.
+    pub duration: Option<Duration>,
+    /// Prompts per HTTP request.
+    pub batch_size: usize,
+    /// Requests in flight at most.
+    pub concurrency: usize,
+    /// Longest output; `None`: the benchmark's.
+    pub max_tokens: Option<u32>,
+    /// Whole-request deadline.
+    pub request_timeout: Duration,
+    /// Longest time without any answer before the run is ended.
+    pub stall_timeout: Duration,
+    /// Seed.
+    pub seed: u64,
+    /// LoadGen's log folder.
+    pub log_dir: PathBuf,
+    /// What to record; `None`: nothing.
+    pub metrics: Option<MetricsPlan>,
+    /// Start and stop the server's profiler around the test.
+    pub profiler: bool,
+    /// Print batch times.
+    pub print_timing: bool,
+    /// Print length histograms.
+    pub print_histogram: bool,
+    /// Amount of logging.
+    pub log_level: LogLevel,
+    /// Stop before load is sent.
+    pub dry_run: bool,
+}
+
+impl Plan {
+    /// Merges the command line with its configuration file and resolves both.
+    ///
+    /// # Errors
+    /// [`crate::exit::Exit::Usage`] with every problem found, one a line.
+    pub fn resolve(args: RunArgs) -> Result<Self, Fail> {
+        let args = match &args.config {
+            None => args,
+            Some(path) => {
+                let from_file = file::read(path).map_err(Fail::usage)?;
+                file::merge(args, from_file)
+            }
+        };
+        let mut wrong = Vec::new();
+        let plan = Self::from_args(args, &mut wrong);
+        if wrong.is_empty() {
+            return Ok(plan);
+        }
+        let mut message = String::from("nothing was sent, because:");
+        for problem in wrong {
+            let _ = write!(message, "\n  - {problem}");
+        }
+        Err(Fail::usage(anyhow!(message)))
+    }
+
+    fn from_args(args: RunArgs, wrong: &mut Vec<String>) -> Self {
+        let scenario = args.scenario.unwrap_or(ScenarioArg::Offline);
+        let server = sources::server(&args, wrong);
+        let dataset = sources::dataset(&args, wrong);
+        for (flag, path) in [
+            ("--user-conf", &args.user_conf),
+            ("--audit-config", &args.audit_config),
+        ] {
+            if let Some(path) = path
+                && !path.is_file()
+            {
+                wrong.push(format!("{flag}: there is no file {}", path.display()));
+            }
+        }
+        let batch_size = args.batch_size.unwrap_or(1);
+        if batch_size == 0 {
+            wrong.push("--batch-size: must be at least 1".into());
+        }
+        if batch_size > 1 && scenario != ScenarioArg::Offline {
+            wrong.push(format!(
+                "--batch-size {batch_size}: only the Offline scenario may put several prompts in one request"
+            ));
+        }
+        if args.num_samples == Some(0) {
+            wrong.push("--num-samples: must be at least 1".into());
+        }
+        let concurrency = args.concurrency.unwrap_or(match scenario {
+            ScenarioArg::Offline => 512,
+            _ => 4096,
+        });
+        if concurrency == 0 {
+            wrong.push("--concurrency: must be at least 1".into());
+        }
+        if let Some(qps) = args.target_qps
+            && !(qps.is_finite() && qps > 0.0)
+        {
+            wrong.push(format!("--target-qps {qps}: must be a number above 0"));
+        }
+        if args.max_tokens == Some(0) {
+            wrong.push("--max-tokens: must be at least 1".into());
+        }
+        let duration = args
+            .duration
+            .as_deref()
+            .and_then(|text| match parse_duration(text) {
+                Ok(duration) => Some(duration),
+                Err(why) => {
+                    wrong.push(format!("--duration {text}: {why}"));
+                    None
+                }
+            });
+        let request_timeout = words::seconds("--request-timeout", args.request_timeout, 1800.0, wrong);
+        let stall_timeout = words::seconds("--stall-timeout", args.stall_timeout, 300.0, wrong);
+        let metrics = metrics::resolve(&args, wrong);
+        Self {
+            server,
+            model: args.model.clone(),
+            api_key: args.api_key,
+            dataset,
+            num_samples: args.num_samples,
+            scenario,
+            mode: args.test_mode.unwrap_or(ModeArg::Performance),
+            benchmark: args.lg_model_name.unwrap_or_else(|| "llama3_1-8b".into()),
+            user_conf: args.user_conf,
+            audit_config: args.audit_config,
+            target_qps: args.target_qps,
+            duration,
+            batch_size,
+            concurrency,
+            max_tokens: args.max_tokens,
+            request_timeout,
+            stall_timeout,
+            seed: args.seed.unwrap_or(1),
+            log_dir: args
+                .output_log_dir
+                .unwrap_or_else(|| PathBuf::from("./mlperf_logs")),
+            metrics,
+            profiler: args.enable_profiler,
+            print_timing: args.print_timing,
+            print_histogram: args.print_histogram,
+            log_level: args.log_level.unwrap_or(LogLevel::Info),
+            dry_run: args.dry_run,
+        }
+    }
+
+    /// The plan as text for a person, without the key.
+    pub fn shown(&self) -> String {
+        let api_key = self.api_key.as_ref().map(|_| "(redacted)".to_owned());
+        format!(
+            "{:#?}",
+            Self {
+                api_key,
+                ..self.clone()
+            }
+        )
+    }
+
+    /// True when the server is our simulator, and so everything that comes out of the run is simulated.
+    pub fn simulated(&self) -> bool {
+        self.server == ServerPlan::Simulator
+    }
+}

@@ -1,0 +1,127 @@
+//! Where the server and the prompts are.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::words::{seconds, split_words};
+use crate::cli::RunArgs;
+
+/// Where the server is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServerPlan {
+    /// Running already.
+    Attach {
+        /// Base URL without a trailing slash.
+        url: String,
+    },
+    /// Started and stopped by us.
+    Start {
+        /// Model to serve.
+        model: String,
+        /// Program and leading arguments.
+        command: Vec<String>,
+        /// Arguments after the model.
+        args: Vec<String>,
+        /// Longest wait until it is ready.
+        startup_timeout: Duration,
+    },
+    /// The built-in simulator.
+    Simulator,
+}
+
+/// Where the prompts come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DatasetPlan {
+    /// A file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Column of the text, when it is not the usual one.
+        input_column: Option<String>,
+        /// Column of the token ids, when it is not the usual one.
+        input_ids_column: Option<String>,
+        /// Column of the reference, when it is not the usual one.
+        output_column: Option<String>,
+    },
+    /// Made up.
+    Synthetic,
+}
+
+/// Formats that a dataset file may have.
+const DATASET_EXTENSIONS: [&str; 6] = ["json", "jsonl", "csv", "parquet", "pkl", "pickle"];
+
+pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
+    let starts = args.serve_command.is_some() || args.server_args.is_some() || args.startup_timeout.is_some();
+    if let Some(url) = &args.url {
+        if starts {
+            wrong.push(
+                "--url attaches to a running server; --serve-command, --server-args and --startup-timeout are for one \
+                 that is started: give one or the other"
+                    .into(),
+            );
+        }
+        if !(url.starts_with("http://") || url.starts_with("https://")) || url.len() <= "https://".len() {
+            wrong.push(format!("--url {url}: must be like http://127.0.0.1:8000"));
+        }
+        // Users paste the address of the API as often as that of the server.
+        let base = url
+            .trim_end_matches('/')
+            .trim_end_matches("/v1")
+            .trim_end_matches('/');
+        return ServerPlan::Attach { url: base.to_owned() };
+    }
+    let Some(model) = &args.model else {
+        if starts {
+            wrong
+                .push("--serve-command, --server-args and --startup-timeout are for a server that is started: name its model with --model".into());
+        }
+        return ServerPlan::Simulator;
+    };
+    let command = split_words(args.serve_command.as_deref().unwrap_or("vllm serve"));
+    if command.is_empty() {
+        wrong.push("--serve-command: is empty".into());
+    }
+    ServerPlan::Start {
+        model: model.clone(),
+        command,
+        args: split_words(args.server_args.as_deref().unwrap_or("")),
+        startup_timeout: seconds("--startup-timeout", args.startup_timeout, 600.0, wrong),
+    }
+}
+
+pub(super) fn dataset(args: &RunArgs, wrong: &mut Vec<String>) -> DatasetPlan {
+    let Some(path) = &args.dataset_path else {
+        for (flag, column) in [
+            ("--input-column", &args.input_column),
+            ("--input-ids-column", &args.input_ids_column),
+            ("--output-column", &args.output_column),
+        ] {
+            if column.is_some() {
+                wrong.push(format!(
+                    "{flag} names a column of a dataset: give the dataset with --dataset-path"
+                ));
+            }
+        }
+        return DatasetPlan::Synthetic;
+    };
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or("")
+        .to_ascii_lowercase();
+    if !DATASET_EXTENSIONS.contains(&extension.as_str()) {
+        wrong.push(format!(
+            "--dataset-path {}: its name must end in one of .{}",
+            path.display(),
+            DATASET_EXTENSIONS.join(" .")
+        ));
+    } else if !path.is_file() {
+        wrong.push(format!("--dataset-path: there is no file {}", path.display()));
+    }
+    DatasetPlan::File {
+        path: path.clone(),
+        input_column: args.input_column.clone(),
+        input_ids_column: args.input_ids_column.clone(),
+        output_column: args.output_column.clone(),
+    }
+}

@@ -1,0 +1,133 @@
+//! Command lines and files that resolve, and those that must not.
+
+use clap::Parser;
+
+use super::words::split_words;
+use super::*;
+use crate::cli::Cli;
+
+fn plan(line: &str) -> Result<Plan, String> {
+    let cli = Cli::try_parse_from(std::iter::once("sut").chain(line.split_whitespace()))
+        .map_err(|e| e.to_string())?;
+    Plan::resolve(cli.run).map_err(|fail| fail.error.to_string())
+}
+
+#[test]
+fn what_runs_where() {
+    assert_eq!(plan("").unwrap().server, ServerPlan::Simulator);
+    assert_eq!(
+        plan("--api-server-url http://h:1/v1/").unwrap().server,
+        ServerPlan::Attach {
+            url: "http://h:1".into()
+        }
+    );
+    let ServerPlan::Start {
+        model, command, args, ..
+    } = plan("--model org/m").unwrap().server
+    else {
+        panic!("--model alone starts a server");
+    };
+    assert_eq!(
+        (model.as_str(), command.join(" ").as_str(), args.len()),
+        ("org/m", "vllm serve", 0)
+    );
+}
+
+#[test]
+fn the_seed_command_line_is_accepted() {
+    let plan = plan(
+        "--model meta-llama/Llama-3.1-8B --scenario Offline --test-mode performance \
+         --enable-metrics-collection --metrics-output-dir ./m --metrics-collection-interval 2 \
+         --enable-profiler --print-timing --print-histogram --log-level DEBUG --lg-model-name llama3_1-8b \
+         --batch-size 4 --num-samples 13368 --output-log-dir logs",
+    )
+    .unwrap();
+    assert_eq!(plan.metrics.unwrap().interval, Duration::from_secs(2));
+    assert_eq!(plan.log_level, LogLevel::Debug);
+}
+
+#[test]
+fn every_problem_is_said_at_once() {
+    let message = plan(
+        "--url ftp://h --scenario server --batch-size 4 --target-qps=-1 --duration 5x --user-conf none.conf \
+         --metrics-format csv --input-column x --concurrency 0",
+    )
+    .unwrap_err();
+    for part in [
+        "--url ftp://h",
+        "--batch-size 4",
+        "--target-qps -1",
+        "--duration 5x",
+        "none.conf",
+        "--metrics-format has no effect",
+        "--input-column names a column",
+        "--concurrency",
+    ] {
+        assert!(message.contains(part), "{part} is missing in:\n{message}");
+    }
+}
+
+#[test]
+fn durations() {
+    for (text, secs) in [
+        ("30s", 30.0),
+        ("10m", 600.0),
+        ("1.5h", 5400.0),
+        ("250ms", 0.25),
+        ("90", 90.0),
+    ] {
+        assert_eq!(parse_duration(text), Ok(Duration::from_secs_f64(secs)), "{text}");
+    }
+    for text in ["", "s", "5x", "-1s", "0"] {
+        assert!(parse_duration(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn words_keep_quoted_spaces() {
+    assert_eq!(
+        split_words(r#"a "b c" 'd "e"' f''g "" "#),
+        ["a", "b c", "d \"e\"", "fg", ""]
+    );
+}
+
+#[test]
+fn a_configuration_file_fills_in_and_refuses_unknown_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("run.toml");
+    std::fs::write(
+        &file,
+        "scenario = \"Server\"\ntarget-qps = 3.5\nenable-metrics-collection = true\n",
+    )
+    .unwrap();
+    let made = plan(&format!("--config {} --target-qps 7", file.display())).unwrap();
+    assert_eq!((made.scenario, made.target_qps), (ScenarioArg::Server, Some(7.0)));
+    assert!(made.metrics.is_some());
+    std::fs::write(&file, "target_qps = 1\n").unwrap();
+    let message = Plan::resolve(
+        Cli::try_parse_from(["sut", "--config", file.to_str().unwrap()])
+            .unwrap()
+            .run,
+    )
+    .map_err(|fail| format!("{:#}", fail.error))
+    .unwrap_err();
+    assert!(
+        message.contains("run.toml") && message.contains("target_qps"),
+        "{message}"
+    );
+}
+
+#[test]
+fn every_example_configuration_resolves() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            let cli = Cli::try_parse_from(["sut", "--config", path.to_str().unwrap()]).unwrap();
+            Plan::resolve(cli.run).map_err(|fail| fail.error).unwrap();
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2);
+}
