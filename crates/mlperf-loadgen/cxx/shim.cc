@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -130,6 +131,9 @@ void start_test(const Callbacks& callbacks, const RawSettings& settings, const R
 void issue_thread() { mlperf::RegisterIssueQueryThread(); }
 
 void end_issue_threads() { mlperf::loadgen::IssueQueryController::GetInstance().EndThreads(); }
+
+// No destructor of a global may run beside LoadGen's threads.
+void end_process(int32_t status) { std::_Exit(status); }
 
 void complete(size_t id, rust::Slice<const uint8_t> data, int64_t n_tokens) {
   auto answer = response(id, data, n_tokens);

@@ -19,6 +19,7 @@ void start_test(const Callbacks& callbacks, const RawSettings& settings, const R
                 size_t total_samples, size_t performance_samples, rust::Str qsl_name, rust::Str audit_config);
 void issue_thread();
 void end_issue_threads();
+void end_process(int32_t status);
 
 void complete(size_t id, rust::Slice<const uint8_t> data, int64_t n_tokens);
 void first_token(size_t id, rust::Slice<const uint8_t> data);

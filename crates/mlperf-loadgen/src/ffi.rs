@@ -131,6 +131,8 @@ mod bridge {
         /// Blocks until the test ends.
         fn issue_thread() -> Result<()>;
         fn end_issue_threads();
+        /// Does not return.
+        fn end_process(status: i32);
 
         // SAFETY for the four: `id` must come from LoadGen, and its test must not have ended.
         unsafe fn complete(id: usize, data: &[u8], n_tokens: i64) -> Result<()>;
@@ -159,7 +161,7 @@ mod bridge {
 
 pub(crate) use bridge::{
     RawLogSettings, RawSample, RawSettings, default_settings, effective_settings, end_issue_threads,
-    from_config, issue_thread, loadgen_version, min_passing_queries, mlperf_conf_text, start_test,
+    end_process, from_config, issue_thread, loadgen_version, min_passing_queries, mlperf_conf_text, start_test,
 };
 
 use crate::gate::Call;

@@ -97,7 +97,7 @@
 //! # What is left out, and why
 //!
 //! * `AbortTest`: it stops LoadGen's log thread but not the test, which then never returns. Answer all samples as
-//!   failed instead, or end the process.
+//!   failed instead, or end the process ([`end_process`]).
 //! * Response callbacks: they delay the copying of an answer, which is not worth a call from C++ into a closure.
 //! * Several answers in one call: LoadGen gives them one timestamp, which blurs latencies.
 //! * The TEST05 seeds, and the log modes that LoadGen does not implement.
@@ -140,7 +140,7 @@ pub use error::{Error, Result};
 pub use incidents::Incidents;
 pub use log::{Latencies, LoadGenLog, LogEntry, RunResult, Validity};
 pub use log_settings::LogSettings;
-pub use run::{RunReport, run_test};
+pub use run::{RunReport, end_process, run_test};
 pub use sample::{IssuedSample, IssuedSamples, Refused};
 pub use settings::{Mode, Scenario, TestSettings};
 pub use sut::{CallbackError, QuerySampleLibrary, SystemUnderTest};

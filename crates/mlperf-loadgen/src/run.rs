@@ -59,7 +59,8 @@ impl Drop for Running {
 ///
 /// Blocks for the whole test, so give it a thread of its own. LoadGen waits for the answer to every sample
 /// without a limit, and cannot be stopped: to end early, answer all samples as failed. A watchdog that must not
-/// depend on that has to end the process; what LoadGen logged until about 10 ms before stays readable.
+/// depend on that has to end the process by [`end_process`]; what LoadGen logged until about 10 ms before stays
+/// readable.
 ///
 /// # Errors
 /// Everything that can be known before is refused before the first query: see [`Error`]. After
@@ -118,6 +119,18 @@ pub fn run_test(
             Err(Error::LoadGen(error.what().to_owned()))
         }
     }
+}
+
+/// Ends the process with `status` while a test is running that is not waited for any more.
+///
+/// LoadGen cannot be stopped: in the Server scenario it follows its schedule to the end, whatever became of the
+/// system under test. A program that returns from `main` meanwhile lets C++ destroy LoadGen's globals under its
+/// running threads. Here nothing is destroyed: no destructor runs, neither C++ nor Rust, and no buffer is flushed, so
+/// write and close everything before. LoadGen's detail log is there up to about 10 ms before, its summary is not.
+pub fn end_process(status: u8) -> ! {
+    ffi::end_process(i32::from(status));
+    // Not reached; the C++ function has no way to say that it does not return.
+    std::process::abort()
 }
 
 struct CloseOnDrop;

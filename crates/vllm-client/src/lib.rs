@@ -38,6 +38,8 @@ pub use config::{ApiKey, ClientConfig, Timeouts, TokenPolicy};
 pub use control::{ModelInfo, PrefixCaching, Readiness, WaitReady};
 pub use error::{ControlError, Received, StreamError, TimeoutKind};
 pub use limits::{OpenFiles, raise_open_files_limit};
-pub use pool::{Attempt, Pool, PoolCompletion, PoolError, ReplicaStatus, RetryPolicy, Strategy};
+pub use pool::{
+    Attempt, Pool, PoolBatchCompletion, PoolCompletion, PoolError, ReplicaStatus, RetryPolicy, Strategy,
+};
 pub use request::RequestBody;
 pub use unstreamed::BatchCompletion;

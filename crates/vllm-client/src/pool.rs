@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::{Client, Completion, ControlError, FirstToken, StreamError};
+use crate::{BatchCompletion, Client, Completion, ControlError, FirstToken, StreamError};
 
 /// How a replica is chosen among the healthy ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,14 +71,33 @@ pub struct PoolCompletion {
     pub failed_attempts: Vec<Attempt>,
 }
 
+/// The answers to a request of several prompts, who gave them, and what was tried before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolBatchCompletion {
+    /// The answers.
+    pub completion: BatchCompletion,
+    /// Index of the replica that gave them.
+    pub replica: usize,
+    /// Attempts that failed before, in order.
+    pub failed_attempts: Vec<Attempt>,
+}
+
 /// No attempt succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} ({} attempts)", last.error, earlier.len() + 1)]
+#[error("{}{}", last.error, attempts(earlier))]
 pub struct PoolError {
     /// Attempts before the last, in order.
     pub earlier: Vec<Attempt>,
     /// The one that decided.
     pub last: Attempt,
+}
+
+/// Says how often a request was tried, where that was more than once.
+fn attempts(earlier: &[Attempt]) -> String {
+    match earlier.len() {
+        0 => String::new(),
+        more => format!(" ({} attempts)", more + 1),
+    }
 }
 
 /// What the pool knows of one replica.
@@ -162,7 +181,9 @@ impl Pool {
 
     /// Sends a prepared body to one replica, and to others as the retry policy allows. `request_id` is sent as by
     /// [`Client::complete_as`], the same with every attempt. `tokens` is the request's weight: prompt tokens plus the
-    /// most it may generate. `on_first` is called at most once, as [`Client::complete`] does.
+    /// most it may generate. `on_first` is called at most once, as [`Client::complete`] does; `on_retry` for every
+    /// attempt that failed and is followed by another, before the pause, so that nothing is lost when this future is
+    /// dropped.
     ///
     /// # Errors
     /// [`PoolError`] holds every attempt.
@@ -172,69 +193,94 @@ impl Pool {
         body: Bytes,
         tokens: u64,
         on_first: impl FnOnce(FirstToken),
+        on_retry: impl FnMut(&Attempt),
     ) -> Result<PoolCompletion, PoolError> {
         let mut on_first = Some(on_first);
-        let mut failed: Vec<Attempt> = Vec::new();
-        let mut pause = self.retry.first_pause;
+        let mut tries = Tries::new(self, on_retry);
         loop {
-            let slot = self.choose(tokens, &failed);
-            let client = &self.clients[slot.replica];
+            let slot = self.choose(tokens, &tries.failed);
             let started_at = Instant::now();
-            let result = client
+            let result = self.clients[slot.replica]
                 .complete_as(request_id, body.clone(), |first| {
                     if let Some(call) = on_first.take() {
                         call(first);
                     }
                 })
                 .await;
-            let replica = slot.replica;
-            self.note(replica, result.as_ref().err());
-            drop(slot);
-            let error = match result {
-                Ok(completion) => {
+            match tries.settle(slot, started_at, result) {
+                Settled::Done(replica, completion) => {
                     return Ok(PoolCompletion {
                         completion,
                         replica,
-                        failed_attempts: failed,
+                        failed_attempts: tries.failed,
                     });
                 }
-                Err(error) => error,
-            };
-            let url = client.url().to_owned();
-            let attempt = Attempt {
-                replica,
-                url,
-                started_at,
-                took: started_at.elapsed(),
-                error,
-            };
-            let attempts = u32::try_from(failed.len()).unwrap_or(u32::MAX).saturating_add(1);
-            if attempts >= self.retry.max_attempts || !attempt.error.is_retryable() {
-                return Err(PoolError {
-                    earlier: failed,
-                    last: attempt,
-                });
+                Settled::Failed(last) => {
+                    return Err(PoolError {
+                        earlier: tries.failed,
+                        last,
+                    });
+                }
+                Settled::Again(pause) => tokio::time::sleep(pause).await,
             }
-            tracing::warn!(url = %attempt.url, error = %attempt.error, attempts, "sending a request again");
-            failed.push(attempt);
-            tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2);
+        }
+    }
+
+    /// As [`Pool::complete`] for a body of `prompts` prompts, answered in one piece
+    /// ([`Client::complete_batch`]).
+    ///
+    /// # Errors
+    /// As [`Pool::complete`].
+    pub async fn complete_batch(
+        &self,
+        body: Bytes,
+        prompts: usize,
+        tokens: u64,
+        on_retry: impl FnMut(&Attempt),
+    ) -> Result<PoolBatchCompletion, PoolError> {
+        let mut tries = Tries::new(self, on_retry);
+        loop {
+            let slot = self.choose(tokens, &tries.failed);
+            let started_at = Instant::now();
+            let result = self.clients[slot.replica]
+                .complete_batch(body.clone(), prompts)
+                .await;
+            match tries.settle(slot, started_at, result) {
+                Settled::Done(replica, completion) => {
+                    return Ok(PoolBatchCompletion {
+                        completion,
+                        replica,
+                        failed_attempts: tries.failed,
+                    });
+                }
+                Settled::Failed(last) => {
+                    return Err(PoolError {
+                        earlier: tries.failed,
+                        last,
+                    });
+                }
+                Settled::Again(pause) => tokio::time::sleep(pause).await,
+            }
         }
     }
 
     /// Asks every replica for its health now; a healthy answer ends a rest, a failure begins one. Answers in the
     /// order of [`Pool::clients`].
     pub async fn check_health(&self) -> Vec<Result<(), ControlError>> {
-        let mut results = Vec::with_capacity(self.clients.len());
-        for (replica, client) in self.clients.iter().enumerate() {
-            let result = client.health().await;
+        // All at once: an address that swallows packets takes its whole timeout.
+        let mut asked = tokio::task::JoinSet::new();
+        for (replica, client) in self.clients.iter().cloned().enumerate() {
+            asked.spawn(async move { (replica, client.health().await) });
+        }
+        let mut results: Vec<_> = self.clients.iter().map(|_| Ok(())).collect();
+        for (replica, result) in asked.join_all().await {
             let mut inner = self.lock();
             let state = &mut inner.states[replica];
             match &result {
                 Ok(()) => state.recover(),
                 Err(_) => state.begin_rest(Instant::now()),
             }
-            results.push(result);
+            results[replica] = result;
         }
         results
     }
@@ -319,6 +365,69 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Only counters live here; a panic elsewhere cannot leave them half-written.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request's attempts so far.
+struct Tries<'a, F> {
+    pool: &'a Pool,
+    failed: Vec<Attempt>,
+    pause: Duration,
+    on_retry: F,
+}
+
+/// What follows an attempt.
+enum Settled<T> {
+    /// It succeeded, at this replica.
+    Done(usize, T),
+    /// It failed and was the last.
+    Failed(Attempt),
+    /// It failed, and another follows after this pause.
+    Again(Duration),
+}
+
+impl<'a, F: FnMut(&Attempt)> Tries<'a, F> {
+    fn new(pool: &'a Pool, on_retry: F) -> Self {
+        Self {
+            pool,
+            failed: Vec::new(),
+            pause: pool.retry.first_pause,
+            on_retry,
+        }
+    }
+
+    fn settle<T>(
+        &mut self,
+        slot: Slot<'_>,
+        started_at: Instant,
+        result: Result<T, StreamError>,
+    ) -> Settled<T> {
+        let (pool, replica) = (self.pool, slot.replica);
+        pool.note(replica, result.as_ref().err());
+        drop(slot);
+        let error = match result {
+            Ok(done) => return Settled::Done(replica, done),
+            Err(error) => error,
+        };
+        let attempt = Attempt {
+            replica,
+            url: pool.clients[replica].url().to_owned(),
+            started_at,
+            took: started_at.elapsed(),
+            error,
+        };
+        let attempts = u32::try_from(self.failed.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        if attempts >= pool.retry.max_attempts || !attempt.error.is_retryable() {
+            return Settled::Failed(attempt);
+        }
+        tracing::debug!(url = %attempt.url, error = %attempt.error, attempts, "sending a request again");
+        (self.on_retry)(&attempt);
+        self.failed.push(attempt);
+        let pause = self.pause;
+        self.pause = pause.saturating_mul(2);
+        Settled::Again(pause)
     }
 }
 

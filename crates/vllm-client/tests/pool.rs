@@ -34,11 +34,18 @@ async fn another_replica_answers_and_the_failure_is_told() {
     let full = serve(|_, _| answer("503 Service Unavailable", "application/json", "{}")).await;
     let well = serve(|_, _| good(7)).await;
     let pool = pool(&[&full, &well], 3);
-    let mut firsts = Vec::new();
+    let (mut firsts, mut retries) = (Vec::new(), Vec::new());
     let done = pool
-        .complete("r1", body(), 7, |first| firsts.push(first))
+        .complete(
+            "r1",
+            body(),
+            7,
+            |first| firsts.push(first),
+            |attempt| retries.push(attempt.clone()),
+        )
         .await
         .unwrap();
+    assert_eq!(retries, done.failed_attempts);
     assert_eq!(
         (done.replica, done.completion.token_ids.as_slice()),
         (1, [7].as_slice())
@@ -69,7 +76,7 @@ async fn after_the_first_token_nothing_is_sent_again() {
     let well = serve(|_, _| good(7)).await;
     let mut firsts = 0;
     let error = pool(&[&cut, &well], 5)
-        .complete("r1", body(), 7, |_| firsts += 1)
+        .complete("r1", body(), 7, |_| firsts += 1, |_| unreachable!())
         .await
         .unwrap_err();
     assert!(
@@ -82,19 +89,41 @@ async fn after_the_first_token_nothing_is_sent_again() {
 #[tokio::test]
 async fn attempts_end() {
     let broken = serve(|_, _| vec![Step::Break]).await;
+    let mut retries = 0;
     let error = pool(&[&broken], 3)
-        .complete("r1", body(), 7, |_| {})
+        .complete("r1", body(), 7, |_| {}, |_| retries += 1)
         .await
         .unwrap_err();
+    assert_eq!(retries, 2, "the last failure is followed by nothing");
     assert_eq!((error.earlier.len(), broken.seen.lock().unwrap().len()), (2, 3));
     assert!(error.to_string().contains("3 attempts"), "{error}");
 
     let wrong = serve(|_, _| answer("400 Bad Request", "application/json", "{}")).await;
     let error = pool(&[&wrong], 3)
-        .complete("r1", body(), 7, |_| {})
+        .complete("r1", body(), 7, |_| {}, |_| {})
         .await
         .unwrap_err();
     assert_eq!((error.earlier.len(), wrong.seen.lock().unwrap().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_batch_goes_elsewhere_too() {
+    let full = serve(|_, _| answer("503 Service Unavailable", "application/json", "{}")).await;
+    let well = serve(|_, _| {
+        let choice = |at: i32| {
+            format!("{{\"index\":{at},\"text\":\"\",\"token_ids\":[{at},9],\"finish_reason\":\"stop\"}}")
+        };
+        let body = format!("{{\"choices\":[{},{}]}}", choice(0), choice(1));
+        answer("200 OK", "application/json", &body)
+    })
+    .await;
+    let mut retries = 0;
+    let done = pool(&[&full, &well], 2)
+        .complete_batch(body(), 2, 14, |_| retries += 1)
+        .await
+        .unwrap();
+    assert_eq!((done.replica, done.failed_attempts.len(), retries), (1, 1, 1));
+    assert_eq!(done.completion.answers[1].token_ids, [1, 9]);
 }
 
 #[tokio::test]
