@@ -1,6 +1,6 @@
 //! LoadGen's side of the harness: takes queries on LoadGen's thread and hands them to the workers.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use mlperf_loadgen::{IssuedSample, IssuedSamples, QuerySampleLibrary, SystemUnderTest};
@@ -40,6 +40,38 @@ pub struct Bridge {
     pub hooks: Option<Hooks>,
     /// Number of the next batch.
     pub next_batch: std::sync::atomic::AtomicU64,
+    /// Where LoadGen's thread is held once nobody waits for its test any more.
+    pub turnstile: Arc<Turnstile>,
+}
+
+/// Holds LoadGen's issuing threads for good once it is closed.
+///
+/// LoadGen has no abort: it would go on issuing queries while the run's files are written and the process ends. Those
+/// that it has handed over are answered; no more come.
+#[derive(Debug, Default)]
+pub struct Turnstile {
+    closed: RwLock<bool>,
+}
+
+impl Turnstile {
+    /// From now on nobody passes. Returns when those have left who had passed.
+    pub fn close(&self) {
+        *self.closed.write().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// Lets the caller through, and holds up [`Turnstile::close`] until the guard is dropped; never returns once it is
+    /// closed.
+    fn pass(&self) -> RwLockReadGuard<'_, bool> {
+        loop {
+            let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+            if !*closed {
+                return closed;
+            }
+            drop(closed);
+            // May wake for no reason.
+            std::thread::park();
+        }
+    }
 }
 
 impl Bridge {
@@ -74,6 +106,7 @@ impl SystemUnderTest for Bridge {
     }
 
     fn issue_query(&self, samples: IssuedSamples<'_>) {
+        let _inside = self.turnstile.pass();
         self.counters
             .issued
             .fetch_add(samples.len() as u64, std::sync::atomic::Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// Counts since the start of the test. Every field only rises, but `in_flight`.
+/// Counts since the start of the test. Every field only rises, but `in_flight` and `streaming`.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Queries LoadGen has handed over.
@@ -12,6 +12,8 @@ pub struct Counters {
     pub sent: AtomicU64,
     /// Requests out and not yet answered.
     pub in_flight: AtomicI64,
+    /// Answers whose first token has come and whose end has not.
+    pub streaming: AtomicI64,
     /// Queries answered in full.
     pub completed: AtomicU64,
     /// Queries answered as failed.
@@ -25,6 +27,16 @@ pub struct Counters {
     /// Time of the last sign of life from the server, in nanoseconds on the run's clock; 0 before the first.
     pub last_answer_ns: AtomicI64,
     failures: Mutex<Vec<Failures>>,
+}
+
+/// An answer that is streaming.
+#[derive(Debug)]
+pub struct Streaming<'a>(&'a Counters);
+
+impl Drop for Streaming<'_> {
+    fn drop(&mut self) {
+        self.0.streaming.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Failures of one kind.
@@ -47,6 +59,12 @@ impl Counters {
     /// Reads a counter.
     pub fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
+    }
+
+    /// An answer's first token has come; it counts as streaming until the value is dropped.
+    pub fn begin_stream(&self) -> Streaming<'_> {
+        self.streaming.fetch_add(1, Ordering::Relaxed);
+        Streaming(self)
     }
 
     /// Queries that LoadGen waits for.

@@ -10,6 +10,7 @@ use vllm_client::RequestBody;
 use crate::benchmark::{BenchmarkSpec, Sampling};
 use crate::cli::{ModeArg, ScenarioArg};
 use crate::exit::Fail;
+use crate::no_summary;
 use crate::plan::Plan;
 
 /// Length of the demonstration on the simulator, long enough for pictures and short enough to wait for.
@@ -132,6 +133,8 @@ pub fn logs(plan: &Plan) -> Result<LogSettings, Fail> {
             plan.log_dir.display()
         ))
     })?;
+    no_summary::remove(&plan.log_dir)
+        .map_err(|error| Fail::usage(anyhow!("--output-log-dir {}: {error}", plan.log_dir.display())))?;
     let logs = LogSettings {
         audit_config: plan.audit_config.clone(),
         ..LogSettings::new(&plan.log_dir)

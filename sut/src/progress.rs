@@ -1,11 +1,13 @@
 //! How far the run is: a bar on a terminal, a plain line every few seconds when piped.
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::counters::Counters;
+use crate::standing::{Moment, Standing};
 
 /// Time between two plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -19,11 +21,15 @@ pub struct Progress {
     next_line: Instant,
     previous: (Instant, u64, u64),
     rate: (f64, f64),
+    standing: Option<Arc<Standing>>,
+    /// The standing's last sentence: it is arithmetic that is not worth making ten times a second.
+    forecast: String,
 }
 
 impl Progress {
-    /// `expected` is the number of queries that LoadGen will issue, where it is known.
-    pub fn start(expected: Option<u64>) -> Self {
+    /// `expected` is the number of queries that LoadGen will issue, where it is known; `standing` is there where
+    /// LoadGen judges latencies.
+    pub fn start(expected: Option<u64>, standing: Option<Arc<Standing>>) -> Self {
         let now = Instant::now();
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(expected, ProgressDrawTarget::stderr_with_hz(8));
@@ -41,6 +47,8 @@ impl Progress {
             next_line: now + PLAIN_EVERY,
             previous: (now, 0, 0),
             rate: (0.0, 0.0),
+            standing,
+            forecast: String::new(),
         }
     }
 
@@ -56,6 +64,13 @@ impl Progress {
                 tokens.saturating_sub(self.previous.2) as f64 / window,
             );
             self.previous = (now, done, tokens);
+            if let Some(standing) = &self.standing {
+                self.forecast = standing.sentence(Moment {
+                    failed: Counters::get(&counters.failed),
+                    planned: self.expected,
+                    elapsed: now.duration_since(self.started),
+                });
+            }
         }
         let issued = Counters::get(&counters.issued);
         let total = self.expected.unwrap_or(0).max(issued);
@@ -88,6 +103,10 @@ impl Progress {
             let elapsed = now.duration_since(self.started).as_secs_f64();
             let remaining = elapsed * (total - done) as f64 / done as f64;
             text.push_str(&format!(", about {remaining:.0} s left"));
+        }
+        if !self.forecast.is_empty() {
+            text.push_str("; ");
+            text.push_str(&self.forecast);
         }
         text
     }

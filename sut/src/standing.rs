@@ -161,7 +161,10 @@ impl Standing {
     fn hold(&self, moment: Moment, what: &str) -> String {
         match self.min_duration.checked_sub(moment.elapsed) {
             Some(left) if !left.is_zero() => {
-                format!("valid so far ({what}), {:.0} s too short yet", left.as_secs_f64().ceil())
+                format!(
+                    "valid so far ({what}), {:.0} s too short yet",
+                    left.as_secs_f64().ceil()
+                )
             }
             _ => format!("valid if stopped now ({what})"),
         }
@@ -220,10 +223,7 @@ mod tests {
     #[test]
     fn a_server_run_from_its_beginning_to_its_end() {
         let standing = Standing::new(&settings(Scenario::Server)).unwrap();
-        assert_eq!(
-            standing.sentence(moment(0)),
-            "TPOT: needs about 459 more queries"
-        );
+        assert_eq!(standing.sentence(moment(0)), "TPOT: needs about 459 more queries");
         for _ in 0..700 {
             // Exactly at the limit is within it.
             standing.note(&answer(100, 10));
@@ -233,13 +233,22 @@ mod tests {
             standing.sentence(moment(20)),
             format!("valid so far ({room}), 40 s too short yet")
         );
-        assert_eq!(standing.sentence(moment(61)), format!("valid if stopped now ({room})"));
+        assert_eq!(
+            standing.sentence(moment(61)),
+            format!("valid if stopped now ({room})")
+        );
         for _ in 0..40 {
             standing.note(&answer(101, 10));
         }
         let text = standing.sentence(moment(61));
-        assert!(text.starts_with("TTFT: cannot pass at this rate: 5.41 %"), "{text}");
-        let failed = Moment { failed: 1, ..moment(61) };
+        assert!(
+            text.starts_with("TTFT: cannot pass at this rate: 5.41 %"),
+            "{text}"
+        );
+        let failed = Moment {
+            failed: 1,
+            ..moment(61)
+        };
         assert!(standing.sentence(failed).starts_with("cannot count any more"));
     }
 
@@ -249,7 +258,10 @@ mod tests {
         for _ in 0..30 {
             standing.note(&answer(10, 20));
         }
-        let short = Moment { planned: Some(500), ..moment(5) };
+        let short = Moment {
+            planned: Some(500),
+            ..moment(5)
+        };
         assert!(standing.sentence(short).starts_with("TPOT: cannot pass any more"));
     }
 
@@ -264,16 +276,30 @@ mod tests {
         for _ in 0..64 {
             standing.note(&answer(1000, 1000));
         }
-        assert_eq!(standing.sentence(moment(60)), "valid if stopped now (enough queries)");
+        assert_eq!(
+            standing.sentence(moment(60)),
+            "valid if stopped now (enough queries)"
+        );
         assert!(Standing::new(&settings(Scenario::Offline)).is_none());
-        let accuracy = TestSettings { mode: Mode::Accuracy, ..settings(Scenario::Server) };
+        let accuracy = TestSettings {
+            mode: Mode::Accuracy,
+            ..settings(Scenario::Server)
+        };
         assert!(Standing::new(&accuracy).is_none());
     }
 
     #[test]
     fn an_answer_of_one_token_has_no_time_per_token() {
         let standing = Standing::new(&settings(Scenario::Server)).unwrap();
-        standing.note(&Answered { output_tokens: 1, ..answer(1, 1_000_000) });
-        assert!(standing.limits.iter().all(|limit| limit.over.load(Ordering::Relaxed) == 0));
+        standing.note(&Answered {
+            output_tokens: 1,
+            ..answer(1, 1_000_000)
+        });
+        assert!(
+            standing
+                .limits
+                .iter()
+                .all(|limit| limit.over.load(Ordering::Relaxed) == 0)
+        );
     }
 }

@@ -15,6 +15,7 @@ use crate::bridge::{Batch, ENDING, unix_ns};
 use crate::counters::Counters;
 use crate::ledger::{Answered, Ledger};
 use crate::load::Generation;
+use crate::standing::Standing;
 
 /// Cannot happen while dataset and library agree on their size; a query must be answered all the same.
 const UNKNOWN_SAMPLE: &str = "LoadGen asked for a sample that the dataset does not have";
@@ -46,6 +47,8 @@ pub struct Workers {
     pub counters: Arc<Counters>,
     /// The times of every answer.
     pub ledger: Arc<Ledger>,
+    /// Where the run stands against its limits, where it has any.
+    pub standing: Option<Arc<Standing>>,
     /// The recorder, when there is one.
     pub hooks: Option<Hooks>,
     /// The run's clock.
@@ -180,6 +183,7 @@ impl Workers {
         Counters::bump(&self.counters.sent);
         self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
         let request_id = format!("{id:x}");
+        let mut streaming = None;
         let result = {
             // LoadGen takes the time of the first token inside this call, so nothing comes before it.
             let on_first = |first: vllm_client::FirstToken| {
@@ -190,6 +194,7 @@ impl Workers {
                     hooks.first_token(id);
                 }
                 self.alive();
+                streaming = Some(self.counters.begin_stream());
             };
             tokio::select! {
                 biased;
@@ -197,6 +202,7 @@ impl Workers {
                 result = self.client.complete_as(&request_id, body.clone(), on_first) => Some(result),
             }
         };
+        drop(streaming);
         self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
         match result {
             Some(Ok(completion)) => self.answer(batch, sample, &completion),
@@ -238,7 +244,7 @@ impl Workers {
             .prompt_tokens
             .fetch_add(prompt_tokens.map_or(0, u64::from), Ordering::Relaxed);
         let sent_ns = self.clock.at(completion.sent_at);
-        self.ledger.push(Answered {
+        let answered = Answered {
             batch,
             scheduled_ns: scheduled_ns.unwrap_or(sent_ns),
             sent_ns,
@@ -246,7 +252,11 @@ impl Workers {
             done_ns,
             output_tokens: n_tokens,
             prompt_tokens,
-        });
+        };
+        if let Some(standing) = &self.standing {
+            standing.note(&answered);
+        }
+        self.ledger.push(answered);
         if let Some(hooks) = &self.hooks {
             hooks.request_completed(
                 id,

@@ -1,10 +1,9 @@
-//! What goes wrong must be answered once, told, and leave readable files: dead servers, broken metrics pages, a kill,
-//! and bad input.
+//! What goes wrong beside the load must be told and leave readable files: broken metrics pages, a kill, and bad input.
+//! What goes wrong with the load itself is in `fault_table.rs`.
 
 mod support;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use support::Run;
 use vllm_metrics::Outcome;
@@ -34,74 +33,6 @@ fn offline(url: &str) -> Vec<String> {
 
 fn strs(flags: &[String]) -> Vec<&str> {
     flags.iter().map(String::as_str).collect()
-}
-
-#[test]
-fn a_server_that_dies_ends_the_run_with_every_query_answered_once() {
-    let simulator = simulator(&["die requests=100"]);
-    let started = Instant::now();
-    let run = Run::new(&strs(&offline(&simulator.url()))).finish();
-    assert!(started.elapsed() < Duration::from_secs(60), "no hang");
-    let shown = format!("{}{}", run.stdout, run.stderr);
-    assert_eq!(run.status, Some(4), "{shown}");
-    assert!(run.stdout.contains("the server is gone"), "{shown}");
-
-    let record = run.record();
-    let answered = record
-        .requests
-        .iter()
-        .filter(|r| r.outcome != Outcome::Unfinished)
-        .count();
-    assert_eq!(answered, record.requests.len(), "{shown}");
-    let failed = record
-        .requests
-        .iter()
-        .filter(|r| r.outcome == Outcome::Failed)
-        .count();
-    assert!(
-        failed > 0 && failed < record.requests.len(),
-        "{failed} of {}",
-        record.requests.len()
-    );
-    let issued = run
-        .loadgen()
-        .result
-        .generated_samples_per_query
-        .expect("LoadGen's own end");
-    assert_eq!(
-        record.requests.len() as u64,
-        issued,
-        "LoadGen's test ended with all of its samples"
-    );
-    simulator.stop();
-}
-
-#[test]
-fn failures_of_single_requests_are_counted_and_make_the_run_count_for_nothing() {
-    let faults = [
-        "status code=503 requests=3..5",
-        "truncate tokens=4 requests=20",
-        "reset tokens=0 requests=30",
-    ];
-    let simulator = simulator(&faults);
-    let run = Run::new(&strs(&offline(&simulator.url()))).finish();
-    let shown = format!("{}{}", run.stdout, run.stderr);
-    assert_eq!(run.status, Some(1), "{shown}");
-    let record = run.record();
-    let failed: Vec<_> = record
-        .requests
-        .iter()
-        .filter(|r| r.outcome == Outcome::Failed)
-        .collect();
-    assert_eq!(failed.len(), 4, "{shown}");
-    assert!(
-        failed
-            .iter()
-            .all(|r| r.reason.is_some() && r.output_tokens.is_none()),
-        "{failed:?}"
-    );
-    assert!(run.stdout.contains("4 failed"), "{shown}");
-    simulator.stop();
 }
 
 #[test]

@@ -161,7 +161,8 @@ mod bridge {
 
 pub(crate) use bridge::{
     RawLogSettings, RawSample, RawSettings, default_settings, effective_settings, end_issue_threads,
-    end_process, from_config, issue_thread, loadgen_version, min_passing_queries, mlperf_conf_text, start_test,
+    end_process, from_config, issue_thread, loadgen_version, min_passing_queries, mlperf_conf_text,
+    start_test,
 };
 
 use crate::gate::Call;

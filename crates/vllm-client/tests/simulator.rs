@@ -98,7 +98,7 @@ async fn a_pool_shares_the_work_and_outlives_a_replica() {
         .ignore_eos(true)
         .build();
     for _ in 0..6 {
-        pool.complete("a", body.clone(), 7, |_| {}).await.unwrap();
+        pool.complete("a", body.clone(), 7, |_| {}, |_| {}).await.unwrap();
     }
     assert_eq!(
         pool.status().iter().map(|s| s.completed).collect::<Vec<_>>(),
@@ -107,7 +107,7 @@ async fn a_pool_shares_the_work_and_outlives_a_replica() {
     one.stop();
     let mut failed = 0;
     for _ in 0..6 {
-        let done = pool.complete("b", body.clone(), 7, |_| {}).await.unwrap();
+        let done = pool.complete("b", body.clone(), 7, |_| {}, |_| {}).await.unwrap();
         assert_eq!(done.replica, 1);
         failed += done.failed_attempts.len();
     }

@@ -14,7 +14,7 @@ use vllm_metrics::{FinishedRun, RunClock, Session};
 use super::prepare::Prepared;
 use super::record;
 use super::watch::{LoadGenResult, Watch};
-use crate::bridge::{Bridge, Library};
+use crate::bridge::{Bridge, Library, Turnstile};
 use crate::cli::{ModeArg, ScenarioArg};
 use crate::counters::Counters;
 use crate::ending::{Cause, Ending, watch_server};
@@ -25,6 +25,7 @@ use crate::plan::Plan;
 use crate::printouts;
 use crate::progress::Progress;
 use crate::server::Server;
+use crate::standing::Standing;
 use crate::worker::{Workers, dispatch};
 
 /// Longest wait for the scrape that stands before all load.
@@ -88,6 +89,7 @@ pub(super) fn execute(
     } = prepared;
     let counters = Arc::new(Counters::default());
     let ledger = Arc::new(Ledger::default());
+    let standing = Standing::new(&load.settings).map(Arc::new);
     let suspect = Arc::new(Notify::new());
     let tasks = TaskTracker::new();
     let (queue, batches) = mpsc::unbounded_channel();
@@ -98,6 +100,7 @@ pub(super) fn execute(
         permits: Arc::new(Semaphore::new(plan.concurrency)),
         counters: Arc::clone(&counters),
         ledger: Arc::clone(&ledger),
+        standing: standing.clone(),
         hooks: hooks.clone(),
         clock: clock.clone(),
         stop: ending.stop.clone(),
@@ -106,6 +109,7 @@ pub(super) fn execute(
     runtime.spawn(watch_server(server.client.clone(), suspect, ending.clone()));
     runtime.spawn(dispatch(workers, batches, tasks.clone()));
 
+    let turnstile = Arc::new(Turnstile::default());
     let bridge = Bridge {
         name: format!(
             "sut (vLLM {})",
@@ -116,6 +120,7 @@ pub(super) fn execute(
         counters: Arc::clone(&counters),
         hooks: hooks.clone(),
         next_batch: AtomicU64::new(0),
+        turnstile: Arc::clone(&turnstile),
     };
     let library = Library {
         name: dataset.origin.clone(),
@@ -140,13 +145,16 @@ pub(super) fn execute(
             })
             .context("cannot start LoadGen's thread")?
     };
-    let mut progress = Progress::start(expected);
+    let mut progress = Progress::start(expected, standing);
     let watch = Watch {
         counters: &counters,
         ending,
         clock: &clock,
         server: &server,
         plan: &plan,
+        settings: &load.settings,
+        expected,
+        turnstile: &turnstile,
     };
     let result = watch.wait(&test_done, &mut progress);
     progress.finish();

@@ -8,7 +8,7 @@ use crate::closing::Closing;
 use crate::counters::Counters;
 use crate::environment::Environment;
 use crate::exit::{Exit, Fail};
-use crate::report;
+use crate::{no_summary, report};
 
 pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
     let Ran {
@@ -33,8 +33,15 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
         issue_delays_ns: &measured.issue_delay_ns,
         simulated,
     };
+    let given_up = ended.loadgen.is_none();
     let judged = report::judge(ended, &mut remarks);
     let mut files: Vec<(&'static str, PathBuf)> = vec![("LoadGen logs", plan.log_dir.clone())];
+    if given_up {
+        match no_summary::write(&plan.log_dir, cause.as_ref(), &counters) {
+            Ok(path) => files.push(("no summary", path)),
+            Err(error) => remarks.push(format!("the note on LoadGen's missing summary: {error}")),
+        }
+    }
     let mut recorder = Vec::new();
     if let (Some(metrics), Some(recorded)) = (&plan.metrics, recorded) {
         match recorded {

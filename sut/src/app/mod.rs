@@ -45,8 +45,13 @@ pub fn run(plan: Plan) -> Result<Exit, Fail> {
         return Ok(Exit::Valid);
     }
     let ran = execute::execute(prepared, &runtime, &ending)?;
+    let given_up = ran.loadgen.is_none();
     let exit = finish::finish(ran, &runtime)?;
     // Nothing is left to wait for: what is still on the runtime belongs to a server that is gone.
     runtime.shutdown_background();
+    if given_up {
+        // Everything is written; LoadGen's threads still live, so nothing of theirs may be destroyed.
+        mlperf_loadgen::end_process(exit as u8);
+    }
     Ok(exit)
 }

@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use mlperf_loadgen::RunReport;
+use mlperf_loadgen::{RunReport, Scenario, TestSettings};
 use vllm_metrics::RunClock;
 
+use crate::bridge::Turnstile;
 use crate::counters::Counters;
 use crate::ending::{Cause, Ending};
 use crate::plan::Plan;
@@ -15,8 +16,11 @@ use crate::server::Server;
 
 /// How often the main loop looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long LoadGen may go on with its schedule after the run is being ended.
+/// How long LoadGen may take to come to its own end after the run is being ended. With more of its schedule left than
+/// this it is not waited for: it has no abort, and its summary would only be about failed queries.
 const DRAIN: Duration = Duration::from_secs(20);
+/// Longest wait for the last answers when LoadGen is given up: they are failures that are given at once.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// What the main loop looks at while LoadGen runs.
 pub(super) struct Watch<'a> {
@@ -25,20 +29,40 @@ pub(super) struct Watch<'a> {
     pub(super) clock: &'a RunClock,
     pub(super) server: &'a Server,
     pub(super) plan: &'a Plan,
+    pub(super) settings: &'a TestSettings,
+    /// Queries that LoadGen will issue, where that is known.
+    pub(super) expected: Option<u64>,
+    pub(super) turnstile: &'a Turnstile,
 }
 
 /// How LoadGen's thread ended.
 pub(crate) type LoadGenResult = Result<RunReport, mlperf_loadgen::Error>;
 
 impl Watch<'_> {
-    /// Every single request has limits of its own, so silence for longer than the longest of them is a bug somewhere;
-    /// before that, a long answer may simply be streaming.
+    /// How long the server may give nothing at all while queries wait for it. An answer in one piece shows no sign of
+    /// life before its end, which may take as long as a request may.
     fn silence_limit(&self) -> Duration {
-        self.plan.request_timeout.max(self.plan.stall_timeout) + DRAIN
+        if self.plan.batch_size > 1 {
+            self.plan.request_timeout.max(self.plan.stall_timeout)
+        } else {
+            self.plan.stall_timeout
+        }
+    }
+
+    /// For how long LoadGen will go on with its schedule, where it has one.
+    fn schedule_left(&self) -> Duration {
+        if self.settings.scenario != Scenario::Server {
+            return Duration::ZERO;
+        }
+        let issued = Counters::get(&self.counters.issued);
+        let left = self
+            .expected
+            .map_or(0, |expected| expected.saturating_sub(issued));
+        Duration::try_from_secs_f64(left as f64 / self.settings.server_target_qps).unwrap_or(Duration::MAX)
     }
 
     /// Waits for LoadGen's end, showing progress and watching for a run that cannot end. `None`: LoadGen was given
-    /// up.
+    /// up, with every query answered that it had handed over.
     pub(super) fn wait(
         &self,
         test_done: &std::sync::mpsc::Receiver<LoadGenResult>,
@@ -56,15 +80,16 @@ impl Watch<'_> {
             }
             progress.tick(self.counters);
             if self.ending.cause().is_some() {
-                let deadline = *give_up.get_or_insert_with(|| Instant::now() + DRAIN);
+                let deadline = *give_up.get_or_insert_with(|| self.patience());
                 if Instant::now() >= deadline || self.ending.now.is_cancelled() {
-                    return None;
+                    return self.give_up(test_done);
                 }
             } else if let Some(died) = self.server.has_died() {
                 self.ending.end(Cause::ServerGone(died.to_string()));
             } else if self.counters.outstanding() == 0 {
                 quiet_since_ns = self.clock.now_ns();
-            } else {
+            } else if self.counters.streaming.load(Ordering::Relaxed) == 0 {
+                // Streams that flow have a limit of their own between two of their chunks.
                 let last_ns = self
                     .counters
                     .last_answer_ns
@@ -77,5 +102,31 @@ impl Watch<'_> {
                 }
             }
         }
+    }
+
+    /// Until when LoadGen's own end is waited for.
+    fn patience(&self) -> Instant {
+        let left = self.schedule_left();
+        if left <= DRAIN {
+            return Instant::now() + DRAIN;
+        }
+        tracing::warn!(
+            "LoadGen has about {:.0} s of its schedule left and no way to stop; it is given up",
+            left.as_secs_f64()
+        );
+        Instant::now()
+    }
+
+    /// Lets LoadGen issue nothing more and waits until all that it has issued is answered.
+    fn give_up(&self, test_done: &std::sync::mpsc::Receiver<LoadGenResult>) -> Option<LoadGenResult> {
+        self.turnstile.close();
+        let deadline = Instant::now() + LAST_ANSWERS;
+        while self.counters.outstanding() > 0 && Instant::now() < deadline {
+            // It may have been about to end by itself.
+            if let Ok(result) = test_done.recv_timeout(Duration::from_millis(5)) {
+                return Some(result);
+            }
+        }
+        None
     }
 }

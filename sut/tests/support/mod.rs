@@ -14,6 +14,7 @@ pub(crate) struct Run {
     folder: tempfile::TempDir,
     args: Vec<String>,
     metrics: bool,
+    file_limit_kib: Option<u32>,
 }
 
 /// A run that has ended.
@@ -30,7 +31,14 @@ impl Run {
             folder: tempfile::tempdir().expect("a temporary folder"),
             args: args.iter().map(ToString::to_string).collect(),
             metrics: true,
+            file_limit_kib: None,
         }
+    }
+
+    /// No file may grow beyond this: a write that would do so fails, as on a full disk.
+    pub(crate) fn with_file_limit_kib(mut self, kib: u32) -> Self {
+        self.file_limit_kib = Some(kib);
+        self
     }
 
     pub(crate) fn without_metrics(mut self) -> Self {
@@ -45,7 +53,17 @@ impl Run {
 
     /// The program with its arguments, in the run's folder, not yet started.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sut"));
+        let mut command = match self.file_limit_kib {
+            None => Command::new(env!("CARGO_BIN_EXE_sut")),
+            Some(kib) => {
+                // The signal that comes with it would kill us; ignored, it stays ignored in the program. The shell
+                // counts in blocks of 512 bytes.
+                let mut shell = Command::new("sh");
+                let line = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
+                shell.args(["-c", &line, env!("CARGO_BIN_EXE_sut")]);
+                shell
+            }
+        };
         command
             .args(&self.args)
             .current_dir(self.folder.path())
@@ -58,6 +76,16 @@ impl Run {
 
     pub(crate) fn finish(self) -> Finished {
         let output = self.command().output().expect("the program starts");
+        self.with(&output)
+    }
+
+    /// Waits for a child made with [`Run::command`] whose output is piped.
+    pub(crate) fn ended(self, child: std::process::Child) -> Finished {
+        let output = child.wait_with_output().expect("an end");
+        self.with(&output)
+    }
+
+    fn with(self, output: &std::process::Output) -> Finished {
         Finished {
             folder: self.folder,
             status: output.status.code(),
@@ -68,6 +96,11 @@ impl Run {
 }
 
 impl Finished {
+    /// Everything on the console, for messages.
+    pub(crate) fn shown(&self) -> String {
+        format!("status {:?}\n{}{}", self.status, self.stdout, self.stderr)
+    }
+
     pub(crate) fn metrics_dir(&self) -> PathBuf {
         self.folder.path().join("metrics_output")
     }
@@ -182,14 +215,22 @@ impl Finished {
 
     /// Tokens per second from our table: ours and LoadGen's.
     fn throughputs(&self) -> (f64, f64) {
+        self.both_throughputs().expect("both are shown")
+    }
+
+    /// As [`Finished::throughputs`]; `None` where LoadGen tells none.
+    pub(crate) fn both_throughputs(&self) -> Option<(f64, f64)> {
         let line = self
             .stdout
             .lines()
             .find(|line| line.trim_start().starts_with("throughput"))
             .expect("a line");
+        if !line.contains("LoadGen") {
+            return None;
+        }
         let mut numbers = line
             .split(|c: char| !(c.is_ascii_digit() || c == '.'))
             .filter_map(|word| word.parse::<f64>().ok());
-        (numbers.next().expect("ours"), numbers.next().expect("LoadGen's"))
+        Some((numbers.next().expect("ours"), numbers.next().expect("LoadGen's")))
     }
 }

@@ -1,0 +1,42 @@
+//! A note in LoadGen's log folder for whoever looks there later: LoadGen was given up, so its summary is missing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::counters::Counters;
+use crate::ending::Cause;
+
+/// The note's name.
+const NAME: &str = "NO_SUMMARY.txt";
+
+/// Writes the note and returns its path.
+///
+/// # Errors
+/// What the file system says.
+pub fn write(log_dir: &Path, cause: Option<&Cause>, counters: &Counters) -> io::Result<PathBuf> {
+    let path = log_dir.join(NAME);
+    let why = cause.map_or_else(|| "the run could not end".to_owned(), ToString::to_string);
+    let issued = Counters::get(&counters.issued);
+    let completed = Counters::get(&counters.completed);
+    let failed = Counters::get(&counters.failed);
+    let text = format!(
+        "This run was cut and has no result: {why}.\n\n\
+         LoadGen cannot be stopped in the middle of its schedule, so the program ended without waiting for it.\n\
+         mlperf_log_summary.txt is empty, mlperf_log_detail.txt ends in the middle, and the list in \
+         mlperf_log_accuracy.json is not closed.\n\n\
+         Of {issued} queries that LoadGen had issued, {completed} were completed and {failed} answered as failed.\n"
+    );
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// Removes the note of an earlier run in the same folder.
+///
+/// # Errors
+/// What the file system says, but for a note that is not there.
+pub fn remove(log_dir: &Path) -> io::Result<()> {
+    match std::fs::remove_file(log_dir.join(NAME)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
