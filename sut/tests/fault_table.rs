@@ -7,6 +7,7 @@ mod support;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use support::{Finished, Run};
 use vllm_metrics::Outcome;
 use vllm_sim::{EngineConfig, SimConfig, Simulator};
@@ -92,10 +93,10 @@ fn assert_honest(run: &Finished, status: i32) -> usize {
     for path in run.files("") {
         if path.extension().is_some_and(|e| e == "parquet") {
             let file = std::fs::File::open(&path).expect("a file");
-            parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
-                .and_then(|builder| builder.build())
-                .map(|reader| reader.for_each(|batch| drop(batch.expect("rows"))))
-                .unwrap_or_else(|error| panic!("{}: {error}\n{shown}", path.display()));
+            let rows = ParquetRecordBatchReaderBuilder::try_new(file)
+                .and_then(ParquetRecordBatchReaderBuilder::build)
+                .map(|reader| reader.map(|batch| batch.expect("rows").num_rows()).sum::<usize>());
+            assert!(rows.is_ok(), "{}: {rows:?}\n{shown}", path.display());
         }
     }
     failed
