@@ -20,6 +20,23 @@ pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
 /// The longest time one scrape may take unless configured; never as long as the interval.
 const MAX_DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Time between two scrapes of a whole page unless configured.
+const DEFAULT_FULL_INTERVAL: Duration = Duration::from_secs(1);
+/// What is asked for between two whole pages unless configured: few, since rendering them is the server's cost.
+/// Names of older releases are among them; only what the page holds is asked for.
+pub const PARTIAL_NAMES: [&str; 10] = [
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:num_requests_swapped",
+    "vllm:kv_cache_usage_perc",
+    "vllm:gpu_cache_usage_perc",
+    "vllm:generation_tokens_total",
+    "vllm:prompt_tokens_total",
+    "vllm:num_preemptions_total",
+    "vllm:prefix_cache_queries_total",
+    "vllm:prefix_cache_hits_total",
+];
+
 /// A text that is never shown: tokens and header values.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -57,6 +74,12 @@ pub struct EndpointConfig {
     pub timeout_secs: Option<f64>,
     /// Time between two scrapes, in seconds, where it differs from the session's.
     pub interval_secs: Option<f64>,
+    /// Time between two scrapes of the whole page, in seconds; 1 unless given. Scrapes between them ask only for
+    /// `partial`, where the server can be asked (vLLM's can).
+    pub full_interval_secs: Option<f64>,
+    /// Metrics asked for between two whole pages; unless given, the gauges and counters of vLLM that tell within a
+    /// second what the engine does ([`PARTIAL_NAMES`]). Empty: every scrape takes the whole page.
+    pub partial: Option<Vec<String>>,
     /// Which of its metrics to record; everything unless given, or what the session selects.
     pub select: SelectionConfig,
     /// Version that the server told (`0.32.0`), so that its page is compared with what that version exports.
@@ -104,6 +127,20 @@ impl EndpointConfig {
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval_secs = Some(interval.as_secs_f64());
+        self
+    }
+
+    /// Time between two scrapes of the whole page; the scrapes between them ask for a part.
+    #[must_use]
+    pub fn full_interval(mut self, interval: Duration) -> Self {
+        self.full_interval_secs = Some(interval.as_secs_f64());
+        self
+    }
+
+    /// Asks for these metrics between two whole pages; none: every scrape takes the whole page.
+    #[must_use]
+    pub fn partial(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.partial = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -182,6 +219,8 @@ pub(crate) struct Endpoint {
     pub(crate) authorization: Option<Secret>,
     pub(crate) timeout: Duration,
     pub(crate) interval: Duration,
+    pub(crate) full_interval: Duration,
+    pub(crate) partial: Vec<String>,
     pub(crate) expect: Vec<String>,
     pub(crate) tls: Tls,
     pub(crate) selector: Selector,
@@ -313,6 +352,20 @@ impl EndpointConfig {
                 session
             }
         };
+        let full_interval = match self
+            .full_interval_secs
+            .map(|secs| self::interval(&key("full_interval_secs"), secs))
+        {
+            None => DEFAULT_FULL_INTERVAL,
+            Some(Ok(full)) => full,
+            Some(Err(problem)) => {
+                problems.push(problem);
+                DEFAULT_FULL_INTERVAL
+            }
+        };
+        let partial = self
+            .partial
+            .unwrap_or_else(|| PARTIAL_NAMES.map(str::to_owned).to_vec());
         let default_timeout = interval.mul_f64(0.9).min(MAX_DEFAULT_TIMEOUT);
         let timeout = match self.timeout_secs {
             None => default_timeout,
@@ -374,6 +427,8 @@ impl EndpointConfig {
             authorization: self.authorization,
             timeout,
             interval,
+            full_interval,
+            partial,
             expect: self.expect,
             tls,
             selector,

@@ -78,7 +78,7 @@ pub use clock::RunClock;
 
 pub use collector::{EndpointReport, Gap};
 
-pub use config::{EndpointConfig, SessionConfig};
+pub use config::{EndpointConfig, PARTIAL_NAMES, SessionConfig};
 
 pub use error::{Error, Result};
 

@@ -1,5 +1,7 @@
 //! Scrapes endpoints on their schedules: one task per endpoint, one scrape at a time, and never a wait for anyone.
 
+mod oddities;
+mod partial;
 mod schedule;
 mod tally;
 mod target;

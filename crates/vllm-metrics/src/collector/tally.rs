@@ -25,6 +25,8 @@ pub struct EndpointReport {
     pub endpoint_url: String,
     /// Scrapes that gave samples.
     pub scrapes: u64,
+    /// Those of them that asked for a part of the page only.
+    pub partial_scrapes: u64,
     /// Scrapes that failed, retries included.
     pub failed_scrapes: u64,
     /// Ticks that could not be kept because the one before took too long or the machine was busy.

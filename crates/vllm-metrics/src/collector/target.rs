@@ -1,6 +1,5 @@
 //! One endpoint's task: wait for a tick, a phase edge or the end; scrape; say what happened.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,31 +9,33 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::partial::{Extent, Partial};
 use super::schedule::{BackOff, Schedule};
 use super::tally::{EndpointReport, Gap};
-use crate::catalog::{Version, drift};
+use crate::catalog::Version;
 use crate::config::{Endpoint, Resolved};
 use crate::error::Result;
 use crate::model::{EventRow, MetricType, Sample, SampleBatch, SeriesId, Severity};
-use crate::scrape::{Fetched, Fetcher, PageReader, PageResult, ScrapeError, SeriesOrigin};
+use crate::scrape::{Fetched, Fetcher, Layout, PageReader, PageResult, ScrapeError, SeriesOrigin};
 use crate::session::{Core, OwnSeries, event};
 
 /// Everything that one endpoint's task owns.
 #[derive(Debug)]
 pub(super) struct Target {
-    core: Arc<Core>,
-    url: String,
+    pub(super) core: Arc<Core>,
+    pub(super) url: String,
     interval: Duration,
-    expect: Vec<String>,
+    pub(super) expect: Vec<String>,
     fetcher: Fetcher,
-    reader: PageReader,
+    pub(super) reader: PageReader,
     body: Vec<u8>,
     own: Own,
     report: Arc<Mutex<EndpointReport>>,
     gap: Option<Gap>,
-    said: Said,
+    pub(super) said: Said,
     debug: bool,
-    server_version: Option<Version>,
+    pub(super) partial: Partial,
+    pub(super) server_version: Option<Version>,
 }
 
 /// The series about the scrapes themselves, named as Prometheus names them.
@@ -49,11 +50,11 @@ struct Own {
 
 /// Oddities of a page are told once, not at every scrape.
 #[derive(Debug, Default)]
-struct Said {
-    bad_lines: bool,
-    duplicates: bool,
-    own_timestamps: bool,
-    not_expected: bool,
+pub(super) struct Said {
+    pub(super) bad_lines: bool,
+    pub(super) duplicates: bool,
+    pub(super) own_timestamps: bool,
+    pub(super) not_expected: bool,
 }
 
 /// Why a scrape is made.
@@ -104,6 +105,7 @@ impl Target {
             gap: None,
             said: Said::default(),
             debug: config.debug,
+            partial: Partial::new(endpoint),
             server_version: endpoint.server_version,
         })
     }
@@ -160,11 +162,22 @@ impl Target {
 
     /// One scrape; true if it gave samples.
     async fn scrape(&mut self, cause: Cause) -> bool {
-        let mut body = std::mem::take(&mut self.body);
-        let fetched = self.fetcher.fetch(&mut body).await;
-        let outcome = fetched.and_then(|fetched| self.read(&fetched, &body));
-        self.body = body;
-        match outcome {
+        // Edges of phases and the end are bracketed by everything that the page holds.
+        if cause == Cause::Tick
+            && let Some(url) = self.partial.due(self.core.clock.now_ns())
+        {
+            match self.get(Extent::Part(&url)).await {
+                Ok(()) => return true,
+                Err((start_ns, error)) => {
+                    if !self.partial.refused(&url, &error) {
+                        self.failed(start_ns, &error, cause);
+                        return false;
+                    }
+                    self.tell_partial(start_ns);
+                }
+            }
+        }
+        match self.get(Extent::Full).await {
             Ok(()) => true,
             Err((start_ns, error)) => {
                 self.failed(start_ns, &error, cause);
@@ -173,10 +186,25 @@ impl Target {
         }
     }
 
-    fn read(&mut self, fetched: &Fetched, body: &[u8]) -> Result<(), (i64, ScrapeError)> {
+    async fn get(&mut self, extent: Extent<'_>) -> Result<(), (i64, ScrapeError)> {
+        let mut body = std::mem::take(&mut self.body);
+        let fetched = self.fetcher.fetch(extent.url(), &mut body).await;
+        let outcome = fetched.and_then(|fetched| self.read(&fetched, &body, extent));
+        self.body = body;
+        outcome
+    }
+
+    fn read(&mut self, fetched: &Fetched, body: &[u8], extent: Extent<'_>) -> Result<(), (i64, ScrapeError)> {
         let format = Format::from_content_type(&fetched.content_type);
+        let is_part = matches!(extent, Extent::Part(_));
+        if is_part && let Err(reason) = self.partial.judge(body, format) {
+            return Err((fetched.start_ns, ScrapeError::WrongContent(reason)));
+        }
         let begin = std::time::Instant::now();
-        let mut page = self.reader.read(body, format, fetched.start_ns, &self.core.queue);
+        let layout = if is_part { Layout::Part } else { Layout::Full };
+        let mut page = self
+            .reader
+            .read(body, format, fetched.start_ns, layout, &self.core.queue);
         let parse_time = begin.elapsed();
         if page.samples.is_empty() && page.left_out == 0 {
             return Err((
@@ -184,12 +212,18 @@ impl Target {
                 ScrapeError::WrongContent(what_came(&fetched.content_type, body, &page)),
             ));
         }
+        // A part is not asked for all that is expected.
+        page.expected_seen |= is_part;
+        if !is_part {
+            self.partial.full_read(fetched.start_ns);
+        }
         self.close_gap(fetched.start_ns);
         self.tell_oddities(fetched.start_ns, &page);
         let fetch_time = Duration::from_nanos(u64::try_from(fetched.end_ns - fetched.start_ns).unwrap_or(0));
         self.with_report(|report| {
             report.never_answered = false;
             report.scrapes += 1;
+            report.partial_scrapes += u64::from(is_part);
             report.samples += page.samples.len() as u64;
             report.body_bytes += body.len() as u64;
             report.fetch_time += fetch_time;
@@ -201,6 +235,7 @@ impl Target {
         });
         if let Some(names) = self.reader.take_names() {
             self.tell_names(fetched.start_ns, &names);
+            self.partial.learn(&names, self.reader.selector());
         }
         if self.debug {
             self.tell_everything(fetched, body, &page, parse_time);
@@ -308,144 +343,6 @@ impl Target {
                 self.url
             ),
             &json!({"endpoint_url": self.url, "missed": ticks}),
-        ));
-    }
-
-    fn tell_oddities(&mut self, at_ns: i64, page: &PageResult) {
-        let url = &self.url;
-        let tell = |kind, severity, message: String, attributes| {
-            self.core.event(event(
-                at_ns,
-                kind,
-                severity,
-                "self",
-                format!("{url}: {message}"),
-                &attributes,
-            ));
-        };
-        if page.resets > 0 {
-            let example = page.first_reset.as_deref().unwrap_or_default();
-            tell(
-                "counter_reset",
-                Severity::Warning,
-                format!(
-                    "{} counters fell, {example} among them: the server was started again",
-                    page.resets
-                ),
-                json!({"endpoint_url": url, "series": page.resets, "example": example}),
-            );
-        }
-        if page.bad_lines > 0 && !self.said.bad_lines {
-            self.said.bad_lines = true;
-            let example = page.first_bad.as_deref().unwrap_or_default();
-            tell(
-                "bad_lines",
-                Severity::Warning,
-                format!(
-                    "{} lines could not be read and were left out; {example}",
-                    page.bad_lines
-                ),
-                json!({"endpoint_url": url, "lines": page.bad_lines, "example": example}),
-            );
-        }
-        if page.duplicates > 0 && !self.said.duplicates {
-            self.said.duplicates = true;
-            let example = page.first_duplicate.as_deref().unwrap_or_default();
-            tell(
-                "duplicate_series",
-                Severity::Warning,
-                format!(
-                    "{} series stand on the page twice, {example} among them; the first counts",
-                    page.duplicates
-                ),
-                json!({"endpoint_url": url, "series": page.duplicates, "example": example}),
-            );
-        }
-        if page.own_timestamps > 0 && !self.said.own_timestamps {
-            self.said.own_timestamps = true;
-            tell(
-                "source_timestamps",
-                Severity::Info,
-                format!(
-                    "{} samples carry a time of the server's clock; the run's own is kept",
-                    page.own_timestamps
-                ),
-                json!({"endpoint_url": url, "samples": page.own_timestamps}),
-            );
-        }
-        if !page.expected_seen && !self.said.not_expected {
-            self.said.not_expected = true;
-            let names = self.expect.join(", ");
-            tell(
-                "no_expected_metric",
-                Severity::Warning,
-                format!("the page holds none of the expected metrics ({names})"),
-                json!({"endpoint_url": url, "expected": names}),
-            );
-        }
-    }
-
-    /// Once, at the first page: patterns that fit nothing, and how the names differ from what the server's version
-    /// exports.
-    fn tell_names(&self, at_ns: i64, names: &BTreeSet<(String, String)>) {
-        let url = &self.url;
-        let pairs = names
-            .iter()
-            .map(|(family, sample)| (family.as_str(), sample.as_str()));
-        for pattern in self.reader.selector().unused(pairs) {
-            self.core.event(event(
-                at_ns,
-                "selection_unused",
-                Severity::Warning,
-                "self",
-                format!("{url}: nothing on the page fits the selected pattern {pattern}"),
-                &json!({"endpoint_url": url, "pattern": pattern}),
-            ));
-        }
-        for sentence in drift(
-            self.server_version,
-            names.iter().map(|(_, sample)| sample.as_str()),
-        )
-        .sentences()
-        {
-            tracing::warn!(%url, "{sentence}");
-            self.core.event(event(
-                at_ns,
-                "metric_drift",
-                Severity::Warning,
-                "self",
-                format!("{url}: {sentence}"),
-                &json!({"endpoint_url": url}),
-            ));
-        }
-    }
-
-    /// For those who look for a fault: what this scrape found.
-    fn tell_everything(&self, fetched: &Fetched, body: &[u8], page: &PageResult, parse_time: Duration) {
-        let not_a_number = page.samples.iter().filter(|sample| sample.value.is_nan()).count();
-        self.core.event(event(
-            fetched.start_ns,
-            "debug_scrape",
-            Severity::Info,
-            "self",
-            format!(
-                "{}: {} samples in {} bytes",
-                self.url,
-                page.samples.len(),
-                body.len()
-            ),
-            &json!({
-                "endpoint_url": self.url,
-                "content_type": fetched.content_type,
-                "samples": page.samples.len(),
-                "not_a_number": not_a_number,
-                "body_bytes": body.len(),
-                "fetch_ns": fetched.end_ns - fetched.start_ns,
-                "parse_ns": u64::try_from(parse_time.as_nanos()).unwrap_or(u64::MAX),
-                "bad_lines": page.bad_lines,
-                "duplicates": page.duplicates,
-                "expected_seen": page.expected_seen,
-            }),
         ));
     }
 

@@ -55,7 +55,7 @@ pub async fn check_endpoint(endpoint: EndpointConfig) -> Result<EndpointCheck> {
     let fetcher = Fetcher::new(endpoint, config.body_limit_bytes, &RunClock::start())?;
     let mut body = Vec::new();
     let fetched = fetcher
-        .fetch(&mut body)
+        .fetch(None, &mut body)
         .await
         .map_err(|(_, error)| failed(error))?;
     let mut names = BTreeSet::new();

@@ -69,10 +69,15 @@ impl Fetcher {
         })
     }
 
-    /// One GET. `body` is emptied and then holds the page; it keeps its capacity from call to call.
-    pub(crate) async fn fetch(&self, body: &mut Vec<u8>) -> Result<Fetched, (i64, ScrapeError)> {
+    /// One GET, of the endpoint's own URL unless told another of the same server. `body` is emptied and then holds the
+    /// page; it keeps its capacity from call to call.
+    pub(crate) async fn fetch(
+        &self,
+        url: Option<&reqwest::Url>,
+        body: &mut Vec<u8>,
+    ) -> Result<Fetched, (i64, ScrapeError)> {
         let start_ns = self.clock.now_ns();
-        let result = tokio::time::timeout(self.timeout, self.get(body)).await;
+        let result = tokio::time::timeout(self.timeout, self.get(url.unwrap_or(&self.url), body)).await;
         let content_type = match result {
             Ok(Ok(content_type)) => content_type,
             Ok(Err(error)) => return Err((start_ns, error)),
@@ -85,14 +90,14 @@ impl Fetcher {
         })
     }
 
-    async fn get(&self, body: &mut Vec<u8>) -> Result<String, ScrapeError> {
+    async fn get(&self, url: &reqwest::Url, body: &mut Vec<u8>) -> Result<String, ScrapeError> {
         body.clear();
-        let mut response = match self.client.get(self.url.clone()).send().await {
+        let mut response = match self.client.get(url.clone()).send().await {
             // The server closed the kept connection between two scrapes, for example in a restart: that is not a
             // failed scrape, a new connection may well work.
             Err(error) if is_stale_connection(&error) => self
                 .client
-                .get(self.url.clone())
+                .get(url.clone())
                 .send()
                 .await
                 .map_err(|error| reason(&error))?,

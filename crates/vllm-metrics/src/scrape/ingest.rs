@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use exposition::Format;
 
-use super::page::PageReader;
+use super::page::{Layout, PageReader};
 use super::series::SeriesOrigin;
 use crate::model::{Record, SampleBatch};
 use crate::queue::{QueueEnd, RecordQueue};
@@ -49,7 +49,9 @@ impl PageIngest {
     /// Takes a page that was scraped at `at_ns` (since the Unix epoch) and returns how many samples it held. Whether
     /// it is OpenMetrics is seen from its end mark.
     pub fn page(&mut self, body: &[u8], at_ns: i64) -> usize {
-        let page = self.reader.read(body, Format::detect(body), at_ns, &self.queue);
+        let page = self
+            .reader
+            .read(body, Format::detect(body), at_ns, Layout::Full, &self.queue);
         let samples = page.samples.len();
         self.queue.push(Record::Samples(SampleBatch {
             start_ns: at_ns,

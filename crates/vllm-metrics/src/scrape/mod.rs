@@ -9,7 +9,7 @@ mod series;
 pub use check::{EndpointCheck, check_endpoint, validate_endpoint};
 pub(crate) use fetch::{Fetched, Fetcher};
 pub use ingest::PageIngest;
-pub(crate) use page::{PageReader, PageResult};
+pub(crate) use page::{Layout, PageReader, PageResult};
 pub(crate) use series::{SeriesOrigin, labels_json};
 
 /// Why a scrape gave no samples.

@@ -20,8 +20,8 @@ pub(crate) struct PageReader {
     /// Families and samples of the first page, until somebody takes them.
     first_names: Option<BTreeSet<(String, String)>>,
     known: Vec<Known>,
-    /// Which of `known` stood at each place of the previous page.
-    order: Vec<u32>,
+    /// Which of `known` stood at each place of the previous page of each layout.
+    order: [Vec<u32>; 2],
     by_key: HashMap<Arc<[u8]>, u32>,
     by_id: HashMap<SeriesId, u32>,
     page: u32,
@@ -41,6 +41,15 @@ struct Known {
     previous: f64,
     /// The page it was last seen on.
     seen_on: u32,
+}
+
+/// What a page holds: pages of one layout have the same series at the same places.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Layout {
+    /// Everything.
+    Full,
+    /// What was asked for.
+    Part,
 }
 
 /// What a page said.
@@ -72,7 +81,7 @@ impl PageReader {
             selector,
             first_names: Some(BTreeSet::new()),
             known: Vec::new(),
-            order: Vec::new(),
+            order: [Vec::new(), Vec::new()],
             by_key: HashMap::new(),
             by_id: HashMap::new(),
             page: 0,
@@ -85,11 +94,12 @@ impl PageReader {
         body: &[u8],
         format: Format,
         timestamp_ns: i64,
+        layout: Layout,
         queue: &RecordQueue,
     ) -> PageResult {
         self.page = self.page.wrapping_add(1);
         let mut result = PageResult {
-            samples: Vec::with_capacity(self.order.len() + 8),
+            samples: Vec::with_capacity(self.order[layout as usize].len() + 8),
             expected_seen: self.expect.is_empty(),
             ..PageResult::default()
         };
@@ -97,7 +107,7 @@ impl PageReader {
         for event in Parser::new(body, format) {
             match event {
                 Event::Sample(sample) => {
-                    let at = self.find(place, &sample, queue);
+                    let at = self.find(layout, place, &sample, queue);
                     place += 1;
                     result.own_timestamps += u32::from(sample.timestamp_ns.is_some());
                     self.take(at, sample.value, timestamp_ns, &mut result);
@@ -109,7 +119,7 @@ impl PageReader {
                 _ => {}
             }
         }
-        self.order.truncate(place);
+        self.order[layout as usize].truncate(place);
         result
     }
 
@@ -122,8 +132,14 @@ impl PageReader {
         &self.selector
     }
 
-    fn find(&mut self, place: usize, sample: &exposition::Sample<'_>, queue: &RecordQueue) -> usize {
-        if let Some(at) = self.order.get(place)
+    fn find(
+        &mut self,
+        layout: Layout,
+        place: usize,
+        sample: &exposition::Sample<'_>,
+        queue: &RecordQueue,
+    ) -> usize {
+        if let Some(at) = self.order[layout as usize].get(place)
             && *self.known[*at as usize].key == *sample.series
         {
             return *at as usize;
@@ -132,9 +148,10 @@ impl PageReader {
             Some(at) => *at,
             None => self.add(sample, queue),
         };
-        match self.order.get_mut(place) {
+        let order = &mut self.order[layout as usize];
+        match order.get_mut(place) {
             Some(known) => *known = at,
-            None => self.order.push(at),
+            None => order.push(at),
         }
         at as usize
     }
@@ -221,6 +238,12 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
+    impl PageReader {
+        fn full(&mut self, body: &[u8], timestamp_ns: i64, queue: &RecordQueue) -> PageResult {
+            self.read(body, Format::Text, timestamp_ns, Layout::Full, queue)
+        }
+    }
+
     fn reader(expect: &[&str]) -> (PageReader, RecordQueue, crate::queue::QueueEnd) {
         let origin = SeriesOrigin {
             endpoint_url: "http://a/metrics".into(),
@@ -250,12 +273,12 @@ mod tests {
     #[test]
     fn series_keep_their_ids_when_places_change() {
         let (mut reader, queue, _end) = reader(&[]);
-        let first = reader.read(b"a 1\nb{x=\"1\"} 2\nc 3\n", Format::Text, 5, &queue);
+        let first = reader.full(b"a 1\nb{x=\"1\"} 2\nc 3\n", 5, &queue);
         assert_eq!(values(&first), [(0, 1.0), (1, 2.0), (2, 3.0)]);
-        let second = reader.read(b"a 1\nnew 9\nb{x=\"1\"} 4\n", Format::Text, 6, &queue);
+        let second = reader.full(b"a 1\nnew 9\nb{x=\"1\"} 4\n", 6, &queue);
         assert_eq!(values(&second), [(0, 1.0), (3, 9.0), (1, 4.0)]);
         assert_eq!(second.samples[0].timestamp_ns, 6);
-        let third = reader.read(b"c 1\n", Format::Text, 7, &queue);
+        let third = reader.full(b"c 1\n", 7, &queue);
         assert_eq!(values(&third), [(2, 1.0)]);
         assert_eq!(queue.series_count(), 4);
     }
@@ -265,7 +288,7 @@ mod tests {
         let (mut reader, queue, _end) = reader(&[]);
         for _ in 0..2 {
             let page = b"a{x=\"1\",y=\"2\"} 1\na{y=\"2\",x=\"1\"} 2\na{x=\"1\",y=\"2\"} 3\n";
-            let result = reader.read(page, Format::Text, 0, &queue);
+            let result = reader.full(page, 0, &queue);
             assert_eq!((values(&result), result.duplicates), (vec![(0, 1.0)], 2));
         }
     }
@@ -274,16 +297,16 @@ mod tests {
     fn a_counter_that_falls_is_a_reset_and_a_gauge_is_not() {
         let (mut reader, queue, _end) = reader(&[]);
         let page = |n: u32| format!("# TYPE c counter\nc {n}\n# TYPE g gauge\ng {n}\n");
-        assert_eq!(reader.read(page(5).as_bytes(), Format::Text, 0, &queue).resets, 0);
-        assert_eq!(reader.read(page(5).as_bytes(), Format::Text, 0, &queue).resets, 0);
-        let fallen = reader.read(page(4).as_bytes(), Format::Text, 0, &queue);
+        assert_eq!(reader.full(page(5).as_bytes(), 0, &queue).resets, 0);
+        assert_eq!(reader.full(page(5).as_bytes(), 0, &queue).resets, 0);
+        let fallen = reader.full(page(4).as_bytes(), 0, &queue);
         assert_eq!((fallen.resets, fallen.first_reset.as_deref()), (1, Some("c")));
     }
 
     #[test]
     fn bad_lines_cost_themselves_only() {
         let (mut reader, queue, _end) = reader(&[]);
-        let result = reader.read(b"a 1\nwhat is this\nb NaN\n", Format::Text, 0, &queue);
+        let result = reader.full(b"a 1\nwhat is this\nb NaN\n", 0, &queue);
         assert_eq!((result.samples.len(), result.bad_lines), (2, 1));
         assert!(result.samples[1].value.is_nan());
     }
@@ -291,14 +314,10 @@ mod tests {
     #[test]
     fn expected_metrics_are_looked_for() {
         let (mut reader, queue, _end) = reader(&["vllm:*", "DCGM_X"]);
-        assert!(!reader.read(b"up 1\n", Format::Text, 0, &queue).expected_seen);
-        assert!(
-            reader
-                .read(b"up 1\nvllm:x 1\n", Format::Text, 0, &queue)
-                .expected_seen
-        );
-        assert!(!reader.read(b"up 1\n", Format::Text, 0, &queue).expected_seen);
-        assert!(reader.read(b"DCGM_X 1\n", Format::Text, 0, &queue).expected_seen);
+        assert!(!reader.full(b"up 1\n", 0, &queue).expected_seen);
+        assert!(reader.full(b"up 1\nvllm:x 1\n", 0, &queue).expected_seen);
+        assert!(!reader.full(b"up 1\n", 0, &queue).expected_seen);
+        assert!(reader.full(b"DCGM_X 1\n", 0, &queue).expected_seen);
     }
 
     #[test]
@@ -311,7 +330,7 @@ mod tests {
         .resolve()
         .unwrap();
         for _ in 0..2 {
-            let result = reader.read(b"go_x 1\nvllm:a 2\nvllm:b 3\n", Format::Text, 0, &queue);
+            let result = reader.full(b"go_x 1\nvllm:a 2\nvllm:b 3\n", 0, &queue);
             assert_eq!((values(&result), result.left_out), (vec![(0, 2.0)], 2));
             assert!(result.expected_seen);
         }

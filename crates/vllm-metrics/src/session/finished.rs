@@ -50,6 +50,8 @@ pub struct FinishedRun {
 pub struct OwnCost {
     /// Scrapes that gave samples.
     pub scrapes: u64,
+    /// Those of them that asked for a part of the page only.
+    pub partial_scrapes: u64,
     /// Mean time from request to last byte; `None` without scrapes.
     pub mean_fetch: Option<Duration>,
     /// The longest of them.
@@ -100,6 +102,7 @@ impl OwnCost {
         };
         Self {
             scrapes,
+            partial_scrapes: endpoints.iter().map(|endpoint| endpoint.partial_scrapes).sum(),
             mean_fetch: mean(endpoints.iter().map(|endpoint| endpoint.fetch_time).sum()),
             longest_fetch: endpoints
                 .iter()
@@ -137,6 +140,7 @@ impl OwnCost {
         };
         let secs = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64().to_string());
         add("scrapes", Some(self.scrapes.to_string()));
+        add("partial_scrapes", Some(self.partial_scrapes.to_string()));
         add("mean_fetch_secs", secs(self.mean_fetch));
         add("longest_fetch_secs", secs(self.longest_fetch));
         add("mean_parse_secs", secs(self.mean_parse));

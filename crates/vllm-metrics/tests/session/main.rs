@@ -9,6 +9,7 @@ mod doors;
 mod export;
 mod faults;
 mod hooks;
+mod partial;
 mod recording;
 mod server;
 mod stores;

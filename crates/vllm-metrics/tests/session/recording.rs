@@ -118,7 +118,7 @@ fn ticks_go_on_by_themselves() {
     let server = Server::start(|n| Reply::Page(page(n)));
     let (builder, store) = recorder();
     let session = builder
-        .endpoint(EndpointConfig::new(server.url()))
+        .endpoint(EndpointConfig::new(server.url()).partial(Vec::<String>::new()))
         .interval(Duration::from_millis(10))
         .start()
         .unwrap();

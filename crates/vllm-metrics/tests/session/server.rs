@@ -13,6 +13,8 @@ use vllm_metrics::{MemoryStore, Record, Session, SessionBuilder};
 pub(crate) enum Reply {
     /// Status 200 and this page.
     Page(String),
+    /// The first where the query names metrics and the path ends in a slash, the second else.
+    PartOrPage(&'static str, String),
     /// This status and an empty body.
     Status(u16),
     /// Status 200, this content type and body.
@@ -152,6 +154,7 @@ fn serve(stream: TcpStream, shared: &Shared, script: &(impl Fn(usize) -> Reply +
                 Ok(_) => {}
             }
         }
+        let asks = head.contains("/?name%5B%5D=");
         let n = {
             let mut state = shared.0.lock().unwrap();
             state.requests.push(head);
@@ -159,13 +162,13 @@ fn serve(stream: TcpStream, shared: &Shared, script: &(impl Fn(usize) -> Reply +
             shared.1.notify_all();
             state.served - 1
         };
-        if answer(&mut stream, script(n), shared).is_err() {
+        if answer(&mut stream, script(n), asks, shared).is_err() {
             return;
         }
     }
 }
 
-fn answer(stream: &mut TcpStream, reply: Reply, shared: &Shared) -> std::io::Result<()> {
+fn answer(stream: &mut TcpStream, reply: Reply, asks: bool, shared: &Shared) -> std::io::Result<()> {
     const TEXT: &str = "text/plain; version=0.0.4";
     let full = |stream: &mut TcpStream, status: u16, content_type: &str, body: &[u8]| {
         let length = body.len();
@@ -177,6 +180,8 @@ fn answer(stream: &mut TcpStream, reply: Reply, shared: &Shared) -> std::io::Res
     };
     match reply {
         Reply::Page(page) => full(stream, 200, TEXT, page.as_bytes()),
+        Reply::PartOrPage(part, _) if asks => full(stream, 200, TEXT, part.as_bytes()),
+        Reply::PartOrPage(_, page) => full(stream, 200, TEXT, page.as_bytes()),
         Reply::Status(status) => full(stream, status, TEXT, b""),
         Reply::Content(content_type, body) => full(stream, 200, content_type, &body),
         Reply::Cut(half) => {

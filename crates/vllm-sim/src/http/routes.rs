@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Uri};
 
 use super::Shared;
 use super::body::SimBody;
@@ -18,7 +18,7 @@ use super::wire::Trigger;
 use crate::config::MetricsStyle;
 use crate::engine;
 use crate::faults::{Fault, FaultRule};
-use crate::metrics::{Exchange, page, sglang};
+use crate::metrics::{Exchange, page, part, sglang};
 
 /// Longest body read; the longest prompts there are stay far below it.
 const MAX_BODY_BYTES: usize = 256 << 20;
@@ -66,7 +66,7 @@ pub(crate) async fn answer(
                 Err(error) => error.response(),
             }
         }
-        ("/metrics", "GET") => metrics(&worker, &trigger).await,
+        ("/metrics", "GET") => metrics(&worker, request.uri(), &trigger).await,
         ("/sim/faults", _) => faults(&worker, request).await,
         _ => other(&worker, &method, handler, &request),
     };
@@ -168,7 +168,7 @@ fn other(worker: &Worker, method: &Method, handler: &str, request: &Request<Inco
 }
 
 /// The page, or what a fault makes of it.
-async fn metrics(worker: &Worker, trigger: &Trigger) -> Response<SimBody> {
+async fn metrics(worker: &Worker, uri: &Uri, trigger: &Trigger) -> Response<SimBody> {
     match worker.shared.faults.on_scrape() {
         Some(Fault::MetricsSlow { delay }) => tokio::time::sleep(delay).await,
         Some(Fault::MetricsGarbage) => return reply::with_type(200, page::CONTENT_TYPE, strike::garbage()),
@@ -182,7 +182,13 @@ async fn metrics(worker: &Worker, trigger: &Trigger) -> Response<SimBody> {
         }
         _ => {}
     }
-    reply::with_type(200, page::CONTENT_TYPE, metrics_page(worker))
+    let page = metrics_page(worker);
+    let asked = part::asked(uri.query().unwrap_or(""));
+    // As in vLLM, where `/metrics` itself looks at no query.
+    if uri.path() == "/metrics/" && !asked.is_empty() {
+        return reply::with_type(200, page::CONTENT_TYPE, part::only(&page, &asked));
+    }
+    reply::with_type(200, page::CONTENT_TYPE, page)
 }
 
 /// Lists the rules with their hits (GET), adds those in the body, one a line (POST), or clears them (DELETE).

@@ -5,6 +5,7 @@ mod catalog;
 mod histogram;
 mod http_stats;
 pub(crate) mod page;
+pub(crate) mod part;
 mod process;
 pub(crate) mod sglang;
 
