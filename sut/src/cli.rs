@@ -105,6 +105,33 @@ pub enum FormatArg {
     Prom,
 }
 
+/// How a server is chosen for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalanceArg {
+    /// Each in turn (default).
+    RoundRobin,
+    /// The one with the fewest prompt and output tokens underway.
+    LeastTokens,
+    /// The one with the fewest requests underway.
+    ShortestQueue,
+}
+
+/// A key of the configuration file that takes one text or a list of them.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Option::<Given>::deserialize(file)? {
+        None => None,
+        Some(Given::One(one)) => Some(vec![one]),
+        Some(Given::Many(many)) => Some(many),
+    })
+}
+
 /// Flags of a test run. Every flag is also a key of the configuration file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -114,9 +141,24 @@ pub struct RunArgs {
     #[serde(skip)]
     pub config: Option<PathBuf>,
 
-    /// Attach to a running server, for example http://127.0.0.1:8000.
-    #[arg(long, visible_aliases = ["base-url", "endpoints", "target", "api-server-url"], help_heading = "Server")]
-    pub url: Option<String>,
+    /// Attach to a running server, for example http://127.0.0.1:8000. Repeat it, or separate by commas, for several
+    /// replicas of one model.
+    #[arg(
+        long,
+        value_name = "URL",
+        value_delimiter = ',',
+        visible_aliases = ["base-url", "endpoints", "target", "api-server-url", "api-server-urls"],
+        help_heading = "Server"
+    )]
+    #[serde(deserialize_with = "one_or_many")]
+    pub url: Option<Vec<String>>,
+    /// How requests are spread over several servers.
+    #[arg(long, value_enum, help_heading = "Server")]
+    pub balance: Option<BalanceArg>,
+    /// Send a request again up to so many times when it failed before its first token (connection refused or reset,
+    /// overload); each retry is recorded and counted, and its time counts. Default 0.
+    #[arg(long, value_name = "N", help_heading = "Server")]
+    pub retries: Option<u32>,
     /// Model name as the server knows it. Without --url, `vllm serve MODEL` is started; without both, the built-in
     /// simulator is used.
     #[arg(long, help_heading = "Server")]

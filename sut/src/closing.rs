@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use vllm_client::ReplicaStatus;
+
 use crate::counters::Failures;
 use crate::ledger::{Measured, percentile};
 
@@ -21,6 +23,10 @@ pub struct Closing {
     pub issued: u64,
     /// Queries answered as failed.
     pub failures: Vec<Failures>,
+    /// Attempts that failed before their first token and were followed by another.
+    pub retries: Vec<Failures>,
+    /// What each replica did; shown where there are several.
+    pub replicas: Vec<ReplicaStatus>,
     /// LoadGen's own tokens per second.
     pub loadgen_tokens_per_sec: Option<f64>,
     /// What the harness measured.
@@ -57,6 +63,34 @@ impl Closing {
         );
         for Failures { kind, count, first } in &self.failures {
             row("", format!("{count} x {kind}: {first}"));
+        }
+        let retried: u64 = self.retries.iter().map(|f| f.count).sum();
+        if retried > 0 {
+            row(
+                "retries",
+                format!("{retried} attempts failed before their first token and were made again"),
+            );
+        }
+        for Failures { kind, count, first } in &self.retries {
+            row("", format!("{count} x {kind}: {first}"));
+        }
+        if self.replicas.len() > 1 {
+            for replica in &self.replicas {
+                row(
+                    "replica",
+                    format!(
+                        "{}: {} completed, {} attempts failed{}",
+                        replica.url,
+                        replica.completed,
+                        replica.failed,
+                        if replica.resting {
+                            ", passed over at the end"
+                        } else {
+                            ""
+                        }
+                    ),
+                );
+            }
         }
         let rate = |value: Option<f64>| value.map_or("none".to_owned(), |v| format!("{v:.2}"));
         let loadgen = self

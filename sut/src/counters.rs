@@ -1,7 +1,7 @@
 //! What the run has done so far: plain atomics, written by the workers, read by progress, watchdog and summary.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Counts since the start of the test. Every field only rises, but `in_flight` and `streaming`.
 #[derive(Debug, Default)]
@@ -27,6 +27,7 @@ pub struct Counters {
     /// Time of the last sign of life from the server, in nanoseconds on the run's clock; 0 before the first.
     pub last_answer_ns: AtomicI64,
     failures: Mutex<Vec<Failures>>,
+    retries: Mutex<Vec<Failures>>,
 }
 
 /// An answer that is streaming.
@@ -77,13 +78,29 @@ impl Counters {
     /// Counts a failed query and remembers the first one of each kind.
     pub fn fail(&self, kind: &'static str, why: &str) {
         Self::bump(&self.failed);
-        let mut failures = self
-            .failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match failures.iter_mut().find(|known| known.kind == kind) {
+        Self::remember(&self.failures, kind, why);
+    }
+
+    /// The kinds of failure, most frequent first.
+    pub fn failures(&self) -> Vec<Failures> {
+        Self::remembered(&self.failures)
+    }
+
+    /// Counts an attempt that failed and is followed by another.
+    pub fn retry(&self, kind: &'static str, why: &str) {
+        Self::remember(&self.retries, kind, why);
+    }
+
+    /// Attempts that failed and were followed by another, most frequent kind first.
+    pub fn retries(&self) -> Vec<Failures> {
+        Self::remembered(&self.retries)
+    }
+
+    fn remember(list: &Mutex<Vec<Failures>>, kind: &'static str, why: &str) {
+        let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
+        match list.iter_mut().find(|known| known.kind == kind) {
             Some(known) => known.count += 1,
-            None => failures.push(Failures {
+            None => list.push(Failures {
                 kind,
                 count: 1,
                 first: why.to_owned(),
@@ -91,14 +108,9 @@ impl Counters {
         }
     }
 
-    /// The kinds of failure, most frequent first.
-    pub fn failures(&self) -> Vec<Failures> {
-        let mut failures = self
-            .failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
-        failures.sort_by_key(|known| std::cmp::Reverse(known.count));
-        failures
+    fn remembered(list: &Mutex<Vec<Failures>>) -> Vec<Failures> {
+        let mut list = list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        list.sort_by_key(|known| std::cmp::Reverse(known.count));
+        list
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use vllm_client::Client;
+use vllm_client::{ControlError, Pool};
 
 /// What ended a run early.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +66,10 @@ const PROBES: u32 = 3;
 /// Time between two probes.
 const PROBE_EVERY: Duration = Duration::from_millis(300);
 
-/// Asks the server's health route whenever a request failed in a way that a dead server makes it fail.
-pub async fn watch_server(client: Client, suspect: Arc<Notify>, ending: Ending) {
+/// Asks the servers' health routes whenever a request failed in a way that a dead server makes it fail. One that is
+/// gone among several is told; the run ends when all are.
+pub async fn watch_servers(pool: Arc<Pool>, suspect: Arc<Notify>, ending: Ending) {
+    let mut told = vec![false; pool.clients().len()];
     loop {
         tokio::select! {
             () = ending.stop.cancelled() => return,
@@ -76,9 +78,18 @@ pub async fn watch_server(client: Client, suspect: Arc<Notify>, ending: Ending) 
         let mut failed = 0;
         let mut why = String::new();
         while failed < PROBES {
-            match client.health().await {
-                Ok(()) => break,
-                Err(error) => why = error.to_string(),
+            let health = pool.check_health().await;
+            for ((client, health), told) in pool.clients().iter().zip(&health).zip(&mut told) {
+                if let Err(error) = health
+                    && pool.clients().len() > 1
+                    && !std::mem::replace(told, true)
+                {
+                    tracing::warn!("{} does not answer; the others go on: {error}", client.url());
+                }
+            }
+            match first_error(health) {
+                None => break,
+                Some(error) => why = error,
             }
             failed += 1;
             tokio::select! {
@@ -90,6 +101,13 @@ pub async fn watch_server(client: Client, suspect: Arc<Notify>, ending: Ending) 
             return ending.end(Cause::ServerGone(why));
         }
     }
+}
+
+/// Why no server is healthy; `None` if any is.
+pub fn first_error(health: Vec<Result<(), ControlError>>) -> Option<String> {
+    let errors: Result<Vec<ControlError>, ()> =
+        health.into_iter().map(|health| health.err().ok_or(())).collect();
+    errors.ok()?.first().map(ToString::to_string)
 }
 
 /// Turns the first SIGINT or SIGTERM into an orderly end, and a second one into an end without waiting.

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use bytes::Bytes;
 use vllm_client::RequestBody;
 
-use crate::dataset::{Columns, Dataset, Synthetic};
+use crate::dataset::{Columns, Dataset, Prompt, Synthetic};
 use crate::exit::Fail;
 use crate::load::Generation;
 use crate::plan::{DatasetPlan, Plan};
@@ -92,6 +92,20 @@ pub fn bodies(plan: &Plan, dataset: &Dataset, server: &Server) -> Result<Vec<Byt
         bodies.push(sampling.apply(body).build());
     }
     Ok(bodies)
+}
+
+/// Each sample's prompt tokens and the most that its answer may have. A prompt that is a text counts as its bytes over
+/// four: servers are only chosen by it.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`] when nobody told how the benchmark's answers are generated.
+pub fn weights(plan: &Plan, dataset: &Dataset) -> Result<Vec<u64>, Fail> {
+    let most = u64::from(Generation::of(plan)?.max_tokens);
+    let prompt = |prompt: &Prompt| match prompt.token_ids.len() {
+        0 => prompt.text.as_ref().map_or(0, |text| text.len() / 4),
+        ids => ids,
+    };
+    Ok(dataset.prompts.iter().map(|p| prompt(p) as u64 + most).collect())
 }
 
 /// What requests of several prompts are made from.

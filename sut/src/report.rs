@@ -159,7 +159,7 @@ pub fn facts(
 ) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("model", server.model.clone()),
-        ("server_url", server.url.clone()),
+        ("server_url", server.urls().collect::<Vec<_>>().join(",")),
         ("benchmark", plan.benchmark.clone()),
         ("scenario", settings.scenario.to_string()),
         ("mode", settings.mode.to_string()),
@@ -172,6 +172,7 @@ pub fn facts(
         ),
         ("batch_size", plan.batch_size.to_string()),
         ("concurrency", plan.concurrency.to_string()),
+        ("retries_allowed", plan.retries.to_string()),
         ("sut_version", env!("CARGO_PKG_VERSION").to_owned()),
     ];
     if let Some(version) = &server.version {

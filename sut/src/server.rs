@@ -1,22 +1,24 @@
 //! The server of a run: attached to, started, or simulated; and what is known about it once it is ready.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use vllm_client::server::{Died, ServerConfig, ServerProcess};
-use vllm_client::{ApiKey, Client, ClientConfig, Timeouts, WaitReady};
+use vllm_client::{
+    ApiKey, Client, ClientConfig, ModelInfo, Pool, RetryPolicy, Strategy, Timeouts, WaitReady,
+};
 use vllm_sim::{EngineConfig, SimConfig, Simulator};
 
+use crate::cli::BalanceArg;
 use crate::exit::Fail;
 use crate::plan::{Plan, ServerPlan};
 
 /// A server that is ready, and what must be stopped at the end.
 #[derive(Debug)]
 pub struct Server {
-    /// Talks to it.
-    pub client: Client,
-    /// Base URL.
-    pub url: String,
+    /// Its replicas, at least one.
+    pub pool: Arc<Pool>,
     /// Name that requests give.
     pub model: String,
     /// Longest prompt plus answer in tokens, where told.
@@ -40,6 +42,9 @@ enum Held {
 /// Name of the started server's log, in the folder of LoadGen's logs.
 const SERVER_LOG: &str = "vllm_server.log";
 
+/// Longest wait for a profiler's trace.
+const PROFILE_WRITING: Duration = Duration::from_secs(300);
+
 /// How long an attached server may take to answer all its routes.
 const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -49,8 +54,8 @@ const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 /// [`crate::exit::Exit::Unreachable`] when it does not become ready, [`crate::exit::Exit::Usage`] when it does not
 /// serve the model that was asked for.
 pub async fn start(plan: &Plan) -> Result<Server, Fail> {
-    let (url, held) = match &plan.server {
-        ServerPlan::Attach { url } => (url.clone(), Held::Nothing),
+    let (urls, held) = match &plan.server {
+        ServerPlan::Attach { urls } => (urls.clone(), Held::Nothing),
         ServerPlan::Simulator => {
             let gpu_dir = tempfile::tempdir().context("cannot make a folder for the simulated GPU driver")?;
             let simulator = Simulator::start(SimConfig {
@@ -70,7 +75,7 @@ pub async fn start(plan: &Plan) -> Result<Server, Fail> {
             tracing::info!(
                 "no --url and no --model: using the built-in simulator at {url}; all results are SIMULATED"
             );
-            (url, Held::Simulator(simulator, gpu_dir))
+            (vec![url], Held::Simulator(simulator, gpu_dir))
         }
         ServerPlan::Start {
             model,
@@ -99,10 +104,59 @@ pub async fn start(plan: &Plan) -> Result<Server, Fail> {
             );
             let ready = process.wait_ready().await.map_err(Fail::unreachable)?;
             tracing::info!("the server was ready after {:.1} s", ready.waited.as_secs_f64());
-            (process.url(), Held::Process(Box::new(process)))
+            (vec![process.url()], Held::Process(Box::new(process)))
         }
     };
-    let client = client(&url, plan)?;
+    let clients = urls
+        .iter()
+        .map(|url| client(url, plan))
+        .collect::<Result<Vec<_>, _>>()?;
+    let asked = match &held {
+        // A started server may serve its model under another name, which it has told.
+        Held::Process(process) => Some(process.config().served_model_name().to_owned()),
+        _ => plan.model.clone(),
+    };
+    let mut models = Vec::with_capacity(clients.len());
+    for client in &clients {
+        // Replicas are of one model, so what the first one serves is asked of the others.
+        let asked = asked
+            .as_deref()
+            .or(models.first().map(|model: &ModelInfo| model.id.as_str()));
+        models.push(served(client, asked).await?);
+    }
+    let mut version = None;
+    for client in &clients {
+        match client.version().await {
+            Ok(told) => {
+                if version.as_ref().is_some_and(|first| *first != told) {
+                    tracing::warn!("{} is version {told}, the first one is another", client.url());
+                }
+                version.get_or_insert(told);
+            }
+            Err(error) => tracing::warn!("the server does not tell its version: {error}"),
+        }
+    }
+    let strategy = match plan.balance {
+        BalanceArg::RoundRobin => Strategy::RoundRobin,
+        BalanceArg::LeastTokens => Strategy::LeastOutstandingTokens,
+        BalanceArg::ShortestQueue => Strategy::ShortestQueue,
+    };
+    let retry = RetryPolicy {
+        max_attempts: plan.retries.saturating_add(1),
+        ..RetryPolicy::default()
+    };
+    Ok(Server {
+        model: models[0].id.clone(),
+        max_model_len: models.iter().filter_map(|model| model.max_model_len).min(),
+        pool: Arc::new(Pool::new(clients, strategy, retry).map_err(Fail::usage)?),
+        version,
+        held,
+    })
+}
+
+/// Waits until a server answers and picks the model that is asked for, or its only one.
+async fn served(client: &Client, asked: Option<&str>) -> Result<ModelInfo, Fail> {
+    let url = client.url();
     // An attached server may have its metrics elsewhere or off; the recorder says what it misses.
     let wait = WaitReady {
         deadline: ATTACH_DEADLINE,
@@ -114,42 +168,23 @@ pub async fn start(plan: &Plan) -> Result<Server, Fail> {
         Fail::unreachable(anyhow!(error).context(format!("no vLLM server is ready at {url}")))
     })?;
     let names: Vec<&str> = ready.models.iter().map(|model| model.id.as_str()).collect();
-    let asked = match &held {
-        // A started server may serve its model under another name, which it has told.
-        Held::Process(process) => Some(process.config().served_model_name().to_owned()),
-        _ => plan.model.clone(),
-    };
-    let model = match (&asked, ready.models.as_slice()) {
-        (Some(name), models) => models.iter().find(|model| model.id == *name).ok_or_else(|| {
-            Fail::usage(anyhow!(
-                "--model {name}: {url} does not serve it; it serves {}",
-                names.join(", ")
-            ))
-        })?,
-        (None, [only]) => only,
-        (None, _) => {
-            return Err(Fail::usage(anyhow!(
-                "{url} serves {} models ({}): choose one with --model",
-                names.len(),
-                names.join(", ")
-            )));
-        }
-    };
-    let version = match client.version().await {
-        Ok(version) => Some(version),
-        Err(error) => {
-            tracing::warn!("the server does not tell its version: {error}");
-            None
-        }
-    };
-    Ok(Server {
-        model: model.id.clone(),
-        max_model_len: model.max_model_len,
-        client,
-        url,
-        version,
-        held,
-    })
+    let names = names.join(", ");
+    match (asked, ready.models.as_slice()) {
+        (Some(name), models) => models
+            .iter()
+            .find(|model| model.id == name)
+            .cloned()
+            .ok_or_else(|| {
+                Fail::usage(anyhow!(
+                    "--model {name}: {url} does not serve it; it serves {names}"
+                ))
+            }),
+        (None, [only]) => Ok(only.clone()),
+        (None, several) => Err(Fail::usage(anyhow!(
+            "{url} serves {} models ({names}): choose one with --model",
+            several.len()
+        ))),
+    }
 }
 
 fn client(url: &str, plan: &Plan) -> Result<Client, Fail> {
@@ -170,6 +205,34 @@ fn client(url: &str, plan: &Plan) -> Result<Client, Fail> {
 }
 
 impl Server {
+    /// Base URLs of the replicas.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.pool.clients().iter().map(Client::url)
+    }
+
+    /// Starts every replica's profiler.
+    ///
+    /// # Errors
+    /// [`crate::exit::Exit::Usage`]: a server has the route only when it was started with a profiler.
+    pub async fn start_profile(&self) -> Result<(), Fail> {
+        for client in self.pool.clients() {
+            client
+                .start_profile()
+                .await
+                .map_err(|error| Fail::usage(anyhow!(error).context("--enable-profiler")))?;
+        }
+        Ok(())
+    }
+
+    /// Stops every replica's profiler, which may take long: it writes its trace then.
+    pub async fn stop_profile(&self) {
+        for client in self.pool.clients() {
+            if let Err(error) = client.stop_profile(PROFILE_WRITING).await {
+                tracing::warn!("the profiler could not be stopped: {error}");
+            }
+        }
+    }
+
     /// How a server that we started has died; `None` while it lives, and for every other server.
     pub fn has_died(&self) -> Option<Died> {
         match &self.held {
@@ -192,12 +255,14 @@ impl Server {
         }
     }
 
-    /// Whether it runs on this machine, as far as its address tells: what this machine's sensors say is about it then.
+    /// Whether all of it runs on this machine, as far as its addresses tell: what this machine's sensors say is about it then.
     pub fn is_on_this_host(&self) -> bool {
-        let host = self.url.split("://").nth(1).unwrap_or(&self.url);
-        ["127.", "localhost", "[::1]"]
-            .iter()
-            .any(|local| host.starts_with(local))
+        self.urls().all(|url| {
+            let host = url.split("://").nth(1).unwrap_or(url);
+            ["127.", "localhost", "[::1]"]
+                .iter()
+                .any(|local| host.starts_with(local))
+        })
     }
 
     /// The started server's process, for what is measured per process.

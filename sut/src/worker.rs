@@ -8,8 +8,8 @@ use mlperf_loadgen::IssuedSample;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use vllm_client::{Client, Completion, FinishReason, RequestBody, StreamError};
-use vllm_metrics::{Completed, Hooks, Reason, RunClock, ServerTimes, TimeSource};
+use vllm_client::{Attempt, Completion, FinishReason, Pool, RequestBody, StreamError};
+use vllm_metrics::{Completed, EventRow, Hooks, Reason, RunClock, ServerTimes, Severity, TimeSource};
 
 use crate::bridge::{Batch, ENDING, unix_ns};
 use crate::counters::Counters;
@@ -35,10 +35,12 @@ pub struct Together {
 /// What every worker needs.
 #[derive(Debug)]
 pub struct Workers {
-    /// The server.
-    pub client: Client,
+    /// The servers.
+    pub pool: Arc<Pool>,
     /// One prepared body per sample of the dataset.
     pub bodies: Vec<Bytes>,
+    /// Tokens of each sample's prompt and its longest answer, by which servers are chosen.
+    pub weights: Vec<u64>,
     /// Set when a batch goes out as one request.
     pub together: Option<Together>,
     /// Requests in flight at most.
@@ -127,6 +129,8 @@ impl Workers {
             .apply(RequestBody::from_batch(&together.model, &prompts))
             .build();
         let count = i64::try_from(samples.len()).unwrap_or(i64::MAX);
+        let tokens = samples.iter().map(|sample| self.weight(sample.index())).sum();
+        let first_id = samples.first().map_or(0, |sample| sample.id() as u64);
         for sample in &samples {
             if let Some(hooks) = &self.hooks {
                 hooks.request_sent(sample.id() as u64);
@@ -137,18 +141,22 @@ impl Workers {
         let result = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            result = self.client.complete_batch(body, samples.len()) => Some(result),
+            result = self.pool.complete_batch(body, samples.len(), tokens, |attempt| self.retried(first_id, attempt)) => {
+                Some(result)
+            }
         };
         self.counters.in_flight.fetch_sub(count, Ordering::Relaxed);
         match result {
             Some(Ok(done)) => {
-                for (sample, completion) in samples.into_iter().zip(&done.answers) {
+                for (sample, completion) in samples.into_iter().zip(&done.completion.answers) {
                     self.answer(batch, sample, completion);
                 }
             }
             Some(Err(error)) => {
-                self.note(&error);
-                self.fail_all(samples, error.kind(), &error.to_string(), reason_of(&error));
+                let why = error.to_string();
+                let last = error.last.error;
+                self.note(&last);
+                self.fail_all(samples, last.kind(), &why, reason_of(&last));
             }
             None => self.fail_all(samples, "ending", ENDING, Reason::Cancelled),
         }
@@ -173,8 +181,8 @@ impl Workers {
     }
 
     async fn serve(&self, batch: u64, mut sample: IssuedSample) {
-        let id = sample.id() as u64;
-        let Some(body) = self.bodies.get(sample.index()) else {
+        let (id, index) = (sample.id() as u64, sample.index());
+        let Some(body) = self.bodies.get(index) else {
             return self.answer_failed(sample, "dataset", UNKNOWN_SAMPLE, Reason::Other);
         };
         if let Some(hooks) = &self.hooks {
@@ -199,18 +207,54 @@ impl Workers {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => None,
-                result = self.client.complete_as(&request_id, body.clone(), on_first) => Some(result),
+                result = self.pool.complete(
+                    &request_id,
+                    body.clone(),
+                    self.weight(index),
+                    on_first,
+                    |attempt| self.retried(id, attempt),
+                ) => Some(result),
             }
         };
         drop(streaming);
         self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
         match result {
-            Some(Ok(completion)) => self.answer(batch, sample, &completion),
+            Some(Ok(done)) => self.answer(batch, sample, &done.completion),
             Some(Err(error)) => {
-                self.note(&error);
-                self.answer_failed(sample, error.kind(), &error.to_string(), reason_of(&error));
+                let last = &error.last.error;
+                self.note(last);
+                self.answer_failed(sample, last.kind(), &error.to_string(), reason_of(last));
             }
             None => self.answer_failed(sample, "ending", ENDING, Reason::Cancelled),
+        }
+    }
+
+    fn weight(&self, index: usize) -> u64 {
+        // Checked with the bodies; a weight only chooses a server.
+        self.weights.get(index).copied().unwrap_or(0)
+    }
+
+    /// Writes down that a request failed before its first token and is sent again.
+    fn retried(&self, id: u64, attempt: &Attempt) {
+        self.note(&attempt.error);
+        let why = attempt.error.to_string();
+        self.counters.retry(attempt.error.kind(), &why);
+        if let Some(hooks) = &self.hooks {
+            let attributes = serde_json::json!({
+                "request": format!("{id:x}"),
+                "url": attempt.url,
+                "took_secs": attempt.took.as_secs_f64(),
+                "kind": attempt.error.kind(),
+            });
+            hooks.event(EventRow {
+                timestamp_ns: self.clock.now_ns(),
+                end_ns: None,
+                kind: "retry".into(),
+                severity: Severity::Warning,
+                source: "harness".into(),
+                message: format!("a request is sent again: {why}").into(),
+                attributes: attributes.to_string().into(),
+            });
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use mlperf_loadgen::{LogSettings, run_test};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
@@ -17,7 +17,7 @@ use super::watch::{LoadGenResult, Watch};
 use crate::bridge::{Bridge, Library, Turnstile};
 use crate::cli::{ModeArg, ScenarioArg};
 use crate::counters::Counters;
-use crate::ending::{Cause, Ending, watch_server};
+use crate::ending::{Cause, Ending, first_error, watch_servers};
 use crate::exit::Fail;
 use crate::ledger::{Ledger, Measured, Window};
 use crate::load::Load;
@@ -72,9 +72,7 @@ pub(super) fn execute(
         );
     }
     if prepared.plan.profiler {
-        runtime
-            .block_on(prepared.server.client.start_profile())
-            .map_err(|error| Fail::usage(anyhow!(error).context("--enable-profiler")))?;
+        runtime.block_on(prepared.server.start_profile())?;
     }
 
     let Prepared {
@@ -82,6 +80,7 @@ pub(super) fn execute(
         server,
         dataset,
         bodies,
+        weights,
         together,
         load,
         logs,
@@ -94,8 +93,9 @@ pub(super) fn execute(
     let tasks = TaskTracker::new();
     let (queue, batches) = mpsc::unbounded_channel();
     let workers = Arc::new(Workers {
-        client: server.client.clone(),
+        pool: Arc::clone(&server.pool),
         bodies,
+        weights,
         together,
         permits: Arc::new(Semaphore::new(plan.concurrency)),
         counters: Arc::clone(&counters),
@@ -106,7 +106,7 @@ pub(super) fn execute(
         stop: ending.stop.clone(),
         suspect: Arc::clone(&suspect),
     });
-    runtime.spawn(watch_server(server.client.clone(), suspect, ending.clone()));
+    runtime.spawn(watch_servers(Arc::clone(&server.pool), suspect, ending.clone()));
     runtime.spawn(dispatch(workers, batches, tasks.clone()));
 
     let turnstile = Arc::new(Turnstile::default());
@@ -160,8 +160,8 @@ pub(super) fn execute(
     progress.finish();
     if ending.cause().is_none() && Counters::get(&counters.failed) > 0 {
         // Refused connections are answered so fast that LoadGen may be done before the watcher has made up its mind.
-        if let Err(error) = runtime.block_on(server.client.health()) {
-            ending.end(Cause::ServerGone(error.to_string()));
+        if let Some(error) = first_error(runtime.block_on(server.pool.check_health())) {
+            ending.end(Cause::ServerGone(error));
         }
     }
     if result.is_some() && loadgen.join().is_err() {
@@ -170,11 +170,8 @@ pub(super) fn execute(
     if let Some(hooks) = &hooks {
         hooks.test_completed();
     }
-    if plan.profiler
-        && ending.cause().is_none()
-        && let Err(error) = runtime.block_on(server.client.stop_profile(Duration::from_secs(300)))
-    {
-        tracing::warn!("the profiler could not be stopped: {error}");
+    if plan.profiler && ending.cause().is_none() {
+        runtime.block_on(server.stop_profile());
     }
     let window = if plan.scenario == ScenarioArg::Offline {
         Window::LastAnswer

@@ -55,6 +55,7 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
         Ok(()) => files.push(("environment", environment)),
         Err(error) => remarks.push(format!("{} could not be written: {error}", environment.display())),
     }
+    let replicas = server.pool.status();
     runtime.block_on(server.stop());
     let closing = Closing {
         title: format!(
@@ -68,6 +69,8 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
         remarks,
         issued: Counters::get(&counters.issued),
         failures: counters.failures(),
+        retries: counters.retries(),
+        replicas,
         loadgen_tokens_per_sec: judged.tokens_per_sec,
         measured,
         has_first_token: plan.scenario != ScenarioArg::Offline,

@@ -19,6 +19,7 @@ pub(super) struct Prepared {
     pub(super) server: Server,
     pub(super) dataset: Dataset,
     pub(super) bodies: Vec<Bytes>,
+    pub(super) weights: Vec<u64>,
     pub(super) together: Option<Together>,
     pub(super) load: Load,
     pub(super) logs: LogSettings,
@@ -42,6 +43,7 @@ pub(super) fn prepare(
         }
     })?;
     let bodies = prompts::bodies(&plan, &dataset, &server)?;
+    let weights = prompts::weights(&plan, &dataset)?;
     if dataset.synthetic {
         load.remarks
             .push(format!("the prompts are made up: {}", dataset.origin));
@@ -60,6 +62,7 @@ pub(super) fn prepare(
         server,
         dataset,
         bodies,
+        weights,
         together,
         load,
         logs,

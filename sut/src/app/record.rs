@@ -12,22 +12,11 @@ use crate::server::Server;
 
 pub(super) fn start(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Session, Fail> {
     let plan = &prepared.plan;
-    let url = metrics
-        .url
-        .clone()
-        .unwrap_or_else(|| format!("{}/metrics", prepared.server.url));
-    let mut endpoint = EndpointConfig::new(url).expect("vllm:*");
-    // The key belongs to the server, and to nobody else that --metrics-url may name.
-    if let Some(key) = &plan.api_key
-        && metrics
-            .url
-            .as_ref()
-            .is_none_or(|url| url.starts_with(&prepared.server.url))
-    {
-        endpoint = endpoint.bearer(key);
+    let mut builder = Session::builder();
+    for endpoint in endpoints(metrics, prepared) {
+        builder = builder.endpoint(endpoint);
     }
-    let mut builder = Session::builder()
-        .endpoint(endpoint)
+    builder = builder
         .interval(metrics.interval)
         .output_dir(&metrics.output_dir)
         .format(report::store_format(metrics.format))
@@ -39,6 +28,34 @@ pub(super) fn start(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Sessio
     samplers(builder, metrics, &prepared.server)
         .start()
         .map_err(Fail::usage)
+}
+
+/// The endpoints of one run: that of `--metrics-url`, or one for each server.
+fn endpoints(metrics: &MetricsPlan, prepared: &Prepared) -> Vec<EndpointConfig> {
+    let servers: Vec<&str> = prepared.server.urls().collect();
+    let endpoint = |url: String| {
+        let endpoint = EndpointConfig::new(url).expect("vllm:*");
+        // The key belongs to the server, and to nobody else that --metrics-url may name.
+        match &prepared.plan.api_key {
+            Some(key) if servers.iter().any(|server| endpoint.url.starts_with(server)) => {
+                endpoint.bearer(key)
+            }
+            _ => endpoint,
+        }
+    };
+    if let Some(url) = &metrics.url {
+        return vec![endpoint(url.clone())];
+    }
+    let several = servers.len() > 1;
+    let each = servers.iter().enumerate().map(|(number, server)| {
+        let endpoint = endpoint(format!("{server}/metrics"));
+        if several {
+            endpoint.label("replica", number.to_string())
+        } else {
+            endpoint
+        }
+    });
+    each.collect()
 }
 
 /// Adds the samplers of GPUs and host, each on a thread of its own.

@@ -18,6 +18,8 @@ pub(super) fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
     RunArgs {
         config: line.config,
         url: line.url.or(file.url),
+        balance: line.balance.or(file.balance),
+        retries: line.retries.or(file.retries),
         model: line.model.or(file.model),
         serve_command: line.serve_command.or(file.serve_command),
         server_args: line.server_args.or(file.server_args),

@@ -17,7 +17,7 @@ use anyhow::anyhow;
 pub use self::metrics::MetricsPlan;
 pub use self::sources::{DatasetPlan, ServerPlan};
 pub use self::words::parse_duration;
-use crate::cli::{LogLevel, ModeArg, RunArgs, ScenarioArg};
+use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs, ScenarioArg};
 use crate::exit::Fail;
 
 /// A run with nothing left open.
@@ -25,6 +25,10 @@ use crate::exit::Fail;
 pub struct Plan {
     /// Where the server is.
     pub server: ServerPlan,
+    /// How requests are spread over several servers.
+    pub balance: BalanceArg,
+    /// How often a request is sent again that failed before its first token.
+    pub retries: u32,
     /// Name the server knows the model by; `None`: the only model it lists.
     pub model: Option<String>,
     /// Bearer token. Never printed.
@@ -156,6 +160,8 @@ impl Plan {
         let metrics = metrics::resolve(&args, wrong);
         Self {
             server,
+            balance: args.balance.unwrap_or(BalanceArg::RoundRobin),
+            retries: args.retries.unwrap_or(0),
             model: args.model.clone(),
             api_key: args.api_key,
             dataset,

@@ -11,8 +11,8 @@ use crate::cli::RunArgs;
 pub enum ServerPlan {
     /// Running already.
     Attach {
-        /// Base URL without a trailing slash.
-        url: String,
+        /// Base URLs without a trailing slash, at least one.
+        urls: Vec<String>,
     },
     /// Started and stopped by us.
     Start {
@@ -52,7 +52,7 @@ const DATASET_EXTENSIONS: [&str; 6] = ["json", "jsonl", "csv", "parquet", "pkl",
 
 pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
     let starts = args.serve_command.is_some() || args.server_args.is_some() || args.startup_timeout.is_some();
-    if let Some(url) = &args.url {
+    if let Some(urls) = &args.url {
         if starts {
             wrong.push(
                 "--url attaches to a running server; --serve-command, --server-args and --startup-timeout are for one \
@@ -60,15 +60,12 @@ pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
                     .into(),
             );
         }
-        if !(url.starts_with("http://") || url.starts_with("https://")) || url.len() <= "https://".len() {
-            wrong.push(format!("--url {url}: must be like http://127.0.0.1:8000"));
-        }
-        // Users paste the address of the API as often as that of the server.
-        let base = url
-            .trim_end_matches('/')
-            .trim_end_matches("/v1")
-            .trim_end_matches('/');
-        return ServerPlan::Attach { url: base.to_owned() };
+        return ServerPlan::Attach {
+            urls: attached(urls, wrong),
+        };
+    }
+    if args.balance.is_some() {
+        wrong.push("--balance chooses among several servers: name them with --url".into());
     }
     let Some(model) = &args.model else {
         if starts {
@@ -87,6 +84,29 @@ pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
         args: split_words(args.server_args.as_deref().unwrap_or("")),
         startup_timeout: seconds("--startup-timeout", args.startup_timeout, 600.0, wrong),
     }
+}
+
+fn attached(urls: &[String], wrong: &mut Vec<String>) -> Vec<String> {
+    let mut bases: Vec<String> = Vec::new();
+    for url in urls {
+        let url = url.trim();
+        if !(url.starts_with("http://") || url.starts_with("https://")) || url.len() <= "https://".len() {
+            wrong.push(format!("--url {url}: must be like http://127.0.0.1:8000"));
+        }
+        // Users paste the address of the API as often as that of the server.
+        let base = url
+            .trim_end_matches('/')
+            .trim_end_matches("/v1")
+            .trim_end_matches('/');
+        if bases.iter().any(|known| known == base) {
+            wrong.push(format!("--url {url}: is given twice"));
+        }
+        bases.push(base.to_owned());
+    }
+    if bases.is_empty() {
+        wrong.push("--url: the list is empty".into());
+    }
+    bases
 }
 
 pub(super) fn dataset(args: &RunArgs, wrong: &mut Vec<String>) -> DatasetPlan {

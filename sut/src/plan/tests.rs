@@ -18,9 +18,24 @@ fn what_runs_where() {
     assert_eq!(
         plan("--api-server-url http://h:1/v1/").unwrap().server,
         ServerPlan::Attach {
-            url: "http://h:1".into()
+            urls: vec!["http://h:1".into()]
         }
     );
+    let several = plan("--url http://a:1,http://b:2/ --url http://c:3").unwrap();
+    assert_eq!(
+        several.server,
+        ServerPlan::Attach {
+            urls: ["http://a:1", "http://b:2", "http://c:3"]
+                .map(str::to_owned)
+                .to_vec()
+        }
+    );
+    assert!(
+        plan("--url http://a:1,http://a:1/v1")
+            .unwrap_err()
+            .contains("given twice")
+    );
+    assert!(plan("--balance shortest-queue").unwrap_err().contains("--url"));
     let ServerPlan::Start {
         model, command, args, ..
     } = plan("--model org/m").unwrap().server
@@ -97,12 +112,14 @@ fn a_configuration_file_fills_in_and_refuses_unknown_keys() {
     let file = dir.path().join("run.toml");
     std::fs::write(
         &file,
-        "scenario = \"Server\"\ntarget-qps = 3.5\nenable-metrics-collection = true\n",
+        "scenario = \"Server\"\ntarget-qps = 3.5\nenable-metrics-collection = true\n\
+         url = [\"http://a:1\", \"http://b:1\"]\nbalance = \"least-tokens\"\n",
     )
     .unwrap();
     let made = plan(&format!("--config {} --target-qps 7", file.display())).unwrap();
     assert_eq!((made.scenario, made.target_qps), (ScenarioArg::Server, Some(7.0)));
     assert!(made.metrics.is_some());
+    assert!(matches!(made.server, ServerPlan::Attach { urls } if urls.len() == 2));
     std::fs::write(&file, "target_qps = 1\n").unwrap();
     let message = Plan::resolve(
         Cli::try_parse_from(["sut", "--config", file.to_str().unwrap()])
