@@ -205,6 +205,10 @@ pub struct RunArgs {
     /// Prompts per HTTP request (Offline only).
     #[arg(long, help_heading = "Load")]
     pub batch_size: Option<usize>,
+    /// Refuse, before any load is sent, a run that could not be submitted to the closed division: settings that are
+    /// not the rules', a short dataset, a simulator, prefix caching.
+    #[arg(long, help_heading = "Load")]
+    pub official: bool,
     /// Samples of the dataset to use.
     #[arg(long, visible_aliases = ["num-prompts", "request-count"], help_heading = "Load")]
     pub num_samples: Option<usize>,

@@ -16,6 +16,7 @@ pub mod exit;
 pub mod ledger;
 pub mod load;
 pub mod no_summary;
+pub mod official;
 pub mod plan;
 pub mod printouts;
 pub mod progress;

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use mlperf_loadgen::{Benchmark, LogSettings, Mode, Scenario, TestSettings};
+use mlperf_loadgen::{Benchmark, EffectiveSettings, LogSettings, Mode, Scenario, TestSettings};
 use vllm_client::RequestBody;
 
 use crate::benchmark::{BenchmarkSpec, Sampling};
 use crate::cli::{ModeArg, ScenarioArg};
 use crate::exit::Fail;
-use crate::no_summary;
 use crate::plan::Plan;
+use crate::{no_summary, official};
 
 /// Length of the demonstration on the simulator, long enough for pictures and short enough to wait for.
 const DEMO_DURATION: Duration = Duration::from_secs(20);
@@ -26,7 +26,6 @@ const DEMO_SERVER_QPS: f64 = 30.0;
 /// run with.
 pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
     let mut remarks = Vec::new();
-    let mut unofficial = Vec::new();
     let benchmark = Benchmark::named(&plan.benchmark)
         .map_err(|error| Fail::usage(anyhow!(error).context("--lg-model-name")))?;
     let scenario = scenario(plan.scenario);
@@ -55,22 +54,12 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
         .duration
         .or((demo && plan.num_samples.is_none()).then_some(DEMO_DURATION));
     if let Some(duration) = shortened.or(plan.num_samples.map(|_| Duration::ZERO).filter(|_| demo)) {
-        if duration < settings.min_duration {
-            unofficial.push(format!(
-                "not an official run: it has to last {} s, the round asks for {} s",
-                duration.as_secs_f64(),
-                settings.min_duration.as_secs_f64()
-            ));
-        }
         settings.min_duration = duration;
     }
     let samples = samples as u64;
     let wanted = settings.performance_sample_count_override.unwrap_or(samples);
     if samples < wanted {
         // A short dataset is what a trial run has, and never what an official one has.
-        unofficial.push(format!(
-            "not an official run: the dataset has {samples} samples, the round asks for {wanted}"
-        ));
         settings.performance_sample_count_override = Some(samples);
     }
     if (plan.num_samples.is_some() || shortened.is_some() || samples < wanted)
@@ -78,11 +67,13 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
     {
         settings.min_query_count = samples;
     }
-    settings
-        .check(samples as usize, samples as usize)
+    let effective = settings
+        .effective(samples as usize, samples as usize)
         .map_err(Fail::usage)?;
+    let unofficial = official::settings(plan, &effective)?;
     Ok(Load {
         settings,
+        effective,
         round,
         remarks,
         unofficial,
@@ -94,11 +85,13 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
 pub struct Load {
     /// The settings of this run.
     pub settings: TestSettings,
+    /// What LoadGen makes of them.
+    pub effective: EffectiveSettings,
     /// The round's own for the benchmark and scenario.
     pub round: TestSettings,
     /// Lines of user.conf without effect, and the like.
     pub remarks: Vec<String>,
-    /// Where the settings depart from the round's.
+    /// Where they are not what the rules say.
     pub unofficial: Vec<String>,
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use mlperf_loadgen::{LoadGenLog, LogSettings, Scenario, TestSettings, Validity};
+use vllm_client::PrefixCaching;
 use vllm_metrics::store::{StoreFormat, read_run};
 use vllm_metrics::{FinishedRun, Gap};
 use vllm_report::RenderOptions;
@@ -51,6 +52,8 @@ pub struct Ended<'a> {
     pub issue_delays_ns: &'a [i64],
     /// The server was a simulator.
     pub simulated: bool,
+    /// What the server said of its prefix caching, before or after.
+    pub prefix_caching: PrefixCaching,
 }
 
 /// Reads LoadGen's logs and says whether the run counts.
@@ -62,6 +65,7 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         logs,
         issue_delays_ns,
         simulated,
+        prefix_caching,
     } = ended;
     if let Some(cause) = cause {
         remarks.push(cause.to_string());
@@ -111,6 +115,7 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         round,
         issue_delay: IssueDelay::from_ns(issue_delays_ns.iter().copied()),
         simulated,
+        prefix_caching: Some(prefix_caching),
     });
     remarks.push(verdict.paragraph());
     let word = match (cause, verdict.counts(), result.validity) {
@@ -281,18 +286,23 @@ fn describe_gap(gap: &Gap, started_ns: i64) -> String {
 }
 
 /// What `--dry-run` shows.
-pub fn plan_text(plan: &Plan, load: &Load, dataset: &Dataset) -> String {
+pub fn plan_text(plan: &Plan, load: &Load, dataset: &Dataset, caching: PrefixCaching) -> String {
     let mut text = format!(
         "plan (nothing is sent):\n{}\n\nLoadGen:\n{:#?}\n",
         plan.shown(),
         load.settings
     );
+    text.push_str(&format!("\nLoadGen will work with:\n{:#?}\n", load.effective));
     text.push_str(&format!("\ndataset: {}\n", dataset.origin));
+    text.push_str(&format!("prefix caching of the server: {caching:?}\n"));
     if load.settings.scenario == Scenario::Server {
         text.push_str("arrivals: Poisson, fixed by the round's seed\n");
     }
-    for remark in load.remarks.iter().chain(&load.unofficial) {
+    for remark in &load.remarks {
         text.push_str(&format!("remark: {remark}\n"));
+    }
+    for remark in &load.unofficial {
+        text.push_str(&format!("not official: {remark}\n"));
     }
     text
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use vllm_client::server::{Died, ServerConfig, ServerProcess};
 use vllm_client::{
-    ApiKey, Client, ClientConfig, ModelInfo, Pool, RetryPolicy, Strategy, Timeouts, WaitReady,
+    ApiKey, Client, ClientConfig, ModelInfo, Pool, PrefixCaching, RetryPolicy, Strategy, Timeouts, WaitReady,
 };
 use vllm_sim::{EngineConfig, SimConfig, Simulator};
 
@@ -208,6 +208,23 @@ impl Server {
     /// Base URLs of the replicas.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
         self.pool.clients().iter().map(Client::url)
+    }
+
+    /// Whether any replica reuses what it computed for another query: on if one says so, off if all say so.
+    pub async fn prefix_caching(&self) -> PrefixCaching {
+        let mut all = PrefixCaching::Off;
+        for client in self.pool.clients() {
+            match client.prefix_caching().await {
+                Ok(PrefixCaching::On) => return PrefixCaching::On,
+                Ok(PrefixCaching::Off) => {}
+                Ok(PrefixCaching::Unknown) => all = PrefixCaching::Unknown,
+                Err(error) => {
+                    tracing::debug!("prefix caching is not known: {error}");
+                    all = PrefixCaching::Unknown;
+                }
+            }
+        }
+        all
     }
 
     /// Starts every replica's profiler.

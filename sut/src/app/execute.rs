@@ -9,6 +9,7 @@ use anyhow::Context;
 use mlperf_loadgen::{LogSettings, run_test};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
+use vllm_client::PrefixCaching;
 use vllm_metrics::{FinishedRun, RunClock, Session};
 
 use super::prepare::Prepared;
@@ -45,6 +46,8 @@ pub(super) struct Ran {
     pub(super) recorded: Option<Result<FinishedRun, vllm_metrics::Error>>,
     pub(super) load: Load,
     pub(super) logs: LogSettings,
+    /// What the servers said of their prefix caching, before or after.
+    pub(super) caching: PrefixCaching,
 }
 
 pub(super) fn execute(
@@ -85,6 +88,7 @@ pub(super) fn execute(
         load,
         logs,
         expected,
+        caching,
     } = prepared;
     let counters = Arc::new(Counters::default());
     let ledger = Arc::new(Ledger::default());
@@ -170,6 +174,11 @@ pub(super) fn execute(
     if let Some(hooks) = &hooks {
         hooks.test_completed();
     }
+    // A server that does not tell its setting shows it by its hits.
+    let caching = match ending.cause() {
+        None if runtime.block_on(server.prefix_caching()) == PrefixCaching::On => PrefixCaching::On,
+        _ => caching,
+    };
     if plan.profiler && ending.cause().is_none() {
         runtime.block_on(server.stop_profile());
     }
@@ -193,5 +202,6 @@ pub(super) fn execute(
         recorded,
         load,
         logs,
+        caching,
     })
 }

@@ -22,6 +22,7 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
         recorded,
         load,
         logs,
+        caching,
     } = ran;
     let simulated = server.simulated();
     let mut remarks = load.remarks;
@@ -32,6 +33,7 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
         logs: &logs,
         issue_delays_ns: &measured.issue_delay_ns,
         simulated,
+        prefix_caching: caching,
     };
     let given_up = ended.loadgen.is_none();
     let judged = report::judge(ended, &mut remarks);

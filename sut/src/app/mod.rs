@@ -40,6 +40,7 @@ pub fn run(plan: Plan) -> Result<Exit, Fail> {
             &prepared.plan,
             &prepared.load,
             &prepared.dataset,
+            prepared.caching,
         ));
         runtime.block_on(prepared.server.stop());
         return Ok(Exit::Valid);

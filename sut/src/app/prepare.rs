@@ -3,15 +3,16 @@
 use anyhow::anyhow;
 use bytes::Bytes;
 use mlperf_loadgen::LogSettings;
+use vllm_client::PrefixCaching;
 
 use crate::dataset::Dataset;
 use crate::ending::Ending;
 use crate::exit::Fail;
 use crate::load::{self, Load};
 use crate::plan::Plan;
-use crate::prompts;
 use crate::server::{self, Server};
 use crate::worker::Together;
+use crate::{official, prompts};
 
 /// Everything that is ready before load is sent.
 pub(super) struct Prepared {
@@ -24,6 +25,7 @@ pub(super) struct Prepared {
     pub(super) load: Load,
     pub(super) logs: LogSettings,
     pub(super) expected: Option<u64>,
+    pub(super) caching: PrefixCaching,
 }
 
 pub(super) fn prepare(
@@ -42,6 +44,8 @@ pub(super) fn prepare(
             started = server::start(&plan) => started,
         }
     })?;
+    let caching = runtime.block_on(server.prefix_caching());
+    official::check(&plan, &mut load, &server, caching)?;
     let bodies = prompts::bodies(&plan, &dataset, &server)?;
     let weights = prompts::weights(&plan, &dataset)?;
     if dataset.synthetic {
@@ -67,6 +71,7 @@ pub(super) fn prepare(
         load,
         logs,
         expected,
+        caching,
     })
 }
 

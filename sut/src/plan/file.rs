@@ -33,6 +33,7 @@ pub(super) fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
         scenario: line.scenario.or(file.scenario),
         test_mode: line.test_mode.or(file.test_mode),
         batch_size: line.batch_size.or(file.batch_size),
+        official: line.official || file.official,
         num_samples: line.num_samples.or(file.num_samples),
         concurrency: line.concurrency.or(file.concurrency),
         target_qps: line.target_qps.or(file.target_qps),

@@ -35,6 +35,8 @@ pub struct Plan {
     pub api_key: Option<String>,
     /// Where the prompts come from.
     pub dataset: DatasetPlan,
+    /// Refuse a run that cannot be an official one.
+    pub official: bool,
     /// Cut the dataset to its first so many samples.
     pub num_samples: Option<usize>,
     /// Scenario.
@@ -165,6 +167,7 @@ impl Plan {
             model: args.model.clone(),
             api_key: args.api_key,
             dataset,
+            official: args.official,
             num_samples: args.num_samples,
             scenario,
             mode: args.test_mode.unwrap_or(ModeArg::Performance),

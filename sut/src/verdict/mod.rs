@@ -11,6 +11,7 @@ mod words;
 use std::time::Duration;
 
 use mlperf_loadgen::{Incidents, RunResult, TestSettings, Validity};
+use vllm_client::PrefixCaching;
 
 /// The round whose configuration is compiled into LoadGen 6.0.17.
 pub const ROUND: &str = "v6.1";
@@ -29,6 +30,8 @@ pub struct Evidence<'a> {
     pub issue_delay: Option<IssueDelay>,
     /// The server was the built-in simulator.
     pub simulated: bool,
+    /// Whether the server reused what it had computed for other queries; `None` if the logs are all there is.
+    pub prefix_caching: Option<PrefixCaching>,
 }
 
 /// From when LoadGen's schedule wanted a query to go out to when our worker had it.
@@ -82,6 +85,8 @@ pub enum Check {
     ClientKeptUp,
     /// The server was a real one.
     RealServer,
+    /// The server computed every query anew.
+    NoPrefixCaching,
 }
 
 impl Check {
@@ -108,6 +113,7 @@ impl Check {
             Self::LoadGenBuild => "LoadGen's build",
             Self::ClientKeptUp => "client",
             Self::RealServer => "server",
+            Self::NoPrefixCaching => "prefix caching",
         }
     }
 }

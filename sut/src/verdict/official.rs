@@ -1,6 +1,7 @@
 //! What keeps a valid result from being an official one: anything that is not as the round has it.
 
 use mlperf_loadgen::{Mode, RunResult, Scenario, TestSettings};
+use vllm_client::PrefixCaching;
 
 use super::invalid::measured_secs;
 use super::words::{number, time};
@@ -20,6 +21,7 @@ pub(super) fn checks(evidence: &Evidence<'_>) -> Vec<Finding> {
         loadgen_build(result),
         client_kept_up(evidence),
         real_server(evidence.simulated),
+        no_prefix_caching(evidence.prefix_caching),
     ]
 }
 
@@ -287,4 +289,21 @@ fn real_server(simulated: bool) -> Finding {
             .with_way_out("name a server by --url or --model");
     }
     Finding::pass(Check::RealServer)
+}
+
+fn no_prefix_caching(caching: Option<PrefixCaching>) -> Finding {
+    let check = Check::NoPrefixCaching;
+    match caching {
+        None => Finding::not_applicable(check),
+        Some(PrefixCaching::Off) => Finding::pass(check),
+        Some(PrefixCaching::On) => Finding::fail(
+            check,
+            "the server reuses what it computed for other queries (prefix caching)",
+        )
+        .with_way_out("serve with --no-enable-prefix-caching"),
+        Some(PrefixCaching::Unknown) => Finding::unknown(
+            check,
+            "the server does not tell whether its prefix caching is off",
+        ),
+    }
 }

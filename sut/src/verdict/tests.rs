@@ -33,6 +33,7 @@ fn verdict(text: &str, scenario: Scenario) -> Verdict {
         round: &round,
         issue_delay: ON_TIME,
         simulated: false,
+        prefix_caching: Some(PrefixCaching::Off),
     })
 }
 
@@ -193,6 +194,7 @@ fn a_client_that_is_late_or_not_looked_at_is_not_official() {
             round: &round,
             issue_delay,
             simulated,
+            prefix_caching: None,
         })
     };
     let late = IssueDelay::from_ns((0..1000).map(|i| i * 30_000));
@@ -228,6 +230,7 @@ fn unanswered_queries_count_even_where_loadgen_is_content() {
         round: &round,
         issue_delay: ON_TIME,
         simulated: false,
+        prefix_caching: Some(PrefixCaching::Off),
     });
     assert!(!verdict.counts());
     assert_eq!(

@@ -1,0 +1,95 @@
+//! What can be known before load is sent of whether the run can be an official one: LoadGen's effective settings
+//! against the rules, and the server's. With `--official` each of these is a refusal, without it a remark.
+
+use anyhow::anyhow;
+use mlperf_loadgen::{EffectiveSettings, Mode};
+use vllm_client::PrefixCaching;
+
+use crate::benchmark::{BenchmarkSpec, RuleScenario};
+use crate::cli::ScenarioArg;
+use crate::exit::Fail;
+use crate::load::Load;
+use crate::plan::Plan;
+use crate::server::Server;
+
+/// Where what LoadGen is about to work with, and what the server is asked for, is not what the rules say.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`] for a benchmark that nobody knows.
+pub fn settings(plan: &Plan, effective: &EffectiveSettings) -> Result<Vec<String>, Fail> {
+    let spec = BenchmarkSpec::named(&plan.benchmark)
+        .map_err(|error| Fail::usage(anyhow!(error).context("--lg-model-name")))?;
+    let scenario = rule_scenario(plan);
+    let mut found: Vec<String> = match spec.differences(scenario, effective) {
+        Ok(differences) => differences.iter().map(ToString::to_string).collect(),
+        Err(error) => vec![error.to_string()],
+    };
+    let longest = spec.sampling.max_tokens_in(effective.mode);
+    if let Some(asked) = plan.max_tokens.filter(|asked| *asked != longest) {
+        found.push(format!(
+            "answers have at most {asked} tokens (--max-tokens), where the rules have {longest}"
+        ));
+    }
+    if let Some(path) = plan
+        .audit_config
+        .as_ref()
+        .filter(|_| effective.mode == Mode::Performance)
+    {
+        found.push(format!(
+            "the audit configuration {} is in effect (--audit-config)",
+            path.display()
+        ));
+    }
+    Ok(found)
+}
+
+/// The scenario in the rules' words.
+fn rule_scenario(plan: &Plan) -> RuleScenario {
+    match plan.scenario {
+        ScenarioArg::Offline => RuleScenario::Offline,
+        ScenarioArg::Server if plan.benchmark.ends_with("-interactive") => RuleScenario::Interactive,
+        ScenarioArg::Server => RuleScenario::Server,
+        ScenarioArg::SingleStream => RuleScenario::SingleStream,
+        ScenarioArg::MultiStream => RuleScenario::MultiStream,
+    }
+}
+
+/// Says what keeps the run from being official, and refuses it if it has to be.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`] with every obstacle, one a line, if `--official` was given and there is any.
+pub fn check(plan: &Plan, load: &mut Load, server: &Server, caching: PrefixCaching) -> Result<(), Fail> {
+    let mut obstacles = load.unofficial.clone();
+    if server.simulated() {
+        obstacles.push("the server is a simulator".into());
+    }
+    if let Some(what) = caching_obstacle(caching) {
+        obstacles.push(what.into());
+    }
+    if plan.official && !obstacles.is_empty() {
+        return Err(Fail::usage(anyhow!(
+            "nothing was sent, because --official was given and the run cannot be one:\n  - {}",
+            obstacles.join("\n  - ")
+        )));
+    }
+    if caching == PrefixCaching::On {
+        let what = "PREFIX CACHING IS ON: answers are quicker than MLPerf allows; serve with --no-enable-prefix-caching";
+        tracing::warn!("{what}");
+        load.remarks.push(what.into());
+    }
+    if !load.unofficial.is_empty() && !server.simulated() {
+        tracing::warn!("this cannot be an official run: {}", load.unofficial.join("; "));
+    }
+    Ok(())
+}
+
+fn caching_obstacle(caching: PrefixCaching) -> Option<&'static str> {
+    match caching {
+        PrefixCaching::Off => None,
+        PrefixCaching::On => Some("prefix caching is on: serve with --no-enable-prefix-caching"),
+        PrefixCaching::Unknown => Some(
+            "the server does not tell whether prefix caching is off: its metrics page has no \
+             vllm:cache_config_info with enable_prefix_caching",
+        ),
+    }
+}
