@@ -128,8 +128,6 @@ fn the_others_go_on_when_a_replica_dies() {
     let (mortal, well) = (simulator(&["die requests=20"]), simulator(&[]));
     let run = run(&[&mortal, &well], "--retries 3");
     let shown = run.shown();
-    // What was streaming on it is lost, so the run ends and does not count.
-    assert_eq!(run.status, Some(1), "{shown}");
     let done = per_replica(&run);
     assert!(
         done[0].0 <= 20 && done[0].1 > 0 && done[1].0 > 200,
@@ -142,6 +140,8 @@ fn the_others_go_on_when_a_replica_dies() {
         .filter(|r| r.outcome == Outcome::Failed)
         .count();
     assert!(lost <= 16, "only what was streaming: {lost}\n{shown}");
+    // What was streaming on it is lost; with any of that the run ends all the same and does not count.
+    assert_eq!(run.status, Some(i32::from(lost > 0)), "{shown}");
     assert_eq!(record.requests.len(), 256, "{shown}");
     assert!(run.stderr.contains("the others go on"), "{shown}");
     well.stop();
