@@ -37,6 +37,10 @@ pub enum Command {
     Report(ReportArgs),
     /// Write a stored run once more in another format. The input is never touched.
     Convert(ConvertArgs),
+    /// Score the answers of an accuracy run once more.
+    Score(crate::scoring::ScoreArgs),
+    /// Lay out a submission from runs, as MLCommons' submission checker wants it.
+    Submission(crate::submission::SubmissionArgs),
 }
 
 /// LoadGen's scenario.
@@ -49,6 +53,9 @@ pub enum ScenarioArg {
     /// Poisson arrivals at --target-qps; time to first token and time per output token have limits.
     #[value(alias = "server")]
     Server,
+    /// Server under the benchmark's tighter limits.
+    #[value(alias = "interactive")]
+    Interactive,
     /// One query at a time.
     #[value(alias = "singlestream", alias = "single-stream")]
     SingleStream,
@@ -63,8 +70,24 @@ pub enum ScenarioArg {
 pub enum ModeArg {
     /// Timed run.
     Performance,
-    /// Every sample of the dataset once, with the answers logged.
+    /// Every sample of the dataset once, with the answers logged and scored.
     Accuracy,
+    /// Performance, then accuracy (then --compliance, where given), each in a process of its own, with logs in
+    /// performance/run_1, accuracy and TEST06 under --output-log-dir.
+    Both,
+}
+
+/// A compliance test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+pub enum ComplianceArg {
+    /// None (default).
+    #[value(name = "none")]
+    #[serde(rename = "none")]
+    None,
+    /// Token ids of a timed run: first tokens, ends and lengths must be consistent.
+    #[value(name = "TEST06", alias = "test06")]
+    #[serde(rename = "TEST06")]
+    Test06,
 }
 
 /// Amount of console logging, in the words that Python harnesses use.
@@ -196,6 +219,9 @@ pub struct RunArgs {
     /// Column of the reference output.
     #[arg(long, help_heading = "Load")]
     pub output_column: Option<String>,
+    /// Let the built-in simulator answer with the dataset's reference token ids, so that accuracy means something.
+    #[arg(long, help_heading = "Load")]
+    pub simulate_references: bool,
     /// Scenario.
     #[arg(long, ignore_case = true, help_heading = "Load")]
     pub scenario: Option<ScenarioArg>,
@@ -251,6 +277,9 @@ pub struct RunArgs {
         help_heading = "LoadGen"
     )]
     pub audit_config: Option<PathBuf>,
+    /// Run a compliance test: its audit.config is written and put in effect, and what LoadGen logged is verified.
+    #[arg(long, ignore_case = true, help_heading = "LoadGen")]
+    pub compliance: Option<ComplianceArg>,
 
     /// Record server, GPU, host and harness metrics, and draw them at the end.
     #[arg(long, visible_alias = "enable-metrics", help_heading = "Metrics")]
@@ -306,6 +335,9 @@ pub struct SimCommand {
     /// What to simulate.
     #[command(flatten)]
     pub server: vllm_sim::SimArgs,
+    /// Answer this dataset's prompts with its reference token ids.
+    #[arg(long, value_name = "DATASET")]
+    pub references: Option<PathBuf>,
     /// Stop after so many seconds.
     #[arg(long, value_name = "SECONDS")]
     pub for_secs: Option<f64>,

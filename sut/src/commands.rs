@@ -8,11 +8,12 @@ use vllm_metrics::{EndpointConfig, Session};
 use vllm_report::RenderOptions;
 use vllm_sim::Simulator;
 
-use crate::cli::{Cli, CollectArgs, Command, ConvertArgs, LogLevel, ReportArgs, SimCommand};
+use crate::cli::{Cli, CollectArgs, Command, ConvertArgs, LogLevel, ModeArg, ReportArgs, SimCommand};
+use crate::dataset::{Columns, Dataset};
 use crate::ending::{Ending, watch_signals};
 use crate::exit::{Exit, Fail};
 use crate::plan::{MetricsPlan, Plan, parse_duration};
-use crate::{app, report, telemetry};
+use crate::{app, in_turn, prompts, report, scoring, submission, telemetry};
 
 /// Runs what the command line says.
 ///
@@ -23,6 +24,9 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
         None => {
             let plan = Plan::resolve(cli.run)?;
             telemetry::install(plan.log_level);
+            if plan.mode == ModeArg::Both && !plan.dry_run {
+                return in_turn::run(&plan);
+            }
             app::run(plan)
         }
         Some(command) => {
@@ -32,6 +36,8 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
                 Command::Collect(args) => collect(args),
                 Command::Report(args) => draw(&args),
                 Command::Convert(args) => convert(&args),
+                Command::Score(args) => scoring::run(&args),
+                Command::Submission(args) => submission::run(&args),
             }
         }
     }
@@ -42,7 +48,11 @@ fn sim(args: &SimCommand) -> Result<Exit, Fail> {
         Ok(limit) => limit,
         Err(error) => return Err(Fail::usage(anyhow!("--for-secs: {error}"))),
     };
-    let config = args.server.resolve().map_err(Fail::usage)?;
+    let mut config = args.server.resolve().map_err(Fail::usage)?;
+    if let Some(path) = &args.references {
+        let dataset = Dataset::load(path, &Columns::default()).map_err(Fail::usage)?;
+        config.references = prompts::references(&dataset)?.into();
+    }
     let simulator = Simulator::start(config).map_err(Fail::usage)?;
     report::print(&format!("SIMULATED vLLM at {}\n", simulator.url()));
     wait_for_end(limit)?;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Variables that change what a run measures. Others are never read, so they cannot leak.
 const VARIABLES: [&str; 20] = [
@@ -34,7 +34,7 @@ const VARIABLES: [&str; 20] = [
 ];
 
 /// What a run was made with.
-#[derive(Debug, Clone, Serialize, PartialEq)]
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub struct Environment {
     /// Name and version of this program.
     pub program: String,

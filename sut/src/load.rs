@@ -7,8 +7,10 @@ use anyhow::anyhow;
 use mlperf_loadgen::{Benchmark, EffectiveSettings, LogSettings, Mode, Scenario, TestSettings};
 use vllm_client::RequestBody;
 
+use crate::accuracy::{AnswerFormat, Measure};
 use crate::benchmark::{BenchmarkSpec, Sampling};
 use crate::cli::{ModeArg, ScenarioArg};
+use crate::compliance;
 use crate::exit::Fail;
 use crate::plan::Plan;
 use crate::{no_summary, official};
@@ -26,7 +28,7 @@ const DEMO_SERVER_QPS: f64 = 30.0;
 /// run with.
 pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
     let mut remarks = Vec::new();
-    let benchmark = Benchmark::named(&plan.benchmark)
+    let benchmark = Benchmark::named(&plan.loadgen_name())
         .map_err(|error| Fail::usage(anyhow!(error).context("--lg-model-name")))?;
     let scenario = scenario(plan.scenario);
     // First, since LoadGen reads a user's file once per process and then keeps it.
@@ -37,7 +39,12 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
         remarks.push(format!("user.conf line {} has no effect here: {why}", line.line));
     }
     settings.mode = mode(plan.mode);
-    let demo = plan.simulated() && plan.user_conf.is_none();
+    let from_files = settings.clone();
+    // An accuracy run sends every sample once and an audit file has its own counts: neither has a duration to shorten.
+    let demo = plan.simulated()
+        && plan.user_conf.is_none()
+        && settings.mode == Mode::Performance
+        && !plan.is_compliance();
     if let Some(qps) = plan.target_qps {
         set_rate(&mut settings, qps);
     } else if demo {
@@ -75,6 +82,7 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
         settings,
         effective,
         round,
+        from_files,
         remarks,
         unofficial,
     })
@@ -89,6 +97,8 @@ pub struct Load {
     pub effective: EffectiveSettings,
     /// The round's own for the benchmark and scenario.
     pub round: TestSettings,
+    /// The round's with the user's file, before the flags.
+    pub from_files: TestSettings,
     /// Lines of user.conf without effect, and the like.
     pub remarks: Vec<String>,
     /// Where they are not what the rules say.
@@ -109,7 +119,8 @@ fn set_rate(settings: &mut TestSettings, qps: f64) {
 fn scenario(arg: ScenarioArg) -> Scenario {
     match arg {
         ScenarioArg::Offline => Scenario::Offline,
-        ScenarioArg::Server => Scenario::Server,
+        // LoadGen has no fifth scenario: the tighter limits come with the benchmark's other name.
+        ScenarioArg::Server | ScenarioArg::Interactive => Scenario::Server,
         ScenarioArg::SingleStream => Scenario::SingleStream,
         ScenarioArg::MultiStream => Scenario::MultiStream,
     }
@@ -128,8 +139,17 @@ pub fn logs(plan: &Plan) -> Result<LogSettings, Fail> {
     })?;
     no_summary::remove(&plan.log_dir)
         .map_err(|error| Fail::usage(anyhow!("--output-log-dir {}: {error}", plan.log_dir.display())))?;
+    let audit_config =
+        if plan.test06 {
+            let written = compliance::write_test06_audit(&plan.log_dir);
+            Some(written.map_err(|error| {
+                Fail::usage(anyhow!("--output-log-dir {}: {error}", plan.log_dir.display()))
+            })?)
+        } else {
+            plan.audit_config.clone()
+        };
     let logs = LogSettings {
-        audit_config: plan.audit_config.clone(),
+        audit_config,
         ..LogSettings::new(&plan.log_dir)
     };
     logs.check()
@@ -164,6 +184,8 @@ pub fn expected_queries(settings: &TestSettings, samples: usize) -> Option<u64> 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Generation {
     rules: Sampling,
+    /// The text must show the special tokens, since the answer is found by them.
+    special_tokens: bool,
     /// Longest answer.
     pub max_tokens: u32,
 }
@@ -179,6 +201,8 @@ impl Generation {
         let mode = mode(plan.mode);
         Ok(Self {
             max_tokens: plan.max_tokens.unwrap_or(spec.sampling.max_tokens_in(mode)),
+            special_tokens: Measure::of_benchmark(&spec.loadgen_name)
+                == Some(Measure::ExactMatch(AnswerFormat::Channels)),
             rules: spec.sampling,
         })
     }
@@ -193,6 +217,9 @@ impl Generation {
         if let Some(top_k) = self.rules.top_k.and_then(|top_k| i32::try_from(top_k).ok()) {
             body = body.top_k(top_k);
         }
+        if self.special_tokens {
+            body = body.field("skip_special_tokens", false);
+        }
         if let Some(seed) = self.rules.seed.and_then(|seed| i64::try_from(seed).ok()) {
             body = body.seed(seed);
         }
@@ -202,7 +229,8 @@ impl Generation {
 
 fn mode(arg: ModeArg) -> Mode {
     match arg {
-        ModeArg::Performance => Mode::Performance,
+        // Each half of both runs in a process of its own, so here it can only be shown: the first.
+        ModeArg::Performance | ModeArg::Both => Mode::Performance,
         ModeArg::Accuracy => Mode::Accuracy,
     }
 }

@@ -5,8 +5,7 @@ use anyhow::anyhow;
 use mlperf_loadgen::{EffectiveSettings, Mode};
 use vllm_client::PrefixCaching;
 
-use crate::benchmark::{BenchmarkSpec, RuleScenario};
-use crate::cli::ScenarioArg;
+use crate::benchmark::BenchmarkSpec;
 use crate::exit::Fail;
 use crate::load::Load;
 use crate::plan::Plan;
@@ -19,7 +18,7 @@ use crate::server::Server;
 pub fn settings(plan: &Plan, effective: &EffectiveSettings) -> Result<Vec<String>, Fail> {
     let spec = BenchmarkSpec::named(&plan.benchmark)
         .map_err(|error| Fail::usage(anyhow!(error).context("--lg-model-name")))?;
-    let scenario = rule_scenario(plan);
+    let scenario = plan.rule_scenario();
     let mut found: Vec<String> = match spec.differences(scenario, effective) {
         Ok(differences) => differences.iter().map(ToString::to_string).collect(),
         Err(error) => vec![error.to_string()],
@@ -41,17 +40,6 @@ pub fn settings(plan: &Plan, effective: &EffectiveSettings) -> Result<Vec<String
         ));
     }
     Ok(found)
-}
-
-/// The scenario in the rules' words.
-fn rule_scenario(plan: &Plan) -> RuleScenario {
-    match plan.scenario {
-        ScenarioArg::Offline => RuleScenario::Offline,
-        ScenarioArg::Server if plan.benchmark.ends_with("-interactive") => RuleScenario::Interactive,
-        ScenarioArg::Server => RuleScenario::Server,
-        ScenarioArg::SingleStream => RuleScenario::SingleStream,
-        ScenarioArg::MultiStream => RuleScenario::MultiStream,
-    }
 }
 
 /// Says what keeps the run from being official, and refuses it if it has to be.

@@ -3,8 +3,9 @@
 use anyhow::anyhow;
 use bytes::Bytes;
 use vllm_client::RequestBody;
+use vllm_sim::ReferenceAnswer;
 
-use crate::dataset::{Columns, Dataset, Prompt, Synthetic};
+use crate::dataset::{Columns, Dataset, OUTPUT_IDS_COLUMNS, Prompt, Synthetic};
 use crate::exit::Fail;
 use crate::load::Generation;
 use crate::plan::{DatasetPlan, Plan};
@@ -56,6 +57,36 @@ pub fn load(plan: &Plan) -> Result<Dataset, Fail> {
         return Err(Fail::usage(anyhow!("{} has no samples", dataset.origin)));
     }
     Ok(dataset)
+}
+
+/// What the simulator answers to each prompt.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`] when a sample has no token ids, or no reference token ids.
+pub fn references(dataset: &Dataset) -> Result<Vec<ReferenceAnswer>, Fail> {
+    let answer = |index: usize, prompt: &Prompt| {
+        let ids =
+            |ids: &[i32]| -> Option<Vec<u32>> { ids.iter().map(|id| u32::try_from(*id).ok()).collect() };
+        let output = prompt
+            .reference_ids
+            .as_deref()
+            .filter(|output| !output.is_empty());
+        let (Some(prompt_token_ids), Some(output_token_ids)) = (ids(&prompt.token_ids), output.and_then(ids))
+        else {
+            return Err(Fail::usage(anyhow!(
+                "sample {index} of {} has no reference token ids for the simulator to answer with; they are read from \
+                 a column named {}",
+                dataset.origin,
+                OUTPUT_IDS_COLUMNS.join(", ")
+            )));
+        };
+        Ok(ReferenceAnswer {
+            prompt_token_ids,
+            output_token_ids,
+        })
+    };
+    let prompts = dataset.prompts.iter().enumerate();
+    prompts.map(|(index, prompt)| answer(index, prompt)).collect()
 }
 
 /// One body per sample.

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::load::Load;
 use crate::plan::{MetricsPlan, Plan};
 use crate::server::Server;
-use crate::verdict::{self, Evidence, IssueDelay};
+use crate::verdict::{self, Check, Evidence, IssueDelay, Verdict};
 
 /// Writes to standard output; a closed pipe must not turn a finished run into a failed one.
 pub fn print(text: &str) {
@@ -35,6 +35,8 @@ pub struct Judged {
     pub result: String,
     /// LoadGen's tokens per second.
     pub tokens_per_sec: Option<f64>,
+    /// The gate's word; `None` when there are no logs to judge.
+    pub verdict: Option<Verdict>,
 }
 
 /// What a verdict is made from, beside LoadGen's logs.
@@ -54,6 +56,8 @@ pub struct Ended<'a> {
     pub simulated: bool,
     /// What the server said of its prefix caching, before or after.
     pub prefix_caching: PrefixCaching,
+    /// An audit file was in effect: the run is not judged as a result.
+    pub compliance: bool,
 }
 
 /// Reads LoadGen's logs and says whether the run counts.
@@ -66,6 +70,7 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         issue_delays_ns,
         simulated,
         prefix_caching,
+        compliance,
     } = ended;
     if let Some(cause) = cause {
         remarks.push(cause.to_string());
@@ -78,6 +83,7 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
             exit: Exit::Partial,
             result: "CUT: there is no result".into(),
             tokens_per_sec: None,
+            verdict: None,
         };
     };
     let report = match loadgen {
@@ -91,6 +97,7 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
                 exit,
                 result: "NO RESULT: LoadGen did not run the test".into(),
                 tokens_per_sec: None,
+                verdict: None,
             };
         }
     };
@@ -105,6 +112,7 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
                 exit: Exit::Bug,
                 result: "NO RESULT: LoadGen's logs cannot be read".into(),
                 tokens_per_sec: None,
+                verdict: None,
             };
         }
     };
@@ -117,9 +125,19 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         simulated,
         prefix_caching: Some(prefix_caching),
     });
-    remarks.push(verdict.paragraph());
-    let word = match (cause, verdict.counts(), result.validity) {
+    // Under an audit file a run is short on purpose, and LoadGen's early stopping calls it INVALID as a rule.
+    let counts = if compliance {
+        let mut vital = verdict.bad().filter(|finding| finding.check.is_vital());
+        vital.all(|finding| finding.check == Check::LoadGenValid)
+    } else {
+        verdict.counts()
+    };
+    if !(compliance && counts) {
+        remarks.push(verdict.paragraph());
+    }
+    let word = match (cause, counts, result.validity) {
         (Some(_), _, _) => "CUT: the run was ended early",
+        (None, true, _) if compliance => "ENDED, NOT VERIFIED",
         (None, true, _) if is_accuracy(result) => {
             "ENDED, NOT SCORED: the answers are in LoadGen's accuracy log"
         }
@@ -128,7 +146,7 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         (None, false, Some(Validity::Invalid)) => "INVALID",
         (None, false, None) => "NO RESULT: LoadGen's log has no verdict",
     };
-    let exit = match (cause, verdict.counts()) {
+    let exit = match (cause, counts) {
         (Some(_), _) => Exit::Partial,
         (None, true) => Exit::Valid,
         (None, false) => Exit::NotValid,
@@ -137,6 +155,7 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         exit,
         result: word.into(),
         tokens_per_sec: result.tokens_per_sec.or(result.completed_tokens_per_sec),
+        verdict: Some(verdict),
     }
 }
 
@@ -166,7 +185,7 @@ pub fn facts(
         ("model", server.model.clone()),
         ("server_url", server.urls().collect::<Vec<_>>().join(",")),
         ("benchmark", plan.benchmark.clone()),
-        ("scenario", settings.scenario.to_string()),
+        ("scenario", plan.rule_scenario().to_string()),
         ("mode", settings.mode.to_string()),
         ("dataset", dataset.origin.clone()),
         ("samples", dataset.prompts.len().to_string()),

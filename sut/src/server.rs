@@ -8,9 +8,9 @@ use vllm_client::server::{Died, ServerConfig, ServerProcess};
 use vllm_client::{
     ApiKey, Client, ClientConfig, ModelInfo, Pool, PrefixCaching, RetryPolicy, Strategy, Timeouts, WaitReady,
 };
-use vllm_sim::{EngineConfig, SimConfig, Simulator};
+use vllm_sim::{EngineConfig, ReferenceAnswer, SimConfig, Simulator};
 
-use crate::cli::BalanceArg;
+use crate::cli::{BalanceArg, ModeArg};
 use crate::exit::Fail;
 use crate::plan::{Plan, ServerPlan};
 
@@ -53,7 +53,7 @@ const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`crate::exit::Exit::Unreachable`] when it does not become ready, [`crate::exit::Exit::Usage`] when it does not
 /// serve the model that was asked for.
-pub async fn start(plan: &Plan) -> Result<Server, Fail> {
+pub async fn start(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<Server, Fail> {
     let (urls, held) = match &plan.server {
         ServerPlan::Attach { urls } => (urls.clone(), Held::Nothing),
         ServerPlan::Simulator => {
@@ -68,6 +68,7 @@ pub async fn start(plan: &Plan) -> Result<Server, Fail> {
                     ..EngineConfig::h100_8b()
                 },
                 per_request_metrics: true,
+                references: references.into(),
                 ..SimConfig::default()
             })
             .context("the built-in simulator did not start")?;
@@ -199,6 +200,8 @@ fn client(url: &str, plan: &Plan) -> Result<Client, Fail> {
         api_key: plan.api_key.as_ref().map(ApiKey::new),
         timeouts,
         pool_size: plan.concurrency,
+        // Accuracy is judged by texts; in a timed run they would only cost.
+        keep_text: plan.mode == ModeArg::Accuracy,
         ..ClientConfig::new(url)
     })
     .map_err(Fail::usage)

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use vllm_client::{Attempt, Completion, FinishReason, Pool, RequestBody, StreamError};
 use vllm_metrics::{Completed, EventRow, Hooks, Reason, RunClock, ServerTimes, Severity, TimeSource};
 
+use crate::accuracy::Texts;
 use crate::bridge::{Batch, ENDING, unix_ns};
 use crate::counters::Counters;
 use crate::ledger::{Answered, Ledger};
@@ -51,6 +52,8 @@ pub struct Workers {
     pub ledger: Arc<Ledger>,
     /// Where the run stands against its limits, where it has any.
     pub standing: Option<Arc<Standing>>,
+    /// Where the answers' texts are kept in an accuracy run.
+    pub texts: Option<Arc<Texts>>,
     /// The recorder, when there is one.
     pub hooks: Option<Hooks>,
     /// The run's clock.
@@ -271,8 +274,12 @@ impl Workers {
         let bytes = completion.token_bytes();
         let scheduled_ns = sample.scheduled_at().and_then(unix_ns);
         let done_ns = self.clock.now_ns();
+        let sample_index = sample.index();
         // A refusal is counted by the binding and shown in the verdict.
         let _refused = sample.complete(&bytes, n_tokens);
+        if let (Some(texts), Some(text)) = (&self.texts, &completion.text) {
+            texts.keep(sample_index, text);
+        }
         self.alive();
         Counters::bump(&self.counters.completed);
         self.counters

@@ -5,16 +5,20 @@
 
 mod answers;
 mod exact;
+mod limits;
 mod log;
 mod porter;
 mod punkt;
 mod rouge;
 mod score;
+mod texts;
 
 pub use answers::{AnswerFormat, Verdict, VerdictCounts, VerdictReport, find_answer, judge};
 pub use exact::{ExactMatch, exact_match};
+pub use limits::{Beside, beside_limits, figures_of};
 pub use log::{AccuracyLogError, AccuracyRecord, read_accuracy_log};
 pub use porter::stem;
 pub use punkt::{Punkt, PunktError};
 pub use rouge::{Rouge, RougeReport, Sentences, prepare, rouge, rouge_report};
 pub use score::{AnsweredText, Found, Measure, Score, ScoreError, score};
+pub use texts::{ANSWERS, Texts, read_texts, write_texts};

@@ -1,5 +1,6 @@
 //! The timed part: recorder and workers on, LoadGen on a thread of its own, until it is done or given up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
@@ -15,9 +16,11 @@ use vllm_metrics::{FinishedRun, RunClock, Session};
 use super::prepare::Prepared;
 use super::record;
 use super::watch::{LoadGenResult, Watch};
+use crate::accuracy::Texts;
 use crate::bridge::{Bridge, Library, Turnstile};
 use crate::cli::{ModeArg, ScenarioArg};
 use crate::counters::Counters;
+use crate::dataset::Dataset;
 use crate::ending::{Cause, Ending, first_error, watch_servers};
 use crate::exit::Fail;
 use crate::ledger::{Ledger, Measured, Window};
@@ -44,6 +47,9 @@ pub(super) struct Ran {
     /// What `--print-timing` and `--print-histogram` asked for.
     pub(super) printed: String,
     pub(super) recorded: Option<Result<FinishedRun, vllm_metrics::Error>>,
+    pub(super) dataset: Dataset,
+    /// The answers' texts, in an accuracy run.
+    pub(super) texts: BTreeMap<usize, String>,
     pub(super) load: Load,
     pub(super) logs: LogSettings,
     /// What the servers said of their prefix caching, before or after.
@@ -94,6 +100,7 @@ pub(super) fn execute(
     let ledger = Arc::new(Ledger::default());
     let standing = Standing::new(&load.settings).map(Arc::new);
     let suspect = Arc::new(Notify::new());
+    let texts = (plan.mode == ModeArg::Accuracy).then(|| Arc::new(Texts::default()));
     let tasks = TaskTracker::new();
     let (queue, batches) = mpsc::unbounded_channel();
     let workers = Arc::new(Workers {
@@ -109,6 +116,7 @@ pub(super) fn execute(
         clock: clock.clone(),
         stop: ending.stop.clone(),
         suspect: Arc::clone(&suspect),
+        texts: texts.clone(),
     });
     runtime.spawn(watch_servers(Arc::clone(&server.pool), suspect, ending.clone()));
     runtime.spawn(dispatch(workers, batches, tasks.clone()));
@@ -133,7 +141,7 @@ pub(super) fn execute(
     };
     if let Some(hooks) = &hooks {
         hooks.phase(match plan.mode {
-            ModeArg::Performance => "performance",
+            ModeArg::Performance | ModeArg::Both => "performance",
             ModeArg::Accuracy => "accuracy",
         });
     }
@@ -200,6 +208,8 @@ pub(super) fn execute(
         measured,
         printed,
         recorded,
+        dataset,
+        texts: texts.map(|texts| texts.take()).unwrap_or_default(),
         load,
         logs,
         caching,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::after::After;
 use super::execute::Ran;
 use crate::cli::ScenarioArg;
 use crate::closing::Closing;
@@ -20,6 +21,8 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
         measured,
         printed,
         recorded,
+        dataset,
+        texts,
         load,
         logs,
         caching,
@@ -34,9 +37,10 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
         issue_delays_ns: &measured.issue_delay_ns,
         simulated,
         prefix_caching: caching,
+        compliance: plan.is_compliance(),
     };
     let given_up = ended.loadgen.is_none();
-    let judged = report::judge(ended, &mut remarks);
+    let mut judged = report::judge(ended, &mut remarks);
     let mut files: Vec<(&'static str, PathBuf)> = vec![("LoadGen logs", plan.log_dir.clone())];
     if given_up {
         match no_summary::write(&plan.log_dir, cause.as_ref(), &counters) {
@@ -58,12 +62,20 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
         Err(error) => remarks.push(format!("{} could not be written: {error}", environment.display())),
     }
     let replicas = server.pool.status();
+    let mut after = After {
+        plan: &plan,
+        judged: &mut judged,
+        remarks: &mut remarks,
+        files: &mut files,
+    };
+    after.look_into_answers(&dataset, &texts);
+    after.leave_record(&server, &dataset, &load.settings, &load.from_files);
     runtime.block_on(server.stop());
     let closing = Closing {
         title: format!(
             "{}, {}, {}",
             plan.model.as_deref().unwrap_or(&plan.benchmark),
-            load.settings.scenario,
+            plan.rule_scenario(),
             load.settings.mode
         ),
         simulated,

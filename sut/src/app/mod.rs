@@ -1,5 +1,6 @@
 //! One run from top to bottom: prepare, run, finish. Each stage owns what the next one needs.
 
+mod after;
 mod execute;
 mod finish;
 mod prepare;

@@ -36,12 +36,17 @@ pub(super) fn prepare(
     let dataset = prompts::load(&plan)?;
     let mut load = load::settings(&plan, dataset.prompts.len())?;
     let logs = load::logs(&plan)?;
+    let references = if plan.simulate_references {
+        prompts::references(&dataset)?
+    } else {
+        Vec::new()
+    };
     let server = runtime.block_on(async {
         tokio::select! {
             biased;
             // Dropping the start kills a server that is still loading: nothing is left behind.
             () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
-            started = server::start(&plan) => started,
+            started = server::start(&plan, references) => started,
         }
     })?;
     let caching = runtime.block_on(server.prefix_caching());
@@ -60,7 +65,12 @@ pub(super) fn prepare(
     if let Some(metrics) = &plan.metrics {
         check_folder(&metrics.output_dir)?;
     }
-    let expected = load::expected_queries(&load.settings, dataset.prompts.len());
+    // An audit file changes the counts behind our back.
+    let expected = if plan.is_compliance() {
+        None
+    } else {
+        load::expected_queries(&load.settings, dataset.prompts.len())
+    };
     Ok(Prepared {
         plan,
         server,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use mlperf_loadgen::{Benchmark, Mode, Scenario};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use compare::Difference;
 
@@ -83,7 +83,7 @@ pub enum BenchmarkError {
 
 /// A scenario as the rules name it: LoadGen's four, and Interactive, which LoadGen runs as Server under another
 /// benchmark name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum RuleScenario {
     /// One query at a time.
     SingleStream,
@@ -181,7 +181,7 @@ pub struct SampleCounts {
 }
 
 /// Sampling parameters by the rules.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
     /// 0 is greedy.
@@ -198,6 +198,9 @@ pub struct Sampling {
     pub max_tokens: u32,
     /// Most output tokens of an accuracy run, where it is another number.
     pub accuracy_max_tokens: Option<u32>,
+    /// The model's own end-of-sequence ids, for TEST06.
+    #[serde(default)]
+    pub end_ids: Vec<i32>,
 }
 
 impl Sampling {

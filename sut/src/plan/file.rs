@@ -30,6 +30,7 @@ pub(super) fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
         input_column: line.input_column.or(file.input_column),
         input_ids_column: line.input_ids_column.or(file.input_ids_column),
         output_column: line.output_column.or(file.output_column),
+        simulate_references: line.simulate_references || file.simulate_references,
         scenario: line.scenario.or(file.scenario),
         test_mode: line.test_mode.or(file.test_mode),
         batch_size: line.batch_size.or(file.batch_size),
@@ -46,6 +47,7 @@ pub(super) fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
         lg_model_name: line.lg_model_name.or(file.lg_model_name),
         output_log_dir: line.output_log_dir.or(file.output_log_dir),
         audit_config: line.audit_config.or(file.audit_config),
+        compliance: line.compliance.or(file.compliance),
         enable_metrics_collection: line.enable_metrics_collection || file.enable_metrics_collection,
         metrics_output_dir: line.metrics_output_dir.or(file.metrics_output_dir),
         metrics_collection_interval: line

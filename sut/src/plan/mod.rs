@@ -2,6 +2,7 @@
 //! default, every cross-check done, and all that is wrong said at once.
 
 mod file;
+mod kind;
 mod metrics;
 mod sources;
 #[cfg(test)]
@@ -43,8 +44,12 @@ pub struct Plan {
     pub scenario: ScenarioArg,
     /// Mode.
     pub mode: ModeArg,
-    /// Benchmark name in mlperf.conf.
+    /// Benchmark name in mlperf.conf, without `-interactive`.
     pub benchmark: String,
+    /// Write the audit file of TEST06, put it in effect and verify what came of it.
+    pub test06: bool,
+    /// The built-in simulator answers with the dataset's references.
+    pub simulate_references: bool,
     /// user.conf.
     pub user_conf: Option<PathBuf>,
     /// Audit file to put in effect.
@@ -107,7 +112,7 @@ impl Plan {
     }
 
     fn from_args(args: RunArgs, wrong: &mut Vec<String>) -> Self {
-        let scenario = args.scenario.unwrap_or(ScenarioArg::Offline);
+        let (benchmark, scenario) = kind::benchmark(&args, wrong);
         let server = sources::server(&args, wrong);
         let dataset = sources::dataset(&args, wrong);
         for (flag, path) in [
@@ -160,6 +165,8 @@ impl Plan {
         let request_timeout = words::seconds("--request-timeout", args.request_timeout, 1800.0, wrong);
         let stall_timeout = words::seconds("--stall-timeout", args.stall_timeout, 300.0, wrong);
         let metrics = metrics::resolve(&args, wrong);
+        let test06 = kind::test06(&args, wrong);
+        kind::references(&args, &server, wrong);
         Self {
             server,
             balance: args.balance.unwrap_or(BalanceArg::RoundRobin),
@@ -171,7 +178,9 @@ impl Plan {
             num_samples: args.num_samples,
             scenario,
             mode: args.test_mode.unwrap_or(ModeArg::Performance),
-            benchmark: args.lg_model_name.unwrap_or_else(|| "llama3_1-8b".into()),
+            benchmark,
+            test06,
+            simulate_references: args.simulate_references,
             user_conf: args.user_conf,
             audit_config: args.audit_config,
             target_qps: args.target_qps,

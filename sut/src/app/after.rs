@@ -1,0 +1,153 @@
+//! What is made of a run's answers: its score, its compliance; and what is left beside LoadGen's logs so that a
+//! submission can be made of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use mlperf_loadgen::TestSettings;
+
+use crate::accuracy::{ANSWERS, Beside, write_texts};
+use crate::benchmark::{BenchmarkSpec, RuleScenario};
+use crate::cli::ModeArg;
+use crate::compliance::{VERIFY_ACCURACY, verify};
+use crate::dataset::Dataset;
+use crate::exit::Exit;
+use crate::load::Generation;
+use crate::plan::Plan;
+use crate::record::{RunKind, RunRecord, findings};
+use crate::report::Judged;
+use crate::scoring::{ACCURACY_LOG, score_folder};
+use crate::server::Server;
+use crate::user_conf;
+
+/// A run that was judged, and where the words about it go.
+pub(super) struct After<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) judged: &'a mut Judged,
+    pub(super) remarks: &'a mut Vec<String>,
+    pub(super) files: &'a mut Vec<(&'static str, PathBuf)>,
+}
+
+impl After<'_> {
+    /// Scores an accuracy run, verifies a compliance run. A run that was cut or had errors is neither.
+    pub(super) fn look_into_answers(&mut self, dataset: &Dataset, texts: &BTreeMap<usize, String>) {
+        if self.judged.exit != Exit::Valid {
+            return;
+        }
+        if self.plan.mode == ModeArg::Accuracy {
+            self.score(dataset, texts);
+        } else if self.plan.is_compliance() {
+            self.verify();
+        }
+    }
+
+    fn spec(&mut self) -> Option<BenchmarkSpec> {
+        match BenchmarkSpec::named(&self.plan.benchmark) {
+            Ok(spec) => Some(spec),
+            Err(error) => {
+                self.remarks.push(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn score(&mut self, dataset: &Dataset, texts: &BTreeMap<usize, String>) {
+        let Some(spec) = self.spec() else { return };
+        let folder = &self.plan.log_dir;
+        if !texts.is_empty() {
+            let path = folder.join(ANSWERS);
+            match write_texts(&path, texts) {
+                Ok(()) => self.files.push(("answers", path)),
+                Err(error) => self
+                    .remarks
+                    .push(format!("{} could not be written: {error}", path.display())),
+            }
+        }
+        let scored = score_folder(&spec, dataset, folder, texts);
+        self.judged.result = scored.word().into();
+        if scored.passed() == Some(false) {
+            self.judged.exit = Exit::NotValid;
+        }
+        self.remarks.extend(scored.figures.iter().map(Beside::words));
+        self.files.extend(scored.file.map(|path| ("accuracy", path)));
+        self.remarks.extend(scored.remarks);
+    }
+
+    fn verify(&mut self) {
+        let Some(spec) = self.spec() else { return };
+        let folder = &self.plan.log_dir;
+        let offline = self.plan.rule_scenario() == RuleScenario::Offline;
+        let found = match verify(&folder.join(ACCURACY_LOG), offline, &spec.sampling.end_ids) {
+            Ok(found) => found,
+            Err(error) => {
+                self.judged.result = "ENDED, NOT VERIFIED".into();
+                self.judged.exit = Exit::NotValid;
+                return self.remarks.push(error.to_string());
+            }
+        };
+        self.judged.result = if found.passed() {
+            "TEST06 PASSED".into()
+        } else {
+            self.judged.exit = Exit::NotValid;
+            "TEST06 FAILED".into()
+        };
+        self.remarks.push(found.sentence());
+        let path = folder.join(VERIFY_ACCURACY);
+        match std::fs::write(&path, found.text()) {
+            Ok(()) => self.files.push(("TEST06", path)),
+            Err(error) => self
+                .remarks
+                .push(format!("{} could not be written: {error}", path.display())),
+        }
+    }
+
+    /// Writes the run's record and the user.conf that repeats it.
+    pub(super) fn leave_record(
+        &mut self,
+        server: &Server,
+        dataset: &Dataset,
+        settings: &TestSettings,
+        from_files: &TestSettings,
+    ) {
+        let plan = self.plan;
+        let conf = user_conf::write(plan, settings, from_files, server.simulated());
+        if let Err(error) = conf {
+            self.remarks
+                .push(format!("user.conf of the run could not be written: {error}"));
+        }
+        let max_tokens = match Generation::of(plan) {
+            Ok(generation) => generation.max_tokens,
+            // Refused before the run: there is a benchmark's file.
+            Err(fail) => return self.remarks.push(format!("{:#}", fail.error)),
+        };
+        let record = RunRecord {
+            program: format!("sut {}", env!("CARGO_PKG_VERSION")),
+            benchmark: plan.benchmark.clone(),
+            scenario: plan.rule_scenario(),
+            kind: match (plan.mode, plan.is_compliance()) {
+                (ModeArg::Accuracy, _) => RunKind::Accuracy,
+                (_, true) => RunKind::Compliance,
+                (_, false) => RunKind::Performance,
+            },
+            simulated: server.simulated(),
+            result: self.judged.result.clone(),
+            counts: self.judged.exit == Exit::Valid,
+            findings: self.judged.verdict.as_ref().map(findings).unwrap_or_default(),
+            model: server.model.clone(),
+            server_version: server.version.clone(),
+            server_on_this_host: server.is_on_this_host(),
+            dataset: dataset.origin.clone(),
+            samples: dataset.prompts.len(),
+            max_tokens,
+            batch_size: plan.batch_size,
+            concurrency: plan.concurrency,
+            target_qps: settings.target_qps(),
+        };
+        match record.write(&plan.log_dir) {
+            Ok(path) => self.files.push(("run", path)),
+            Err(error) => self
+                .remarks
+                .push(format!("the run's record could not be written: {error}")),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Which benchmark, scenario and kind of run: flags that name one thing together.
+
+use super::{Plan, ServerPlan};
+use crate::benchmark::RuleScenario;
+use crate::cli::{ComplianceArg, ModeArg, RunArgs, ScenarioArg};
+
+/// What follows a benchmark's name in LoadGen for the tighter limits.
+const INTERACTIVE: &str = "-interactive";
+
+/// Benchmark and scenario. Interactive is a scenario to the rules and a benchmark's other name to LoadGen: either may
+/// be given.
+pub(super) fn benchmark(args: &RunArgs, wrong: &mut Vec<String>) -> (String, ScenarioArg) {
+    let name = args.lg_model_name.as_deref().unwrap_or("llama3_1-8b");
+    let Some(base) = name.strip_suffix(INTERACTIVE) else {
+        return (name.to_owned(), args.scenario.unwrap_or(ScenarioArg::Offline));
+    };
+    match args.scenario {
+        None | Some(ScenarioArg::Server | ScenarioArg::Interactive) => {}
+        Some(other) => wrong.push(format!(
+            "--lg-model-name {name}: it is the benchmark of the Interactive scenario, and --scenario is {other:?}; \
+             give --lg-model-name {base}"
+        )),
+    }
+    (base.to_owned(), ScenarioArg::Interactive)
+}
+
+/// Whether TEST06 is to be run.
+pub(super) fn test06(args: &RunArgs, wrong: &mut Vec<String>) -> bool {
+    let asked = args.compliance == Some(ComplianceArg::Test06);
+    if asked && args.audit_config.is_some() {
+        wrong.push("--compliance TEST06 writes its audit.config itself: leave --audit-config out".into());
+    }
+    let audited = asked || args.audit_config.is_some();
+    if audited && args.test_mode == Some(ModeArg::Accuracy) {
+        wrong.push(
+            "--compliance and --audit-config are for timed runs: leave --test-mode accuracy out".into(),
+        );
+    }
+    if args.audit_config.is_some() && args.test_mode == Some(ModeArg::Both) {
+        wrong.push(
+            "--test-mode both: the performance run must have no audit file; for TEST06 behind it give --compliance \
+             TEST06 instead of --audit-config"
+                .into(),
+        );
+    }
+    asked
+}
+
+/// Whether the simulator can answer as asked.
+pub(super) fn references(args: &RunArgs, server: &ServerPlan, wrong: &mut Vec<String>) {
+    if !args.simulate_references {
+        return;
+    }
+    if *server != ServerPlan::Simulator {
+        wrong.push(
+            "--simulate-references is for the built-in simulator: leave --url and --model out (a simulator of its own \
+             is started by: sut sim --references DATASET)"
+                .into(),
+        );
+    }
+    if args.dataset_path.is_none() {
+        wrong.push("--simulate-references: give the dataset with --dataset-path".into());
+    }
+}
+
+impl Plan {
+    /// The scenario as the rules name it.
+    pub fn rule_scenario(&self) -> RuleScenario {
+        match self.scenario {
+            ScenarioArg::Offline => RuleScenario::Offline,
+            ScenarioArg::Server => RuleScenario::Server,
+            ScenarioArg::Interactive => RuleScenario::Interactive,
+            ScenarioArg::SingleStream => RuleScenario::SingleStream,
+            ScenarioArg::MultiStream => RuleScenario::MultiStream,
+        }
+    }
+
+    /// The benchmark's name for LoadGen, which has the tighter limits under a name of their own.
+    pub fn loadgen_name(&self) -> String {
+        match self.scenario {
+            ScenarioArg::Interactive => format!("{}{INTERACTIVE}", self.benchmark),
+            _ => self.benchmark.clone(),
+        }
+    }
+
+    /// Whether an audit file is in effect.
+    pub fn is_compliance(&self) -> bool {
+        self.test06 || self.audit_config.is_some()
+    }
+}

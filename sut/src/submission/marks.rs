@@ -1,0 +1,35 @@
+//! What must be said on everything that is made of a run which is no real or no good one.
+
+use super::runs::Run;
+
+/// A word for names, and a sentence for notes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// In capitals, for names of folders and systems.
+    pub(super) word: &'static str,
+    /// Why.
+    pub(super) why: String,
+}
+
+impl Mark {
+    /// `SIMULATED: …`
+    pub(super) fn line(&self) -> String {
+        format!("{}: {}", self.word, self.why)
+    }
+}
+
+/// That runs were made against a simulator; `None` when all were real.
+pub(super) fn simulated(runs: &[Run]) -> Option<Mark> {
+    runs.iter().any(|run| run.record.simulated).then(|| Mark {
+        word: "SIMULATED",
+        why: "made against a simulated server; no model ran, and these results must not be submitted.".into(),
+    })
+}
+
+/// That runs are not fit for a submission.
+pub(super) fn unfit(reasons: &[String]) -> Option<Mark> {
+    (!reasons.is_empty()).then(|| Mark {
+        word: "UNFIT",
+        why: format!("not fit for a submission: {}.", reasons.join("; ")),
+    })
+}

@@ -1,0 +1,289 @@
+//! From runs on the simulator to a laid out submission: accuracy, compliance, Interactive and the tree.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use mlperf_loadgen::LoadGenLog;
+use support::Run;
+
+/// Words that the simulator gives its token ids 3, 4, 5, …
+fn word(id: usize) -> char {
+    char::from(b'a' + u8::try_from(id - 3).unwrap())
+}
+
+/// A dataset with references, 24 rows; the answers differ from the references in one word of ten.
+fn dataset(folder: &Path) -> PathBuf {
+    let mut rows = Vec::new();
+    for row in 0..24_usize {
+        let prompt: Vec<usize> = (0..20).map(|i| 3 + (row * 7 + i * 5) % 26).collect();
+        let answer: Vec<usize> = (0..20).map(|i| 3 + (row + i * 3) % 26).collect();
+        let words = answer.iter().enumerate().map(|(i, id)| {
+            let id = if i % 10 == 0 { 3 + (id - 2) % 26 } else { *id };
+            word(id).to_string()
+        });
+        rows.push(format!(
+            "{{\"tok_input\": {prompt:?}, \"tok_output\": {answer:?}, \"output\": \"{}\"}}",
+            words.collect::<Vec<_>>().join(" ")
+        ));
+    }
+    let path = folder.join("data.json");
+    std::fs::write(&path, format!("[{}]", rows.join(",\n"))).unwrap();
+    path
+}
+
+fn sut(folder: &Path, line: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sut"))
+        .args(line.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+const FACTS: &str = r#"
+[system]
+status = "available"
+system_type = "datacenter"
+number_of_nodes = "1"
+host_processor_model_name = "a processor"
+host_processors_per_node = "1"
+host_processor_core_count = "2"
+host_memory_capacity = "8 GiB"
+host_memory_configuration = "one bar"
+host_storage_capacity = "1 TB"
+host_storage_type = "SSD"
+host_networking = "none"
+host_network_card_count = "0"
+host_networking_topology = "none"
+accelerators_per_node = "1"
+accelerator_model_name = "none"
+accelerator_memory_capacity = "none"
+accelerator_host_interconnect = "none"
+accelerator_memory_configuration = "none"
+accelerator_interconnect = "none"
+cooling = "air"
+operating_system = "some Linux"
+
+[measurements]
+input_data_types = "int32"
+retraining = "no"
+starting_weights_filename = "none"
+weight_data_types = "bf16"
+weight_transformations = "none"
+"#;
+
+/// Performance, accuracy and TEST06 of one scenario in one call, into a folder of its own.
+fn run_all(folder: &Path, scenario: &str) -> String {
+    let output = sut(
+        folder,
+        &format!(
+            "--scenario {scenario} --test-mode both --compliance TEST06 --dataset-path data.json \
+             --simulate-references --duration 1s --target-qps 100 --output-log-dir runs/{scenario}"
+        ),
+    );
+    text(&output)
+}
+
+#[test]
+fn a_tree_is_made_of_runs_and_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    dataset(folder);
+    let shown = run_all(folder, "Offline") + &run_all(folder, "Interactive");
+    // Answers keep nine words of ten; the length misses the benchmark's by far.
+    assert!(shown.contains("rouge1 90 (at least 38.391)"), "{shown}");
+    assert!(shown.contains("gen_len 936 MISSES ITS LIMIT"), "{shown}");
+    assert!(shown.contains("TEST06 PASSED"), "{shown}");
+    let verified =
+        std::fs::read_to_string(folder.join("runs/Interactive/TEST06/verify_accuracy.txt")).unwrap();
+    assert!(
+        verified.starts_with("First token check pass: True\n"),
+        "{verified}"
+    );
+    let log = LoadGenLog::read(&folder.join("runs/Interactive/performance/run_1")).unwrap();
+    assert_eq!(log.result.requested["server_ttft_latency"], 500_000_000);
+    assert_eq!(log.result.requested["server_tpot_latency"], 30_000_000);
+
+    std::fs::write(folder.join("facts.toml"), FACTS).unwrap();
+    std::fs::write(folder.join("calibration.md"), "No weights were quantised.\n").unwrap();
+    let submit = "submission --run runs --out tree --division closed --submitter Me --system box";
+    // What only a person can tell, and what is not fit, is named, and nothing is written.
+    let refused = sut(folder, submit);
+    let said = text(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    for part in [
+        "not fit for a closed submission",
+        "gen_len 936",
+        "asks for 600 s",
+        "--allow-unfit",
+    ] {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+    let unfit = format!("{submit} --allow-unfit");
+    let said = text(&sut(folder, &unfit));
+    assert!(said.contains("[system] accelerator_model_name"), "{said}");
+    assert!(!said.contains("[system] framework"), "{said}");
+    let with_facts = format!("{unfit} --facts facts.toml");
+    let said = text(&sut(folder, &with_facts));
+    assert!(
+        said.contains("--calibration") && said.contains("--source"),
+        "{said}"
+    );
+    assert!(!folder.join("tree").exists());
+
+    let whole = format!("{with_facts} --calibration calibration.md --source https://example.org/code");
+    let made = sut(folder, &whole);
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made));
+    let wanted = [
+        "documentation/calibration.md",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/README.md",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/TEST06/accuracy/mlperf_log_accuracy.json",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/TEST06/verify_accuracy.txt",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/accuracy/accuracy.txt",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/accuracy/mlperf_log_accuracy.json",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/accuracy/mlperf_log_detail.txt",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/accuracy/mlperf_log_summary.txt",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/measurements.json",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/performance/run_1/mlperf_log_detail.txt",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/performance/run_1/mlperf_log_summary.txt",
+        "results/box-SIMULATED-UNFIT/llama3.1-8b/Interactive/user.conf",
+        "src/llama3.1-8b/README.md",
+        "systems/box-SIMULATED-UNFIT.json",
+    ];
+    let files = files(&folder.join("tree/closed/Me"));
+    let of_interactive: Vec<&str> = files
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !name.contains("/Offline/"))
+        .collect();
+    assert_eq!(of_interactive, wanted);
+    assert_eq!(files.len(), wanted.len() + 11);
+    // Every file says that it is simulated, by itself or through LoadGen's name of the system. The logs of answers
+    // hold nothing but numbers; the folder's name is on their path.
+    for name in files
+        .iter()
+        .filter(|name| !name.ends_with("mlperf_log_accuracy.json"))
+    {
+        let content = std::fs::read_to_string(folder.join("tree/closed/Me").join(name)).unwrap();
+        assert!(content.to_uppercase().contains("SIMULATED"), "{name}:\n{content}");
+    }
+    let accuracy = std::fs::read_to_string(
+        folder.join("tree/closed/Me/results/box-SIMULATED-UNFIT/llama3.1-8b/Offline/accuracy/accuracy.txt"),
+    )
+    .unwrap();
+    assert!(
+        accuracy
+            .lines()
+            .any(|line| line.len() == 69 && line.starts_with("hash=")),
+        "{accuracy}"
+    );
+    assert!(
+        accuracy.lines().any(|line| line.starts_with("{'rouge1': '90.0'")),
+        "{accuracy}"
+    );
+    let system: serde_json::Value = serde_json::from_str(
+        &std::fs::read_to_string(folder.join("tree/closed/Me/systems/box-SIMULATED-UNFIT.json")).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(system["system_name"], "box (SIMULATED) (UNFIT)");
+    assert_eq!(system["framework"], "vLLM 0.32.0+simulated");
+    assert_eq!(
+        (&system["division"], &system["submitter"]),
+        (&"closed".into(), &"Me".into())
+    );
+    // Nothing is overwritten.
+    assert!(text(&sut(folder, &whole)).contains("is there already"));
+}
+
+fn files(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push(path.strip_prefix(root).unwrap().display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn an_accuracy_run_is_scored_again_from_its_folder() {
+    let run = Run::new(&[
+        "--test-mode",
+        "accuracy",
+        "--dataset-path",
+        "data.json",
+        "--simulate-references",
+        "--batch-size",
+        "4",
+    ])
+    .without_metrics();
+    dataset(run.folder());
+    let done = run.finish();
+    assert!(
+        done.stdout.contains("BELOW THE BENCHMARK'S LIMITS"),
+        "{}{}",
+        done.stdout,
+        done.stderr
+    );
+    assert_eq!(done.status, Some(1));
+    let folder = done.log_dir();
+    let first = std::fs::read_to_string(folder.join("accuracy.txt")).unwrap();
+    std::fs::remove_file(folder.join("accuracy.txt")).unwrap();
+    let again = sut(
+        folder.parent().unwrap(),
+        "score --run mlperf_logs --dataset-path data.json",
+    );
+    assert_eq!(again.status.code(), Some(1), "{}", text(&again));
+    assert_eq!(
+        std::fs::read_to_string(folder.join("accuracy.txt")).unwrap(),
+        first
+    );
+    let texts = std::fs::read_to_string(folder.join("answers.jsonl")).unwrap();
+    assert_eq!(texts.lines().count(), 24);
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (line, part) in [
+        ("--simulate-references", "give the dataset"),
+        (
+            "--lg-model-name llama3_1-8b-interactive --scenario Offline",
+            "the Interactive scenario",
+        ),
+        ("--compliance TEST06 --test-mode accuracy", "timed runs"),
+        (
+            "--lg-model-name mixtral-8x7b --scenario Interactive",
+            "mixtral-8x7b",
+        ),
+        (
+            "submission --run . --out x --division open --submitter a/b --system c",
+            "--submitter",
+        ),
+        (
+            "submission --run . --out x --division open --submitter a --system c",
+            "sut_run.json",
+        ),
+    ] {
+        let output = sut(folder.path(), line);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", text(&output));
+        assert!(text(&output).contains(part), "{line}: {}", text(&output));
+    }
+}
