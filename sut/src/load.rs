@@ -141,6 +141,7 @@ pub fn logs(plan: &Plan) -> Result<LogSettings, Fail> {
         .map_err(|error| Fail::usage(anyhow!("--output-log-dir {}: {error}", plan.log_dir.display())))?;
     let audit_config =
         if plan.test06 {
+            check_test06(plan)?;
             let written = compliance::write_test06_audit(&plan.log_dir);
             Some(written.map_err(|error| {
                 Fail::usage(anyhow!("--output-log-dir {}: {error}", plan.log_dir.display()))
@@ -155,6 +156,23 @@ pub fn logs(plan: &Plan) -> Result<LogSettings, Fail> {
     logs.check()
         .map_err(|error| Fail::usage(anyhow!(error).context("--output-log-dir")))?;
     Ok(logs)
+}
+
+fn check_test06(plan: &Plan) -> Result<(), Fail> {
+    let spec = BenchmarkSpec::named(&plan.benchmark)
+        .map_err(|error| Fail::usage(anyhow!(error).context("--lg-model-name")))?;
+    if spec.has_test06() {
+        return Ok(());
+    }
+    let asked = match spec.compliance.as_slice() {
+        [] => "none".to_owned(),
+        tests => tests.join(" and "),
+    };
+    Err(Fail::usage(anyhow!(
+        "--compliance TEST06: the round asks {asked} of {}; run others with MLCommons' audit.config (--audit-config) \
+         and its verification script",
+        plan.benchmark
+    )))
 }
 
 /// How many queries LoadGen will issue, where that can be told before: for the progress display only.

@@ -201,8 +201,42 @@ fn a_tree_is_made_of_runs_and_marked() {
         (&system["division"], &system["submitter"]),
         (&"closed".into(), &"Me".into())
     );
+    // Half of a pair makes no submission, nor do two of a kind.
+    let half = sut(
+        folder,
+        &whole.replace("--run runs", "--run runs/Offline/performance"),
+    );
+    assert!(
+        text(&half).contains("Offline has no accuracy run"),
+        "{}",
+        text(&half)
+    );
+    copy(&folder.join("runs/Offline/accuracy"), &folder.join("runs/again"));
+    let twice = sut(folder, &whole);
+    assert!(
+        text(&twice).contains("are both accuracy runs of Offline"),
+        "{}",
+        text(&twice)
+    );
+    std::fs::remove_dir_all(folder.join("runs/again")).unwrap();
+    // What the checker would refuse is refused here.
+    std::fs::write(folder.join("wrong.toml"), "[system]\nstatus = \"soon\"\n").unwrap();
+    let wrong = sut(folder, &format!("{whole} --facts wrong.toml"));
+    assert!(
+        text(&wrong).contains("status is \"soon\": one of available"),
+        "{}",
+        text(&wrong)
+    );
     // Nothing is overwritten.
     assert!(text(&sut(folder, &whole)).contains("is there already"));
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
 }
 
 fn files(root: &Path) -> Vec<String> {
@@ -270,6 +304,10 @@ fn flags_that_contradict_each_other_are_refused() {
         ),
         ("--compliance TEST06 --test-mode accuracy", "timed runs"),
         (
+            "--compliance TEST06 --lg-model-name gpt-oss-120b",
+            "asks TEST07 and TEST09 of gpt-oss-120b",
+        ),
+        (
             "--lg-model-name mixtral-8x7b --scenario Interactive",
             "mixtral-8x7b",
         ),
@@ -286,4 +324,40 @@ fn flags_that_contradict_each_other_are_refused() {
         assert_eq!(output.status.code(), Some(2), "{line}: {}", text(&output));
         assert!(text(&output).contains(part), "{line}: {}", text(&output));
     }
+}
+
+/// A signal to the parent ends the run that is going on in order, and the next is not begun.
+#[test]
+fn a_signal_ends_runs_in_turn() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    use std::time::{Duration, Instant};
+
+    let run =
+        Run::new(&["--test-mode", "both", "--duration", "300s", "--num-samples", "32"]).without_metrics();
+    let child = run
+        .command()
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    // LoadGen has opened its logs: the first run is on.
+    let log = run
+        .folder()
+        .join("mlperf_logs/performance/run_1/mlperf_log_detail.txt");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !log.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill(pid, Signal::SIGTERM).unwrap();
+    let done = run.ended(child);
+    assert_eq!(done.status, Some(4), "{}", done.shown());
+    assert!(done.stdout.contains("SIGTERM was received"), "{}", done.shown());
+    assert!(
+        done.stdout.contains("performance    exit status 4"),
+        "{}",
+        done.shown()
+    );
+    assert!(!done.log_dir().join("accuracy").exists());
 }

@@ -318,6 +318,11 @@ impl BenchmarkSpec {
             })
     }
 
+    /// Whether the round asks TEST06 of it.
+    pub fn has_test06(&self) -> bool {
+        self.compliance.iter().any(|test| test == "TEST06")
+    }
+
     /// The name to give LoadGen for a scenario.
     ///
     /// # Errors
