@@ -210,6 +210,9 @@ pub struct RunArgs {
     /// Dataset of token ids: .json, .jsonl, .csv, .parquet or .pkl. Without one, synthetic prompts are made.
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     pub dataset_path: Option<PathBuf>,
+    /// Dataset of accuracy runs, where the benchmark has another one for them (gpt-oss-120b).
+    #[arg(long, value_name = "FILE", help_heading = "Load")]
+    pub accuracy_dataset_path: Option<PathBuf>,
     /// Column of the prompt text.
     #[arg(long, help_heading = "Load")]
     pub input_column: Option<String>,

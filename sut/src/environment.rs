@@ -54,6 +54,13 @@ pub struct Environment {
     pub processors_available: Option<usize>,
     /// Processors of the machine.
     pub processors: Option<usize>,
+    /// Processor chips of the machine, as the kernel numbers them.
+    pub processor_chips: Option<usize>,
+    /// Cores of one chip, without their hardware threads.
+    pub cores_per_chip: Option<usize>,
+    /// Models of the machine's NVIDIA GPUs, as the driver lists them; empty without a driver.
+    #[serde(default)]
+    pub nvidia_gpus: Vec<String>,
     /// Main memory in bytes.
     pub memory_bytes: Option<u64>,
     /// Frequency governor of the first processor.
@@ -95,6 +102,9 @@ impl Environment {
                 0 => None,
                 count => Some(count),
             },
+            processor_chips: distinct(&cpuinfo, "physical id"),
+            cores_per_chip: number_of(&cpuinfo, "cpu cores"),
+            nvidia_gpus: nvidia_gpus(Path::new("/proc/driver/nvidia/gpus")),
             memory_bytes: fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
                 let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
                 Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
@@ -117,6 +127,45 @@ impl Environment {
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
         fs::write(path, text + "\n")
     }
+}
+
+/// The value of each line of /proc/cpuinfo with this key.
+fn values<'a>(cpuinfo: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    cpuinfo.lines().filter_map(move |line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then(|| value.trim())
+    })
+}
+
+/// How many different values a key of /proc/cpuinfo has; `None` where the kernel does not tell it.
+fn distinct(cpuinfo: &str, key: &str) -> Option<usize> {
+    let found: std::collections::BTreeSet<&str> = values(cpuinfo, key).collect();
+    (!found.is_empty()).then_some(found.len())
+}
+
+/// The number that a key of /proc/cpuinfo has on every processor; `None` where they differ or it is not told.
+fn number_of(cpuinfo: &str, key: &str) -> Option<usize> {
+    let first = values(cpuinfo, key).next()?;
+    let alike = values(cpuinfo, key).all(|value| value == first);
+    first.parse().ok().filter(|_| alike)
+}
+
+/// The driver's list has a folder for each GPU, by bus address.
+fn nvidia_gpus(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut files: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path().join("information"))
+        .collect();
+    files.sort();
+    let model = |path: &std::path::PathBuf| {
+        let text = fs::read_to_string(path).ok()?;
+        let model = values(&text, "Model").next()?.to_owned();
+        Some(model)
+    };
+    files.iter().filter_map(model).collect()
 }
 
 fn line_of(path: &str) -> Option<String> {
@@ -180,6 +229,28 @@ mod tests {
         let shown = redact(args.iter().map(ToString::to_string));
         assert!(!shown.join(" ").contains("canary"), "{shown:?}");
         assert_eq!(shown[5], "http://(redacted)@host:1/v1");
+    }
+
+    #[test]
+    fn chips_cores_and_gpus_are_counted_as_they_are_told() {
+        let two = "processor\t: 0\nphysical id\t: 0\ncpu cores\t: 4\n\nprocessor\t: 1\nphysical id\t: 1\ncpu cores\t: 4\n";
+        assert_eq!(
+            (distinct(two, "physical id"), number_of(two, "cpu cores")),
+            (Some(2), Some(4))
+        );
+        let uneven = two.replacen("cores\t: 4", "cores\t: 2", 1);
+        assert_eq!(
+            (number_of(&uneven, "cpu cores"), distinct("", "physical id")),
+            (None, None)
+        );
+        let dir = tempfile::tempdir().unwrap();
+        for bus in ["0000:0a:00.0", "0000:0b:00.0"] {
+            fs::create_dir(dir.path().join(bus)).unwrap();
+            let text = "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 1\n";
+            fs::write(dir.path().join(bus).join("information"), text).unwrap();
+        }
+        assert_eq!(nvidia_gpus(dir.path()), ["NVIDIA H100 80GB HBM3"; 2]);
+        assert!(nvidia_gpus(&dir.path().join("none")).is_empty());
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(super) fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
         api_key: line.api_key.or(file.api_key),
         enable_profiler: line.enable_profiler || file.enable_profiler,
         dataset_path: line.dataset_path.or(file.dataset_path),
+        accuracy_dataset_path: line.accuracy_dataset_path.or(file.accuracy_dataset_path),
         input_column: line.input_column.or(file.input_column),
         input_ids_column: line.input_ids_column.or(file.input_ids_column),
         output_column: line.output_column.or(file.output_column),

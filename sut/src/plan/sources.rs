@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::words::{seconds, split_words};
-use crate::cli::RunArgs;
+use crate::cli::{ModeArg, RunArgs};
 
 /// Where the server is.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,7 +110,15 @@ fn attached(urls: &[String], wrong: &mut Vec<String>) -> Vec<String> {
 }
 
 pub(super) fn dataset(args: &RunArgs, wrong: &mut Vec<String>) -> DatasetPlan {
-    let Some(path) = &args.dataset_path else {
+    let of_accuracy = args
+        .accuracy_dataset_path
+        .as_ref()
+        .filter(|_| args.test_mode == Some(ModeArg::Accuracy));
+    let flag = match of_accuracy {
+        Some(_) => "--accuracy-dataset-path",
+        None => "--dataset-path",
+    };
+    let Some(path) = of_accuracy.or(args.dataset_path.as_ref()) else {
         for (flag, column) in [
             ("--input-column", &args.input_column),
             ("--input-ids-column", &args.input_ids_column),
@@ -131,12 +139,12 @@ pub(super) fn dataset(args: &RunArgs, wrong: &mut Vec<String>) -> DatasetPlan {
         .to_ascii_lowercase();
     if !DATASET_EXTENSIONS.contains(&extension.as_str()) {
         wrong.push(format!(
-            "--dataset-path {}: its name must end in one of .{}",
+            "{flag} {}: its name must end in one of .{}",
             path.display(),
             DATASET_EXTENSIONS.join(" .")
         ));
     } else if !path.is_file() {
-        wrong.push(format!("--dataset-path: there is no file {}", path.display()));
+        wrong.push(format!("{flag}: there is no file {}", path.display()));
     }
     DatasetPlan::File {
         path: path.clone(),

@@ -148,3 +148,37 @@ fn every_example_configuration_resolves() {
     }
     assert!(seen >= 2);
 }
+
+#[test]
+fn accuracy_runs_may_have_a_dataset_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (timed, judged) = (dir.path().join("a.json"), dir.path().join("b.json"));
+    std::fs::write(&timed, "[]").unwrap();
+    let line = format!(
+        "--dataset-path {} --accuracy-dataset-path {}",
+        timed.display(),
+        judged.display()
+    );
+    let DatasetPlan::File { path, .. } = plan(&line).unwrap().dataset else {
+        panic!("the dataset is a file");
+    };
+    assert_eq!(path, timed);
+    let missing = plan(&format!("{line} --test-mode accuracy")).unwrap_err();
+    assert!(
+        missing.contains("--accuracy-dataset-path: there is no file"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn interactive_is_a_scenario_and_a_benchmarks_other_name() {
+    let by_name = plan("--lg-model-name llama3_1-8b-interactive").unwrap();
+    let by_scenario = plan("--scenario interactive").unwrap();
+    for plan in [by_name, by_scenario] {
+        assert_eq!(plan.scenario, ScenarioArg::Interactive);
+        assert_eq!(
+            (plan.benchmark.as_str(), plan.loadgen_name().as_str()),
+            ("llama3_1-8b", "llama3_1-8b-interactive")
+        );
+    }
+}

@@ -188,6 +188,9 @@ fn known(runs: &[Run]) -> BTreeMap<String, Value> {
         operating_system,
         kernel,
         nvidia_driver,
+        nvidia_gpus,
+        processor_chips,
+        cores_per_chip,
         loadgen_version,
         program,
         ..
@@ -200,6 +203,20 @@ fn known(runs: &[Run]) -> BTreeMap<String, Value> {
         .map(|driver| format!(", NVIDIA driver {driver}"));
     if run.record.server_on_this_host {
         tell("host_processor_model_name", processor.clone());
+        tell(
+            "host_processors_per_node",
+            processor_chips.map(|chips| chips.to_string()),
+        );
+        tell(
+            "host_processor_core_count",
+            cores_per_chip.map(|cores| cores.to_string()),
+        );
+        // How many of them served is the person's to tell; what they are is not in doubt when all are the same.
+        if let Some(model) = nvidia_gpus.first()
+            && nvidia_gpus.iter().all(|other| other == model)
+        {
+            tell("accelerator_model_name", Some(model.clone()));
+        }
         tell(
             "host_memory_capacity",
             memory_bytes.map(|bytes| format!("{:.0} GiB", bytes as f64 / (1u64 << 30) as f64)),
