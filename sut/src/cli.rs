@@ -155,6 +155,9 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Option<Vec<S
     })
 }
 
+/// By this variable and not by the flag, which a run's records would show as if a person had given it.
+pub const HANDED_SERVER: &str = "SUT_HANDED_SERVER";
+
 /// Flags of a test run. Every flag is also a key of the configuration file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -200,6 +203,10 @@ pub struct RunArgs {
     /// Longest wait for a started server to become ready, in seconds.
     #[arg(long, value_name = "SECONDS", help_heading = "Server")]
     pub startup_timeout: Option<f64>,
+    /// A server that the parent of runs in turn has started: pid@url=model. Wins over everything that starts one.
+    #[arg(long, hide = true, env = HANDED_SERVER)]
+    #[serde(skip)]
+    pub handed_server: Option<String>,
     /// Bearer token for the server. Never stored.
     #[arg(long, env = "VLLM_API_KEY", hide_env_values = true, help_heading = "Server")]
     pub api_key: Option<String>,

@@ -1,8 +1,8 @@
 //! `--test-mode both`: performance, then accuracy, then compliance where it is asked for, each in a process of its own,
 //! since LoadGen can run one test in a process.
 //!
-//! The child is this program with the same command line, but for the mode and the folder of its logs. Each child
-//! starts (and stops) a server of its own where one is started at all.
+//! The child is this program with the same command line, but for the mode and the folder of its logs. A server that
+//! has to be started is started once, here, and handed to the children: loading a model takes longer than many a run.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,12 @@ use anyhow::{Context, anyhow};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::cli::HANDED_SERVER;
 use crate::ending::{Cause, Ending, watch_signals};
 use crate::exit::{Exit, Fail};
-use crate::plan::Plan;
+use crate::plan::{HandedServer, Plan, ServerPlan};
 use crate::report;
+use crate::server::{self, Server};
 
 /// How often the child is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -66,6 +68,38 @@ pub fn run(plan: &Plan) -> Result<Exit, Fail> {
         let signals = watch_signals(ending.clone()).context("cannot watch for signals")?;
         runtime.spawn(signals);
     }
+    let server = match plan.server {
+        ServerPlan::Start { .. } => Some(start(plan, &runtime, &ending)?),
+        _ => None,
+    };
+    let handed = server.as_ref().and_then(Server::to_hand_on);
+    let row = row(plan, handed.as_ref(), &ending);
+    if let Some(server) = server {
+        runtime.block_on(server.stop());
+    }
+    runtime.shutdown_background();
+    row
+}
+
+fn start(plan: &Plan, runtime: &tokio::runtime::Runtime, ending: &Ending) -> Result<Server, Fail> {
+    std::fs::create_dir_all(&plan.log_dir).map_err(|error| {
+        Fail::usage(anyhow!(
+            "--output-log-dir {}: cannot make the folder: {error}",
+            plan.log_dir.display()
+        ))
+    })?;
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            // Dropping the start kills a server that is still loading: nothing is left behind.
+            () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
+            started = server::start(plan, Vec::new()) => started,
+        }
+    })
+}
+
+/// All runs, one after the other.
+fn row(plan: &Plan, handed: Option<&HandedServer>, ending: &Ending) -> Result<Exit, Fail> {
     let program = std::env::current_exe().context("cannot find this program's file")?;
     let common = without(std::env::args_os().skip(1), &OWN_FLAGS);
     let mut worst = Exit::Valid;
@@ -80,7 +114,10 @@ pub fn run(plan: &Plan) -> Result<Exit, Fail> {
         command.args(&common).args(["--test-mode", step.mode]);
         command.args(["--compliance", step.compliance]);
         command.arg("--output-log-dir").arg(&step.log_dir);
-        let status = attend(&mut command, &ending)?;
+        if let Some(handed) = handed {
+            command.env(HANDED_SERVER, handed.to_flag());
+        }
+        let status = attend(&mut command, ending)?;
         let exit = exit_of(status);
         done.push(format!("  {:<14} exit status {}\n", step.name, exit as u8));
         if worst == Exit::Valid {
@@ -95,7 +132,6 @@ pub fn run(plan: &Plan) -> Result<Exit, Fail> {
         plan.log_dir.display(),
         done.concat()
     ));
-    runtime.shutdown_background();
     Ok(worst)
 }
 

@@ -12,7 +12,7 @@ use vllm_sim::{EngineConfig, ReferenceAnswer, SimConfig, Simulator};
 
 use crate::cli::{BalanceArg, ModeArg};
 use crate::exit::Fail;
-use crate::plan::{Plan, ServerPlan};
+use crate::plan::{HandedServer, Plan, ServerPlan};
 
 /// A server that is ready, and what must be stopped at the end.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ enum Held {
     Nothing,
     /// Our simulator, and the folder of its simulated GPU driver, which goes with it.
     Simulator(Simulator, tempfile::TempDir),
+    /// Nothing by us: the process that started us started it, and will stop it.
+    ByParent(HandedServer),
     /// A process that we started.
     Process(Box<ServerProcess>),
 }
@@ -56,6 +58,7 @@ const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 pub async fn start(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<Server, Fail> {
     let (urls, held) = match &plan.server {
         ServerPlan::Attach { urls } => (urls.clone(), Held::Nothing),
+        ServerPlan::Handed(handed) => (vec![handed.url.clone()], Held::ByParent(handed.clone())),
         ServerPlan::Simulator => {
             let gpu_dir = tempfile::tempdir().context("cannot make a folder for the simulated GPU driver")?;
             let simulator = Simulator::start(SimConfig {
@@ -115,6 +118,7 @@ pub async fn start(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<Serv
     let asked = match &held {
         // A started server may serve its model under another name, which it has told.
         Held::Process(process) => Some(process.config().served_model_name().to_owned()),
+        Held::ByParent(handed) => Some(handed.model.clone()),
         _ => plan.model.clone(),
     };
     let mut models = Vec::with_capacity(clients.len());
@@ -289,6 +293,19 @@ impl Server {
     pub fn pid(&self) -> Option<i32> {
         match &self.held {
             Held::Process(process) => Some(process.pid()),
+            Held::ByParent(handed) => Some(handed.pid),
+            _ => None,
+        }
+    }
+
+    /// What a child needs to run its test on a server that was started here; `None` for every other server.
+    pub fn to_hand_on(&self) -> Option<HandedServer> {
+        match &self.held {
+            Held::Process(process) => Some(HandedServer {
+                pid: process.pid(),
+                url: process.url(),
+                model: self.model.clone(),
+            }),
             _ => None,
         }
     }
@@ -296,7 +313,7 @@ impl Server {
     /// Stops what was started; an attached server is left alone.
     pub async fn stop(self) {
         match self.held {
-            Held::Nothing => {}
+            Held::Nothing | Held::ByParent(_) => {}
             Held::Simulator(simulator, _gpu_dir) => simulator.stop(),
             Held::Process(process) => {
                 if let Err(error) = process.stop().await {

@@ -24,6 +24,7 @@ pub(super) fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
         serve_command: line.serve_command.or(file.serve_command),
         server_args: line.server_args.or(file.server_args),
         startup_timeout: line.startup_timeout.or(file.startup_timeout),
+        handed_server: line.handed_server,
         api_key: line.api_key.or(file.api_key),
         enable_profiler: line.enable_profiler || file.enable_profiler,
         dataset_path: line.dataset_path.or(file.dataset_path),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 
 pub use self::metrics::MetricsPlan;
-pub use self::sources::{DatasetPlan, ServerPlan};
+pub use self::sources::{DatasetPlan, HandedServer, ServerPlan};
 pub use self::words::parse_duration;
 use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs, ScenarioArg};
 use crate::exit::Fail;

@@ -25,8 +25,40 @@ pub enum ServerPlan {
         /// Longest wait until it is ready.
         startup_timeout: Duration,
     },
+    /// Started, and to be stopped, by the parent of runs in turn.
+    Handed(HandedServer),
     /// The built-in simulator.
     Simulator,
+}
+
+/// A server that one process started and another one runs its test on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedServer {
+    /// Its process.
+    pub pid: i32,
+    /// Base URL without a trailing slash.
+    pub url: String,
+    /// Name that it serves the model by.
+    pub model: String,
+}
+
+impl HandedServer {
+    /// As a flag's value.
+    pub fn to_flag(&self) -> String {
+        format!("{}@{}={}", self.pid, self.url, self.model)
+    }
+
+    /// From a flag's value.
+    fn from_flag(text: &str) -> Option<Self> {
+        let (pid, rest) = text.split_once('@')?;
+        // A URL without a query holds no equals sign; a model's name may.
+        let (url, model) = rest.split_once('=')?;
+        Some(Self {
+            pid: pid.parse().ok()?,
+            url: url.to_owned(),
+            model: model.to_owned(),
+        })
+    }
 }
 
 /// Where the prompts come from.
@@ -51,6 +83,12 @@ pub enum DatasetPlan {
 const DATASET_EXTENSIONS: [&str; 6] = ["json", "jsonl", "csv", "parquet", "pkl", "pickle"];
 
 pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
+    if let Some(flag) = &args.handed_server {
+        if let Some(handed) = HandedServer::from_flag(flag) {
+            return ServerPlan::Handed(handed);
+        }
+        wrong.push(format!("--handed-server {flag}: must be pid@url=model"));
+    }
     let starts = args.serve_command.is_some() || args.server_args.is_some() || args.startup_timeout.is_some();
     if let Some(urls) = &args.url {
         if starts {

@@ -1,7 +1,7 @@
 //! Is a run fit for a submission? LoadGen's logs are judged once more, since they are what is submitted; what only
 //! the run itself could see is taken from its record.
 
-use mlperf_loadgen::{LoadGenLog, TestSettings};
+use mlperf_loadgen::{LoadGenLog, Mode, TestSettings};
 
 use super::args::Division;
 use super::runs::{Run, Runs, ScenarioRuns};
@@ -77,6 +77,18 @@ fn of_run(run: &Run, spec: &BenchmarkSpec, scenario: RuleScenario) -> Vec<String
         .collect();
     if run.record.kind == RunKind::Compliance && !log.result.audit_config_found {
         reasons.push("no audit configuration was in effect".into());
+    }
+    // LoadGen does not know how long an answer may be, so nothing of its logs tells that it was cut.
+    let mode = match run.record.kind {
+        RunKind::Accuracy => Mode::Accuracy,
+        RunKind::Performance | RunKind::Compliance => Mode::Performance,
+    };
+    let longest = spec.sampling.max_tokens_in(mode);
+    if run.record.max_tokens != longest {
+        reasons.push(format!(
+            "answers had at most {} tokens, where the rules have {longest}",
+            run.record.max_tokens
+        ));
     }
     let told = OF_THE_RUN
         .iter()
