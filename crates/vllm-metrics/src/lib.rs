@@ -95,7 +95,9 @@ pub use scrape::{EndpointCheck, PageIngest, ScrapeError, check_endpoint, validat
 
 pub use select::{SelectionConfig, Selector};
 
-pub use session::{FinishedRun, LatestSample, Missing, OwnCost, Session, SessionBuilder, SessionDriver};
+pub use session::{
+    FinishedRun, LatestSample, Missing, OwnCost, Sent, Session, SessionBuilder, SessionDriver,
+};
 
 pub use sink::{SampleSink, StopToken};
 

@@ -19,6 +19,7 @@ mod downsample;
 mod error;
 mod font;
 mod frame;
+mod own_cost;
 mod panel;
 mod picture;
 mod query;
@@ -50,7 +51,7 @@ pub struct RenderOptions {
     pub dpi: f32,
     /// Also write each picture as SVG beside its PNG. Default no.
     pub svg: bool,
-    /// Limits on latency for the goodput in the summary. Default none: no goodput.
+    /// Limits on latency for the goodput in the summary. Default: what the run's facts tell, if anything.
     pub goodput: Option<Limits>,
 }
 

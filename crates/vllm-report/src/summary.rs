@@ -8,9 +8,10 @@ use vllm_metrics::derive::align::{self, Combine, Points};
 use vllm_metrics::derive::estimate::Estimator;
 use vllm_metrics::derive::goodput::{self, Limits};
 use vllm_metrics::derive::histogram::{Histogram, Interval};
-use vllm_metrics::derive::{counter, engine, names, quantile, totals};
-use vllm_metrics::{MetricType, Outcome, RequestRow, RunData, SeriesData, Severity};
+use vllm_metrics::derive::{CustomMetric, counter, custom, engine, join, names, quantile, totals};
+use vllm_metrics::{MetricType, Outcome, RequestRow, RunData, SeriesData, Severity, TimeSource};
 
+use crate::own_cost;
 use crate::query::View;
 use crate::stats::{self, PERCENTILES, Stats};
 
@@ -21,6 +22,8 @@ pub const SCHEMA: &str = "vllm-metrics-summary/1";
 pub(crate) fn of(view: &View<'_>, limits: Option<&Limits>) -> Value {
     let run = view.run;
     let frame = &view.frame;
+    let told = Limits::of_manifest(&run.manifest);
+    let limits = limits.or(told.as_ref());
     let records: usize = run.series.iter().map(|s| s.values.len()).sum();
     json!({
         "schema": SCHEMA,
@@ -50,15 +53,17 @@ pub(crate) fn of(view: &View<'_>, limits: Option<&Limits>) -> Value {
             entry["name"] = Value::from(&*p.name);
             entry
         }).collect::<Vec<_>>(),
-        "requests": requests(&run.requests),
+        "requests": requests(run),
         "goodput": limits.map(|limits| goodput_of(&run.requests, limits)),
         "totals": derived_totals(view),
+        "custom_metrics": custom_metrics(run),
         "bucket_fitness": engine::bucket_fitness(&view.histograms).iter().map(|e| json!({
             "message": &*e.message,
             "details": labels_value(&e.attributes),
         })).collect::<Vec<_>>(),
         "energy": energy(run),
         "metrics": metrics(view, |s| &*s.def.source != "self"),
+        "own_cost": own_cost::of(run),
         "collection_cost": metrics(view, |s| &*s.def.source == "self"),
         "notes": run.notes,
     })
@@ -103,7 +108,8 @@ fn missing(run: &RunData) -> Vec<Value> {
 }
 
 /// Client-side times of the requests; exact, since every one is known. Null where no request row is.
-fn requests(rows: &[RequestRow]) -> Value {
+fn requests(run: &RunData) -> Value {
+    let rows = &run.requests[..];
     if rows.is_empty() {
         return Value::Null;
     }
@@ -136,7 +142,74 @@ fn requests(rows: &[RequestRow]) -> Value {
         "time_per_output_token_seconds": seconds(&goodput::tpot_secs),
         "request_latency_seconds": seconds(&goodput::e2e_secs),
         "client_queue_seconds": seconds(&|r| r.sent_ns.map(|t| secs(t - r.issued_ns))),
+        "server_times": server_times(run),
     })
+}
+
+/// The server's share of the requests' times: as it told them itself, and as estimated where it told nothing.
+fn server_times(run: &RunData) -> Value {
+    let joined = join::server_times(run);
+    let of = |source: TimeSource, ending: &str| {
+        let rows = || {
+            joined
+                .requests
+                .iter()
+                .filter(move |r| r.server_time_source == Some(source))
+        };
+        let stats = |of: &dyn Fn(&RequestRow) -> Option<f64>| {
+            json!(Stats::of(&rows().filter_map(of).collect::<Vec<_>>()))
+        };
+        let mut entry = Map::new();
+        entry.insert("count".into(), Value::from(rows().count()));
+        entry.insert(
+            format!("queue_seconds{ending}"),
+            stats(&|r| r.server_queue_ns.map(secs)),
+        );
+        entry.insert(
+            format!("prefill_seconds{ending}"),
+            stats(&|r| r.server_prefill_ns.map(secs)),
+        );
+        entry.insert(
+            format!("decode_seconds{ending}"),
+            stats(&|r| r.server_decode_ns.map(secs)),
+        );
+        entry.insert(
+            format!("outside_engine_seconds{ending}"),
+            stats(&join::outside_engine_secs),
+        );
+        Value::Object(entry)
+    };
+    json!({
+        "told": of(TimeSource::Server, ""),
+        "estimated": of(TimeSource::Estimate, "_estimate"),
+        "unknown": joined.unknown,
+        "several_servers": joined.several_endpoints,
+        "definitions": {
+            "prefill_seconds": "scheduled to first token, inside the engine",
+            "outside_engine_seconds": "client's sent to done, less queue, prefill and decode: network, HTTP, tokenizer",
+        },
+    })
+}
+
+/// The user's own metrics, or why this run has no series for one.
+fn custom_metrics(run: &RunData) -> Value {
+    let mut out = Map::new();
+    for metric in CustomMetric::of_manifest(&run.manifest) {
+        let (series, events) = custom::evaluate(run, std::slice::from_ref(&metric));
+        let mut entry = match events.first() {
+            Some(why) => json!({ "unavailable": &*why.message }),
+            None => json!({
+                "unit": metric.unit,
+                "series": series
+                    .iter()
+                    .map(|s| with_identity(s, json!(Stats::of(&s.values))))
+                    .collect::<Vec<_>>(),
+            }),
+        };
+        entry["expression"] = Value::from(metric.expression.to_string());
+        out.insert(metric.name, entry);
+    }
+    Value::Object(out)
 }
 
 fn goodput_of(rows: &[RequestRow], limits: &Limits) -> Value {

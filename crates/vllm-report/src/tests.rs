@@ -381,6 +381,52 @@ fn goodput_is_told_when_limits_are() {
 }
 
 #[test]
+fn what_the_facts_tell_is_in_the_summary() {
+    let mut run = run();
+    let facts = [
+        ("goodput.limits", "e2e:10s"),
+        ("custom_metric.twice.expression", "2 * vllm:num_requests_waiting"),
+        ("custom_metric.twice.unit", "requests"),
+        ("custom_metric.never.expression", "rate(not_there_total)"),
+        ("cost.scrapes", "7"),
+        ("cost.hook_p99_ns", "140"),
+        ("cost.dropped_rows", "3"),
+    ];
+    run.manifest
+        .facts
+        .extend(facts.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    for (at, request) in run.requests.iter_mut().enumerate() {
+        if at % 2 == 0 {
+            request.server_queue_ns = Some(10_000_000);
+            request.server_prefill_ns = Some(20_000_000);
+            request.server_decode_ns = Some(30_000_000);
+            request.server_time_source = Some(vllm_metrics::TimeSource::Server);
+        }
+    }
+    let summary = summarize(&run);
+    assert_eq!(summary["goodput"]["limits"]["e2e_secs"], 10.0);
+    let custom = &summary["custom_metrics"];
+    assert_eq!(custom["twice"]["unit"], "requests");
+    assert_eq!(custom["twice"]["series"][0]["max"], 4.0);
+    let why = custom["never"]["unavailable"].as_str().unwrap();
+    assert!(why.contains("not_there_total"), "{why}");
+    let times = &summary["requests"]["server_times"];
+    assert_eq!(times["told"]["count"], run.requests.len().div_ceil(2));
+    assert_eq!(times["told"]["prefill_seconds"]["median"], 0.02);
+    // This run has no histograms of these times, so nothing is estimated.
+    assert_eq!(times["estimated"]["count"], 0);
+    assert_eq!(times["unknown"], run.requests.len() / 2);
+    let cost = &summary["own_cost"];
+    assert_eq!((&cost["complete"], &cost["scrapes"]), (&true.into(), &7.0.into()));
+    assert_eq!(cost["dropped"]["rows"], 3.0);
+    assert_eq!(
+        cost["dropped"]["samples"],
+        serde_json::Value::Null,
+        "not known is not 0"
+    );
+}
+
+#[test]
 fn metrics_are_drawn_by_name_and_a_wrong_name_gets_the_nearest() {
     let folder = tempfile::tempdir().unwrap();
     let run = run();

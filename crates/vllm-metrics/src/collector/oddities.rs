@@ -77,6 +77,7 @@ impl Target {
         if !page.expected_seen && !self.said.not_expected {
             self.said.not_expected = true;
             let names = self.expect.join(", ");
+            tracing::warn!(%url, "the page holds none of the expected metrics ({names})");
             tell(
                 "no_expected_metric",
                 Severity::Warning,
@@ -94,6 +95,7 @@ impl Target {
             .iter()
             .map(|(family, sample)| (family.as_str(), sample.as_str()));
         for pattern in self.reader.selector().unused(pairs) {
+            tracing::warn!(%url, "nothing on the page fits the selected pattern {pattern}");
             self.core.event(event(
                 at_ns,
                 "selection_unused",

@@ -29,12 +29,19 @@ pub struct ExpressionError {
 
 /// A read expression.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Expression(parse::Node);
+pub struct Expression {
+    text: String,
+    node: parse::Node,
+}
 
 impl Expression {
     /// Reads an expression.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
-        parse::parse(text).map(Self)
+        let node = parse::parse(text)?;
+        Ok(Self {
+            text: text.to_owned(),
+            node,
+        })
     }
 
     /// Evaluates it over a run: series of type gauge with this name and unit, one per label set.
@@ -44,7 +51,14 @@ impl Expression {
         name: &str,
         unit: &str,
     ) -> Result<Vec<SeriesData>, ExpressionError> {
-        evaluate::evaluate(&self.0, run, name, unit)
+        evaluate::evaluate(&self.node, run, name, unit)
+    }
+}
+
+/// The expression as it was written.
+impl std::fmt::Display for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

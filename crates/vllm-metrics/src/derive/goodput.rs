@@ -1,6 +1,9 @@
 //! Goodput: requests per second that met every limit on latency, from the request rows.
 
-use crate::model::{Outcome, RequestRow};
+use crate::model::{Manifest, Outcome, RequestRow};
+
+/// The fact of a run that holds its limits as they were written, for whoever reads it later.
+pub const LIMITS_FACT: &str = "goodput.limits";
 
 /// Limits that a request must meet to count. What is not limited is not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -11,6 +14,13 @@ pub struct Limits {
     pub tpot_secs: Option<f64>,
     /// Sent to done, in seconds.
     pub e2e_secs: Option<f64>,
+}
+
+impl Limits {
+    /// The limits that a run's facts tell; `None` where they tell none.
+    pub fn of_manifest(manifest: &Manifest) -> Option<Self> {
+        manifest.facts.get(LIMITS_FACT)?.parse().ok()
+    }
 }
 
 /// Why limits could not be read.

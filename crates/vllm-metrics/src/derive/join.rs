@@ -26,7 +26,7 @@ pub struct Joined {
     pub estimated: usize,
     /// How many have neither: not done, or finished where nothing was scraped.
     pub unknown: usize,
-    /// Several endpoints were scraped. Which one an index in the rows means is not part of a run, so nothing was
+    /// Several servers were scraped. Which one an index in the rows means is not part of a run, so nothing was
     /// estimated.
     pub several_endpoints: bool,
 }
@@ -34,7 +34,12 @@ pub struct Joined {
 /// Fills in the server's times where the server gave none. The run is not touched.
 pub fn server_times(run: &RunData) -> Joined {
     let histograms = histogram::collect(run);
-    let endpoints: BTreeSet<&str> = histograms.iter().map(|h| &*h.origin.endpoint_url).collect();
+    // Another exporter beside the server has histograms too; only servers have these.
+    let endpoints: BTreeSet<&str> = histograms
+        .iter()
+        .filter(|h| [QUEUE, PREFILL, DECODE].contains(&h.name.as_str()))
+        .map(|h| &*h.origin.endpoint_url)
+        .collect();
     let [queue, prefill, decode] = [QUEUE, PREFILL, DECODE].map(|name| Times::of(&histograms, name));
     let mut out = Joined {
         several_endpoints: endpoints.len() > 1,
@@ -52,6 +57,13 @@ pub fn server_times(run: &RunData) -> Joined {
         out.requests.push(request);
     }
     out
+}
+
+/// What of a request's time was spent outside the engine: the client's sent to done, less the server's times; `None`
+/// where one of them is not known. Never below zero, which clocks read apart may give.
+pub fn outside_engine_secs(request: &RequestRow) -> Option<f64> {
+    let inside = request.server_queue_ns? + request.server_prefill_ns? + request.server_decode_ns?;
+    Some((e2e_secs(request)? - inside as f64 / 1e9).max(0.0))
 }
 
 /// True if all three times were found.
@@ -207,6 +219,9 @@ mod tests {
     #[test]
     fn nothing_is_guessed_over_several_endpoints() {
         let mut run = run(vec![request(Some(S + S / 2))]);
+        run.series
+            .extend(family("http_request_duration_seconds", "b", &[0.0, 1.0, 2.0]));
+        assert_eq!(server_times(&run).estimated, 1, "an exporter is no server");
         run.series.extend(family(QUEUE, "b", &[0.0, 1.0, 2.0]));
         let got = server_times(&run);
         assert!(got.several_endpoints);

@@ -18,6 +18,7 @@
 
 pub mod align;
 pub mod counter;
+pub mod custom;
 pub mod engine;
 pub mod estimate;
 pub mod expression;
@@ -32,6 +33,8 @@ pub mod totals;
 pub mod window;
 
 use std::sync::Arc;
+
+pub use custom::{CustomMetric, CustomMetricError};
 
 use crate::model::{EventRow, MetricType, RunData, SeriesData, Severity};
 
@@ -83,40 +86,19 @@ pub fn process(run: &RunData) -> RunData {
     }
 }
 
-/// A metric of the user's own.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CustomMetric {
-    /// Name of the resulting series.
-    pub name: String,
-    /// What it is made of.
-    pub expression: expression::Expression,
-    /// Unit in base units; empty when unknown.
-    pub unit: String,
-}
-
-/// As [`process`], with the user's own metrics. One that this run has no series for is told as an event.
+/// As [`process`], with metrics of the user's own, and with the requests where any of
+/// them gained an estimate of the server's times. A metric that this run has no series for is told as an event.
 pub fn process_with(run: &RunData, custom: &[CustomMetric]) -> RunData {
     let mut out = process(run);
-    for metric in custom {
-        match metric.expression.evaluate(run, &metric.name, &metric.unit) {
-            Ok(series) => out
-                .series
-                .extend(series.into_iter().filter(|s| !s.timestamps_ns.is_empty())),
-            Err(error) => out.events.push(EventRow {
-                timestamp_ns: run.manifest.started_ns,
-                end_ns: None,
-                kind: "custom_metric_failed".into(),
-                severity: Severity::Warning,
-                source: "derived".into(),
-                message: Arc::from(format!("custom metric {}: {error}", metric.name)),
-                attributes: Arc::from(
-                    serde_json::json!({ "metric_name": metric.name, "column": error.column }).to_string(),
-                ),
-            }),
-        }
-    }
+    let (series, events) = custom::evaluate(run, custom);
+    out.series.extend(series);
+    out.events.extend(events);
     series::sort(&mut out.series);
     out.events.sort_by_key(|e| e.timestamp_ns);
+    let joined = join::server_times(run);
+    if joined.estimated > 0 {
+        out.requests = joined.requests;
+    }
     out
 }
 

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::driver::{DriverReport, SessionDriver};
+use super::receivers::{Receiver, Receivers};
 use super::samplers::{SamplerBody, Samplers};
 use super::{Core, DriverHandle, Running, Session};
 use crate::clock::RunClock;
 use crate::collector::{Collector, ScrapeControl};
 use crate::config::{EndpointConfig, Resolved, SessionConfig};
+use crate::derive::CustomMetric;
 use crate::error::{Error, Result};
 use crate::export::Server;
 use crate::gpu::GpuConfig;
@@ -19,8 +21,10 @@ use crate::hooks;
 use crate::host::HostConfig;
 use crate::model::Manifest;
 use crate::queue::{RecordQueue, WriterThread};
+use crate::select::SelectionConfig;
 use crate::sink::{SampleSink, StopToken};
-use crate::store::{self, Store, StoreFormat};
+use crate::store::send::{PushgatewayConfig, RemoteWriteConfig};
+use crate::store::{self, Store, StoreFormat, StoreOptions};
 
 /// How long a value is shown by the session's own endpoint, at least.
 const SHOWN_FOR: Duration = Duration::from_secs(10);
@@ -36,6 +40,9 @@ pub struct SessionBuilder {
     config: SessionConfig,
     format: Option<StoreFormat>,
     store: Option<Box<dyn Store>>,
+    store_options: StoreOptions,
+    receivers: Vec<Receiver>,
+    custom: Vec<CustomMetric>,
     gpu: Option<GpuConfig>,
     host: Option<HostConfig>,
     raw_only: bool,
@@ -83,6 +90,45 @@ impl SessionBuilder {
     #[must_use]
     pub fn store(mut self, store: Box<dyn Store>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// Which metrics to record, for endpoints that do not say it themselves.
+    #[must_use]
+    pub fn select(mut self, select: SelectionConfig) -> Self {
+        self.config.select = select;
+        self
+    }
+
+    /// Splits the files of a long run and bounds how much of it is kept. Not for SQLite, nor with
+    /// [`SessionBuilder::store`].
+    #[must_use]
+    pub fn store_options(mut self, options: StoreOptions) -> Self {
+        self.store_options = options;
+        self
+    }
+
+    /// Pushes the current values to a Pushgateway as well, at each flush. A gateway that is slow or away delays
+    /// nothing; what it did not get is counted in [`super::FinishedRun::sent`].
+    #[must_use]
+    pub fn pushgateway(mut self, config: PushgatewayConfig) -> Self {
+        self.receivers.push(Receiver::Pushgateway(config));
+        self
+    }
+
+    /// Sends every sample by Prometheus remote write as well, under the same terms as
+    /// [`SessionBuilder::pushgateway`].
+    #[must_use]
+    pub fn remote_write(mut self, config: RemoteWriteConfig) -> Self {
+        self.receivers.push(Receiver::RemoteWrite(config));
+        self
+    }
+
+    /// Adds a metric of the caller's own to the derived series, and to the run's facts.
+    #[must_use]
+    pub fn custom_metric(mut self, metric: CustomMetric) -> Self {
+        metric.add_facts(&mut self.config.facts);
+        self.custom.push(metric);
         self
     }
 
@@ -203,9 +249,10 @@ impl SessionBuilder {
             None => {
                 std::fs::create_dir_all(&config.output_dir)
                     .map_err(Error::io("create the folder", &config.output_dir))?;
-                store::open(config.format, &config.output_dir, &manifest)?
+                store::open_with(config.format, &config.output_dir, &manifest, &self.store_options)?
             }
         };
+        let (receivers, store) = Receivers::start(self.receivers, store)?;
         let (queue, queue_end) = RecordQueue::new(config.queue_bytes);
         let core = Core::new(clock.clone(), queue);
         let collector = Collector::new(&config, &core)?;
@@ -218,8 +265,9 @@ impl SessionBuilder {
         let control = ScrapeControl::new(config.endpoints.len());
         let wake = Arc::new(tokio::sync::Notify::new());
         let (hooks, reader) = hooks::hooks(&clock, config.hook_ring_words, Arc::clone(&wake));
-        let driver =
-            SessionDriver::new(Arc::clone(&core), collector, control.clone(), reader, wake).serving(server);
+        let driver = SessionDriver::new(Arc::clone(&core), collector, control.clone(), reader, wake)
+            .serving(server)
+            .sending(receivers.clone());
         // Last, so that no error above leaves a thread behind.
         let writer = WriterThread::start(store, queue_end, FLUSH_EVERY, Arc::clone(&core.writer_cpu))?;
         let longest_timeout = config
@@ -241,6 +289,8 @@ impl SessionBuilder {
             gpu: self.gpu,
             host: self.host,
             process_into,
+            custom: self.custom,
+            receivers,
             samplers: self.samplers,
         })
     }
@@ -271,6 +321,8 @@ struct Parts {
     gpu: Option<GpuConfig>,
     host: Option<HostConfig>,
     process_into: Option<(PathBuf, StoreFormat)>,
+    custom: Vec<CustomMetric>,
+    receivers: Receivers,
     samplers: Vec<(String, SamplerBody)>,
 }
 
@@ -312,6 +364,8 @@ impl Parts {
             longest_timeout: self.longest_timeout,
             metrics_address: self.metrics_address,
             process_into: self.process_into,
+            custom: self.custom,
+            receivers: self.receivers,
             running: Some(running),
         })
     }

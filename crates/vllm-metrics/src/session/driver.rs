@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::receivers::Receivers;
 use super::{Core, event};
 use crate::collector::{Collector, ScrapeControl};
 use crate::export::Server;
@@ -66,6 +67,7 @@ impl SessionDriver {
             assembler: Assembler::default(),
             told: Dropped::default(),
             told_hooks: 0,
+            receivers: Receivers::default(),
         };
         Self {
             core,
@@ -83,6 +85,12 @@ impl SessionDriver {
     /// Serves the session's own endpoint as well.
     pub(super) fn serving(mut self, server: Option<Server>) -> Self {
         self.server = server;
+        self
+    }
+
+    /// Tells in the run's events what the receivers do not take.
+    pub(super) fn sending(mut self, receivers: Receivers) -> Self {
+        self.drain.receivers = receivers;
         self
     }
 
@@ -173,6 +181,7 @@ struct Drain {
     assembler: Assembler,
     told: Dropped,
     told_hooks: u64,
+    receivers: Receivers,
 }
 
 impl Drain {
@@ -232,8 +241,19 @@ impl Drain {
         }
     }
 
-    /// Tells about drops since the last look.
+    /// Tells about drops and troubled receivers since the last look.
     fn watch(&mut self) {
+        for news in self.receivers.news() {
+            tracing::warn!("{news}");
+            self.core.event(event(
+                self.core.clock.now_ns(),
+                "not_delivered",
+                Severity::Warning,
+                "self",
+                news,
+                &json!({}),
+            ));
+        }
         let dropped = self.core.queue.dropped();
         let hooks = self.reader.dropped();
         if dropped == self.told && hooks == self.told_hooks {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::driver::DriverReport;
+use super::receivers::Sent;
 use super::samplers::SamplerSummaries;
 use super::{Core, Facts};
 use crate::collector::{EndpointReport, Gap};
@@ -22,6 +23,8 @@ pub struct FinishedRun {
     pub samples_path: PathBuf,
     /// Derived series (rates, quantiles), once they have been made.
     pub processed_path: Option<PathBuf>,
+    /// The requests once more, where any of them gained an estimate of the server's times.
+    pub processed_requests_path: Option<PathBuf>,
     /// Requests, if there were any.
     pub requests_path: Option<PathBuf>,
     /// Batches, if there were any.
@@ -38,6 +41,8 @@ pub struct FinishedRun {
     pub missing: Missing,
     /// What became of each endpoint.
     pub endpoints: Vec<EndpointReport>,
+    /// What became of what was sent to other systems.
+    pub sent: Vec<Sent>,
     /// What the GPU sampler had to say, if there was one.
     pub gpu: Option<GpuSummary>,
     /// What the host sampler had to say, if there was one.
@@ -132,7 +137,7 @@ impl OwnCost {
     }
 
     /// The same as facts of the manifest, under `cost.`.
-    pub(super) fn add_facts(&self, facts: &mut Facts) {
+    pub(super) fn add_facts(&self, dropped: Dropped, dropped_hook_calls: u64, facts: &mut Facts) {
         let mut add = |key: &str, value: Option<String>| {
             if let Some(value) = value {
                 facts.insert(format!("cost.{key}"), value);
@@ -158,6 +163,18 @@ impl OwnCost {
         add(
             "cpu_share_ratio",
             self.cpu_share_ratio().map(|share| share.to_string()),
+        );
+        for (key, count) in [
+            ("dropped_samples", dropped.samples),
+            ("dropped_rows", dropped.rows),
+            ("dropped_events", dropped.events),
+            ("dropped_hook_calls", dropped_hook_calls),
+        ] {
+            add(key, Some(count.to_string()));
+        }
+        add(
+            "resident_bytes",
+            self.resident_bytes.map(|bytes| bytes.to_string()),
         );
         add(
             "peak_resident_bytes",

@@ -5,6 +5,7 @@ mod core;
 mod driver;
 mod finished;
 mod latest;
+mod receivers;
 mod samplers;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use crate::clock::RunClock;
 use crate::collector::{EndpointReport, ScrapeControl};
-use crate::derive;
+use crate::derive::{self, CustomMetric};
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
 use crate::model::Manifest;
@@ -28,6 +29,8 @@ use driver::DriverReport;
 pub use driver::SessionDriver;
 pub use finished::{FinishedRun, Missing, OwnCost};
 pub use latest::LatestSample;
+use receivers::Receivers;
+pub use receivers::Sent;
 use samplers::Samplers;
 
 /// A run being recorded. Dropping it without [`Session::finish`] leaves the files as a kill would: readable up to
@@ -42,6 +45,8 @@ pub struct Session {
     longest_timeout: Duration,
     metrics_address: Option<SocketAddr>,
     process_into: Option<(PathBuf, StoreFormat)>,
+    custom: Vec<CustomMetric>,
+    receivers: Receivers,
     running: Option<Running>,
 }
 
@@ -165,17 +170,21 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         manifest.ended_ns = Some(self.core.clock.now_ns());
-        cost.add_facts(&mut manifest.facts);
+        cost.add_facts(dropped, report.hooks_dropped, &mut manifest.facts);
         let writer_report = Arc::clone(writer.report());
         let files = writer.finish(manifest.clone())?;
         // Closing the files is part of what the writer cost; too late for the facts inside them.
         cost.writer_cpu = self.core.writer_cpu.get();
         let mut notes = [report.notes.as_slice(), sampled.notes.as_slice()].concat();
-        let processed_path = self.process(&files, &mut notes);
+        let processed = self.process(&files, &mut notes).unwrap_or_default();
+        let sent = self.receivers.sent();
+        let incomplete = sent.iter().filter(|sent| !sent.is_complete());
+        notes.extend(incomplete.map(ToString::to_string));
         let missing = Missing::gather(&endpoints, dropped, report, &writer_report, notes);
         Ok(FinishedRun {
             samples_path: files.samples.clone(),
-            processed_path,
+            processed_path: Some(processed.samples).filter(|path| !path.as_os_str().is_empty()),
+            processed_requests_path: processed.requests,
             requests_path: files.requests.clone(),
             batches_path: files.batches.clone(),
             events_path: files.events.clone(),
@@ -184,6 +193,7 @@ impl Session {
             cost,
             missing,
             endpoints,
+            sent,
             gpu: sampled.gpu,
             host: sampled.host,
         })
@@ -191,13 +201,23 @@ impl Session {
 
     /// Writes the derived series beside the raw ones. Raw data without them is a run all the same, so a failure is
     /// a note.
-    fn process(&self, files: &StoreFiles, notes: &mut Vec<String>) -> Option<PathBuf> {
+    fn process(&self, files: &StoreFiles, notes: &mut Vec<String>) -> Option<StoreFiles> {
         let (dir, format) = self.process_into.as_ref()?;
         let written = store::read_run(&files.samples)
-            .map(|run| derive::process(&run))
-            .and_then(|derived| store::write_run(&derived, *format, dir, "_processed"));
+            .map(|run| derive::process_with(&run, &self.custom))
+            .and_then(|derived| {
+                let failed = derived
+                    .events
+                    .iter()
+                    .filter(|e| &*e.kind == "custom_metric_failed");
+                notes.extend(failed.map(|event| event.message.to_string()));
+                let mut written = store::write_run(&derived, *format, dir, "_processed")?;
+                // One file may hold every table, the empty ones too.
+                written.requests = written.requests.filter(|_| !derived.requests.is_empty());
+                Ok(written)
+            });
         match written {
-            Ok(processed) => Some(processed.samples),
+            Ok(processed) => Some(processed),
             Err(error) => {
                 notes.push(format!("the derived series were not written: {error}"));
                 None

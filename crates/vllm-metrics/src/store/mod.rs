@@ -21,6 +21,7 @@ mod manifest;
 mod memory;
 mod options;
 mod parquet;
+mod parts;
 mod read;
 mod replay;
 mod scrape_ends;

@@ -111,3 +111,22 @@ fn samplers_run_on_their_own_thread_until_the_end() {
             .any(|note| note.contains("broken") && note.contains("no device"))
     );
 }
+
+#[test]
+fn finishing_waits_for_no_tick() {
+    let server = Server::start(|n| Reply::Page(page(n)));
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::builder()
+        .endpoint(EndpointConfig::new(server.url()))
+        .interval(NEVER)
+        .output_dir(dir.path())
+        .start()
+        .unwrap();
+    assert!(session.scrape_now(LONG));
+    let begin = std::time::Instant::now();
+    session.finish().unwrap();
+    let took = begin.elapsed();
+    // A few tens of milliseconds, files and derived series included; the bound only tells it from a tick or a timeout.
+    println!("finished in {took:?}");
+    assert!(took < LONG, "{took:?}");
+}

@@ -23,10 +23,10 @@ use parquet::file::reader::ChunkReader;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::TypePtr;
 
-use super::super::atomic::{remove_file, replace_file};
-use super::super::files::part_path;
+use super::super::atomic::replace_file;
 use super::super::manifest::{FIRST_PART_KEY, MANIFEST_KEY, PART_KEY, TABLE_KEY};
 use super::super::options::PartLimits;
+use super::super::parts::Parts;
 use super::encode::{Effort, Rows};
 use crate::error::{Error, Result};
 
@@ -42,14 +42,6 @@ struct Segment {
     rows: Range<usize>,
 }
 
-/// A sealed part on disk.
-#[derive(Debug)]
-struct Part {
-    number: u32,
-    path: PathBuf,
-    sealed: Instant,
-}
-
 /// A growing table and its file.
 #[derive(Debug)]
 pub(crate) struct LiveTable<R> {
@@ -58,10 +50,7 @@ pub(crate) struct LiveTable<R> {
     path: PathBuf,
     schema: TypePtr,
     segments: Vec<Segment>,
-    parts: Vec<Part>,
-    /// Number of the part that the live file will become.
-    part: u32,
-    limits: PartLimits,
+    parts: Parts<()>,
     part_started: Instant,
     flushed_rows: usize,
     live_bytes: u64,
@@ -80,9 +69,7 @@ impl<R: Rows> LiveTable<R> {
             path,
             schema,
             segments: Vec::new(),
-            parts: Vec::new(),
-            part: 0,
-            limits,
+            parts: Parts::new(limits),
             part_started: Instant::now(),
             flushed_rows: 0,
             live_bytes: 0,
@@ -97,7 +84,7 @@ impl<R: Rows> LiveTable<R> {
 
     /// Bounds memory between flushes: call after adding rows.
     pub(crate) fn seal_if_full(&mut self, manifest: &str) -> Result<()> {
-        if self.rows.len() >= self.limits.rows {
+        if self.rows.len() >= self.parts.limits.rows {
             self.seal(manifest)
         } else {
             Ok(())
@@ -109,11 +96,9 @@ impl<R: Rows> LiveTable<R> {
         if self.on_disk && self.flushed_rows == self.rows.len() {
             return Ok(());
         }
-        let due = self
-            .limits
-            .age
-            .is_some_and(|age| self.part_started.elapsed() >= age)
-            || self.limits.bytes.is_some_and(|bytes| self.live_bytes >= bytes);
+        let limits = &self.parts.limits;
+        let due = limits.age.is_some_and(|age| self.part_started.elapsed() >= age)
+            || limits.bytes.is_some_and(|bytes| self.live_bytes >= bytes);
         if due && self.rows.len() > 0 {
             return self.seal(manifest);
         }
@@ -122,7 +107,7 @@ impl<R: Rows> LiveTable<R> {
 
     fn write_live(&mut self, manifest: &str) -> Result<()> {
         let tail = self.cut_tail()?;
-        let properties = self.properties(manifest, Some(self.part));
+        let properties = self.properties(manifest, true);
         let segments = &self.segments;
         let (schema, path) = (&self.schema, &self.path);
         replace_file(path, false, |out| {
@@ -195,39 +180,17 @@ impl<R: Rows> LiveTable<R> {
             }
             segments
         };
-        let path = part_path(&self.path, self.part);
-        let properties = self.properties(manifest, Some(self.part));
+        let path = self.parts.next_path(&self.path);
+        let properties = self.properties(manifest, true);
         replace_file(&path, false, |out| {
             let segments = segments.iter().map(|s| (&s.bytes, &s.metadata));
             write_groups(out, &self.schema, properties, segments).map_err(|error| store_error(&path, &error))
         })?;
-        self.parts.push(Part {
-            number: self.part,
-            path,
-            sealed: Instant::now(),
-        });
-        self.part += 1;
         self.segments.clear();
         self.rows.clear();
         self.part_started = Instant::now();
-        self.expire()?;
+        self.parts.push(path, ())?;
         self.write_live(manifest)
-    }
-
-    /// Removes parts beyond the number or age to keep.
-    fn expire(&mut self) -> Result<()> {
-        let keep = self.limits.keep_parts.unwrap_or(usize::MAX);
-        let excess = self.parts.len().saturating_sub(keep);
-        let old = self.limits.keep_age.map_or(0, |age| {
-            self.parts
-                .iter()
-                .take_while(|part| part.sealed.elapsed() > age)
-                .count()
-        });
-        for part in self.parts.drain(..excess.max(old)) {
-            remove_file(&part.path)?;
-        }
-        Ok(())
     }
 
     /// Writes everything that is left, sorted and compressed well, and joins the parts unless they are to stay.
@@ -238,43 +201,33 @@ impl<R: Rows> LiveTable<R> {
         } else {
             None
         };
-        let join = !self.limits.keeps_parts();
-        let properties = self.properties(manifest, if join { None } else { Some(self.part) });
+        let properties = self.properties(manifest, self.parts.limits.keeps_parts());
         let (schema, path, parts) = (&self.schema, &self.path, &self.parts);
         replace_file(path, true, |out| {
             let map = |error: ParquetError| store_error(path, &error);
             let mut writer =
                 SerializedFileWriter::new(out, Arc::clone(schema), Arc::new(properties)).map_err(map)?;
-            if join {
-                for part in parts {
-                    let file = File::open(&part.path).map_err(Error::io("open", &part.path))?;
-                    let metadata = read_metadata(&file).map_err(|error| store_error(&part.path, &error))?;
-                    append_groups(&mut writer, &file, &metadata).map_err(map)?;
-                }
+            for part in parts.to_join() {
+                let file = File::open(&part.path).map_err(Error::io("open", &part.path))?;
+                let metadata = read_metadata(&file).map_err(|error| store_error(&part.path, &error))?;
+                append_groups(&mut writer, &file, &metadata).map_err(map)?;
             }
             if let Some(last) = &last {
                 append_groups(&mut writer, &last.bytes, &last.metadata).map_err(map)?;
             }
             writer.close().map(drop).map_err(map)
         })?;
-        let mut files = vec![self.path];
-        for part in self.parts {
-            if join {
-                remove_file(&part.path)?;
-            } else {
-                files.push(part.path);
-            }
-        }
-        Ok(files)
+        self.parts.finish(self.path)
     }
 
-    fn properties(&self, manifest: &str, part: Option<u32>) -> WriterProperties {
+    /// `is_part`: the file is one of several, and says which.
+    fn properties(&self, manifest: &str, is_part: bool) -> WriterProperties {
         let mut pairs = vec![
             KeyValue::new(MANIFEST_KEY.to_owned(), manifest.to_owned()),
             KeyValue::new(TABLE_KEY.to_owned(), self.table.to_owned()),
         ];
-        if let Some(part) = part {
-            let first = self.parts.first().map_or(part, |part| part.number);
+        if is_part {
+            let (part, first) = (self.parts.next(), self.parts.first());
             pairs.push(KeyValue::new(PART_KEY.to_owned(), part.to_string()));
             pairs.push(KeyValue::new(FIRST_PART_KEY.to_owned(), first.to_string()));
         }

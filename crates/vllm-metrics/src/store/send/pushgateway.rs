@@ -107,6 +107,11 @@ impl std::fmt::Debug for PushgatewayStore {
 }
 
 impl PushgatewayStore {
+    /// Where it sends to, without credentials.
+    pub fn target(&self) -> &str {
+        &self.courier.target
+    }
+
     /// Starts the sending thread. Whether the gateway answers shows only with the first push: see the monitor.
     pub fn start(config: &PushgatewayConfig) -> Result<(Self, SendMonitor)> {
         let headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")];

@@ -131,6 +131,11 @@ impl std::fmt::Debug for RemoteWriteStore {
 }
 
 impl RemoteWriteStore {
+    /// Where it sends to, without credentials.
+    pub fn target(&self) -> &str {
+        &self.courier.target
+    }
+
     /// Starts the sending thread. Whether the receiver answers shows only with the first request: see the monitor.
     pub fn start(config: RemoteWriteConfig) -> Result<(Self, SendMonitor)> {
         let headers = [

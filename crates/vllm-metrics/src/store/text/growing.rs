@@ -10,21 +10,18 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::super::assemble::Assembler;
-use super::super::atomic::{remove_file, replace_file};
-use super::super::files::{existing_parts, part_path};
+use super::super::atomic::replace_file;
+use super::super::files::existing_parts;
 use super::super::options::PartLimits;
+use super::super::parts::Parts;
 use super::body_start;
 use crate::error::{Error, Result};
 
 /// On average half of it is copied at each flush.
 const PART_BYTES: u64 = 4 << 20;
 
-struct Part {
-    path: PathBuf,
-    /// Where its rows lie.
-    body: std::ops::Range<u64>,
-    sealed: Instant,
-}
+/// Where the rows of a part lie.
+type Body = std::ops::Range<u64>;
 
 /// One growing file.
 pub(crate) struct GrowingFile {
@@ -35,10 +32,8 @@ pub(crate) struct GrowingFile {
     footer: &'static str,
     body: Vec<u8>,
     flushed: Option<(usize, usize)>,
-    parts: Vec<Part>,
-    next_part: u32,
+    parts: Parts<Body>,
     started: Instant,
-    limits: PartLimits,
 }
 
 impl GrowingFile {
@@ -56,10 +51,8 @@ impl GrowingFile {
             footer,
             body: Vec::new(),
             flushed: None,
-            parts: Vec::new(),
-            next_part: 0,
+            parts: Parts::new(limits),
             started: Instant::now(),
-            limits,
         }
     }
 
@@ -78,7 +71,7 @@ impl GrowingFile {
 
     /// True once a file exists or rows wait for one.
     pub(crate) fn any(&self) -> bool {
-        self.flushed.is_some() || self.next_part > 0 || !self.body.is_empty()
+        self.flushed.is_some() || self.parts.next() > 0 || !self.body.is_empty()
     }
 
     /// Brings the file up to date; nothing happens when there is nothing new.
@@ -109,60 +102,40 @@ impl GrowingFile {
     }
 
     fn seal_if_due(&mut self) -> Result<()> {
-        let bytes = self.limits.bytes.unwrap_or(PART_BYTES).min(PART_BYTES);
+        let limits = &self.parts.limits;
+        let bytes = limits.bytes.unwrap_or(PART_BYTES).min(PART_BYTES);
         let full = self.body.len() as u64 >= bytes;
-        let old = self.limits.age.is_some_and(|age| self.started.elapsed() >= age);
+        let old = limits.age.is_some_and(|age| self.started.elapsed() >= age);
         if self.body.is_empty() || !(full || old) {
             return Ok(());
         }
         // The file as it lies there becomes the part: at no moment do two files hold the same rows.
-        let path = part_path(&self.path, self.next_part);
+        let path = self.parts.next_path(&self.path);
         fs::rename(&self.path, &path).map_err(Error::io("rename", &self.path))?;
         let start = self.header.len() as u64;
         let body = start..start + self.body.len() as u64;
-        self.parts.push(Part {
-            path,
-            body,
-            sealed: Instant::now(),
-        });
-        self.next_part += 1;
         self.body.clear();
         self.flushed = None;
         self.started = Instant::now();
-        self.expire()
-    }
-
-    fn expire(&mut self) -> Result<()> {
-        let keep = self.limits.keep_parts.unwrap_or(usize::MAX);
-        let excess = self.parts.len().saturating_sub(keep);
-        let old = self.limits.keep_age.map_or(0, |age| {
-            self.parts
-                .iter()
-                .take_while(|part| part.sealed.elapsed() > age)
-                .count()
-        });
-        for part in self.parts.drain(..excess.max(old)) {
-            remove_file(&part.path)?;
-        }
-        Ok(())
+        self.parts.push(path, body)
     }
 
     /// Writes the last version, with the parts joined unless they are to stay. Returns the files.
     pub(crate) fn finish(self) -> Result<Vec<PathBuf>> {
-        let join = !self.limits.keeps_parts();
         replace_file(&self.path, true, |out| {
             let io = || Error::io("write", &self.path);
             out.write_all(&self.header).map_err(io())?;
             let mut first = true;
-            for part in self.parts.iter().filter(|_| join) {
+            for part in self.parts.to_join() {
                 if !first {
                     out.write_all(self.separator.as_bytes()).map_err(io())?;
                 }
                 first = false;
                 let mut file = File::open(&part.path).map_err(Error::io("open", &part.path))?;
-                file.seek(SeekFrom::Start(part.body.start))
+                let body = &part.of_format;
+                file.seek(SeekFrom::Start(body.start))
                     .map_err(Error::io("read", &part.path))?;
-                let mut rows = file.take(part.body.end - part.body.start);
+                let mut rows = file.take(body.end - body.start);
                 std::io::copy(&mut rows, out).map_err(Error::io("read", &part.path))?;
             }
             if !first && !self.body.is_empty() {
@@ -171,15 +144,7 @@ impl GrowingFile {
             out.write_all(&self.body).map_err(io())?;
             out.write_all(self.footer.as_bytes()).map_err(io())
         })?;
-        let mut files = vec![self.path];
-        for part in self.parts {
-            if join {
-                remove_file(&part.path)?;
-            } else {
-                files.push(part.path);
-            }
-        }
-        Ok(files)
+        self.parts.finish(self.path)
     }
 }
 
