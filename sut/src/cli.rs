@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
+use crate::overhead::Arm;
+use crate::recording::RecordingArgs;
+
 /// MLPerf Inference System Under Test for vLLM: real LoadGen, real server, and a record of what happened.
 #[derive(Debug, Parser)]
 #[command(
@@ -32,7 +35,7 @@ pub enum Command {
     /// Serve the built-in simulator until interrupted.
     Sim(SimCommand),
     /// Record a server's metrics without sending load, until interrupted or for --duration.
-    Collect(CollectArgs),
+    Collect(Box<CollectArgs>),
     /// Draw the pictures and the summary of a stored run again.
     Report(ReportArgs),
     /// Write a stored run once more in another format. The input is never touched.
@@ -324,6 +327,10 @@ pub struct RunArgs {
     /// Draw nothing at the end.
     #[arg(long, help_heading = "Metrics")]
     pub no_plots: bool,
+    /// What else to record, and where else to send it; keys of the same file.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub recording: RecordingArgs,
 
     /// Print the times of every batch and their statistics.
     #[arg(long, help_heading = "Console")]
@@ -334,6 +341,19 @@ pub struct RunArgs {
     /// Amount of logging.
     #[arg(long, ignore_case = true, help_heading = "Console")]
     pub log_level: Option<LogLevel>,
+    /// Run the load with and without metrics collection, PAIRS times each in alternation (default 5), and tell what
+    /// collection costs: the ratio of throughputs with its 95 % interval. Exit status 1 if it costs 0.5 % or more.
+    #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "5", help_heading = "Metrics")]
+    #[serde(skip)]
+    pub overhead_check: Option<u32>,
+    /// One run of that check.
+    #[arg(long, hide = true, requires = "overhead_dir")]
+    #[serde(skip)]
+    pub overhead_arm: Option<Arm>,
+    /// The folder of that run.
+    #[arg(long, hide = true, requires = "overhead_arm")]
+    #[serde(skip)]
+    pub overhead_dir: Option<PathBuf>,
     /// Show the resolved plan and every check, send no load.
     #[arg(long, help_heading = "Console")]
     pub dry_run: bool,
@@ -353,31 +373,36 @@ pub struct SimCommand {
     pub for_secs: Option<f64>,
 }
 
-/// Flags of `sut collect`.
-#[derive(Debug, Args)]
+/// Flags of `sut collect`. Every flag is also a key of its configuration file.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CollectArgs {
+    /// Read flags from this TOML file; flags on the command line win.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
     /// Server or metrics endpoint; repeat for several.
-    #[arg(long, required = true, visible_aliases = ["endpoint", "server-metrics"])]
+    #[arg(long, visible_aliases = ["endpoint", "server-metrics"])]
     pub url: Vec<String>,
-    /// Seconds between scrapes; fractions allowed.
-    #[arg(long, default_value_t = 1.0, visible_alias = "metrics-collection-interval")]
-    pub interval: f64,
+    /// Seconds between scrapes; fractions allowed. Default: 1.
+    #[arg(long, visible_alias = "metrics-collection-interval")]
+    pub interval: Option<f64>,
     /// Stop after this time: seconds, or with a suffix (30s, 10m). Default: until interrupted.
     #[arg(long)]
     pub duration: Option<String>,
-    /// Folder for the files.
-    #[arg(
-        long,
-        default_value = "./metrics_output",
-        visible_alias = "metrics-output-dir"
-    )]
-    pub output_dir: PathBuf,
-    /// File format.
-    #[arg(long, value_enum, default_value = "parquet")]
-    pub format: FormatArg,
+    /// Folder for the files. Default: ./metrics_output.
+    #[arg(long, visible_alias = "metrics-output-dir")]
+    pub output_dir: Option<PathBuf>,
+    /// File format. Default: parquet.
+    #[arg(long, value_enum)]
+    pub format: Option<FormatArg>,
     /// Draw nothing at the end.
     #[arg(long)]
     pub no_plots: bool,
+    /// What else to record, and where else to send it; keys of the same file.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub recording: RecordingArgs,
 }
 
 /// Flags of `sut report`.

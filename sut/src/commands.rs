@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use vllm_metrics::store::read_run;
-use vllm_metrics::{EndpointConfig, Session};
 use vllm_report::RenderOptions;
 use vllm_sim::Simulator;
 
-use crate::cli::{Cli, CollectArgs, Command, ConvertArgs, LogLevel, ModeArg, ReportArgs, SimCommand};
+use crate::cli::{Cli, Command, ConvertArgs, LogLevel, ModeArg, ReportArgs, SimCommand};
 use crate::dataset::{Columns, Dataset};
 use crate::ending::{Ending, watch_signals};
 use crate::exit::{Exit, Fail};
-use crate::plan::{MetricsPlan, Plan, parse_duration};
-use crate::{app, in_turn, prompts, report, scoring, submission, telemetry};
+use crate::plan::Plan;
+use crate::{app, collect, in_turn, overhead, prompts, report, scoring, submission, telemetry};
 
 /// Runs what the command line says.
 ///
@@ -21,6 +20,10 @@ use crate::{app, in_turn, prompts, report, scoring, submission, telemetry};
 /// [`Fail`] with the exit status and what to tell the user.
 pub fn run(cli: Cli) -> Result<Exit, Fail> {
     match cli.command {
+        None if cli.run.overhead_check.is_some() => {
+            telemetry::install(cli.run.log_level.unwrap_or(LogLevel::Info));
+            overhead::run(cli.run)
+        }
         None => {
             let plan = Plan::resolve(cli.run)?;
             telemetry::install(plan.log_level);
@@ -33,7 +36,7 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
             telemetry::install(LogLevel::Info);
             match command {
                 Command::Sim(args) => sim(&args),
-                Command::Collect(args) => collect(args),
+                Command::Collect(args) => collect::run(*args),
                 Command::Report(args) => draw(&args),
                 Command::Convert(args) => convert(&args),
                 Command::Score(args) => scoring::run(&args),
@@ -58,56 +61,6 @@ fn sim(args: &SimCommand) -> Result<Exit, Fail> {
     wait_for_end(limit)?;
     simulator.stop();
     Ok(Exit::Valid)
-}
-
-fn collect(args: CollectArgs) -> Result<Exit, Fail> {
-    let duration = match &args.duration {
-        None => None,
-        Some(text) => {
-            Some(parse_duration(text).map_err(|why| Fail::usage(anyhow!("--duration {text}: {why}")))?)
-        }
-    };
-    let interval = Duration::try_from_secs_f64(args.interval).map_err(|_| {
-        Fail::usage(anyhow!(
-            "--interval {}: must be a number of seconds above 0",
-            args.interval
-        ))
-    })?;
-    let metrics = MetricsPlan {
-        output_dir: args.output_dir,
-        interval,
-        format: args.format,
-        url: None,
-        plots: !args.no_plots,
-        gpu: false,
-        gpus: None,
-        gpu_interval: interval,
-    };
-    let mut builder = Session::builder()
-        .interval(interval)
-        .output_dir(&metrics.output_dir)
-        .format(report::store_format(metrics.format));
-    for url in &args.url {
-        builder = builder.endpoint(EndpointConfig::new(url));
-    }
-    let session = builder.start().map_err(Fail::usage)?;
-    tracing::info!("recording {}; stop with Ctrl-C", args.url.join(", "));
-    wait_for_end(duration)?;
-    let finished = session.finish().context("the record was not finished")?;
-    let (mut files, mut lines) = (Vec::new(), Vec::new());
-    report::record(&metrics, &finished, &mut files, &mut lines);
-    for line in lines {
-        report::print(&format!("  {line}\n"));
-    }
-    for (name, path) in files {
-        report::print(&format!("  {name:<10} {}\n", path.display()));
-    }
-    let unreachable = finished.missing.never_answered.len() == args.url.len();
-    Ok(if unreachable {
-        Exit::Unreachable
-    } else {
-        Exit::Valid
-    })
 }
 
 fn draw(args: &ReportArgs) -> Result<Exit, Fail> {
@@ -155,7 +108,7 @@ fn convert(args: &ConvertArgs) -> Result<Exit, Fail> {
 }
 
 /// Blocks until SIGINT or SIGTERM, or until the time is over.
-fn wait_for_end(limit: Option<Duration>) -> Result<(), Fail> {
+pub(crate) fn wait_for_end(limit: Option<Duration>) -> Result<(), Fail> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

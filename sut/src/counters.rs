@@ -20,10 +20,6 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Output tokens reported to LoadGen.
     pub output_tokens: AtomicU64,
-    /// Prompt tokens of the queries answered in full.
-    pub prompt_tokens: AtomicU64,
-    /// Answers of exactly one token, which LoadGen counts as errors whatever the model meant.
-    pub one_token_answers: AtomicU64,
     /// Time of the last sign of life from the server, in nanoseconds on the run's clock; 0 before the first.
     pub last_answer_ns: AtomicI64,
     failures: Mutex<Vec<Failures>>,

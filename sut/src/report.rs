@@ -7,7 +7,7 @@ use anyhow::Context;
 use mlperf_loadgen::{LoadGenLog, LogSettings, Scenario, TestSettings, Validity};
 use vllm_client::PrefixCaching;
 use vllm_metrics::store::{StoreFormat, read_run};
-use vllm_metrics::{FinishedRun, Gap};
+use vllm_metrics::{FinishedRun, Session};
 use vllm_report::RenderOptions;
 
 use crate::app::LoadGenResult;
@@ -17,6 +17,7 @@ use crate::ending::Cause;
 use crate::exit::Exit;
 use crate::load::Load;
 use crate::plan::{MetricsPlan, Plan};
+use crate::recording;
 use crate::server::Server;
 use crate::verdict::{self, Check, Evidence, IssueDelay, Verdict};
 
@@ -212,10 +213,16 @@ pub fn record(
     files: &mut Vec<(&'static str, PathBuf)>,
     lines: &mut Vec<String>,
 ) {
-    lines.extend(describe(finished));
+    lines.extend(recording::describe(finished));
     files.push(("samples", finished.samples_path.clone()));
     files.extend(finished.processed_path.clone().map(|path| ("processed", path)));
-    if let Err(error) = draw(metrics, finished, files) {
+    files.extend(
+        finished
+            .processed_requests_path
+            .clone()
+            .map(|path| ("requests", path)),
+    );
+    if let Err(error) = draw(metrics, finished, files, lines) {
         // The raw record is whole; only what is made of it is not, and it can be made again.
         lines.push(format!(
             "NO PICTURES: {error:#}; try again with: sut report {}",
@@ -228,8 +235,10 @@ fn draw(
     metrics: &MetricsPlan,
     finished: &FinishedRun,
     files: &mut Vec<(&'static str, PathBuf)>,
+    lines: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let run = read_run(&finished.samples_path).context("the record cannot be read back")?;
+    lines.extend(recording::of_requests(&run));
     if !metrics.plots {
         // The summary is the one file that says what was missing, so it is written all the same.
         let folder = metrics.output_dir.join("visualizations");
@@ -246,62 +255,14 @@ fn draw(
     Ok(())
 }
 
-/// What the recorder cost and what it missed, a line each.
-fn describe(finished: &FinishedRun) -> Vec<String> {
-    let cost = &finished.cost;
-    let ms = |duration: Option<std::time::Duration>| {
-        duration.map_or("none".to_owned(), |duration| {
-            format!("{:.2} ms", duration.as_secs_f64() * 1e3)
-        })
-    };
-    let mut lines = vec![format!(
-        "{} scrapes of {} series, {} bytes on disk; fetch {} and parse {} on average",
-        cost.scrapes,
-        cost.series,
-        finished.files.total_bytes,
-        ms(cost.mean_fetch),
-        ms(cost.mean_parse)
-    )];
-    let missing = &finished.missing;
-    for url in &missing.never_answered {
-        lines.push(format!(
-            "MISSING: {url} never answered; there are no server metrics of this run"
-        ));
+/// Tells where the recorder's own pages are, where it serves any.
+pub fn own_pages(session: &Session) {
+    if let Some(address) = session.metrics_address() {
+        tracing::info!(
+            "serving the recorder's own metrics at http://{address}/metrics, the newest scraped ones at \
+             http://{address}/federate"
+        );
     }
-    for gap in &missing.gaps {
-        lines.push(describe_gap(gap, finished.manifest.started_ns));
-    }
-    for (count, what) in [
-        (missing.missed_ticks, "scrapes came too late to be made"),
-        (missing.dropped_hook_calls, "hook calls were dropped"),
-        (missing.unfinished_requests, "requests had no end"),
-        (missing.refused_records, "records could not be stored"),
-        (missing.bad_lines, "lines of metrics pages could not be read"),
-    ] {
-        if count > 0 {
-            lines.push(format!("MISSING: {count} {what}"));
-        }
-    }
-    if missing.dropped != vllm_metrics::Dropped::default() {
-        lines.push(format!(
-            "MISSING: dropped before the store: {:?}",
-            missing.dropped
-        ));
-    }
-    lines.extend(missing.notes.iter().map(|note| format!("note: {note}")));
-    lines
-}
-
-fn describe_gap(gap: &Gap, started_ns: i64) -> String {
-    let since_start = |ns: i64| (ns - started_ns) as f64 / 1e9;
-    format!(
-        "MISSING: {} gave nothing from {:.1} s to {:.1} s of the run ({} scrapes): {}",
-        gap.endpoint_url,
-        since_start(gap.start_ns),
-        since_start(gap.end_ns),
-        gap.missed_scrapes,
-        gap.reason
-    )
 }
 
 /// What `--dry-run` shows.

@@ -285,15 +285,9 @@ impl Workers {
         self.counters
             .output_tokens
             .fetch_add(u64::from(n_tokens), Ordering::Relaxed);
-        if n_tokens == 1 {
-            Counters::bump(&self.counters.one_token_answers);
-        }
         let prompt_tokens = completion
             .usage
             .and_then(|usage| u32::try_from(usage.prompt_tokens).ok());
-        self.counters
-            .prompt_tokens
-            .fetch_add(prompt_tokens.map_or(0, u64::from), Ordering::Relaxed);
         let sent_ns = self.clock.at(completion.sent_at);
         let answered = Answered {
             batch,

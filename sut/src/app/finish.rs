@@ -9,6 +9,7 @@ use crate::closing::Closing;
 use crate::counters::Counters;
 use crate::environment::Environment;
 use crate::exit::{Exit, Fail};
+use crate::overhead::Figures;
 use crate::{no_summary, report};
 
 pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
@@ -28,6 +29,9 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
         caching,
     } = ran;
     let simulated = server.simulated();
+    if let Some(folder) = &plan.figures_dir {
+        Figures::new(&measured, Counters::get(&counters.failed), simulated).write(folder)?;
+    }
     let mut remarks = load.remarks;
     let ended = report::Ended {
         loadgen,

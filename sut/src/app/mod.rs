@@ -43,6 +43,12 @@ pub fn run(plan: Plan) -> Result<Exit, Fail> {
             &prepared.dataset,
             prepared.caching,
         ));
+        if let Some(metrics) = &prepared.plan.metrics {
+            for line in record::look(metrics, &prepared)? {
+                let line = line.unwrap_or_else(|why| format!("NO METRICS: {why}"));
+                report::print(&format!("metrics: {line}\n"));
+            }
+        }
         runtime.block_on(prepared.server.stop());
         return Ok(Exit::Valid);
     }

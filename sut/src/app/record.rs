@@ -1,5 +1,7 @@
 //! The recorder of a run: which endpoints, GPUs and processes it watches.
 
+use anyhow::Context;
+use vllm_metrics::catalog::Version;
 use vllm_metrics::gpu::{GpuConfig, GpuSelection};
 use vllm_metrics::host::HostConfig;
 use vllm_metrics::{EndpointConfig, Session, SessionBuilder};
@@ -7,11 +9,26 @@ use vllm_metrics::{EndpointConfig, Session, SessionBuilder};
 use super::prepare::Prepared;
 use crate::exit::Fail;
 use crate::plan::MetricsPlan;
+use crate::recording;
 use crate::report;
 use crate::server::Server;
 
+/// What the endpoints of a run answer, a line each; an error for one that has no metrics.
+pub(super) fn look(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Vec<Result<String, String>>, Fail> {
+    let mut endpoints = endpoints(metrics, prepared);
+    endpoints.extend(metrics.recording.endpoints.iter().cloned());
+    let looked = recording::look(&endpoints).context("cannot look at the metrics endpoints")?;
+    Ok(looked.iter().map(recording::told).collect())
+}
+
 pub(super) fn start(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Session, Fail> {
     let plan = &prepared.plan;
+    for line in look(metrics, prepared)? {
+        match line {
+            Ok(line) => tracing::info!("metrics: {line}"),
+            Err(line) => tracing::warn!("NO METRICS: {line}; it is tried again while the run goes on"),
+        }
+    }
     let mut builder = Session::builder();
     for endpoint in endpoints(metrics, prepared) {
         builder = builder.endpoint(endpoint);
@@ -25,16 +42,26 @@ pub(super) fn start(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Sessio
         builder = builder.fact(key, value);
     }
     // A folder that cannot be written is the user's to mend, and no load has been sent.
-    samplers(builder, metrics, &prepared.server)
+    let builder = metrics.recording.apply(builder);
+    let session = samplers(builder, metrics, &prepared.server)
         .start()
-        .map_err(Fail::usage)
+        .map_err(Fail::usage)?;
+    report::own_pages(&session);
+    Ok(session)
 }
 
 /// The endpoints of one run: that of `--metrics-url`, or one for each server.
 fn endpoints(metrics: &MetricsPlan, prepared: &Prepared) -> Vec<EndpointConfig> {
     let servers: Vec<&str> = prepared.server.urls().collect();
+    // A version that the catalogue cannot place compares with nothing.
+    let version = prepared
+        .server
+        .version
+        .as_ref()
+        .filter(|version| version.parse::<Version>().is_ok());
     let endpoint = |url: String| {
-        let endpoint = EndpointConfig::new(url).expect("vllm:*");
+        let mut endpoint = EndpointConfig::new(url).expect("vllm:*");
+        endpoint.server_version = version.cloned();
         // The key belongs to the server, and to nobody else that --metrics-url may name.
         match &prepared.plan.api_key {
             Some(key) if servers.iter().any(|server| endpoint.url.starts_with(server)) => {

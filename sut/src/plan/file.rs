@@ -3,20 +3,49 @@
 use std::path::Path;
 
 use anyhow::Context;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, Deserializer};
 
 use crate::cli::RunArgs;
+use crate::recording::RecordingArgs;
 
-pub(super) fn read(path: &Path) -> anyhow::Result<RunArgs> {
+/// Reads the flags of a command, and those about the record that stand among them.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<(T, RecordingArgs)> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("--config: cannot read {}", path.display()))?;
     // The error of the TOML reader shows line, column and the keys it knows.
-    toml::from_str(&text).with_context(|| format!("--config {}", path.display()))
+    split(&text).with_context(|| format!("--config {}", path.display()))
+}
+
+/// One flat file for two structs, since serde cannot flatten one into the other and still refuse unknown keys.
+fn split<T: DeserializeOwned>(text: &str) -> Result<(T, RecordingArgs), toml::de::Error> {
+    let root = DeTable::parse(text)?;
+    let span = root.span();
+    let keys = RecordingArgs::keys();
+    let (mut recording, mut others) = (DeTable::new(), DeTable::new());
+    for (key, value) in root.into_inner() {
+        let is_ours = keys.iter().any(|known| known == key.get_ref());
+        if is_ours { &mut recording } else { &mut others }.insert(key, value);
+    }
+    let located = |mut error: toml::de::Error| {
+        error.set_input(Some(text));
+        error
+    };
+    Ok((
+        T::deserialize(Deserializer::from(Spanned::new(span.clone(), others))).map_err(located)?,
+        RecordingArgs::deserialize(Deserializer::from(Spanned::new(span, recording))).map_err(located)?,
+    ))
 }
 
 /// The command line wins, key by key; a switch is on when either turns it on.
 pub(super) fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
     RunArgs {
         config: line.config,
+        overhead_check: line.overhead_check,
+        overhead_arm: line.overhead_arm,
+        overhead_dir: line.overhead_dir,
         url: line.url.or(file.url),
         balance: line.balance.or(file.balance),
         retries: line.retries.or(file.retries),
@@ -61,6 +90,7 @@ pub(super) fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
         no_gpu_telemetry: line.no_gpu_telemetry || file.no_gpu_telemetry,
         gpus: line.gpus.or(file.gpus),
         gpu_interval: line.gpu_interval.or(file.gpu_interval),
+        recording: line.recording.or(file.recording),
         print_timing: line.print_timing || file.print_timing,
         print_histogram: line.print_histogram || file.print_histogram,
         log_level: line.log_level.or(file.log_level),

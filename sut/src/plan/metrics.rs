@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::{FormatArg, RunArgs};
+use crate::recording::RecordingPlan;
 
 /// What to record.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +25,8 @@ pub struct MetricsPlan {
     pub gpus: Option<Vec<u32>>,
     /// Time between two samples of a GPU.
     pub gpu_interval: Duration,
+    /// What else to record, and where else to send it.
+    pub recording: RecordingPlan,
 }
 
 pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> {
@@ -34,6 +37,7 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
         ));
     }
     if !args.enable_metrics_collection {
+        let mut given_flags = args.recording.given();
         for (flag, given) in [
             ("--metrics-output-dir", args.metrics_output_dir.is_some()),
             (
@@ -48,10 +52,13 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
             ("--no-plots", args.no_plots),
         ] {
             if given {
-                wrong.push(format!(
-                    "{flag} has no effect without --enable-metrics-collection"
-                ));
+                given_flags.push(flag);
             }
+        }
+        for flag in given_flags {
+            wrong.push(format!(
+                "{flag} has no effect without --enable-metrics-collection"
+            ));
         }
         return None;
     }
@@ -70,17 +77,19 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
                 .into(),
         );
     }
+    let format = args.metrics_format.unwrap_or(FormatArg::Parquet);
     Some(MetricsPlan {
         output_dir: args
             .metrics_output_dir
             .clone()
             .unwrap_or_else(|| PathBuf::from("./metrics_output")),
         interval,
-        format: args.metrics_format.unwrap_or(FormatArg::Parquet),
+        format,
         url: args.metrics_url.clone(),
         plots: !args.no_plots,
         gpu: !args.no_gpu_telemetry,
         gpus: args.gpus.clone(),
         gpu_interval,
+        recording: RecordingPlan::resolve(&args.recording, format, interval, wrong),
     })
 }

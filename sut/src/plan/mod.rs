@@ -1,7 +1,7 @@
 //! The resolved run: what `cli::RunArgs` and the configuration file become once, with no options left that have a
 //! default, every cross-check done, and all that is wrong said at once.
 
-mod file;
+pub(crate) mod file;
 mod kind;
 mod metrics;
 mod sources;
@@ -20,6 +20,7 @@ pub use self::sources::{DatasetPlan, HandedServer, ServerPlan};
 pub use self::words::parse_duration;
 use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs, ScenarioArg};
 use crate::exit::Fail;
+use crate::overhead;
 
 /// A run with nothing left open.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +85,8 @@ pub struct Plan {
     pub log_level: LogLevel,
     /// Stop before load is sent.
     pub dry_run: bool,
+    /// Where a run of the overhead check leaves its figures.
+    pub figures_dir: Option<PathBuf>,
 }
 
 impl Plan {
@@ -92,17 +95,19 @@ impl Plan {
     /// # Errors
     /// [`crate::exit::Exit::Usage`] with every problem found, one a line.
     pub fn resolve(args: RunArgs) -> Result<Self, Fail> {
-        let args = match &args.config {
+        let mut args = match &args.config {
             None => args,
             Some(path) => {
-                let from_file = file::read(path).map_err(Fail::usage)?;
+                let (mut from_file, recording) = file::read::<RunArgs>(path).map_err(Fail::usage)?;
+                from_file.recording = recording;
                 file::merge(args, from_file)
             }
         };
+        let figures_dir = overhead::apply(&mut args);
         let mut wrong = Vec::new();
         let plan = Self::from_args(args, &mut wrong);
         if wrong.is_empty() {
-            return Ok(plan);
+            return Ok(Self { figures_dir, ..plan });
         }
         let mut message = String::from("nothing was sent, because:");
         for problem in wrong {
@@ -200,19 +205,20 @@ impl Plan {
             print_histogram: args.print_histogram,
             log_level: args.log_level.unwrap_or(LogLevel::Info),
             dry_run: args.dry_run,
+            figures_dir: None,
         }
     }
 
-    /// The plan as text for a person, without the key.
+    /// The plan as text for a person, without the key and without the credentials of any URL.
     pub fn shown(&self) -> String {
         let api_key = self.api_key.as_ref().map(|_| "(redacted)".to_owned());
-        format!(
+        words::without_credentials(&format!(
             "{:#?}",
             Self {
                 api_key,
                 ..self.clone()
             }
-        )
+        ))
     }
 
     /// True when the server is our simulator, and so everything that comes out of the run is simulated.

@@ -37,6 +37,24 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `text` with `user:password@` taken out of every URL in it.
+pub(super) fn without_credentials(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + "://".len());
+        out.push_str(before);
+        let authority = after
+            .find(|c: char| c == '/' || c == '"' || c == '?' || c.is_whitespace())
+            .unwrap_or(after.len());
+        rest = match after[..authority].rfind('@') {
+            Some(user) => &after[user + 1..],
+            None => after,
+        };
+    }
+    out + rest
+}
+
 /// Splits a command line into words; single and double quotes keep spaces. Nothing is expanded.
 pub(super) fn split_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();

@@ -136,6 +136,17 @@ impl Finished {
         found
     }
 
+    /// The summary, as JSON.
+    pub(crate) fn summary(&self) -> serde_json::Value {
+        let folder = self.metrics_dir().join("visualizations");
+        let path = std::fs::read_dir(&folder)
+            .expect("a folder of pictures")
+            .map(|entry| entry.expect("an entry").path())
+            .find(|path| path.to_string_lossy().contains("metrics_summary_"))
+            .expect("a summary");
+        serde_json::from_str(&std::fs::read_to_string(path).expect("it is readable")).expect("it is JSON")
+    }
+
     /// LoadGen's log, our table and the record say the same.
     pub(crate) fn assert_consistent(&self) {
         let shown = format!("{}{}", self.stdout, self.stderr);

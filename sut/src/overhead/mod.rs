@@ -1,0 +1,373 @@
+//! `sut --overhead-check`: the same load with and without metrics collection, in alternation, and what the difference
+//! in throughput is worth.
+//!
+//! Each run is a process of its own, since LoadGen allows one run per process. A run that is not counted warms the
+//! server up. Which of a pair comes first changes from pair to pair, so that a drift of the machine falls out.
+
+mod arm;
+mod stats;
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, anyhow};
+use serde_json::json;
+
+pub(crate) use self::arm::apply;
+pub use self::arm::{Arm, Figures};
+pub use self::stats::Ratio;
+use crate::cli::{ModeArg, RunArgs, ScenarioArg};
+use crate::ending::{Ending, watch_signals};
+use crate::exit::{Exit, Fail};
+use crate::plan::{Plan, ServerPlan};
+use crate::report;
+
+/// A loss below this share is none that anybody would trade the record for.
+const TOLERATED_LOSS: f64 = 0.005;
+/// An interval wider than this to either side says little.
+const WIDE: f64 = 0.02;
+
+/// Pairs of runs unless told.
+const PAIRS: u32 = 5;
+
+/// The program to run, and the arguments that come before and after those of the check.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The executable and what it needs to behave as `sut`.
+    pub command: Vec<OsString>,
+    /// The flags of the run, without `--overhead-check`.
+    pub args: Vec<OsString>,
+}
+
+impl Program {
+    /// This program with its own arguments.
+    fn current() -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot tell where this program is")?;
+        let mut args = Vec::new();
+        let mut given = std::env::args_os().skip(1).peekable();
+        while let Some(argument) = given.next() {
+            let text = argument.to_string_lossy();
+            if text == "--overhead-check" {
+                given.next_if(|value| value.to_string_lossy().parse::<u32>().is_ok());
+            } else if !text.starts_with("--overhead-check=") {
+                args.push(argument);
+            }
+        }
+        Ok(Self {
+            command: vec![program.into_os_string()],
+            args,
+        })
+    }
+}
+
+/// What the check found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// With over without collection.
+    pub ratio: Ratio,
+    /// Tokens per second of each pair: without, with.
+    pub pairs: Vec<(f64, f64)>,
+    /// The server was a simulator.
+    pub simulated: bool,
+    /// Where everything lies.
+    pub folder: PathBuf,
+}
+
+impl Comparison {
+    /// Whether collection costs nothing worth knowing, as far as these pairs can tell.
+    pub fn passes(&self) -> bool {
+        self.ratio.high >= 1.0 || self.ratio.mean > 1.0 - TOLERATED_LOSS
+    }
+
+    /// The table of the check.
+    pub fn render(&self) -> String {
+        let Self {
+            ratio,
+            pairs,
+            simulated,
+            folder,
+        } = self;
+        let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
+        let verdict = if ratio.low > 1.0 {
+            "faster with collection: something else than collection changed between the runs"
+        } else if ratio.contains_one() {
+            "no cost can be told from chance: the interval contains 1"
+        } else if self.passes() {
+            "a cost below 0.5 %"
+        } else {
+            "COLLECTION COSTS THROUGHPUT"
+        };
+        let mark = if *simulated { "   [SIMULATED]" } else { "" };
+        let mut out = String::new();
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(out, "  {name:<20} {value}");
+        };
+        row("overhead check", format!("{} pairs of runs{mark}", ratio.n));
+        row(
+            "without collection",
+            format!("{:.2} tokens/s on average", mean(|p| p.0)),
+        );
+        row(
+            "with collection",
+            format!("{:.2} tokens/s on average", mean(|p| p.1)),
+        );
+        row(
+            "with / without",
+            format!(
+                "{:.5}, 95 % interval {:.5} to {:.5} (paired t on logarithms, n = {})",
+                ratio.mean, ratio.low, ratio.high, ratio.n
+            ),
+        );
+        row("verdict", verdict.to_owned());
+        if ratio.contains_one() && ratio.high - ratio.low > 2.0 * WIDE {
+            row(
+                "",
+                "the interval is wide; more pairs, longer runs or a quieter machine narrow it".into(),
+            );
+        }
+        row("files", folder.display().to_string());
+        out
+    }
+}
+
+/// Runs the check as the command line asks for it.
+///
+/// # Errors
+/// [`Fail`] with the exit status and what to tell the user.
+pub fn run(args: RunArgs) -> Result<Exit, Fail> {
+    let pairs = args.overhead_check.unwrap_or(PAIRS);
+    let comparison = measure(&Program::current()?, args, pairs)?;
+    report::print(&comparison.render());
+    Ok(if comparison.passes() {
+        Exit::Valid
+    } else {
+        Exit::NotValid
+    })
+}
+
+/// Measures `pairs` pairs of runs with the flags `args`, which are those of `program`.
+///
+/// # Errors
+/// [`Exit::Usage`] where the check would mean nothing, [`Exit::Partial`] when it was interrupted, and the status of a
+/// run that did not answer every query.
+pub fn measure(program: &Program, args: RunArgs, pairs: u32) -> Result<Comparison, Fail> {
+    let plan = Plan::resolve(RunArgs {
+        overhead_check: None,
+        enable_metrics_collection: true,
+        ..args
+    })?;
+    refuse(&plan, pairs)?;
+    let base = plan
+        .metrics
+        .as_ref()
+        .map_or_else(PathBuf::new, |m| m.output_dir.clone());
+    let folder = new_folder(&base)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the check")?;
+    let ending = Ending::default();
+    let measured = runtime.block_on(async {
+        tokio::spawn(watch_signals(ending.clone()).context("cannot watch for signals")?);
+        let check = Check {
+            program,
+            folder: &folder,
+            ending: &ending,
+        };
+        check.pairs(pairs).await
+    })?;
+    let ratios: Vec<f64> = measured.pairs.iter().map(|(off, on)| on / off).collect();
+    let comparison = Comparison {
+        ratio: Ratio::of(&ratios).context("a run measured no throughput")?,
+        pairs: measured.pairs,
+        simulated: measured.simulated,
+        folder,
+    };
+    write(&comparison)?;
+    Ok(comparison)
+}
+
+/// Says what the check would not measure.
+fn refuse(plan: &Plan, pairs: u32) -> Result<(), Fail> {
+    let mut wrong = Vec::new();
+    if !(2..=1000).contains(&pairs) {
+        wrong.push("it takes from 2 to 1000 pairs: one pair has no interval");
+    }
+    if plan.mode != ModeArg::Performance {
+        wrong.push("it compares throughput: --test-mode can only be performance");
+    }
+    if matches!(plan.scenario, ScenarioArg::Server | ScenarioArg::Interactive) {
+        wrong.push(
+            "in this scenario the load sets the throughput, not the server: use --scenario Offline or SingleStream",
+        );
+    }
+    if matches!(plan.server, ServerPlan::Start { .. }) {
+        wrong.push(
+            "a server started anew for each run differs more than collection does: start it yourself and give --url",
+        );
+    }
+    if plan.profiler {
+        wrong.push("the profiler costs more than collection: leave out --enable-profiler");
+    }
+    if plan.dry_run {
+        wrong.push("it sends load: leave out --dry-run");
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Fail::usage(anyhow!(
+        "--overhead-check: nothing was sent, because:\n  - {}",
+        wrong.join("\n  - ")
+    )))
+}
+
+/// The first `overhead_0001`, `overhead_0002`, … that does not exist yet.
+fn new_folder(base: &Path) -> Result<PathBuf, Fail> {
+    let unusable =
+        |error: std::io::Error| Fail::usage(anyhow!("--metrics-output-dir {}: {error}", base.display()));
+    std::fs::create_dir_all(base).map_err(unusable)?;
+    for number in 1..=9999 {
+        let folder = base.join(format!("overhead_{number:04}"));
+        match std::fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(unusable(error)),
+        }
+    }
+    Err(Fail::usage(anyhow!(
+        "--metrics-output-dir {}: it holds 9999 checks: choose another folder",
+        base.display()
+    )))
+}
+
+/// Tokens per second of all pairs.
+#[derive(Debug, Default)]
+struct Measured {
+    pairs: Vec<(f64, f64)>,
+    simulated: bool,
+}
+
+struct Check<'a> {
+    program: &'a Program,
+    folder: &'a Path,
+    ending: &'a Ending,
+}
+
+impl Check<'_> {
+    async fn pairs(&self, pairs: u32) -> Result<Measured, Fail> {
+        let mut measured = Measured::default();
+        tracing::info!("overhead check: a first run warms the server up and is not counted");
+        self.run("warm_up", Arm::Off).await?;
+        for pair in 1..=pairs {
+            let name = format!("pair_{pair:04}");
+            let order = if pair % 2 == 1 {
+                [Arm::Off, Arm::On]
+            } else {
+                [Arm::On, Arm::Off]
+            };
+            let (mut off, mut on) = (0.0, 0.0);
+            for arm in order {
+                let (rate, figures) = self.run(&name, arm).await?;
+                measured.simulated |= figures.simulated;
+                *match arm {
+                    Arm::Off => &mut off,
+                    Arm::On => &mut on,
+                } = rate;
+            }
+            tracing::info!(
+                "pair {pair} of {pairs}: without {off:.2}, with {on:.2} tokens/s, ratio {:.5}",
+                on / off
+            );
+            measured.pairs.push((off, on));
+        }
+        Ok(measured)
+    }
+
+    /// One run in a process of its own, ended with it when this one is interrupted.
+    async fn run(&self, name: &str, arm: Arm) -> Result<(f64, Figures), Fail> {
+        let folder = self.folder.join(format!("{name}_{}", arm.word()));
+        std::fs::create_dir_all(&folder).context("cannot make the run's folder")?;
+        let log = folder.join("output.log");
+        let output = std::fs::File::create(&log).context("cannot make the run's log")?;
+        let [program, leading @ ..] = &self.program.command[..] else {
+            return Err(anyhow!("there is no program to run").into());
+        };
+        let mut child = tokio::process::Command::new(program)
+            .args(leading)
+            .args(&self.program.args)
+            .args(["--overhead-arm", arm.word(), "--overhead-dir"])
+            .arg(&folder)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().context("cannot use the run's log")?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start a run")?;
+        let status = tokio::select! {
+            biased;
+            () = self.ending.stop.cancelled() => {
+                return Err(Fail::partial(anyhow!("the check was interrupted; what there is lies in {}", self.folder.display())));
+            }
+            status = child.wait() => status.context("a run cannot be waited for")?,
+        };
+        // A short run is often INVALID by the round's rules; its throughput is measured all the same.
+        let exit = match status.code() {
+            Some(0 | 1) => None,
+            Some(2) => Some(Exit::Usage),
+            Some(3) => Some(Exit::Unreachable),
+            Some(4) => Some(Exit::Partial),
+            _ => Some(Exit::Bug),
+        };
+        let failed = |exit, why: String| Fail {
+            exit,
+            error: anyhow!(
+                "the run {name}, {}, {why}; the end of {}:\n{}",
+                arm.word(),
+                log.display(),
+                tail(&log)
+            ),
+        };
+        if let Some(exit) = exit {
+            return Err(failed(exit, format!("ended with {status}")));
+        }
+        let figures = Figures::read(&folder)?;
+        match figures.tokens_per_sec {
+            Some(rate) if figures.failed == 0 => Ok((rate, figures)),
+            _ => Err(failed(
+                Exit::NotValid,
+                format!(
+                    "answered {} queries and failed {}",
+                    figures.completed, figures.failed
+                ),
+            )),
+        }
+    }
+}
+
+/// The last lines of a run's output.
+fn tail(log: &Path) -> String {
+    const LINES: usize = 15;
+    let text = std::fs::read_to_string(log).unwrap_or_else(|error| error.to_string());
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+fn write(comparison: &Comparison) -> anyhow::Result<()> {
+    let Comparison {
+        ratio,
+        pairs,
+        simulated,
+        folder,
+    } = comparison;
+    let value = json!({
+        "with_over_without": { "mean": ratio.mean, "low": ratio.low, "high": ratio.high, "confidence": 0.95, "n": ratio.n },
+        "passes": comparison.passes(),
+        "simulated": simulated,
+        "pairs": pairs.iter().map(|(off, on)| json!({ "off_tokens_per_sec": off, "on_tokens_per_sec": on })).collect::<Vec<_>>(),
+    });
+    let path = folder.join("overhead_check.json");
+    let text = serde_json::to_string_pretty(&value)? + "\n";
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,176 @@
+//! What is recorded beside the server's own page, from the flag or the key to the files, and what the user is told
+//! about endpoints at the start.
+
+mod support;
+
+use std::net::TcpListener;
+
+use support::Run;
+use vllm_metrics::{TimeSource, read_run};
+use vllm_sim::{SimConfig, Simulator};
+
+/// An address where nothing listens.
+fn refused() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}", listener.local_addr().expect("an address"))
+}
+
+#[test]
+fn flags_of_a_run_reach_its_files() {
+    let other = Simulator::start(SimConfig::default()).expect("a second server");
+    let endpoint = format!("{},node=b", other.url());
+    let gateway = refused();
+    let run = Run::new(&[
+        "--duration",
+        "1s",
+        "--num-samples",
+        "32",
+        "--metrics-endpoint",
+        &endpoint,
+        "--metrics-include",
+        "vllm:num_requests_*",
+        "--metrics-include",
+        "re:vllm:(generation|prompt)_tokens.*",
+        "--metrics-exclude",
+        "vllm:prompt_tokens*",
+        "--metrics-custom",
+        "busy=sum(vllm:num_requests_running)",
+        "--goodput",
+        "e2e:100s",
+        "--metrics-pushgateway",
+        &gateway,
+        "--metrics-serve",
+        "127.0.0.1:0",
+        "--metrics-debug",
+    ])
+    .finish();
+    other.stop();
+    let shown = format!("{}{}", run.stdout, run.stderr);
+    assert_eq!(run.status, Some(0), "{shown}");
+    for part in [
+        "http://127.0.0.1:",
+        "serving the recorder's own metrics at",
+        "own cost:",
+        "nothing dropped",
+        "inside the server, median of",
+        "as the server told",
+        "goodput within e2e:100s:",
+        "note: Pushgateway http://127.0.0.1:",
+    ] {
+        assert!(shown.contains(part), "{part} is missing in\n{shown}");
+    }
+    let record = run.record();
+    let names: std::collections::BTreeSet<&str> = record
+        .series
+        .iter()
+        .filter(|s| s.def.source.starts_with("vllm"))
+        .map(|s| &*s.def.metric_name)
+        .collect();
+    assert!(names.contains("vllm:num_requests_running"), "{names:?}");
+    assert!(names.contains("vllm:generation_tokens_total"), "{names:?}");
+    assert!(!names.contains("vllm:prompt_tokens_total"), "{names:?}");
+    assert!(!names.contains("vllm:kv_cache_usage_perc"), "{names:?}");
+    assert!(
+        record
+            .series
+            .iter()
+            .any(|s| s.def.labels.contains("\"node\":\"b\""))
+    );
+    assert!(record.events.iter().any(|e| &*e.kind == "debug_scrape"));
+    assert!(record.events.iter().any(|e| &*e.kind == "not_delivered"));
+    assert!(
+        record
+            .requests
+            .iter()
+            .all(|r| r.server_time_source == Some(TimeSource::Server))
+    );
+    let processed = run
+        .files("vllm_metrics_")
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains("_processed"))
+        .expect("derived series");
+    let processed = read_run(processed).expect("it reads back");
+    assert!(processed.series.iter().any(|s| &*s.def.metric_name == "busy"));
+    let summary = run.summary();
+    assert_eq!(summary["goodput"]["limits"]["e2e_secs"], 100.0);
+    assert!(summary["custom_metrics"]["busy"]["series"][0]["max"].is_number());
+    assert_eq!(summary["own_cost"]["complete"], true);
+    assert_eq!(summary["own_cost"]["dropped"]["samples"], 0.0);
+    assert!(summary["own_cost"]["cpu_share_ratio"].is_number());
+    assert_eq!(
+        summary["requests"]["server_times"]["told"]["count"],
+        record.requests.len()
+    );
+}
+
+#[test]
+fn collect_takes_tables_and_tells_what_is_wrong_with_each_endpoint() {
+    let server = Simulator::start(SimConfig::default()).expect("a server");
+    let (url, gone) = (server.url(), refused());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("collect.toml");
+    let text = format!(
+        "duration = \"1s\"\ninterval = 0.2\nmetrics-keep-parts = 5\n\
+         [[metrics-endpoint]]\nurl = \"{url}\"\nlabels = {{ rack = \"7\" }}\nexpect = [\"vllm:*\"]\n\
+         authorization = \"Bearer canary\"\n\
+         [[metrics-endpoint]]\nurl = \"{gone}\"\n\
+         [[metrics-endpoint]]\nurl = \"{url}/nothing\"\n\
+         [[metrics-endpoint]]\nurl = \"{url}/version\"\n\
+         [[metrics-endpoint]]\nurl = \"{url}/metrics?again\"\nexpect = [\"DCGM_*\"]\n"
+    );
+    std::fs::write(&file, text).expect("a file");
+    let file = file.to_string_lossy().into_owned();
+    let run = Run::new(&["collect", "--config", &file, "--output-dir", "metrics_output"])
+        .without_metrics()
+        .finish();
+    server.stop();
+    let shown = format!("{}{}", run.stdout, run.stderr);
+    assert_eq!(run.status, Some(0), "{shown}");
+    for part in ["refused", "404", "not a page of metrics", "DCGM_*", "own cost:"] {
+        assert!(shown.contains(part), "{part} is missing in\n{shown}");
+    }
+    assert!(!shown.contains("canary"), "{shown}");
+    let record = run.record();
+    let running = record.series.iter().find(|s| {
+        &*s.def.metric_name == "vllm:num_requests_running" && s.def.labels.contains("\"rack\":\"7\"")
+    });
+    assert!(running.expect("the labelled endpoint").values.len() >= 3);
+}
+
+#[test]
+fn mistakes_in_the_file_name_their_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("run.toml");
+    let path = file.to_string_lossy().into_owned();
+    for (text, parts) in [
+        (
+            "scenario = \"Offline\"\n[[metrics-endpoint]]\nurl = \"a\"\ncolour = \"red\"\n",
+            ["line 4", "colour"],
+        ),
+        ("metrics-custom = [\"x=rate(\"]\n", ["line 1", "column"]),
+        ("seed = 1\nmetrics-keep-parts = \"many\"\n", ["line 2", "many"]),
+        ("seed = 1\nno-such-key = 2\n", ["line 2", "no-such-key"]),
+    ] {
+        std::fs::write(&file, text).expect("a file");
+        let run = Run::new(&["--config", &path]).finish();
+        assert_eq!(run.status, Some(2), "{text}\n{}", run.stderr);
+        for part in parts {
+            assert!(run.stderr.contains(part), "{part} is missing in\n{}", run.stderr);
+        }
+    }
+}
+
+#[test]
+fn credentials_are_not_shown_by_a_dry_run() {
+    let run = Run::new(&[
+        "--dry-run",
+        "--metrics-endpoint",
+        "http://user:canary@127.0.0.1:1/metrics",
+        "--metrics-remote-write",
+        "http://user:canary@127.0.0.1:1/write",
+    ])
+    .finish();
+    let shown = format!("{}{}", run.stdout, run.stderr);
+    assert_eq!(run.status, Some(0), "{shown}");
+    assert!(shown.contains("refused") && !shown.contains("canary"), "{shown}");
+}
