@@ -5,6 +5,7 @@ pub mod figure;
 pub mod gpu_sampler;
 pub mod hooks;
 pub mod loadgen;
+pub mod overhead;
 pub mod report;
 pub mod scrape_cycle;
 pub mod store;

@@ -4,6 +4,7 @@
 //! With arguments, only the figures of those names: `cargo run --release -p benches --bin figures -- NAME…`.
 
 use std::io::Write as _;
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use benches::Figure;
@@ -50,12 +51,23 @@ const GROUPS: &[Group] = &[
         names: &["report_three_plots_and_summary_s"],
         measure: benches::report::figures,
     },
+    Group {
+        names: &["collection_on_off_throughput_ratio"],
+        measure: benches::overhead::each_second,
+    },
+    Group {
+        names: &["collection_on_off_throughput_ratio_100ms"],
+        measure: benches::overhead::each_tenth,
+    },
 ];
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     // Some figures need a process of their own for each round, and start this program again.
     if benches::loadgen::child()? {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(exit) = benches::overhead::child() {
+        return Ok(exit.into());
     }
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let known: Vec<&str> = GROUPS.iter().flat_map(|group| group.names).copied().collect();
@@ -75,5 +87,5 @@ fn main() -> Result<()> {
             writeln!(std::io::stdout(), "{figure}")?;
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
