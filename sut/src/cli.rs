@@ -91,6 +91,14 @@ pub enum ComplianceArg {
     #[value(name = "TEST06", alias = "test06")]
     #[serde(rename = "TEST06")]
     Test06,
+    /// Exact match of a timed run over a set of its own (gpt-oss-120b).
+    #[value(name = "TEST07", alias = "test07")]
+    #[serde(rename = "TEST07")]
+    Test07,
+    /// Mean length of a timed run's answers (gpt-oss-120b).
+    #[value(name = "TEST09", alias = "test09")]
+    #[serde(rename = "TEST09")]
+    Test09,
 }
 
 /// Amount of console logging, in the words that Python harnesses use.

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cli::HANDED_SERVER;
+use crate::compliance::ComplianceTest;
 use crate::ending::{Cause, Ending, watch_signals};
 use crate::exit::{Exit, Fail};
 use crate::plan::{HandedServer, Plan, ServerPlan};
@@ -34,7 +35,7 @@ struct Step {
     compliance: &'static str,
 }
 
-fn steps(log_dir: &Path, test06: bool) -> Vec<Step> {
+fn steps(log_dir: &Path, compliance: Option<ComplianceTest>) -> Vec<Step> {
     let step = |name, folder: &str, mode, compliance| Step {
         name,
         log_dir: log_dir.join(folder),
@@ -45,8 +46,8 @@ fn steps(log_dir: &Path, test06: bool) -> Vec<Step> {
         step("performance", "performance/run_1", "performance", "none"),
         step("accuracy", "accuracy", "accuracy", "none"),
     ];
-    if test06 {
-        steps.push(step("TEST06", "TEST06", "performance", "TEST06"));
+    if let Some(test) = compliance {
+        steps.push(step(test.name(), test.name(), "performance", test.name()));
     }
     steps
 }
@@ -104,7 +105,7 @@ fn row(plan: &Plan, handed: Option<&HandedServer>, ending: &Ending) -> Result<Ex
     let common = without(std::env::args_os().skip(1), &OWN_FLAGS);
     let mut worst = Exit::Valid;
     let mut done = Vec::new();
-    for step in steps(&plan.log_dir, plan.test06) {
+    for step in steps(&plan.log_dir, plan.compliance) {
         report::print(&format!(
             "== {} run, logs in {} ==\n",
             step.name,
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn folders_are_those_of_a_submission() {
-        let steps = steps(Path::new("logs"), true);
+        let steps = steps(Path::new("logs"), Some(ComplianceTest::Test06));
         let folders: Vec<_> = steps.iter().map(|step| step.log_dir.as_path()).collect();
         let wanted = ["logs/performance/run_1", "logs/accuracy", "logs/TEST06"];
         assert_eq!(folders, wanted.map(Path::new));

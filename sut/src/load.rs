@@ -10,7 +10,7 @@ use vllm_client::RequestBody;
 use crate::accuracy::{AnswerFormat, Measure};
 use crate::benchmark::{BenchmarkSpec, Sampling};
 use crate::cli::{ModeArg, ScenarioArg};
-use crate::compliance;
+use crate::compliance::ComplianceTest;
 use crate::exit::Fail;
 use crate::plan::Plan;
 use crate::{no_summary, official};
@@ -139,16 +139,16 @@ pub fn logs(plan: &Plan) -> Result<LogSettings, Fail> {
     })?;
     no_summary::remove(&plan.log_dir)
         .map_err(|error| Fail::usage(anyhow!("--output-log-dir {}: {error}", plan.log_dir.display())))?;
-    let audit_config =
-        if plan.test06 {
-            check_test06(plan)?;
-            let written = compliance::write_test06_audit(&plan.log_dir);
+    let audit_config = match plan.compliance {
+        None => plan.audit_config.clone(),
+        Some(test) => {
+            let samples = set_of(plan, test)?;
+            let written = test.write_audit(&plan.log_dir, samples);
             Some(written.map_err(|error| {
                 Fail::usage(anyhow!("--output-log-dir {}: {error}", plan.log_dir.display()))
             })?)
-        } else {
-            plan.audit_config.clone()
-        };
+        }
+    };
     let logs = LogSettings {
         audit_config,
         ..LogSettings::new(&plan.log_dir)
@@ -158,18 +158,19 @@ pub fn logs(plan: &Plan) -> Result<LogSettings, Fail> {
     Ok(logs)
 }
 
-fn check_test06(plan: &Plan) -> Result<(), Fail> {
+/// Samples of a compliance test's set; refused where the round does not ask the test.
+fn set_of(plan: &Plan, test: ComplianceTest) -> Result<u64, Fail> {
     let spec = BenchmarkSpec::named(&plan.benchmark)
         .map_err(|error| Fail::usage(anyhow!(error).context("--lg-model-name")))?;
-    if spec.has_test06() {
-        return Ok(());
+    if spec.asks(test.name()) {
+        return Ok(spec.compliance_limits(test.name()).samples);
     }
     let asked = match spec.compliance.as_slice() {
-        [] => "none".to_owned(),
+        [] => "no compliance test".to_owned(),
         tests => tests.join(" and "),
     };
     Err(Fail::usage(anyhow!(
-        "--compliance TEST06: the round asks {asked} of {}; run others with MLCommons' audit.config (--audit-config) \
+        "--compliance {test}: the round asks {asked} of {}; run another with MLCommons' audit.config (--audit-config) \
          and its verification script",
         plan.benchmark
     )))

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::benchmark::RuleScenario;
+use crate::benchmark::{BenchmarkSpec, RuleScenario};
+use crate::compliance::ComplianceTest;
 use crate::verdict::{Outcome, Verdict};
 
 /// Name of the file, in the folder of LoadGen's logs.
@@ -56,6 +57,9 @@ pub struct RunRecord {
     pub scenario: RuleScenario,
     /// What kind of run.
     pub kind: RunKind,
+    /// The compliance test, where its audit file was in effect.
+    #[serde(default)]
+    pub compliance: Option<ComplianceTest>,
     /// The server was a simulator.
     pub simulated: bool,
     /// The closing table's word.
@@ -107,6 +111,19 @@ pub enum RecordError {
 }
 
 impl RunRecord {
+    /// The compliance test that it was a run of. A run under an audit file that a person gave is taken for one of TEST06
+    /// where the round asks that of its benchmark.
+    pub fn test(&self) -> Option<ComplianceTest> {
+        if self.kind != RunKind::Compliance {
+            return None;
+        }
+        self.compliance.or_else(|| {
+            let spec = BenchmarkSpec::named(&self.benchmark).ok()?;
+            let test = ComplianceTest::Test06;
+            spec.asks(test.name()).then_some(test)
+        })
+    }
+
     /// Writes it into the folder of LoadGen's logs and returns its path.
     ///
     /// # Errors
@@ -156,6 +173,7 @@ mod tests {
             benchmark: "llama3_1-8b".into(),
             scenario: RuleScenario::Interactive,
             kind: RunKind::Compliance,
+            compliance: Some(ComplianceTest::Test06),
             simulated: true,
             result: "VALID".into(),
             counts: true,

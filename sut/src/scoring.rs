@@ -124,16 +124,29 @@ pub fn score_folder(
     log_dir: &Path,
     texts: &BTreeMap<usize, String>,
 ) -> Scored {
-    let Some(measure) = Measure::of_benchmark(&spec.loadgen_name) else {
-        return Scored::nothing(format!(
+    match evaluate(spec, dataset, log_dir, texts) {
+        Ok((result, no_punkt)) => scored(spec, &result, log_dir, no_punkt),
+        Err(why) => Scored::nothing(why),
+    }
+}
+
+/// The score of a run's answers, and why there is no sentence model where one was looked for and not found.
+///
+/// # Errors
+/// What keeps the answers from being scored, in a sentence.
+pub fn evaluate(
+    spec: &BenchmarkSpec,
+    dataset: &Dataset,
+    log_dir: &Path,
+    texts: &BTreeMap<usize, String>,
+) -> Result<(Score, Option<String>), String> {
+    let measure = Measure::of_benchmark(&spec.loadgen_name).ok_or_else(|| {
+        format!(
             "{} is not scored natively: judge the accuracy log with the benchmark's own script",
             spec.loadgen_name
-        ));
-    };
-    let records = match read_accuracy_log(&log_dir.join(ACCURACY_LOG)) {
-        Ok(records) => records,
-        Err(error) => return Scored::nothing(error.to_string()),
-    };
+        )
+    })?;
+    let records = read_accuracy_log(&log_dir.join(ACCURACY_LOG)).map_err(|error| error.to_string())?;
     let mut answers = Vec::with_capacity(records.len());
     let mut without_text = 0;
     for record in &records {
@@ -148,7 +161,7 @@ pub fn score_folder(
     }
     if without_text > 0 {
         // A score over the others would be taken for the run's.
-        return Scored::nothing(format!(
+        return Err(format!(
             "not scored: {without_text} of {} answers came without text from the server; judge the accuracy log with \
              the benchmark's own script, which has the tokenizer",
             records.len()
@@ -164,10 +177,10 @@ pub fn score_folder(
         }
         Measure::ExactMatch(_) => (None, None),
     };
-    match score(measure, dataset, &answers, punkt.as_ref()) {
-        Ok(result) => scored(spec, &result, log_dir, no_punkt),
-        Err(error) => Scored::nothing(format!("not scored: {error}")),
-    }
+    let result = score(measure, dataset, &answers, punkt.as_ref());
+    result
+        .map(|result| (result, no_punkt))
+        .map_err(|error| format!("not scored: {error}"))
 }
 
 fn scored(spec: &BenchmarkSpec, result: &Score, log_dir: &Path, no_punkt: Option<String>) -> Scored {

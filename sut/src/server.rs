@@ -10,7 +10,7 @@ use vllm_client::{
 };
 use vllm_sim::{EngineConfig, ReferenceAnswer, SimConfig, Simulator};
 
-use crate::cli::{BalanceArg, ModeArg};
+use crate::cli::BalanceArg;
 use crate::exit::Fail;
 use crate::plan::{HandedServer, Plan, ServerPlan};
 
@@ -205,7 +205,7 @@ fn client(url: &str, plan: &Plan) -> Result<Client, Fail> {
         timeouts,
         pool_size: plan.concurrency,
         // Accuracy is judged by texts; in a timed run they would only cost.
-        keep_text: plan.mode == ModeArg::Accuracy,
+        keep_text: plan.keeps_texts(),
         ..ClientConfig::new(url)
     })
     .map_err(Fail::usage)

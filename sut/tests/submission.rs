@@ -303,6 +303,49 @@ fn an_accuracy_run_is_scored_again_from_its_folder() {
     assert_eq!(texts.lines().count(), 24);
 }
 
+/// gpt-oss-120b has tests of its own, over whole sets.
+#[test]
+fn tests_over_a_whole_set_count_their_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    // The simulator's words for 4 and 30 are b and ab: an answer of the option B. Every tenth is C.
+    let rows = (0..990).map(|row| {
+        let option = if row % 10 == 0 { 5 } else { 4 };
+        format!(
+            "{{\"tok_input\": [{}, 7, 9], \"tok_output\": [{option}, 30], \"ground_truth\": \"B\", \
+             \"dataset\": \"gpqa_diamond\"}}",
+            100 + row
+        )
+    });
+    let rows: Vec<String> = rows.collect();
+    std::fs::write(folder.path().join("data.json"), format!("[{}]", rows.join(","))).unwrap();
+    let run = |test: &str| {
+        let line = format!(
+            "--lg-model-name gpt-oss-120b --scenario Offline --compliance {test} --dataset-path data.json \
+             --simulate-references --target-qps 1000 --output-log-dir {test}"
+        );
+        let output = sut(folder.path(), &line);
+        (output.status.code(), text(&output))
+    };
+    let (status, said) = run("TEST07");
+    assert!(
+        said.contains("TEST07 passed: exact match 90.000, at least 60.698 asked"),
+        "{said}"
+    );
+    assert_eq!(status, Some(0), "{said}");
+    let outcome = std::fs::read_to_string(folder.path().join("TEST07/verify_accuracy.txt")).unwrap();
+    assert!(
+        outcome.starts_with("Samples: 990 of 990\n") && outcome.ends_with("TEST PASS\n"),
+        "{outcome}"
+    );
+    let (status, said) = run("TEST09");
+    assert!(
+        said.contains("TEST09 failed: 2.00 tokens an answer, 1150.38 to 1406.02 asked"),
+        "{said}"
+    );
+    assert!(said.contains("only 990 of 6396 samples"), "{said}");
+    assert_eq!(status, Some(1), "{said}");
+}
+
 #[test]
 fn flags_that_contradict_each_other_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -316,6 +359,10 @@ fn flags_that_contradict_each_other_are_refused() {
         (
             "--compliance TEST06 --lg-model-name gpt-oss-120b",
             "asks TEST07 and TEST09 of gpt-oss-120b",
+        ),
+        (
+            "--compliance TEST09 --scenario Server",
+            "asks TEST06 of llama3_1-8b",
         ),
         (
             "--lg-model-name mixtral-8x7b --scenario Interactive",

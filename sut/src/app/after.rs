@@ -9,14 +9,14 @@ use mlperf_loadgen::TestSettings;
 use crate::accuracy::{ANSWERS, Beside, write_texts};
 use crate::benchmark::{BenchmarkSpec, RuleScenario};
 use crate::cli::ModeArg;
-use crate::compliance::{VERIFY_ACCURACY, verify};
+use crate::compliance::{ComplianceTest, answers_are_long_enough, answers_are_right, verify};
 use crate::dataset::Dataset;
 use crate::exit::Exit;
 use crate::load::Generation;
 use crate::plan::Plan;
 use crate::record::{RunKind, RunRecord, findings};
 use crate::report::Judged;
-use crate::scoring::{ACCURACY_LOG, score_folder};
+use crate::scoring::{ACCURACY_LOG, evaluate, score_folder};
 use crate::server::Server;
 use crate::user_conf;
 
@@ -37,7 +37,7 @@ impl After<'_> {
         if self.plan.mode == ModeArg::Accuracy {
             self.score(dataset, texts);
         } else if self.plan.is_compliance() {
-            self.verify();
+            self.verify(dataset, texts);
         }
     }
 
@@ -53,17 +53,8 @@ impl After<'_> {
 
     fn score(&mut self, dataset: &Dataset, texts: &BTreeMap<usize, String>) {
         let Some(spec) = self.spec() else { return };
-        let folder = &self.plan.log_dir;
-        if !texts.is_empty() {
-            let path = folder.join(ANSWERS);
-            match write_texts(&path, texts) {
-                Ok(()) => self.files.push(("answers", path)),
-                Err(error) => self
-                    .remarks
-                    .push(format!("{} could not be written: {error}", path.display())),
-            }
-        }
-        let scored = score_folder(&spec, dataset, folder, texts);
+        self.write_answers(texts);
+        let scored = score_folder(&spec, dataset, &self.plan.log_dir, texts);
         self.judged.result = scored.word().into();
         if scored.passed() == Some(false) {
             self.judged.exit = Exit::NotValid;
@@ -73,32 +64,71 @@ impl After<'_> {
         self.remarks.extend(scored.remarks);
     }
 
-    fn verify(&mut self) {
+    fn verify(&mut self, dataset: &Dataset, texts: &BTreeMap<usize, String>) {
         let Some(spec) = self.spec() else { return };
-        if !spec.has_test06() {
+        let given = ComplianceTest::Test06;
+        let test = self
+            .plan
+            .compliance
+            .or_else(|| spec.asks(given.name()).then_some(given));
+        let Some(test) = test else {
             self.judged.result = "ENDED, NOT VERIFIED: judge the logs with the test's own script".into();
             return;
-        }
+        };
         let folder = &self.plan.log_dir;
-        let offline = self.plan.rule_scenario() == RuleScenario::Offline;
-        let found = match verify(&folder.join(ACCURACY_LOG), offline, &spec.sampling.end_ids) {
-            Ok(found) => found,
-            Err(error) => {
-                self.judged.result = "ENDED, NOT VERIFIED".into();
-                self.judged.exit = Exit::NotValid;
-                return self.remarks.push(error.to_string());
+        let log = folder.join(ACCURACY_LOG);
+        let limits = spec.compliance_limits(test.name());
+        let found = match test {
+            ComplianceTest::Test06 => {
+                let offline = self.plan.rule_scenario() == RuleScenario::Offline;
+                verify(&log, offline, &spec.sampling.end_ids)
+                    .map(|found| found.outcome())
+                    .map_err(|error| error.to_string())
+            }
+            ComplianceTest::Test07 => {
+                self.write_answers(texts);
+                evaluate(&spec, dataset, &self.plan.log_dir, texts).map(|(score, _)| {
+                    let figures = score.figures();
+                    let percent = figures.iter().find(|(name, _)| *name == "exact_match");
+                    answers_are_right(percent.map(|(_, percent)| *percent), score.answers, &limits)
+                })
+            }
+            ComplianceTest::Test09 => {
+                answers_are_long_enough(&log, &limits).map_err(|error| error.to_string())
             }
         };
-        self.judged.result = if found.passed() {
-            "TEST06 PASSED".into()
+        let found = match found {
+            Ok(found) => found,
+            Err(why) => {
+                self.judged.result = format!("{test} ENDED, NOT VERIFIED");
+                self.judged.exit = Exit::NotValid;
+                return self.remarks.push(why);
+            }
+        };
+        self.judged.result = if found.passed {
+            format!("{test} PASSED")
         } else {
             self.judged.exit = Exit::NotValid;
-            "TEST06 FAILED".into()
+            format!("{test} FAILED")
         };
-        self.remarks.push(found.sentence());
-        let path = folder.join(VERIFY_ACCURACY);
-        match std::fs::write(&path, found.text()) {
-            Ok(()) => self.files.push(("TEST06", path)),
+        self.remarks.push(found.sentence);
+        let path = self.plan.log_dir.join(test.outcome_file());
+        match std::fs::write(&path, found.text) {
+            Ok(()) => self.files.push((test.name(), path)),
+            Err(error) => self
+                .remarks
+                .push(format!("{} could not be written: {error}", path.display())),
+        }
+    }
+
+    /// Leaves the answers' texts beside LoadGen's logs, where there are any.
+    fn write_answers(&mut self, texts: &BTreeMap<usize, String>) {
+        if texts.is_empty() {
+            return;
+        }
+        let path = self.plan.log_dir.join(ANSWERS);
+        match write_texts(&path, texts) {
+            Ok(()) => self.files.push(("answers", path)),
             Err(error) => self
                 .remarks
                 .push(format!("{} could not be written: {error}", path.display())),
@@ -133,6 +163,7 @@ impl After<'_> {
                 (_, true) => RunKind::Compliance,
                 (_, false) => RunKind::Performance,
             },
+            compliance: plan.compliance,
             simulated: server.simulated(),
             result: self.judged.result.clone(),
             counts: self.judged.exit == Exit::Valid,

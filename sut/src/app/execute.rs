@@ -100,7 +100,7 @@ pub(super) fn execute(
     let ledger = Arc::new(Ledger::default());
     let standing = Standing::new(&load.settings).map(Arc::new);
     let suspect = Arc::new(Notify::new());
-    let texts = (plan.mode == ModeArg::Accuracy).then(|| Arc::new(Texts::default()));
+    let texts = plan.keeps_texts().then(|| Arc::new(Texts::default()));
     let tasks = TaskTracker::new();
     let (queue, batches) = mpsc::unbounded_channel();
     let workers = Arc::new(Workers {

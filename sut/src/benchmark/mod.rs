@@ -133,6 +133,9 @@ pub struct BenchmarkSpec {
     /// Compliance tests of a closed submission.
     #[serde(default)]
     pub compliance: Vec<String>,
+    /// What those of them ask that have limits of their own, by the test's name.
+    #[serde(default)]
+    pub compliance_limits: BTreeMap<String, ComplianceLimits>,
     /// Scenarios in which speculative decoding is allowed.
     #[serde(default)]
     pub speculative_decoding: Vec<RuleScenario>,
@@ -221,6 +224,18 @@ pub struct Limits {
     pub ttft_ms: Option<u64>,
     /// Time per output token, ms.
     pub tpot_ms: Option<u64>,
+}
+
+/// The set of a compliance test and what its figure must reach.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComplianceLimits {
+    /// Samples of its set, all of which are answered.
+    pub samples: u64,
+    /// At least.
+    pub min: Option<f64>,
+    /// At most.
+    pub max: Option<f64>,
 }
 
 /// Least and greatest value of a measure.
@@ -318,9 +333,14 @@ impl BenchmarkSpec {
             })
     }
 
-    /// Whether the round asks TEST06 of it.
-    pub fn has_test06(&self) -> bool {
-        self.compliance.iter().any(|test| test == "TEST06")
+    /// Whether the round asks a compliance test of it.
+    pub fn asks(&self, test: &str) -> bool {
+        self.compliance.iter().any(|asked| asked == test)
+    }
+
+    /// What a compliance test asks; nothing where it has no limits of its own.
+    pub fn compliance_limits(&self, test: &str) -> ComplianceLimits {
+        self.compliance_limits.get(test).copied().unwrap_or_default()
     }
 
     /// The name to give LoadGen for a scenario.

@@ -3,6 +3,7 @@
 use super::{Plan, ServerPlan};
 use crate::benchmark::RuleScenario;
 use crate::cli::{ComplianceArg, ModeArg, RunArgs, ScenarioArg};
+use crate::compliance::ComplianceTest;
 
 /// What follows a benchmark's name in LoadGen for the tighter limits.
 const INTERACTIVE: &str = "-interactive";
@@ -24,13 +25,18 @@ pub(super) fn benchmark(args: &RunArgs, wrong: &mut Vec<String>) -> (String, Sce
     (base.to_owned(), ScenarioArg::Interactive)
 }
 
-/// Whether TEST06 is to be run.
-pub(super) fn test06(args: &RunArgs, wrong: &mut Vec<String>) -> bool {
-    let asked = args.compliance == Some(ComplianceArg::Test06);
-    if asked && args.audit_config.is_some() {
-        wrong.push("--compliance TEST06 writes its audit.config itself: leave --audit-config out".into());
+/// Which compliance test is to be run.
+pub(super) fn compliance(args: &RunArgs, wrong: &mut Vec<String>) -> Option<ComplianceTest> {
+    let asked = args.compliance.and_then(|arg| match arg {
+        ComplianceArg::None => None,
+        ComplianceArg::Test06 => Some(ComplianceTest::Test06),
+        ComplianceArg::Test07 => Some(ComplianceTest::Test07),
+        ComplianceArg::Test09 => Some(ComplianceTest::Test09),
+    });
+    if asked.is_some() && args.audit_config.is_some() {
+        wrong.push("--compliance writes its audit.config itself: leave --audit-config out".into());
     }
-    let audited = asked || args.audit_config.is_some();
+    let audited = asked.is_some() || args.audit_config.is_some();
     if audited && args.test_mode == Some(ModeArg::Accuracy) {
         wrong.push(
             "--compliance and --audit-config are for timed runs: leave --test-mode accuracy out".into(),
@@ -38,8 +44,8 @@ pub(super) fn test06(args: &RunArgs, wrong: &mut Vec<String>) -> bool {
     }
     if args.audit_config.is_some() && args.test_mode == Some(ModeArg::Both) {
         wrong.push(
-            "--test-mode both: the performance run must have no audit file; for TEST06 behind it give --compliance \
-             TEST06 instead of --audit-config"
+            "--test-mode both: the performance run must have no audit file; for a test behind it give --compliance \
+             instead of --audit-config"
                 .into(),
         );
     }
@@ -85,6 +91,11 @@ impl Plan {
 
     /// Whether an audit file is in effect.
     pub fn is_compliance(&self) -> bool {
-        self.test06 || self.audit_config.is_some()
+        self.compliance.is_some() || self.audit_config.is_some()
+    }
+
+    /// Whether the answers' texts are wanted, which cost a little.
+    pub fn keeps_texts(&self) -> bool {
+        self.mode == ModeArg::Accuracy || self.compliance == Some(ComplianceTest::Test07)
     }
 }

@@ -19,6 +19,7 @@ pub use self::metrics::MetricsPlan;
 pub use self::sources::{DatasetPlan, HandedServer, ServerPlan};
 pub use self::words::parse_duration;
 use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs, ScenarioArg};
+use crate::compliance::ComplianceTest;
 use crate::exit::Fail;
 use crate::overhead;
 
@@ -47,8 +48,8 @@ pub struct Plan {
     pub mode: ModeArg,
     /// Benchmark name in mlperf.conf, without `-interactive`.
     pub benchmark: String,
-    /// Write the audit file of TEST06, put it in effect and verify what came of it.
-    pub test06: bool,
+    /// Write the audit file of this test, put it in effect and verify what came of it.
+    pub compliance: Option<ComplianceTest>,
     /// The built-in simulator answers with the dataset's references.
     pub simulate_references: bool,
     /// user.conf.
@@ -170,7 +171,7 @@ impl Plan {
         let request_timeout = words::seconds("--request-timeout", args.request_timeout, 1800.0, wrong);
         let stall_timeout = words::seconds("--stall-timeout", args.stall_timeout, 300.0, wrong);
         let metrics = metrics::resolve(&args, wrong);
-        let test06 = kind::test06(&args, wrong);
+        let compliance = kind::compliance(&args, wrong);
         kind::references(&args, &server, wrong);
         Self {
             server,
@@ -184,7 +185,7 @@ impl Plan {
             scenario,
             mode: args.test_mode.unwrap_or(ModeArg::Performance),
             benchmark,
-            test06,
+            compliance,
             simulate_references: args.simulate_references,
             user_conf: args.user_conf,
             audit_config: args.audit_config,

@@ -4,12 +4,12 @@
 use mlperf_loadgen::{LoadGenLog, Mode, TestSettings};
 
 use super::args::Division;
+use super::outcomes::outcome;
 use super::runs::{Run, Runs, ScenarioRuns};
 use crate::accuracy::{Beside, beside_limits, figures_of};
 use crate::benchmark::{BenchmarkSpec, RuleScenario};
-use crate::compliance::verify;
 use crate::record::RunKind;
-use crate::scoring::{ACCURACY_LOG, ACCURACY_TXT};
+use crate::scoring::ACCURACY_TXT;
 use crate::verdict::{self, Check, Evidence};
 
 /// Checks that the logs alone cannot tell: the record has them.
@@ -136,19 +136,25 @@ fn compliance(
     scenario: RuleScenario,
     division: Division,
 ) -> Vec<String> {
-    let Some(run) = &runs.test06 else {
-        let needed = division == Division::Closed && !spec.compliance.is_empty();
-        return needed
-            .then(|| format!("{scenario} has no run of {}", spec.compliance.join(" and ")))
-            .into_iter()
-            .collect();
+    let asked = if division == Division::Closed {
+        spec.compliance.as_slice()
+    } else {
+        &[]
     };
-    let offline = scenario == RuleScenario::Offline;
-    match verify(&run.folder.join(ACCURACY_LOG), offline, &spec.sampling.end_ids) {
-        Ok(found) if found.passed() => Vec::new(),
-        Ok(found) => vec![format!("{scenario}: {}", found.sentence())],
-        Err(error) => vec![format!("{scenario} compliance: {error}")],
+    let has = |name: &String| runs.compliance.keys().any(|test| test.name() == name);
+    let mut reasons: Vec<String> = asked
+        .iter()
+        .filter(|name| !has(name))
+        .map(|name| format!("{scenario} has no run of {name}"))
+        .collect();
+    for (test, run) in &runs.compliance {
+        match outcome(run, *test, spec, scenario) {
+            Ok(found) if found.passed => {}
+            Ok(found) => reasons.push(format!("{scenario}: {}", found.sentence)),
+            Err(why) => reasons.push(format!("{scenario} {test}: {why}")),
+        }
     }
+    reasons
 }
 
 /// Runs of one scenario are of one system: what it serves must not differ.

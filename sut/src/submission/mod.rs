@@ -8,6 +8,7 @@ mod facts;
 mod fitness;
 mod logs;
 mod marks;
+mod outcomes;
 mod readme;
 mod runs;
 mod tree;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::marks::Mark;
 use super::runs::{Run, ScenarioRuns};
 use crate::benchmark::{BenchmarkSpec, RuleScenario};
+use crate::compliance::ComplianceTest;
 
 fn marks_of(marks: &[Mark]) -> String {
     marks
@@ -61,7 +62,9 @@ fn command(text: &mut String, run: &Run) {
     let _infallible = write!(
         text,
         "The {} run:\n\n```sh\n{}\n```\n\n",
-        run.record.kind.as_str(),
+        run.record
+            .test()
+            .map_or(run.record.kind.as_str(), ComplianceTest::name),
         environment.command_line.join(" ")
     );
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use crate::benchmark::RuleScenario;
+use crate::compliance::ComplianceTest;
 use crate::environment::Environment;
 use crate::exit::Fail;
 use crate::record::{RUN_RECORD, RunKind, RunRecord};
@@ -31,8 +32,8 @@ pub(super) struct ScenarioRuns {
     pub(super) performance: Run,
     /// The run with every answer logged.
     pub(super) accuracy: Run,
-    /// The run under TEST06's audit file.
-    pub(super) test06: Option<Run>,
+    /// The runs under audit files, by test.
+    pub(super) compliance: BTreeMap<ComplianceTest, Run>,
 }
 
 impl ScenarioRuns {
@@ -40,7 +41,7 @@ impl ScenarioRuns {
     pub(super) fn all(&self) -> impl Iterator<Item = &Run> {
         [&self.performance, &self.accuracy]
             .into_iter()
-            .chain(&self.test06)
+            .chain(self.compliance.values())
     }
 }
 
@@ -121,7 +122,7 @@ fn read(folder: PathBuf) -> Result<Run, Fail> {
 
 fn sort(found: &[Run]) -> Result<Runs, Vec<String>> {
     let mut problems = Vec::new();
-    let mut places: BTreeMap<(RuleScenario, RunKind), &Run> = BTreeMap::new();
+    let mut places: BTreeMap<(RuleScenario, RunKind, Option<ComplianceTest>), &Run> = BTreeMap::new();
     let benchmark = found
         .first()
         .map(|run| run.record.benchmark.clone())
@@ -138,38 +139,46 @@ fn sort(found: &[Run]) -> Result<Runs, Vec<String>> {
                 "{} is a run of {this}, and others are of {benchmark}: lay out one benchmark at a time",
                 run.folder.display()
             ));
-        } else if let Some(other) = places.insert((*scenario, *kind), run) {
+            continue;
+        }
+        let test = run.record.test();
+        if *kind == RunKind::Compliance && test.is_none() {
+            problems.push(format!(
+                "{} does not tell which compliance test it was: run it with --compliance",
+                run.folder.display()
+            ));
+        } else if let Some(other) = places.insert((*scenario, *kind, test), run) {
             problems.push(format!(
                 "{} and {} are both {} runs of {scenario}: give one",
                 other.folder.display(),
                 run.folder.display(),
-                kind.as_str()
+                test.map_or(kind.as_str(), ComplianceTest::name)
             ));
         }
     }
     let mut scenarios = BTreeMap::new();
     let names: std::collections::BTreeSet<RuleScenario> =
-        places.keys().map(|(scenario, _)| *scenario).collect();
+        places.keys().map(|(scenario, ..)| *scenario).collect();
     for scenario in names {
         let mut of_kind = |kind: RunKind| {
-            let run = places.get(&(scenario, kind)).map(|run| (*run).clone());
-            if run.is_none() && kind != RunKind::Compliance {
+            let run = places.get(&(scenario, kind, None)).map(|run| (*run).clone());
+            if run.is_none() {
                 problems.push(format!("{scenario} has no {} run", kind.as_str()));
             }
             run
         };
-        let kinds = (
-            of_kind(RunKind::Performance),
-            of_kind(RunKind::Accuracy),
-            of_kind(RunKind::Compliance),
-        );
-        if let (Some(performance), Some(accuracy), test06) = kinds {
+        let kinds = (of_kind(RunKind::Performance), of_kind(RunKind::Accuracy));
+        let compliance = places
+            .iter()
+            .filter(|((of, ..), _)| *of == scenario)
+            .filter_map(|((.., test), run)| Some(((*test)?, (*run).clone())));
+        if let (Some(performance), Some(accuracy)) = kinds {
             scenarios.insert(
                 scenario,
                 ScenarioRuns {
                     performance,
                     accuracy,
-                    test06,
+                    compliance: compliance.collect(),
                 },
             );
         }

@@ -11,10 +11,11 @@ use super::args::SubmissionArgs;
 use super::facts::Facts;
 use super::logs::copy_truncated;
 use super::marks::Mark;
+use super::outcomes::outcome;
 use super::readme;
-use super::runs::{Runs, ScenarioRuns};
+use super::runs::{Run, Runs, ScenarioRuns};
 use crate::benchmark::{BenchmarkSpec, RuleScenario};
-use crate::compliance::{VERIFY_ACCURACY, verify};
+use crate::compliance::ComplianceTest;
 use crate::exit::Fail;
 use crate::scoring::{ACCURACY_LOG, ACCURACY_TXT};
 use crate::user_conf::USER_CONF;
@@ -180,15 +181,35 @@ impl<'a> Tree<'a> {
         let text = self.marked(&format!("{}\n\nhash={hash}\n", figures.join("\n").trim_end()));
         out.text(&accuracy.join(ACCURACY_TXT), &text)?;
 
-        if let Some(run) = &runs.test06 {
-            let test06 = folder.join("TEST06");
-            let log = run.folder.join(ACCURACY_LOG);
-            let offline = scenario == RuleScenario::Offline;
-            let found = verify(&log, offline, &self.spec.sampling.end_ids).map_err(io::Error::other)?;
-            out.text(&test06.join(VERIFY_ACCURACY), &self.marked(&found.text()))?;
-            out.copy(&log, &test06.join("accuracy").join(ACCURACY_LOG))?;
+        for (test, run) in &runs.compliance {
+            self.compliance(out, &folder.join(test.name()), *test, run, scenario)?;
         }
         Ok(())
+    }
+
+    fn compliance(
+        &self,
+        out: &mut Writer,
+        folder: &Path,
+        test: ComplianceTest,
+        run: &Run,
+        scenario: RuleScenario,
+    ) -> io::Result<()> {
+        let found = outcome(run, test, self.spec, scenario).map_err(io::Error::other)?;
+        out.text(&folder.join(test.outcome_file()), &self.marked(&found.text))?;
+        let log = run.folder.join(ACCURACY_LOG);
+        let accuracy = folder.join("accuracy");
+        if !test.is_whole_set() {
+            return out.copy(&log, &accuracy.join(ACCURACY_LOG));
+        }
+        let short = accuracy.join(ACCURACY_LOG);
+        out.begin(&short)?;
+        let hash = copy_truncated(&log, &short)?;
+        out.text(
+            &accuracy.join(ACCURACY_TXT),
+            &self.marked(&format!("hash={hash}\n")),
+        )?;
+        self.logs(out, &run.folder, &folder.join("performance/run_1"))
     }
 
     /// LoadGen's two logs of a run. The detail log is left as it is: it tells the server's version, and with it that
