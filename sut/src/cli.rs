@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::overhead::Arm;
 use crate::recording::RecordingArgs;
@@ -47,7 +47,7 @@ pub enum Command {
 }
 
 /// LoadGen's scenario.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[value(rename_all = "PascalCase")]
 pub enum ScenarioArg {
     /// All samples at once; tokens per second count.
@@ -68,7 +68,7 @@ pub enum ScenarioArg {
 }
 
 /// LoadGen's mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModeArg {
     /// Timed run.
@@ -81,7 +81,7 @@ pub enum ModeArg {
 }
 
 /// A compliance test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 pub enum ComplianceArg {
     /// None (default).
     #[value(name = "none")]
@@ -102,7 +102,7 @@ pub enum ComplianceArg {
 }
 
 /// Amount of console logging, in the words that Python harnesses use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[value(rename_all = "UPPER")]
 #[serde(rename_all = "UPPERCASE")]
 pub enum LogLevel {
@@ -124,7 +124,7 @@ pub enum LogLevel {
 }
 
 /// File format of the raw metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FormatArg {
     /// Columnar and smallest (default).
@@ -140,7 +140,7 @@ pub enum FormatArg {
 }
 
 /// How a server is chosen for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BalanceArg {
     /// Each in turn (default).
@@ -170,7 +170,7 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Option<Vec<S
 pub const HANDED_SERVER: &str = "SUT_HANDED_SERVER";
 
 /// Flags of a test run. Every flag is also a key of the configuration file.
-#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[derive(Debug, Clone, Default, Args, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RunArgs {
     /// Read flags from this TOML file; flags on the command line win.
@@ -211,6 +211,10 @@ pub struct RunArgs {
         help_heading = "Server"
     )]
     pub server_args: Option<String>,
+    /// Start the server that this YAML file describes: model, command, environment, and any argument of the server.
+    /// --model, --serve-command and --startup-timeout win over the file; --server-args come after its arguments.
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub server_config: Option<PathBuf>,
     /// Longest wait for a started server to become ready, in seconds.
     #[arg(long, value_name = "SECONDS", help_heading = "Server")]
     pub startup_timeout: Option<f64>,
@@ -256,6 +260,15 @@ pub struct RunArgs {
     /// not the rules', a short dataset, a simulator, prefix caching.
     #[arg(long, help_heading = "Load")]
     pub official: bool,
+    /// Search the highest Server rate that is valid, beginning at --target-qps: short trials, then a run of full length.
+    #[arg(long, help_heading = "Load")]
+    pub find_peak: bool,
+    /// Shortest duration of a short trial of --find-peak. Default 60s.
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    pub peak_trial: Option<String>,
+    /// How closely --find-peak closes in, as a fraction of the rate. Default 0.02.
+    #[arg(long, value_name = "FRACTION", help_heading = "Load")]
+    pub peak_precision: Option<f64>,
     /// Samples of the dataset to use.
     #[arg(long, visible_aliases = ["num-prompts", "request-count"], help_heading = "Load")]
     pub num_samples: Option<usize>,

@@ -12,7 +12,7 @@ use crate::dataset::{Columns, Dataset};
 use crate::ending::{Ending, watch_signals};
 use crate::exit::{Exit, Fail};
 use crate::plan::Plan;
-use crate::{app, collect, in_turn, overhead, prompts, report, scoring, submission, telemetry};
+use crate::{app, collect, in_turn, overhead, peak, prompts, report, scoring, submission, telemetry};
 
 /// Runs what the command line says.
 ///
@@ -25,12 +25,15 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
             overhead::run(cli.run)
         }
         None => {
-            let plan = Plan::resolve(cli.run)?;
+            let args = Plan::merged(cli.run)?;
+            let plan = Plan::resolve(args.clone())?;
             telemetry::install(plan.log_level);
-            if plan.mode == ModeArg::Both && !plan.dry_run {
-                return in_turn::run(&plan);
+            match &plan.peak {
+                _ if plan.dry_run => app::run(plan),
+                Some(peak) => peak::run(&plan, peak, &args),
+                None if plan.mode == ModeArg::Both => in_turn::run(&plan),
+                None => app::run(plan),
             }
-            app::run(plan)
         }
         Some(command) => {
             telemetry::install(LogLevel::Info);

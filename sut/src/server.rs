@@ -1,5 +1,6 @@
 //! The server of a run: attached to, started, or simulated; and what is known about it once it is ready.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ enum Held {
     Process(Box<ServerProcess>),
 }
 
-/// Name of the started server's log, in the folder of LoadGen's logs.
+/// Name of the started server's log, in the folder of LoadGen's logs unless its configuration names another one.
 const SERVER_LOG: &str = "vllm_server.log";
 
 /// Longest wait for a profiler's trace.
@@ -81,31 +82,21 @@ pub async fn start(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<Serv
             );
             (vec![url], Held::Simulator(simulator, gpu_dir))
         }
-        ServerPlan::Start {
-            model,
-            command,
-            args,
-            startup_timeout,
-        } => {
-            let process = ServerProcess::start(ServerConfig {
-                command: command.clone(),
-                args: args.clone(),
-                log_path: plan.log_dir.join(SERVER_LOG),
-                startup_timeout: *startup_timeout,
-                env: plan
-                    .api_key
-                    .iter()
-                    .map(|key| ("VLLM_API_KEY".to_owned(), key.clone()))
-                    .collect(),
-                profiler_dir: plan.profiler.then(|| plan.log_dir.join("profile")),
-                ..ServerConfig::new(model)
-            })
-            .map_err(Fail::unreachable)?;
+        ServerPlan::Start(config) => {
+            let mut config = ServerConfig::clone(config);
+            if config.log_path == Path::new(SERVER_LOG) {
+                config.log_path = plan.log_dir.join(SERVER_LOG);
+            }
+            if let Some(key) = &plan.api_key {
+                config.env.insert("VLLM_API_KEY".to_owned(), key.clone());
+            }
+            if plan.profiler && config.profiler_dir.is_none() {
+                config.profiler_dir = Some(plan.log_dir.join("profile"));
+            }
+            let log = config.log_path.clone();
+            let process = ServerProcess::start(config).map_err(Fail::unreachable)?;
             let shown = process.command_line().join(" ");
-            tracing::info!(
-                "started {shown}; its log is {}",
-                plan.log_dir.join(SERVER_LOG).display()
-            );
+            tracing::info!("started {shown}; its log is {}", log.display());
             let ready = process.wait_ready().await.map_err(Fail::unreachable)?;
             tracing::info!("the server was ready after {:.1} s", ready.waited.as_secs_f64());
             (vec![process.url()], Held::Process(Box::new(process)))

@@ -14,6 +14,7 @@ use vllm_metrics::{Completed, EventRow, Hooks, Reason, RunClock, ServerTimes, Se
 use crate::accuracy::Texts;
 use crate::bridge::{Batch, ENDING, unix_ns};
 use crate::counters::Counters;
+use crate::lanes::Lanes;
 use crate::ledger::{Answered, Ledger};
 use crate::load::Generation;
 use crate::standing::Standing;
@@ -66,7 +67,12 @@ pub struct Workers {
 
 /// Takes batches until the channel closes, and starts requests as permits allow: one for the batch where prompts go
 /// out together, else one for each sample.
-pub async fn dispatch(workers: Arc<Workers>, mut queue: mpsc::UnboundedReceiver<Batch>, tasks: TaskTracker) {
+pub async fn dispatch(
+    workers: Arc<Workers>,
+    lanes: Arc<Lanes>,
+    mut queue: mpsc::UnboundedReceiver<Batch>,
+    tasks: TaskTracker,
+) {
     while let Some(batch) = queue.recv().await {
         let requests: Vec<Vec<IssuedSample>> = if workers.together.is_some() {
             vec![batch.samples]
@@ -89,11 +95,12 @@ pub async fn dispatch(workers: Arc<Workers>, mut queue: mpsc::UnboundedReceiver<
                 workers.batch_step(batch.id, &left);
                 continue;
             };
-            tasks.spawn(async move {
+            let request = async move {
                 workers.serve_all(batch.id, samples).await;
                 workers.batch_step(batch.id, &left);
                 drop(permit);
-            });
+            };
+            tasks.spawn_on(request, lanes.next());
         }
     }
 }

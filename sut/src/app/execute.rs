@@ -23,6 +23,7 @@ use crate::counters::Counters;
 use crate::dataset::Dataset;
 use crate::ending::{Cause, Ending, first_error, watch_servers};
 use crate::exit::Fail;
+use crate::lanes::Lanes;
 use crate::ledger::{Ledger, Measured, Window};
 use crate::load::Load;
 use crate::plan::Plan;
@@ -119,7 +120,9 @@ pub(super) fn execute(
         texts: texts.clone(),
     });
     runtime.spawn(watch_servers(Arc::clone(&server.pool), suspect, ending.clone()));
-    runtime.spawn(dispatch(workers, batches, tasks.clone()));
+    let lanes = Lanes::start(std::thread::available_parallelism().map_or(2, |n| n.get().min(4)))
+        .context("cannot start the threads that serve requests")?;
+    runtime.spawn(dispatch(workers, Arc::new(lanes), batches, tasks.clone()));
 
     let turnstile = Arc::new(Turnstile::default());
     let bridge = Bridge {

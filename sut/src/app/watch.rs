@@ -18,7 +18,7 @@ use crate::server::Server;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long LoadGen may take to come to its own end after the run is being ended. With more of its schedule left than
 /// this it is not waited for: it has no abort, and its summary would only be about failed queries.
-const DRAIN: Duration = Duration::from_secs(20);
+const DRAIN: Duration = Duration::from_secs(10);
 /// Longest wait for the last answers when LoadGen is given up: they are failures that are given at once.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 

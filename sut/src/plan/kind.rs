@@ -13,7 +13,12 @@ const INTERACTIVE: &str = "-interactive";
 pub(super) fn benchmark(args: &RunArgs, wrong: &mut Vec<String>) -> (String, ScenarioArg) {
     let name = args.lg_model_name.as_deref().unwrap_or("llama3_1-8b");
     let Some(base) = name.strip_suffix(INTERACTIVE) else {
-        return (name.to_owned(), args.scenario.unwrap_or(ScenarioArg::Offline));
+        let usual = if args.find_peak {
+            ScenarioArg::Server
+        } else {
+            ScenarioArg::Offline
+        };
+        return (name.to_owned(), args.scenario.unwrap_or(usual));
     };
     match args.scenario {
         None | Some(ScenarioArg::Server | ScenarioArg::Interactive) => {}

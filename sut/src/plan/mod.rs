@@ -4,6 +4,7 @@
 pub(crate) mod file;
 mod kind;
 mod metrics;
+mod peak;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs, ScenarioArg};
 use crate::compliance::ComplianceTest;
 use crate::exit::Fail;
 use crate::overhead;
+use crate::peak::PeakPlan;
 
 /// A run with nothing left open.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +42,8 @@ pub struct Plan {
     pub dataset: DatasetPlan,
     /// Refuse a run that cannot be an official one.
     pub official: bool,
+    /// Search the highest valid rate instead of one run.
+    pub peak: Option<PeakPlan>,
     /// Cut the dataset to its first so many samples.
     pub num_samples: Option<usize>,
     /// Scenario.
@@ -96,14 +100,7 @@ impl Plan {
     /// # Errors
     /// [`crate::exit::Exit::Usage`] with every problem found, one a line.
     pub fn resolve(args: RunArgs) -> Result<Self, Fail> {
-        let mut args = match &args.config {
-            None => args,
-            Some(path) => {
-                let (mut from_file, recording) = file::read::<RunArgs>(path).map_err(Fail::usage)?;
-                from_file.recording = recording;
-                file::merge(args, from_file)
-            }
-        };
+        let mut args = Self::merged(args)?;
         let figures_dir = overhead::apply(&mut args);
         let mut wrong = Vec::new();
         let plan = Self::from_args(args, &mut wrong);
@@ -117,8 +114,24 @@ impl Plan {
         Err(Fail::usage(anyhow!(message)))
     }
 
+    /// The command line with its configuration file behind it, not resolved.
+    ///
+    /// # Errors
+    /// [`crate::exit::Exit::Usage`] for a file that cannot be read.
+    pub fn merged(args: RunArgs) -> Result<RunArgs, Fail> {
+        match &args.config {
+            None => Ok(args),
+            Some(path) => {
+                let (mut from_file, recording) = file::read::<RunArgs>(path).map_err(Fail::usage)?;
+                from_file.recording = recording;
+                Ok(file::merge(args, from_file))
+            }
+        }
+    }
+
     fn from_args(args: RunArgs, wrong: &mut Vec<String>) -> Self {
         let (benchmark, scenario) = kind::benchmark(&args, wrong);
+        let peak = peak::resolve(&args, scenario, wrong);
         let server = sources::server(&args, wrong);
         let dataset = sources::dataset(&args, wrong);
         for (flag, path) in [
@@ -181,6 +194,7 @@ impl Plan {
             api_key: args.api_key,
             dataset,
             official: args.official,
+            peak,
             num_samples: args.num_samples,
             scenario,
             mode: args.test_mode.unwrap_or(ModeArg::Performance),

@@ -1,7 +1,8 @@
 //! Where the server and the prompts are.
 
 use std::path::PathBuf;
-use std::time::Duration;
+
+use vllm_client::server::ServerConfig;
 
 use super::words::{seconds, split_words};
 use crate::cli::{ModeArg, RunArgs};
@@ -15,16 +16,7 @@ pub enum ServerPlan {
         urls: Vec<String>,
     },
     /// Started and stopped by us.
-    Start {
-        /// Model to serve.
-        model: String,
-        /// Program and leading arguments.
-        command: Vec<String>,
-        /// Arguments after the model.
-        args: Vec<String>,
-        /// Longest wait until it is ready.
-        startup_timeout: Duration,
-    },
+    Start(Box<ServerConfig>),
     /// Started, and to be stopped, by the parent of runs in turn.
     Handed(HandedServer),
     /// The built-in simulator.
@@ -89,14 +81,23 @@ pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
         }
         wrong.push(format!("--handed-server {flag}: must be pid@url=model"));
     }
-    let starts = args.serve_command.is_some() || args.server_args.is_some() || args.startup_timeout.is_some();
+    let starts = [
+        ("--serve-command", args.serve_command.is_some()),
+        ("--server-args", args.server_args.is_some()),
+        ("--server-config", args.server_config.is_some()),
+        ("--startup-timeout", args.startup_timeout.is_some()),
+    ];
+    let starts: Vec<&str> = starts
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(flag, _)| *flag)
+        .collect();
     if let Some(urls) = &args.url {
-        if starts {
-            wrong.push(
-                "--url attaches to a running server; --serve-command, --server-args and --startup-timeout are for one \
-                 that is started: give one or the other"
-                    .into(),
-            );
+        if !starts.is_empty() {
+            wrong.push(format!(
+                "--url attaches to a running server, {} is for one that is started: give one or the other",
+                starts.join(", ")
+            ));
         }
         return ServerPlan::Attach {
             urls: attached(urls, wrong),
@@ -105,23 +106,49 @@ pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
     if args.balance.is_some() {
         wrong.push("--balance chooses among several servers: name them with --url".into());
     }
-    let Some(model) = &args.model else {
-        if starts {
-            wrong
-                .push("--serve-command, --server-args and --startup-timeout are for a server that is started: name its model with --model".into());
+    let mut config = match (&args.server_config, &args.model) {
+        (Some(path), model) => match ServerConfig::from_yaml_file(path, model.as_deref()) {
+            Ok(config) => config,
+            Err(error) => {
+                wrong.push(format!("--server-config: {error}"));
+                return ServerPlan::Simulator;
+            }
+        },
+        (None, Some(model)) => ServerConfig::new(model),
+        (None, None) => {
+            if !starts.is_empty() {
+                wrong.push(format!(
+                    "{} is for a server that is started: name its model with --model",
+                    starts.join(", ")
+                ));
+            }
+            return ServerPlan::Simulator;
         }
-        return ServerPlan::Simulator;
     };
-    let command = split_words(args.serve_command.as_deref().unwrap_or("vllm serve"));
-    if command.is_empty() {
-        wrong.push("--serve-command: is empty".into());
+    if let Some(command) = &args.serve_command {
+        config.command = split_words(command);
+        if config.command.is_empty() {
+            wrong.push("--serve-command: is empty".into());
+        }
     }
-    ServerPlan::Start {
-        model: model.clone(),
-        command,
-        args: split_words(args.server_args.as_deref().unwrap_or("")),
-        startup_timeout: seconds("--startup-timeout", args.startup_timeout, 600.0, wrong),
+    config
+        .args
+        .extend(split_words(args.server_args.as_deref().unwrap_or("")));
+    if config
+        .args
+        .iter()
+        .any(|arg| arg == "--api-key" || arg.starts_with("--api-key="))
+    {
+        wrong.push(
+            "the server's key: give it with --api-key or in VLLM_API_KEY, where the requests and the scrapes find it \
+             too"
+                .into(),
+        );
     }
+    if args.startup_timeout.is_some() {
+        config.startup_timeout = seconds("--startup-timeout", args.startup_timeout, 600.0, wrong);
+    }
+    ServerPlan::Start(Box::new(config))
 }
 
 fn attached(urls: &[String], wrong: &mut Vec<String>) -> Vec<String> {

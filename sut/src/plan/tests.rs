@@ -36,15 +36,73 @@ fn what_runs_where() {
             .contains("given twice")
     );
     assert!(plan("--balance shortest-queue").unwrap_err().contains("--url"));
-    let ServerPlan::Start {
-        model, command, args, ..
-    } = plan("--model org/m").unwrap().server
-    else {
+    let ServerPlan::Start(config) = plan("--model org/m --server-args --x").unwrap().server else {
         panic!("--model alone starts a server");
     };
     assert_eq!(
-        (model.as_str(), command.join(" ").as_str(), args.len()),
-        ("org/m", "vllm serve", 0)
+        (
+            config.model.as_str(),
+            config.command.join(" ").as_str(),
+            config.args.join(" ").as_str()
+        ),
+        ("org/m", "vllm serve", "--x")
+    );
+}
+
+#[test]
+fn a_server_from_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("server.yaml");
+    let yaml = |text: &str, flags: &str| {
+        std::fs::write(&path, text).unwrap();
+        plan(&format!("--server-config {} {flags}", path.display()))
+    };
+    let made = yaml(
+        "model: org/m\nargs: {max_num_seqs: 4}\n",
+        "--server-args=--x --startup-timeout 7",
+    )
+    .unwrap();
+    let ServerPlan::Start(config) = made.server else {
+        panic!("the file starts a server");
+    };
+    assert_eq!(
+        (config.model.as_str(), config.args.join(" ").as_str()),
+        ("org/m", "--max-num-seqs 4 --x")
+    );
+    assert_eq!(config.startup_timeout, Duration::from_secs(7));
+    for (text, flags, told) in [
+        ("modell: x\n", "", "modell"),
+        ("args: []\n", "", "--model"),
+        ("model: m\n", "--url http://h:1", "--server-config"),
+        ("model: m\nargs: {api_key: secret}\n", "", "VLLM_API_KEY"),
+    ] {
+        let message = yaml(text, flags).unwrap_err();
+        assert!(
+            message.contains(told) && !message.contains("secret"),
+            "{told}: {message}"
+        );
+    }
+}
+
+#[test]
+fn the_flags_of_the_search() {
+    let peak = plan("--find-peak").unwrap();
+    assert_eq!(peak.scenario, ScenarioArg::Server);
+    assert_eq!(peak.peak.unwrap().trial, Duration::from_secs(60));
+    assert!(
+        plan("--find-peak --scenario Offline")
+            .unwrap_err()
+            .contains("--find-peak")
+    );
+    assert!(
+        plan("--peak-trial 5s")
+            .unwrap_err()
+            .contains("without --find-peak")
+    );
+    assert!(
+        plan("--find-peak --peak-precision 2")
+            .unwrap_err()
+            .contains("0.001 to 1")
     );
 }
 
