@@ -26,7 +26,7 @@ fn the_peak_lies_between_a_rate_that_held_and_one_that_did_not() {
     let url = server.url();
     let conf = conf.to_string_lossy().into_owned();
     let flags =
-        "--find-peak --target-qps 1600 --peak-trial 300ms --peak-precision 1 --duration 2s --num-samples 512";
+        "--find-peak --target-qps 800 --peak-trial 300ms --peak-precision 1 --duration 2s --num-samples 512";
     let flags: Vec<&str> = flags
         .split_whitespace()
         .chain(["--url", &url, "--user-conf", &conf])
