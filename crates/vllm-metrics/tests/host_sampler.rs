@@ -279,6 +279,64 @@ fn counters_of_a_tree_do_not_fall_when_a_member_ends() {
 }
 
 #[test]
+fn what_one_member_does_not_show_is_absent_and_told_not_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    host(root);
+    process(root, 100, 1, 100, 0, 0);
+    process(root, 101, 100, 400, 0, 0);
+    // Another user's process: its traffic is nobody's business, and this kernel leaves lines out of its status.
+    std::fs::remove_file(root.join("proc/101/io")).unwrap();
+    write(
+        root,
+        "proc/101/status",
+        "Name:\tx\nnonvoluntary_ctxt_switches:\t7\n",
+    );
+    let server = "\"process\":\"server\"";
+    let (kept, summary) = run(root, Some(100), |kept| kept.batches.len() > 6, |_| {});
+    for (name, label) in [
+        ("host_process_resident_bytes", ""),
+        ("host_process_disk_bytes_total", "read"),
+        ("host_process_disk_bytes_total", "write"),
+        ("host_process_context_switches_total", "\"voluntary\""),
+    ] {
+        assert!(kept.values(name, &[server, label]).is_empty(), "{name} {label}");
+    }
+    let forced = kept.values("host_process_context_switches_total", &[server, "\"forced\""]);
+    assert_eq!(forced[0], 14.0, "one missing line does not cost the next");
+    assert_eq!(
+        kept.values("host_process_cpu_seconds_total", &[server, "user"])[0],
+        5.0
+    );
+    for what in ["disk traffic", "context switches", "resident memory"] {
+        let told = summary
+            .absent
+            .iter()
+            .filter(|line| line.contains(what) && line.contains("server"));
+        assert_eq!(told.count(), 1, "{what}: {:?}", summary.absent);
+    }
+}
+
+#[test]
+fn an_ended_member_that_waits_for_its_parent_holds_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    host(root);
+    process(root, 100, 1, 100, 0, 0);
+    process(root, 101, 100, 400, 0, 0);
+    let stat = std::fs::read_to_string(root.join("proc/101/stat")).unwrap();
+    write(root, "proc/101/stat", &stat.replace(") S ", ") Z "));
+    write(
+        root,
+        "proc/101/status",
+        "voluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t7\n",
+    );
+    let (kept, _) = run(root, Some(100), |kept| kept.batches.len() > 3, |_| {});
+    let resident = kept.values("host_process_resident_bytes", &["server"]);
+    assert_eq!(resident[0], 2.0 * 1024.0 * 1024.0);
+}
+
+#[test]
 fn the_real_host_shows_a_busy_server_apart_from_us() {
     let mut server = Command::new("sh")
         .args(["-c", "while :; do :; done"])

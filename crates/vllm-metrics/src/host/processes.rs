@@ -21,29 +21,52 @@ pub(crate) struct Group {
     told_gone: bool,
 }
 
-/// Counters of a process, or of a group.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// Counters of a process, or of a group. What `stat` tells is always there; the rest stands in files that a kernel, a
+/// container or another user's process may not show.
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Counters {
     user_seconds: f64,
     system_seconds: f64,
     minor_faults: f64,
     major_faults: f64,
-    read_bytes: f64,
-    written_bytes: f64,
-    voluntary_switches: f64,
-    forced_switches: f64,
+    read_bytes: Option<f64>,
+    written_bytes: Option<f64>,
+    voluntary_switches: Option<f64>,
+    forced_switches: Option<f64>,
 }
 
 impl Counters {
-    fn add(&mut self, other: &Self) {
+    /// Nothing counted yet: what sums begin with.
+    const ZERO: Self = Self {
+        user_seconds: 0.0,
+        system_seconds: 0.0,
+        minor_faults: 0.0,
+        major_faults: 0.0,
+        read_bytes: Some(0.0),
+        written_bytes: Some(0.0),
+        voluntary_switches: Some(0.0),
+        forced_switches: Some(0.0),
+    };
+
+    fn optional(&mut self) -> [&mut Option<f64>; 4] {
+        [
+            &mut self.read_bytes,
+            &mut self.written_bytes,
+            &mut self.voluntary_switches,
+            &mut self.forced_switches,
+        ]
+    }
+
+    /// Adds a member. What is not known of one is not known of the sum: a part would pass for the whole, and the
+    /// counter would fall and rise with what happens to be readable.
+    fn add(&mut self, mut other: Self) {
         self.user_seconds += other.user_seconds;
         self.system_seconds += other.system_seconds;
         self.minor_faults += other.minor_faults;
         self.major_faults += other.major_faults;
-        self.read_bytes += other.read_bytes;
-        self.written_bytes += other.written_bytes;
-        self.voluntary_switches += other.voluntary_switches;
-        self.forced_switches += other.forced_switches;
+        for (sum, more) in self.optional().into_iter().zip(other.optional()) {
+            *sum = sum.zip(*more).map(|(sum, more)| sum + more);
+        }
     }
 }
 
@@ -65,7 +88,7 @@ impl Group {
             with_children,
             members: HashSet::from([root]),
             last: HashMap::new(),
-            ended: Counters::default(),
+            ended: Counters::ZERO,
             told_gone: false,
         }
     }
@@ -89,7 +112,7 @@ impl Group {
     /// Counters and memory of all members.
     pub(crate) fn sample(&mut self, emit: &mut Emitter<'_>) {
         let mut now = HashMap::with_capacity(self.last.len());
-        let mut resident_bytes = 0.0;
+        let mut resident_bytes = Some(0.0);
         let mut threads = 0.0;
         for &pid in &self.members {
             let Some(stat) = emit
@@ -98,27 +121,37 @@ impl Group {
             else {
                 continue;
             };
-            let mut counters = Counters {
-                user_seconds: stat.user_ticks / TICKS_PER_SECOND,
-                system_seconds: stat.system_ticks / TICKS_PER_SECOND,
-                minor_faults: stat.minor_faults,
-                major_faults: stat.major_faults,
-                ..Counters::default()
+            let status = emit.text(&format!("proc/{pid}/status"));
+            let io = emit.text(&format!("proc/{pid}/io"));
+            if (status.is_none() || io.is_none()) && !emit.exists(&format!("proc/{pid}/stat")) {
+                // It ended while it was being read: what it had counted before stays.
+                continue;
+            }
+            let in_status = |key| status.as_deref().and_then(|text| value_of(text, key));
+            let in_io = |key| io.as_deref().and_then(|text| value_of(text, key));
+            now.insert(
+                (pid, stat.start),
+                Counters {
+                    user_seconds: stat.user_ticks / TICKS_PER_SECOND,
+                    system_seconds: stat.system_ticks / TICKS_PER_SECOND,
+                    minor_faults: stat.minor_faults,
+                    major_faults: stat.major_faults,
+                    read_bytes: in_io("read_bytes"),
+                    written_bytes: in_io("write_bytes"),
+                    voluntary_switches: in_status("voluntary_ctxt_switches"),
+                    forced_switches: in_status("nonvoluntary_ctxt_switches"),
+                },
+            );
+            // A process that has ended and waits for its parent holds no memory any more, and its status says nothing.
+            let resident = if stat.is_zombie {
+                Some(0.0)
+            } else {
+                in_status("VmRSS")
             };
+            resident_bytes = resident_bytes
+                .zip(resident)
+                .map(|(sum, kib)| sum + kib * STATUS_KIB);
             threads += stat.threads;
-            if let Some(status) = emit.text(&format!("proc/{pid}/status")) {
-                resident_bytes += value_of(&status, "VmRSS").unwrap_or(0.0) * STATUS_KIB;
-                counters.voluntary_switches = value_of(&status, "voluntary_ctxt_switches").unwrap_or(0.0);
-                counters.forced_switches = value_of(&status, "nonvoluntary_ctxt_switches").unwrap_or(0.0);
-            }
-            match emit.text(&format!("proc/{pid}/io")) {
-                Some(io) => {
-                    counters.read_bytes = value_of(&io, "read_bytes").unwrap_or(0.0);
-                    counters.written_bytes = value_of(&io, "write_bytes").unwrap_or(0.0);
-                }
-                None => emit.note_absent(&format!("disk traffic of the {} (no permission?)", self.label)),
-            }
-            now.insert((pid, stat.start), counters);
         }
         if now.is_empty() {
             return;
@@ -126,29 +159,63 @@ impl Group {
         // What a member had counted when it was last seen stays in the sum after it ends.
         for (member, counters) in &self.last {
             if !now.contains_key(member) {
-                self.ended.add(counters);
+                self.ended.add(*counters);
             }
         }
         let mut sum = self.ended;
-        now.values().for_each(|counters| sum.add(counters));
+        now.values().for_each(|counters| sum.add(*counters));
         let count = now.len() as f64;
         self.last = now;
         self.tell(&sum, resident_bytes, threads, count, emit);
     }
 
-    fn tell(&self, sum: &Counters, resident_bytes: f64, threads: f64, count: f64, emit: &mut Emitter<'_>) {
+    fn tell(
+        &self,
+        sum: &Counters,
+        resident_bytes: Option<f64>,
+        threads: f64,
+        count: f64,
+        emit: &mut Emitter<'_>,
+    ) {
         let who = ("process", self.label);
-        let mut two = |name, key, pairs: [(&str, f64); 2], unit| {
+        let mut two = |name, key, pairs: [(&str, Option<f64>); 2], unit, what: &str| {
             for (value, amount) in pairs {
-                emit.counter(name, &[who, (key, value)], unit, amount);
+                match amount {
+                    Some(amount) => emit.counter(name, &[who, (key, value)], unit, amount),
+                    None => emit.note_absent(&format!("{what} of the {} (no permission?)", self.label)),
+                }
             }
         };
-        let cpu = [("user", sum.user_seconds), ("system", sum.system_seconds)];
-        two("host_process_cpu_seconds_total", "mode", cpu, "seconds");
-        let faults = [("minor", sum.minor_faults), ("major", sum.major_faults)];
-        two("host_process_page_faults_total", "kind", faults, "faults");
+        let cpu = [
+            ("user", Some(sum.user_seconds)),
+            ("system", Some(sum.system_seconds)),
+        ];
+        two(
+            "host_process_cpu_seconds_total",
+            "mode",
+            cpu,
+            "seconds",
+            "CPU time",
+        );
+        let faults = [
+            ("minor", Some(sum.minor_faults)),
+            ("major", Some(sum.major_faults)),
+        ];
+        two(
+            "host_process_page_faults_total",
+            "kind",
+            faults,
+            "faults",
+            "page faults",
+        );
         let bytes = [("read", sum.read_bytes), ("write", sum.written_bytes)];
-        two("host_process_disk_bytes_total", "direction", bytes, "bytes");
+        two(
+            "host_process_disk_bytes_total",
+            "direction",
+            bytes,
+            "bytes",
+            "disk traffic",
+        );
         let switches = [
             ("voluntary", sum.voluntary_switches),
             ("forced", sum.forced_switches),
@@ -158,8 +225,12 @@ impl Group {
             "kind",
             switches,
             "switches",
+            "context switches",
         );
-        emit.gauge("host_process_resident_bytes", &[who], "bytes", resident_bytes);
+        match resident_bytes {
+            Some(bytes) => emit.gauge("host_process_resident_bytes", &[who], "bytes", bytes),
+            None => emit.note_absent(&format!("resident memory of the {}", self.label)),
+        }
         emit.gauge("host_process_threads", &[who], "threads", threads);
         emit.gauge("host_processes", &[who], "processes", count);
     }
@@ -210,6 +281,7 @@ struct Stat {
     major_faults: f64,
     threads: f64,
     start: u64,
+    is_zombie: bool,
 }
 
 impl Stat {
@@ -224,6 +296,7 @@ impl Stat {
             system_ticks: number(12)?,
             threads: number(17)?,
             start: words.get(19)?.parse().ok()?,
+            is_zombie: words.first() == Some(&"Z"),
         })
     }
 }
