@@ -168,20 +168,20 @@ pub(crate) use bridge::{
 use crate::gate::Call;
 
 /// Answers a sample. The `Call` proves that the sample's test is running and keeps it from ending meanwhile.
-pub(crate) fn complete(_: &Call, id: usize, data: &[u8], n_tokens: i64) -> Result<(), cxx::Exception> {
+pub(crate) fn complete(_: &Call<'_>, id: usize, data: &[u8], n_tokens: i64) -> Result<(), cxx::Exception> {
     // SAFETY: `id` was handed out by LoadGen for the test that the `Call` holds open, and the handle that it
     // comes from is consumed by its one completion.
     unsafe { bridge::complete(id, data, n_tokens) }
 }
 
 /// Reports a sample's first token.
-pub(crate) fn first_token(_: &Call, id: usize, data: &[u8]) -> Result<(), cxx::Exception> {
+pub(crate) fn first_token(_: &Call<'_>, id: usize, data: &[u8]) -> Result<(), cxx::Exception> {
     // SAFETY: as for `complete`; the sample is not complete yet, since its handle still exists.
     unsafe { bridge::first_token(id, data) }
 }
 
 /// When LoadGen's schedule wanted the sample to be issued, and when it was, in nanoseconds since 1970.
-pub(crate) fn times_unix_ns(_: &Call, id: usize) -> (i64, i64) {
+pub(crate) fn times_unix_ns(_: &Call<'_>, id: usize) -> (i64, i64) {
     // SAFETY: as for `first_token`; LoadGen wrote both times before it issued the sample.
     unsafe { (bridge::scheduled_unix_ns(id), bridge::issued_unix_ns(id)) }
 }

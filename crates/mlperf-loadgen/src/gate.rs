@@ -7,42 +7,73 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-static GATE: AtomicU64 = AtomicU64::new(0);
 const ONE_EPOCH: u64 = 1 << 32;
 const CALLS: u64 = ONE_EPOCH - 1;
 
-/// Proof that a test is running; it cannot end before this is dropped.
-pub(crate) struct Call(());
+/// The process's only gate, since LoadGen itself is one per process.
+static GATE: Gate = Gate::new();
 
 /// Passes if the test `epoch` is still running.
-pub(crate) fn enter(epoch: u32) -> Option<Call> {
-    let before = GATE.fetch_add(1, Ordering::Acquire);
-    let call = Call(());
-    (before >> 32 == u64::from(epoch)).then_some(call)
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        GATE.fetch_sub(1, Ordering::Release);
-    }
+pub(crate) fn enter(epoch: u32) -> Option<Call<'static>> {
+    GATE.enter(epoch)
 }
 
 /// Opens the gate for a new test and returns its number. The caller holds the process's run lock.
 pub(crate) fn open() -> u32 {
-    epoch_of(GATE.fetch_add(ONE_EPOCH, Ordering::AcqRel) + ONE_EPOCH)
+    GATE.open()
 }
 
 /// Refuses further calls and waits until those in flight have returned.
 pub(crate) fn close() {
-    GATE.fetch_add(ONE_EPOCH, Ordering::AcqRel);
-    while GATE.load(Ordering::Acquire) & CALLS != 0 {
-        std::thread::yield_now();
-    }
+    GATE.close();
 }
 
 /// The number of the running test.
 pub(crate) fn epoch() -> u32 {
-    epoch_of(GATE.load(Ordering::Relaxed))
+    GATE.epoch()
+}
+
+/// Proof that a test is running; it cannot end before this is dropped.
+pub(crate) struct Call<'g>(&'g Gate);
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.word.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// A type of its own so that a test can have one that nobody else passes.
+struct Gate {
+    word: AtomicU64,
+}
+
+impl Gate {
+    const fn new() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+        }
+    }
+
+    fn enter(&self, epoch: u32) -> Option<Call<'_>> {
+        let before = self.word.fetch_add(1, Ordering::Acquire);
+        let call = Call(self);
+        (before >> 32 == u64::from(epoch)).then_some(call)
+    }
+
+    fn open(&self) -> u32 {
+        epoch_of(self.word.fetch_add(ONE_EPOCH, Ordering::AcqRel) + ONE_EPOCH)
+    }
+
+    fn close(&self) {
+        self.word.fetch_add(ONE_EPOCH, Ordering::AcqRel);
+        while self.word.load(Ordering::Acquire) & CALLS != 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    fn epoch(&self) -> u32 {
+        epoch_of(self.word.load(Ordering::Relaxed))
+    }
 }
 
 fn epoch_of(word: u64) -> u32 {
@@ -55,22 +86,22 @@ mod tests {
 
     #[test]
     fn a_test_ends_only_after_the_calls_in_flight() {
-        let epoch = open();
-        assert_eq!(super::epoch(), epoch);
-        assert!(enter(epoch + 1).is_none());
-        let call = enter(epoch).expect("open");
+        let gate = Gate::new();
+        let epoch = gate.open();
+        assert_eq!(gate.epoch(), epoch);
+        assert!(gate.enter(epoch + 1).is_none());
+        let call = gate.enter(epoch).expect("open");
         std::thread::scope(|scope| {
-            let closing = scope.spawn(close);
+            let closing = scope.spawn(|| gate.close());
             // Once the number has changed, further calls are refused, and the close still waits.
-            while super::epoch() == epoch {
+            while gate.epoch() == epoch {
                 std::thread::yield_now();
             }
-            assert!(enter(epoch).is_none());
+            assert!(gate.enter(epoch).is_none());
             assert!(!closing.is_finished());
             drop(call);
         });
-        assert!(enter(epoch).is_none());
-        // For other tests of this process, which count on no running test.
-        assert_eq!(GATE.load(Ordering::Relaxed) & CALLS, 0);
+        assert!(gate.enter(epoch).is_none());
+        assert_eq!(gate.word.load(Ordering::Relaxed) & CALLS, 0);
     }
 }

@@ -194,7 +194,7 @@ impl IssuedSample {
         ffi::complete(&call, self.id, data, n_tokens).map_err(|error| exception(&error))
     }
 
-    fn enter(&self) -> Result<Call, Refused> {
+    fn enter(&self) -> Result<Call<'static>, Refused> {
         gate::enter(self.epoch).ok_or_else(|| {
             INCIDENTS.count(&INCIDENTS.late, || {
                 format!("sample {} was answered after the test", self.index)
