@@ -1,13 +1,13 @@
 //! A whole page as owned data, for those who want to change it, keep it, or compare it. Allocates freely; the
 //! scraper's way is [`Parser`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::event::{Event, LineError, Sample};
 use crate::kind::{Format, Kind, Role};
 use crate::labels::Labels;
 use crate::parse::Parser;
-use crate::write::{ExemplarLine, FamilyHeader, SampleLine, WriteError, Writer};
+use crate::write::{ExemplarLine, FamilyHeader, SampleLine, WriteError, Writer, declared_name};
 
 /// Every family of a page, in the order of first mention.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -91,9 +91,11 @@ impl Page {
     /// Writes the page in either format. Counters and info families are renamed as the format demands.
     ///
     /// # Errors
-    /// What [`Writer`] refuses: empty names, a unit that OpenMetrics refuses, a sample its family cannot have.
+    /// What [`Writer`] refuses: empty names, a unit that OpenMetrics refuses, a sample its family cannot have; and two
+    /// families that have one name in this format, such as an OpenMetrics counter beside an untyped sample.
     pub fn write(&self, format: Format) -> Result<String, WriteError> {
         let mut writer = Writer::new(format);
+        let mut declared = HashSet::new();
         for family in &self.families {
             let with_total;
             let from_openmetrics =
@@ -105,12 +107,18 @@ impl Page {
                 &family.name
             };
             let (help, unit) = (family.help.as_deref(), family.unit.as_deref());
-            writer.family(&FamilyHeader {
+            let header = FamilyHeader {
                 name,
                 kind: family.kind,
                 help,
                 unit,
-            })?;
+            };
+            let name = declared_name(format, &header);
+            if declared.contains(&name) {
+                return Err(WriteError::Twice { family: name });
+            }
+            declared.insert(name);
+            writer.family(&header)?;
             for point in &family.points {
                 let labels = borrowed(&point.labels);
                 let exemplar_labels = point

@@ -119,6 +119,12 @@ pub enum WriteError {
         /// What was to be written.
         role: Role,
     },
+    /// Two families of one name on a page: the second would change what the first one's samples are.
+    #[error("family {family:?} stands on the page twice; join the two")]
+    Twice {
+        /// The name, as the format writes it.
+        family: String,
+    },
     /// A unit that is empty or of several words, or that the name does not end in (OpenMetrics only).
     #[error("the unit {unit:?} of family {family:?} is not one word, or not the end of the family's name")]
     Unit {
@@ -313,7 +319,7 @@ impl Writer {
 }
 
 /// The family's name as the format's `# TYPE` line has it.
-fn declared_name(format: Format, header: &FamilyHeader<'_>) -> String {
+pub(crate) fn declared_name(format: Format, header: &FamilyHeader<'_>) -> String {
     let name = header.name;
     match (format, header.kind) {
         (Format::OpenMetrics, Kind::Counter) => name.strip_suffix("_total").unwrap_or(name).to_owned(),

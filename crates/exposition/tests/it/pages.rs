@@ -181,3 +181,19 @@ fn a_text_page_becomes_openmetrics_and_back() {
     expected.families.sort_by(|a, b| a.name.cmp(&b.name));
     assert_eq!(text(&again), text(&expected));
 }
+
+/// Found by fuzzing: in OpenMetrics the counter loses its `_total` and would make the untyped sample one of its own.
+#[test]
+fn two_families_that_would_become_one_are_refused() {
+    let source = "bytes 4\n# TYPE bytes_total counter\nbytes_total 5\n";
+    let (page, bad) = Page::parse(source.as_bytes(), Format::Text);
+    assert_eq!(bad, []);
+    let error = page
+        .write(Format::OpenMetrics)
+        .expect_err("it contradicts itself");
+    assert!(error.to_string().contains("\"bytes\""), "{error}");
+    let written = page
+        .write(Format::Text)
+        .expect("the text format tells them apart");
+    assert_eq!(Page::parse(written.as_bytes(), Format::Text).0.families.len(), 2);
+}
