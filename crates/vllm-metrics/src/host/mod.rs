@@ -20,6 +20,7 @@ mod cgroup;
 mod cpu;
 mod devices;
 mod emit;
+mod listener;
 mod memory;
 mod processes;
 mod sampler;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use listener::{NoListener, listening_process};
 pub use tree::process_tree;
 
 use crate::sink::{SampleSink, StopToken};
