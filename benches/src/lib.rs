@@ -8,6 +8,7 @@ pub mod loadgen;
 pub mod overhead;
 pub mod report;
 pub mod scrape_cycle;
+pub mod serving;
 pub mod store;
 pub mod timing;
 pub mod victoriametrics;
