@@ -48,7 +48,7 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let http = reqwest::Client::builder()
+        let http = with_certificates(reqwest::Client::builder(), &config)?
             .http1_only()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -279,6 +279,36 @@ impl Client {
     }
 }
 
+#[cfg(feature = "tls")]
+fn with_certificates(
+    builder: reqwest::ClientBuilder,
+    config: &ClientConfig,
+) -> Result<reqwest::ClientBuilder, ControlError> {
+    let Some(pem) = &config.ca_pem else {
+        return Ok(builder);
+    };
+    let certificates =
+        reqwest::Certificate::from_pem_bundle(pem).map_err(|error| ControlError::BadSetting {
+            key: "ca_pem",
+            reason: chain(&error),
+        })?;
+    Ok(builder.tls_certs_merge(certificates))
+}
+
+#[cfg(not(feature = "tls"))]
+fn with_certificates(
+    builder: reqwest::ClientBuilder,
+    config: &ClientConfig,
+) -> Result<reqwest::ClientBuilder, ControlError> {
+    match config.ca_pem {
+        None => Ok(builder),
+        Some(_) => Err(ControlError::BadSetting {
+            key: "ca_pem",
+            reason: "TLS is not built in; build with the feature `tls`".to_owned(),
+        }),
+    }
+}
+
 /// The limits of one streaming request, checked by one timer that is armed for the nearest of them. Progress only
 /// moves a value; the timer is looked at when it fires, not reset for every chunk.
 struct Watch {
@@ -409,10 +439,11 @@ fn parse_base(text: &str) -> Result<Url, ControlError> {
     }
     match url.scheme() {
         "http" => {}
+        "https" if cfg!(feature = "tls") => {}
         "https" => {
             return Err(bad(
                 trimmed,
-                "TLS is not built in; use http:// (a local proxy can add TLS)",
+                "TLS is not built in; build with the feature `tls`, or use http:// (a local proxy can add TLS)",
             ));
         }
         _ => return Err(bad(trimmed, "write it as http://host:port")),
@@ -451,17 +482,22 @@ mod tests {
         }
         let client = Client::new(ClientConfig::new("http://h:1/a/v1")).unwrap();
         assert_eq!(client.completions.as_str(), "http://h:1/a/v1/completions");
-        for bad in [
-            "",
-            "h:1",
-            "https://h",
-            "ftp://h",
-            "http://",
-            "http://u:secret@h:1",
-        ] {
+        for bad in ["", "h:1", "ftp://h", "http://", "http://u:secret@h:1"] {
             let error = Client::new(ClientConfig::new(bad)).unwrap_err();
             assert!(matches!(error, ControlError::BadUrl { .. }), "{bad}: {error}");
             assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn https_needs_its_feature() {
+        let result = Client::new(ClientConfig::new("https://h:1"));
+        match result {
+            Ok(client) => assert!(cfg!(feature = "tls") && client.url() == "https://h:1"),
+            Err(error) => assert!(
+                !cfg!(feature = "tls") && error.to_string().contains("`tls`"),
+                "{error}"
+            ),
         }
     }
 

@@ -70,6 +70,8 @@ pub struct ClientConfig {
     pub base_url: String,
     /// Sent as `Authorization: Bearer …` with every request.
     pub api_key: Option<ApiKey>,
+    /// PEM text of certificates to trust besides the system's, for `https`. Needs the feature `tls`.
+    pub ca_pem: Option<Vec<u8>>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// Idle connections kept for reuse. Set it to at least the number of requests in flight, or connections are
@@ -87,6 +89,7 @@ impl ClientConfig {
         Self {
             base_url: base_url.into(),
             api_key: None,
+            ca_pem: None,
             timeouts: Timeouts::default(),
             pool_size: 1024,
             token_policy: TokenPolicy::default(),

@@ -56,10 +56,16 @@ impl Fetcher {
             .tcp_nodelay(true)
             .user_agent(concat!("vllm-metrics/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Error::Start {
-                what: "an HTTP client",
-                source: io::Error::other(error),
-            })?;
+            .map_err(
+                |error| match (&endpoint.tls.ca_pem, std::error::Error::source(&error)) {
+                    // Certificates are only looked into here.
+                    (Some(_), Some(why)) => Error::config(format!("{}: ca_file: {why}", endpoint.shown_url)),
+                    _ => Error::Start {
+                        what: "an HTTP client",
+                        source: io::Error::other(error),
+                    },
+                },
+            )?;
         Ok(Self {
             client,
             url: endpoint.url.clone(),

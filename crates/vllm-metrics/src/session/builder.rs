@@ -48,6 +48,8 @@ pub struct SessionBuilder {
     raw_only: bool,
     serve: Option<SocketAddr>,
     samplers: Vec<(String, SamplerBody)>,
+    #[cfg(feature = "upload")]
+    upload: Option<store::upload::Upload>,
 }
 
 impl SessionBuilder {
@@ -176,6 +178,14 @@ impl SessionBuilder {
         self
     }
 
+    /// Uploads every file of the run when it has ended; [`Session::finish`] waits for it, within limits.
+    #[cfg(feature = "upload")]
+    #[must_use]
+    pub fn upload(mut self, upload: store::upload::Upload) -> Self {
+        self.upload = Some(upload);
+        self
+    }
+
     /// Leaves the derived series (rates, quantiles) to be made later: only what was measured is written.
     #[must_use]
     pub fn raw_only(mut self) -> Self {
@@ -234,6 +244,17 @@ impl SessionBuilder {
         Ok((parts.into_session(DriverHandle::Elsewhere(receiver))?, driver))
     }
 
+    /// The run's files; with an upload, one that hands on the parts that it closes.
+    fn open_store(&self, config: &Resolved, manifest: &Manifest) -> Result<Box<dyn Store>> {
+        let (format, dir, options) = (config.format, &config.output_dir, &self.store_options);
+        #[cfg(feature = "upload")]
+        if let Some(upload) = &self.upload {
+            let store = store::upload::UploadingStore::open(format, dir, manifest, options, upload.clone())?;
+            return Ok(Box::new(store));
+        }
+        store::open_with(format, dir, manifest, options)
+    }
+
     fn prepare(self) -> Result<Parts> {
         let mut written = self.config;
         if let Some(format) = self.format {
@@ -249,7 +270,7 @@ impl SessionBuilder {
             None => {
                 std::fs::create_dir_all(&config.output_dir)
                     .map_err(Error::io("create the folder", &config.output_dir))?;
-                store::open_with(config.format, &config.output_dir, &manifest, &self.store_options)?
+                self.open_store(&config, &manifest)?
             }
         };
         let (receivers, store) = Receivers::start(self.receivers, store)?;
@@ -292,6 +313,8 @@ impl SessionBuilder {
             custom: self.custom,
             receivers,
             samplers: self.samplers,
+            #[cfg(feature = "upload")]
+            upload: self.upload,
         })
     }
 }
@@ -324,6 +347,8 @@ struct Parts {
     custom: Vec<CustomMetric>,
     receivers: Receivers,
     samplers: Vec<(String, SamplerBody)>,
+    #[cfg(feature = "upload")]
+    upload: Option<store::upload::Upload>,
 }
 
 impl Parts {
@@ -366,6 +391,8 @@ impl Parts {
             process_into: self.process_into,
             custom: self.custom,
             receivers: self.receivers,
+            #[cfg(feature = "upload")]
+            upload: self.upload,
             running: Some(running),
         })
     }

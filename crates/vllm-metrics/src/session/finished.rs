@@ -47,6 +47,9 @@ pub struct FinishedRun {
     pub gpu: Option<GpuSummary>,
     /// What the host sampler had to say, if there was one.
     pub host: Option<HostSummary>,
+    /// What became of the files' upload, if one was asked for.
+    #[cfg(feature = "upload")]
+    pub uploads: Option<crate::store::upload::UploadStats>,
 }
 
 /// What recording cost, measured while it was done.

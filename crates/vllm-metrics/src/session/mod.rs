@@ -47,6 +47,8 @@ pub struct Session {
     process_into: Option<(PathBuf, StoreFormat)>,
     custom: Vec<CustomMetric>,
     receivers: Receivers,
+    #[cfg(feature = "upload")]
+    upload: Option<store::upload::Upload>,
     running: Option<Running>,
 }
 
@@ -180,6 +182,14 @@ impl Session {
         let sent = self.receivers.sent();
         let incomplete = sent.iter().filter(|sent| !sent.is_complete());
         notes.extend(incomplete.map(ToString::to_string));
+        #[cfg(feature = "upload")]
+        let uploads = self.upload.as_ref().map(|upload| {
+            upload.files(files.all.iter().cloned());
+            upload.files(processed.all.iter().cloned());
+            let stats = upload.settle();
+            notes.extend(stats.problems());
+            stats
+        });
         let missing = Missing::gather(&endpoints, dropped, report, &writer_report, notes);
         Ok(FinishedRun {
             samples_path: files.samples.clone(),
@@ -196,6 +206,8 @@ impl Session {
             sent,
             gpu: sampled.gpu,
             host: sampled.host,
+            #[cfg(feature = "upload")]
+            uploads,
         })
     }
 

@@ -10,6 +10,8 @@
 //! - bounds the cost of a flush in long runs by parts (`.part0000`), which the reader joins, and which finishing
 //!   joins into one file unless [`StoreOptions`] keep them.
 //!
+//! With the feature `upload`, finished files are copied to an object store (`upload::Upload`).
+//!
 //! [`send`] has the stores that are receivers on the network; [`send::Tee`] puts them beside a file.
 
 mod assemble;
@@ -30,6 +32,8 @@ pub mod send;
 mod sqlite;
 mod table;
 mod text;
+#[cfg(feature = "upload")]
+pub mod upload;
 
 use std::fs;
 use std::path::{Path, PathBuf};
