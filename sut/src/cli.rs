@@ -335,11 +335,15 @@ pub struct RunArgs {
         help_heading = "Metrics"
     )]
     pub metrics_url: Option<String>,
+    /// Upload the record and its pictures when the run has ended: s3://bucket/prefix, credentials from AWS_ACCESS_KEY_ID
+    /// and its kin, or file:///folder. Needs a build with the feature `upload`.
+    #[arg(long, value_name = "URL", help_heading = "Metrics")]
+    pub metrics_upload: Option<String>,
     /// Do not sample GPUs.
     #[arg(long, help_heading = "Metrics")]
     pub no_gpu_telemetry: bool,
-    /// GPUs to sample, by NVML index: 0,1,2. Default: those that a started server computes on, else all of this
-    /// machine when the server is on it, and none when it is elsewhere.
+    /// GPUs to sample, by NVML index: 0,1,2. Default: those that the server's processes compute on; all of this
+    /// machine where those cannot be told, and none when the server is elsewhere.
     #[arg(long, value_name = "INDICES", value_delimiter = ',', help_heading = "Metrics")]
     pub gpus: Option<Vec<u32>>,
     /// Seconds between two samples of a GPU, where it differs from the scrapes'.

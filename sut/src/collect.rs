@@ -136,6 +136,7 @@ fn resolve(args: &CollectArgs) -> Result<Collecting, Fail> {
         interval,
         format,
         url: None,
+        upload: None,
         plots: !args.no_plots,
         gpu: false,
         gpus: None,

@@ -35,6 +35,7 @@ pub mod server;
 pub mod standing;
 pub mod submission;
 pub mod telemetry;
+pub mod upload;
 pub mod user_conf;
 pub mod verdict;
 pub mod worker;

@@ -280,6 +280,11 @@ impl Server {
         })
     }
 
+    /// Whether it was there before us.
+    pub fn is_attached(&self) -> bool {
+        matches!(self.held, Held::Nothing)
+    }
+
     /// The started server's process, for what is measured per process.
     pub fn pid(&self) -> Option<i32> {
         match &self.held {

@@ -41,7 +41,7 @@ fn broken_metrics_pages_cost_only_the_metrics() {
         ("metrics-status code=404", "never answered"),
         ("metrics-garbage", "MISSING"),
         ("metrics-slow for=30s", "never answered"),
-        ("metrics-reset from=300ms", "MISSING"),
+        ("metrics-reset requests=1..", "MISSING"),
     ] {
         let simulator = simulator(&[fault]);
         let mut flags = offline(&simulator.url());

@@ -154,6 +154,11 @@ pub(super) fn execute(
         std::thread::Builder::new()
             .name("loadgen".into())
             .spawn(move || {
+                // LoadGen sleeps until each query is due; with the kernel's usual slack of 50 us every one would be
+                // that late.
+                if let Err(error) = nix::sys::prctl::set_timerslack(1) {
+                    tracing::debug!("LoadGen's timer keeps its slack: {error}");
+                }
                 let result = run_test(&bridge, &library, &settings, &logs);
                 // Nobody listens any more when the run was cut.
                 let _nobody = done.send(result);

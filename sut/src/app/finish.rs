@@ -10,7 +10,7 @@ use crate::counters::Counters;
 use crate::environment::Environment;
 use crate::exit::{Exit, Fail};
 use crate::overhead::Figures;
-use crate::{no_summary, report};
+use crate::{no_summary, report, upload};
 
 pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
     let Ran {
@@ -55,7 +55,10 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
     let mut recorder = Vec::new();
     if let (Some(metrics), Some(recorded)) = (&plan.metrics, recorded) {
         match recorded {
-            Ok(finished) => report::record(metrics, &finished, &mut files, &mut recorder),
+            Ok(finished) => {
+                report::record(metrics, &finished, &mut files, &mut recorder);
+                recorder.extend(upload::finish(metrics, &finished));
+            }
             // The run itself is as good as before; only its record is not.
             Err(error) => recorder.push(format!("THE RECORD WAS NOT FINISHED: {error}")),
         }

@@ -9,9 +9,8 @@ use vllm_metrics::{EndpointConfig, Session, SessionBuilder};
 use super::prepare::Prepared;
 use crate::exit::Fail;
 use crate::plan::MetricsPlan;
-use crate::recording;
-use crate::report;
 use crate::server::Server;
+use crate::{recording, report, upload};
 
 /// What the endpoints of a run answer, a line each; an error for one that has no metrics.
 pub(super) fn look(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Vec<Result<String, String>>, Fail> {
@@ -41,6 +40,7 @@ pub(super) fn start(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Sessio
     for (key, value) in report::facts(plan, &prepared.load.settings, &prepared.server, &prepared.dataset) {
         builder = builder.fact(key, value);
     }
+    let builder = upload::attach(builder, metrics)?;
     // A folder that cannot be written is the user's to mend, and no load has been sent.
     let builder = metrics.recording.apply(builder);
     let session = samplers(builder, metrics, &prepared.server)
@@ -87,7 +87,7 @@ fn endpoints(metrics: &MetricsPlan, prepared: &Prepared) -> Vec<EndpointConfig> 
 
 /// Adds the samplers of GPUs and host, each on a thread of its own.
 fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> SessionBuilder {
-    let server_pid = server.pid().and_then(|pid| u32::try_from(pid).ok());
+    let server_pid = server_pid(server);
     let host = HostConfig {
         interval: metrics.interval,
         server_pid,
@@ -113,4 +113,70 @@ fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> 
         ..GpuConfig::default()
     };
     builder.gpu(gpu)
+}
+
+/// The server's first process: the one that we started, or the one that listens where an attached server of this
+/// machine is. Without it nothing is measured per process, and the GPUs cannot be told apart; that is said.
+fn server_pid(server: &Server) -> Option<u32> {
+    if let Some(pid) = server.pid() {
+        return u32::try_from(pid).ok();
+    }
+    if !server.is_attached() || !server.is_on_this_host() {
+        return None;
+    }
+    let mut found = Vec::new();
+    for url in server.urls() {
+        let (host, port) = host_and_port(url)?;
+        match vllm_metrics::host::listening_process(host.parse().ok(), port) {
+            Ok(pid) if found.contains(&pid) => {}
+            Ok(pid) => found.push(pid),
+            Err(why) => {
+                tracing::warn!("the server's own processes are not measured: {why}");
+                return None;
+            }
+        }
+    }
+    match found[..] {
+        [pid] => {
+            tracing::info!("the server is process {pid}: its CPU, memory and GPUs are told apart");
+            Some(pid)
+        }
+        _ => {
+            tracing::warn!(
+                "the servers are processes {found:?}; only one is told apart from the rest of the machine, so none is: \
+                 name their GPUs with --gpus"
+            );
+            None
+        }
+    }
+}
+
+/// Host and port of a base URL.
+fn host_and_port(url: &str) -> Option<(&str, u16)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let default = if scheme == "https" { 443 } else { 80 };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port.parse().ok()?),
+        _ => (authority, default),
+    };
+    Some((host.trim_matches(['[', ']']), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_and_port;
+
+    #[test]
+    fn a_url_names_a_host_and_a_port() {
+        for (url, told) in [
+            ("http://127.0.0.1:8000", ("127.0.0.1", 8000)),
+            ("http://localhost:8000/a", ("localhost", 8000)),
+            ("http://[::1]:8000", ("::1", 8000)),
+            ("http://[::1]", ("::1", 80)),
+            ("https://localhost", ("localhost", 443)),
+        ] {
+            assert_eq!(host_and_port(url), Some(told), "{url}");
+        }
+    }
 }

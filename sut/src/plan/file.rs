@@ -90,6 +90,7 @@ pub(super) fn merge(line: RunArgs, file: RunArgs) -> RunArgs {
             .or(file.metrics_collection_interval),
         metrics_format: line.metrics_format.or(file.metrics_format),
         metrics_url: line.metrics_url.or(file.metrics_url),
+        metrics_upload: line.metrics_upload.or(file.metrics_upload),
         no_plots: line.no_plots || file.no_plots,
         no_gpu_telemetry: line.no_gpu_telemetry || file.no_gpu_telemetry,
         gpus: line.gpus.or(file.gpus),

@@ -17,6 +17,8 @@ pub struct MetricsPlan {
     pub format: FormatArg,
     /// Endpoint when it is not `URL/metrics`.
     pub url: Option<String>,
+    /// Where the files are copied to in the end.
+    pub upload: Option<String>,
     /// Draw pictures at the end.
     pub plots: bool,
     /// Sample the GPUs.
@@ -46,6 +48,7 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
             ),
             ("--metrics-format", args.metrics_format.is_some()),
             ("--metrics-url", args.metrics_url.is_some()),
+            ("--metrics-upload", args.metrics_upload.is_some()),
             ("--gpu-interval", args.gpu_interval.is_some()),
             ("--no-gpu-telemetry", args.no_gpu_telemetry),
             ("--gpus", args.gpus.is_some()),
@@ -61,6 +64,9 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
             ));
         }
         return None;
+    }
+    if args.metrics_upload.is_some() && !cfg!(feature = "upload") {
+        wrong.push("--metrics-upload: this build cannot upload; build it with --features upload".into());
     }
     let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::from_secs(1));
     let gpu_interval = args.gpu_interval.map_or(interval, |secs| {
@@ -86,6 +92,7 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
         interval,
         format,
         url: args.metrics_url.clone(),
+        upload: args.metrics_upload.clone(),
         plots: !args.no_plots,
         gpu: !args.no_gpu_telemetry,
         gpus: args.gpus.clone(),

@@ -255,7 +255,7 @@ impl SessionBuilder {
         store::open_with(format, dir, manifest, options)
     }
 
-    fn prepare(self) -> Result<Parts> {
+    fn prepare(mut self) -> Result<Parts> {
         let mut written = self.config;
         if let Some(format) = self.format {
             written.format = Some(format.as_str().to_owned());
@@ -265,7 +265,7 @@ impl SessionBuilder {
         let manifest = manifest(&clock, &config);
         let process_into =
             (self.store.is_none() && !self.raw_only).then(|| (config.output_dir.clone(), config.format));
-        let store = match self.store {
+        let store = match self.store.take() {
             Some(store) => store,
             None => {
                 std::fs::create_dir_all(&config.output_dir)
