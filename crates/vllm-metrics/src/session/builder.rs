@@ -256,7 +256,7 @@ impl SessionBuilder {
     }
 
     fn prepare(mut self) -> Result<Parts> {
-        let mut written = self.config;
+        let mut written = std::mem::take(&mut self.config);
         if let Some(format) = self.format {
             written.format = Some(format.as_str().to_owned());
         }
