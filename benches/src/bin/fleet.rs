@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use vllm_metrics::{EndpointConfig, Session};
+use vllm_metrics::{EndpointConfig, EndpointReport, Session};
 
 /// Cores of the collector and of the responder.
 const COLLECTOR_CORE: &str = "0";
@@ -65,18 +65,43 @@ fn collect(port: &str, endpoints: u64, seconds: u64, dir: &Path) -> Result<()> {
         )));
     }
     let session = builder.start()?;
-    std::thread::sleep(Duration::from_secs(seconds));
+    let whole = Duration::from_secs(seconds);
+    std::thread::sleep(WARM_UP.min(whole));
+    let warm = Lost::of(&session.endpoints());
+    std::thread::sleep(whole.saturating_sub(WARM_UP));
+    let scraped = Lost::of(&session.endpoints());
     let run = session.finish()?;
-    let failed: u64 = run.endpoints.iter().map(|endpoint| endpoint.failed_scrapes).sum();
+    let all = Lost::of(&run.endpoints);
     writeln!(
         std::io::stdout(),
-        "{} missed ticks, {failed} failed scrapes, {} samples dropped, {:.1} ms mean scrape, {:.0} us mean parse",
-        run.missing.missed_ticks,
+        "{} missed ticks and {} failed scrapes after warming up ({} and {} before it, {} and {} at the end), \
+         {} samples dropped, {:.1} ms mean scrape, {:.0} us mean parse",
+        scraped.ticks - warm.ticks,
+        scraped.scrapes - warm.scrapes,
+        warm.ticks,
+        warm.scrapes,
+        all.ticks - scraped.ticks,
+        all.scrapes - scraped.scrapes,
         run.missing.dropped.samples,
         run.cost.mean_fetch.unwrap_or_default().as_secs_f64() * 1e3,
         run.cost.mean_parse.unwrap_or_default().as_secs_f64() * 1e6,
     )?;
     Ok(())
+}
+
+/// What all endpoints together lost so far.
+struct Lost {
+    ticks: u64,
+    scrapes: u64,
+}
+
+impl Lost {
+    fn of(endpoints: &[EndpointReport]) -> Self {
+        Self {
+            ticks: endpoints.iter().map(|endpoint| endpoint.missed_ticks).sum(),
+            scrapes: endpoints.iter().map(|endpoint| endpoint.failed_scrapes).sum(),
+        }
+    }
 }
 
 /// Starts one collector, lets it warm up, and reads its CPU time and the responder's count at both ends of a window.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +22,12 @@ use target::Target;
 
 /// From how many endpoints on their ticks are spread over the interval instead of falling together.
 const SPREAD_FROM: usize = 16;
+/// Time between the first scrapes of two endpoints at the least, when they are spread: a first page has every series
+/// to learn and takes ten times as long as the later ones.
+const FIRST_PAGE_EVERY: Duration = Duration::from_millis(4);
+/// How many endpoints are scraped at once where all of them are at one moment: at an edge and at the end. With more
+/// than these, an answer would wait for its reader until its time is over.
+const AT_ONCE: usize = 32;
 
 /// Starts, forces and stops the scraping of all endpoints.
 #[derive(Debug, Clone)]
@@ -118,10 +124,11 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) fn new(config: &Resolved, core: &Arc<Core>) -> Result<Self> {
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
         let targets: Vec<Target> = config
             .endpoints
             .iter()
-            .map(|endpoint| Target::new(endpoint, config, core))
+            .map(|endpoint| Target::new(endpoint, config, core, &turns))
             .collect::<Result<_>>()?;
         let reports = targets.iter().map(Target::report).collect();
         Ok(Self { targets, reports })
@@ -134,12 +141,14 @@ impl Collector {
 
     /// Spawns one task per endpoint on the runtime this is called in; `tracker` knows when all have ended.
     pub(crate) fn spawn(self, control: &ScrapeControl, tracker: &TaskTracker) {
-        let count = self.targets.len();
+        let count = u32::try_from(self.targets.len()).expect("fewer than 2^32 endpoints");
         for (index, target) in self.targets.into_iter().enumerate() {
-            let share = if count < SPREAD_FROM {
-                0.0
+            let first = if (count as usize) < SPREAD_FROM {
+                Duration::ZERO
             } else {
-                index as f64 / count as f64
+                (target.interval() / count)
+                    .max(FIRST_PAGE_EVERY)
+                    .mul_f64(index as f64)
             };
             let control = control.clone();
             tracker.spawn(async move {
@@ -150,7 +159,7 @@ impl Collector {
                 }
                 let stop = control.stop.clone();
                 target
-                    .run(share, wanted, stop, |number| control.mark(index, number))
+                    .run(first, wanted, stop, |number| control.mark(index, number))
                     .await;
                 // Nobody waits for an endpoint that has ended.
                 control.mark(index, u64::MAX);

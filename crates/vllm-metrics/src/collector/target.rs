@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use exposition::Format;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,8 @@ pub(super) struct Target {
     pub(super) said: Said,
     debug: bool,
     pub(super) partial: Partial,
+    /// Shared by all endpoints, for the moments in which all are scraped.
+    turns: Arc<Semaphore>,
     pub(super) server_version: Option<Version>,
 }
 
@@ -66,7 +68,12 @@ enum Cause {
 }
 
 impl Target {
-    pub(super) fn new(endpoint: &Endpoint, config: &Resolved, core: &Arc<Core>) -> Result<Self> {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        config: &Resolved,
+        core: &Arc<Core>,
+        turns: &Arc<Semaphore>,
+    ) -> Result<Self> {
         let url = endpoint.shown_url.clone();
         let own = |name, unit| {
             core.own_series(&OwnSeries {
@@ -106,24 +113,29 @@ impl Target {
             said: Said::default(),
             debug: config.debug,
             partial: Partial::new(endpoint),
+            turns: Arc::clone(turns),
             server_version: endpoint.server_version,
         })
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
     }
 
     pub(super) fn report(&self) -> Arc<Mutex<EndpointReport>> {
         Arc::clone(&self.report)
     }
 
-    /// Scrapes until stopped, the first tick `share` of an interval from now. `served` is told the number of each
+    /// Scrapes until stopped, the first tick `first` from now. `served` is told the number of each
     /// forced scrape that has ended.
     pub(super) async fn run(
         mut self,
-        share: f64,
+        first: Duration,
         mut wanted: watch::Receiver<u64>,
         stop: CancellationToken,
         served: impl Fn(u64),
     ) {
-        let mut schedule = Schedule::new(Instant::now() + self.interval.mul_f64(share), self.interval);
+        let mut schedule = Schedule::new(Instant::now() + first, self.interval);
         let mut back_off = BackOff::new();
         let mut retry_at: Option<Instant> = None;
         loop {
@@ -162,6 +174,11 @@ impl Target {
 
     /// One scrape; true if it gave samples.
     async fn scrape(&mut self, cause: Cause) -> bool {
+        let _turn = match cause {
+            // Never closed, so there is always a permit to come.
+            Cause::Forced(_) => Arc::clone(&self.turns).acquire_owned().await.ok(),
+            Cause::Tick | Cause::Retry => None,
+        };
         // Edges of phases and the end are bracketed by everything that the page holds.
         if cause == Cause::Tick
             && let Some(url) = self.partial.due(self.core.clock.now_ns())
