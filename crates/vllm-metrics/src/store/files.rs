@@ -178,25 +178,17 @@ pub(crate) fn locate(path: &Path) -> Result<(RunFiles, Vec<String>)> {
                     .into(),
         });
     };
-    if parsed.prefix == SAMPLES {
-        let Some(format) = StoreFormat::from_path(path) else {
-            return Err(Error::Format {
-                path: path.to_path_buf(),
-                format: "run file",
-                reason: format!("unknown extension `{}`", parsed.extension),
-            });
-        };
-        let mut files = RunFiles::new(parent(path), &parsed.stamp, format);
-        files.suffix = parsed.suffix;
-        return Ok((files, Vec::new()));
-    }
-    // A table's file: its extension tells the format of the samples beside it.
-    let format = match parsed.extension.as_str() {
-        "parquet" => Some(StoreFormat::Parquet),
-        "json" => Some(StoreFormat::Json),
-        "csv" => Some(StoreFormat::Csv),
-        "prom.csv" => Some(StoreFormat::PrometheusText),
-        _ => None,
+    let format = if parsed.prefix == SAMPLES {
+        StoreFormat::from_path(path)
+    } else {
+        // A table's file: its extension tells the format of the samples beside it.
+        match parsed.extension.as_str() {
+            "parquet" => Some(StoreFormat::Parquet),
+            "json" => Some(StoreFormat::Json),
+            "csv" => Some(StoreFormat::Csv),
+            "prom.csv" => Some(StoreFormat::PrometheusText),
+            _ => None,
+        }
     };
     let Some(format) = format else {
         return Err(Error::Format {

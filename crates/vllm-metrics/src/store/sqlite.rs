@@ -15,6 +15,7 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 
 use super::assemble::Assembler;
+use super::atomic::temporary_name;
 use super::files::RunFiles;
 use super::manifest::{self, MANIFEST_KEY};
 use super::table::{Cell, Cells, Column, Kind, Row};
@@ -117,40 +118,51 @@ pub(crate) struct SqliteStore {
     in_transaction: bool,
 }
 
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let database = Connection::open(path)?;
+    // Another program that writes to the database must not stop the run's writer for long.
+    database.busy_timeout(Duration::from_millis(500))?;
+    database.pragma_update(None, "journal_mode", "WAL")?;
+    // A kill of the process loses nothing either way; only a power cut could lose the last transactions.
+    database.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(database)
+}
+
+/// The tables, without a row but the manifest's.
+fn prepare(path: &Path, manifest: &Manifest) -> rusqlite::Result<()> {
+    let mut database = open(path)?;
+    let transaction = database.transaction()?;
+    transaction.execute_batch(SCHEMA)?;
+    for table in [
+        create_table::<RequestRow>(),
+        create_table::<BatchRow>(),
+        create_table::<EventRow>(),
+    ] {
+        transaction.execute_batch(&table)?;
+    }
+    transaction.execute(
+        "INSERT INTO manifest VALUES (?, ?)",
+        params![MANIFEST_KEY, manifest::to_json(manifest)],
+    )?;
+    transaction.commit()?;
+    database.close().map_err(|(_, error)| error)
+}
+
 impl SqliteStore {
     pub(crate) fn create(files: &RunFiles, manifest: &Manifest) -> Result<Self> {
         let path = files.samples();
-        let database = Connection::open(&path).map_err(store_error(&path))?;
-        let mut store = Self {
+        // Made beside its place and moved there whole: setting up the log needs the database for itself, and whoever
+        // finds the file shall find its tables and no lock.
+        let made = temporary_name(&path);
+        prepare(&made, manifest).map_err(store_error(&made))?;
+        std::fs::rename(&made, &path).map_err(Error::io("rename", &made))?;
+        let database = open(&path).map_err(store_error(&path))?;
+        Ok(Self {
             path,
             database,
             phases: HashMap::new(),
             in_transaction: false,
-        };
-        store.prepare(manifest).map_err(store_error(&store.path))?;
-        Ok(store)
-    }
-
-    fn prepare(&mut self, manifest: &Manifest) -> rusqlite::Result<()> {
-        // Another program that writes to the database must not stop the run's writer for long.
-        self.database.busy_timeout(Duration::from_millis(500))?;
-        self.database.pragma_update(None, "journal_mode", "WAL")?;
-        // A kill of the process loses nothing either way; only a power cut could lose the last transactions.
-        self.database.pragma_update(None, "synchronous", "NORMAL")?;
-        let transaction = self.database.transaction()?;
-        transaction.execute_batch(SCHEMA)?;
-        for table in [
-            create_table::<RequestRow>(),
-            create_table::<BatchRow>(),
-            create_table::<EventRow>(),
-        ] {
-            transaction.execute_batch(&table)?;
-        }
-        transaction.execute(
-            "INSERT INTO manifest VALUES (?, ?)",
-            params![MANIFEST_KEY, manifest::to_json(manifest)],
-        )?;
-        transaction.commit()
+        })
     }
 
     fn begin(&mut self) -> rusqlite::Result<()> {
