@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use vllm_client::{Client, ClientConfig};
 use vllm_metrics::catalog::Version;
+use vllm_metrics::config::DEFAULT_INTERVAL;
 use vllm_metrics::{EndpointCheck, EndpointConfig, Session};
 
 use crate::cli::{CollectArgs, FormatArg};
 use crate::commands::wait_for_end;
 use crate::exit::{Exit, Fail};
-use crate::plan::{MetricsPlan, file, parse_duration};
+use crate::plan::{MetricsPlan, file, words};
 use crate::recording::{self, RecordingPlan};
 use crate::report;
 
@@ -64,8 +65,7 @@ pub fn run(args: CollectArgs) -> Result<Exit, Fail> {
         endpoints: Vec::new(),
         ..metrics.recording.clone()
     };
-    let session = recording.apply(builder).start().map_err(Fail::usage)?;
-    report::own_pages(&session);
+    let session = recording.start(builder)?;
     session.scrape_now(FIRST_SCRAPE);
     tracing::info!(
         "recording {count} endpoints into {}; stop with Ctrl-C",
@@ -98,23 +98,8 @@ struct Collecting {
 
 fn resolve(args: &CollectArgs) -> Result<Collecting, Fail> {
     let mut wrong = Vec::new();
-    let interval = args.interval.unwrap_or(1.0);
-    if !(interval.is_finite() && (0.01..=86_400.0).contains(&interval)) {
-        wrong.push(format!(
-            "--interval {interval}: must be from 0.01 to 86400 seconds"
-        ));
-    }
-    let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::from_secs(1));
-    let duration = args
-        .duration
-        .as_deref()
-        .and_then(|text| match parse_duration(text) {
-            Ok(duration) => Some(duration),
-            Err(why) => {
-                wrong.push(format!("--duration {text}: {why}"));
-                None
-            }
-        });
+    let interval = words::interval("--interval", args.interval, DEFAULT_INTERVAL, &mut wrong);
+    let duration = words::duration("--duration", args.duration.as_deref(), &mut wrong);
     let format = args.format.unwrap_or(FormatArg::Parquet);
     let recording = RecordingPlan::resolve(&args.recording, format, interval, &mut wrong);
     let mut endpoints: Vec<EndpointConfig> = args.url.iter().map(EndpointConfig::new).collect();

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use mlperf_loadgen::{LoadGenLog, LogSettings, Scenario, TestSettings, Validity};
 use vllm_client::PrefixCaching;
+use vllm_metrics::FinishedRun;
 use vllm_metrics::store::{StoreFormat, read_run};
-use vllm_metrics::{FinishedRun, Session};
 use vllm_report::RenderOptions;
 
 use crate::app::LoadGenResult;
@@ -253,16 +253,6 @@ fn draw(
     files.push(("overview", rendered.overview));
     files.push(("summary", rendered.summary));
     Ok(())
-}
-
-/// Tells where the recorder's own pages are, where it serves any.
-pub fn own_pages(session: &Session) {
-    if let Some(address) = session.metrics_address() {
-        tracing::info!(
-            "serving the recorder's own metrics at http://{address}/metrics, the newest scraped ones at \
-             http://{address}/federate"
-        );
-    }
 }
 
 /// What `--dry-run` shows.

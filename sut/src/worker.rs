@@ -90,7 +90,7 @@ pub async fn dispatch(
             let left = Arc::clone(&left);
             let Some(permit) = permit else {
                 for sample in samples {
-                    workers.answer_failed(sample, "ending", ENDING, Reason::Cancelled);
+                    workers.answer_failed(sample, &CANCELLED);
                 }
                 workers.batch_step(batch.id, &left);
                 continue;
@@ -132,7 +132,7 @@ impl Workers {
             .map(|sample| together.prompts.get(sample.index()).map(Vec::as_slice))
             .collect();
         let Some(prompts) = prompts else {
-            return self.fail_all(samples, "dataset", UNKNOWN_SAMPLE, Reason::Other);
+            return self.fail_all(samples, &NO_SAMPLE);
         };
         let body = together
             .generation
@@ -159,22 +159,21 @@ impl Workers {
         match result {
             Some(Ok(done)) => {
                 for (sample, completion) in samples.into_iter().zip(&done.completion.answers) {
-                    self.answer(batch, sample, completion);
+                    self.answer(batch, sample, completion, done.replica);
                 }
             }
             Some(Err(error)) => {
                 let why = error.to_string();
-                let last = error.last.error;
-                self.note(&last);
-                self.fail_all(samples, last.kind(), &why, reason_of(&last));
+                self.note(&error.last.error);
+                self.fail_all(samples, &Failure::of(&error.last, &why));
             }
-            None => self.fail_all(samples, "ending", ENDING, Reason::Cancelled),
+            None => self.fail_all(samples, &CANCELLED),
         }
     }
 
-    fn fail_all(&self, samples: Vec<IssuedSample>, kind: &'static str, why: &str, reason: Reason) {
+    fn fail_all(&self, samples: Vec<IssuedSample>, failure: &Failure<'_>) {
         for sample in samples {
-            self.answer_failed(sample, kind, why, reason);
+            self.answer_failed(sample, failure);
         }
     }
 
@@ -193,7 +192,7 @@ impl Workers {
     async fn serve(&self, batch: u64, mut sample: IssuedSample) {
         let (id, index) = (sample.id() as u64, sample.index());
         let Some(body) = self.bodies.get(index) else {
-            return self.answer_failed(sample, "dataset", UNKNOWN_SAMPLE, Reason::Other);
+            return self.answer_failed(sample, &NO_SAMPLE);
         };
         if let Some(hooks) = &self.hooks {
             hooks.request_sent(id);
@@ -229,13 +228,12 @@ impl Workers {
         drop(streaming);
         self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
         match result {
-            Some(Ok(done)) => self.answer(batch, sample, &done.completion),
+            Some(Ok(done)) => self.answer(batch, sample, &done.completion, done.replica),
             Some(Err(error)) => {
-                let last = &error.last.error;
-                self.note(last);
-                self.answer_failed(sample, last.kind(), &error.to_string(), reason_of(last));
+                self.note(&error.last.error);
+                self.answer_failed(sample, &Failure::of(&error.last, &error.to_string()));
             }
-            None => self.answer_failed(sample, "ending", ENDING, Reason::Cancelled),
+            None => self.answer_failed(sample, &CANCELLED),
         }
     }
 
@@ -275,7 +273,7 @@ impl Workers {
             .fetch_max(self.clock.now_ns(), Ordering::Relaxed);
     }
 
-    fn answer(&self, batch: u64, sample: IssuedSample, completion: &Completion) {
+    fn answer(&self, batch: u64, sample: IssuedSample, completion: &Completion, replica: usize) {
         let id = sample.id() as u64;
         let n_tokens = u32::try_from(completion.n_tokens()).unwrap_or(u32::MAX);
         let bytes = completion.token_bytes();
@@ -313,6 +311,7 @@ impl Workers {
             hooks.request_completed(
                 id,
                 Completed {
+                    endpoint: endpoint_of(replica),
                     prompt_tokens,
                     server: completion.server_metrics.map(|times| ServerTimes {
                         queue_ns: times.queue_time_ms.map(ms_to_ns),
@@ -333,16 +332,62 @@ impl Workers {
         }
     }
 
-    fn answer_failed(&self, sample: IssuedSample, kind: &'static str, why: &str, reason: Reason) {
+    fn answer_failed(&self, sample: IssuedSample, failure: &Failure<'_>) {
         let id = sample.id() as u64;
         // A refusal is counted by the binding and shown in the verdict.
-        let _refused = sample.fail(why);
-        self.counters.fail(kind, why);
+        let _refused = sample.fail(failure.why);
+        self.counters.fail(failure.kind, failure.why);
         if let Some(hooks) = &self.hooks {
-            hooks.request_completed(id, Completed::failed(reason));
-            hooks.request_reason(id, why);
+            hooks.request_completed(
+                id,
+                Completed {
+                    endpoint: endpoint_of(failure.replica),
+                    ..Completed::failed(failure.reason)
+                },
+            );
+            hooks.request_reason(id, failure.why);
         }
     }
+}
+
+/// How a query failed.
+struct Failure<'a> {
+    /// A fixed word.
+    kind: &'static str,
+    why: &'a str,
+    reason: Reason,
+    /// The server that was asked last; the first for one that was not sent.
+    replica: usize,
+}
+
+const CANCELLED: Failure<'static> = Failure {
+    kind: "ending",
+    why: ENDING,
+    reason: Reason::Cancelled,
+    replica: 0,
+};
+
+const NO_SAMPLE: Failure<'static> = Failure {
+    kind: "dataset",
+    why: UNKNOWN_SAMPLE,
+    reason: Reason::Other,
+    replica: 0,
+};
+
+impl<'a> Failure<'a> {
+    fn of(last: &Attempt, why: &'a str) -> Self {
+        Self {
+            kind: last.error.kind(),
+            why,
+            reason: reason_of(&last.error),
+            replica: last.replica,
+        }
+    }
+}
+
+/// The recorder's endpoints are the servers in their order.
+fn endpoint_of(replica: usize) -> u32 {
+    u32::try_from(replica).unwrap_or(u32::MAX)
 }
 
 /// The recorder's word for a client's failure; the sentence goes beside it.

@@ -161,6 +161,19 @@ fn mistakes_in_the_file_name_their_line() {
 }
 
 #[test]
+fn a_port_that_is_taken_is_told_before_any_load() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let run = Run::new(&["--metrics-serve", &address]).finish();
+    assert_eq!(run.status, Some(2), "{}", run.stderr);
+    assert!(
+        run.stderr.contains(&format!("--metrics-serve {address}")),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn credentials_are_not_shown_by_a_dry_run() {
     let run = Run::new(&[
         "--dry-run",

@@ -93,6 +93,8 @@ fn every_replica_gets_its_share_and_is_recorded() {
     let shown = run.shown();
     assert_eq!(run.status, Some(0), "{shown}");
     assert_eq!(per_replica(&run), [(128, 0), (128, 0)], "in turns\n{shown}");
+    // Neither server tells its times, so the rows that finished between two scrapes of theirs are estimated.
+    assert!(run.stdout.contains("ESTIMATED"), "{shown}");
     let record = run.record();
     for (number, server) in [&one, &two].iter().enumerate() {
         let label = format!("\"replica\":\"{number}\"");
@@ -103,6 +105,8 @@ fn every_replica_gets_its_share_and_is_recorded() {
         });
         let tokens = tokens.unwrap_or_else(|| panic!("no tokens of {}\n{shown}", server.url()));
         assert_eq!(tokens.values.last(), Some(&(128.0 * 8.0)), "{shown}");
+        let rows = record.requests.iter().filter(|r| r.endpoint as usize == number);
+        assert_eq!(rows.count(), 128, "rows tell which server answered\n{shown}");
     }
     one.stop();
     two.stop();

@@ -285,6 +285,10 @@ pub enum Record {
     Event(EventRow),
 }
 
+/// The fact that lists the endpoints of a run, in the order that [`RequestRow::endpoint`] counts, with a space between
+/// two.
+pub const ENDPOINTS_FACT: &str = "metrics.endpoints";
+
 /// Facts about the run as a whole, kept beside the data and in each Parquet file's key-value metadata.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Manifest {

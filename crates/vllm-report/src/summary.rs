@@ -183,7 +183,7 @@ fn server_times(run: &RunData) -> Value {
         "told": of(TimeSource::Server, ""),
         "estimated": of(TimeSource::Estimate, "_estimate"),
         "unknown": joined.unknown,
-        "several_servers": joined.several_endpoints,
+        "several_servers": joined.several_servers,
         "definitions": {
             "prefill_seconds": "scheduled to first token, inside the engine",
             "outside_engine_seconds": "client's sent to done, less queue, prefill and decode: network, HTTP, tokenizer",

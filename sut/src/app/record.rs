@@ -42,12 +42,9 @@ pub(super) fn start(metrics: &MetricsPlan, prepared: &Prepared) -> Result<Sessio
     }
     let builder = upload::attach(builder, metrics)?;
     // A folder that cannot be written is the user's to mend, and no load has been sent.
-    let builder = metrics.recording.apply(builder);
-    let session = samplers(builder, metrics, &prepared.server)
-        .start()
-        .map_err(Fail::usage)?;
-    report::own_pages(&session);
-    Ok(session)
+    metrics
+        .recording
+        .start(samplers(builder, metrics, &prepared.server))
 }
 
 /// The endpoints of one run: that of `--metrics-url`, or one for each server.

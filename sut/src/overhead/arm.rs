@@ -94,6 +94,7 @@ pub(crate) fn apply(args: &mut RunArgs) -> Option<PathBuf> {
             args.metrics_collection_interval = None;
             args.metrics_format = None;
             args.metrics_url = None;
+            args.metrics_upload = None;
             args.no_gpu_telemetry = false;
             args.gpus = None;
             args.gpu_interval = None;

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use vllm_metrics::config::DEFAULT_INTERVAL;
+
+use super::words;
 use crate::cli::{FormatArg, RunArgs};
 use crate::recording::RecordingPlan;
 
@@ -32,12 +35,12 @@ pub struct MetricsPlan {
 }
 
 pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> {
-    let interval = args.metrics_collection_interval.unwrap_or(1.0);
-    if !(interval.is_finite() && (0.01..=86_400.0).contains(&interval)) {
-        wrong.push(format!(
-            "--metrics-collection-interval {interval}: must be from 0.01 to 86400 seconds"
-        ));
-    }
+    let interval = words::interval(
+        "--metrics-collection-interval",
+        args.metrics_collection_interval,
+        DEFAULT_INTERVAL,
+        wrong,
+    );
     if !args.enable_metrics_collection {
         let mut given_flags = args.recording.given();
         for (flag, given) in [
@@ -68,15 +71,7 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
     if args.metrics_upload.is_some() && !cfg!(feature = "upload") {
         wrong.push("--metrics-upload: this build cannot upload; build it with --features upload".into());
     }
-    let interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::from_secs(1));
-    let gpu_interval = args.gpu_interval.map_or(interval, |secs| {
-        if !(secs.is_finite() && (0.01..=86_400.0).contains(&secs)) {
-            wrong.push(format!(
-                "--gpu-interval {secs}: must be from 0.01 to 86400 seconds"
-            ));
-        }
-        Duration::try_from_secs_f64(secs).unwrap_or(interval)
-    });
+    let gpu_interval = words::interval("--gpu-interval", args.gpu_interval, interval, wrong);
     if args.no_gpu_telemetry && (args.gpus.is_some() || args.gpu_interval.is_some()) {
         wrong.push(
             "--no-gpu-telemetry leaves --gpus and --gpu-interval without effect: drop one or the other"

@@ -8,7 +8,7 @@ mod peak;
 mod sources;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -18,7 +18,6 @@ use anyhow::anyhow;
 
 pub use self::metrics::MetricsPlan;
 pub use self::sources::{DatasetPlan, HandedServer, ServerPlan};
-pub use self::words::parse_duration;
 use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs, ScenarioArg};
 use crate::compliance::ComplianceTest;
 use crate::exit::Fail;
@@ -171,16 +170,7 @@ impl Plan {
         if args.max_tokens == Some(0) {
             wrong.push("--max-tokens: must be at least 1".into());
         }
-        let duration = args
-            .duration
-            .as_deref()
-            .and_then(|text| match parse_duration(text) {
-                Ok(duration) => Some(duration),
-                Err(why) => {
-                    wrong.push(format!("--duration {text}: {why}"));
-                    None
-                }
-            });
+        let duration = words::duration("--duration", args.duration.as_deref(), wrong);
         let request_timeout = words::seconds("--request-timeout", args.request_timeout, 1800.0, wrong);
         let stall_timeout = words::seconds("--stall-timeout", args.stall_timeout, 300.0, wrong);
         let metrics = metrics::resolve(&args, wrong);

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-use super::words::split_words;
+use super::words::{parse_duration, split_words};
 use super::*;
 use crate::cli::Cli;
 

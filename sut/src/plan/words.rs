@@ -13,11 +13,35 @@ pub(super) fn seconds(flag: &str, given: Option<f64>, default: f64, wrong: &mut 
     }
 }
 
+/// A time between two samples, in seconds.
+pub(crate) fn interval(
+    flag: &str,
+    given: Option<f64>,
+    default: Duration,
+    wrong: &mut Vec<String>,
+) -> Duration {
+    match given {
+        None => default,
+        Some(secs) if (0.01..=86_400.0).contains(&secs) => Duration::from_secs_f64(secs),
+        Some(secs) => {
+            wrong.push(format!("{flag} {secs}: must be from 0.01 to 86400 seconds"));
+            default
+        }
+    }
+}
+
+/// A duration of a flag that may be left out.
+pub(crate) fn duration(flag: &str, text: Option<&str>, wrong: &mut Vec<String>) -> Option<Duration> {
+    parse_duration(text?)
+        .map_err(|why| wrong.push(format!("{flag} {}: {why}", text.unwrap_or_default())))
+        .ok()
+}
+
 /// `30s`, `10m`, `1.5h`, `500ms`, or a bare number of seconds.
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, suffix) = text.split_at(split);
     let scale = match suffix {

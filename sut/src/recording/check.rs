@@ -5,7 +5,10 @@ use vllm_metrics::{EndpointCheck, EndpointConfig, Error, check_endpoint};
 /// What one endpoint answered, with its URL as it was given.
 pub(crate) type Looked = (String, Result<EndpointCheck, Error>);
 
-/// Asks all endpoints at once.
+/// Endpoints asked at once: enough that one that does not answer delays few, and no burst for a thousand.
+const AT_ONCE: usize = 16;
+
+/// Asks every endpoint.
 ///
 /// Not to be called on a runtime's thread.
 pub(crate) fn look(endpoints: &[EndpointConfig]) -> std::io::Result<Vec<Looked>> {
@@ -13,19 +16,21 @@ pub(crate) fn look(endpoints: &[EndpointConfig]) -> std::io::Result<Vec<Looked>>
         .enable_all()
         .build()?;
     Ok(runtime.block_on(async {
-        let asked: Vec<_> = endpoints
-            .iter()
-            .map(|endpoint| tokio::spawn(check_endpoint(endpoint.clone())))
-            .collect();
-        let mut looked = Vec::with_capacity(asked.len());
-        for (endpoint, answer) in endpoints.iter().zip(asked) {
-            let answer = answer.await.unwrap_or_else(|panic| {
-                Err(Error::Panicked {
-                    thread: "endpoint check",
-                    message: panic.to_string(),
-                })
-            });
-            looked.push((endpoint.url.clone(), answer));
+        let mut looked = Vec::with_capacity(endpoints.len());
+        for some in endpoints.chunks(AT_ONCE) {
+            let asked: Vec<_> = some
+                .iter()
+                .map(|endpoint| tokio::spawn(check_endpoint(endpoint.clone())))
+                .collect();
+            for (endpoint, answer) in some.iter().zip(asked) {
+                let answer = answer.await.unwrap_or_else(|panic| {
+                    Err(Error::Panicked {
+                        thread: "endpoint check",
+                        message: panic.to_string(),
+                    })
+                });
+                looked.push((endpoint.url.clone(), answer));
+            }
         }
         looked
     }))

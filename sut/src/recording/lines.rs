@@ -120,7 +120,7 @@ pub(crate) fn of_requests(run: &RunData) -> Vec<String> {
         (TimeSource::Server, "as the server told"),
         (
             TimeSource::Estimate,
-            "ESTIMATED from the histograms around each end",
+            "ESTIMATED from the histograms around each end; a server with --enable-per-request-metrics tells them",
         ),
     ] {
         let rows: Vec<&RequestRow> = joined

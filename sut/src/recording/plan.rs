@@ -3,15 +3,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use vllm_metrics::derive::CustomMetric;
 use vllm_metrics::derive::goodput::{LIMITS_FACT, Limits};
 use vllm_metrics::store::send::{Delivery, PushgatewayConfig, RemoteWriteConfig};
-use vllm_metrics::{EndpointConfig, Error, SelectionConfig, SessionBuilder, SessionConfig, StoreOptions};
+use vllm_metrics::{
+    EndpointConfig, Error, SelectionConfig, Session, SessionBuilder, SessionConfig, StoreOptions,
+};
 
 use super::RecordingArgs;
 use super::spec::{Receiver, ReceiverSpec};
 use crate::cli::FormatArg;
-use crate::plan::parse_duration;
+use crate::exit::Fail;
+use crate::plan::words;
 
 /// The label `job` of what is sent, unless told.
 const JOB: &str = "sut";
@@ -94,8 +98,24 @@ impl RecordingPlan {
         }
     }
 
-    /// Tells the builder all of it.
-    pub(crate) fn apply(&self, mut builder: SessionBuilder) -> SessionBuilder {
+    /// Starts a session with all of it, and tells where its own pages are.
+    pub(crate) fn start(&self, builder: SessionBuilder) -> Result<Session, Fail> {
+        let session = self.apply(builder).start().map_err(|error| match self.serve {
+            Some(address) if matches!(&error, Error::Start { what, .. } if what.contains("endpoint")) => {
+                Fail::usage(anyhow!(error).context(format!("--metrics-serve {address}")))
+            }
+            _ => Fail::usage(error),
+        })?;
+        if let Some(address) = session.metrics_address() {
+            tracing::info!(
+                "serving the recorder's own metrics at http://{address}/metrics, the newest scraped ones at \
+                 http://{address}/federate"
+            );
+        }
+        Ok(session)
+    }
+
+    fn apply(&self, mut builder: SessionBuilder) -> SessionBuilder {
         builder = builder
             .select(self.select.clone())
             .store_options(self.store.clone())
@@ -184,8 +204,7 @@ fn receiver(flag: &str, receiver: &Receiver, named: Option<&str>, wrong: &mut Ve
 fn check_endpoints(endpoints: &[EndpointConfig], interval: Duration, wrong: &mut Vec<String>) {
     let checked = SessionConfig {
         endpoints: endpoints.to_vec(),
-        // One that is out of bounds is told where it was given.
-        interval_secs: Some(interval.as_secs_f64()).filter(|secs| (0.01..=86_400.0).contains(secs)),
+        interval_secs: Some(interval.as_secs_f64()),
         ..SessionConfig::default()
     }
     .check();
@@ -213,14 +232,12 @@ fn problems(checked: Result<(), Error>) -> Vec<String> {
 fn store(args: &RecordingArgs, format: FormatArg, wrong: &mut Vec<String>) -> StoreOptions {
     let mut options = StoreOptions::default();
     options.keep_parts = args.metrics_keep_parts;
-    let mut time = |flag: &str, text: &Option<String>| {
-        let text = text.as_ref()?;
-        parse_duration(text)
-            .map_err(|why| wrong.push(format!("{flag} {text}: {why}")))
-            .ok()
-    };
-    options.rotate_age = time("--metrics-rotate-every", &args.metrics_rotate_every);
-    options.keep_age = time("--metrics-keep-for", &args.metrics_keep_for);
+    options.rotate_age = words::duration(
+        "--metrics-rotate-every",
+        args.metrics_rotate_every.as_deref(),
+        wrong,
+    );
+    options.keep_age = words::duration("--metrics-keep-for", args.metrics_keep_for.as_deref(), wrong);
     options.rotate_bytes = args.metrics_rotate_size.as_ref().and_then(|text| {
         size(text)
             .map_err(|why| wrong.push(format!("--metrics-rotate-size {text}: {why}")))

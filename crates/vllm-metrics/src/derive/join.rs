@@ -5,11 +5,11 @@
 //! finished with it. An interval in which it finished alone gives its times themselves; they are marked as an
 //! estimate all the same, since another client's request could have finished there.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::goodput::{e2e_secs, ttft_secs};
 use super::histogram::{self, Histogram, Interval};
-use crate::model::{RequestRow, RunData, TimeSource};
+use crate::model::{ENDPOINTS_FACT, RequestRow, RunData, TimeSource};
 
 const QUEUE: &str = "vllm:request_queue_time_seconds";
 const PREFILL: &str = "vllm:request_prefill_time_seconds";
@@ -26,33 +26,50 @@ pub struct Joined {
     pub estimated: usize,
     /// How many have neither: not done, or finished where nothing was scraped.
     pub unknown: usize,
-    /// Several servers were scraped. Which one an index in the rows means is not part of a run, so nothing was
-    /// estimated.
-    pub several_endpoints: bool,
+    /// Several servers were scraped. A row's index then chooses among the endpoints that the run's facts list; a row
+    /// of one that is not there is not estimated.
+    pub several_servers: bool,
 }
 
 /// Fills in the server's times where the server gave none. The run is not touched.
 pub fn server_times(run: &RunData) -> Joined {
     let histograms = histogram::collect(run);
-    // Another exporter beside the server has histograms too; only servers have these.
-    let endpoints: BTreeSet<&str> = histograms
+    // Another exporter beside the servers has histograms too; only servers have these.
+    let servers: BTreeMap<&str, [Times; 3]> = histograms
         .iter()
         .filter(|h| [QUEUE, PREFILL, DECODE].contains(&h.name.as_str()))
         .map(|h| &*h.origin.endpoint_url)
+        .map(|url| {
+            (
+                url,
+                [QUEUE, PREFILL, DECODE].map(|name| Times::of(&histograms, name, url)),
+            )
+        })
         .collect();
-    let [queue, prefill, decode] = [QUEUE, PREFILL, DECODE].map(|name| Times::of(&histograms, name));
+    let listed: Vec<&str> = match run.manifest.facts.get(ENDPOINTS_FACT) {
+        Some(urls) => urls.split(' ').collect(),
+        None => Vec::new(),
+    };
+    let several_servers = servers.len() > 1;
+    let times_of = |request: &RequestRow| {
+        if several_servers {
+            servers.get(listed.get(request.endpoint as usize)?)
+        } else {
+            servers.values().next()
+        }
+    };
     let mut out = Joined {
-        several_endpoints: endpoints.len() > 1,
+        several_servers,
         ..Joined::default()
     };
     for request in &run.requests {
         let mut request = request.clone();
         if request.server_time_source == Some(TimeSource::Server) {
             out.told += 1;
-        } else if out.several_endpoints || !estimate(&mut request, &queue, &prefill, &decode) {
-            out.unknown += 1;
-        } else {
+        } else if times_of(&request).is_some_and(|times| estimate(&mut request, times)) {
             out.estimated += 1;
+        } else {
+            out.unknown += 1;
         }
         out.requests.push(request);
     }
@@ -67,7 +84,7 @@ pub fn outside_engine_secs(request: &RequestRow) -> Option<f64> {
 }
 
 /// True if all three times were found.
-fn estimate(request: &mut RequestRow, queue: &Times, prefill: &Times, decode: &Times) -> bool {
+fn estimate(request: &mut RequestRow, [queue, prefill, decode]: &[Times; 3]) -> bool {
     let (Some(done), Some(whole)) = (request.done_ns, e2e_secs(request)) else {
         return false;
     };
@@ -90,14 +107,14 @@ fn estimate(request: &mut RequestRow, queue: &Times, prefill: &Times, decode: &T
     true
 }
 
-/// What one family observed, over all engines, in order of time.
+/// What one family of one server observed, over all engines, in order of time.
 struct Times(Vec<Interval>);
 
 impl Times {
-    fn of(histograms: &[Histogram], name: &str) -> Self {
+    fn of(histograms: &[Histogram], name: &str, endpoint_url: &str) -> Self {
         let mut all: Vec<Interval> = histograms
             .iter()
-            .filter(|h| h.name == name)
+            .filter(|h| h.name == name && &*h.origin.endpoint_url == endpoint_url)
             .flat_map(Histogram::intervals)
             .collect();
         all.sort_by_key(|i| i.end_ns);
@@ -217,14 +234,27 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_guessed_over_several_endpoints() {
+    fn several_servers_are_told_apart_by_the_listed_endpoints() {
         let mut run = run(vec![request(Some(S + S / 2))]);
         run.series
-            .extend(family("http_request_duration_seconds", "b", &[0.0, 1.0, 2.0]));
-        assert_eq!(server_times(&run).estimated, 1, "an exporter is no server");
-        run.series.extend(family(QUEUE, "b", &[0.0, 1.0, 2.0]));
-        let got = server_times(&run);
-        assert!(got.several_endpoints);
-        assert_eq!((got.estimated, got.unknown), (0, 1));
+            .extend(family("http_request_duration_seconds", "x", &[0.0, 1.0, 2.0]));
+        assert!(!server_times(&run).several_servers, "an exporter is no server");
+        for (name, sums) in [
+            (QUEUE, [0.0, 0.0, 0.05]),
+            (PREFILL, [0.0, 0.0, 0.1]),
+            (DECODE, [0.0, 0.0, 0.2]),
+        ] {
+            run.series.extend(family(name, "b", &sums));
+        }
+        run.requests[0].endpoint = 1;
+        let unlisted = server_times(&run);
+        assert!(unlisted.several_servers);
+        assert_eq!((unlisted.estimated, unlisted.unknown), (0, 1));
+        run.manifest.facts.insert(ENDPOINTS_FACT.into(), "a b x".into());
+        assert_eq!(server_times(&run).requests[0].server_queue_ns, Some(S / 20));
+        run.requests[0].endpoint = 0;
+        assert_eq!(server_times(&run).requests[0].server_queue_ns, Some(S / 5));
+        run.requests[0].endpoint = 2;
+        assert_eq!(server_times(&run).unknown, 1, "x is no server");
     }
 }

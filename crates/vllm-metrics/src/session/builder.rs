@@ -19,7 +19,7 @@ use crate::export::Server;
 use crate::gpu::GpuConfig;
 use crate::hooks;
 use crate::host::HostConfig;
-use crate::model::Manifest;
+use crate::model::{ENDPOINTS_FACT, Manifest};
 use crate::queue::{RecordQueue, WriterThread};
 use crate::select::SelectionConfig;
 use crate::sink::{SampleSink, StopToken};
@@ -405,7 +405,7 @@ fn manifest(clock: &RunClock, config: &Resolved) -> Manifest {
         .iter()
         .map(|endpoint| endpoint.shown_url.as_str())
         .collect();
-    facts.insert("metrics.endpoints".into(), urls.join(" "));
+    facts.insert(ENDPOINTS_FACT.into(), urls.join(" "));
     facts.insert(
         "metrics.interval_secs".into(),
         config.interval.as_secs_f64().to_string(),
