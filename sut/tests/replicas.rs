@@ -76,6 +76,14 @@ fn requests_that_failed_before_their_first_token_are_sent_again_and_written_down
             .iter()
             .any(|event| event.attributes.contains("\"kind\":\"reset\""))
     );
+    let summary = std::fs::read_dir(run.metrics_dir().join("visualizations"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.extension().is_some_and(|e| e == "json"))
+        .expect("a summary");
+    let summary: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(summary).expect("text")).expect("JSON");
+    assert_eq!(summary["event_counts"]["retry"], 8, "{shown}");
     for part in [
         "8 attempts failed before their first token",
         "6 x status",

@@ -48,6 +48,7 @@ pub(crate) fn of(view: &View<'_>, limits: Option<&Limits>) -> Value {
         })).collect::<Vec<_>>(),
         "gaps": frame.gaps.iter().map(|g| span(g.0, g.1)).collect::<Vec<_>>(),
         "missing": missing(run),
+        "event_counts": event_counts(run),
         "phases": frame.phases.iter().map(|p| {
             let mut entry = span(p.start_ns, p.end_ns);
             entry["name"] = Value::from(&*p.name);
@@ -89,11 +90,29 @@ fn span(start_ns: i64, end_ns: i64) -> Value {
     json!({ "start": rfc3339(start_ns), "end": rfc3339(end_ns), "duration_secs": secs(end_ns - start_ns) })
 }
 
-/// Events that say that something is missing or went wrong, in time order.
+/// Of one kind of event the summary lists as many as this; `event_counts` tells how many there were.
+const LISTED_PER_KIND: usize = 100;
+
+/// How many events of each kind there are.
+fn event_counts(run: &RunData) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for event in &run.events {
+        *counts.entry(&*event.kind).or_default() += 1;
+    }
+    counts
+}
+
+/// Events that say that something is missing or went wrong, in time order; the first [`LISTED_PER_KIND`] of each kind.
 fn missing(run: &RunData) -> Vec<Value> {
+    let mut listed: BTreeMap<&str, usize> = BTreeMap::new();
     run.events
         .iter()
         .filter(|e| e.severity >= Severity::Warning)
+        .filter(|e| {
+            let listed = listed.entry(&*e.kind).or_default();
+            *listed += 1;
+            *listed <= LISTED_PER_KIND
+        })
         .map(|e| {
             json!({
                 "kind": &*e.kind,

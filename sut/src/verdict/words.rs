@@ -79,10 +79,13 @@ pub(super) fn way_out_of_errors(errors: &[String]) -> Option<String> {
 pub(super) fn clauses(findings: &[&Finding]) -> String {
     let what: Vec<&str> = findings.iter().map(|finding| finding.what.as_str()).collect();
     let mut text = what.join("; ");
-    let ways: Vec<&str> = findings
-        .iter()
-        .filter_map(|finding| finding.way_out.as_deref())
-        .collect();
+    let mut ways: Vec<&str> = Vec::new();
+    for way in findings.iter().filter_map(|finding| finding.way_out.as_deref()) {
+        // One may hold another: the same advice twice is no second way.
+        if !ways.iter().any(|known| known.contains(way)) {
+            ways.push(way);
+        }
+    }
     if !ways.is_empty() {
         text.push_str(". Nearest way out: ");
         text.push_str(&ways.join("; "));
