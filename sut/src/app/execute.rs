@@ -33,6 +33,8 @@ use crate::server::Server;
 use crate::standing::Standing;
 use crate::worker::{Workers, dispatch};
 
+/// Longest wait for answered requests to be written down.
+const WRITE_DOWN: Duration = Duration::from_secs(5);
 /// Longest wait for the scrape that stands before all load.
 const BRACKET: Duration = Duration::from_secs(2);
 
@@ -203,6 +205,12 @@ pub(super) fn execute(
     } else {
         Window::AnswerOfLastQuery
     };
+    // LoadGen is content with the last answer a moment before that answer is written down.
+    tasks.close();
+    let all_down = async { tokio::time::timeout(WRITE_DOWN, tasks.wait()).await };
+    if runtime.block_on(all_down).is_err() {
+        tracing::warn!("some requests were still running at the end");
+    }
     let answers = ledger.take();
     let measured = Measured::from_answers(&answers, window);
     let printed = printouts::render(&plan, &answers);
