@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Parser as _;
 use sut::cli::Cli;
 use sut::exit::Exit;
-use sut::overhead::{Comparison, Program, measure};
+use sut::overhead::{Comparison, Finding, Program, measure};
 
 use crate::figure::Figure;
 
@@ -54,8 +54,11 @@ fn figure(name: &'static str, interval: &str) -> Figure {
             let ratio = comparison.ratio;
             let beside = format!(
                 "against {against}, a scrape each {interval} s: 95 % interval {:.5} to {:.5}, n = {} alternating \
-                 pairs; asked for: it holds 1, or the loss is below 0.005",
-                ratio.low, ratio.high, ratio.n
+                 pairs: {:?}",
+                ratio.low,
+                ratio.high,
+                ratio.n,
+                Finding::of(&ratio),
             );
             (Some(ratio.mean), beside)
         }

@@ -75,10 +75,67 @@ pub struct Comparison {
     pub folder: PathBuf,
 }
 
+/// What the pairs say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// The interval contains 1 and is narrow.
+    NoCost,
+    /// Slower, but by less than anybody would trade the record for.
+    SmallCost,
+    /// Slower by more.
+    Cost,
+    /// Faster: not by collection, so something else changed.
+    Faster,
+    /// The interval contains 1, and much else.
+    Inconclusive,
+}
+
+impl Finding {
+    /// What `ratio`, with over without collection, says.
+    pub fn of(ratio: &Ratio) -> Self {
+        if ratio.contains_one() {
+            if ratio.high - ratio.low > 2.0 * WIDE {
+                Self::Inconclusive
+            } else {
+                Self::NoCost
+            }
+        } else if ratio.low > 1.0 {
+            Self::Faster
+        } else if ratio.mean > 1.0 - TOLERATED_LOSS {
+            Self::SmallCost
+        } else {
+            Self::Cost
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::NoCost => "no_cost",
+            Self::SmallCost => "small_cost",
+            Self::Cost => "cost",
+            Self::Faster => "faster",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::NoCost => "no cost can be told from chance: the interval contains 1",
+            Self::SmallCost => "a cost below 0.5 %",
+            Self::Cost => "COLLECTION COSTS THROUGHPUT",
+            Self::Faster => "faster with collection: something else than collection changed between the runs",
+            Self::Inconclusive => {
+                "INCONCLUSIVE: the interval contains 1, but is wider than 4 %; more pairs, longer runs or a quieter \
+                 machine narrow it"
+            }
+        }
+    }
+}
+
 impl Comparison {
-    /// Whether collection costs nothing worth knowing, as far as these pairs can tell.
+    /// Whether it was shown that collection costs nothing worth knowing.
     pub fn passes(&self) -> bool {
-        self.ratio.high >= 1.0 || self.ratio.mean > 1.0 - TOLERATED_LOSS
+        !matches!(Finding::of(&self.ratio), Finding::Cost | Finding::Inconclusive)
     }
 
     /// The table of the check.
@@ -90,15 +147,6 @@ impl Comparison {
             folder,
         } = self;
         let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
-        let verdict = if ratio.low > 1.0 {
-            "faster with collection: something else than collection changed between the runs"
-        } else if ratio.contains_one() {
-            "no cost can be told from chance: the interval contains 1"
-        } else if self.passes() {
-            "a cost below 0.5 %"
-        } else {
-            "COLLECTION COSTS THROUGHPUT"
-        };
         let mark = if *simulated { "   [SIMULATED]" } else { "" };
         let mut out = String::new();
         let mut row = |name: &str, value: String| {
@@ -120,13 +168,7 @@ impl Comparison {
                 ratio.mean, ratio.low, ratio.high, ratio.n
             ),
         );
-        row("verdict", verdict.to_owned());
-        if ratio.contains_one() && ratio.high - ratio.low > 2.0 * WIDE {
-            row(
-                "",
-                "the interval is wide; more pairs, longer runs or a quieter machine narrow it".into(),
-            );
-        }
+        row("verdict", Finding::of(ratio).sentence().to_owned());
         row("files", folder.display().to_string());
         out
     }
@@ -363,6 +405,7 @@ fn write(comparison: &Comparison) -> anyhow::Result<()> {
     } = comparison;
     let value = json!({
         "with_over_without": { "mean": ratio.mean, "low": ratio.low, "high": ratio.high, "confidence": 0.95, "n": ratio.n },
+        "finding": Finding::of(ratio).word(),
         "passes": comparison.passes(),
         "simulated": simulated,
         "pairs": pairs.iter().map(|(off, on)| json!({ "off_tokens_per_sec": off, "on_tokens_per_sec": on })).collect::<Vec<_>>(),
@@ -370,4 +413,28 @@ fn write(comparison: &Comparison) -> anyhow::Result<()> {
     let path = folder.join("overhead_check.json");
     let text = serde_json::to_string_pretty(&value)? + "\n";
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wide_interval_shows_nothing() {
+        for (low, mean, high, finding) in [
+            (0.99, 1.0, 1.01, Finding::NoCost),
+            (0.93, 0.98, 1.03, Finding::Inconclusive),
+            (0.995, 0.997, 0.999, Finding::SmallCost),
+            (0.97, 0.98, 0.99, Finding::Cost),
+            (1.01, 1.02, 1.03, Finding::Faster),
+        ] {
+            let ratio = Ratio {
+                mean,
+                low,
+                high,
+                n: 10,
+            };
+            assert_eq!(Finding::of(&ratio), finding, "{ratio:?}");
+        }
+    }
 }

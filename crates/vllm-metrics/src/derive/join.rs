@@ -52,10 +52,12 @@ pub fn server_times(run: &RunData) -> Joined {
     };
     let several_servers = servers.len() > 1;
     let times_of = |request: &RequestRow| {
-        if several_servers {
-            servers.get(listed.get(request.endpoint as usize)?)
-        } else {
-            servers.values().next()
+        match listed.get(request.endpoint as usize) {
+            // The only page there is may be another server's: the one that answered must be it.
+            Some(url) => servers.get(url),
+            // Of a run that lists nothing, only a single server can be told.
+            None if listed.is_empty() && !several_servers => servers.values().next(),
+            None => None,
         }
     };
     let mut out = Joined {
@@ -256,5 +258,13 @@ mod tests {
         assert_eq!(server_times(&run).requests[0].server_queue_ns, Some(S / 5));
         run.requests[0].endpoint = 2;
         assert_eq!(server_times(&run).unknown, 1, "x is no server");
+        // The other server's page never came.
+        run.series.retain(|series| &*series.def.endpoint_url == "a");
+        run.requests[0].endpoint = 1;
+        assert_eq!(
+            server_times(&run).unknown,
+            1,
+            "b's requests are not estimated from a's page"
+        );
     }
 }
