@@ -3,6 +3,7 @@
 //! Absent facts are `null`, never a guess. Nothing is run but `git`, and only to name the commit.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -80,7 +81,7 @@ impl Environment {
         Self {
             program: format!("sut {}", env!("CARGO_PKG_VERSION")),
             loadgen_version: mlperf_loadgen::loadgen_version(),
-            command_line: redact(std::env::args()),
+            command_line: command_line(std::env::args_os()),
             server_version: server_version.map(str::to_owned),
             operating_system: fs::read_to_string("/etc/os-release").ok().and_then(|text| {
                 let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
@@ -183,37 +184,16 @@ fn git_commit() -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Replaces the values of flags that carry secrets, and the password part of URLs.
-fn redact(args: impl Iterator<Item = String>) -> Vec<String> {
-    let mut hide_next = false;
-    args.map(|arg| {
-        if std::mem::take(&mut hide_next) {
-            return "(redacted)".to_owned();
-        }
-        let name = arg.split('=').next().unwrap_or_default().to_ascii_lowercase();
-        let secret = name.starts_with('-')
-            && ["key", "token", "secret", "password"]
-                .iter()
-                .any(|w| name.ends_with(w));
-        if secret {
-            if arg.contains('=') {
-                return format!("{name}=(redacted)");
-            }
-            hide_next = true;
-            return arg;
-        }
-        match (arg.find("://"), arg.find('@')) {
-            (Some(scheme), Some(at)) if scheme + 3 < at => {
-                format!("{}(redacted){}", &arg[..scheme + 3], &arg[at..])
-            }
-            _ => arg,
-        }
-    })
-    .collect()
+/// The command line, secrets replaced. Words need not be UTF-8: file names are not always.
+fn command_line(words: impl Iterator<Item = OsString>) -> Vec<String> {
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    vllm_client::redact_args(&words)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     #[test]
@@ -225,9 +205,16 @@ mod tests {
             "--api-key=canary",
             "--url",
             "http://me:canary@host:1/v1",
+            "--server-args",
+            "--hf-token canary --max-num-seqs 4",
+            "--serve-command",
+            "env HF_TOKEN=canary vllm serve",
         ];
-        let shown = redact(args.iter().map(ToString::to_string));
+        let mut words: Vec<OsString> = args.iter().map(Into::into).collect();
+        words.push(OsString::from_vec(vec![b'd', 0xff]));
+        let shown = command_line(words.into_iter());
         assert!(!shown.join(" ").contains("canary"), "{shown:?}");
+        assert_eq!(shown.last().unwrap(), "d\u{fffd}");
         assert_eq!(shown[5], "http://(redacted)@host:1/v1");
     }
 

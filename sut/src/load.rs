@@ -46,7 +46,7 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
         && settings.mode == Mode::Performance
         && !plan.is_compliance();
     if let Some(qps) = plan.target_qps {
-        set_rate(&mut settings, qps);
+        set_rate(&mut settings, qps)?;
     } else if demo {
         set_rate(
             &mut settings,
@@ -55,7 +55,7 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
             } else {
                 DEMO_OFFLINE_QPS
             },
-        );
+        )?;
     }
     let shortened = plan
         .duration
@@ -105,15 +105,21 @@ pub struct Load {
     pub unofficial: Vec<String>,
 }
 
-fn set_rate(settings: &mut TestSettings, qps: f64) {
+fn set_rate(settings: &mut TestSettings, qps: f64) -> Result<(), Fail> {
+    let between = || {
+        Duration::try_from_secs_f64(1.0 / qps).map_err(|error| {
+            Fail::usage(anyhow!(
+                "--target-qps {qps}: the time between two queries: {error}"
+            ))
+        })
+    };
     match settings.scenario {
         Scenario::Server => settings.server_target_qps = qps,
         Scenario::Offline => settings.offline_expected_qps = qps,
-        Scenario::SingleStream => {
-            settings.single_stream_expected_latency = Duration::from_secs_f64(1.0 / qps);
-        }
-        Scenario::MultiStream => settings.multi_stream_expected_latency = Duration::from_secs_f64(1.0 / qps),
+        Scenario::SingleStream => settings.single_stream_expected_latency = between()?,
+        Scenario::MultiStream => settings.multi_stream_expected_latency = between()?,
     }
+    Ok(())
 }
 
 fn scenario(arg: ScenarioArg) -> Scenario {

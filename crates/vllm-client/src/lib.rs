@@ -28,6 +28,7 @@ mod error;
 mod limits;
 mod pool;
 mod request;
+mod secrets;
 pub mod server;
 mod sse;
 mod unstreamed;
@@ -42,4 +43,5 @@ pub use pool::{
     Attempt, Pool, PoolBatchCompletion, PoolCompletion, PoolError, ReplicaStatus, RetryPolicy, Strategy,
 };
 pub use request::RequestBody;
+pub use secrets::redact_args;
 pub use unstreamed::BatchCompletion;

@@ -1,6 +1,7 @@
 //! The recorder of a run: which endpoints, GPUs and processes it watches.
 
 use anyhow::Context;
+use url::Url;
 use vllm_metrics::catalog::Version;
 use vllm_metrics::gpu::{GpuConfig, GpuSelection};
 use vllm_metrics::host::HostConfig;
@@ -61,7 +62,7 @@ fn endpoints(metrics: &MetricsPlan, prepared: &Prepared) -> Vec<EndpointConfig> 
         endpoint.server_version = version.cloned();
         // The key belongs to the server, and to nobody else that --metrics-url may name.
         match &prepared.plan.api_key {
-            Some(key) if servers.iter().any(|server| endpoint.url.starts_with(server)) => {
+            Some(key) if servers.iter().any(|server| same_origin(server, &endpoint.url)) => {
                 endpoint.bearer(key)
             }
             _ => endpoint,
@@ -148,6 +149,20 @@ fn server_pid(server: &Server) -> Option<u32> {
     }
 }
 
+/// Whether two URLs name the same scheme, host and port; text that is no URL is at no server's.
+fn same_origin(server: &str, url: &str) -> bool {
+    // A metrics endpoint may lack its scheme.
+    let origin = |text: &str| {
+        let url = if text.contains("://") {
+            Url::parse(text)
+        } else {
+            Url::parse(&format!("http://{text}"))
+        };
+        url.ok().map(|url| url.origin())
+    };
+    origin(server).is_some_and(|server| server.is_tuple() && origin(url) == Some(server))
+}
+
 /// Host and port of a base URL.
 fn host_and_port(url: &str) -> Option<(&str, u16)> {
     let (scheme, rest) = url.split_once("://")?;
@@ -162,7 +177,7 @@ fn host_and_port(url: &str) -> Option<(&str, u16)> {
 
 #[cfg(test)]
 mod tests {
-    use super::host_and_port;
+    use super::{host_and_port, same_origin};
 
     #[test]
     fn a_url_names_a_host_and_a_port() {
@@ -174,6 +189,24 @@ mod tests {
             ("https://localhost", ("localhost", 443)),
         ] {
             assert_eq!(host_and_port(url), Some(told), "{url}");
+        }
+    }
+
+    #[test]
+    fn only_the_server_itself_gets_its_key() {
+        for (server, url, told) in [
+            ("http://gpu1", "http://gpu1/metrics", true),
+            ("http://gpu1:80", "http://GPU1/metrics", true),
+            ("http://gpu1:8000/v", "http://gpu1:8000/metrics", true),
+            ("http://gpu1:8000", "gpu1:8000", true),
+            ("http://gpu1", "http://gpu10:9400/metrics", false),
+            ("http://h:80", "http://h:8080", false),
+            ("http://a", "http://a.evil", false),
+            ("http://a", "http://a@evil/metrics", false),
+            ("http://a", "https://a/metrics", false),
+            ("not a URL", "not a URL", false),
+        ] {
+            assert_eq!(same_origin(server, url), told, "{server} {url}");
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
 use crate::ledger::Measured;
-use crate::recording::RecordingArgs;
+use crate::plan;
 
 /// With or without collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,19 +88,7 @@ pub(crate) fn apply(args: &mut RunArgs) -> Option<PathBuf> {
             // Drawn after the timed part, so it would only make the check longer.
             args.no_plots = true;
         }
-        Arm::Off => {
-            args.enable_metrics_collection = false;
-            args.metrics_output_dir = None;
-            args.metrics_collection_interval = None;
-            args.metrics_format = None;
-            args.metrics_url = None;
-            args.metrics_upload = None;
-            args.no_gpu_telemetry = false;
-            args.gpus = None;
-            args.gpu_interval = None;
-            args.no_plots = false;
-            args.recording = RecordingArgs::default();
-        }
+        Arm::Off => plan::record_nothing(args),
     }
     Some(folder)
 }

@@ -17,7 +17,7 @@ use crate::cli::{RunArgs, ScenarioArg};
 use crate::ending::{Ending, watch_signals};
 use crate::exit::{Exit, Fail};
 use crate::load;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::server::{self, Server};
 use crate::{official, prompts, report};
 
@@ -194,27 +194,18 @@ impl Hunt<'_> {
     /// A trial that is long enough for LoadGen's test of confidence, with as many samples as it has queries: LoadGen
     /// issues whole datasets, and a large one would make every trial long.
     fn short(&self, rate: f64, number: usize) -> Result<Outcome, Fail> {
-        let duration = self
-            .peak
-            .trial
-            .max(Duration::from_secs_f64(FEWEST_QUERIES / rate));
+        let fewest = Duration::try_from_secs_f64(FEWEST_QUERIES / rate)
+            .map_err(|error| Fail::usage(anyhow!("a trial at {rate} queries/s: its duration: {error}")))?;
+        let duration = self.peak.trial.max(fewest);
         let queries = (duration.as_secs_f64() * rate).ceil() as usize;
         // Whole datasets: as few as are needed, and each just large enough.
         let datasets = queries.div_ceil(self.samples).max(1);
-        let args = RunArgs {
+        let mut args = RunArgs {
             num_samples: Some(queries.div_ceil(datasets).max(1)),
             duration: Some(format!("{}ms", duration.as_millis())),
-            enable_metrics_collection: false,
-            metrics_output_dir: None,
-            metrics_collection_interval: None,
-            metrics_format: None,
-            metrics_url: None,
-            no_gpu_telemetry: false,
-            gpus: None,
-            gpu_interval: None,
-            no_plots: false,
             ..self.args.clone()
         };
+        plan::record_nothing(&mut args);
         self.trial(args, rate, number)
     }
 

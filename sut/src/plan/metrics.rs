@@ -7,7 +7,7 @@ use vllm_metrics::config::DEFAULT_INTERVAL;
 
 use super::words;
 use crate::cli::{FormatArg, RunArgs};
-use crate::recording::RecordingPlan;
+use crate::recording::{RecordingArgs, RecordingPlan};
 
 /// What to record.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,22 @@ pub struct MetricsPlan {
     pub gpu_interval: Duration,
     /// What else to record, and where else to send it.
     pub recording: RecordingPlan,
+}
+
+/// Turns the flags of a run that records into those of the same run without a record: what has no effect then is
+/// refused.
+pub(crate) fn record_nothing(args: &mut RunArgs) {
+    args.enable_metrics_collection = false;
+    args.metrics_output_dir = None;
+    args.metrics_collection_interval = None;
+    args.metrics_format = None;
+    args.metrics_url = None;
+    args.metrics_upload = None;
+    args.no_gpu_telemetry = false;
+    args.gpus = None;
+    args.gpu_interval = None;
+    args.no_plots = false;
+    args.recording = RecordingArgs::default();
 }
 
 pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<MetricsPlan> {
@@ -94,4 +110,34 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
         gpu_interval,
         recording: RecordingPlan::resolve(&args.recording, format, interval, wrong),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    #[test]
+    fn no_flag_of_the_record_is_left_where_nothing_is_recorded() {
+        let flags = "sut --enable-metrics-collection --metrics-output-dir d --metrics-collection-interval 1 \
+                     --metrics-format csv --metrics-url http://h/metrics --metrics-upload file:///f --gpu-interval 1 \
+                     --no-gpu-telemetry --gpus 0 --no-plots --metrics-debug";
+        let mut args = Line::parse_from(flags.split_whitespace()).run;
+        let refused = |args: &RunArgs| {
+            let mut wrong = Vec::new();
+            resolve(args, &mut wrong);
+            wrong
+        };
+        args.enable_metrics_collection = false;
+        assert_eq!(refused(&args).len(), 10, "{:?}", refused(&args));
+        record_nothing(&mut args);
+        assert_eq!(refused(&args), [""; 0]);
+    }
 }

@@ -45,6 +45,19 @@ pub(super) fn resolve(args: &RunArgs, scenario: ScenarioArg, wrong: &mut Vec<Str
             "{flag} is not for the trials of --find-peak: record a run at the rate that it finds"
         ));
     }
+    // Each trial reads its flags from a file beside its logs, and that is no place for a secret.
+    for (flag, values) in [
+        ("--url", args.url.as_deref().unwrap_or_default()),
+        ("--metrics-url", args.metrics_url.as_slice()),
+        ("--metrics-upload", args.metrics_upload.as_slice()),
+    ] {
+        if vllm_client::redact_args(values) != values {
+            wrong.push(format!(
+                "{flag} holds a password or token, which --find-peak would store in the flags of its trials: give the \
+                 server's key with --api-key or VLLM_API_KEY, and record a run at the rate that is found"
+            ));
+        }
+    }
     let precision = args.peak_precision.unwrap_or(PRECISION);
     if !(0.001..=1.0).contains(&precision) {
         wrong.push(format!("--peak-precision {precision}: must be from 0.001 to 1"));

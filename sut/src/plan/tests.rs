@@ -193,6 +193,36 @@ fn a_configuration_file_fills_in_and_refuses_unknown_keys() {
 }
 
 #[test]
+fn a_search_refuses_what_its_files_would_give_away() {
+    let base = "--find-peak --scenario Server --url http://a:1 --enable-metrics-collection";
+    for (url, refused) in [
+        ("http://me:hush@a:9400/metrics", true),
+        ("me:hush@a:9400", true),
+        ("http://a:9400/metrics?token=hush", true),
+        ("http://a:9400/metrics", false),
+    ] {
+        let made = plan(&format!("{base} --metrics-url {url}"));
+        assert_eq!(made.is_err(), refused, "{url}");
+        if let Err(message) = made {
+            assert!(message.contains("--metrics-url holds"), "{message}");
+            assert!(!message.contains("hush"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_rate_has_a_lower_bound() {
+    for qps in ["1e-20", "0", "-1", "NaN", "inf"] {
+        let message = plan(&format!("--url http://a:1 --target-qps={qps}")).unwrap_err();
+        assert!(
+            message.contains("--target-qps") && message.contains("0.000001"),
+            "{message}"
+        );
+    }
+    assert!(plan("--url http://a:1 --target-qps 0.000001").is_ok());
+}
+
+#[test]
 fn every_example_configuration_resolves() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
     let mut seen = 0;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::ServerError;
+use crate::secrets::{is_secret, redact_args};
 
 /// How to start one server.
 #[derive(Clone, PartialEq, Eq)]
@@ -189,41 +190,8 @@ pub fn arguments_from_map(map: &Map<String, Value>) -> Vec<String> {
     words
 }
 
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let whole = ["token", "key", "secret", "password", "passwd", "credential"];
-    // Parts, so that `--max-num-batched-tokens` and `--ssl-keyfile` stay readable.
-    name.split(['-', '_', '.']).any(|part| whole.contains(&part))
-}
-
 fn redact<'a>(name: &str, value: &'a str) -> &'a str {
     if is_secret(name) { "(redacted)" } else { value }
-}
-
-fn redact_args(words: &[String]) -> Vec<String> {
-    let mut hide = false;
-    let mut shown = Vec::with_capacity(words.len());
-    for word in words {
-        if word.starts_with("--") {
-            let (name, value) = word
-                .split_once('=')
-                .map_or((word.as_str(), None), |(n, v)| (n, Some(v)));
-            let secret = is_secret(name);
-            hide = secret && value.is_none();
-            shown.push(if secret && value.is_some() {
-                format!("{name}=(redacted)")
-            } else {
-                word.clone()
-            });
-        } else {
-            shown.push(if hide {
-                "(redacted)".to_owned()
-            } else {
-                word.clone()
-            });
-        }
-    }
-    shown
 }
 
 fn bad(origin: &str, reason: &str) -> ServerError {

@@ -1,0 +1,226 @@
+//! Command lines as they may be shown and stored: values of keys, tokens and passwords replaced, wherever they stand.
+
+/// What stands in a secret's place.
+const HIDDEN: &str = "(redacted)";
+
+/// Whether a flag, variable or field of this name holds a secret.
+pub(crate) fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let ends = ["token", "key", "secret", "password", "passwd", "credential"];
+    // Parts, so that `--max-num-batched-tokens` and `--ssl-keyfile` stay readable.
+    name.split(['-', '_', '.', '"', '\''])
+        .any(|part| ends.iter().any(|end| part.ends_with(end)))
+}
+
+/// Replaces the values of flags (`--api-key x`, `--api-key=x`) and assignments (`HF_TOKEN=x`) that hold secrets, and
+/// user and password of URLs. A word that is itself a command line, as of `--server-args "--hf-token x"`, is read as
+/// one.
+pub fn redact_args(words: &[String]) -> Vec<String> {
+    let mut after = After::Other;
+    words.iter().map(|word| after.word(word)).collect()
+}
+
+/// What the words so far say of the next one.
+#[derive(Clone, Copy, PartialEq)]
+enum After {
+    /// Nothing.
+    Other,
+    /// It is the value of a secret flag.
+    Flag,
+    /// It may be one more value of a secret flag: `--api-key a b`.
+    Value,
+}
+
+impl After {
+    fn word(&mut self, word: &str) -> String {
+        let is_value = match *self {
+            Self::Other => false,
+            // A key may begin with a dash.
+            Self::Flag => !word.starts_with("--"),
+            Self::Value => !word.starts_with('-'),
+        };
+        if is_value {
+            *self = Self::Value;
+            return HIDDEN.to_owned();
+        }
+        *self = Self::Other;
+        let pieces = pieces(word);
+        if pieces.len() > 1 {
+            let mut inner = Self::Other;
+            return pieces
+                .iter()
+                .map(|piece| {
+                    let text = piece.trim_end();
+                    inner.word(text) + &piece[text.len()..]
+                })
+                .collect();
+        }
+        if let Some((quote, inside)) = quoted(word) {
+            return format!("{quote}{}{quote}", self.word(inside));
+        }
+        self.assignment(&without_users(word))
+    }
+
+    /// `NAME=value`, `--name=value`, or a word of its own.
+    fn assignment(&mut self, word: &str) -> String {
+        if let Some(host) = after_user(word) {
+            return HIDDEN.to_owned() + host;
+        }
+        match word.split_once('=') {
+            Some((name, _)) if is_secret(name) => format!("{name}={HIDDEN}"),
+            Some((name, value)) => format!("{name}={}", self.word(value)),
+            None => {
+                if word.starts_with('-') && is_secret(word) {
+                    *self = Self::Flag;
+                }
+                word.to_owned()
+            }
+        }
+    }
+}
+
+/// Cuts at white space outside of quotes, which stays at the end of the piece before.
+fn pieces(word: &str) -> Vec<&str> {
+    let mut quote = None;
+    let mut cuts = vec![0];
+    let mut in_space = false;
+    for (at, c) in word.char_indices() {
+        let space = c.is_whitespace() && quote.is_none();
+        if in_space && !space {
+            cuts.push(at);
+        }
+        in_space = space;
+        match quote {
+            Some(open) if open == c => quote = None,
+            None if c == '"' || c == '\'' => quote = Some(c),
+            _ => {}
+        }
+    }
+    if quote.is_some() {
+        // An apostrophe is no quote: every space counts.
+        return word.split_inclusive(char::is_whitespace).collect();
+    }
+    cuts.push(word.len());
+    cuts.windows(2).map(|cut| &word[cut[0]..cut[1]]).collect()
+}
+
+/// What stands between quotes that enclose the whole word.
+fn quoted(word: &str) -> Option<(char, &str)> {
+    ['"', '\''].into_iter().find_map(|quote| {
+        let inside = word.strip_prefix(quote)?.strip_suffix(quote)?;
+        (!inside.contains(quote)).then_some((quote, inside))
+    })
+}
+
+/// What follows user and password in a URL without its scheme, which some flags take.
+fn after_user(word: &str) -> Option<&str> {
+    if word.starts_with('-') || word.contains("://") {
+        return None;
+    }
+    let authority = word.split(['/', '?', '#']).next()?;
+    let at = authority.rfind('@')?;
+    authority[..at].contains(':').then_some(&word[at..])
+}
+
+/// Replaces user and password of every URL.
+fn without_users(word: &str) -> String {
+    let mut shown = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(at) = rest.find("://") {
+        let (before, authority) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let end = authority.find(['/', '?', '#', '\\']).unwrap_or(authority.len());
+        // The last one, since a password may hold more.
+        rest = match authority[..end].rfind('@') {
+            Some(sign) => {
+                shown.push_str(HIDDEN);
+                &authority[sign..]
+            }
+            None => authority,
+        };
+    }
+    shown + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(words: &[&str]) -> String {
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        redact_args(&words).join(" ")
+    }
+
+    #[test]
+    fn secrets_are_found_wherever_they_stand() {
+        for (words, told) in [
+            (
+                &["--api-key", "canary", "canary", "--port", "1"][..],
+                "--api-key (redacted) (redacted) --port 1",
+            ),
+            (&["--api-key", "-canary"], "--api-key (redacted)"),
+            (&["--api-key=canary", "x"], "--api-key=(redacted) x"),
+            (
+                &["--server-args", "--hf-token canary --max-num-seqs 4"],
+                "--server-args --hf-token (redacted) --max-num-seqs 4",
+            ),
+            (
+                &["--server-args=--hf-token canary  --max-num-seqs 4"],
+                "--server-args=--hf-token (redacted)  --max-num-seqs 4",
+            ),
+            (
+                &["--serve-command", "env HF_TOKEN=canary vllm serve"],
+                "--serve-command env HF_TOKEN=(redacted) vllm serve",
+            ),
+            (
+                &["bash -c 'env \"HF_TOKEN=canary\" vllm serve --api-key canary'"],
+                "bash -c 'env \"HF_TOKEN=(redacted)\" vllm serve --api-key (redacted)'",
+            ),
+            (
+                &["--note it's --api-key canary"],
+                "--note it's --api-key (redacted)",
+            ),
+            (
+                &["--a '--api-key \"canary canary\"'"],
+                "--a '--api-key (redacted)'",
+            ),
+            (&["HF_TOKEN='canary canary' vllm"], "HF_TOKEN=(redacted) vllm"),
+            (&["http://me:canary@canary@h:1/v1"], "http://(redacted)@h:1/v1"),
+            (
+                &["--url=http://a:1,http://me:can=canary@h"],
+                "--url=http://a:1,http://(redacted)@h",
+            ),
+            (
+                &["--metrics-url", "me:can=canary@h:1/m"],
+                "--metrics-url (redacted)@h:1/m",
+            ),
+            (
+                &["--metrics-url=me:canary@h:1/m"],
+                "--metrics-url=(redacted)@h:1/m",
+            ),
+            (
+                &["http://h/m?a=1&token=canary"],
+                "http://h/m?a=1&token=(redacted)",
+            ),
+        ] {
+            let words = shown(words);
+            assert_eq!(words, told);
+            assert!(!words.contains("canary"), "{words}");
+        }
+    }
+
+    #[test]
+    fn all_else_stays_as_it_is() {
+        for word in [
+            "--max-num-batched-tokens 8192 --ssl-keyfile a.pem",
+            "{\"level\": 3, \"sizes\": [1, 2]}",
+            "busy=sum(vllm:num_requests_running) / 256",
+            "http://gpu7:9400/metrics,owner=me@site",
+            " a  b ",
+            "",
+            "'",
+        ] {
+            assert_eq!(shown(&[word]), word);
+        }
+    }
+}
