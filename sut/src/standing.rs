@@ -58,6 +58,8 @@ pub struct Standing {
     estimated: bool,
     min_duration: Duration,
     min_queries: u64,
+    /// Answers that one query has.
+    samples_per_query: u64,
 }
 
 /// What the rest of the program knows of the run at the moment.
@@ -105,6 +107,10 @@ impl Standing {
             percentile,
             min_duration: settings.min_duration,
             min_queries: settings.min_query_count,
+            samples_per_query: match settings.scenario {
+                Scenario::MultiStream => settings.multi_stream_samples_per_query.max(1),
+                Scenario::Server | Scenario::SingleStream | Scenario::Offline => 1,
+            },
         })
     }
 
@@ -124,7 +130,7 @@ impl Standing {
             return "cannot count any more: queries failed".into();
         }
         // Every answer counts as slow before it counts as done, so this order never makes it look better than it is.
-        let done = self.done.load(Ordering::Relaxed);
+        let done = self.done.load(Ordering::Relaxed) / self.samples_per_query;
         if self.estimated {
             // LoadGen leaves out the slowest ones but needs at least one to leave out.
             let needed = queries_needed(1, self.percentile).max(self.min_queries);
@@ -286,6 +292,26 @@ mod tests {
             ..settings(Scenario::Server)
         };
         assert!(Standing::new(&accuracy).is_none());
+    }
+
+    #[test]
+    fn a_query_of_several_samples_is_one_query() {
+        let settings = TestSettings {
+            min_query_count: 1000,
+            multi_stream_samples_per_query: 8,
+            ..settings(Scenario::MultiStream)
+        };
+        let standing = Standing::new(&settings).unwrap();
+        // The last query lacks an answer.
+        for _ in 0..(500 * 8 + 7) {
+            standing.note(&answer(1, 1));
+        }
+        assert_eq!(standing.sentence(moment(60)), "needs 500 more queries");
+        for _ in 0..500 * 8 {
+            standing.note(&answer(1, 1));
+        }
+        let text = standing.sentence(moment(60));
+        assert_eq!(text, "valid if stopped now (enough queries)");
     }
 
     #[test]
