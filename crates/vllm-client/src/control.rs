@@ -105,6 +105,9 @@ struct Version {
     version: String,
 }
 
+/// Kept connections that may have ended unseen before a question is given up.
+const MOST_STALE: usize = 4;
+
 impl Client {
     /// `GET /health`. It is a flag that the server sets, not a probe of the engine: an engine that hangs stays
     /// healthy.
@@ -247,12 +250,21 @@ impl Client {
     ) -> Result<Vec<u8>, ControlError> {
         let url = join(&self.base, route);
         let exchange = async {
-            let response = self
-                .http
-                .request(method, url.clone())
-                .send()
-                .await
-                .map_err(|e| chain(&e))?;
+            let ask = || self.http.request(method.clone(), url.clone()).send();
+            let mut asked = ask().await;
+            // A kept connection may have ended with the server's patience or with the thread that it lived on, and
+            // says nothing about the server then. A new one does.
+            for _ in 0..self.config.pool_size.min(MOST_STALE) {
+                match asked {
+                    Err(e)
+                        if method == Method::GET && e.is_request() && !e.is_connect() && !e.is_timeout() =>
+                    {
+                        asked = ask().await;
+                    }
+                    _ => break,
+                }
+            }
+            let response = asked.map_err(|e| chain(&e))?;
             let code = response.status().as_u16();
             if code != 200 {
                 let body = self.body_excerpt(response).await;

@@ -33,12 +33,11 @@ impl Cadence {
     pub(crate) fn interval_ns(&self) -> Option<i64> {
         align::median_interval_ns(&self.timestamps_ns)
     }
-
-    /// Stretches without samples: (last before, first after).
-    pub(crate) fn gaps(&self) -> Vec<(i64, i64)> {
-        align::gaps(&self.timestamps_ns)
-    }
 }
+
+/// From how many times on their usual distance is known from them: scrapes at the edges of a run that is shorter than
+/// a few intervals are closer together than its ticks.
+const ENOUGH_TIMES: usize = 8;
 
 /// Time, phases and gaps of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,22 +52,14 @@ pub(crate) struct Frame {
     pub(crate) cadences: Vec<Cadence>,
     /// Stretches in which no endpoint answered.
     pub(crate) gaps: Vec<(i64, i64)>,
+    /// Time between scrapes as the run was told.
+    configured_ns: Option<i64>,
 }
 
 impl Frame {
     /// Looks at the samples, phases and events of a run.
     pub(crate) fn of(run: &RunData) -> Self {
         let cadences = cadences(run);
-        let scraped: Vec<i64> = {
-            let mut times: Vec<i64> = cadences
-                .iter()
-                .filter(|c| !c.endpoint_url.is_empty())
-                .flat_map(|c| c.timestamps_ns.iter().copied())
-                .collect();
-            times.sort_unstable();
-            times.dedup();
-            times
-        };
         let times = || {
             let samples = cadences
                 .iter()
@@ -93,20 +84,60 @@ impl Frame {
             .max()
             .unwrap_or(start_ns)
             .max(start_ns + 1_000_000);
-        let mut gaps = align::gaps(&scraped);
-        // From the last answer to the end of the run is a gap as well.
-        if let (Some(&last), Some(interval)) = (scraped.last(), align::median_interval_ns(&scraped))
-            && end_ns - last > align::longest_step_ns(interval)
-        {
-            gaps.push((last, end_ns));
-        }
-        Self {
+        let configured_ns = run
+            .manifest
+            .facts
+            .get("metrics.interval_secs")
+            .and_then(|secs| secs.parse::<f64>().ok())
+            .map(|secs| (secs * 1e9) as i64);
+        let mut frame = Self {
             start_ns,
             end_ns,
             phases: phases(run, end_ns),
             cadences,
-            gaps,
+            gaps: Vec::new(),
+            configured_ns,
+        };
+        frame.gaps = frame.without_any_endpoint();
+        frame
+    }
+
+    /// Time between scrapes as the run was told; of a record that does not say, as it was.
+    pub(crate) fn told_interval_ns(&self) -> Option<i64> {
+        self.configured_ns.or_else(|| self.scrape_interval_ns())
+    }
+
+    /// The usual distance of these times; of few times, not less than what the run was told.
+    pub(crate) fn usual_interval_ns(&self, timestamps_ns: &[i64]) -> Option<i64> {
+        let median = align::median_interval_ns(timestamps_ns);
+        if timestamps_ns.len() < ENOUGH_TIMES {
+            median.max(self.configured_ns)
+        } else {
+            median
         }
+    }
+
+    /// Stretches without samples, to the end of the run: (last before, first after).
+    pub(crate) fn gaps_of(&self, timestamps_ns: &[i64]) -> Vec<(i64, i64)> {
+        let (Some(interval), Some(&last)) = (self.usual_interval_ns(timestamps_ns), timestamps_ns.last())
+        else {
+            return Vec::new();
+        };
+        let between = timestamps_ns.windows(2).map(|pair| (pair[0], pair[1]));
+        between
+            .chain([(last, self.end_ns)])
+            .filter(|(from, to)| to - from > align::longest_step_ns(interval))
+            .collect()
+    }
+
+    /// What the gaps of all endpoints have in common.
+    fn without_any_endpoint(&self) -> Vec<(i64, i64)> {
+        self.cadences
+            .iter()
+            .filter(|cadence| !cadence.endpoint_url.is_empty())
+            .map(|cadence| self.gaps_of(&cadence.timestamps_ns))
+            .reduce(|common, gaps| overlaps(&common, &gaps))
+            .unwrap_or_default()
     }
 
     /// Length of the axis.
@@ -119,15 +150,30 @@ impl Frame {
         self.cadences
             .iter()
             .filter(|c| !c.endpoint_url.is_empty())
-            .filter_map(Cadence::interval_ns)
+            .filter_map(|cadence| self.usual_interval_ns(&cadence.timestamps_ns))
             .min()
     }
+}
+
+/// Where both have a stretch.
+fn overlaps(a: &[(i64, i64)], b: &[(i64, i64)]) -> Vec<(i64, i64)> {
+    let mut common: Vec<(i64, i64)> = a
+        .iter()
+        .flat_map(|&(from, to)| b.iter().map(move |&(f, t)| (from.max(f), to.min(t))))
+        .filter(|(from, to)| from < to)
+        .collect();
+    common.sort_unstable();
+    common
 }
 
 fn cadences(run: &RunData) -> Vec<Cadence> {
     let mut all: BTreeMap<(Arc<str>, Arc<str>), Cadence> = BTreeMap::new();
     for series in &run.series {
         let def = &series.def;
+        // `up` and its like are written for scrapes that failed, too.
+        if !def.endpoint_url.is_empty() && &*def.source == "self" {
+            continue;
+        }
         // One scrape brings series of several sources; samplers have no endpoint and go by their source.
         let sampler = if def.endpoint_url.is_empty() {
             Arc::clone(&def.source)

@@ -153,7 +153,7 @@ fn facts(view: &View<'_>) -> String {
         *most = cadence.timestamps_ns.len().max(*most);
     }
     let scrapes: usize = per_endpoint.values().sum();
-    match view.frame.scrape_interval_ns() {
+    match view.frame.told_interval_ns() {
         Some(interval) => parts.push(format!("{scrapes} scrapes every {}", axis::duration(interval))),
         None => parts.push(format!("{scrapes} scrapes")),
     }

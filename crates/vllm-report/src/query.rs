@@ -35,33 +35,39 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Window that gives about `points` points over the run, in whole scrape intervals.
-    pub(crate) fn window_ns(&self, points: i64) -> i64 {
-        let interval = self.frame.scrape_interval_ns().unwrap_or(1_000_000_000).max(1);
+    /// Window that gives about `points` points over the run, in whole intervals of what is looked at.
+    pub(crate) fn window_ns(&self, points: i64, interval_ns: i64) -> i64 {
+        let interval = interval_ns.max(1);
         let wanted = self.frame.duration_ns() / points.max(1);
         interval * (wanted / interval + i64::from(wanted % interval > 0)).max(1)
     }
 
-    /// The longest step between scrapes that is not a gap.
-    pub(crate) fn longest_step_ns(&self) -> i64 {
-        self.frame
-            .scrape_interval_ns()
-            .map_or(i64::MAX, align::longest_step_ns)
+    /// The usual distance of samples of all these series, the longest of them: some are scraped less often.
+    pub(crate) fn interval_ns<'t>(&self, times: impl Iterator<Item = &'t [i64]>) -> i64 {
+        times
+            .filter_map(|times| self.frame.usual_interval_ns(times))
+            .max()
+            .or(self.frame.scrape_interval_ns())
+            .unwrap_or(1_000_000_000)
     }
 
-    /// Rate of these counters, added up.
+    /// Rate of these counters, added up, and the window it is of.
     pub(crate) fn rate(
         &self,
         series: impl Iterator<Item = &'a SeriesData>,
         points: i64,
-    ) -> (Vec<i64>, Vec<f64>) {
-        let window = self.window_ns(points);
-        let longest = self.longest_step_ns();
+    ) -> (Vec<i64>, Vec<f64>, i64) {
+        let series: Vec<&SeriesData> = series.collect();
+        let interval = self.interval_ns(series.iter().map(|s| &s.timestamps_ns[..]));
+        let window = self.window_ns(points, interval);
+        let longest = align::longest_step_ns(interval);
         let rates: Vec<_> = series
+            .iter()
             .map(|s| window::rates(&counter::steps(&s.timestamps_ns, &s.values), window, longest))
             .collect();
         let points: Vec<align::Points<'_>> = rates.iter().map(|(t, v)| (&t[..], &v[..])).collect();
-        align::combine(&points, Combine::Sum)
+        let (times, values) = align::combine(&points, Combine::Sum);
+        (times, values, window)
     }
 
     /// A line of the rate of one counter, over all engines and endpoints.
@@ -73,8 +79,8 @@ impl<'a> View<'a> {
         color: RGBColor,
         points: i64,
     ) -> Option<Line> {
-        let (times, values) = self.rate(totals::named(self.run, counter), points);
-        self.line(name, look, color, times, values, self.window_ns(points))
+        let (times, values, window) = self.rate(totals::named(self.run, counter), points);
+        self.line(name, look, color, times, values, window)
     }
 
     /// A line of a gauge, over all engines and endpoints.
@@ -87,14 +93,14 @@ impl<'a> View<'a> {
         color: RGBColor,
     ) -> Option<Line> {
         let (times, values) = totals::gauge(self.run, gauge, how);
-        self.line(
-            name,
-            look,
-            color,
-            times,
-            values,
-            self.frame.scrape_interval_ns().unwrap_or(0),
-        )
+        let interval = self.line_interval_ns(&times);
+        self.line(name, look, color, times, values, interval)
+    }
+
+    /// The usual distance of a line's points. Those of several endpoints together lie closer than either's own.
+    pub(crate) fn line_interval_ns(&self, times: &[i64]) -> i64 {
+        let own = self.frame.usual_interval_ns(times);
+        own.max(self.frame.scrape_interval_ns()).unwrap_or(0)
     }
 
     /// A line from times and values of scraped series, broken where no endpoint answered; `None` without any.
@@ -142,8 +148,10 @@ impl<'a> View<'a> {
         let Some(found) = families.iter().map(|f| self.family(f)).find(|h| !h.is_empty()) else {
             return Vec::new();
         };
-        let window = self.window_ns(points);
-        let merged = window::merge(&found, self.frame.start_ns, window, self.longest_step_ns());
+        let interval = self.interval_ns(found.iter().map(|h| &h.timestamps_ns[..]));
+        let window = self.window_ns(points, interval);
+        let longest = align::longest_step_ns(interval);
+        let merged = window::merge(&found, self.frame.start_ns, window, longest);
         let Some(estimator) = &merged.estimator else {
             return Vec::new();
         };

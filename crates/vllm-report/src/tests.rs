@@ -466,3 +466,88 @@ fn metrics_are_drawn_by_name_and_a_wrong_name_gets_the_nearest() {
     );
     assert!(matches!(error, Err(Error::Size { .. })));
 }
+
+/// A gauge every `interval_ns`, a minute long, beginning `late_ns` after the start.
+fn ticking(endpoint: &str, interval_ns: i64, late_ns: i64) -> SeriesData {
+    let mut out = series(
+        "vllm:num_requests_running",
+        r#"{"engine":"0"}"#,
+        MetricType::Gauge,
+        "",
+        |_| 3.0,
+    );
+    out.def = Arc::new(SeriesDef {
+        endpoint_url: endpoint.into(),
+        ..(*out.def).clone()
+    });
+    out.timestamps_ns = (0..60 * S / interval_ns)
+        .map(|i| START + late_ns + i * interval_ns)
+        .collect();
+    out.values = vec![3.0; out.timestamps_ns.len()];
+    out.phases = Vec::new();
+    out
+}
+
+#[test]
+fn endpoints_that_are_not_scraped_at_the_same_moment_have_no_gaps() {
+    let run = RunData {
+        series: vec![ticking("http://a", S, 0), ticking("http://b", S, 2_000_000)],
+        ..RunData::default()
+    };
+    let view = View::of(&run);
+    assert_eq!(view.frame.gaps, []);
+    let one_fails = RunData {
+        series: vec![
+            ticking("http://a", S, 0),
+            series("vllm:x", "{}", MetricType::Gauge, "", |_| 1.0),
+        ],
+        ..RunData::default()
+    };
+    assert_eq!(
+        View::of(&one_fails).frame.gaps,
+        [],
+        "one of them answered all the time"
+    );
+}
+
+#[test]
+fn what_is_scraped_less_often_than_the_rest_is_drawn_all_the_same() {
+    let mut run = RunData {
+        series: engine_series(0),
+        ..RunData::default()
+    };
+    run.series.push(ticking("http://127.0.0.1:8000", S / 10, 0));
+    let view = View::of(&run);
+    let lines = view.quantile_lines(
+        &["vllm:time_to_first_token_seconds"],
+        &[(0.5, "p50", crate::style::BLUE)],
+        100,
+    );
+    assert_eq!(lines.len(), 1, "histograms come once a second, gauges ten times");
+    let rate = view.rate(
+        vllm_metrics::derive::totals::named(&run, "vllm:generation_tokens_total"),
+        100,
+    );
+    assert!(rate.1.iter().any(|v| (v - 100.0).abs() < 1e-6), "{:?}", rate.1);
+}
+
+#[test]
+fn few_scrapes_go_by_what_the_run_was_told() {
+    let mut run = RunData {
+        series: vec![ticking("http://a", S, 0)],
+        ..RunData::default()
+    };
+    // Two at the start, one at the edge, one at the end of a run shorter than a second.
+    let times = [0, 13_000_000, 20_000_000, 800_000_000].map(|t| START + t);
+    let series = &mut run.series[0];
+    (series.timestamps_ns, series.values) = (times.to_vec(), vec![1.0; 4]);
+    assert_eq!(View::of(&run).frame.gaps.len(), 1);
+    run.manifest
+        .facts
+        .insert("metrics.interval_secs".into(), "1".into());
+    let view = View::of(&run);
+    assert_eq!(
+        (view.frame.gaps.len(), view.frame.told_interval_ns()),
+        (0, Some(S))
+    );
+}

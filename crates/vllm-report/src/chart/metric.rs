@@ -121,11 +121,12 @@ fn panel(view: &View<'_>, name: &str, points: i64) -> Result<Panel> {
 
 fn line(view: &View<'_>, series: &SeriesData, label: String, index: usize, rate_points: Option<i64>) -> Line {
     let (times, values, interval) = if let Some(points) = rate_points {
-        let window = view.window_ns(points);
+        let interval = view.interval_ns(std::iter::once(&series.timestamps_ns[..]));
+        let window = view.window_ns(points, interval);
         let (times, values) = window::rates(
             &counter::steps(&series.timestamps_ns, &series.values),
             window,
-            view.longest_step_ns(),
+            align::longest_step_ns(interval),
         );
         (times, values, Some(window))
     } else {

@@ -71,7 +71,7 @@ fn kv_cache(view: &View<'_>) -> Panel {
         .map(|s| (&s.timestamps_ns[..], &s.values[..]))
         .collect();
     let (times, values) = align::combine(&points, Combine::Mean);
-    let interval = view.frame.scrape_interval_ns().unwrap_or(0);
+    let interval = view.line_interval_ns(&times);
     let name = if series.len() > 1 {
         "mean of engines"
     } else {
@@ -124,8 +124,8 @@ fn preemptions(view: &View<'_>) -> Panel {
 
 fn prefix_cache(view: &View<'_>) -> Panel {
     let (queries, hits) = ("vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total");
-    let (times, asked) = view.rate(totals::named(view.run, queries), POINTS);
-    let (hit_times, hit) = view.rate(totals::named(view.run, hits), POINTS);
+    let (times, asked, window) = view.rate(totals::named(view.run, queries), POINTS);
+    let (hit_times, hit, _) = view.rate(totals::named(view.run, hits), POINTS);
     let ratio: (Vec<i64>, Vec<f64>) = if times == hit_times {
         // Nothing asked, no ratio.
         times
@@ -141,14 +141,7 @@ fn prefix_cache(view: &View<'_>) -> Panel {
         title: "Prefix cache hits".into(),
         quantity: Quantity::Ratio,
         lines: view
-            .line(
-                "tokens found",
-                Look::Area,
-                style::GREEN,
-                ratio.0,
-                ratio.1,
-                view.window_ns(POINTS),
-            )
+            .line("tokens found", Look::Area, style::GREEN, ratio.0, ratio.1, window)
             .into_iter()
             .collect(),
         fixed_max: Some(1.0),

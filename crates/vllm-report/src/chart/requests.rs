@@ -87,9 +87,8 @@ pub(crate) fn finished(view: &View<'_>, points: i64) -> Panel {
                 == failed
         })
     };
-    let window = view.window_ns(points);
-    let (times, values) = view.rate(by_reason(false), points);
-    let (failed_times, failed) = view.rate(by_reason(true), points);
+    let (times, values, window) = view.rate(by_reason(false), points);
+    let (failed_times, failed, _) = view.rate(by_reason(true), points);
     let some_failed = failed.iter().any(|v| *v > 0.0);
     Panel {
         title: "Requests finished".into(),
