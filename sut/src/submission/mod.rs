@@ -5,6 +5,7 @@
 
 mod args;
 mod facts;
+mod files;
 mod fitness;
 mod logs;
 mod marks;
@@ -47,7 +48,9 @@ pub fn run(args: &SubmissionArgs) -> Result<Exit, Fail> {
         .collect();
     let facts = facts::gather(args, &found, &marks)?;
     let tree = tree::Tree::new(args, &spec, &runs, &facts, &marks)?;
-    let written = tree.write()?;
+    let files = tree.files();
+    files.check()?;
+    let written = files.write()?;
     for mark in &marks {
         report::print(&format!("{}\n", mark.line()));
     }

@@ -1,15 +1,14 @@
 //! The tree itself: which file goes where.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::args::SubmissionArgs;
 use super::facts::Facts;
-use super::logs::copy_truncated;
+use super::files::Files;
 use super::marks::Mark;
 use super::outcomes::outcome;
 use super::readme;
@@ -84,12 +83,6 @@ impl<'a> Tree<'a> {
                 folder.display()
             )));
         }
-        for of_scenario in runs.scenarios.values() {
-            let conf = of_scenario.performance.folder.join(USER_CONF);
-            if !conf.is_file() {
-                return Err(Fail::usage(anyhow!("the run's {} is not there", conf.display())));
-            }
-        }
         Ok(tree)
     }
 
@@ -99,45 +92,28 @@ impl<'a> Tree<'a> {
         results.join(&self.system).join(&self.spec.submission_name)
     }
 
-    /// Writes all files and returns how many.
-    pub(super) fn write(&self) -> Result<usize, Fail> {
-        let mut out = Writer::default();
-        self.write_all(&mut out).map_err(|error| {
-            Fail::usage(anyhow!(
-                "the submission is not whole: {}: {error}",
-                out.at.display()
-            ))
-        })?;
-        Ok(out.files)
-    }
-
-    fn write_all(&self, out: &mut Writer) -> io::Result<()> {
+    /// All files, and what keeps them from being written. Nothing is written here.
+    pub(super) fn files(&self) -> Files {
+        let mut out = Files::default();
         let system = self.root.join("systems").join(format!("{}.json", self.system));
-        out.json(&system, &self.facts.system)?;
+        out.json(system, &self.facts.system);
         out.text(
-            &self.root.join("documentation/calibration.md"),
-            &self.marked(&self.calibration),
-        )?;
-        let source = self
-            .root
-            .join("src")
-            .join(&self.spec.submission_name)
-            .join("README.md");
-        out.text(&source, &readme::source(self.spec, self.source, self.marks))?;
+            self.root.join("documentation/calibration.md"),
+            self.marked(&self.calibration),
+        );
+        let source = self.root.join("src").join(&self.spec.submission_name);
+        out.text(
+            source.join("README.md"),
+            readme::source(self.spec, self.source, self.marks),
+        );
         for (scenario, runs) in &self.runs.scenarios {
             let folder = self.benchmark_folder().join(scenario.to_string());
-            self.scenario(out, &folder, *scenario, runs)?;
+            self.scenario(&mut out, &folder, *scenario, runs);
         }
-        Ok(())
+        out
     }
 
-    fn scenario(
-        &self,
-        out: &mut Writer,
-        folder: &Path,
-        scenario: RuleScenario,
-        runs: &ScenarioRuns,
-    ) -> io::Result<()> {
+    fn scenario(&self, out: &mut Files, folder: &Path, scenario: RuleScenario, runs: &ScenarioRuns) {
         let mut measurements = self.facts.measurements.clone();
         if !self.marks.is_empty() {
             let notes = measurements
@@ -148,84 +124,88 @@ impl<'a> Tree<'a> {
             let notes = format!("{} {notes}", lines.join(" ")).trim().to_owned();
             measurements.insert("notes".into(), notes.into());
         }
-        out.json(&folder.join("measurements.json"), &measurements)?;
-        let conf = fs::read_to_string(runs.performance.folder.join(USER_CONF))?;
-        let heading: String = self
-            .marks
-            .iter()
-            .map(|mark| format!("# {}\n", mark.line()))
-            .collect();
-        out.text(&folder.join(USER_CONF), &(heading + &conf))?;
-        out.text(
-            &folder.join("README.md"),
-            &readme::scenario(self.spec, scenario, runs, self.marks),
-        )?;
-
-        let performance = folder.join("performance/run_1");
-        self.logs(out, &runs.performance.folder, &performance)?;
-        let accuracy = folder.join("accuracy");
-        self.logs(out, &runs.accuracy.folder, &accuracy)?;
-        let log = accuracy.join(ACCURACY_LOG);
-        out.begin(&log)?;
-        let hash = copy_truncated(&runs.accuracy.folder.join(ACCURACY_LOG), &log)?;
-        // Laid out unfit, a run may have no figures; the file is there all the same, with the hash.
-        let figures = match fs::read_to_string(runs.accuracy.folder.join(ACCURACY_TXT)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
-        let figures: Vec<&str> = figures
-            .lines()
-            .filter(|line| !line.starts_with("hash="))
-            .collect();
-        let text = self.marked(&format!("{}\n\nhash={hash}\n", figures.join("\n").trim_end()));
-        out.text(&accuracy.join(ACCURACY_TXT), &text)?;
-
-        for (test, run) in &runs.compliance {
-            self.compliance(out, &folder.join(test.name()), *test, run, scenario)?;
+        out.json(folder.join("measurements.json"), &measurements);
+        if let Some(conf) = out.read(&runs.performance.folder.join(USER_CONF)) {
+            let heading: String = self
+                .marks
+                .iter()
+                .map(|mark| format!("# {}\n", mark.line()))
+                .collect();
+            out.text(folder.join(USER_CONF), heading + &conf);
         }
-        Ok(())
+        out.text(
+            folder.join("README.md"),
+            readme::scenario(self.spec, scenario, runs, self.marks),
+        );
+        self.logs(out, &runs.performance.folder, &folder.join("performance/run_1"));
+        self.accuracy(out, &folder.join("accuracy"), &runs.accuracy);
+        for (test, run) in &runs.compliance {
+            self.compliance(out, &folder.join(test.name()), *test, run, scenario);
+        }
+    }
+
+    fn accuracy(&self, out: &mut Files, folder: &Path, run: &Run) {
+        self.logs(out, &run.folder, folder);
+        let hash = out.shortened(run.folder.join(ACCURACY_LOG), folder.join(ACCURACY_LOG));
+        // Laid out unfit, a run may have no figures; the file is there all the same, with the hash.
+        let path = run.folder.join(ACCURACY_TXT);
+        let figures = if path.exists() {
+            out.read(&path)
+        } else {
+            Some(String::new())
+        };
+        if let (Some(hash), Some(figures)) = (hash, figures) {
+            let figures: Vec<&str> = figures
+                .lines()
+                .filter(|line| !line.starts_with("hash="))
+                .collect();
+            let text = format!("{}\n\nhash={hash}\n", figures.join("\n").trim_end());
+            out.text(folder.join(ACCURACY_TXT), self.marked(&text));
+        }
     }
 
     fn compliance(
         &self,
-        out: &mut Writer,
+        out: &mut Files,
         folder: &Path,
         test: ComplianceTest,
         run: &Run,
         scenario: RuleScenario,
-    ) -> io::Result<()> {
-        let found = outcome(run, test, self.spec, scenario).map_err(io::Error::other)?;
-        out.text(&folder.join(test.outcome_file()), &self.marked(&found.text))?;
+    ) {
+        match outcome(run, test, self.spec, scenario) {
+            Ok(found) => out.text(folder.join(test.outcome_file()), self.marked(&found.text)),
+            Err(why) => out.problem(format!(
+                "{scenario} {test}: {why}; leave the run {} out, or make it again",
+                run.folder.display()
+            )),
+        }
         let log = run.folder.join(ACCURACY_LOG);
         let accuracy = folder.join("accuracy");
         if !test.is_whole_set() {
-            return out.copy(&log, &accuracy.join(ACCURACY_LOG));
+            return out.copy(log, accuracy.join(ACCURACY_LOG));
         }
-        let short = accuracy.join(ACCURACY_LOG);
-        out.begin(&short)?;
-        let hash = copy_truncated(&log, &short)?;
-        out.text(
-            &accuracy.join(ACCURACY_TXT),
-            &self.marked(&format!("hash={hash}\n")),
-        )?;
-        self.logs(out, &run.folder, &folder.join("performance/run_1"))
+        if let Some(hash) = out.shortened(log, accuracy.join(ACCURACY_LOG)) {
+            let text = self.marked(&format!("hash={hash}\n"));
+            out.text(accuracy.join(ACCURACY_TXT), text);
+        }
+        self.logs(out, &run.folder, &folder.join("performance/run_1"));
     }
 
     /// LoadGen's two logs of a run. The detail log is left as it is: it tells the server's version, and with it that
     /// the server was simulated. The summary does not always, so marks go behind it.
-    fn logs(&self, out: &mut Writer, from: &Path, to: &Path) -> io::Result<()> {
-        out.copy(&from.join(DETAIL), &to.join(DETAIL))?;
+    fn logs(&self, out: &mut Files, from: &Path, to: &Path) {
+        out.copy(from.join(DETAIL), to.join(DETAIL));
         if self.marks.is_empty() {
-            return out.copy(&from.join(SUMMARY), &to.join(SUMMARY));
+            return out.copy(from.join(SUMMARY), to.join(SUMMARY));
         }
         let lines: String = self
             .marks
             .iter()
             .map(|mark| format!("{}\n", mark.line()))
             .collect();
-        let summary = fs::read_to_string(from.join(SUMMARY))?;
-        out.text(&to.join(SUMMARY), &(summary + &lines))
+        if let Some(summary) = out.read(&from.join(SUMMARY)) {
+            out.text(to.join(SUMMARY), summary + &lines);
+        }
     }
 
     /// A text with its marks above it. No line of the checker's begins like a mark.
@@ -236,37 +216,5 @@ impl<'a> Tree<'a> {
             .map(|mark| format!("{}\n", mark.line()))
             .collect();
         lines + text
-    }
-}
-
-/// Makes folders as they are needed, counts files, and knows which one it is at.
-#[derive(Debug, Default)]
-struct Writer {
-    at: PathBuf,
-    files: usize,
-}
-
-impl Writer {
-    fn begin(&mut self, path: &Path) -> io::Result<()> {
-        path.clone_into(&mut self.at);
-        self.files += 1;
-        path.parent().map_or(Ok(()), fs::create_dir_all)
-    }
-
-    fn text(&mut self, path: &Path, text: &str) -> io::Result<()> {
-        self.begin(path)?;
-        fs::write(path, text)
-    }
-
-    fn json(&mut self, path: &Path, value: &Map<String, Value>) -> io::Result<()> {
-        let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
-        self.text(path, &(text + "\n"))
-    }
-
-    fn copy(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.begin(to)?;
-        fs::copy(from, to)
-            .map(drop)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display())))
     }
 }
