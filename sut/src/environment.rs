@@ -10,6 +10,9 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+/// Name of the file, in the folder of LoadGen's logs.
+pub const ENVIRONMENT: &str = "environment.json";
+
 /// Variables that change what a run measures. Others are never read, so they cannot leak.
 const VARIABLES: [&str; 20] = [
     "CUDA_DEVICE_ORDER",

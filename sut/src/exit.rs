@@ -8,7 +8,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// The run is VALID and every query was answered (or the subcommand did what it was asked).
     Valid = 0,
-    /// The run ended and its result does not count: INVALID by LoadGen, errors logged, or queries failed.
+    /// The run ended and its result does not count: INVALID by LoadGen, errors logged, queries failed,
+    /// answers below their limits, or answers that could not be judged.
     NotValid = 1,
     /// A flag, file, key or dataset is wrong. No load was sent.
     Usage = 2,

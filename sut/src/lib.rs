@@ -18,6 +18,7 @@ pub mod exit;
 pub mod in_turn;
 pub mod lanes;
 pub mod ledger;
+pub mod leftovers;
 pub mod load;
 pub mod no_summary;
 pub mod official;

@@ -12,8 +12,8 @@ use crate::benchmark::{BenchmarkSpec, Sampling};
 use crate::cli::{ModeArg, ScenarioArg};
 use crate::compliance::ComplianceTest;
 use crate::exit::Fail;
+use crate::official;
 use crate::plan::Plan;
-use crate::{no_summary, official};
 
 /// Length of the demonstration on the simulator, long enough for pictures and short enough to wait for.
 const DEMO_DURATION: Duration = Duration::from_secs(20);
@@ -79,6 +79,7 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
         .map_err(Fail::usage)?;
     let unofficial = official::settings(plan, &effective)?;
     Ok(Load {
+        compliance: audited(plan)?,
         settings,
         effective,
         round,
@@ -91,6 +92,9 @@ pub fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
 /// What LoadGen is told, and what a reader of the result must know about it.
 #[derive(Debug, Clone)]
 pub struct Load {
+    /// The compliance test whose audit file is in effect; `None` without one, and with one that is of no test that this
+    /// program can tell and verify for the benchmark.
+    pub compliance: Option<ComplianceTest>,
     /// The settings of this run.
     pub settings: TestSettings,
     /// What LoadGen makes of them.
@@ -103,6 +107,18 @@ pub struct Load {
     pub remarks: Vec<String>,
     /// Where they are not what the rules say.
     pub unofficial: Vec<String>,
+}
+
+/// Which test an audit file is of, whoever wrote it.
+fn audited(plan: &Plan) -> Result<Option<ComplianceTest>, Fail> {
+    let Some(path) = &plan.audit_config else {
+        return Ok(plan.compliance);
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Fail::usage(anyhow!("--audit-config {}: {error}", path.display())))?;
+    let spec = BenchmarkSpec::named(&plan.benchmark)
+        .map_err(|error| Fail::usage(anyhow!(error).context("--lg-model-name")))?;
+    Ok(ComplianceTest::of_audit(&text).filter(|test| spec.asks(test.name())))
 }
 
 fn set_rate(settings: &mut TestSettings, qps: f64) -> Result<(), Fail> {
@@ -143,8 +159,6 @@ pub fn logs(plan: &Plan) -> Result<LogSettings, Fail> {
             plan.log_dir.display()
         ))
     })?;
-    no_summary::remove(&plan.log_dir)
-        .map_err(|error| Fail::usage(anyhow!("--output-log-dir {}: {error}", plan.log_dir.display())))?;
     let audit_config = match plan.compliance {
         None => plan.audit_config.clone(),
         Some(test) => {

@@ -7,14 +7,14 @@ use crate::counters::Counters;
 use crate::ending::Cause;
 
 /// The note's name.
-const NAME: &str = "NO_SUMMARY.txt";
+pub const NO_SUMMARY: &str = "NO_SUMMARY.txt";
 
 /// Writes the note and returns its path.
 ///
 /// # Errors
 /// What the file system says.
 pub fn write(log_dir: &Path, cause: Option<&Cause>, counters: &Counters) -> io::Result<PathBuf> {
-    let path = log_dir.join(NAME);
+    let path = log_dir.join(NO_SUMMARY);
     let why = cause.map_or_else(|| "the run could not end".to_owned(), ToString::to_string);
     let issued = Counters::get(&counters.issued);
     let completed = Counters::get(&counters.completed);
@@ -28,15 +28,4 @@ pub fn write(log_dir: &Path, cause: Option<&Cause>, counters: &Counters) -> io::
     );
     std::fs::write(&path, text)?;
     Ok(path)
-}
-
-/// Removes the note of an earlier run in the same folder.
-///
-/// # Errors
-/// What the file system says, but for a note that is not there.
-pub fn remove(log_dir: &Path) -> io::Result<()> {
-    match std::fs::remove_file(log_dir.join(NAME)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::benchmark::{BenchmarkSpec, RuleScenario};
+use crate::benchmark::RuleScenario;
 use crate::compliance::ComplianceTest;
 use crate::verdict::{Outcome, Verdict};
 
@@ -111,17 +111,9 @@ pub enum RecordError {
 }
 
 impl RunRecord {
-    /// The compliance test that it was a run of. A run under an audit file that a person gave is taken for one of TEST06
-    /// where the round asks that of its benchmark.
+    /// The compliance test that it was a run of.
     pub fn test(&self) -> Option<ComplianceTest> {
-        if self.kind != RunKind::Compliance {
-            return None;
-        }
-        self.compliance.or_else(|| {
-            let spec = BenchmarkSpec::named(&self.benchmark).ok()?;
-            let test = ComplianceTest::Test06;
-            spec.asks(test.name()).then_some(test)
-        })
+        self.compliance.filter(|_| self.kind == RunKind::Compliance)
     }
 
     /// Writes it into the folder of LoadGen's logs and returns its path.

@@ -66,11 +66,7 @@ pub fn run(args: &ScoreArgs) -> Result<Exit, Fail> {
     {
         report::print(&format!("  {line}\n"));
     }
-    Ok(if scored.passed() == Some(true) {
-        Exit::Valid
-    } else {
-        Exit::NotValid
-    })
+    Ok(scored.exit())
 }
 
 /// What came of scoring.
@@ -103,6 +99,15 @@ impl Scored {
         }
         let all_known = self.figures.iter().all(|figure| figure.value.is_some());
         all_known.then_some(true)
+    }
+
+    /// A run counts when all its figures are known and within their limits, and `accuracy.txt` tells them.
+    pub fn exit(&self) -> Exit {
+        if self.passed() == Some(true) && self.file.is_some() {
+            Exit::Valid
+        } else {
+            Exit::NotValid
+        }
     }
 
     /// The outcome in a word, as the closing table has it.
@@ -217,6 +222,7 @@ fn scored(spec: &BenchmarkSpec, result: &Score, log_dir: &Path, no_punkt: Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::benchmark::Bounds;
     use crate::dataset::Prompt;
 
     fn dataset() -> Dataset {
@@ -251,11 +257,36 @@ mod tests {
     }
 
     #[test]
+    fn a_run_counts_when_every_figure_is_known_and_written() {
+        let figure = |value| Beside {
+            name: "rouge1".into(),
+            value,
+            bounds: Bounds {
+                min: Some(38.0),
+                max: None,
+            },
+        };
+        let exit = |value, file: Option<&str>| {
+            let scored = Scored {
+                figures: vec![figure(Some(40.0)), figure(value)],
+                remarks: Vec::new(),
+                file: file.map(PathBuf::from),
+            };
+            scored.exit()
+        };
+        assert_eq!(exit(Some(39.0), Some(ACCURACY_TXT)), Exit::Valid);
+        assert_eq!(exit(Some(39.0), None), Exit::NotValid);
+        assert_eq!(exit(None, Some(ACCURACY_TXT)), Exit::NotValid);
+        assert_eq!(exit(Some(37.0), Some(ACCURACY_TXT)), Exit::NotValid);
+    }
+
+    #[test]
     fn what_keeps_a_run_from_being_scored_is_said() {
         let dir = folder(ONE);
         let spec = BenchmarkSpec::named("llama3_1-8b").unwrap();
         let untold = score_folder(&spec, &dataset(), dir.path(), &BTreeMap::new());
         assert!(untold.remarks[0].contains("1 of 1 answers came without text"));
+        assert_eq!(untold.exit(), Exit::NotValid);
         assert_eq!((untold.passed(), untold.file), (None, None));
         let other = BenchmarkSpec::named("mixtral-8x7b").unwrap();
         let untold = score_folder(&other, &dataset(), dir.path(), &BTreeMap::new());

@@ -4,10 +4,11 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mlperf_loadgen::{Scenario, TestSettings};
 
+use crate::leftovers::same_file;
 use crate::plan::Plan;
 
 /// Name of the file, in the folder of LoadGen's logs and in a submission.
@@ -28,17 +29,20 @@ pub fn write(
         None => None,
     };
     let path = plan.log_dir.join(USER_CONF);
-    if plan
+    // A run that is repeated from its own file: what flags add takes the place of what flags added before.
+    let own = plan
         .user_conf
         .as_deref()
-        .is_some_and(|given| same_file(given, &path))
-    {
-        // A run that is repeated from its own file: what flags add would be added again each time.
-        return Ok(path);
-    }
+        .is_some_and(|given| same_file(given, &path));
     let text = text(
         &plan.loadgen_name(),
-        given.as_deref(),
+        given.as_deref().map(|text| {
+            if own {
+                Given::Ours(text)
+            } else {
+                Given::Theirs(text)
+            }
+        }),
         settings,
         from_files,
         simulated,
@@ -47,35 +51,74 @@ pub fn write(
     Ok(path)
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    }
+/// The file that a run was made with.
+#[derive(Debug, Clone, Copy)]
+enum Given<'a> {
+    /// A person's, which is carried as it is.
+    Theirs(&'a str),
+    /// The one that an earlier run left here and that is written anew.
+    Ours(&'a str),
 }
+
+const SIMULATED: &str = "# SIMULATED: the run was made against the simulator.\n";
+const CHANGED: &str = "# Changed by flags:\n";
 
 fn text(
     benchmark: &str,
-    given: Option<&str>,
+    given: Option<Given<'_>>,
     settings: &TestSettings,
     from_files: &TestSettings,
     simulated: bool,
 ) -> String {
+    let changed = changed(benchmark, given.is_none(), settings, from_files);
     let mut text = String::new();
     if simulated {
-        text.push_str("# SIMULATED: the run was made against the simulator.\n");
+        text.push_str(SIMULATED);
     }
-    if let Some(given) = given {
-        text.push_str(given.trim_end());
-        text.push('\n');
+    match given {
+        None => {
+            text.push_str(&changed);
+            return text;
+        }
+        Some(Given::Theirs(given)) => {
+            text.push_str(given.trim_end());
+            text.push('\n');
+        }
+        Some(Given::Ours(given)) => {
+            let set_anew: Vec<&str> = changed.lines().filter_map(key).collect();
+            let kept = given.trim_end().lines().filter(|line| {
+                let line_of = |text: &str| text.trim_end() == *line;
+                let mark = line_of(SIMULATED) || (line_of(CHANGED) && !changed.is_empty());
+                !mark && key(line).is_none_or(|key| !set_anew.contains(&key))
+            });
+            for line in kept {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
     }
+    if !changed.is_empty() {
+        text.push_str(CHANGED);
+        text.push_str(&changed);
+    }
+    text
+}
+
+/// The key of a line that sets one.
+fn key(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once('=')?;
+    Some(key.trim()).filter(|key| !key.starts_with('#'))
+}
+
+/// A line for everything that is not as in the files.
+fn changed(benchmark: &str, no_file: bool, settings: &TestSettings, from_files: &TestSettings) -> String {
     let mut changed = String::new();
     let mut line = |key: &str, value: String| {
         // Writing to a text cannot fail.
         let _infallible = writeln!(changed, "{benchmark}.{}.{key} = {value}", settings.scenario);
     };
     let rate = settings.target_qps();
-    if rate.to_bits() != from_files.target_qps().to_bits() || given.is_none() {
+    if rate.to_bits() != from_files.target_qps().to_bits() || no_file {
         match settings.scenario {
             Scenario::Server | Scenario::Offline => line("target_qps", rate.to_string()),
             Scenario::SingleStream | Scenario::MultiStream => {
@@ -95,13 +138,7 @@ fn text(
     {
         line("performance_sample_count_override", samples.to_string());
     }
-    if !changed.is_empty() {
-        if given.is_some() {
-            text.push_str("# Changed by flags:\n");
-        }
-        text.push_str(&changed);
-    }
-    text
+    changed
 }
 
 #[cfg(test)]
@@ -135,6 +172,34 @@ mod tests {
         let benchmark = Benchmark::named("llama3_1-8b").unwrap();
         let (round, _) = TestSettings::from_config(&benchmark, Scenario::Offline, None).unwrap();
         let given = "# mine\n*.Offline.target_qps = 1\n";
-        assert_eq!(text("llama3_1-8b", Some(given), &round, &round, false), given);
+        assert_eq!(
+            text("llama3_1-8b", Some(Given::Theirs(given)), &round, &round, false),
+            given
+        );
+    }
+
+    #[test]
+    fn a_run_repeated_from_its_own_file_sets_each_key_once() {
+        let benchmark = Benchmark::named("llama3_1-8b").unwrap();
+        let (round, _) = TestSettings::from_config(&benchmark, Scenario::Server, None).unwrap();
+        let mut settings = round.clone();
+        let mut text_of = |given: Given<'_>, rate: f64, from: f64, simulated: bool| {
+            settings.server_target_qps = rate;
+            let mut from_files = round.clone();
+            from_files.server_target_qps = from;
+            text("llama3_1-8b", Some(given), &settings, &from_files, simulated)
+        };
+        let given = "# mine\n*.Server.min_query_count = 50\n";
+        let first = text_of(Given::Theirs(given), 22.5, 1.0, true);
+        assert!(first.ends_with("= 22.5\n"), "{first}");
+        let second = text_of(Given::Ours(&first), 30.0, 22.5, true);
+        assert_eq!(
+            second,
+            "# SIMULATED: the run was made against the simulator.\n# mine\n*.Server.min_query_count = 50\n\
+             # Changed by flags:\nllama3_1-8b.Server.target_qps = 30\n"
+        );
+        assert_eq!(text_of(Given::Ours(&second), 30.0, 30.0, true), second);
+        let real = text_of(Given::Ours(&second), 30.0, 30.0, false);
+        assert_eq!(second.split_once('\n').map(|(_, rest)| rest), Some(real.as_str()));
     }
 }

@@ -237,6 +237,36 @@ fn a_tree_is_made_of_runs_and_marked() {
         "{}",
         text(&wrong)
     );
+    // A tree that cannot be whole is not begun.
+    let log = folder.join("runs/Offline/TEST06/mlperf_log_accuracy.json");
+    let answers = std::fs::read(&log).unwrap();
+    std::fs::remove_file(&log).unwrap();
+    let summary = folder.join("runs/Offline/accuracy/mlperf_log_summary.txt");
+    std::fs::rename(&summary, folder.join("away")).unwrap();
+    let elsewhere = whole.replace("--out tree", "--out other");
+    let not_whole = sut(folder, &elsewhere);
+    let said = text(&not_whole);
+    assert_eq!(not_whole.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("nothing was laid out")
+            && said.contains("accuracy/mlperf_log_summary.txt")
+            && said.contains("Offline TEST06: "),
+        "{said}"
+    );
+    assert!(!folder.join("other").exists());
+    std::fs::write(&log, answers).unwrap();
+    std::fs::rename(folder.join("away"), &summary).unwrap();
+    // Nor is a file changed that other benchmarks share.
+    let shared = folder.join("other/closed/Me/documentation/calibration.md");
+    std::fs::create_dir_all(shared.parent().unwrap()).unwrap();
+    std::fs::write(&shared, "Another's.\n").unwrap();
+    let said = text(&sut(folder, &elsewhere));
+    assert!(
+        said.contains("calibration.md is there already and says something else"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_to_string(&shared).unwrap(), "Another's.\n");
+    assert_eq!(self::files(&folder.join("other")).len(), 1);
     // Nothing is overwritten.
     assert!(text(&sut(folder, &whole)).contains("is there already"));
 }
@@ -301,6 +331,72 @@ fn an_accuracy_run_is_scored_again_from_its_folder() {
     );
     let texts = std::fs::read_to_string(folder.join("answers.jsonl")).unwrap();
     assert_eq!(texts.lines().count(), 24);
+}
+
+/// A folder is used three times: nothing of a run is taken for the next one's, and a run that nobody judged does not
+/// count.
+#[test]
+fn a_folder_that_is_used_again_holds_the_last_run_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    dataset(folder);
+    let run = |flags: &str| {
+        let line = format!("--dataset-path data.json --simulate-references --output-log-dir logs {flags}");
+        let output = sut(folder, &line);
+        (output.status.code(), text(&output))
+    };
+    let names = || -> Vec<String> {
+        let ours = |name: &String| !name.starts_with("mlperf_log_");
+        files(&folder.join("logs")).into_iter().filter(ours).collect()
+    };
+    run("--test-mode accuracy --target-qps 100");
+    let of_accuracy = names();
+    assert!(
+        of_accuracy.contains(&"accuracy.txt".to_owned()),
+        "{of_accuracy:?}"
+    );
+    // Neither a look ahead nor a run that is refused takes anything away.
+    run("--dry-run");
+    let (status, said) = run("--official");
+    assert_eq!(status, Some(2), "{said}");
+    assert_eq!(names(), of_accuracy);
+    let (status, said) = run("--compliance TEST06");
+    assert!(status == Some(0) && said.contains("TEST06 PASSED"), "{said}");
+    let of_test = [
+        "audit.config",
+        "environment.json",
+        "sut_run.json",
+        "user.conf",
+        "verify_accuracy.txt",
+    ];
+    assert_eq!(names(), of_test);
+    // The same settings, given by a person, are the same test; others are of none.
+    let audit = std::fs::read_to_string(folder.join("logs/audit.config")).unwrap();
+    std::fs::write(folder.join("same.config"), format!("# mine\n{audit}\n")).unwrap();
+    let other = audit.replace("min_query_count = 100", "min_query_count = 30");
+    assert_ne!(other, audit);
+    std::fs::write(folder.join("other.config"), other).unwrap();
+    let (status, said) = run("--audit-config same.config");
+    assert!(status == Some(0) && said.contains("TEST06 PASSED"), "{said}");
+    let (status, said) = run("--audit-config other.config");
+    assert!(
+        said.contains("ENDED, NOT VERIFIED") && !said.contains("TEST06 PASSED"),
+        "{said}"
+    );
+    assert_eq!(status, Some(1), "{said}");
+    assert_eq!(names(), ["environment.json", "sut_run.json", "user.conf"]);
+    // A run that is repeated from its own user.conf leaves there what it was made with, which the next one reads.
+    for (flag, rate) in [("--target-qps 90", 90.0), ("--target-qps 80", 80.0), ("", 80.0)] {
+        run(&format!("--user-conf logs/user.conf --duration 1s {flag}"));
+        let conf = std::fs::read_to_string(folder.join("logs/user.conf")).unwrap();
+        let line = format!("llama3_1-8b.Offline.target_qps = {rate}\n");
+        assert!(
+            conf.contains(&line) && conf.matches("target_qps").count() == 1,
+            "{conf}"
+        );
+        let record = std::fs::read_to_string(folder.join("logs/sut_run.json")).unwrap();
+        assert!(record.contains(&format!("\"target_qps\": {rate:?}")), "{record}");
+    }
 }
 
 /// gpt-oss-120b has tests of its own, over whole sets.

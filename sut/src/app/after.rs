@@ -23,6 +23,8 @@ use crate::user_conf;
 /// A run that was judged, and where the words about it go.
 pub(super) struct After<'a> {
     pub(super) plan: &'a Plan,
+    /// The compliance test whose audit file was in effect.
+    pub(super) test: Option<ComplianceTest>,
     pub(super) judged: &'a mut Judged,
     pub(super) remarks: &'a mut Vec<String>,
     pub(super) files: &'a mut Vec<(&'static str, PathBuf)>,
@@ -45,6 +47,7 @@ impl After<'_> {
         match BenchmarkSpec::named(&self.plan.benchmark) {
             Ok(spec) => Some(spec),
             Err(error) => {
+                self.judged.exit = Exit::NotValid;
                 self.remarks.push(error.to_string());
                 None
             }
@@ -56,9 +59,7 @@ impl After<'_> {
         self.write_answers(texts);
         let scored = score_folder(&spec, dataset, &self.plan.log_dir, texts);
         self.judged.result = scored.word().into();
-        if scored.passed() == Some(false) {
-            self.judged.exit = Exit::NotValid;
-        }
+        self.judged.exit = scored.exit();
         self.remarks.extend(scored.figures.iter().map(Beside::words));
         self.files.extend(scored.file.map(|path| ("accuracy", path)));
         self.remarks.extend(scored.remarks);
@@ -66,13 +67,13 @@ impl After<'_> {
 
     fn verify(&mut self, dataset: &Dataset, texts: &BTreeMap<usize, String>) {
         let Some(spec) = self.spec() else { return };
-        let given = ComplianceTest::Test06;
-        let test = self
-            .plan
-            .compliance
-            .or_else(|| spec.asks(given.name()).then_some(given));
-        let Some(test) = test else {
+        let Some(test) = self.test else {
             self.judged.result = "ENDED, NOT VERIFIED: judge the logs with the test's own script".into();
+            self.judged.exit = Exit::NotValid;
+            self.remarks.push(
+                "the audit file is not that of a test that is verified here and asked of the benchmark"
+                    .into(),
+            );
             return;
         };
         let folder = &self.plan.log_dir;
@@ -115,9 +116,12 @@ impl After<'_> {
         let path = self.plan.log_dir.join(test.outcome_file());
         match std::fs::write(&path, found.text) {
             Ok(()) => self.files.push((test.name(), path)),
-            Err(error) => self
-                .remarks
-                .push(format!("{} could not be written: {error}", path.display())),
+            Err(error) => {
+                // A submission is made of that file, and nothing else on disk tells that the run counts.
+                self.judged.exit = Exit::NotValid;
+                self.remarks
+                    .push(format!("{} could not be written: {error}", path.display()));
+            }
         }
     }
 
@@ -163,7 +167,7 @@ impl After<'_> {
                 (_, true) => RunKind::Compliance,
                 (_, false) => RunKind::Performance,
             },
-            compliance: plan.compliance,
+            compliance: self.test,
             simulated: server.simulated(),
             result: self.judged.result.clone(),
             counts: self.judged.exit == Exit::Valid,

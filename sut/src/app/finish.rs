@@ -7,7 +7,7 @@ use super::execute::Ran;
 use crate::cli::ScenarioArg;
 use crate::closing::Closing;
 use crate::counters::Counters;
-use crate::environment::Environment;
+use crate::environment::{ENVIRONMENT, Environment};
 use crate::exit::{Exit, Fail};
 use crate::overhead::Figures;
 use crate::{no_summary, report, upload};
@@ -63,7 +63,7 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
             Err(error) => recorder.push(format!("THE RECORD WAS NOT FINISHED: {error}")),
         }
     }
-    let environment = plan.log_dir.join("environment.json");
+    let environment = plan.log_dir.join(ENVIRONMENT);
     match Environment::read(server.version.as_deref()).write(&environment) {
         Ok(()) => files.push(("environment", environment)),
         Err(error) => remarks.push(format!("{} could not be written: {error}", environment.display())),
@@ -71,6 +71,7 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
     let replicas = server.pool.status();
     let mut after = After {
         plan: &plan,
+        test: load.compliance,
         judged: &mut judged,
         remarks: &mut remarks,
         files: &mut files,

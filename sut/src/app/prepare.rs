@@ -12,7 +12,7 @@ use crate::load::{self, Load};
 use crate::plan::Plan;
 use crate::server::{self, Server};
 use crate::worker::Together;
-use crate::{official, prompts};
+use crate::{leftovers, official, prompts};
 
 /// Everything that is ready before load is sent.
 pub(super) struct Prepared {
@@ -64,6 +64,11 @@ pub(super) fn prepare(
     };
     if let Some(metrics) = &plan.metrics {
         check_folder(&metrics.output_dir)?;
+    }
+    if !plan.dry_run {
+        // Last, so that a run which is refused leaves the earlier one as it was.
+        leftovers::remove(&plan.log_dir, logs.audit_config.as_deref())
+            .map_err(|error| Fail::usage(anyhow!("--output-log-dir: {error}")))?;
     }
     // An audit file changes the counts behind our back.
     let expected = if plan.is_compliance() {

@@ -1,5 +1,6 @@
 //! Compliance runs: the audit file that LoadGen is given, and the check of what it then logged.
 
+mod audit;
 mod test06;
 mod whole_set;
 
@@ -12,6 +13,9 @@ pub use whole_set::{answers_are_long_enough, answers_are_right};
 
 /// Name of the audit file, in the folder of LoadGen's logs.
 pub const AUDIT_CONFIG: &str = "audit.config";
+
+/// How the first line of an audit file of ours begins.
+const HEADING: &str = "# Compliance test ";
 
 /// A compliance test that this program can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -61,7 +65,7 @@ impl ComplianceTest {
             Self::Test07 | Self::Test09 => (samples, samples),
         };
         let mut text = format!(
-            "# Compliance test {self}: a timed run whose answers are logged.\n\
+            "{HEADING}{self}: a timed run whose answers are logged.\n\
              *.*.mode = 2\n\
              *.*.accuracy_log_rng_seed = 720381539243781796\n\
              *.*.accuracy_log_sampling_target = {logged}\n\
@@ -73,6 +77,23 @@ impl ComplianceTest {
             text.push_str("*.*.performance_issue_unique = 1\n");
         }
         text
+    }
+
+    /// The test that an audit file of a person's is of, if it has that test's settings and no other. MLCommons' own
+    /// file of TEST06 has what [`Self::write_audit`] writes; the tests over whole sets are only run by their name,
+    /// since their answers' texts have to be kept.
+    pub fn of_audit(text: &str) -> Option<Self> {
+        let test = Self::Test06;
+        let asked = audit::settings(text)?;
+        // The number of samples matters to the others only.
+        (Some(asked) == audit::settings(&test.audit(0))).then_some(test)
+    }
+
+    /// Whether an audit file was written by this program.
+    pub fn wrote(text: &str) -> bool {
+        Self::ALL
+            .iter()
+            .any(|test| text.starts_with(&format!("{HEADING}{test}: ")))
     }
 
     /// Writes its audit file into a folder, which is made when it is missing. `samples` is the size of its set.

@@ -1,5 +1,6 @@
-//! TEST06 on LoadGen's log: does every answer begin with the token that was reported first, end at its first
-//! end-of-sequence token, and hold as many tokens as were counted?
+//! TEST06 on LoadGen's log: does every answer begin with the token that was reported first, have no more than
+//! one end-of-sequence token at its end, and hold as many tokens as were counted? An end-of-sequence token with others
+//! behind it is not looked for, as in MLCommons' script.
 //!
 //! The checks and the file are those of MLCommons' verification script, so that either may be run. One difference:
 //! this one knows the model's own end-of-sequence ids, where the script looks for 2 unless told otherwise.
@@ -21,7 +22,7 @@ pub struct Test06 {
     pub answers: usize,
     /// Samples whose first token is not the answer's; `None` in Offline, where none is reported.
     pub wrong_first_token: Option<Vec<u64>>,
-    /// Samples that go on after their end.
+    /// Samples with several end-of-sequence tokens at their end, or whose bytes are not whole tokens.
     pub late_end: Vec<u64>,
     /// Samples whose token count is not the answer's length.
     pub wrong_length: Vec<u64>,
@@ -114,7 +115,7 @@ impl Test06 {
                 self.wrong_first_token.as_ref().unwrap_or(&none),
                 "do not begin with the first token that was reported",
             ),
-            (&self.late_end, "go on after their end-of-sequence token"),
+            (&self.late_end, "have several end-of-sequence tokens at their end"),
             (
                 &self.wrong_length,
                 "hold another number of tokens than was counted",
@@ -184,7 +185,13 @@ mod tests {
         );
         let missing = verified(&[(&[5, 6], None, 2)], false);
         assert_eq!(missing.wrong_first_token, Some(vec![0]));
+        let inside = verified(&[(&[5, 128_009, 6], None, 3)], true);
+        assert!(inside.passed(), "only the end is looked at");
         let end = verified(&[(&[5, 128_009, 128_009], None, 3)], true);
+        assert!(
+            end.sentence()
+                .contains("1 have several end-of-sequence tokens at their end")
+        );
         assert_eq!((end.late_end.as_slice(), end.passed()), ([0].as_slice(), false));
         let length = verified(&[(&[5, 6], None, 3)], true);
         assert_eq!(length.wrong_length, vec![0]);

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 
 use crate::benchmark::RuleScenario;
 use crate::compliance::ComplianceTest;
-use crate::environment::Environment;
+use crate::environment::{ENVIRONMENT, Environment};
 use crate::exit::Fail;
 use crate::record::{RUN_RECORD, RunKind, RunRecord};
 
@@ -104,7 +104,7 @@ fn look(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Resul
 
 fn read(folder: PathBuf) -> Result<Run, Fail> {
     let record = RunRecord::read(&folder).map_err(Fail::usage)?;
-    let path = folder.join("environment.json");
+    let path = folder.join(ENVIRONMENT);
     let environment = match std::fs::read(&path) {
         Ok(text) => Some(
             serde_json::from_slice(&text)
@@ -144,7 +144,8 @@ fn sort(found: &[Run]) -> Result<Runs, Vec<String>> {
         let test = run.record.test();
         if *kind == RunKind::Compliance && test.is_none() {
             problems.push(format!(
-                "{} does not tell which compliance test it was: run it with --compliance",
+                "{} was run under an audit file that is of no test of its benchmark: run it with --compliance, or leave it \
+                 out",
                 run.folder.display()
             ));
         } else if let Some(other) = places.insert((*scenario, *kind, test), run) {
