@@ -92,7 +92,7 @@ impl Client {
         body: Bytes,
         on_first: impl FnOnce(FirstToken),
     ) -> Result<Completion, StreamError> {
-        self.stream(self.request(body), on_first).await
+        self.stream(Instant::now(), self.request(body), on_first).await
     }
 
     /// As [`Client::complete`], with `request_id` as the `X-Request-Id` header, so that the server's log and this
@@ -106,15 +106,28 @@ impl Client {
         body: Bytes,
         on_first: impl FnOnce(FirstToken),
     ) -> Result<Completion, StreamError> {
+        self.complete_since(Instant::now(), request_id, body, on_first)
+            .await
+    }
+
+    /// As [`Client::complete_as`], with the limit of the whole request counted from `begun_at`.
+    pub(crate) async fn complete_since(
+        &self,
+        begun_at: Instant,
+        request_id: &str,
+        body: Bytes,
+        on_first: impl FnOnce(FirstToken),
+    ) -> Result<Completion, StreamError> {
         let mut request = self.request(body);
         if let Ok(id) = HeaderValue::from_str(request_id) {
             request.headers_mut().insert("x-request-id", id);
         }
-        self.stream(request, on_first).await
+        self.stream(begun_at, request, on_first).await
     }
 
     async fn stream(
         &self,
+        begun_at: Instant,
         request: Request,
         on_first: impl FnOnce(FirstToken),
     ) -> Result<Completion, StreamError> {
@@ -122,7 +135,7 @@ impl Client {
         let mut gatherer = Gatherer::new(self.config.keep_text);
         let mut cutter = Cutter::default();
         let mut on_first = Some(on_first);
-        let mut watch = Watch::new(&self.config, sent_at);
+        let mut watch = Watch::new(&self.config, begun_at, sent_at);
         let sleep = tokio::time::sleep_until(watch.next_check().into());
         tokio::pin!(sleep);
 
@@ -319,10 +332,10 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(config: &ClientConfig, start: Instant) -> Self {
+    fn new(config: &ClientConfig, begun_at: Instant, start: Instant) -> Self {
         let t = &config.timeouts;
         Self {
-            request: (after(start, t.request), t.request),
+            request: (after(begun_at, t.request), t.request),
             first_token: (after(start, t.first_token), t.first_token),
             between: t.between_chunks,
             last_progress: None,

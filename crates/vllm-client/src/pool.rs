@@ -26,7 +26,8 @@ pub enum Strategy {
 pub struct RetryPolicy {
     /// Attempts in all; 1 is no retry, the default.
     pub max_attempts: u32,
-    /// Pause before the second attempt; doubles for each further one. Default 50 ms.
+    /// Pause before the second attempt; doubles for each further one, up to 5 s. Default 50 ms. Pauses and attempts
+    /// together last no longer than one request may ([`Timeouts::request`](crate::Timeouts::request)).
     pub first_pause: Duration,
 }
 
@@ -44,6 +45,8 @@ const FAILURES_TO_REST: u32 = 3;
 /// How long a failing replica is passed over at first; doubles up to [`LONGEST_REST`].
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
+/// Longest pause before an attempt.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// An attempt that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +129,8 @@ struct State {
     failures_in_a_row: u32,
     rest: Option<Duration>,
     rests_until: Option<Instant>,
+    /// The rest was begun by a probe of its health, and no request has failed since.
+    rests_for_probe: bool,
 }
 
 #[derive(Debug, Default)]
@@ -201,7 +206,7 @@ impl Pool {
             let slot = self.choose(tokens, &tries.failed);
             let started_at = Instant::now();
             let result = self.clients[slot.replica]
-                .complete_as(request_id, body.clone(), |first| {
+                .complete_since(tries.begun_at, request_id, body.clone(), |first| {
                     if let Some(call) = on_first.take() {
                         call(first);
                     }
@@ -243,7 +248,7 @@ impl Pool {
             let slot = self.choose(tokens, &tries.failed);
             let started_at = Instant::now();
             let result = self.clients[slot.replica]
-                .complete_batch(body.clone(), prompts)
+                .complete_batch_since(tries.begun_at, body.clone(), prompts)
                 .await;
             match tries.settle(slot, started_at, result) {
                 Settled::Done(replica, completion) => {
@@ -264,8 +269,9 @@ impl Pool {
         }
     }
 
-    /// Asks every replica for its health now; a healthy answer ends a rest, a failure begins one. Answers in the
-    /// order of [`Pool::clients`].
+    /// Asks every replica for its health now. A failure begins a rest, and a healthy answer ends a rest that began so;
+    /// one that failed requests began is ended by a request alone, since a server may be healthy by its own word and
+    /// answer nothing. Answers in the order of [`Pool::clients`].
     pub async fn check_health(&self) -> Vec<Result<(), ControlError>> {
         // All at once: an address that swallows packets takes its whole timeout.
         let mut asked = tokio::task::JoinSet::new();
@@ -277,8 +283,8 @@ impl Pool {
             let mut inner = self.lock();
             let state = &mut inner.states[replica];
             match &result {
-                Ok(()) => state.recover(),
-                Err(_) => state.begin_rest(Instant::now()),
+                Ok(()) => state.end_rest_for_probe(),
+                Err(_) => state.begin_rest_for_probe(Instant::now()),
             }
             results[replica] = result;
         }
@@ -352,11 +358,11 @@ impl Pool {
         match error {
             // The request's fault, or an answer of a server that works.
             StreamError::Status { code: 400..=499, .. } | StreamError::NoTokenIds { .. } => {}
-            StreamError::Refused { .. } => state.begin_rest(Instant::now()),
+            StreamError::Refused { .. } => state.begin_rest_for_failure(Instant::now()),
             _ => {
                 state.failures_in_a_row += 1;
                 if state.failures_in_a_row >= FAILURES_TO_REST {
-                    state.begin_rest(Instant::now());
+                    state.begin_rest_for_failure(Instant::now());
                 }
             }
         }
@@ -373,6 +379,8 @@ struct Tries<'a, F> {
     pool: &'a Pool,
     failed: Vec<Attempt>,
     pause: Duration,
+    /// When the first attempt began; the request's limit counts from here.
+    begun_at: Instant,
     on_retry: F,
 }
 
@@ -391,7 +399,8 @@ impl<'a, F: FnMut(&Attempt)> Tries<'a, F> {
         Self {
             pool,
             failed: Vec::new(),
-            pause: pool.retry.first_pause,
+            pause: pool.retry.first_pause.min(LONGEST_PAUSE),
+            begun_at: Instant::now(),
             on_retry,
         }
     }
@@ -419,14 +428,19 @@ impl<'a, F: FnMut(&Attempt)> Tries<'a, F> {
         let attempts = u32::try_from(self.failed.len())
             .unwrap_or(u32::MAX)
             .saturating_add(1);
-        if attempts >= pool.retry.max_attempts || !attempt.error.is_retryable() {
+        let left = pool.clients[replica]
+            .config
+            .timeouts
+            .request
+            .saturating_sub(self.begun_at.elapsed());
+        if attempts >= pool.retry.max_attempts || !attempt.error.is_retryable() || left <= self.pause {
             return Settled::Failed(attempt);
         }
         tracing::debug!(url = %attempt.url, error = %attempt.error, attempts, "sending a request again");
         (self.on_retry)(&attempt);
         self.failed.push(attempt);
         let pause = self.pause;
-        self.pause = pause.saturating_mul(2);
+        self.pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         Settled::Again(pause)
     }
 }
@@ -440,6 +454,28 @@ impl State {
         self.failures_in_a_row = 0;
         self.rest = None;
         self.rests_until = None;
+        self.rests_for_probe = false;
+    }
+
+    fn begin_rest_for_failure(&mut self, now: Instant) {
+        self.begin_rest(now);
+        self.rests_for_probe = false;
+    }
+
+    fn begin_rest_for_probe(&mut self, now: Instant) {
+        // A rest that requests began stays theirs.
+        if self.rest.is_none() {
+            self.rests_for_probe = true;
+        }
+        self.begin_rest(now);
+    }
+
+    fn end_rest_for_probe(&mut self) {
+        if self.rests_for_probe {
+            self.rest = None;
+            self.rests_until = None;
+            self.rests_for_probe = false;
+        }
     }
 
     fn begin_rest(&mut self, now: Instant) {
@@ -540,6 +576,58 @@ mod tests {
         pool.note(0, None);
         assert!(!pool.status()[0].resting);
         assert_eq!((pool.status()[1].failed, pool.status()[0].completed), (3, 1));
+    }
+
+    #[test]
+    fn a_healthy_answer_ends_no_rest_that_requests_began() {
+        let pool = pool(1, Strategy::RoundRobin);
+        let now = Instant::now();
+        let rests = || pool.status()[0].resting;
+        pool.lock().states[0].begin_rest_for_probe(now);
+        assert!(rests());
+        pool.lock().states[0].end_rest_for_probe();
+        assert!(!rests());
+        pool.note(0, Some(&refused()));
+        pool.lock().states[0].begin_rest_for_probe(now);
+        pool.lock().states[0].end_rest_for_probe();
+        assert!(rests(), "a request began it");
+        pool.note(0, None);
+        // What failed between two probes is not forgotten.
+        let reset = StreamError::Truncated {
+            received: Received::default(),
+        };
+        for _ in 0..FAILURES_TO_REST {
+            pool.lock().states[0].end_rest_for_probe();
+            assert!(!rests());
+            pool.note(0, Some(&reset));
+        }
+        assert!(rests());
+    }
+
+    #[test]
+    fn pauses_grow_to_their_longest_and_end_with_the_request() {
+        let mut pool = pool(1, Strategy::RoundRobin);
+        pool.retry.max_attempts = 100;
+        let mut tries = Tries::new(&pool, |_| {});
+        let settle = |tries: &mut Tries<'_, _>| match tries.settle(
+            pool.choose(1, &[]),
+            Instant::now(),
+            Err::<(), _>(refused()),
+        ) {
+            Settled::Again(pause) => Some(pause),
+            Settled::Failed(_) => None,
+            Settled::Done(..) => unreachable!(),
+        };
+        let pauses: Vec<_> = (0..9).filter_map(|_| settle(&mut tries)).collect();
+        assert_eq!(
+            pauses[..2],
+            [Duration::from_millis(50), Duration::from_millis(100)]
+        );
+        assert_eq!(pauses[7..], [LONGEST_PAUSE; 2]);
+        // All but the last pause of the hour is gone.
+        let gone = pool.clients[0].config.timeouts.request - LONGEST_PAUSE;
+        tries.begun_at = tries.begun_at.checked_sub(gone).unwrap();
+        assert_eq!(settle(&mut tries), None);
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Client {
     /// See [`StreamError`].
     pub async fn complete_unstreamed(&self, body: Bytes) -> Result<Completion, StreamError> {
         let sent_at = Instant::now();
-        let (chunk, data): (Chunk, _) = self.answer(body).await?;
+        let (chunk, data): (Chunk, _) = self.answer(sent_at, body).await?;
         let finished_at = Instant::now();
         let mut gatherer = Gatherer::new(self.config.keep_text);
         gatherer.chunk(chunk, &data, finished_at)?;
@@ -54,8 +54,18 @@ impl Client {
     /// # Errors
     /// See [`StreamError`].
     pub async fn complete_batch(&self, body: Bytes, prompts: usize) -> Result<BatchCompletion, StreamError> {
+        self.complete_batch_since(Instant::now(), body, prompts).await
+    }
+
+    /// As [`Client::complete_batch`], with the limit of the whole request counted from `begun_at`.
+    pub(crate) async fn complete_batch_since(
+        &self,
+        begun_at: Instant,
+        body: Bytes,
+        prompts: usize,
+    ) -> Result<BatchCompletion, StreamError> {
         let sent_at = Instant::now();
-        let (mut chunk, data): (Chunk, _) = self.answer(body).await?;
+        let (mut chunk, data): (Chunk, _) = self.answer(begun_at, body).await?;
         let finished_at = Instant::now();
         let mut choices = chunk.choices.take().unwrap_or_default();
         let usage = chunk.usage.take();
@@ -94,14 +104,18 @@ impl Client {
     }
 
     /// Posts and reads the whole answer within the request's limit.
-    async fn answer<T: DeserializeOwned>(&self, body: Bytes) -> Result<(T, Vec<u8>), StreamError> {
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        begun_at: Instant,
+        body: Bytes,
+    ) -> Result<(T, Vec<u8>), StreamError> {
         let limit = self.config.timeouts.request;
         let timeout = StreamError::Timeout {
             kind: TimeoutKind::Request,
             limit,
             received: Received::default(),
         };
-        let data = tokio::time::timeout(limit, self.whole(body))
+        let data = tokio::time::timeout(limit.saturating_sub(begun_at.elapsed()), self.whole(body))
             .await
             .map_err(|_| timeout)??;
         match serde_json::from_slice(&data) {
