@@ -125,16 +125,20 @@ impl Partial {
             return Err(format!("{name} was asked for and is missing"));
         }
         self.works = true;
+        // The one that was asked is the last.
+        let others = self.urls.len().saturating_sub(1);
+        self.urls.drain(..others);
         Ok(())
     }
 
     /// Gives this spelling of the question up if `error` says that the server does not understand it, rather than
-    /// that it cannot be reached.
+    /// that it cannot be reached or is busy. A spelling that has worked is understood, whatever status comes later.
     pub(super) fn refused(&mut self, url: &Url, error: &ScrapeError) -> bool {
-        let misunderstood = matches!(
-            error,
-            ScrapeError::Status(_) | ScrapeError::WrongContent(_) | ScrapeError::TooLarge(_)
-        );
+        let misunderstood = match error {
+            ScrapeError::WrongContent(_) => true,
+            ScrapeError::TooLarge(_) | ScrapeError::Status(400..=499) => !self.works,
+            _ => false,
+        };
         if misunderstood {
             self.urls.retain(|candidate| candidate != url);
             self.works = false;
@@ -145,5 +149,63 @@ impl Partial {
     /// True once no spelling is left, and whole pages are all there is.
     pub(super) fn given_up(&self) -> bool {
         self.urls.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PART: &[u8] = b"# TYPE up gauge\nup 1\n";
+
+    fn partial() -> Partial {
+        let url = |text: &str| Url::parse(text).unwrap();
+        Partial {
+            full_url: url("http://h/metrics"),
+            names: vec!["up".to_owned()],
+            interval: Duration::from_millis(200),
+            full_interval: Duration::from_secs(3600),
+            last_full_ns: 0,
+            asked: BTreeSet::from(["up".to_owned()]),
+            urls: vec![
+                url("http://h/metrics?name[]=up"),
+                url("http://h/metrics/?name[]=up"),
+            ],
+            works: false,
+        }
+    }
+
+    #[test]
+    fn what_a_spelling_that_works_survives() {
+        let mut partial = partial();
+        let asked = partial.due(0).unwrap();
+        assert_eq!(partial.judge(PART, Format::Text), Ok(()));
+        // The other is not tried any more.
+        assert_eq!((partial.urls.len(), &partial.urls[0]), (1, &asked));
+        for error in [
+            ScrapeError::Status(503),
+            ScrapeError::Status(404),
+            ScrapeError::Cut,
+            ScrapeError::Refused,
+        ] {
+            assert!(!partial.refused(&asked, &error), "{error}");
+        }
+        assert_eq!(partial.due(0), Some(asked.clone()));
+        assert!(partial.refused(&asked, &ScrapeError::WrongContent(String::new())));
+        assert!(partial.given_up());
+    }
+
+    #[test]
+    fn what_a_new_spelling_does_not_survive() {
+        let mut partial = partial();
+        let first = partial.due(0).unwrap();
+        for error in [ScrapeError::Status(503), ScrapeError::Cut] {
+            assert!(!partial.refused(&first, &error), "{error}");
+        }
+        assert!(partial.refused(&first, &ScrapeError::Status(404)));
+        let second = partial.due(0).unwrap();
+        assert_ne!(first, second);
+        assert!(partial.refused(&second, &ScrapeError::TooLarge(1)));
+        assert!(partial.given_up() && partial.due(0).is_none());
     }
 }
