@@ -42,14 +42,14 @@ pub struct SubmissionArgs {
     /// The system: the name of its folder and file.
     #[arg(long, value_name = "NAME")]
     pub system: String,
-    /// What only a person knows: TOML with [system] and [measurements], or a flat JSON system description. Repeat for
+    /// What only a person knows: TOML with `[system]` and `[measurements]`, or a flat JSON system description. Repeat for
     /// several; the later one wins.
     #[arg(long = "facts", value_name = "FILE")]
     pub facts: Vec<PathBuf>,
     /// How weights were quantised and calibrated: a Markdown file, carried as documentation/calibration.md.
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
-    /// Where the code of this submission is: a link or a sentence, carried in src/<benchmark>/README.md.
+    /// Where the code of this submission is: a link or a sentence, carried in `src/<benchmark>/README.md`.
     #[arg(long, value_name = "TEXT")]
     pub source: Option<String>,
     /// Lay out runs, too, that are not fit for a submission, and mark them as such.
