@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use vllm_client::{ControlError, Pool};
@@ -45,6 +46,17 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// One that SIGINT and SIGTERM end, watched for on `runtime`.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn on_signals(runtime: &tokio::runtime::Runtime) -> anyhow::Result<Self> {
+        let ending = Self::default();
+        let _entered = runtime.enter();
+        runtime.spawn(watch_signals(ending.clone()).context("cannot watch for signals")?);
+        Ok(ending)
+    }
+
     /// Ends the run, unless it is being ended already.
     pub fn end(&self, cause: Cause) {
         let mut known = self.cause.lock().unwrap_or_else(PoisonError::into_inner);

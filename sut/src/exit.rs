@@ -21,6 +21,22 @@ pub enum Exit {
     Bug = 70,
 }
 
+impl Exit {
+    /// What another process of this program meant by its status; one that it has no name for is a bug.
+    pub fn from_code(code: i32) -> Self {
+        [
+            Self::Valid,
+            Self::NotValid,
+            Self::Usage,
+            Self::Unreachable,
+            Self::Partial,
+        ]
+        .into_iter()
+        .find(|exit| i32::from(*exit as u8) == code)
+        .unwrap_or(Self::Bug)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

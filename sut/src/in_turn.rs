@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use crate::cli::HANDED_SERVER;
 use crate::compliance::ComplianceTest;
-use crate::ending::{Cause, Ending, watch_signals};
+use crate::ending::{Cause, Ending};
 use crate::exit::{Exit, Fail};
 use crate::plan::{HandedServer, Plan, ServerPlan};
 use crate::report;
@@ -63,12 +63,7 @@ pub fn run(plan: &Plan) -> Result<Exit, Fail> {
         .enable_all()
         .build()
         .context("cannot start the thread that watches for signals")?;
-    let ending = Ending::default();
-    {
-        let _entered = runtime.enter();
-        let signals = watch_signals(ending.clone()).context("cannot watch for signals")?;
-        runtime.spawn(signals);
-    }
+    let ending = Ending::on_signals(&runtime)?;
     let server = match plan.server {
         ServerPlan::Start { .. } => Some(start(plan, &runtime, &ending)?),
         _ => None,
@@ -89,14 +84,7 @@ fn start(plan: &Plan, runtime: &tokio::runtime::Runtime, ending: &Ending) -> Res
             plan.log_dir.display()
         ))
     })?;
-    runtime.block_on(async {
-        tokio::select! {
-            biased;
-            // Dropping the start kills a server that is still loading: nothing is left behind.
-            () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
-            started = server::start(plan, Vec::new()) => started,
-        }
-    })
+    runtime.block_on(server::start(plan, Vec::new(), ending))
 }
 
 /// All runs, one after the other.
@@ -190,22 +178,8 @@ fn hand_on(pid: u32, cause: Option<&Cause>) {
 }
 
 fn exit_of(status: ExitStatus) -> Exit {
-    let known = [
-        Exit::Valid,
-        Exit::NotValid,
-        Exit::Usage,
-        Exit::Unreachable,
-        Exit::Partial,
-        Exit::Bug,
-    ];
     // A child without a status was killed.
-    let Some(code) = status.code() else {
-        return Exit::Partial;
-    };
-    known
-        .into_iter()
-        .find(|exit| i32::from(*exit as u8) == code)
-        .unwrap_or(Exit::Bug)
+    status.code().map_or(Exit::Partial, Exit::from_code)
 }
 
 #[cfg(test)]

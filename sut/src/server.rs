@@ -12,6 +12,7 @@ use vllm_client::{
 use vllm_sim::{EngineConfig, ReferenceAnswer, SimConfig, Simulator};
 
 use crate::cli::BalanceArg;
+use crate::ending::Ending;
 use crate::exit::Fail;
 use crate::plan::{HandedServer, Plan, ServerPlan};
 
@@ -51,12 +52,21 @@ const PROFILE_WRITING: Duration = Duration::from_secs(300);
 /// How long an attached server may take to answer all its routes.
 const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Starts what the plan says and waits until it is ready.
+/// Starts what the plan says and waits until it is ready, or until the run is ended.
 ///
 /// # Errors
 /// [`crate::exit::Exit::Unreachable`] when it does not become ready, [`crate::exit::Exit::Usage`] when it does not
-/// serve the model that was asked for.
-pub async fn start(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<Server, Fail> {
+/// serve the model that was asked for, [`crate::exit::Exit::Partial`] when `ending` has ended it.
+pub async fn start(plan: &Plan, references: Vec<ReferenceAnswer>, ending: &Ending) -> Result<Server, Fail> {
+    tokio::select! {
+        biased;
+        // Dropping the start kills a server that is still loading: nothing is left behind.
+        () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
+        started = become_ready(plan, references) => started,
+    }
+}
+
+async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<Server, Fail> {
     let (urls, held) = match &plan.server {
         ServerPlan::Attach { urls } => (urls.clone(), Held::Nothing),
         ServerPlan::Handed(handed) => (vec![handed.url.clone()], Held::ByParent(handed.clone())),

@@ -8,22 +8,9 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use support::{Finished, Run};
+use support::{Finished, Run, simulator};
 use vllm_metrics::Outcome;
-use vllm_sim::{EngineConfig, SimConfig, Simulator};
-
-/// A simulator with short answers and the given faults, one line each.
-fn simulator(faults: &[&str]) -> Simulator {
-    Simulator::start(SimConfig {
-        engine: EngineConfig {
-            enable_prefix_caching: false,
-            ..EngineConfig::tiny_cpu()
-        },
-        faults: faults.iter().map(|line| line.parse().expect("a fault")).collect(),
-        ..SimConfig::default()
-    })
-    .expect("the simulator starts")
-}
+use vllm_sim::Simulator;
 
 /// 256 queries of 16 tokens as fast as they are answered.
 const OFFLINE: &str =

@@ -5,23 +5,9 @@ mod support;
 
 use std::path::PathBuf;
 
-use support::Run;
+use support::{Run, simulator};
 use vllm_metrics::Outcome;
 use vllm_metrics::store::read_run;
-use vllm_sim::{EngineConfig, SimConfig, Simulator};
-
-/// A simulator with short answers and the given faults, one line each.
-fn simulator(faults: &[&str]) -> Simulator {
-    Simulator::start(SimConfig {
-        engine: EngineConfig {
-            enable_prefix_caching: false,
-            ..EngineConfig::tiny_cpu()
-        },
-        faults: faults.iter().map(|line| line.parse().expect("a fault")).collect(),
-        ..SimConfig::default()
-    })
-    .expect("the simulator starts")
-}
 
 /// Flags of a short Offline run of 256 queries against `url`.
 fn offline(url: &str) -> Vec<String> {

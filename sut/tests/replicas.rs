@@ -3,21 +3,9 @@
 
 mod support;
 
-use support::{Finished, Run};
+use support::{Finished, Run, simulator};
 use vllm_metrics::Outcome;
-use vllm_sim::{EngineConfig, SimConfig, Simulator};
-
-fn simulator(faults: &[&str]) -> Simulator {
-    Simulator::start(SimConfig {
-        engine: EngineConfig {
-            enable_prefix_caching: false,
-            ..EngineConfig::tiny_cpu()
-        },
-        faults: faults.iter().map(|line| line.parse().expect("a fault")).collect(),
-        ..SimConfig::default()
-    })
-    .expect("the simulator starts")
-}
+use vllm_sim::Simulator;
 
 /// 256 queries as fast as they are answered.
 const OFFLINE: &str = "--scenario Offline --duration 100ms --num-samples 64 --target-qps 2000 --max-tokens 8 \

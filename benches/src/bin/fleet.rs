@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use benches::serving::pin_self;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use vllm_metrics::{EndpointConfig, EndpointReport, Session};
@@ -259,18 +260,6 @@ fn scrape_config(port: u16, endpoints: u64) -> String {
         ));
     }
     config
-}
-
-fn pin_self(core: &str) -> Result<()> {
-    let pid = std::process::id().to_string();
-    let status = Command::new("taskset")
-        .args(["-cp", core, &pid])
-        .stdout(Stdio::null())
-        .status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        _ => bail!("SKIPPED: THIS NEEDS taskset AND TWO CORES"),
-    }
 }
 
 /// Serves the same page to whoever asks for anything, and swallows what is posted.

@@ -52,9 +52,9 @@ pub(crate) static NEEDS_FIRST_TOKEN: AtomicBool = AtomicBool::new(false);
 /// them at the moment the bytes are there, before any work that can wait. The bytes are copied before the call
 /// returns, and only in tests that log them.
 ///
-/// Report the first token and the completion from the same thread, or with more than a few microseconds between
-/// them: LoadGen queues both per thread and could see them in the wrong order otherwise, which it logs as an
-/// error.
+/// Report the first token and the completion from the same thread: LoadGen has a queue for each thread and reads the
+/// queues one after the other, so from two threads it can see them in the wrong order, even tens of milliseconds
+/// apart on a busy machine, and logs that as an error.
 ///
 /// # Threads
 ///

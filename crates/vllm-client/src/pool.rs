@@ -1,11 +1,18 @@
 //! Several servers behind one door: chooses a replica, keeps account of its health, and sends again what may be sent
 //! again. Every attempt that failed is handed back, so that nothing is retried in silence.
 
+mod replica;
+#[cfg(test)]
+mod tests;
+mod tries;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::replica::{LONGEST_REST, State};
+use self::tries::{Settled, Tries};
 use crate::{BatchCompletion, Client, Completion, ControlError, FirstToken, StreamError};
 
 /// How a replica is chosen among the healthy ones.
@@ -42,12 +49,6 @@ impl Default for RetryPolicy {
 
 /// Consecutive failures after which a replica is passed over. A refused connection counts as this many.
 const FAILURES_TO_REST: u32 = 3;
-/// How long a failing replica is passed over at first; doubles up to [`LONGEST_REST`].
-const FIRST_REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(30);
-/// Longest pause before an attempt.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
 /// An attempt that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
@@ -118,19 +119,6 @@ pub struct ReplicaStatus {
     pub failed: u64,
     /// Whether it is passed over at the moment.
     pub resting: bool,
-}
-
-#[derive(Debug, Clone, Default)]
-struct State {
-    requests: usize,
-    tokens: u64,
-    completed: u64,
-    failed: u64,
-    failures_in_a_row: u32,
-    rest: Option<Duration>,
-    rests_until: Option<Instant>,
-    /// The rest was begun by a probe of its health, and no request has failed since.
-    rests_for_probe: bool,
 }
 
 #[derive(Debug, Default)]
@@ -374,123 +362,6 @@ impl Pool {
     }
 }
 
-/// One request's attempts so far.
-struct Tries<'a, F> {
-    pool: &'a Pool,
-    failed: Vec<Attempt>,
-    pause: Duration,
-    /// When the first attempt began; the request's limit counts from here.
-    begun_at: Instant,
-    on_retry: F,
-}
-
-/// What follows an attempt.
-enum Settled<T> {
-    /// It succeeded, at this replica.
-    Done(usize, T),
-    /// It failed and was the last.
-    Failed(Attempt),
-    /// It failed, and another follows after this pause.
-    Again(Duration),
-}
-
-impl<'a, F: FnMut(&Attempt)> Tries<'a, F> {
-    fn new(pool: &'a Pool, on_retry: F) -> Self {
-        Self {
-            pool,
-            failed: Vec::new(),
-            pause: pool.retry.first_pause.min(LONGEST_PAUSE),
-            begun_at: Instant::now(),
-            on_retry,
-        }
-    }
-
-    fn settle<T>(
-        &mut self,
-        slot: Slot<'_>,
-        started_at: Instant,
-        result: Result<T, StreamError>,
-    ) -> Settled<T> {
-        let (pool, replica) = (self.pool, slot.replica);
-        pool.note(replica, result.as_ref().err());
-        drop(slot);
-        let error = match result {
-            Ok(done) => return Settled::Done(replica, done),
-            Err(error) => error,
-        };
-        let attempt = Attempt {
-            replica,
-            url: pool.clients[replica].url().to_owned(),
-            started_at,
-            took: started_at.elapsed(),
-            error,
-        };
-        let attempts = u32::try_from(self.failed.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1);
-        let left = pool.clients[replica]
-            .config
-            .timeouts
-            .request
-            .saturating_sub(self.begun_at.elapsed());
-        if attempts >= pool.retry.max_attempts || !attempt.error.is_retryable() || left <= self.pause {
-            return Settled::Failed(attempt);
-        }
-        tracing::debug!(url = %attempt.url, error = %attempt.error, attempts, "sending a request again");
-        (self.on_retry)(&attempt);
-        self.failed.push(attempt);
-        let pause = self.pause;
-        self.pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-        Settled::Again(pause)
-    }
-}
-
-impl State {
-    fn rests(&self, now: Instant) -> bool {
-        self.rests_until.is_some_and(|until| now < until)
-    }
-
-    fn recover(&mut self) {
-        self.failures_in_a_row = 0;
-        self.rest = None;
-        self.rests_until = None;
-        self.rests_for_probe = false;
-    }
-
-    fn begin_rest_for_failure(&mut self, now: Instant) {
-        self.begin_rest(now);
-        self.rests_for_probe = false;
-    }
-
-    fn begin_rest_for_probe(&mut self, now: Instant) {
-        // A rest that requests began stays theirs.
-        if self.rest.is_none() {
-            self.rests_for_probe = true;
-        }
-        self.begin_rest(now);
-    }
-
-    fn end_rest_for_probe(&mut self) {
-        if self.rests_for_probe {
-            self.rest = None;
-            self.rests_until = None;
-            self.rests_for_probe = false;
-        }
-    }
-
-    fn begin_rest(&mut self, now: Instant) {
-        // Many requests fail together when a server goes: they begin one rest, not one each.
-        if !self.rests(now) {
-            self.begin_rest_of(self.rest.unwrap_or(FIRST_REST), now);
-        }
-    }
-
-    fn begin_rest_of(&mut self, rest: Duration, now: Instant) {
-        self.rest = Some(rest);
-        self.rests_until = Some(now + rest);
-    }
-}
-
 /// A request underway at a replica; gives its place back when it ends in any way.
 struct Slot<'a> {
     pool: &'a Pool,
@@ -504,166 +375,5 @@ impl Drop for Slot<'_> {
         let state = &mut inner.states[self.replica];
         state.requests = state.requests.saturating_sub(1);
         state.tokens = state.tokens.saturating_sub(self.tokens);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{ClientConfig, Received};
-
-    fn pool(n: usize, strategy: Strategy) -> Pool {
-        let client = |i| Client::new(ClientConfig::new(format!("http://127.0.0.1:{}", i + 1))).unwrap();
-        Pool::new((0..n).map(client).collect(), strategy, RetryPolicy::default()).unwrap()
-    }
-
-    fn refused() -> StreamError {
-        StreamError::Refused {
-            url: String::new(),
-            reason: String::new(),
-        }
-    }
-
-    #[test]
-    fn round_robin_takes_turns() {
-        let pool = pool(3, Strategy::RoundRobin);
-        let turns: Vec<_> = (0..5).map(|_| pool.choose(1, &[]).replica).collect();
-        assert_eq!(turns, [0, 1, 2, 0, 1]);
-    }
-
-    #[test]
-    fn loads_decide_and_are_given_back() {
-        let tokens = pool(2, Strategy::LeastOutstandingTokens);
-        let heavy = tokens.choose(1000, &[]);
-        let light: Vec<_> = (0..3).map(|_| tokens.choose(10, &[])).collect();
-        assert!(light.iter().all(|slot| slot.replica != heavy.replica));
-        assert_eq!(tokens.status()[0].outstanding_tokens, 1000);
-        drop(heavy);
-        assert_eq!(tokens.choose(10, &[]).replica, 0);
-        drop(light);
-        assert!(
-            tokens
-                .status()
-                .iter()
-                .all(|s| (s.outstanding_requests, s.outstanding_tokens) == (0, 0))
-        );
-
-        let queue = pool(2, Strategy::ShortestQueue);
-        let first = queue.choose(1000, &[]);
-        let second = queue.choose(1, &[]);
-        assert_ne!(first.replica, second.replica);
-        drop(second);
-        assert_eq!(queue.choose(1, &[]).replica, 1);
-    }
-
-    #[test]
-    fn failing_replicas_rest_and_come_back() {
-        let pool = pool(2, Strategy::RoundRobin);
-        pool.note(0, Some(&refused()));
-        assert!(pool.status()[0].resting);
-        assert!((0..4).all(|_| pool.choose(1, &[]).replica == 1));
-        // One reset is no reason to rest, three in a row are.
-        let reset = StreamError::Truncated {
-            received: Received::default(),
-        };
-        pool.note(1, Some(&reset));
-        pool.note(1, Some(&reset));
-        assert!(!pool.status()[1].resting);
-        pool.note(1, Some(&reset));
-        assert!(pool.status()[1].resting);
-        // All rest: still somebody is tried.
-        let _slot = pool.choose(1, &[]);
-        pool.note(0, None);
-        assert!(!pool.status()[0].resting);
-        assert_eq!((pool.status()[1].failed, pool.status()[0].completed), (3, 1));
-    }
-
-    #[test]
-    fn a_healthy_answer_ends_no_rest_that_requests_began() {
-        let pool = pool(1, Strategy::RoundRobin);
-        let now = Instant::now();
-        let rests = || pool.status()[0].resting;
-        pool.lock().states[0].begin_rest_for_probe(now);
-        assert!(rests());
-        pool.lock().states[0].end_rest_for_probe();
-        assert!(!rests());
-        pool.note(0, Some(&refused()));
-        pool.lock().states[0].begin_rest_for_probe(now);
-        pool.lock().states[0].end_rest_for_probe();
-        assert!(rests(), "a request began it");
-        pool.note(0, None);
-        // What failed between two probes is not forgotten.
-        let reset = StreamError::Truncated {
-            received: Received::default(),
-        };
-        for _ in 0..FAILURES_TO_REST {
-            pool.lock().states[0].end_rest_for_probe();
-            assert!(!rests());
-            pool.note(0, Some(&reset));
-        }
-        assert!(rests());
-    }
-
-    #[test]
-    fn pauses_grow_to_their_longest_and_end_with_the_request() {
-        let mut pool = pool(1, Strategy::RoundRobin);
-        pool.retry.max_attempts = 100;
-        let mut tries = Tries::new(&pool, |_| {});
-        let settle = |tries: &mut Tries<'_, _>| match tries.settle(
-            pool.choose(1, &[]),
-            Instant::now(),
-            Err::<(), _>(refused()),
-        ) {
-            Settled::Again(pause) => Some(pause),
-            Settled::Failed(_) => None,
-            Settled::Done(..) => unreachable!(),
-        };
-        let pauses: Vec<_> = (0..9).filter_map(|_| settle(&mut tries)).collect();
-        assert_eq!(
-            pauses[..2],
-            [Duration::from_millis(50), Duration::from_millis(100)]
-        );
-        assert_eq!(pauses[7..], [LONGEST_PAUSE; 2]);
-        // All but the last pause of the hour is gone.
-        let gone = pool.clients[0].config.timeouts.request - LONGEST_PAUSE;
-        tries.begun_at = tries.begun_at.checked_sub(gone).unwrap();
-        assert_eq!(settle(&mut tries), None);
-    }
-
-    #[test]
-    fn a_bad_request_says_nothing_about_the_server() {
-        let pool = pool(1, Strategy::RoundRobin);
-        for _ in 0..5 {
-            pool.note(
-                0,
-                Some(&StreamError::Status {
-                    url: String::new(),
-                    code: 400,
-                    body: String::new(),
-                }),
-            );
-        }
-        assert!(!pool.status()[0].resting);
-    }
-
-    #[test]
-    fn wrong_pools_are_refused() {
-        let client = Client::new(ClientConfig::new("http://h:1")).unwrap();
-        let retry = RetryPolicy::default();
-        for (clients, retry, told) in [
-            (vec![], retry, "empty"),
-            (vec![client.clone(), client.clone()], retry, "twice"),
-            (
-                vec![client],
-                RetryPolicy {
-                    max_attempts: 0,
-                    ..retry
-                },
-                "at least 1",
-            ),
-        ] {
-            let error = Pool::new(clients, Strategy::RoundRobin, retry).unwrap_err();
-            assert!(error.to_string().contains(told), "{error}");
-        }
     }
 }

@@ -10,7 +10,7 @@ mod watch;
 use anyhow::Context;
 
 pub(crate) use self::watch::LoadGenResult;
-use crate::ending::{Ending, watch_signals};
+use crate::ending::Ending;
 use crate::exit::{Exit, Fail};
 use crate::plan::Plan;
 use crate::report;
@@ -29,12 +29,7 @@ pub fn run(plan: Plan) -> Result<Exit, Fail> {
         .enable_all()
         .build()
         .context("cannot start the worker threads")?;
-    let ending = Ending::default();
-    {
-        let _entered = runtime.enter();
-        let signals = watch_signals(ending.clone()).context("cannot watch for signals")?;
-        runtime.spawn(signals);
-    }
+    let ending = Ending::on_signals(&runtime)?;
     let prepared = prepare::prepare(plan, &runtime, &ending)?;
     if prepared.plan.dry_run {
         report::print(&report::plan_text(

@@ -41,14 +41,7 @@ pub(super) fn prepare(
     } else {
         Vec::new()
     };
-    let server = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            // Dropping the start kills a server that is still loading: nothing is left behind.
-            () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
-            started = server::start(&plan, references) => started,
-        }
-    })?;
+    let server = runtime.block_on(server::start(&plan, references, ending))?;
     let caching = runtime.block_on(server.prefix_caching());
     official::check(&plan, &mut load, &server, caching)?;
     let bodies = prompts::bodies(&plan, &dataset, &server)?;

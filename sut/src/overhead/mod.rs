@@ -355,12 +355,9 @@ impl Check<'_> {
             status = child.wait() => status.context("a run cannot be waited for")?,
         };
         // A short run is often INVALID by the round's rules; its throughput is measured all the same.
-        let exit = match status.code() {
-            Some(0 | 1) => None,
-            Some(2) => Some(Exit::Usage),
-            Some(3) => Some(Exit::Unreachable),
-            Some(4) => Some(Exit::Partial),
-            _ => Some(Exit::Bug),
+        let exit = match status.code().map_or(Exit::Bug, Exit::from_code) {
+            Exit::Valid | Exit::NotValid => None,
+            exit => Some(exit),
         };
         let failed = |exit, why: String| Fail {
             exit,

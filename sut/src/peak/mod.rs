@@ -14,7 +14,7 @@ use anyhow::{Context, anyhow};
 use self::search::{Next, Search};
 use self::trial::Outcome;
 use crate::cli::{RunArgs, ScenarioArg};
-use crate::ending::{Ending, watch_signals};
+use crate::ending::Ending;
 use crate::exit::{Exit, Fail};
 use crate::load;
 use crate::plan::{self, Plan};
@@ -48,12 +48,7 @@ pub fn run(plan: &Plan, peak: &PeakPlan, args: &RunArgs) -> Result<Exit, Fail> {
         .enable_all()
         .build()
         .context("cannot start the worker threads")?;
-    let ending = Ending::default();
-    {
-        let _entered = runtime.enter();
-        let signals = watch_signals(ending.clone()).context("cannot watch for signals")?;
-        runtime.spawn(signals);
-    }
+    let ending = Ending::on_signals(&runtime)?;
     let dataset = prompts::load(plan)?;
     let samples = dataset.prompts.len();
     let references = if plan.simulate_references {
@@ -62,13 +57,7 @@ pub fn run(plan: &Plan, peak: &PeakPlan, args: &RunArgs) -> Result<Exit, Fail> {
         Vec::new()
     };
     let mut load = load::settings(plan, samples)?;
-    let server = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
-            started = server::start(plan, references) => started,
-        }
-    })?;
+    let server = runtime.block_on(server::start(plan, references, &ending))?;
     let caching = runtime.block_on(server.prefix_caching());
     official::check(plan, &mut load, &server, caching)?;
     let hunt = Hunt {

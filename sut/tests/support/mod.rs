@@ -8,6 +8,20 @@ use std::process::{Command, Stdio};
 use mlperf_loadgen::{LoadGenLog, Validity};
 use vllm_metrics::store::read_run;
 use vllm_metrics::{Outcome, RunData};
+use vllm_sim::{EngineConfig, SimConfig, Simulator};
+
+/// A simulator with short answers and the given faults, one line each.
+pub(crate) fn simulator(faults: &[&str]) -> Simulator {
+    Simulator::start(SimConfig {
+        engine: EngineConfig {
+            enable_prefix_caching: false,
+            ..EngineConfig::tiny_cpu()
+        },
+        faults: faults.iter().map(|line| line.parse().expect("a fault")).collect(),
+        ..SimConfig::default()
+    })
+    .expect("the simulator starts")
+}
 
 /// A run to be started.
 pub(crate) struct Run {
