@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("exposition", &[]),
     ("mlperf-loadgen", &[]),
     ("fake-nvml", &[]),
+    ("run-statistics", &[]),
     ("vllm-metrics", &["exposition"]),
     ("vllm-metrics-c", &["vllm-metrics"]),
     ("vllm-client", &[]),
