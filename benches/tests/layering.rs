@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mlperf-loadgen", &[]),
     ("fake-nvml", &[]),
     ("run-statistics", &[]),
+    ("run-diagnosis", &["run-statistics"]),
     ("vllm-metrics", &["exposition"]),
     ("vllm-metrics-c", &["vllm-metrics"]),
     ("vllm-client", &[]),

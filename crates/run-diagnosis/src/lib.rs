@@ -1,0 +1,5 @@
+//! What a run's numbers say.
+
+pub mod input;
+pub mod window;
+mod words;

@@ -1,0 +1,76 @@
+//! The run's main figures, for the whole run and for the window.
+
+use run_statistics::{mean, percentile};
+use serde::Serialize;
+
+use crate::input::{RequestTimes, Run, Span};
+
+/// One figure twice.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WindowFigure {
+    /// What it is.
+    pub name: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// Over the whole run.
+    pub whole_run: Option<f64>,
+    /// Over the window.
+    pub window: Option<f64>,
+    /// Window over whole run.
+    pub ratio: Option<f64>,
+}
+
+/// Throughput counts tokens by when they arrived, latency requests by when they were issued.
+pub(super) fn figures(run: &Run, whole: Span, window: Option<Span>) -> Vec<WindowFigure> {
+    let figure = |name, unit, value: &dyn Fn(Span) -> Option<f64>| {
+        let (whole_run, window) = (value(whole), window.and_then(value));
+        let ratio = whole_run
+            .zip(window)
+            .map(|(whole, window)| window / whole)
+            .filter(|ratio| ratio.is_finite());
+        WindowFigure {
+            name,
+            unit,
+            whole_run,
+            window,
+            ratio,
+        }
+    };
+    let latency = |span: Span, of: fn(&RequestTimes) -> Option<f64>| -> Vec<f64> {
+        let issued = run
+            .requests
+            .iter()
+            .filter(|request| span.contains(request.issued_ns));
+        issued.filter_map(of).collect()
+    };
+    let p99 = |values: &[f64]| percentile::linear(&percentile::sorted(values), 0.99);
+    let ttft = RequestTimes::ttft_secs;
+    let tpot = RequestTimes::tpot_secs;
+    let e2e = RequestTimes::e2e_secs;
+    vec![
+        figure("output token throughput", "tokens/s", &|span| {
+            throughput(run, span)
+        }),
+        figure("mean time to first token", "s", &|span| {
+            mean(&latency(span, ttft))
+        }),
+        figure("p99 time to first token", "s", &|span| p99(&latency(span, ttft))),
+        figure("mean time per output token", "s", &|span| {
+            mean(&latency(span, tpot))
+        }),
+        figure("p99 time per output token", "s", &|span| {
+            p99(&latency(span, tpot))
+        }),
+        figure("mean end-to-end latency", "s", &|span| mean(&latency(span, e2e))),
+    ]
+}
+
+/// Mean over the seconds that were read.
+fn throughput(run: &Run, span: Span) -> Option<f64> {
+    let values: Vec<f64> = run
+        .seconds
+        .output_tokens
+        .values(run.seconds.inside(span))
+        .collect();
+    mean(&values)
+}

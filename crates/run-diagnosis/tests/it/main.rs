@@ -1,0 +1,4 @@
+//! One binary for all integration tests, so that there is one link step.
+
+mod support;
+mod window;
