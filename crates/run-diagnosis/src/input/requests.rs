@@ -23,6 +23,8 @@ pub struct RequestTimes {
     pub server_queue_ns: Option<i64>,
     /// How long its prefill took, as the server says, in nanoseconds.
     pub server_prefill_ns: Option<i64>,
+    /// How long it decoded, as the server says, in nanoseconds.
+    pub server_decode_ns: Option<i64>,
     /// It ended with an error or was cut; it then counts in no latency.
     pub failed: bool,
 }
@@ -62,6 +64,12 @@ impl RequestTimes {
     /// From issuing to sending.
     pub fn client_queue_secs(&self) -> Option<f64> {
         self.between(Some(self.issued_ns), self.sent_ns)
+    }
+
+    /// What the server's queue, prefill and decode times leave of the end-to-end latency: network, front end, client.
+    pub fn outside_engine_secs(&self) -> Option<f64> {
+        let engine_ns = self.server_queue_ns? + self.server_prefill_ns? + self.server_decode_ns?;
+        Some((self.e2e_secs()? - engine_ns as f64 / 1e9).max(0.0))
     }
 
     fn between(&self, from_ns: Option<i64>, to_ns: Option<i64>) -> Option<f64> {

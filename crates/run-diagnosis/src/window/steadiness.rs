@@ -129,14 +129,14 @@ fn best_step(values: &[f64], margin: usize) -> usize {
     let total: f64 = values.iter().sum();
     let mut before: f64 = values[..margin].iter().sum();
     let mut best = (f64::NEG_INFINITY, margin);
-    for place in margin..=n - margin {
+    for (place, value) in values.iter().enumerate().take(n - margin).skip(margin) {
         let after = total - before;
         // What the two means explain; the rest of the squares is the same for every place.
         let explained = before * before / place as f64 + after * after / (n - place) as f64;
         if explained > best.0 {
             best = (explained, place);
         }
-        before += values[place];
+        before += value;
     }
     best.1
 }

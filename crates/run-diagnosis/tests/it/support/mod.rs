@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary and example uses a part of it")]
 
+pub(crate) mod engine;
 pub(crate) mod window_rates;
 
 use rand::SeedableRng;
