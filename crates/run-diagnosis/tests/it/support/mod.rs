@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary and example uses a part of it")]
 
 pub(crate) mod engine;
+pub(crate) mod false_alarms;
+pub(crate) mod triples;
 pub(crate) mod window_rates;
 
 use rand::SeedableRng;

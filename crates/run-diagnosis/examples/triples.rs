@@ -1,0 +1,51 @@
+//! Prints which words come out for equal runs (A, B) and for one that is 3 % slower in every step (A, C), of 20 triples.
+//!
+//! Words: = no difference, - regressed, + improved, ? inconclusive, ! not comparable.
+
+#![allow(clippy::print_stdout, reason = "a program that prints a table")]
+
+#[path = "../tests/it/support/mod.rs"]
+mod support;
+
+use support::triples::{Load, triples};
+
+const TRIPLES: u64 = 20;
+
+fn main() {
+    let load = |requests, qps, slow_steps| Load {
+        requests,
+        qps,
+        slow_steps,
+    };
+    for load in [
+        load(500, 8.0, false),
+        load(1000, 20.0, false),
+        load(500, 20.0, true),
+        load(2000, 20.0, true),
+    ] {
+        for paired in [true, false] {
+            let counts = triples(load, TRIPLES, paired);
+            println!("{load:?}, {}", if paired { "paired" } else { "two samples" });
+            println!(
+                "  TPOT        A~B {}   A~C {}",
+                counts.tpot_equal, counts.tpot_slower
+            );
+            println!(
+                "  TTFT        A~B {}   A~C {}",
+                counts.ttft_equal, counts.ttft_slower
+            );
+            println!(
+                "  throughput  A~B {}   A~C {}",
+                counts.throughput_equal, counts.throughput_slower
+            );
+            println!(
+                "  together    A~B {}   A~C {}",
+                counts.together_equal, counts.together_slower
+            );
+            println!(
+                "  half-width of TPOT {:.2} %",
+                100.0 * counts.half_widths / TRIPLES as f64
+            );
+        }
+    }
+}

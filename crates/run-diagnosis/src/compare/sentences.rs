@@ -1,0 +1,96 @@
+//! A comparison in plain sentences.
+
+use super::{ComparedFigure, Comparison, Mismatch, Severity, Word};
+use crate::words::{list, percent};
+
+impl Comparison {
+    /// The word, each gate, what else changed, and what limits the conclusion.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences = vec![self.headline()];
+        sentences.extend(self.gates.iter().map(ComparedFigure::sentence));
+        let changed: Vec<String> = self
+            .others
+            .iter()
+            .filter(|figure| figure.has_changed())
+            .map(ComparedFigure::short)
+            .collect();
+        if !changed.is_empty() {
+            sentences.push(format!("Also changed: {}.", list(&changed)));
+        }
+        if !self.noise.is_empty() {
+            sentences.push(format!("Latencies decide nothing: {}.", list(&self.noise)));
+        }
+        sentences.extend(self.differences(Severity::Warn, "The runs also differ in"));
+        sentences.extend(self.differences(
+            Severity::Unknown,
+            "Not known for at least one run, so not checked:",
+        ));
+        if self.runs == 1 && !self.gates.is_empty() {
+            sentences.push(
+                "One run each: differences between runs of one build are not in these intervals.".to_owned(),
+            );
+        }
+        sentences
+    }
+
+    fn headline(&self) -> String {
+        let between = format!("{} against {}", self.other, self.base);
+        if self.word == Word::NotComparable {
+            let reasons = self
+                .differences(Severity::Refuse, "they differ in")
+                .or_else(|| self.gates.first()?.because.clone())
+                .unwrap_or_default();
+            return format!("{between}: not comparable: {}.", reasons.trim_end_matches('.'));
+        }
+        format!("{between}: {}.", self.word.text())
+    }
+
+    fn differences(&self, severity: Severity, opening: &str) -> Option<String> {
+        let found: Vec<String> = self
+            .mismatches
+            .iter()
+            .filter(|mismatch| mismatch.severity == severity)
+            .map(Mismatch::sentence_part)
+            .collect();
+        (!found.is_empty()).then(|| format!("{opening} {}.", list(&found)))
+    }
+}
+
+impl Mismatch {
+    fn sentence_part(&self) -> String {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "not known".to_owned());
+        match (&self.base, &self.other) {
+            (None, None) => self.what.clone(),
+            _ => format!("{} ({}, {})", self.what, value(&self.base), value(&self.other)),
+        }
+    }
+}
+
+impl ComparedFigure {
+    /// One figure as a sentence.
+    pub fn sentence(&self) -> String {
+        let mut sentence = format!("{}: {}", self.name, self.word.text());
+        if let Some(ratio) = &self.ratio {
+            let (low, high) = (percent(ratio.ratio_low - 1.0), percent(ratio.ratio_high - 1.0));
+            sentence.push_str(&format!(
+                ", {} ({low} to {high})",
+                percent(ratio.relative_change())
+            ));
+        }
+        if let Some(because) = &self.because {
+            sentence.push_str(&format!(" ({because})"));
+        }
+        if let Some(longer_by) = self.longer_by {
+            sentence.push_str(&format!(
+                "; a run about {longer_by:.1} times as long would decide it"
+            ));
+        }
+        sentence.push('.');
+        sentence
+    }
+
+    fn short(&self) -> String {
+        let change = self.ratio.map_or(0.0, |ratio| ratio.relative_change());
+        format!("{} {}", self.name, percent(change))
+    }
+}

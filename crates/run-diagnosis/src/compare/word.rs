@@ -1,0 +1,179 @@
+//! The five words of a comparison, and how one is chosen.
+
+use serde::Serialize;
+
+/// What a comparison says about a metric. "Not significant" is not "no difference", so there are five.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// Better by at least the smallest effect that counts.
+    Improved,
+    /// Worse by at least the smallest effect that counts.
+    Regressed,
+    /// Equal within the equivalence margin.
+    NoDifference,
+    /// The runs do not decide it.
+    Inconclusive,
+    /// The runs did different work, or the figure describes no server.
+    NotComparable,
+}
+
+impl Word {
+    /// As sentences say it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Improved => "improved",
+            Self::Regressed => "regressed",
+            Self::NoDifference => "no difference",
+            Self::Inconclusive => "inconclusive",
+            Self::NotComparable => "not comparable",
+        }
+    }
+}
+
+/// Which effects count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompareOptions {
+    /// Smallest relative difference that is called improved or regressed: 0.01 is 1 %.
+    pub min_effect: f64,
+    /// Relative differences within this margin on both sides are no difference: 0.02 is 2 %.
+    pub equivalence: f64,
+    /// Settings that may differ, by the names in [`Mismatch::what`](super::Mismatch): to compare across versions of
+    /// vLLM, `vllm_version`.
+    pub across: Vec<String>,
+}
+
+impl Default for CompareOptions {
+    fn default() -> Self {
+        Self {
+            min_effect: 0.01,
+            equivalence: 0.02,
+            across: Vec::new(),
+        }
+    }
+}
+
+/// Fewest independent values for a decision; with fewer the interval itself is not to be trusted.
+pub const FEWEST_INDEPENDENT: f64 = 20.0;
+
+/// Unless the difference is this many half-widths of its interval.
+pub const CERTAIN_HALF_WIDTHS: f64 = 3.0;
+
+/// A difference of logarithms with its interval, ready for a decision.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evidence {
+    /// ln(other / base).
+    pub log_ratio: f64,
+    /// Half the width of its 95 % interval.
+    pub half_width: f64,
+    /// Independent values behind it; absent where the unit is a whole run.
+    pub effective_size: Option<f64>,
+    /// It differs from 0 at 5 %, the other tests of the family taken into account.
+    pub is_significant: bool,
+    /// Smaller is better, as for a latency.
+    pub lower_is_better: bool,
+}
+
+impl Evidence {
+    /// Whether there is enough for a decision.
+    pub fn is_decidable(&self) -> bool {
+        self.effective_size.is_none_or(|size| size >= FEWEST_INDEPENDENT)
+            || self.log_ratio.abs() >= CERTAIN_HALF_WIDTHS * self.half_width
+    }
+
+    /// Chooses the word, and for [`Word::Inconclusive`] by which factor a run would have to be longer.
+    ///
+    /// ```
+    /// use run_diagnosis::compare::{CompareOptions, Evidence, Word};
+    /// let evidence = Evidence {
+    ///     log_ratio: 0.03, half_width: 0.01, effective_size: Some(80.0), is_significant: true, lower_is_better: true,
+    /// };
+    /// let options = CompareOptions::default();
+    /// assert_eq!(evidence.decide(&options).0, Word::Regressed);
+    /// let wide = Evidence { log_ratio: 0.0, half_width: 0.04, is_significant: false, ..evidence };
+    /// assert_eq!(wide.decide(&options), (Word::Inconclusive, Some(4.0)));
+    /// ```
+    pub fn decide(&self, options: &CompareOptions) -> (Word, Option<f64>) {
+        let (size, half_width) = (self.log_ratio.abs(), self.half_width);
+        if !self.is_decidable() {
+            let factor = self
+                .effective_size
+                .map(|effective| FEWEST_INDEPENDENT / effective);
+            return (Word::Inconclusive, factor.filter(|factor| factor.is_finite()));
+        }
+        if self.is_significant && size > half_width && size >= options.min_effect.ln_1p() {
+            let better = (self.log_ratio < 0.0) == self.lower_is_better;
+            return (if better { Word::Improved } else { Word::Regressed }, None);
+        }
+        if size + half_width <= options.equivalence {
+            return (Word::NoDifference, None);
+        }
+        // Either the interval has to fit into the margin, or to leave 0 out.
+        let target = if size < options.equivalence {
+            options.equivalence - size
+        } else {
+            size
+        };
+        let factor = (half_width / target).powi(2);
+        (Word::Inconclusive, Some(factor.max(1.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(log_ratio: f64, half_width: f64) -> Evidence {
+        Evidence {
+            log_ratio,
+            half_width,
+            effective_size: Some(100.0),
+            is_significant: log_ratio.abs() > half_width,
+            lower_is_better: true,
+        }
+    }
+
+    fn word(evidence: Evidence) -> Word {
+        evidence.decide(&CompareOptions::default()).0
+    }
+
+    #[test]
+    fn small_certain_differences_are_none() {
+        assert_eq!(word(evidence(0.005, 0.001)), Word::NoDifference);
+        assert_eq!(word(evidence(0.015, 0.001)), Word::Regressed);
+        assert_eq!(word(evidence(-0.015, 0.001)), Word::Improved);
+        assert_eq!(word(evidence(0.01, 0.015)), Word::Inconclusive);
+    }
+
+    #[test]
+    fn throughput_is_better_when_larger() {
+        let throughput = Evidence {
+            lower_is_better: false,
+            ..evidence(0.05, 0.01)
+        };
+        assert_eq!(word(throughput), Word::Improved);
+    }
+
+    #[test]
+    fn few_independent_values_decide_only_large_differences() {
+        let few = |log_ratio| Evidence {
+            effective_size: Some(5.0),
+            ..evidence(log_ratio, 0.01)
+        };
+        assert_eq!(
+            few(0.029).decide(&CompareOptions::default()),
+            (Word::Inconclusive, Some(4.0))
+        );
+        assert_eq!(word(few(0.031)), Word::Regressed);
+        assert_eq!(word(few(0.001)), Word::Inconclusive);
+    }
+
+    #[test]
+    fn what_the_family_does_not_find_is_not_called_a_change() {
+        let alone = Evidence {
+            is_significant: false,
+            ..evidence(0.03, 0.02)
+        };
+        assert_eq!(word(alone), Word::Inconclusive);
+    }
+}
