@@ -5,7 +5,7 @@
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 
-use support::false_alarms::false_alarms;
+use support::false_alarms::{false_alarms, p99_false_alarms};
 
 fn main() {
     println!("φ     n     independent  Welch  batch means  decided and wrong  decided  called changed");
@@ -29,6 +29,16 @@ fn main() {
             100.0 * rates.decided_and_wrong,
             100.0 * rates.decided,
             100.0 * rates.called_changed,
+        );
+    }
+    println!("\nThe same for p99 by sections, of 300 repetitions");
+    println!("φ     n      false alarms  half-width in %");
+    for (phi, n) in [(0.0, 3000), (0.9, 3000), (0.0, 20_000), (0.9, 20_000)] {
+        let (alarms, half_width) = p99_false_alarms(phi, n, 300);
+        println!(
+            "{phi:<5} {n:<6} {:>12.1}  {:>15.2}",
+            100.0 * alarms,
+            100.0 * half_width
         );
     }
 }

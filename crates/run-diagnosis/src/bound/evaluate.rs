@@ -1,5 +1,7 @@
 //! One rule over all seconds.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::quantity::Quantity;
@@ -209,11 +211,10 @@ pub(super) fn outcome(
             .collect(),
         not_checked: match state {
             RuleState::NotEvaluated { .. } => Vec::new(),
-            _ => rule
-                .found
-                .iter()
-                .flat_map(|group| lacks(group, readings))
-                .collect(),
+            _ => {
+                let lacking = rule.found.iter().flat_map(|group| lacks(group, readings));
+                lacking.collect::<BTreeSet<String>>().into_iter().collect()
+            }
         },
         evidence: evidence.into_iter().chain(supporting).collect(),
         why: rule.why.clone(),
@@ -301,7 +302,15 @@ fn compare(condition: &Condition, readings: &Readings, seconds: &[usize]) -> Evi
             || format!("{} is not known in these seconds", quantity.describe()),
             |missing| format!("not known: {missing}"),
         ),
-        (_, None) => format!("{}: its threshold is not known", quantity.describe()),
+        (Some(value), None) => {
+            let missing = condition.of.and_then(|of| readings.missing(of));
+            let missing = missing.unwrap_or_else(|| "its threshold in these seconds".to_owned());
+            format!(
+                "{} {}; not known: {missing}",
+                quantity.describe(),
+                quantity.print(value)
+            )
+        }
     };
     Evidence {
         quantity,

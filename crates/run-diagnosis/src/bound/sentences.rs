@@ -57,7 +57,12 @@ impl RuleOutcome {
                 .collect::<Vec<_>>()
                 .join("; ")
         };
-        let mut sentences = vec![format!("Seen: {}.", texts(&self.evidence))];
+        let opening = if self.state == RuleState::Found {
+            "Seen"
+        } else {
+            "Looked at"
+        };
+        let mut sentences = vec![format!("{opening}: {}.", texts(&self.evidence))];
         if !self.not_checked.is_empty() {
             sentences.push(format!("Not checked: {}.", list(&self.not_checked)));
         }

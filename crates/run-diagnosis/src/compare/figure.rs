@@ -150,10 +150,19 @@ impl RatioInterval {
             log_ratio: self.estimate.value,
             half_width: self.estimate.half_width(CONFIDENCE),
             effective_size: self.effective_size,
-            is_significant: self.adjusted_p_value <= LEVEL,
+            family_half_width: self.estimate.half_width(1.0 - self.level()),
             lower_is_better,
         };
         evidence.decide(options)
+    }
+
+    /// The level at which this test alone has to be significant for the adjusted p-value to be below the family's.
+    fn level(&self) -> f64 {
+        if self.p_value > 0.0 {
+            LEVEL * self.p_value / self.adjusted_p_value
+        } else {
+            LEVEL
+        }
     }
 
     /// Other over base, minus 1.

@@ -32,7 +32,7 @@ use crate::input::{Column, Run, Span};
 use crate::window::SteadyWindow;
 use figure::{Draft, Family, Gap};
 
-/// Quantiles that are shown beside the means.
+/// Quantiles that are shown along with the means.
 const QUANTILES: [(f64, &str); 3] = [(0.5, "p50"), (0.9, "p90"), (0.99, "p99")];
 
 /// A run with what was found out about it.

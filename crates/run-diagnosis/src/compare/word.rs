@@ -68,8 +68,9 @@ pub struct Evidence {
     pub half_width: f64,
     /// Independent values behind it; absent where the unit is a whole run.
     pub effective_size: Option<f64>,
-    /// It differs from 0 at 5 %, the other tests of the family taken into account.
-    pub is_significant: bool,
+    /// Half the width of the interval at the level that the other tests of its family leave to this one: what the
+    /// difference has to exceed to be one.
+    pub family_half_width: f64,
     /// Smaller is better, as for a latency.
     pub lower_is_better: bool,
 }
@@ -86,11 +87,12 @@ impl Evidence {
     /// ```
     /// use run_diagnosis::compare::{CompareOptions, Evidence, Word};
     /// let evidence = Evidence {
-    ///     log_ratio: 0.03, half_width: 0.01, effective_size: Some(80.0), is_significant: true, lower_is_better: true,
+    ///     log_ratio: 0.03, half_width: 0.01, family_half_width: 0.012, effective_size: Some(80.0),
+    ///     lower_is_better: true,
     /// };
     /// let options = CompareOptions::default();
     /// assert_eq!(evidence.decide(&options).0, Word::Regressed);
-    /// let wide = Evidence { log_ratio: 0.0, half_width: 0.04, is_significant: false, ..evidence };
+    /// let wide = Evidence { log_ratio: 0.0, half_width: 0.04, family_half_width: 0.05, ..evidence };
     /// assert_eq!(wide.decide(&options), (Word::Inconclusive, Some(4.0)));
     /// ```
     pub fn decide(&self, options: &CompareOptions) -> (Word, Option<f64>) {
@@ -101,7 +103,7 @@ impl Evidence {
                 .map(|effective| FEWEST_INDEPENDENT / effective);
             return (Word::Inconclusive, factor.filter(|factor| factor.is_finite()));
         }
-        if self.is_significant && size > half_width && size >= options.min_effect.ln_1p() {
+        if size > self.family_half_width && size >= options.min_effect.ln_1p() {
             let better = (self.log_ratio < 0.0) == self.lower_is_better;
             return (if better { Word::Improved } else { Word::Regressed }, None);
         }
@@ -109,13 +111,12 @@ impl Evidence {
             return (Word::NoDifference, None);
         }
         // Either the interval has to fit into the margin, or to leave 0 out.
-        let target = if size < options.equivalence {
-            options.equivalence - size
+        let times_wider = if size < options.equivalence {
+            half_width / (options.equivalence - size)
         } else {
-            size
+            self.family_half_width / size
         };
-        let factor = (half_width / target).powi(2);
-        (Word::Inconclusive, Some(factor.max(1.0)))
+        (Word::Inconclusive, Some(times_wider.powi(2).max(1.0)))
     }
 }
 
@@ -128,7 +129,7 @@ mod tests {
             log_ratio,
             half_width,
             effective_size: Some(100.0),
-            is_significant: log_ratio.abs() > half_width,
+            family_half_width: half_width,
             lower_is_better: true,
         }
     }
@@ -171,9 +172,11 @@ mod tests {
     #[test]
     fn what_the_family_does_not_find_is_not_called_a_change() {
         let alone = Evidence {
-            is_significant: false,
-            ..evidence(0.03, 0.02)
+            family_half_width: 0.033,
+            ..evidence(0.03, 0.028)
         };
-        assert_eq!(word(alone), Word::Inconclusive);
+        let (word, longer_by) = alone.decide(&CompareOptions::default());
+        assert_eq!(word, Word::Inconclusive);
+        assert!((longer_by.unwrap() - 1.21).abs() < 1e-9);
     }
 }

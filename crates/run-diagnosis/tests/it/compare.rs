@@ -9,7 +9,7 @@ use run_diagnosis::input::{Column, Run, Scenario};
 use run_diagnosis::window::{SteadyWindow, WindowOptions, steady_window};
 
 use crate::support::engine::{Engine, at_once, serve};
-use crate::support::false_alarms::false_alarms;
+use crate::support::false_alarms::{false_alarms, p99_false_alarms};
 use crate::support::triples::{Load, run, triples};
 
 const LOAD: Load = Load {
@@ -488,6 +488,15 @@ fn equal_runs_are_rarely_called_different() {
         hopeless.decided < 0.05 && hopeless.decided_and_wrong < 0.03,
         "{hopeless:?}"
     );
+}
+
+#[test]
+fn a_quantile_of_equal_runs_is_rarely_called_different() {
+    for phi in [0.0, 0.9] {
+        let (alarms, half_width) = p99_false_alarms(phi, 3000, 100);
+        assert!(alarms <= 0.12, "φ {phi}: {alarms}");
+        assert!(half_width > 0.01, "φ {phi}: {half_width}");
+    }
 }
 
 /// The whole table with more repetitions, in about a minute.

@@ -1,6 +1,6 @@
 //! How often two equal runs are called different, for values that depend on those before.
 
-use run_diagnosis::compare::{CompareOptions, Evidence, Word, two_samples};
+use run_diagnosis::compare::{CompareOptions, Evidence, Word, quantile, two_samples};
 use run_statistics::Estimate;
 
 use super::{autoregression, random};
@@ -40,19 +40,21 @@ pub(crate) fn false_alarms(phi: f64, n: usize, repetitions: u64) -> FalseAlarms 
             rates.welch += one;
         }
         let ratio = two_samples(&base, &other).expect("enough values");
+        let half_width = ratio.estimate.half_width(0.95);
         let evidence = Evidence {
             log_ratio: ratio.estimate.value,
-            half_width: ratio.estimate.half_width(0.95),
+            half_width,
+            family_half_width: half_width,
             effective_size: ratio.effective_size,
-            is_significant: ratio.estimate.p_value(0.0) < 0.05,
             lower_is_better: true,
         };
-        if evidence.is_significant {
+        let is_significant = ratio.estimate.p_value(0.0) < 0.05;
+        if is_significant {
             rates.batch_means += one;
         }
         if evidence.is_decidable() {
             rates.decided += one;
-            if evidence.is_significant {
+            if is_significant {
                 rates.decided_and_wrong += one;
             }
         }
@@ -64,4 +66,25 @@ pub(crate) fn false_alarms(phi: f64, n: usize, repetitions: u64) -> FalseAlarms 
         }
     }
     rates
+}
+
+/// The share of false alarms of the p99 of two equal samples, and the mean half-width of its interval.
+pub(crate) fn p99_false_alarms(phi: f64, n: usize, repetitions: u64) -> (f64, f64) {
+    let (mut alarms, mut half_widths) = (0.0, 0.0);
+    let mut random = random(77 + n as u64 + (100.0 * phi) as u64);
+    for _ in 0..repetitions {
+        let mut sample = || -> Vec<f64> {
+            autoregression(&mut random, n, phi)
+                .iter()
+                .map(|x| (0.1 * x).exp())
+                .collect()
+        };
+        let (base, other) = (sample(), sample());
+        let ratio = quantile(&base, &other, 0.99, false).expect("sections of 100 values or more");
+        if ratio.estimate.p_value(0.0) < 0.05 {
+            alarms += 1.0;
+        }
+        half_widths += ratio.estimate.half_width(0.95);
+    }
+    (alarms / repetitions as f64, half_widths / repetitions as f64)
 }
