@@ -1,6 +1,6 @@
 //! Prints which words come out for equal runs (A, B) and for one that is 3 % slower in every step (A, C), of 20 triples.
 //!
-//! Words: = no difference, - regressed, + improved, ? inconclusive, ! not comparable.
+//! The number of triples may be given. Words: = no difference, - regressed, + improved, ? inconclusive, ! not comparable.
 
 #![allow(clippy::print_stdout, reason = "a program that prints a table")]
 
@@ -9,9 +9,11 @@ mod support;
 
 use support::triples::{Load, triples};
 
-const TRIPLES: u64 = 20;
-
 fn main() {
+    let count: u64 = std::env::args()
+        .nth(1)
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(20);
     let load = |requests, qps, slow_steps| Load {
         requests,
         qps,
@@ -24,7 +26,7 @@ fn main() {
         load(2000, 20.0, true),
     ] {
         for paired in [true, false] {
-            let counts = triples(load, TRIPLES, paired);
+            let counts = triples(load, count, paired);
             println!("{load:?}, {}", if paired { "paired" } else { "two samples" });
             println!(
                 "  TPOT        A~B {}   A~C {}",
@@ -44,7 +46,7 @@ fn main() {
             );
             println!(
                 "  half-width of TPOT {:.2} %",
-                100.0 * counts.half_widths / TRIPLES as f64
+                100.0 * counts.half_widths / count as f64
             );
         }
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::interval::{LogRatio, Method};
-use super::word::{CompareOptions, Evidence, Word};
+use super::word::{CompareOptions, Difference, Word};
 
 /// Confidence of every interval.
 const CONFIDENCE: f64 = 0.95;
@@ -146,14 +146,14 @@ impl RatioInterval {
     }
 
     fn decide(&self, lower_is_better: bool, options: &CompareOptions) -> (Word, Option<f64>) {
-        let evidence = Evidence {
+        let difference = Difference {
             log_ratio: self.estimate.value,
             half_width: self.estimate.half_width(CONFIDENCE),
             effective_size: self.effective_size,
             family_half_width: self.estimate.half_width(1.0 - self.level()),
             lower_is_better,
         };
-        evidence.decide(options)
+        difference.decide(options)
     }
 
     /// The level at which this test alone has to be significant for the adjusted p-value to be below the family's.

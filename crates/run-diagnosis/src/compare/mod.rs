@@ -25,7 +25,7 @@ pub use history::{History, HistoryFigure, LevelChange, history};
 pub use interval::{LogRatio, Method, of_runs, paired, quantile, two_samples};
 pub use metric::Metric;
 pub use repeats::compare_repeats;
-pub use word::{CERTAIN_HALF_WIDTHS, CompareOptions, Evidence, FEWEST_INDEPENDENT, Word};
+pub use word::{CERTAIN_HALF_WIDTHS, CompareOptions, Difference, FEWEST_INDEPENDENT, Word};
 
 use crate::bound::Diagnosis;
 use crate::input::{Column, Run, Span};

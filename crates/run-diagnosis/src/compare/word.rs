@@ -56,12 +56,13 @@ impl Default for CompareOptions {
 /// Fewest independent values for a decision; with fewer the interval itself is not to be trusted.
 pub const FEWEST_INDEPENDENT: f64 = 20.0;
 
-/// Unless the difference is this many half-widths of its interval.
+/// Unless the difference is this many half-widths of its interval away from what would change the word: from 0 for a
+/// change, from the margin for none.
 pub const CERTAIN_HALF_WIDTHS: f64 = 3.0;
 
 /// A difference of logarithms with its interval, ready for a decision.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evidence {
+pub struct Difference {
     /// ln(other / base).
     pub log_ratio: f64,
     /// Half the width of its 95 % interval.
@@ -75,29 +76,31 @@ pub struct Evidence {
     pub lower_is_better: bool,
 }
 
-impl Evidence {
+impl Difference {
     /// Whether there is enough for a decision.
-    pub fn is_decidable(&self) -> bool {
+    pub fn is_decidable(&self, options: &CompareOptions) -> bool {
+        let certain = CERTAIN_HALF_WIDTHS * self.half_width;
         self.effective_size.is_none_or(|size| size >= FEWEST_INDEPENDENT)
-            || self.log_ratio.abs() >= CERTAIN_HALF_WIDTHS * self.half_width
+            || self.log_ratio.abs() >= certain
+            || options.equivalence - self.log_ratio.abs() >= certain
     }
 
     /// Chooses the word, and for [`Word::Inconclusive`] by which factor a run would have to be longer.
     ///
     /// ```
-    /// use run_diagnosis::compare::{CompareOptions, Evidence, Word};
-    /// let evidence = Evidence {
+    /// use run_diagnosis::compare::{CompareOptions, Difference, Word};
+    /// let difference = Difference {
     ///     log_ratio: 0.03, half_width: 0.01, family_half_width: 0.012, effective_size: Some(80.0),
     ///     lower_is_better: true,
     /// };
     /// let options = CompareOptions::default();
-    /// assert_eq!(evidence.decide(&options).0, Word::Regressed);
-    /// let wide = Evidence { log_ratio: 0.0, half_width: 0.04, family_half_width: 0.05, ..evidence };
+    /// assert_eq!(difference.decide(&options).0, Word::Regressed);
+    /// let wide = Difference { log_ratio: 0.0, half_width: 0.04, family_half_width: 0.05, ..difference };
     /// assert_eq!(wide.decide(&options), (Word::Inconclusive, Some(4.0)));
     /// ```
     pub fn decide(&self, options: &CompareOptions) -> (Word, Option<f64>) {
         let (size, half_width) = (self.log_ratio.abs(), self.half_width);
-        if !self.is_decidable() {
+        if !self.is_decidable(options) {
             let factor = self
                 .effective_size
                 .map(|effective| FEWEST_INDEPENDENT / effective);
@@ -124,8 +127,8 @@ impl Evidence {
 mod tests {
     use super::*;
 
-    fn evidence(log_ratio: f64, half_width: f64) -> Evidence {
-        Evidence {
+    fn difference(log_ratio: f64, half_width: f64) -> Difference {
+        Difference {
             log_ratio,
             half_width,
             effective_size: Some(100.0),
@@ -134,32 +137,32 @@ mod tests {
         }
     }
 
-    fn word(evidence: Evidence) -> Word {
-        evidence.decide(&CompareOptions::default()).0
+    fn word(difference: Difference) -> Word {
+        difference.decide(&CompareOptions::default()).0
     }
 
     #[test]
     fn small_certain_differences_are_none() {
-        assert_eq!(word(evidence(0.005, 0.001)), Word::NoDifference);
-        assert_eq!(word(evidence(0.015, 0.001)), Word::Regressed);
-        assert_eq!(word(evidence(-0.015, 0.001)), Word::Improved);
-        assert_eq!(word(evidence(0.01, 0.015)), Word::Inconclusive);
+        assert_eq!(word(difference(0.005, 0.001)), Word::NoDifference);
+        assert_eq!(word(difference(0.015, 0.001)), Word::Regressed);
+        assert_eq!(word(difference(-0.015, 0.001)), Word::Improved);
+        assert_eq!(word(difference(0.01, 0.015)), Word::Inconclusive);
     }
 
     #[test]
     fn throughput_is_better_when_larger() {
-        let throughput = Evidence {
+        let throughput = Difference {
             lower_is_better: false,
-            ..evidence(0.05, 0.01)
+            ..difference(0.05, 0.01)
         };
         assert_eq!(word(throughput), Word::Improved);
     }
 
     #[test]
     fn few_independent_values_decide_only_large_differences() {
-        let few = |log_ratio| Evidence {
+        let few = |log_ratio| Difference {
             effective_size: Some(5.0),
-            ..evidence(log_ratio, 0.01)
+            ..difference(log_ratio, 0.01)
         };
         assert_eq!(
             few(0.029).decide(&CompareOptions::default()),
@@ -167,13 +170,20 @@ mod tests {
         );
         assert_eq!(word(few(0.031)), Word::Regressed);
         assert_eq!(word(few(0.001)), Word::Inconclusive);
+        // Far inside the margin is as certain as far outside 0.
+        let narrow = Difference {
+            half_width: 0.005,
+            family_half_width: 0.005,
+            ..few(0.004)
+        };
+        assert_eq!(word(narrow), Word::NoDifference);
     }
 
     #[test]
     fn what_the_family_does_not_find_is_not_called_a_change() {
-        let alone = Evidence {
+        let alone = Difference {
             family_half_width: 0.033,
-            ..evidence(0.03, 0.028)
+            ..difference(0.03, 0.028)
         };
         let (word, longer_by) = alone.decide(&CompareOptions::default());
         assert_eq!(word, Word::Inconclusive);

@@ -1,6 +1,6 @@
 //! How often two equal runs are called different, for values that depend on those before.
 
-use run_diagnosis::compare::{CompareOptions, Evidence, Word, quantile, two_samples};
+use run_diagnosis::compare::{CompareOptions, Difference, Word, quantile, two_samples};
 use run_statistics::Estimate;
 
 use super::{autoregression, random};
@@ -41,7 +41,7 @@ pub(crate) fn false_alarms(phi: f64, n: usize, repetitions: u64) -> FalseAlarms 
         }
         let ratio = two_samples(&base, &other).expect("enough values");
         let half_width = ratio.estimate.half_width(0.95);
-        let evidence = Evidence {
+        let difference = Difference {
             log_ratio: ratio.estimate.value,
             half_width,
             family_half_width: half_width,
@@ -52,14 +52,14 @@ pub(crate) fn false_alarms(phi: f64, n: usize, repetitions: u64) -> FalseAlarms 
         if is_significant {
             rates.batch_means += one;
         }
-        if evidence.is_decidable() {
+        if difference.is_decidable(&CompareOptions::default()) {
             rates.decided += one;
             if is_significant {
                 rates.decided_and_wrong += one;
             }
         }
         if matches!(
-            evidence.decide(&CompareOptions::default()).0,
+            difference.decide(&CompareOptions::default()).0,
             Word::Improved | Word::Regressed
         ) {
             rates.called_changed += one;
