@@ -88,26 +88,44 @@ fn a_degraded_end_is_a_level_shift_and_not_cut_off() {
 }
 
 #[test]
-fn an_early_shift_leaves_no_window() {
+fn a_change_in_the_first_fifth_counts_as_start_up() {
     let found = window(&noisy(
         3,
         600,
         |_| 1.0,
         |place| if place < 0.2 { 1.0 } else { 1.3 },
     ));
+    assert_eq!(found.state, WindowState::Steady);
+    assert!((115..=125).contains(&seconds(found.span).0), "{found:?}");
+    assert!(
+        found
+            .start
+            .unwrap()
+            .because
+            .contains("time per output token had not settled")
+    );
+}
+
+#[test]
+fn a_first_level_shorter_than_the_minimum_leaves_no_window() {
+    let run = noisy(3, 600, |place| if place < 0.6 { 1.0 } else { 0.85 }, |_| 1.0);
+    let found = steady_window(&run, WindowOptions { floor_secs: 400.0 });
     let WindowState::LevelShift {
-        signal,
         first_is_used,
+        signal,
         ..
     } = found.state
     else {
-        // MSER-5 may take the first fifth for the start, which is right as well.
-        assert!(seconds(found.span).0 >= 115, "{found:?}");
-        return;
+        panic!("{found:?}")
     };
     assert_eq!(
         (signal, first_is_used, found.span),
-        (Signal::TimePerOutputToken, false, None)
+        (Signal::OutputTokens, false, None)
+    );
+    assert!(
+        found.sentences()[0].ends_with("there is no steady window."),
+        "{:?}",
+        found.sentences()
     );
 }
 
