@@ -1,0 +1,54 @@
+// A page that is served while the run goes on: appends what arrives, then draws again.
+
+const Live = (() => {
+  // update: { end, series: [[index, times, values]], requests: [...], fragments: { id: html } }.
+  function apply(report, update) {
+    const run = report.runs[0];
+    for (const [index, times, values] of update.series) run.series[index].append(times, values);
+    if (update.requests.length) appendRequests(run, update.requests);
+    run.meta.end = Math.max(run.meta.end, update.end);
+    // Rendered and escaped by the program that serves this page. A parsed document runs no scripts.
+    for (const [id, html] of Object.entries(update.fragments)) {
+      const element = new DOMParser().parseFromString(html, "text/html").getElementById(id);
+      if (element) document.getElementById(id).replaceWith(document.adoptNode(element));
+    }
+    Selection.setDomain(Math.min(...report.runs.map((r) => r.start)), Math.max(...report.runs.map((r) => r.end)));
+    report.charts_.forEach((chart) => chart.changed());
+    if (report.runs[0].requests.n) Numbers.fillWindow(report, run, "whole", run.start, run.end);
+    report.refresh();
+  }
+
+  function appendRequests(run, rows) {
+    const r = run.requests, all = { n: r.n + rows.length, sampled: r.sampled };
+    const value = (row, name) => {
+      if (name === "source") return row.queue === null ? NaN : row.estimate ? 1 : 0;
+      if (name === "weight") return 1;
+      return row[name] ?? NaN;
+    };
+    for (const name of Object.keys(r)) {
+      if (name === "n" || name === "sampled") continue;
+      all[name] = new Float64Array(all.n);
+      all[name].set(r[name]);
+      rows.forEach((row, i) => (all[name][r.n + i] = value(row, name)));
+    }
+    // They arrive when they end, and everything else expects them by time of issue.
+    const order = Array.from(all.issued.keys()).sort((a, b) => all.issued[a] - all.issued[b]);
+    for (const name of Object.keys(all)) if (all[name].length) all[name] = Float64Array.from(order, (i) => all[name][i]);
+    run.ownRequests = all;
+    run.metrics = {};
+  }
+
+  function start(report) {
+    if (!report.events_url) return;
+    const source = new EventSource(report.events_url);
+    source.addEventListener("update", (event) => apply(report, JSON.parse(event.data)));
+    source.addEventListener("report", (event) => {
+      source.close();
+      const url = new URL(event.data, location.href);
+      if (url.origin !== location.origin) return;
+      document.getElementById("main").prepend(el("p", { class: "note" }, "The run has ended. ", el("a", { href: url.href }, "Open the report")));
+    });
+  }
+
+  return { start, apply };
+})();

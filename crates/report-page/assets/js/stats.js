@@ -1,0 +1,120 @@
+// Statistics; the same definitions as numbers.rs and requests.rs.
+
+const Stats = (() => {
+  // First index whose value is not below x, in a rising array.
+  function lowerBound(values, x) {
+    let low = 0, high = values.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (values[middle] < x) low = middle + 1; else high = middle;
+    }
+    return low;
+  }
+
+  // Linear interpolation between closest ranks.
+  function quantile(sorted, q) {
+    if (!sorted.length) return NaN;
+    const position = q * (sorted.length - 1), below = Math.floor(position);
+    const above = Math.min(below + 1, sorted.length - 1);
+    return sorted[below] + (sorted[above] - sorted[below]) * (position - below);
+  }
+
+  // Quantile of values that stand for different numbers of requests.
+  function weightedQuantile(pairs, total, q) {
+    let sum = 0;
+    for (const [value, weight] of pairs) if ((sum += weight) >= q * total) return value;
+    return pairs.length ? pairs.at(-1)[0] : NaN;
+  }
+
+  // Count, mean, quantiles and maximum. Without weights every value counts once.
+  function distribution(values, weights, quantiles) {
+    if (!values.length) return null;
+    if (!weights) {
+      const sorted = Float64Array.from(values).sort();
+      const mean = sorted.reduce((sum, v) => sum + v, 0) / sorted.length;
+      return { count: sorted.length, mean, quantiles: quantiles.map((q) => quantile(sorted, q)), max: sorted.at(-1) };
+    }
+    const pairs = values.map((value, i) => [value, weights[i]]).sort((a, b) => a[0] - b[0]);
+    const count = pairs.reduce((sum, p) => sum + p[1], 0);
+    const mean = pairs.reduce((sum, p) => sum + p[0] * p[1], 0) / count;
+    return { count, mean, quantiles: quantiles.map((q) => weightedQuantile(pairs, count, q)), max: pairs.at(-1)[0] };
+  }
+
+  // Greatest distance between two distributions (Kolmogorov and Smirnov), from sorted values.
+  function ks(a, b) {
+    let i = 0, j = 0, most = 0;
+    while (i < a.length && j < b.length) {
+      const x = Math.min(a[i], b[j]);
+      while (i < a.length && a[i] === x) i++;
+      while (j < b.length && b[j] === x) j++;
+      most = Math.max(most, Math.abs(i / a.length - j / b.length));
+    }
+    return most;
+  }
+
+  // Of samples from..to (ms): number, extremes, last, and the mean weighted by time, in which a value holds until the
+  // next sample. Samples crowd at the edges of phases, so a plain mean would count these moments too often.
+  function summary(times, values, from, to) {
+    const start = lowerBound(times, from);
+    let count = 0, min = Infinity, max = -Infinity, last = NaN, sum = 0, weight = 0, plain = 0;
+    for (let i = start; i < times.length && times[i] <= to; i++) {
+      const value = values[i];
+      if (!Number.isFinite(value)) continue;
+      const hold = (i + 1 < times.length ? Math.min(times[i + 1], to) : times[i]) - times[i];
+      count++;
+      min = Math.min(min, value);
+      max = Math.max(max, value);
+      last = value;
+      plain += value;
+      sum += value * hold;
+      weight += hold;
+    }
+    return { count, min, max, last, mean: weight > 0 ? sum / weight : plain / count };
+  }
+
+  // A counter as its rate per second at the end of each interval; a fall is a restart and gives no rate.
+  function rate(times, values) {
+    const out = new Float64Array(values.length).fill(NaN);
+    for (let i = 1; i < values.length; i++) {
+      const difference = values[i] - values[i - 1];
+      if (difference >= 0) out[i] = difference / ((times[i] - times[i - 1]) / 1000);
+    }
+    return out;
+  }
+
+  // Counts and rates of a run's requests in a window, in the order of the table of counts.
+  function counts(run, from, to) {
+    const r = run.requests, seconds = (to - from) / 1000;
+    let issued = 0, completed = 0, failed = 0, tokens = 0;
+    const inside = (ms) => ms >= from && ms <= to;
+    for (let i = 0; i < r.n; i++) {
+      const weight = r.weight[i];
+      if (inside(r.issued[i])) issued += weight;
+      if (inside(r.done[i])) {
+        if (r.outcome[i] === 0) completed += weight;
+        else if (r.outcome[i] === 1) failed += weight;
+      }
+      const length = r.done[i] - r.first[i];
+      if (length > 0) {
+        const overlap = Math.min(r.done[i], to) - Math.max(r.first[i], from);
+        if (overlap > 0 && r.output[i] > 0) tokens += (weight * r.output[i] * overlap) / length;
+      } else if (length === 0 && inside(r.first[i]) && r.output[i] > 0) tokens += weight * r.output[i];
+    }
+    const perSecond = (n) => (seconds > 0 ? n / seconds : NaN);
+    return [seconds, issued, completed, failed, perSecond(issued), perSecond(completed), tokens > 0 ? perSecond(tokens) : NaN];
+  }
+
+  // A metric of the completed requests that were issued in a window: [values, weights or nothing].
+  function metricIn(run, id, from, to) {
+    const r = run.requests, all = run.metric(id), values = [], weights = r.sampled ? [] : null;
+    const end = r.n;
+    for (let i = lowerBound(r.issued, from); i < end && r.issued[i] <= to; i++) {
+      if (Number.isNaN(all[i])) continue;
+      values.push(all[i]);
+      weights?.push(r.weight[i]);
+    }
+    return [values, weights];
+  }
+
+  return { lowerBound, quantile, distribution, ks, summary, rate, counts, metricIn };
+})();

@@ -1,0 +1,115 @@
+//! What a served page receives while the run goes on.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::model::{Outcome, Page, Request, TimeSource};
+use crate::{Result, assets, view};
+
+/// New points of one series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Appended {
+    /// Index in the run's series, as they were when the page was rendered.
+    pub series: usize,
+    /// Later than all before, Unix nanoseconds.
+    pub timestamps_ns: Vec<i64>,
+    /// One value per timestamp; what is not finite arrives as absent.
+    pub values: Vec<f64>,
+}
+
+/// What changed since the page was rendered, or since the update before.
+///
+/// Send [`Update::to_json`] as a server-sent event of the type `update`, with the tick as its identifier. At the end
+/// send an event `report` with the URL of the finished report.
+///
+/// ```
+/// use report_page::{Appended, Update, model::{Page, Run}};
+///
+/// let page = Page { runs: vec![Run::default()], ..Page::default() };
+/// let appended = Appended { series: 0, timestamps_ns: vec![1_000_000_000], values: vec![17.0] };
+/// let update = Update { end_ns: 1_000_000_000, appended: vec![appended], ..Update::default() };
+/// assert!(update.to_json(&page)?.contains("[1000.0]"));
+/// # Ok::<(), report_page::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Update {
+    /// Time up to which the record goes now.
+    pub end_ns: i64,
+    /// New points.
+    pub appended: Vec<Appended>,
+    /// Requests that ended since.
+    pub requests: Vec<Request>,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    end: f64,
+    series: Vec<(usize, Vec<f64>, &'a [f64])>,
+    requests: Vec<RequestJson>,
+    fragments: BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
+struct RequestJson {
+    scheduled: Option<f64>,
+    issued: f64,
+    sent: Option<f64>,
+    first: Option<f64>,
+    done: Option<f64>,
+    prompt: Option<u32>,
+    output: Option<u32>,
+    queue: Option<f64>,
+    prefill: Option<f64>,
+    decode: Option<f64>,
+    estimate: bool,
+    outcome: u8,
+    server: u32,
+}
+
+impl Update {
+    /// The event's data. Verdict, headline, diagnosis, budgets, events and tables come from the page, whose first run
+    /// is the one that goes on; series and requests of the page are not looked at.
+    ///
+    /// # Errors
+    /// Only by a defect of this library.
+    pub fn to_json(&self, page: &Page) -> Result<String> {
+        let origin_ns = page.runs.first().map_or(0, |run| run.origin_ns);
+        let at = |ns: i64| (ns - origin_ns) as f64 / 1e6;
+        let long = |ns: i64| ns as f64 / 1e6;
+        let json = Json {
+            end: at(self.end_ns),
+            series: self
+                .appended
+                .iter()
+                .map(|a| (a.series, a.timestamps_ns.iter().map(|&ns| at(ns)).collect(), &*a.values))
+                .collect(),
+            requests: self
+                .requests
+                .iter()
+                .map(|r| RequestJson {
+                    scheduled: r.scheduled_ns.map(at),
+                    issued: at(r.issued_ns),
+                    sent: r.sent_ns.map(at),
+                    first: r.first_token_ns.map(at),
+                    done: r.done_ns.map(at),
+                    prompt: r.prompt_tokens,
+                    output: r.output_tokens,
+                    queue: r.queue_ns.map(long),
+                    prefill: r.prefill_ns.map(long),
+                    decode: r.decode_ns.map(long),
+                    estimate: r.time_source == Some(TimeSource::Estimate),
+                    outcome: match r.outcome {
+                        Outcome::Completed => 0,
+                        Outcome::Failed => 1,
+                        Outcome::Cancelled => 2,
+                        Outcome::Open => 3,
+                    },
+                    server: r.server,
+                })
+                .collect(),
+            fragments: assets::fragments(&view::Page::head(page))?.into_iter().collect(),
+        };
+        Ok(serde_json::to_string(&json)?)
+    }
+}

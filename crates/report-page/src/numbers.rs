@@ -1,0 +1,130 @@
+//! Counts, rates and quantiles of the requests in a window; `stats.js` computes the same for a selection.
+
+use crate::model::{Outcome, Run};
+use crate::requests::{Metric, Requests};
+
+/// The quantiles that are shown.
+pub(crate) const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
+
+/// Linear interpolation between closest ranks, as numpy does by default. `None` of nothing.
+pub(crate) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let position = q * last as f64;
+    let below = position.floor() as usize;
+    let above = (below + 1).min(last);
+    Some(sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64))
+}
+
+/// Distribution of one metric in milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Distribution {
+    pub count: usize,
+    pub mean: f64,
+    pub quantiles: [f64; 4],
+    pub max: f64,
+}
+
+impl Distribution {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        let count = values.len();
+        let mean = values.iter().sum::<f64>() / count as f64;
+        values.sort_by(f64::total_cmp);
+        let max = *values.last()?;
+        let quantiles = QUANTILES.map(|q| quantile(&values, q).expect("there is a last value"));
+        Some(Self { count, mean, quantiles, max })
+    }
+}
+
+/// What happened in a window.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Numbers {
+    pub seconds: f64,
+    pub issued: usize,
+    pub completed: usize,
+    pub failed: usize,
+    pub output_tokens: f64,
+    /// In the order of [`Metric::ALL`].
+    pub distributions: Vec<Option<Distribution>>,
+}
+
+impl Numbers {
+    /// Of the window from `start_ms` to `end_ms` after the origin.
+    pub(crate) fn of(requests: &Requests, start_ms: f64, end_ms: f64) -> Self {
+        let inside = |ticks: i64| (start_ms..=end_ms).contains(&requests.ms(ticks));
+        let issued: Vec<_> = requests.rows.iter().filter(|row| inside(row.issued)).collect();
+        let ended = |outcome: Outcome| {
+            requests.rows.iter().filter(|row| row.outcome == outcome && row.done.is_some_and(inside)).count()
+        };
+        Self {
+            seconds: (end_ms - start_ms) / 1e3,
+            issued: issued.len(),
+            completed: ended(Outcome::Completed),
+            failed: ended(Outcome::Failed),
+            output_tokens: requests.rows.iter().filter_map(|row| tokens_inside(requests, row, start_ms, end_ms)).sum(),
+            distributions: Metric::ALL
+                .iter()
+                .map(|&metric| {
+                    Distribution::of(issued.iter().filter_map(|row| requests.metric(row, metric)).collect())
+                })
+                .collect(),
+        }
+    }
+
+    /// Of the whole run.
+    pub(crate) fn of_run(requests: &Requests, run: &Run) -> Self {
+        let ms = |ns: i64| (ns - run.origin_ns) as f64 / 1e6;
+        Self::of(requests, ms(run.span.start_ns), ms(run.span.end_ns))
+    }
+
+    /// Of the steady window, if there is one.
+    pub(crate) fn of_steady(requests: &Requests, run: &Run) -> Option<Self> {
+        let ms = |ns: i64| (ns - run.origin_ns) as f64 / 1e6;
+        run.steady.window.map(|w| Self::of(requests, ms(w.start_ns), ms(w.end_ns)))
+    }
+}
+
+/// Output tokens that a request received in a window, taking them as evenly spaced from the first to the last.
+fn tokens_inside(requests: &Requests, row: &crate::requests::Row, start_ms: f64, end_ms: f64) -> Option<f64> {
+    let (first, done) = (requests.ms(row.first?), requests.ms(row.done?));
+    let tokens = f64::from(row.output_tokens?);
+    let overlap = done.min(end_ms) - first.max(start_ms);
+    if done > first {
+        (overlap > 0.0).then(|| tokens * overlap / (done - first))
+    } else {
+        (start_ms..=end_ms).contains(&first).then_some(tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Request;
+
+    #[test]
+    fn quantiles_interpolate_as_numpy() {
+        let values = [1.0, 2.0, 4.0, 8.0];
+        assert_eq!(quantile(&values, 0.5), Some(3.0));
+        assert_eq!(quantile(&values, 0.9), Some(6.8));
+        assert_eq!(quantile(&[], 0.5), None);
+        assert_eq!(quantile(&[7.0], 0.999), Some(7.0));
+    }
+
+    #[test]
+    fn a_window_counts_what_it_holds() {
+        let request = |issued_ms: i64| Request {
+            issued_ns: issued_ms * 1_000_000,
+            sent_ns: Some(issued_ms * 1_000_000),
+            first_token_ns: Some((issued_ms + 100) * 1_000_000),
+            done_ns: Some((issued_ms + 1_100) * 1_000_000),
+            output_tokens: Some(10),
+            ..Request::default()
+        };
+        let run = Run { requests: vec![request(0), request(500), request(3_000)], ..Run::default() };
+        let requests = Requests::of(&run);
+        let numbers = Numbers::of(&requests, 0.0, 1_100.0);
+        assert_eq!((numbers.issued, numbers.completed, numbers.failed), (2, 1, 0));
+        assert!((numbers.output_tokens - 15.0).abs() < 1e-9, "ten of the first, half of the second");
+        let ttft = numbers.distributions[0].as_ref().expect("two requests have one");
+        assert_eq!((ttft.count, ttft.mean, ttft.max), (2, 100.0, 100.0));
+    }
+}

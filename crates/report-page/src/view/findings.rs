@@ -1,0 +1,174 @@
+//! Diagnosis and latency budgets.
+
+use serde::Serialize;
+
+use super::Cell;
+use crate::format;
+use crate::model::{self, Confidence, Quantity, RuleState};
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Diagnosis {
+    pub summary: String,
+    pub found: Vec<Rule>,
+    pub others: Vec<Rule>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Rule {
+    /// Position among all rules: its colour.
+    pub index: usize,
+    pub name: String,
+    /// `found`, `clear` or `not evaluated`.
+    pub state: &'static str,
+    pub missing: String,
+    pub share: String,
+    /// Width of the bar in percent.
+    pub percent: f64,
+    pub evidence: Vec<Check>,
+    pub counter_evidence: Vec<Check>,
+    pub change: String,
+    pub confidence: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Check {
+    pub name: String,
+    pub cell: Cell,
+    pub threshold: String,
+    /// `holds`, `fails` or `unknown`.
+    pub state: &'static str,
+}
+
+impl Diagnosis {
+    pub(crate) fn of(diagnosis: &model::Diagnosis) -> Self {
+        let rules = diagnosis.rules.iter().enumerate().map(|(i, rule)| Rule::of(i, rule));
+        let (mut found, others): (Vec<_>, Vec<_>) = rules.partition(|rule| rule.state == "found");
+        found.sort_by(|a, b| b.percent.total_cmp(&a.percent));
+        Self { summary: diagnosis.summary.clone(), found, others }
+    }
+}
+
+impl Rule {
+    fn of(index: usize, rule: &model::Rule) -> Self {
+        let (state, missing) = match &rule.state {
+            RuleState::Found => ("found", ""),
+            RuleState::Clear => ("clear", ""),
+            RuleState::NotEvaluated { missing } => ("not evaluated", &**missing),
+        };
+        let checks = |checks: &[model::Check]| checks.iter().map(Check::of).collect();
+        Self {
+            index,
+            name: rule.name.clone(),
+            state,
+            missing: missing.to_owned(),
+            share: rule.share_ratio.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0)),
+            percent: rule.share_ratio.unwrap_or(0.0) * 100.0,
+            evidence: checks(&rule.evidence),
+            counter_evidence: checks(&rule.counter_evidence),
+            change: rule.change.clone(),
+            confidence: match rule.confidence {
+                None => "",
+                Some(Confidence::Weak) => "weak",
+                Some(Confidence::Fair) => "fair",
+                Some(Confidence::Strong) => "strong",
+            },
+        }
+    }
+}
+
+impl Check {
+    fn of(check: &model::Check) -> Self {
+        let (threshold, unit) = format::with_unit(check.threshold, &check.unit);
+        Self {
+            name: check.name.clone(),
+            cell: Cell::of(&check.quantity, &check.unit),
+            threshold: format!("{} {threshold} {unit}", check.relation.sign()).trim_end().to_owned(),
+            state: match check.quantity.value().map(|v| check.relation.holds(v, check.threshold)) {
+                Some(true) => "holds",
+                Some(false) => "fails",
+                None => "unknown",
+            },
+        }
+    }
+}
+
+/// All latency budgets with one legend.
+#[derive(Debug, Serialize)]
+pub(crate) struct Budgets {
+    pub bars: Vec<Bar>,
+    /// Name and definition of each part; the position is the colour.
+    pub parts: Vec<(String, String)>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Bar {
+    pub run: String,
+    pub name: String,
+    pub definition: String,
+    pub total: Cell,
+    pub segments: Vec<Segment>,
+    /// One per part of the legend.
+    pub cells: Vec<Cell>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Segment {
+    pub part: usize,
+    pub percent: f64,
+    pub text: String,
+    pub estimate: bool,
+}
+
+impl Budgets {
+    pub(crate) fn of(runs: &[model::Run]) -> Self {
+        let mut parts: Vec<(String, String)> = Vec::new();
+        for part in runs.iter().flat_map(|run| &run.budgets).flat_map(|budget| &budget.parts) {
+            if !parts.iter().any(|(name, _)| *name == part.name) {
+                parts.push((part.name.clone(), part.definition.clone()));
+            }
+        }
+        let bar = |run: &model::Run, budget: &model::Budget| Bar::of(run, budget, &parts);
+        let bars = runs.iter().flat_map(|run| run.budgets.iter().map(move |b| bar(run, b))).collect();
+        Self { bars, parts }
+    }
+}
+
+impl Bar {
+    fn of(run: &model::Run, budget: &model::Budget, parts: &[(String, String)]) -> Self {
+        let known = || budget.parts.iter().filter_map(|part| Some((part, part.seconds.value()?.max(0.0))));
+        let total: f64 = known().map(|(_, seconds)| seconds).sum();
+        let estimate = |quantity: &Quantity| matches!(quantity, Quantity::Estimate { .. });
+        let quantity = if known().next().is_none() {
+            Quantity::absent("no part is known")
+        } else if budget.parts.iter().any(|part| estimate(&part.seconds)) {
+            Quantity::estimate(total)
+        } else {
+            Quantity::measured(total)
+        };
+        Self {
+            run: run.name.clone(),
+            name: budget.name.clone(),
+            definition: budget.definition.clone(),
+            total: Cell::of(&quantity, "seconds"),
+            segments: known()
+                .filter(|(_, seconds)| *seconds > 0.0)
+                .map(|(part, seconds)| {
+                    let (text, unit) = format::with_unit(seconds, "seconds");
+                    Segment {
+                        part: parts.iter().position(|(name, _)| *name == part.name).expect("collected above"),
+                        percent: seconds / total * 100.0,
+                        text: format!("{}: {text} {unit}", part.name),
+                        estimate: estimate(&part.seconds),
+                    }
+                })
+                .collect(),
+            cells: parts
+                .iter()
+                .map(|(name, _)| {
+                    let part = budget.parts.iter().find(|part| part.name == *name);
+                    part.map_or_else(|| Cell::missing("not in this budget"), |p| Cell::of(&p.seconds, "seconds"))
+                })
+                .collect(),
+        }
+    }
+}
