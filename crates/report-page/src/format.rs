@@ -55,7 +55,8 @@ pub(crate) fn scale(size: f64, unit: &str) -> (f64, &str) {
         "joules" => &[(1.0, 1.0, "J"), (0.0, 1e3, "mJ")],
         "watts" => &[(0.0, 1.0, "W")],
         "celsius" => &[(0.0, 1.0, "°C")],
-        "hertz" => &[(1e6, 1e-6, "MHz"), (0.0, 1.0, "Hz")],
+        "1/s" => &[(0.0, 1.0, "/s")],
+        "hertz" => &[(1e9, 1e-9, "GHz"), (1e6, 1e-6, "MHz"), (0.0, 1.0, "Hz")],
         _ => return (1.0, unit),
     };
     let (_, factor, name) = if size == 0.0 {

@@ -13,7 +13,10 @@ const Changed = (() => {
     }
     if (inside.length < FEWEST || outside.length < FEWEST) return null;
     const a = Float64Array.from(inside).sort(), b = Float64Array.from(outside).sort();
-    return { ks: Stats.ks(a, b), inside: Stats.quantile(a, 0.5), outside: Stats.quantile(b, 0.5) };
+    const middle = [Stats.quantile(a, 0.5), Stats.quantile(b, 0.5)];
+    // Decides between equal distances: how far the median moved, in spreads of the rest.
+    const shift = Math.abs(middle[0] - middle[1]) / (Stats.quantile(b, 0.75) - Stats.quantile(b, 0.25) || 1e-12);
+    return { ks: Stats.ks(a, b), shift, inside: middle[0], outside: middle[1] };
   }
 
   function rank(report, from, to) {
@@ -30,7 +33,7 @@ const Changed = (() => {
         if (values.length) add(prefix + metric.title, "requests", "seconds", run.requests.issued, values.map((v) => v / 1000), null);
       }
     }
-    return found.sort((a, b) => b.ks - a.ks || (a.name + a.detail < b.name + b.detail ? -1 : 1));
+    return found.sort((a, b) => Math.round(b.ks * 100) - Math.round(a.ks * 100) || b.shift - a.shift || (a.name + a.detail < b.name + b.detail ? -1 : 1));
   }
 
   // A small line with the selection behind it.

@@ -175,7 +175,7 @@ class LineChart {
     });
     this.note = el("span", { class: "item" });
     const mark = this.lines.some((line) => line.series.run.simulated) ? el("span", { class: "sim-mark" }, "SIMULATED") : null;
-    this.legend.replaceChildren(...items, this.note, mark ?? "");
+    this.legend.replaceChildren(this.note, ...items, mark ?? "");
   }
 
   // Mean of what is in view in the legend, and the numbers as text for those who do not see the chart.

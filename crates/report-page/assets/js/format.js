@@ -28,7 +28,8 @@ const Format = (() => {
     "joules": [[1, 1, "J"], [0, 1e3, "mJ"]],
     "watts": [[0, 1, "W"]],
     "celsius": [[0, 1, "°C"]],
-    "hertz": [[1e6, 1e-6, "MHz"], [0, 1, "Hz"]],
+    "1/s": [[0, 1, "/s"]],
+    "hertz": [[1e9, 1e-9, "GHz"], [1e6, 1e-6, "MHz"], [0, 1, "Hz"]],
   };
 
   // [factor, name] of the unit in which a value of this size is shown.

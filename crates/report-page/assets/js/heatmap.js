@@ -46,6 +46,9 @@ const Heatmap = (() => {
     figure.append(legend);
     const show = (value) => Format.withUnit(value, histogram.unit);
     const bound = (b) => (b >= histogram.bounds.length ? "> " + show(histogram.bounds.at(-1) ?? 0) : "≤ " + show(histogram.bounds[b]));
+    // Beside the rows there is no room for long units, which the legend names.
+    const unit = Format.scale(histogram.bounds.at(-1) ?? 0, histogram.unit)[1];
+    const short = (value) => (unit.length > 3 ? Format.number(value) : show(value));
     const inView = () => {
       const [from, to] = Selection.view();
       return [Stats.lowerBound(ends, from), Stats.lowerBound(starts, to)];
@@ -69,7 +72,7 @@ const Heatmap = (() => {
         // Bounds of buckets, as many as there is room for.
         const every = Math.ceil(16 / height);
         for (let b = first; b < last; b += every) {
-          if (b < histogram.bounds.length) p.text(show(histogram.bounds[b]), p.left - 6, y(b + 1), "right");
+          if (b < histogram.bounds.length) p.text(short(histogram.bounds[b]), p.left - 6, y(b + 1), "right");
         }
         p.timeAxis(false);
         p.line(p.left, p.bottomY + 0.5, p.left + p.w, p.bottomY + 0.5);

@@ -50,7 +50,7 @@ const Lanes = (() => {
   const PARTS = [
     { name: "client and network", color: () => Theme.color("muted") + "66", css: "color-mix(in srgb, var(--muted) 40%, transparent)" },
     { name: "server queue", color: () => Theme.color("c4"), css: "var(--c4)" },
-    { name: "prefill", color: () => Theme.color("c1"), css: "var(--c1)" },
+    { name: "prefill", color: () => Theme.color("c2"), css: "var(--c2)" },
     { name: "decode", color: () => Theme.color("c0"), css: "var(--c0)" },
     { name: "not completed", color: () => Theme.color("bad"), css: "var(--bad)" },
   ];

@@ -24,7 +24,7 @@ const Toolbar = (() => {
     const of = lines.find((by) => by.some((index) => index !== null)) || [];
     const shown = report.runs.flatMap((run, r) => (of[r] === null || of[r] === undefined ? [] : [run.series[of[r]]]));
     const plot = new Plot(document.getElementById("minimap"), {
-      time: true, full: true, height: innerWidth < 720 ? 40 : 46, top: 3, bottom: 15, left: 1,
+      time: true, full: true, height: innerWidth < 720 ? 44 : 50, top: 2, bottom: 18, left: 1, right: 1,
       label: () => "The whole run" + (shown[0] ? `, ${shown[0].name}` : "") + ". Arrow keys move the selection, plus and minus change it, 0 shows all.",
       draw(p) {
         const { ctx } = p, run = report.runs[0];
@@ -121,9 +121,12 @@ function boundStrip(report) {
   for (const place of document.querySelectorAll("[data-bound]")) {
     const run = report.runs[+place.dataset.bound];
     if (!run.meta.bound.length) { place.hidden = true; continue; }
+    const used = [...new Set(run.meta.bound.map((span) => span[2]))].sort((a, b) => run.meta.rules[a][1] - run.meta.rules[b][1]);
+    place.after(el("div", { class: "keys", "aria-hidden": "true" }, ...used.map((rule) =>
+      el("span", {}, el("i", { class: `key rule-${run.meta.rules[rule][1]}` }), el("bdi", {}, run.meta.rules[rule][0])))));
     new Plot(place, {
-      time: true, height: 22, top: 0, bottom: 0, left: 1,
-      label: () => "Which rule bound each second: " + run.meta.rules.map((name, i) => {
+      time: true, height: 22, top: 0, bottom: 0, left: 0, right: 0,
+      label: () => "Which rule bound each second: " + run.meta.rules.map(([name], i) => {
         const ms = run.meta.bound.reduce((sum, [from, to, rule]) => sum + (rule === i ? to - from : 0), 0);
         return ms ? `${name} ${Format.duration(ms)}` : null;
       }).filter(Boolean).join(", "),
@@ -132,14 +135,14 @@ function boundStrip(report) {
           p.ctx.fillStyle = Theme.color("grid");
           p.ctx.fillRect(p.left, p.top, p.w, p.h);
           for (const [from, to, rule] of run.meta.bound) {
-            p.ctx.fillStyle = Theme.series(rule);
+            p.ctx.fillStyle = Theme.series(run.meta.rules[rule][1]);
             p.ctx.fillRect(p.x(from), p.top, Math.max(0.5, p.x(to) - p.x(from)), p.h);
           }
         });
       },
       tip(x, y, p) {
         const ms = p.ms(x), span = run.meta.bound.find(([from, to]) => ms >= from && ms < to);
-        return span ? `${run.meta.rules[span[2]]}\n${Format.clock(span[0])} – ${Format.clock(span[1])}` : null;
+        return span ? `${run.meta.rules[span[2]][0]}\n${Format.clock(span[0])} – ${Format.clock(span[1])}` : null;
       },
     });
   }

@@ -32,11 +32,11 @@ const Drawings = (() => {
     });
   }
 
-  // One at a time, so that the page answers in between.
+  // In short pieces, so that the page answers in between.
   function idle() {
     setTimeout(() => {
-      const next = items.find((item) => item.dirty);
-      if (next) run(next);
+      const end = performance.now() + 30;
+      for (let next; performance.now() < end && (next = items.find((item) => item.dirty)); ) run(next);
       if (items.some((item) => item.dirty)) return idle();
       whenDone.splice(0).forEach((resolve) => resolve());
     });
@@ -91,14 +91,14 @@ const Axis = (() => {
     return ticks;
   }
 
-  return { TIMES, timeTicks, valueTicks, logTicks, LEFT: 58, RIGHT: 14 };
+  return { TIMES, timeTicks, valueTicks, logTicks, LEFT: 62, RIGHT: 14 };
 })();
 
 // A canvas with a frame. Options: height; draw(plot); tip(x, y, plot) → text or null; label() → description for
 // those who do not see it; time: its x axis is the shared time axis; full: always the whole run.
 class Plot {
   constructor(container, options) {
-    Object.assign(this, { options, height: options.height, top: options.top ?? 8, bottom: options.bottom ?? 24, left: options.left ?? Axis.LEFT, right: Axis.RIGHT });
+    Object.assign(this, { options, height: options.height, top: options.top ?? 8, bottom: options.bottom ?? 24, left: options.left ?? Axis.LEFT, right: options.right ?? Axis.RIGHT });
     this.canvas = el("canvas");
     this.ctx = this.canvas.getContext("2d");
     this.hairline = el("div", { class: "hairline", hidden: true });
@@ -162,7 +162,9 @@ class Plot {
     for (const t of ticks) {
       const x = Math.round(this.x(t)) + 0.5;
       if (grid) this.line(x, this.top, x, this.bottomY);
-      this.text(Format.clock(t, step), x, this.bottomY + 13, "center");
+      // Labels at the ends stay within the drawing.
+      const label = Format.clock(t, step), half = this.ctx.measureText(label).width / 2;
+      this.text(label, Math.max(half, Math.min(x, this.left + this.w + this.right - half)), this.bottomY + 13, "center");
     }
   }
 

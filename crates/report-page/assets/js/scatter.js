@@ -13,7 +13,8 @@ class Scatter {
       toggle.setAttribute("aria-pressed", this.log);
       Drawings.one(this.plot.item);
     });
-    figure.querySelector(".choices")?.append(toggle);
+    // After the choices of a quantity, which the caller adds.
+    queueMicrotask(() => figure.querySelector(".choices")?.append(toggle));
   }
 
   draw(p) {

@@ -1,7 +1,7 @@
 // All series: found by words, drawn alone or over each other.
 
 const Search = (() => {
-  const PAGE = 40, MOST = 12;
+  const PAGE = 15, MOST = 12;
   let report, chosen = [], body, input, list, chart, explorer, shown = PAGE;
 
   const several = () => report.runs.length > 1;

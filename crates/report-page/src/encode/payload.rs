@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{column, pack, thin};
 use crate::model::{Batch, Chart, Histogram, Kind, Outcome, Page, Run, Series, Span, Step, TimeSource};
 use crate::requests::{Metric, Requests};
-use crate::{Options, Result};
+use crate::{Options, Result, view};
 
 /// A series joins a longer one's axis if it fills that axis in at most so many stretches.
 const MOST_PIECES: usize = 8;
@@ -59,7 +59,8 @@ struct RunMeta<'a> {
     gaps: Vec<(&'a str, f64, f64)>,
     /// Time and severity; the texts are in the page's table.
     events: Vec<(f64, u8)>,
-    rules: Vec<&'a str>,
+    /// Name and colour.
+    rules: Vec<(&'a str, usize)>,
     bound: Vec<(f64, f64, usize)>,
     axes: Vec<AxisMeta>,
     series: Vec<SeriesMeta<'a>>,
@@ -252,7 +253,11 @@ impl<'a> EncodedRun<'a> {
             phases: run.phases.iter().map(|p| clock.named(&p.name, p.span)).collect(),
             gaps: run.gaps.iter().map(|g| clock.named(&g.source, g.span)).collect(),
             events: run.events.iter().map(|e| (clock.ms(e.at_ns), e.severity as u8)).collect(),
-            rules: run.diagnosis.iter().flat_map(|d| &d.rules).map(|r| &*r.name).collect(),
+            rules: run
+                .diagnosis
+                .iter()
+                .flat_map(|d| d.rules.iter().map(|r| &*r.name).zip(view::findings::rule_colors(d)))
+                .collect(),
             bound: run
                 .diagnosis
                 .iter()

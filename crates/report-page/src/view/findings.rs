@@ -15,8 +15,8 @@ pub(crate) struct Diagnosis {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Rule {
-    /// Position among all rules: its colour.
-    pub index: usize,
+    /// Which of the eight colours.
+    pub color: usize,
     pub name: String,
     /// `found`, `clear` or `not evaluated`.
     pub state: &'static str,
@@ -41,15 +41,31 @@ pub(crate) struct Check {
 
 impl Diagnosis {
     pub(crate) fn of(diagnosis: &model::Diagnosis) -> Self {
-        let rules = diagnosis.rules.iter().enumerate().map(|(i, rule)| Rule::of(i, rule));
+        let colors = rule_colors(diagnosis);
+        let rules = diagnosis.rules.iter().zip(colors).map(|(rule, color)| Rule::of(color, rule));
         let (mut found, others): (Vec<_>, Vec<_>) = rules.partition(|rule| rule.state == "found");
         found.sort_by(|a, b| b.percent.total_cmp(&a.percent));
         Self { summary: diagnosis.summary.clone(), found, others }
     }
 }
 
+/// A colour for each rule: the first for the one with the largest share of time, so that the same few colours are seen
+/// in every report.
+pub(crate) fn rule_colors(diagnosis: &model::Diagnosis) -> Vec<usize> {
+    let time = |rule: usize| -> i64 {
+        diagnosis.spans.iter().filter(|s| s.rule == rule).map(|s| s.end_ns - s.start_ns).sum()
+    };
+    let mut order: Vec<usize> = (0..diagnosis.rules.len()).collect();
+    order.sort_by_key(|&rule| std::cmp::Reverse(time(rule)));
+    let mut colors = vec![0; order.len()];
+    for (color, rule) in order.into_iter().enumerate() {
+        colors[rule] = color % 8;
+    }
+    colors
+}
+
 impl Rule {
-    fn of(index: usize, rule: &model::Rule) -> Self {
+    fn of(color: usize, rule: &model::Rule) -> Self {
         let (state, missing) = match &rule.state {
             RuleState::Found => ("found", ""),
             RuleState::Clear => ("clear", ""),
@@ -57,7 +73,7 @@ impl Rule {
         };
         let checks = |checks: &[model::Check]| checks.iter().map(Check::of).collect();
         Self {
-            index,
+            color,
             name: rule.name.clone(),
             state,
             missing: missing.to_owned(),
@@ -96,8 +112,14 @@ impl Check {
 #[derive(Debug, Serialize)]
 pub(crate) struct Budgets {
     pub bars: Vec<Bar>,
-    /// Name and definition of each part; the position is the colour.
-    pub parts: Vec<(String, String)>,
+    pub parts: Vec<Part>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Part {
+    pub name: String,
+    pub definition: String,
+    pub color: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -113,7 +135,7 @@ pub(crate) struct Bar {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Segment {
-    pub part: usize,
+    pub color: usize,
     pub percent: f64,
     pub text: String,
     pub estimate: bool,
@@ -121,10 +143,14 @@ pub(crate) struct Segment {
 
 impl Budgets {
     pub(crate) fn of(runs: &[model::Run]) -> Self {
-        let mut parts: Vec<(String, String)> = Vec::new();
+        let mut parts: Vec<Part> = Vec::new();
         for part in runs.iter().flat_map(|run| &run.budgets).flat_map(|budget| &budget.parts) {
-            if !parts.iter().any(|(name, _)| *name == part.name) {
-                parts.push((part.name.clone(), part.definition.clone()));
+            if !parts.iter().any(|known| known.name == part.name) {
+                parts.push(Part {
+                    name: part.name.clone(),
+                    definition: part.definition.clone(),
+                    color: part_color(&part.name, parts.len()),
+                });
             }
         }
         let bar = |run: &model::Run, budget: &model::Budget| Bar::of(run, budget, &parts);
@@ -133,8 +159,21 @@ impl Budgets {
     }
 }
 
+/// The usual parts have the colours that they have in the timeline of requests.
+fn part_color(name: &str, position: usize) -> usize {
+    match name {
+        "decode" => 0,
+        "schedule lag" => 1,
+        "prefill" => 2,
+        "client queue" => 3,
+        "server queue" => 4,
+        "outside the engine" => 6,
+        _ => (position + 5) % 8,
+    }
+}
+
 impl Bar {
-    fn of(run: &model::Run, budget: &model::Budget, parts: &[(String, String)]) -> Self {
+    fn of(run: &model::Run, budget: &model::Budget, parts: &[Part]) -> Self {
         let known = || budget.parts.iter().filter_map(|part| Some((part, part.seconds.value()?.max(0.0))));
         let total: f64 = known().map(|(_, seconds)| seconds).sum();
         let estimate = |quantity: &Quantity| matches!(quantity, Quantity::Estimate { .. });
@@ -155,7 +194,7 @@ impl Bar {
                 .map(|(part, seconds)| {
                     let (text, unit) = format::with_unit(seconds, "seconds");
                     Segment {
-                        part: parts.iter().position(|(name, _)| *name == part.name).expect("collected above"),
+                        color: parts.iter().find(|known| known.name == part.name).expect("collected above").color,
                         percent: seconds / total * 100.0,
                         text: format!("{}: {text} {unit}", part.name),
                         estimate: estimate(&part.seconds),
@@ -164,8 +203,8 @@ impl Bar {
                 .collect(),
             cells: parts
                 .iter()
-                .map(|(name, _)| {
-                    let part = budget.parts.iter().find(|part| part.name == *name);
+                .map(|known| {
+                    let part = budget.parts.iter().find(|part| part.name == known.name);
                     part.map_or_else(|| Cell::missing("not in this budget"), |p| Cell::of(&p.seconds, "seconds"))
                 })
                 .collect(),

@@ -2,7 +2,7 @@
 
 mod charts;
 mod compare;
-mod findings;
+pub(crate) mod findings;
 mod windows;
 
 use serde::Serialize;

@@ -11,6 +11,8 @@ use crate::requests::{Metric, Requests};
 pub(crate) struct Windows {
     pub counts: Vec<Row>,
     pub latencies: Vec<Latency>,
+    /// What latencies consist of; folded in the page.
+    pub parts: Vec<Latency>,
     /// Metrics that no request has.
     pub unavailable: Vec<&'static str>,
 }
@@ -33,6 +35,8 @@ pub(crate) struct Row {
     pub cells: Vec<Cell>,
 }
 
+/// Latencies that everybody asks for.
+const MAIN: [&str; 4] = ["ttft", "ttft_scheduled", "tpot", "e2e"];
 /// Columns of the table of counts; `selection.js` fills the same ones.
 const COUNTS: usize = 7;
 /// Columns of the table of latencies: count, mean, four quantiles, maximum.
@@ -66,17 +70,19 @@ impl Windows {
         };
         let has = |m: usize| numbers.iter().any(|(whole, _)| whole.distributions[m].is_some());
         let metrics = || Metric::ALL.iter().enumerate();
+        let (latencies, parts) = metrics()
+            .filter(|&(m, _)| has(m))
+            .map(|(m, metric)| Latency {
+                id: metric.id(),
+                title: metric.title(),
+                definition: metric.definition(),
+                rows: rows(&|numbers| latency_cells(numbers.distributions[m].as_ref()), LATENCIES),
+            })
+            .partition(|latency| MAIN.contains(&latency.id));
         Self {
             counts: rows(&count_cells, COUNTS),
-            latencies: metrics()
-                .filter(|&(m, _)| has(m))
-                .map(|(m, metric)| Latency {
-                    id: metric.id(),
-                    title: metric.title(),
-                    definition: metric.definition(),
-                    rows: rows(&|numbers| latency_cells(numbers.distributions[m].as_ref()), LATENCIES),
-                })
-                .collect(),
+            latencies,
+            parts,
             unavailable: metrics().filter(|&(m, _)| !has(m)).map(|(_, metric)| metric.title()).collect(),
         }
     }
