@@ -19,7 +19,11 @@ fn main() -> Outcome {
     let names: Vec<String> = arguments.collect();
     std::fs::create_dir_all(&folder)?;
     let folder = Path::new(&folder);
-    for (name, page) in sample::cases::all().into_iter().filter(|(n, _)| names.is_empty() || names.iter().any(|x| x == n)) {
+    for (name, page) in sample::cases::ALL {
+        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        let page = page();
         let begun = Instant::now();
         let rendered = render(&page)?;
         let took = begun.elapsed();

@@ -86,7 +86,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     let whole = (seconds + 0.5).floor() as u64;
     match whole {
         0..=119 => format!("{} s", number(seconds)),
-        120..=7199 => format!("{} min {} s", whole / 60, whole % 60),
+        120..=3599 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
     }
 }
@@ -143,7 +143,7 @@ mod tests {
         let cases = [
             (23.697, "seconds", "23.70 s"),
             (0.10893, "seconds", "108.9 ms"),
-            (0.000_012, "seconds", "12.00 µs"),
+            (0.000_012_3, "seconds", "12.30 µs"),
             (0.0, "seconds", "0 s"),
             (0.0, "bytes", "0 B"),
             (68_719_476_736.0, "bytes", "64 GiB"),

@@ -72,7 +72,7 @@ const Format = (() => {
   function duration(ms) {
     const seconds = ms / 1000, whole = Math.floor(seconds + 0.5);
     if (whole < 120) return withUnit(seconds, "seconds");
-    return whole < 7200
+    return whole < 3600
       ? `${Math.floor(whole / 60)} min ${whole % 60} s`
       : `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
   }

@@ -5,25 +5,23 @@ use report_page::model::*;
 use super::{Shape, at, page, run};
 
 /// Name and page. The names are those of `scripts/check-report-page`.
-pub fn all() -> Vec<(&'static str, Page)> {
-    vec![
-        ("usual", page("Llama 3.1 8B · Server · 8 queries/s", vec![run("A", &Shape::default())])),
-        ("empty", empty()),
-        ("one-request", one_request()),
-        ("no-gpu", no_gpu()),
-        ("interrupted", interrupted()),
-        ("not-finite", not_finite()),
-        ("hostile", hostile()),
-        ("estimates", estimates()),
-        ("steps", steps()),
-        ("comparison", comparison()),
-        ("live", live()),
-        ("hour", hour()),
-    ]
-}
+pub(crate) const ALL: [(&str, fn() -> Page); 12] = [
+    ("usual", usual),
+    ("empty", empty),
+    ("one-request", one_request),
+    ("no-gpu", no_gpu),
+    ("interrupted", interrupted),
+    ("not-finite", not_finite),
+    ("hostile", hostile),
+    ("estimates", estimates),
+    ("steps", steps),
+    ("comparison", comparison),
+    ("live", live),
+    ("hour", hour),
+];
 
 /// Texts that end elements, break attributes and turn directions.
-pub const HOSTILE: [&str; 5] = [
+pub(crate) const HOSTILE: [&str; 5] = [
     "</script><script>window.hacked = 1</script>",
     "\"><img src=x onerror=\"window.hacked = 2\">",
     "' onmouseover='window.hacked = 3' x='",
@@ -31,11 +29,15 @@ pub const HOSTILE: [&str; 5] = [
     "{{ 7 * 7 }}\\ \n\u{0} & &lt; <!--",
 ];
 
-fn empty() -> Page {
+pub(crate) fn usual() -> Page {
+    page("Llama 3.1 8B · Server · 8 queries/s", vec![run("A", &Shape::default())])
+}
+
+pub(crate) fn empty() -> Page {
     Page { title: "An empty recording".into(), runs: vec![Run::default()], charts: super::charts(), ..Page::default() }
 }
 
-fn one_request() -> Page {
+pub(crate) fn one_request() -> Page {
     let mut one = run("A", &Shape { seconds: 5, requests: 1, series: 1, ..Shape::default() });
     one.requests = vec![Request {
         issued_ns: at(1.0),
@@ -55,11 +57,11 @@ fn one_request() -> Page {
     page("One request", vec![one])
 }
 
-fn no_gpu() -> Page {
+pub(crate) fn no_gpu() -> Page {
     page("No GPU", vec![Run { simulated: true, ..run("A", &Shape { gpu: false, seconds: 120, requests: 600, ..Shape::default() }) }])
 }
 
-fn interrupted() -> Page {
+pub(crate) fn interrupted() -> Page {
     let mut cut = run("A", &Shape { seconds: 90, requests: 500, ..Shape::default() });
     cut.verdict = Verdict {
         validity: Validity::NotValid,
@@ -87,7 +89,7 @@ fn interrupted() -> Page {
     page("Interrupted run", vec![cut])
 }
 
-fn not_finite() -> Page {
+pub(crate) fn not_finite() -> Page {
     let mut odd = run("A", &Shape { seconds: 60, requests: 200, ..Shape::default() });
     for (i, series) in odd.series.iter_mut().enumerate() {
         for (k, value) in series.values.iter_mut().enumerate() {
@@ -103,7 +105,7 @@ fn not_finite() -> Page {
     page("NaN and infinities", vec![odd])
 }
 
-fn hostile() -> Page {
+pub(crate) fn hostile() -> Page {
     let mut bad = run("A", &Shape { seconds: 60, requests: 200, ..Shape::default() });
     let text = |i: usize| HOSTILE[i % HOSTILE.len()].to_owned();
     bad.name = text(0);
@@ -188,7 +190,7 @@ fn steps() -> Page {
     page("Engine steps and batches", vec![full])
 }
 
-fn comparison() -> Page {
+pub(crate) fn comparison() -> Page {
     let mut a = run("A", &Shape::default());
     let mut b = run("B", &Shape { seed: 1, slow: 1.12, ..Shape::default() });
     a.label = "baseline".into();
@@ -235,6 +237,6 @@ fn live() -> Page {
 }
 
 /// An hour at 1 s with 430 series and 100,000 requests.
-pub fn hour() -> Page {
+pub(crate) fn hour() -> Page {
     page("An hour", vec![run("A", &Shape { seconds: 3_600, requests: 100_000, series: 430, ..Shape::default() })])
 }

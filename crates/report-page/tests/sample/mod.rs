@@ -2,7 +2,7 @@
 //! `sample_pages`.
 
 mod findings;
-pub mod cases;
+pub(crate) mod cases;
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use report_page::model::*;
 
-pub const START_NS: i64 = 1_795_278_210_000_000_000;
+pub(crate) const START_NS: i64 = 1_795_278_210_000_000_000;
 const SECOND: i64 = 1_000_000_000;
 
 /// What a generated run is like.
 #[derive(Clone)]
-pub struct Shape {
-    pub seed: u64,
-    pub seconds: i64,
-    pub requests: usize,
-    pub series: usize,
+pub(crate) struct Shape {
+    pub(crate) seed: u64,
+    pub(crate) seconds: i64,
+    pub(crate) requests: usize,
+    pub(crate) series: usize,
     /// Factor on all times of the server.
-    pub slow: f64,
-    pub gpu: bool,
+    pub(crate) slow: f64,
+    pub(crate) gpu: bool,
 }
 
 impl Default for Shape {
@@ -31,7 +31,7 @@ impl Default for Shape {
     }
 }
 
-pub fn at(seconds: f64) -> i64 {
+pub(crate) fn at(seconds: f64) -> i64 {
     START_NS + (seconds * 1e9) as i64
 }
 
@@ -70,7 +70,7 @@ fn series(
 }
 
 /// A run with everything in it.
-pub fn run(name: &str, shape: &Shape) -> Run {
+pub(crate) fn run(name: &str, shape: &Shape) -> Run {
     let mut rng = ChaCha8Rng::seed_from_u64(shape.seed);
     let end = shape.seconds as f64;
     let (begin_steady, end_steady) = (at(end * 0.1), at(end * 0.93));
@@ -280,7 +280,7 @@ fn histograms(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Histogram> {
 }
 
 /// The charts of a usual report.
-pub fn charts() -> Vec<Chart> {
+pub(crate) fn charts() -> Vec<Chart> {
     let line = |key: &str, label: &str| Line { series: key.into(), label: label.into() };
     let engine = |name: &str| format!("{name}{{engine=\"0\",model_name=\"meta-llama/Llama-3.1-8B-Instruct\"}}");
     let gpu = |name: &str, gpu: &str| format!("{name}{{gpu=\"{gpu}\",name=\"NVIDIA H100 80GB HBM3\"}}");
@@ -330,7 +330,7 @@ pub fn charts() -> Vec<Chart> {
 }
 
 /// A page of runs that were generated.
-pub fn page(title: &str, runs: Vec<Run>) -> Page {
+pub(crate) fn page(title: &str, runs: Vec<Run>) -> Page {
     Page {
         title: title.into(),
         facts: vec!["meta-llama/Llama-3.1-8B-Instruct".into(), "vLLM 0.32.0".into(), "2 × NVIDIA H100 80GB HBM3".into()],
