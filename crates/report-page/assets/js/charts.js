@@ -148,14 +148,17 @@ class LineChart {
       const y = u.valToPos(t.value, "y", true);
       if (!(y >= top && y <= top + height)) continue;
       ctx.save();
-      Object.assign(ctx, { strokeStyle: Theme.color("bad"), lineWidth: ratio, fillStyle: Theme.color("bad"), textAlign: "right", textBaseline: "bottom" });
+      Object.assign(ctx, { strokeStyle: Theme.color("bad"), lineWidth: ratio, fillStyle: Theme.color("bad"), textAlign: "right" });
+      // Under the line where there is no room above it.
+      const above = y - top > 16 * ratio;
+      ctx.textBaseline = above ? "bottom" : "top";
       ctx.font = `${11 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
       ctx.setLineDash([5 * ratio, 4 * ratio]);
       ctx.beginPath();
       ctx.moveTo(left, y);
       ctx.lineTo(left + width, y);
       ctx.stroke();
-      ctx.fillText(`${t.label} ${Format.withUnit(t.value, this.spec.unit)}`, left + width - 4 * ratio, y - 2 * ratio);
+      ctx.fillText(`${t.label} ${Format.withUnit(t.value, this.spec.unit)}`, left + width - 4 * ratio, y + (above ? -2 : 3) * ratio);
       ctx.restore();
     }
   }

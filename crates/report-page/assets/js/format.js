@@ -53,7 +53,9 @@ const Format = (() => {
     const [factor, suffix] =
       size >= 1e9 ? [1e-9, "G"] : size >= 1e6 ? [1e-6, "M"] : size >= 1e4 ? [1e-3, "k"] : [1, ""];
     if (size !== 0 && size < 1e-4) return value.toExponential(0).replace("-", "−");
-    const places = Math.max(0, Math.min(6, Math.ceil(-Math.log10(step * factor) - 1e-9)));
+    // As many decimals as the step has.
+    const exact = (places) => Math.abs(step * factor * 10 ** places - Math.round(step * factor * 10 ** places)) < 1e-6;
+    const places = [0, 1, 2, 3, 4, 5].find((n) => exact(n) && step * factor * 10 ** n >= 0.999) ?? 6;
     return (value * factor).toFixed(places).replace("-", "−") + suffix;
   }
 

@@ -67,7 +67,7 @@ const Lanes = (() => {
     return [[issued[i], queueStart, 0], [queueStart, prefillStart, 1], [prefillStart, first[i], 2], [first[i], end, 3]];
   }
 
-  // data(): { starts, ends, parts(i), describe(i) }
+  // data(): { starts, ends, parts(i), describe(i) }; legendParts: numbers of parts and their names.
   function bars(figure, run, data, legendParts, noun) {
     const legend = el("div", { class: "legend" });
     figure.append(legend);
@@ -92,7 +92,7 @@ const Lanes = (() => {
         for (let i = first; i < end; i++) if (d.ends[i] >= from) { inView++; top = Math.max(top, lanes[i] + 1); }
         label = `${noun} in view: ${Format.number(inView)}, at most ${top} at once`;
         legend.replaceChildren(
-          ...legendParts.map((k) => el("span", { class: "item" }, Dom.swatch(PARTS[k].css, [], 8), PARTS[k].name)),
+          ...legendParts.map(([k, name]) => el("span", { class: "item" }, Dom.swatch(PARTS[k].css, [], 8), name)),
           el("span", { class: "item" }, el("b", {}, Format.number(inView)), "in view, at most", el("b", {}, Format.number(top)), "at once"),
           d.estimated ? el("span", { class: "item" }, el("abbr", { class: "estimate", title: "estimate" }, "≈"), "server times are estimates") : "",
           run.simulated ? el("span", { class: "sim-mark" }, "SIMULATED") : "",
@@ -158,7 +158,8 @@ const Lanes = (() => {
       };
       const r = run.requests, server = r.queue.some((v) => !Number.isNaN(v));
       const legend = server || report.events_url ? [0, 1, 2, 3] : [0, 3];
-      bars(figure, run, data, r.outcome.some((o) => o !== 0) ? [...legend, 4] : legend, "requests");
+      if (r.outcome.some((o) => o !== 0)) legend.push(4);
+      bars(figure, run, data, legend.map((part) => [part, !server && part === 0 ? "until the first token" : PARTS[part].name]), "requests");
     }
     for (const figure of document.querySelectorAll("[data-batches]")) {
       const run = report.runs[+figure.dataset.batches], t = run.table("batches");
@@ -171,7 +172,7 @@ const Lanes = (() => {
       bars(figure, run, () => ({
         starts: issued, ends, parts: (i) => [[issued[i], ends[i], failed[i] ? 4 : 3]],
         describe: (i) => `issued at ${Format.clock(issued[i], 1)}\n${Format.number(requests[i])} requests, ${Format.number(failed[i])} failed\n${Format.withUnit((ends[i] - issued[i]) / 1000, "seconds")}`,
-      }), [3, 4], "batches");
+      }), [[3, "completed"], ...(failed.some((n) => n > 0) ? [[4, "with failed requests"]] : [])], "batches");
     }
   }
 

@@ -3,7 +3,8 @@
 // Drawings in view are drawn at once, the others when there is time or when they come into view.
 const Drawings = (() => {
   const items = [];
-  let queued = false, whenDone = [];
+  const whenShown = [], whenDone = [];
+  let queued = false;
   const observer = new IntersectionObserver((entries) => {
     for (const entry of entries) entry.target.drawing.visible = entry.isIntersecting;
     schedule();
@@ -28,6 +29,8 @@ const Drawings = (() => {
     requestAnimationFrame(() => {
       queued = false;
       items.filter((item) => item.dirty && item.visible).forEach(run);
+      // Nothing is known to be visible before the observer's first report.
+      if (items.some((item) => item.visible)) whenShown.splice(0).forEach((resolve) => resolve());
       idle();
     });
   }
@@ -56,6 +59,7 @@ const Drawings = (() => {
     add, remove, invalidate, run,
     one: (item) => { item.dirty = true; schedule(); },
     all: () => items.filter((item) => item.dirty).forEach(run),
+    inView: () => new Promise((resolve) => { whenShown.push(resolve); schedule(); }),
     done: () => new Promise((resolve) => { whenDone.push(resolve); schedule(); }),
   };
 })();
@@ -91,7 +95,7 @@ const Axis = (() => {
     return ticks;
   }
 
-  return { TIMES, timeTicks, valueTicks, logTicks, LEFT: 62, RIGHT: 14 };
+  return { TIMES, timeTicks, valueTicks, logTicks, LEFT: 62, RIGHT: 24 };
 })();
 
 // A canvas with a frame. Options: height; draw(plot); tip(x, y, plot) → text or null; label() → description for

@@ -64,7 +64,7 @@ class Scatter {
     this.legend.replaceChildren(
       el("span", { class: "item" }, el("b", {}, Format.number(n)), options.noun || "completed requests in view"),
       failed.length ? el("span", { class: "item" }, "✕", el("b", {}, Format.number(failed.length)), "not completed") : "",
-      dense ? el("span", { class: "item" }, "1", el("span", { class: "ramp" }), Format.number(most), "per point") : "",
+      dense ? el("span", { class: "item" }, "1", el("span", { class: "ramp" }), `${Format.number(most)} per point`) : "",
       options.run.requests.sampled && options.source === "requests" ? el("span", { class: "item" }, "a sample") : "",
       options.run.simulated ? el("span", { class: "sim-mark" }, "SIMULATED") : "",
     );
@@ -115,7 +115,7 @@ class Scatter {
       const y = place(t.value);
       if (!(y > p.top && y < p.bottomY)) continue;
       p.line(p.left, y, p.left + p.w, y, Theme.color("bad"), 1, [5, 4]);
-      p.text(`${t.label} ${this.options.show(t.value)}`, p.left + p.w - 4, y - 8, "right", Theme.color("bad"));
+      p.text(`${t.label} ${this.options.show(t.value)}`, p.left + p.w - 4, y - p.top < 16 ? y + 9 : y - 8, "right", Theme.color("bad"));
     }
   }
 

@@ -34,6 +34,7 @@ pub(crate) struct Page {
     pub has_requests: bool,
     pub has_steps: bool,
     pub has_batches: bool,
+    pub has_settings: bool,
     pub series_count: usize,
 }
 
@@ -148,6 +149,7 @@ impl Page {
             histograms: charts::histograms(&page.runs),
             has_requests: page.runs.iter().any(|run| !run.requests.is_empty()) || page.live.is_some(),
             has_steps: page.runs.iter().any(|run| !run.steps.is_empty()),
+            has_settings: page.runs.iter().any(|run| !run.tables.is_empty() || !run.absent.is_empty()),
             has_batches: page.runs.iter().any(|run| !run.batches.is_empty()),
             series_count: page.runs.iter().map(|run| run.series.len()).sum(),
         }
