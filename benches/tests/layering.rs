@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vllm-metrics-c", &["vllm-metrics"]),
     ("vllm-client", &[]),
     ("vllm-sim", &["exposition", "fake-nvml"]),
+    ("report-page", &[]),
     ("vllm-report", &["vllm-metrics"]),
     (
         "sut",

@@ -41,9 +41,20 @@ fn main() -> Outcome {
         }
         if name == "usual" {
             let file = std::fs::File::create(folder.join("trace.json"))?;
-            let counters = page.charts.iter().flat_map(|c| &c.lines).map(|line| line.series.clone()).collect();
-            let options = TraceOptions { counters, ..TraceOptions::default() };
-            println!("  trace.json: {:?}", write_trace(&page.runs[0], &options, std::io::BufWriter::new(file))?);
+            let counters = page
+                .charts
+                .iter()
+                .flat_map(|c| &c.lines)
+                .map(|line| line.series.clone())
+                .collect();
+            let options = TraceOptions {
+                counters,
+                ..TraceOptions::default()
+            };
+            println!(
+                "  trace.json: {:?}",
+                write_trace(&page.runs[0], &options, std::io::BufWriter::new(file))?
+            );
         }
         if name == "live" {
             std::fs::write(folder.join("update.json"), update(&page)?)?;
@@ -70,5 +81,10 @@ fn update(page: &report_page::model::Page) -> Result<String, report_page::Error>
         output_tokens: Some(31),
         ..Request::default()
     };
-    Update { end_ns: sample::at(71.0), appended: appended.collect(), requests: vec![request] }.to_json(page)
+    Update {
+        end_ns: sample::at(71.0),
+        appended: appended.collect(),
+        requests: vec![request],
+    }
+    .to_json(page)
 }

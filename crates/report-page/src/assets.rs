@@ -61,7 +61,12 @@ const LIVE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 fn templates() -> Result<Environment<'static>> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_syntax(
+        SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()?,
+    );
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;
     }
@@ -104,19 +109,42 @@ mod tests {
     /// SHA-256 of the files of uPlot 1.6.32; `scripts/update-assets` fetches them.
     #[test]
     fn the_chart_library_is_the_one_released() {
-        let sum = |text: &str| Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect::<String>();
-        assert_eq!(sum(UPLOT), "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f");
-        assert_eq!(sum(UPLOT_STYLE), "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04");
+        let sum = |text: &str| {
+            Sha256::digest(text)
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect::<String>()
+        };
+        assert_eq!(
+            sum(UPLOT),
+            "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"
+        );
+        assert_eq!(
+            sum(UPLOT_STYLE),
+            "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"
+        );
     }
 
     #[test]
     fn no_script_ends_its_own_element_or_writes_html() {
         for script in SCRIPTS.iter().chain([&UPLOT]) {
-            assert!(!script.to_lowercase().contains("</script"), "an inline script cannot hold its end tag");
+            assert!(
+                !script.to_lowercase().contains("</script"),
+                "an inline script cannot hold its end tag"
+            );
         }
         for script in SCRIPTS {
-            for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
-                assert!(!script.contains(word), "{word}: text from a recording must not become HTML");
+            for word in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+            ] {
+                assert!(
+                    !script.contains(word),
+                    "{word}: text from a recording must not become HTML"
+                );
             }
         }
     }

@@ -10,14 +10,27 @@ pub(crate) fn page(page: &Page) -> Result<()> {
     let mut ids = BTreeSet::new();
     for chart in &page.charts {
         check_chart(chart)
-            .and_then(|()| if ids.insert(&chart.id) { Ok(()) } else { Err("its identifier is not unique") })
-            .map_err(|problem| Error::Chart { id: chart.id.clone(), problem: problem.into() })?;
+            .and_then(|()| {
+                if ids.insert(&chart.id) {
+                    Ok(())
+                } else {
+                    Err("its identifier is not unique")
+                }
+            })
+            .map_err(|problem| Error::Chart {
+                id: chart.id.clone(),
+                problem: problem.into(),
+            })?;
     }
     Ok(())
 }
 
 pub(crate) fn run(run: &Run) -> Result<()> {
-    check_run(run).map_err(|(what, problem)| Error::Input { run: run.name.clone(), what, problem: problem.into() })
+    check_run(run).map_err(|(what, problem)| Error::Input {
+        run: run.name.clone(),
+        what,
+        problem: problem.into(),
+    })
 }
 
 fn check_run(run: &Run) -> Result<(), (String, &'static str)> {
@@ -39,12 +52,22 @@ fn check_run(run: &Run) -> Result<(), (String, &'static str)> {
         }
     }
     if let Some(diagnosis) = &run.diagnosis
-        && diagnosis.spans.iter().any(|span| span.rule >= diagnosis.rules.len())
+        && diagnosis
+            .spans
+            .iter()
+            .any(|span| span.rule >= diagnosis.rules.len())
     {
         return Err(("diagnosis".into(), "a span refers to a rule that is not there"));
     }
-    if run.requests.iter().any(|r| r.server as usize >= run.servers.len().max(1)) {
-        return Err(("requests".into(), "a request refers to a server that is not there"));
+    if run
+        .requests
+        .iter()
+        .any(|r| r.server as usize >= run.servers.len().max(1))
+    {
+        return Err((
+            "requests".into(),
+            "a request refers to a server that is not there",
+        ));
     }
     Ok(())
 }
@@ -63,7 +86,11 @@ fn check_histogram(histogram: &Histogram) -> Result<(), &'static str> {
     if histogram.bounds.iter().any(|b| !b.is_finite()) || !histogram.bounds.is_sorted_by(|a, b| a < b) {
         return Err("has bounds that are not finite and rising");
     }
-    if histogram.columns.iter().any(|c| c.counts.len() != histogram.bounds.len() + 1) {
+    if histogram
+        .columns
+        .iter()
+        .any(|c| c.counts.len() != histogram.bounds.len() + 1)
+    {
         return Err("has not one count per bucket, the infinite one included");
     }
     if !histogram.columns.iter().all(|c| c.start_ns <= c.end_ns)
@@ -78,7 +105,11 @@ fn check_chart(chart: &Chart) -> Result<(), &'static str> {
     if chart.id.is_empty() || !chart.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         return Err("its identifier must be letters, digits and -");
     }
-    if chart.bands.iter().any(|band| band.low.max(band.high) >= chart.lines.len()) {
+    if chart
+        .bands
+        .iter()
+        .any(|band| band.low.max(band.high) >= chart.lines.len())
+    {
         return Err("a band refers to a line that is not there");
     }
     Ok(())
@@ -90,8 +121,16 @@ mod tests {
     use crate::model::HistogramColumn;
 
     fn of(run: Run) -> String {
-        let run = Run { name: "A".into(), ..run };
-        page(&Page { runs: vec![run], ..Page::default() }).expect_err("it contradicts itself").to_string()
+        let run = Run {
+            name: "A".into(),
+            ..run
+        };
+        page(&Page {
+            runs: vec![run],
+            ..Page::default()
+        })
+        .expect_err("it contradicts itself")
+        .to_string()
     }
 
     #[test]
@@ -102,18 +141,37 @@ mod tests {
             values,
             ..Series::default()
         };
-        let with = |series| Run { series, ..Run::default() };
-        assert_eq!(of(with(vec![series(vec![1], vec![])])), "run \"A\": up: has not one value per timestamp");
-        assert_eq!(of(with(vec![series(vec![2, 2], vec![0.0; 2])])), "run \"A\": up: has timestamps that do not rise");
-        assert_eq!(of(with(vec![series(vec![], vec![]), series(vec![], vec![])])), "run \"A\": up: stands there twice");
+        let with = |series| Run {
+            series,
+            ..Run::default()
+        };
+        assert_eq!(
+            of(with(vec![series(vec![1], vec![])])),
+            "run \"A\": up: has not one value per timestamp"
+        );
+        assert_eq!(
+            of(with(vec![series(vec![2, 2], vec![0.0; 2])])),
+            "run \"A\": up: has timestamps that do not rise"
+        );
+        assert_eq!(
+            of(with(vec![series(vec![], vec![]), series(vec![], vec![])])),
+            "run \"A\": up: stands there twice"
+        );
         let histogram = Histogram {
             id: "ttft".into(),
             bounds: vec![1.0],
-            columns: vec![HistogramColumn { start_ns: 0, end_ns: 1, counts: vec![1] }],
+            columns: vec![HistogramColumn {
+                start_ns: 0,
+                end_ns: 1,
+                counts: vec![1],
+            }],
             ..Histogram::default()
         };
         assert_eq!(
-            of(Run { histograms: vec![histogram], ..Run::default() }),
+            of(Run {
+                histograms: vec![histogram],
+                ..Run::default()
+            }),
             "run \"A\": ttft: has not one count per bucket, the infinite one included"
         );
     }

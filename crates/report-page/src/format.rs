@@ -4,7 +4,13 @@
 #[must_use]
 pub(crate) fn number(value: f64) -> String {
     if !value.is_finite() {
-        return if value.is_nan() { "NaN".into() } else if value > 0.0 { "∞".into() } else { "−∞".into() };
+        return if value.is_nan() {
+            "NaN".into()
+        } else if value > 0.0 {
+            "∞".into()
+        } else {
+            "−∞".into()
+        };
     }
     let size = value.abs();
     let text = if size == 0.0 {
@@ -14,7 +20,9 @@ pub(crate) fn number(value: f64) -> String {
     } else if size >= 1e3 || size.fract() == 0.0 {
         separated(&decimals(size, 0))
     } else {
-        let places = [100.0, 10.0, 1.0, 0.1, 0.01, 0.001].iter().position(|&bound| size >= bound);
+        let places = [100.0, 10.0, 1.0, 0.1, 0.01, 0.001]
+            .iter()
+            .position(|&bound| size >= bound);
         decimals(size, places.expect("at least a thousandth") + 1)
     };
     if value < 0.0 { format!("−{text}") } else { text }
@@ -25,7 +33,11 @@ fn decimals(size: f64, places: usize) -> String {
     let scaled = (size * 10_f64.powi(places as i32) + 0.5).floor() as u64;
     let digits = format!("{scaled:0>width$}", width = places + 1);
     let (whole, rest) = digits.split_at(digits.len() - places);
-    if places == 0 { whole.to_owned() } else { format!("{whole}.{rest}") }
+    if places == 0 {
+        whole.to_owned()
+    } else {
+        format!("{whole}.{rest}")
+    }
 }
 
 fn separated(digits: &str) -> String {
@@ -50,7 +62,12 @@ pub(crate) fn scale(size: f64, unit: &str) -> (f64, &str) {
             (1024.0, 1.0 / 1024.0, "KiB"),
             (0.0, 1.0, "B"),
         ],
-        "bytes/s" => &[(1e9, 1e-9, "GB/s"), (1e6, 1e-6, "MB/s"), (1e3, 1e-3, "kB/s"), (0.0, 1.0, "B/s")],
+        "bytes/s" => &[
+            (1e9, 1e-9, "GB/s"),
+            (1e6, 1e-6, "MB/s"),
+            (1e3, 1e-3, "kB/s"),
+            (0.0, 1.0, "B/s"),
+        ],
         "ratio" => &[(0.0, 100.0, "%")],
         "joules" => &[(1.0, 1.0, "J"), (0.0, 1e3, "mJ")],
         "watts" => &[(0.0, 1.0, "W")],
@@ -97,7 +114,11 @@ pub(crate) fn clock(ms: f64) -> String {
     let (seconds, tenth) = (tenths / 10, tenths % 10);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let sign = if ms < -50.0 { "−" } else { "" };
-    let tenth = if tenth == 0 { String::new() } else { format!(".{tenth}") };
+    let tenth = if tenth == 0 {
+        String::new()
+    } else {
+        format!(".{tenth}")
+    };
     if hours > 0 {
         format!("{sign}{hours}:{minutes:02}:{seconds:02}{tenth}")
     } else {
@@ -107,8 +128,10 @@ pub(crate) fn clock(ms: f64) -> String {
 
 /// UTC date and time to the second.
 pub(crate) fn utc(ns: i64) -> String {
-    jiff::Timestamp::from_nanosecond(ns.into())
-        .map_or_else(|_| "a time out of range".to_owned(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+    jiff::Timestamp::from_nanosecond(ns.into()).map_or_else(
+        |_| "a time out of range".to_owned(),
+        |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
 }
 
 #[cfg(test)]
@@ -160,8 +183,14 @@ mod tests {
 
     #[test]
     fn times_are_readable() {
-        assert_eq!([duration(31.25), duration(603.0), duration(3725.0)], ["31.25 s", "10 min 3 s", "1 h 2 min"]);
-        assert_eq!([clock(4_200.0), clock(3_600_000.0), clock(-61_000.0)], ["0:04.2", "1:00:00", "−1:01"]);
+        assert_eq!(
+            [duration(31.25), duration(603.0), duration(3725.0)],
+            ["31.25 s", "10 min 3 s", "1 h 2 min"]
+        );
+        assert_eq!(
+            [clock(4_200.0), clock(3_600_000.0), clock(-61_000.0)],
+            ["0:04.2", "1:00:00", "−1:01"]
+        );
         assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
     }
 }

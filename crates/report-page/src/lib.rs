@@ -41,7 +41,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_run_bytes: 4 << 20, max_requests: 150_000 }
+        Self {
+            max_run_bytes: 4 << 20,
+            max_requests: 150_000,
+        }
     }
 }
 

@@ -82,7 +82,13 @@ impl Update {
             series: self
                 .appended
                 .iter()
-                .map(|a| (a.series, a.timestamps_ns.iter().map(|&ns| at(ns)).collect(), &*a.values))
+                .map(|a| {
+                    (
+                        a.series,
+                        a.timestamps_ns.iter().map(|&ns| at(ns)).collect(),
+                        &*a.values,
+                    )
+                })
                 .collect(),
             requests: self
                 .requests

@@ -31,7 +31,12 @@ impl Distribution {
         values.sort_by(f64::total_cmp);
         let max = *values.last()?;
         let quantiles = QUANTILES.map(|q| quantile(&values, q).expect("there is a last value"));
-        Some(Self { count, mean, quantiles, max })
+        Some(Self {
+            count,
+            mean,
+            quantiles,
+            max,
+        })
     }
 }
 
@@ -53,18 +58,31 @@ impl Numbers {
         let inside = |ticks: i64| (start_ms..=end_ms).contains(&requests.ms(ticks));
         let issued: Vec<_> = requests.rows.iter().filter(|row| inside(row.issued)).collect();
         let ended = |outcome: Outcome| {
-            requests.rows.iter().filter(|row| row.outcome == outcome && row.done.is_some_and(inside)).count()
+            requests
+                .rows
+                .iter()
+                .filter(|row| row.outcome == outcome && row.done.is_some_and(inside))
+                .count()
         };
         Self {
             seconds: (end_ms - start_ms) / 1e3,
             issued: issued.len(),
             completed: ended(Outcome::Completed),
             failed: ended(Outcome::Failed),
-            output_tokens: requests.rows.iter().filter_map(|row| tokens_inside(requests, row, start_ms, end_ms)).sum(),
+            output_tokens: requests
+                .rows
+                .iter()
+                .filter_map(|row| tokens_inside(requests, row, start_ms, end_ms))
+                .sum(),
             distributions: Metric::ALL
                 .iter()
                 .map(|&metric| {
-                    Distribution::of(issued.iter().filter_map(|row| requests.metric(row, metric)).collect())
+                    Distribution::of(
+                        issued
+                            .iter()
+                            .filter_map(|row| requests.metric(row, metric))
+                            .collect(),
+                    )
                 })
                 .collect(),
         }
@@ -79,7 +97,9 @@ impl Numbers {
     /// Of the steady window, if there is one.
     pub(crate) fn of_steady(requests: &Requests, run: &Run) -> Option<Self> {
         let ms = |ns: i64| (ns - run.origin_ns) as f64 / 1e6;
-        run.steady.window.map(|w| Self::of(requests, ms(w.start_ns), ms(w.end_ns)))
+        run.steady
+            .window
+            .map(|w| Self::of(requests, ms(w.start_ns), ms(w.end_ns)))
     }
 }
 
@@ -119,11 +139,17 @@ mod tests {
             output_tokens: Some(10),
             ..Request::default()
         };
-        let run = Run { requests: vec![request(0), request(500), request(3_000)], ..Run::default() };
+        let run = Run {
+            requests: vec![request(0), request(500), request(3_000)],
+            ..Run::default()
+        };
         let requests = Requests::of(&run);
         let numbers = Numbers::of(&requests, 0.0, 1_100.0);
         assert_eq!((numbers.issued, numbers.completed, numbers.failed), (2, 1, 0));
-        assert!((numbers.output_tokens - 15.0).abs() < 1e-9, "ten of the first, half of the second");
+        assert!(
+            (numbers.output_tokens - 15.0).abs() < 1e-9,
+            "ten of the first, half of the second"
+        );
         let ttft = numbers.distributions[0].as_ref().expect("two requests have one");
         assert_eq!((ttft.count, ttft.mean, ttft.max), (2, 100.0, 100.0));
     }

@@ -40,7 +40,11 @@ pub(crate) struct Row {
 
 impl Requests {
     pub(crate) fn of(run: &Run) -> Self {
-        let (tick_ns, exponent) = if run.requests.len() <= FINE { (1_000, 3) } else { (100_000, 1) };
+        let (tick_ns, exponent) = if run.requests.len() <= FINE {
+            (1_000, 3)
+        } else {
+            (100_000, 1)
+        };
         let round = |ns: i64| (ns + tick_ns / 2).div_euclid(tick_ns);
         let at = |ns: i64| round(ns - run.origin_ns);
         let mut rows: Vec<Row> = run
@@ -64,7 +68,11 @@ impl Requests {
             })
             .collect();
         rows.sort_by_key(|r| (r.issued, r.sent, r.done));
-        Self { tick_ns, exponent, rows }
+        Self {
+            tick_ns,
+            exponent,
+            rows,
+        }
     }
 
     /// A time of the run in milliseconds from its origin, as the columns hold it.
@@ -101,12 +109,18 @@ impl Requests {
         if self.rows.len() <= limit {
             return self;
         }
-        let mut keep: Vec<bool> = self.rows.iter().map(|r| r.outcome != Outcome::Completed).collect();
+        let mut keep: Vec<bool> = self
+            .rows
+            .iter()
+            .map(|r| r.outcome != Outcome::Completed)
+            .collect();
         for metric in [Metric::Ttft, Metric::Tpot, Metric::E2e] {
             let values: Vec<_> = self.rows.iter().map(|row| self.metric(row, metric)).collect();
             let mut sorted: Vec<f64> = values.iter().flatten().copied().collect();
             sorted.sort_by(f64::total_cmp);
-            let Some(bound) = crate::numbers::quantile(&sorted, 0.999) else { continue };
+            let Some(bound) = crate::numbers::quantile(&sorted, 0.999) else {
+                continue;
+            };
             for (keep, value) in keep.iter_mut().zip(values) {
                 *keep |= value.is_some_and(|v| v > bound);
             }
@@ -115,7 +129,9 @@ impl Requests {
         let rest = self.rows.len() - all;
         let share = limit.saturating_sub(all).max(1) as f64 / rest.max(1) as f64;
         let bound = (share * u64::MAX as f64) as u64;
-        let drawn: Vec<bool> = (0..self.rows.len()).map(|i| !keep[i] && scramble(i as u64) < bound).collect();
+        let drawn: Vec<bool> = (0..self.rows.len())
+            .map(|i| !keep[i] && scramble(i as u64) < bound)
+            .collect();
         let weight = rest as f64 / drawn.iter().filter(|&&d| d).count().max(1) as f64;
         let mut i = 0;
         self.rows.retain_mut(|row| {
@@ -199,7 +215,9 @@ impl Metric {
 
     pub(crate) fn definition(self) -> &'static str {
         match self {
-            Self::Ttft => "Time to first token: from the request being sent to its first content token, as the client saw it.",
+            Self::Ttft => {
+                "Time to first token: from the request being sent to its first content token, as the client saw it."
+            }
             Self::TtftScheduled => {
                 "Time to first token from when the request should have been issued: schedule lag and client queue are \
                  included. This is LoadGen's definition."
@@ -210,7 +228,9 @@ impl Metric {
             }
             Self::E2e => "From the request being sent to its last token, as the client saw it.",
             Self::ScheduleLag => "From when the request should have been issued to when it was.",
-            Self::ClientQueue => "From being issued to being sent: waiting for a free connection or permit in the client.",
+            Self::ClientQueue => {
+                "From being issued to being sent: waiting for a free connection or permit in the client."
+            }
             Self::Queue => "Time in the server's waiting queue.",
             Self::Prefill => "From being scheduled by the engine to its first token.",
             Self::Decode => "From the engine's first token to its last.",
@@ -231,22 +251,42 @@ mod tests {
                 first_token_ns: Some(i * 1_000_000 + 50_000_000 + i),
                 done_ns: Some(i * 1_000_000 + 90_000_000),
                 output_tokens: Some(11),
-                outcome: if i % 1000 == 7 { Outcome::Failed } else { Outcome::Completed },
+                outcome: if i % 1000 == 7 {
+                    Outcome::Failed
+                } else {
+                    Outcome::Completed
+                },
                 ..Request::default()
             })
             .collect();
-        Run { requests, ..Run::default() }
+        Run {
+            requests,
+            ..Run::default()
+        }
     }
 
     #[test]
     fn a_sample_keeps_failures_and_the_slowest() {
         let all = Requests::of(&run(30_000));
         assert_eq!(all.tick_ns, 100_000);
-        let slowest = all.rows.iter().filter_map(|r| all.metric(r, Metric::Ttft)).fold(0.0, f64::max);
+        let slowest = all
+            .rows
+            .iter()
+            .filter_map(|r| all.metric(r, Metric::Ttft))
+            .fold(0.0, f64::max);
         let some = all.sampled(10_000);
         assert!((9_800..10_200).contains(&some.rows.len()), "{}", some.rows.len());
-        assert_eq!(some.rows.iter().filter(|r| r.outcome == Outcome::Failed).count(), 30);
-        assert_eq!(some.rows.iter().filter_map(|r| some.metric(r, Metric::Ttft)).fold(0.0, f64::max), slowest);
+        assert_eq!(
+            some.rows.iter().filter(|r| r.outcome == Outcome::Failed).count(),
+            30
+        );
+        assert_eq!(
+            some.rows
+                .iter()
+                .filter_map(|r| some.metric(r, Metric::Ttft))
+                .fold(0.0, f64::max),
+            slowest
+        );
         let stands_for: f64 = some.rows.iter().map(|r| r.weight).sum();
         assert!((stands_for - 30_000.0).abs() < 1.0, "{stands_for}");
     }
@@ -257,6 +297,10 @@ mod tests {
         assert_eq!(all.metric(&all.rows[0], Metric::Ttft), Some(50.0));
         assert_eq!(all.metric(&all.rows[0], Metric::Tpot), Some(4.0));
         assert_eq!(all.metric(&all.rows[7], Metric::Ttft), None, "it failed");
-        assert_eq!(all.metric(&all.rows[0], Metric::Queue), None, "the server did not report it");
+        assert_eq!(
+            all.metric(&all.rows[0], Metric::Queue),
+            None,
+            "the server did not report it"
+        );
     }
 }

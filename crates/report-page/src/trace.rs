@@ -28,7 +28,10 @@ pub struct TraceOptions {
 
 impl Default for TraceOptions {
     fn default() -> Self {
-        Self { counters: Vec::new(), max_requests: 50_000 }
+        Self {
+            counters: Vec::new(),
+            max_requests: 50_000,
+        }
     }
 }
 
@@ -68,9 +71,17 @@ pub fn write_trace(run: &Run, options: &TraceOptions, out: impl Write) -> Result
     check::run(run)?;
     let mut events = Events { out, first: true };
     let mut summary = TraceSummary::default();
-    write!(events.out, "{{\"displayTimeUnit\":\"ms\",\"otherData\":{},\"traceEvents\":[", other_data(run))?;
+    write!(
+        events.out,
+        "{{\"displayTimeUnit\":\"ms\",\"otherData\":{},\"traceEvents\":[",
+        other_data(run)
+    )?;
     let mark = if run.simulated { " (SIMULATED)" } else { "" };
-    for (pid, name) in [(REQUESTS, "requests"), (PHASES, "phases and events"), (COUNTERS, "samples")] {
+    for (pid, name) in [
+        (REQUESTS, "requests"),
+        (PHASES, "phases and events"),
+        (COUNTERS, "samples"),
+    ] {
         events.name("process_name", pid, 0, &format!("{name}{mark}"))?;
     }
     phases(run, &mut events)?;
@@ -103,10 +114,20 @@ impl<W: Write> Events<W> {
     }
 
     fn name(&mut self, what: &str, pid: u32, tid: usize, name: &str) -> Result<()> {
-        self.write(&json!({ "ph": "M", "name": what, "pid": pid, "tid": tid, "ts": 0, "args": { "name": name } }))
+        self.write(
+            &json!({ "ph": "M", "name": what, "pid": pid, "tid": tid, "ts": 0, "args": { "name": name } }),
+        )
     }
 
-    fn slice(&mut self, name: &str, pid: u32, tid: usize, start_us: i64, end_us: i64, args: Value) -> Result<()> {
+    fn slice(
+        &mut self,
+        name: &str,
+        pid: u32,
+        tid: usize,
+        start_us: i64,
+        end_us: i64,
+        args: Value,
+    ) -> Result<()> {
         let mut event = Map::new();
         event.insert("ph".into(), "X".into());
         event.insert("name".into(), name.into());
@@ -125,7 +146,14 @@ fn phases<W: Write>(run: &Run, events: &mut Events<W>) -> Result<()> {
     let us = |ns: i64| (ns - run.span.start_ns) / 1_000;
     for (lane, phase) in run.phases.iter().enumerate() {
         // A lane each: phases may overlap.
-        events.slice(&phase.name, PHASES, lane + 1, us(phase.span.start_ns), us(phase.span.end_ns), Value::Null)?;
+        events.slice(
+            &phase.name,
+            PHASES,
+            lane + 1,
+            us(phase.span.start_ns),
+            us(phase.span.end_ns),
+            Value::Null,
+        )?;
     }
     for event in &run.events {
         events.write(&json!({
@@ -175,7 +203,10 @@ fn requests<W: Write>(
 
 fn args(run: &Run, row: &Row) -> Value {
     let mut args = Map::new();
-    let numbers = [("prompt_tokens", row.prompt_tokens), ("output_tokens", row.output_tokens)];
+    let numbers = [
+        ("prompt_tokens", row.prompt_tokens),
+        ("output_tokens", row.output_tokens),
+    ];
     for (name, tokens) in numbers {
         if let Some(tokens) = tokens {
             args.insert(name.into(), tokens.into());
@@ -189,7 +220,9 @@ fn args(run: &Run, row: &Row) -> Value {
 
 /// Parts of a request, one after the other within it; from and to in ticks.
 fn parts(row: &Row, end: i64) -> Vec<(&'static str, i64, i64)> {
-    let Some(first) = row.first.filter(|_| row.outcome == Outcome::Completed) else { return Vec::new() };
+    let Some(first) = row.first.filter(|_| row.outcome == Outcome::Completed) else {
+        return Vec::new();
+    };
     let first = first.clamp(row.issued, end);
     let estimate = row.time_source == Some(TimeSource::Estimate);
     match (row.queue, row.prefill) {
@@ -207,7 +240,10 @@ fn parts(row: &Row, end: i64) -> Vec<(&'static str, i64, i64)> {
                 (names[2], first, end),
             ]
         }
-        _ => vec![("until the first token", row.issued, first), ("decode", first, end)],
+        _ => vec![
+            ("until the first token", row.issued, first),
+            ("decode", first, end),
+        ],
     }
 }
 

@@ -16,12 +16,21 @@ fn the_same_input_gives_the_same_bytes() {
 
 #[test]
 fn a_page_can_be_stored_as_json() {
-    for make in [cases::empty, cases::one_request, cases::interrupted, cases::hostile] {
+    for make in [
+        cases::empty,
+        cases::one_request,
+        cases::interrupted,
+        cases::hostile,
+    ] {
         let mut page = make();
         // Without the samples: serde_json reads some of their decimals with an error in the last bit.
         page.runs.iter_mut().for_each(|run| run.series.clear());
         let json = serde_json::to_string(&page).expect("it can be written");
-        assert!(serde_json::from_str::<Page>(&json).expect("it can be read") == page, "{}", page.title);
+        assert!(
+            serde_json::from_str::<Page>(&json).expect("it can be read") == page,
+            "{}",
+            page.title
+        );
     }
 }
 
@@ -34,11 +43,18 @@ fn recorded_text_never_becomes_markup() {
     for wrong in ["<script", "<img src=x", "x='\"", "onload", "</script>"] {
         assert!(!text.contains(wrong), "{wrong} is in the page");
     }
-    assert!(text.contains("{{ 7 * 7 }}"), "a recorded text was taken for a template");
+    assert!(
+        text.contains("{{ 7 * 7 }}"),
+        "a recorded text was taken for a template"
+    );
     assert!(html.contains("&lt;&#x2f;script&gt;"), "it is shown as text");
     let script_elements = html.matches("<script").count();
     let usual = render(&cases::usual()).expect("usual").html;
-    assert_eq!(script_elements, usual.matches("<script").count(), "no element more than in a usual page");
+    assert_eq!(
+        script_elements,
+        usual.matches("<script").count(),
+        "no element more than in a usual page"
+    );
 }
 
 #[test]
@@ -55,7 +71,14 @@ fn nothing_is_loaded_from_anywhere() {
 fn verdict_and_numbers_are_text() {
     let page = cases::interrupted();
     let html = render(&page).expect("interrupted").html;
-    for text in ["NOT VALID", "INTERRUPTED", "SIGTERM after 1 min 30 s", "connection refused", "TTFT p99", "not evaluated: the run was interrupted"] {
+    for text in [
+        "NOT VALID",
+        "INTERRUPTED",
+        "SIGTERM after 1 min 30 s",
+        "connection refused",
+        "TTFT p99",
+        "not evaluated: the run was interrupted",
+    ] {
         assert!(html.contains(text), "{text} is missing");
     }
     let page = cases::no_gpu();
@@ -67,11 +90,25 @@ fn verdict_and_numbers_are_text() {
 
 #[test]
 fn too_many_requests_are_sampled_and_the_reader_is_told() {
-    let run = sample::run("A", &Shape { requests: 3_000, seconds: 100, ..Shape::default() });
-    let options = Options { max_requests: 500, ..Options::default() };
+    let run = sample::run(
+        "A",
+        &Shape {
+            requests: 3_000,
+            seconds: 100,
+            ..Shape::default()
+        },
+    );
+    let options = Options {
+        max_requests: 500,
+        ..Options::default()
+    };
     let page = sample::page("many", vec![run]);
     let rendered = render_with(&page, &options).expect("many");
-    assert!(rendered.remarks[0].contains("of 3,000 requests are in this page"), "{:?}", rendered.remarks);
+    assert!(
+        rendered.remarks[0].contains("of 3,000 requests are in this page"),
+        "{:?}",
+        rendered.remarks
+    );
     assert!(rendered.html.contains("of 3,000 requests are in this page"));
     let all = render(&page).expect("many");
     assert!(all.remarks.is_empty());
@@ -82,13 +119,22 @@ fn too_many_requests_are_sampled_and_the_reader_is_told() {
 fn an_hour_of_a_server_fits() {
     let rendered = render(&cases::hour()).expect("an hour");
     assert!(rendered.html.len() <= 2_500_000, "{} bytes", rendered.html.len());
-    assert!(rendered.remarks.is_empty(), "nothing was left out: {:?}", rendered.remarks);
+    assert!(
+        rendered.remarks.is_empty(),
+        "nothing was left out: {:?}",
+        rendered.remarks
+    );
     assert!(rendered.samples > 1_500_000, "{}", rendered.samples);
 }
 
 #[test]
 fn an_empty_run_has_a_page() {
-    let html = render(&Page { runs: vec![Run::default()], ..Page::default() }).expect("empty").html;
+    let html = render(&Page {
+        runs: vec![Run::default()],
+        ..Page::default()
+    })
+    .expect("empty")
+    .html;
     assert!(html.contains("RECORDED") && html.contains("No events were recorded"));
     render(&Page::default()).expect("not even a run");
 }

@@ -113,7 +113,7 @@ class LineChart {
     const short = unit.length <= 3 ? " " + unit : "";
     return ticks.map((t) => {
       if (this.spec.log && Math.log10(t) % 1) return "";
-      return Format.tick(t * factor, this.spec.log ? t * factor : step) + (short && t !== 0 ? short : "");
+      return Format.tick(t * factor, this.spec.log ? t * factor : step, this.spec.log ? t * factor : top * factor) + (short && t !== 0 ? short : "");
     });
   }
 

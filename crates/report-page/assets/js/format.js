@@ -47,12 +47,14 @@ const Format = (() => {
     return (number(value * factor) + " " + name).trim();
   }
 
-  // Short numbers for axes: 12k, 1.5M. The step between ticks says how many decimals are needed.
-  function tick(value, step) {
-    const size = Math.abs(value);
+  // Short numbers for axes: 12k, 1.5M. The step between ticks says how many decimals are needed, the largest one
+  // which suffix all of them have.
+  function tick(value, step, largest = value) {
+    if (value === 0) return "0";
+    const size = Math.abs(largest);
     const [factor, suffix] =
       size >= 1e9 ? [1e-9, "G"] : size >= 1e6 ? [1e-6, "M"] : size >= 1e4 ? [1e-3, "k"] : [1, ""];
-    if (size !== 0 && size < 1e-4) return value.toExponential(0).replace("-", "−");
+    if (size < 1e-4) return value.toExponential(0).replace("-", "−");
     // As many decimals as the step has.
     const exact = (places) => Math.abs(step * factor * 10 ** places - Math.round(step * factor * 10 ** places)) < 1e-6;
     const places = [0, 1, 2, 3, 4, 5].find((n) => exact(n) && step * factor * 10 ** n >= 0.999) ?? 6;

@@ -45,6 +45,12 @@ const Heatmap = (() => {
     const legend = el("div", { class: "legend" });
     figure.append(legend);
     const show = (value) => Format.withUnit(value, histogram.unit);
+    // A quantile for reading. In the first and in the infinite bucket nothing is known but the bound.
+    const read = (sum, q) => {
+      const value = quantile(histogram, sum, q), first = histogram.bounds[0], top = histogram.bounds.at(-1);
+      if (value === null) return "—";
+      return value <= first && first > 0 ? "≤ " + show(first) : value >= top ? "≥ " + show(top) : "≈ " + show(value);
+    };
     const bound = (b) => (b >= histogram.bounds.length ? "> " + show(histogram.bounds.at(-1) ?? 0) : "≤ " + show(histogram.bounds[b]));
     // Beside the rows there is no room for long units, which the legend names.
     const unit = Format.scale(histogram.bounds.at(-1) ?? 0, histogram.unit)[1];
@@ -60,7 +66,7 @@ const Heatmap = (() => {
       label() {
         const sum = sumOf(...inView()), total = sum.reduce((a, b) => a + b, 0);
         return `Heat map of ${histogram.title}: ${Format.number(total)} observations in view` +
-          (total ? "; " + QUANTILES.map((q, i) => `${NAMES[i]} about ${show(quantile(histogram, sum, q))}`).join(", ") : "");
+          (total ? "; " + QUANTILES.map((q, i) => `${NAMES[i]} ${read(sum, q)}`).join(", ") : "");
       },
       draw(p) {
         const { ctx } = p;
@@ -80,7 +86,7 @@ const Heatmap = (() => {
         const [a, b] = inView(), sum = sumOf(a, b);
         legend.replaceChildren(
           ...QUANTILES.map((q, i) => el("span", { class: "item" }, Dom.swatch("var(--ink)", DASH[i], WIDTH[i]), NAMES[i],
-            el("b", {}, sum.some(Boolean) ? "≈ " + show(quantile(histogram, sum, q)) : "—"))),
+            el("b", {}, read(sum, q)))),
           el("span", { class: "item" }, "0", el("span", { class: "ramp" }), Format.number(most)),
           run.simulated ? el("span", { class: "sim-mark" }, "SIMULATED") : "",
         );
@@ -91,7 +97,7 @@ const Heatmap = (() => {
         const b = first + Math.floor((p.bottomY - y) / (p.h / (last - first + 1)));
         if (b < first || b > last) return null;
         const column = counts.map((row) => row[i]), total = column.reduce((s, n) => s + n, 0);
-        const values = total ? "\n" + QUANTILES.map((q, k) => `${NAMES[k]} ≈ ${show(quantile(histogram, column, q))}`).join("  ") : "";
+        const values = total ? "\n" + QUANTILES.map((q, k) => `${NAMES[k]} ${read(column, q)}`).join("  ") : "";
         return `${Format.clock(starts[i])} – ${Format.clock(ends[i])}\n${bound(b)}: ${Format.number(counts[b][i])} of ${Format.number(total)}${values}`;
       },
     });

@@ -68,7 +68,7 @@ const Lanes = (() => {
   }
 
   // data(): { starts, ends, parts(i), describe(i) }; legendParts: numbers of parts and their names.
-  function bars(figure, run, data, legendParts, noun) {
+  function bars(figure, run, data, legendParts, noun, height = 260) {
     const legend = el("div", { class: "legend" });
     figure.append(legend);
     let label = "", lanes, count, longest = 0, known = null;
@@ -81,7 +81,7 @@ const Lanes = (() => {
       return d;
     };
     const plot = new Plot(figure, {
-      time: true, height: 260, label: () => label,
+      time: true, height, label: () => label,
       draw(p) {
         const d = prepare();
         const [from, to] = Selection.view();
@@ -172,7 +172,7 @@ const Lanes = (() => {
       bars(figure, run, () => ({
         starts: issued, ends, parts: (i) => [[issued[i], ends[i], failed[i] ? 4 : 3]],
         describe: (i) => `issued at ${Format.clock(issued[i], 1)}\n${Format.number(requests[i])} requests, ${Format.number(failed[i])} failed\n${Format.withUnit((ends[i] - issued[i]) / 1000, "seconds")}`,
-      }), [[3, "completed"], ...(failed.some((n) => n > 0) ? [[4, "with failed requests"]] : [])], "batches");
+      }), [[3, "completed"], ...(failed.some((n) => n > 0) ? [[4, "with failed requests"]] : [])], "batches", 130);
     }
   }
 

@@ -72,12 +72,21 @@ const Stats = (() => {
     return { count, min, max, last, mean: weight > 0 ? sum / weight : plain / count };
   }
 
-  // A counter as its rate per second at the end of each interval; a fall is a restart and gives no rate.
+  // A counter as its rate per second at the end of each interval; a fall is a restart and gives no rate. After a late
+  // scrape the next one follows at once, and a rate over so short a time would be a spike: intervals below a third of
+  // the usual one are taken together with the next.
   function rate(times, values) {
     const out = new Float64Array(values.length).fill(NaN);
-    for (let i = 1; i < values.length; i++) {
-      const difference = values[i] - values[i - 1];
-      if (difference >= 0) out[i] = difference / ((times[i] - times[i - 1]) / 1000);
+    const known = Array.from(values.keys()).filter((i) => !Number.isNaN(values[i]));
+    const gaps = known.slice(1).map((i, k) => times[i] - times[known[k]]);
+    const least = quantile(Float64Array.from(gaps).sort(), 0.5) / 3;
+    let from = 0;
+    for (let k = 1; k < known.length; k++) {
+      const [a, b] = [known[from], known[k]];
+      if (times[b] - times[a] < least && k + 1 < known.length) continue;
+      const difference = values[b] - values[a];
+      if (difference >= 0) for (let i = from + 1; i <= k; i++) out[known[i]] = difference / ((times[b] - times[a]) / 1000);
+      from = k;
     }
     return out;
   }

@@ -53,7 +53,12 @@ fn special(cell: Option<f64>) -> Option<u8> {
 
 /// Appends a column of numbers; `None` is absent.
 pub(super) fn floats(out: &mut Vec<u8>, cells: &[Option<f64>]) {
-    let numbers: Vec<f64> = cells.iter().flatten().copied().filter(|v| v.is_finite()).collect();
+    let numbers: Vec<f64> = cells
+        .iter()
+        .flatten()
+        .copied()
+        .filter(|v| v.is_finite())
+        .collect();
     let specials = specials(cells.iter().map(|&cell| special(cell)));
     match as_integers(&numbers) {
         Some((exponent, integers)) => write(out, exponent, cells.len(), &specials, &integers),
@@ -112,9 +117,8 @@ fn write(out: &mut Vec<u8>, exponent: u8, n: usize, specials: &[(u64, u64, u8)],
         head(out, SAME, exponent, n, specials);
         return varint(out, zigzag(first));
     }
-    let differences = || {
-        std::iter::once(zigzag(first)).chain(values.windows(2).map(|pair| zigzag(pair[1] - pair[0])))
-    };
+    let differences =
+        || std::iter::once(zigzag(first)).chain(values.windows(2).map(|pair| zigzag(pair[1] - pair[0])));
     let plain = || values.iter().map(|&v| zigzag(v));
     if plain().map(varint_len).sum::<usize>() < differences().map(varint_len).sum::<usize>() {
         head(out, PLAIN, exponent, n, specials);
@@ -140,14 +144,25 @@ fn as_integers(values: &[f64]) -> Option<(u8, Vec<i64>)> {
             break;
         }
         // What failed with fewer decimals is looked at first: most series are refused after one look each.
-        match (start..values.len()).chain(0..start).find(|&i| scaled(values[i], exponent) / scale != values[i]) {
+        match (start..values.len())
+            .chain(0..start)
+            .find(|&i| scaled(values[i], exponent) / scale != values[i])
+        {
             Some(failed) => start = failed,
-            None => return Some((exponent, values.iter().map(|&v| scaled(v, exponent) as i64).collect())),
+            None => {
+                return Some((
+                    exponent,
+                    values.iter().map(|&v| scaled(v, exponent) as i64).collect(),
+                ));
+            }
         }
     }
     let exponent = (DIGITS - 1 - max.log10().floor() as i32).max(0);
     let exponent = u8::try_from(exponent).ok().filter(|&e| e <= MAX_EXPONENT)?;
-    Some((exponent, values.iter().map(|&v| scaled(v, exponent) as i64).collect()))
+    Some((
+        exponent,
+        values.iter().map(|&v| scaled(v, exponent) as i64).collect(),
+    ))
 }
 
 #[cfg(test)]
@@ -297,7 +312,11 @@ mod tests {
     fn a_constant_takes_one_value() {
         let mut bytes = Vec::new();
         floats(&mut bytes, &vec![Some(0.9); 3600]);
-        assert_eq!(bytes.len(), 6, "form, exponent, two bytes of length, no specials, one value");
+        assert_eq!(
+            bytes.len(),
+            6,
+            "form, exponent, two bytes of length, no specials, one value"
+        );
     }
 
     #[test]

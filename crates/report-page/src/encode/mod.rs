@@ -3,8 +3,11 @@
 //! A page holds one block of JSON (names, units, what is where) and per run three blocks of columns. `decode.js`
 //! reads what `column.rs` writes.
 
+mod axes;
+mod block;
 mod column;
 mod payload;
+mod rows;
 pub(crate) mod thin;
 
 pub(crate) use payload::{Payload, encode};

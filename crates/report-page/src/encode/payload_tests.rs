@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::column::decode;
 use super::*;
-use crate::model::{HistogramColumn, Line, Phase, Request, Section};
+use crate::model::{HistogramColumn, Line, Phase, Request, Section, Series};
 
 /// Blocks of a page by name, decompressed.
 fn unpack(page: &Page, options: &Options) -> (Payload, BTreeMap<String, Vec<u8>>) {
@@ -18,8 +18,13 @@ fn unpack(page: &Page, options: &Options) -> (Payload, BTreeMap<String, Vec<u8>>
         .blocks
         .iter()
         .map(|(id, text)| {
-            let bytes = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
-            (id.clone(), miniz_oxide::inflate::decompress_to_vec(&bytes).expect("raw deflate"))
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .expect("base64");
+            (
+                id.clone(),
+                miniz_oxide::inflate::decompress_to_vec(&bytes).expect("raw deflate"),
+            )
         })
         .collect();
     (payload, blocks)
@@ -41,7 +46,11 @@ fn points(meta: &Value, blocks: &BTreeMap<String, Vec<u8>>, series: usize) -> Ve
     let times = column(block, &axis["at"]);
     let values = column(block, &series["at"]);
     assert_eq!(times.len(), values.len());
-    times.iter().zip(values).filter_map(|(time, value)| Some(((*time)?, value?))).collect()
+    times
+        .iter()
+        .zip(values)
+        .filter_map(|(time, value)| Some(((*time)?, value?)))
+        .collect()
 }
 
 fn series(name: &str, times_ms: &[i64], values: &[f64]) -> Series {
@@ -54,7 +63,10 @@ fn series(name: &str, times_ms: &[i64], values: &[f64]) -> Series {
 }
 
 fn page(run: Run) -> Page {
-    Page { runs: vec![run], ..Page::default() }
+    Page {
+        runs: vec![run],
+        ..Page::default()
+    }
 }
 
 proptest! {
@@ -143,14 +155,24 @@ fn a_sample_takes_a_fraction_of_a_byte() {
             let mut total = 0;
             let values: Vec<f64> = (0..3_600_i64)
                 .map(|i| {
-                    total += if k % 4 == 0 { 0 } else { (i * 7 + k) % 11 % (k % 5 + 1) };
+                    total += if k % 4 == 0 {
+                        0
+                    } else {
+                        (i * 7 + k) % 11 % (k % 5 + 1)
+                    };
                     total as f64
                 })
                 .collect();
             self::series(&format!("s{k}"), &times, &values)
         })
         .collect();
-    let (payload, _) = unpack(&page(Run { series, ..Run::default() }), &Options::default());
+    let (payload, _) = unpack(
+        &page(Run {
+            series,
+            ..Run::default()
+        }),
+        &Options::default(),
+    );
     let bytes = payload.series_bytes as f64 / payload.samples as f64;
     assert!(bytes < 0.2, "{bytes} bytes of base64 per sample");
 }
@@ -162,24 +184,37 @@ fn beyond_the_budget_extremes_survive_and_the_reader_is_told() {
     values[31_337] = 1e6;
     let run = Run {
         name: "A".into(),
-        span: Span { start_ns: 0, end_ns: 5_000_000_000_000 },
+        span: Span {
+            start_ns: 0,
+            end_ns: 5_000_000_000_000,
+        },
         series: vec![series("noisy", &times, &values)],
         record_file: Some("all.parquet".into()),
         ..Run::default()
     };
-    let options = Options { max_run_bytes: 50_000, ..Options::default() };
+    let options = Options {
+        max_run_bytes: 50_000,
+        ..Options::default()
+    };
     let (payload, blocks) = unpack(&page(run), &options);
     let meta = meta(&blocks);
     let points = points(&meta, &blocks, 0);
     assert_eq!(points.len(), 6_000);
     assert!(points.iter().any(|p| p.1 == 1e6));
     assert_eq!(meta["runs"][0]["axes"][0]["thinned"], true);
-    assert!(payload.remarks[0].contains("all are in all.parquet"), "{:?}", payload.remarks);
+    assert!(
+        payload.remarks[0].contains("all are in all.parquet"),
+        "{:?}",
+        payload.remarks
+    );
 }
 
 #[test]
 fn charts_find_their_series_in_every_run() {
-    let run = |names: &[&str]| Run { series: names.iter().map(|n| series(n, &[0], &[1.0])).collect(), ..Run::default() };
+    let run = |names: &[&str]| Run {
+        series: names.iter().map(|n| series(n, &[0], &[1.0])).collect(),
+        ..Run::default()
+    };
     let chart = Chart {
         id: "kv".into(),
         section: Section::Engine,
@@ -189,11 +224,18 @@ fn charts_find_their_series_in_every_run() {
         kind: crate::model::ChartKind::Line,
         log: false,
         range: None,
-        lines: vec![Line { series: "b".into(), label: "b".into() }],
+        lines: vec![Line {
+            series: "b".into(),
+            label: "b".into(),
+        }],
         bands: Vec::new(),
         thresholds: Vec::new(),
     };
-    let page = Page { runs: vec![run(&["a", "b"]), run(&["c"])], charts: vec![chart], ..Page::default() };
+    let page = Page {
+        runs: vec![run(&["a", "b"]), run(&["c"])],
+        charts: vec![chart],
+        ..Page::default()
+    };
     let (_, blocks) = unpack(&page, &Options::default());
     assert_eq!(meta(&blocks)["chart_series"], serde_json::json!([[[1, null]]]));
 }
@@ -214,14 +256,28 @@ fn histograms_and_phases_come_back() {
             .collect(),
         ..Histogram::default()
     };
-    let phase = Phase { name: "performance".into(), span: Span { start_ns: 1_500_000, end_ns: 9_000_000 } };
-    let run = Run { histograms: vec![histogram], phases: vec![phase], origin_ns: 500_000, ..Run::default() };
+    let phase = Phase {
+        name: "performance".into(),
+        span: Span {
+            start_ns: 1_500_000,
+            end_ns: 9_000_000,
+        },
+    };
+    let run = Run {
+        histograms: vec![histogram],
+        phases: vec![phase],
+        origin_ns: 500_000,
+        ..Run::default()
+    };
     let (_, blocks) = unpack(&page(run), &Options::default());
     let meta = meta(&blocks);
     let (h, block) = (&meta["runs"][0]["histograms"][0], &blocks["data-histograms-0"]);
     assert_eq!(column(block, &h["counts"][0]), [Some(3.0), Some(5.0)]);
     assert_eq!(column(block, &h["counts"][1]), [Some(0.0), Some(1.0)]);
     assert_eq!(column(block, &h["ends"]), [Some(999.5), Some(1_999.5)]);
-    assert_eq!(meta["runs"][0]["phases"], serde_json::json!([["performance", 1.0, 8.5]]));
+    assert_eq!(
+        meta["runs"][0]["phases"],
+        serde_json::json!([["performance", 1.0, 8.5]])
+    );
     assert_eq!(meta["runs"][0]["origin_ns"], "500000");
 }

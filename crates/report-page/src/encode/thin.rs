@@ -21,7 +21,9 @@ pub(crate) fn windows(times_ns: &[i64], start_ns: i64, end_ns: i64) -> Vec<std::
 
 /// The ticks that stand for the windows: first, middle and last of each.
 pub(crate) fn times(times_ns: &[i64], windows: &[std::ops::Range<usize>]) -> Vec<i64> {
-    three(times_ns, windows, |times| [times[0], times[times.len() / 2], times[times.len() - 1]])
+    three(times_ns, windows, |times| {
+        [times[0], times[times.len() / 2], times[times.len() - 1]]
+    })
 }
 
 /// The values that stand for the windows: smallest and largest in their order, then the last.
@@ -61,7 +63,10 @@ pub(crate) fn columns(columns: &[HistogramColumn], start_ns: i64, end_ns: i64) -
             match out.last_mut() {
                 Some(last) if !fresh && last.end_ns == column.start_ns => {
                     last.end_ns = column.end_ns;
-                    last.counts.iter_mut().zip(&column.counts).for_each(|(sum, n)| *sum += n);
+                    last.counts
+                        .iter_mut()
+                        .zip(&column.counts)
+                        .for_each(|(sum, n)| *sum += n);
                 }
                 _ => out.push(column.clone()),
             }
@@ -92,17 +97,30 @@ mod tests {
     #[test]
     fn few_points_stay_as_they_are() {
         let windows = windows(&[0, 1_000, 5_000], 0, 10_000);
-        assert_eq!(values(&[Some(1.0), None, Some(f64::NAN)], &windows)[..2], [Some(1.0), None]);
+        assert_eq!(
+            values(&[Some(1.0), None, Some(f64::NAN)], &windows)[..2],
+            [Some(1.0), None]
+        );
         assert_eq!(times(&[0, 1_000, 5_000], &windows), [0, 1_000, 5_000]);
     }
 
     #[test]
     fn histograms_keep_their_sums_and_gaps() {
-        let column = |i: i64| HistogramColumn { start_ns: i * 10, end_ns: i * 10 + 10, counts: vec![1, 2] };
-        let input: Vec<_> = (0..50_000).filter(|i| !(20_000..20_100).contains(i)).map(column).collect();
+        let column = |i: i64| HistogramColumn {
+            start_ns: i * 10,
+            end_ns: i * 10 + 10,
+            counts: vec![1, 2],
+        };
+        let input: Vec<_> = (0..50_000)
+            .filter(|i| !(20_000..20_100).contains(i))
+            .map(column)
+            .collect();
         let out = columns(&input, 0, 500_000);
         assert!(out.len() <= 2_001, "{}", out.len());
         assert_eq!(out.iter().map(|c| c.counts[1]).sum::<u64>(), 2 * 49_900);
-        assert!(out.iter().all(|c| c.end_ns <= 200_000 || c.start_ns >= 201_000), "no column spans the gap");
+        assert!(
+            out.iter().all(|c| c.end_ns <= 200_000 || c.start_ns >= 201_000),
+            "no column spans the gap"
+        );
     }
 }

@@ -38,7 +38,9 @@ impl Quantity {
 
     /// No value, and why.
     pub fn absent(reason: impl Into<String>) -> Self {
-        Self::Absent { reason: reason.into() }
+        Self::Absent {
+            reason: reason.into(),
+        }
     }
 
     /// The number, if there is one.

@@ -53,7 +53,10 @@ pub fn series_key(name: &str, labels: &BTreeMap<String, String>) -> String {
     let labels: Vec<String> = labels
         .iter()
         .map(|(name, value)| {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let value = value
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
             format!("{name}=\"{value}\"")
         })
         .collect();

@@ -38,7 +38,11 @@ pub(crate) struct Histogram {
 
 pub(crate) fn sections(page: &model::Page) -> Vec<Section> {
     [
-        (model::Section::Performance, "performance", "Throughput and latency"),
+        (
+            model::Section::Performance,
+            "performance",
+            "Throughput and latency",
+        ),
         (model::Section::Engine, "engine", "Engine"),
         (model::Section::Gpu, "gpu", "GPU and energy"),
         (model::Section::Host, "host", "Host and cost of recording"),
@@ -63,8 +67,12 @@ fn of_chart(page: &model::Page, index: usize, chart: &model::Chart) -> Chart {
         let key = series.key();
         chart.lines.iter().any(|line| line.series == key)
     };
-    let mut sources: Vec<&str> =
-        page.runs.iter().flat_map(|run| run.series.iter().filter(named)).map(|s| &*s.source).collect();
+    let mut sources: Vec<&str> = page
+        .runs
+        .iter()
+        .flat_map(|run| run.series.iter().filter(named))
+        .map(|s| &*s.source)
+        .collect();
     sources.sort_unstable();
     sources.dedup();
     Chart {

@@ -47,13 +47,21 @@ impl Comparison {
         Self {
             summary: comparison.summary.clone(),
             remarks: comparison.remarks.clone(),
-            differences: comparison.differences.iter().map(|d| Difference::of(d, runs)).collect(),
+            differences: comparison
+                .differences
+                .iter()
+                .map(|d| Difference::of(d, runs))
+                .collect(),
             configuration: comparison
                 .configuration
                 .iter()
                 .map(|c| Setting {
                     name: c.name.clone(),
-                    values: c.values.iter().map(|v| v.clone().unwrap_or_else(|| "not known".into())).collect(),
+                    values: c
+                        .values
+                        .iter()
+                        .map(|v| v.clone().unwrap_or_else(|| "not known".into()))
+                        .collect(),
                     blocking: c.blocking,
                 })
                 .collect(),

@@ -42,10 +42,18 @@ pub(crate) struct Check {
 impl Diagnosis {
     pub(crate) fn of(diagnosis: &model::Diagnosis) -> Self {
         let colors = rule_colors(diagnosis);
-        let rules = diagnosis.rules.iter().zip(colors).map(|(rule, color)| Rule::of(color, rule));
+        let rules = diagnosis
+            .rules
+            .iter()
+            .zip(colors)
+            .map(|(rule, color)| Rule::of(color, rule));
         let (mut found, others): (Vec<_>, Vec<_>) = rules.partition(|rule| rule.state == "found");
         found.sort_by(|a, b| b.percent.total_cmp(&a.percent));
-        Self { summary: diagnosis.summary.clone(), found, others }
+        Self {
+            summary: diagnosis.summary.clone(),
+            found,
+            others,
+        }
     }
 }
 
@@ -53,7 +61,12 @@ impl Diagnosis {
 /// in every report.
 pub(crate) fn rule_colors(diagnosis: &model::Diagnosis) -> Vec<usize> {
     let time = |rule: usize| -> i64 {
-        diagnosis.spans.iter().filter(|s| s.rule == rule).map(|s| s.end_ns - s.start_ns).sum()
+        diagnosis
+            .spans
+            .iter()
+            .filter(|s| s.rule == rule)
+            .map(|s| s.end_ns - s.start_ns)
+            .sum()
     };
     let mut order: Vec<usize> = (0..diagnosis.rules.len()).collect();
     order.sort_by_key(|&rule| std::cmp::Reverse(time(rule)));
@@ -77,7 +90,9 @@ impl Rule {
             name: rule.name.clone(),
             state,
             missing: missing.to_owned(),
-            share: rule.share_ratio.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0)),
+            share: rule
+                .share_ratio
+                .map_or_else(String::new, |share| format!("{:.0} %", share * 100.0)),
             percent: rule.share_ratio.unwrap_or(0.0) * 100.0,
             evidence: checks(&rule.evidence),
             counter_evidence: checks(&rule.counter_evidence),
@@ -98,8 +113,14 @@ impl Check {
         Self {
             name: check.name.clone(),
             cell: Cell::of(&check.quantity, &check.unit),
-            threshold: format!("{} {threshold} {unit}", check.relation.sign()).trim_end().to_owned(),
-            state: match check.quantity.value().map(|v| check.relation.holds(v, check.threshold)) {
+            threshold: format!("{} {threshold} {unit}", check.relation.sign())
+                .trim_end()
+                .to_owned(),
+            state: match check
+                .quantity
+                .value()
+                .map(|v| check.relation.holds(v, check.threshold))
+            {
                 Some(true) => "holds",
                 Some(false) => "fails",
                 None => "unknown",
@@ -144,7 +165,11 @@ pub(crate) struct Segment {
 impl Budgets {
     pub(crate) fn of(runs: &[model::Run]) -> Self {
         let mut parts: Vec<Part> = Vec::new();
-        for part in runs.iter().flat_map(|run| &run.budgets).flat_map(|budget| &budget.parts) {
+        for part in runs
+            .iter()
+            .flat_map(|run| &run.budgets)
+            .flat_map(|budget| &budget.parts)
+        {
             if !parts.iter().any(|known| known.name == part.name) {
                 parts.push(Part {
                     name: part.name.clone(),
@@ -154,7 +179,10 @@ impl Budgets {
             }
         }
         let bar = |run: &model::Run, budget: &model::Budget| Bar::of(run, budget, &parts);
-        let bars = runs.iter().flat_map(|run| run.budgets.iter().map(move |b| bar(run, b))).collect();
+        let bars = runs
+            .iter()
+            .flat_map(|run| run.budgets.iter().map(move |b| bar(run, b)))
+            .collect();
         Self { bars, parts }
     }
 }
@@ -174,7 +202,12 @@ fn part_color(name: &str, position: usize) -> usize {
 
 impl Bar {
     fn of(run: &model::Run, budget: &model::Budget, parts: &[Part]) -> Self {
-        let known = || budget.parts.iter().filter_map(|part| Some((part, part.seconds.value()?.max(0.0))));
+        let known = || {
+            budget
+                .parts
+                .iter()
+                .filter_map(|part| Some((part, part.seconds.value()?.max(0.0))))
+        };
         let total: f64 = known().map(|(_, seconds)| seconds).sum();
         let estimate = |quantity: &Quantity| matches!(quantity, Quantity::Estimate { .. });
         let quantity = if known().next().is_none() {
@@ -194,7 +227,11 @@ impl Bar {
                 .map(|(part, seconds)| {
                     let (text, unit) = format::with_unit(seconds, "seconds");
                     Segment {
-                        color: parts.iter().find(|known| known.name == part.name).expect("collected above").color,
+                        color: parts
+                            .iter()
+                            .find(|known| known.name == part.name)
+                            .expect("collected above")
+                            .color,
                         percent: seconds / total * 100.0,
                         text: format!("{}: {text} {unit}", part.name),
                         estimate: estimate(&part.seconds),
@@ -205,7 +242,10 @@ impl Bar {
                 .iter()
                 .map(|known| {
                     let part = budget.parts.iter().find(|part| part.name == known.name);
-                    part.map_or_else(|| Cell::missing("not in this budget"), |p| Cell::of(&p.seconds, "seconds"))
+                    part.map_or_else(
+                        || Cell::missing("not in this budget"),
+                        |p| Cell::of(&p.seconds, "seconds"),
+                    )
                 })
                 .collect(),
         }

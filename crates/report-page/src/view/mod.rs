@@ -97,12 +97,20 @@ pub(crate) struct Cell {
 impl Cell {
     fn of(quantity: &Quantity, unit: &str) -> Self {
         match quantity {
-            Quantity::Absent { reason } => {
-                Self { text: "—".into(), unit: String::new(), estimate: false, reason: Some(reason.clone()) }
-            }
+            Quantity::Absent { reason } => Self {
+                text: "—".into(),
+                unit: String::new(),
+                estimate: false,
+                reason: Some(reason.clone()),
+            },
             Quantity::Measured { value } | Quantity::Estimate { value } => {
                 let (text, unit) = format::with_unit(*value, unit);
-                Self { text, unit, estimate: matches!(quantity, Quantity::Estimate { .. }), reason: None }
+                Self {
+                    text,
+                    unit,
+                    estimate: matches!(quantity, Quantity::Estimate { .. }),
+                    reason: None,
+                }
             }
         }
     }
@@ -144,12 +152,18 @@ impl Page {
             headline: Headline::of(&page.runs),
             budgets: findings::Budgets::of(&page.runs),
             windows: windows::Windows::of(&page.runs, requests),
-            comparison: page.comparison.as_ref().map(|c| compare::Comparison::of(c, &page.runs)),
+            comparison: page
+                .comparison
+                .as_ref()
+                .map(|c| compare::Comparison::of(c, &page.runs)),
             sections: charts::sections(page),
             histograms: charts::histograms(&page.runs),
             has_requests: page.runs.iter().any(|run| !run.requests.is_empty()) || page.live.is_some(),
             has_steps: page.runs.iter().any(|run| !run.steps.is_empty()),
-            has_settings: page.runs.iter().any(|run| !run.tables.is_empty() || !run.absent.is_empty()),
+            has_settings: page
+                .runs
+                .iter()
+                .any(|run| !run.tables.is_empty() || !run.absent.is_empty()),
             has_batches: page.runs.iter().any(|run| !run.batches.is_empty()),
             series_count: page.runs.iter().map(|run| run.series.len()).sum(),
         }
@@ -165,7 +179,10 @@ impl Page {
             batches: Vec::new(),
             ..run.clone()
         };
-        let page = model::Page { runs: page.runs.iter().map(bare).collect(), ..page.clone() };
+        let page = model::Page {
+            runs: page.runs.iter().map(bare).collect(),
+            ..page.clone()
+        };
         let requests: Vec<Requests> = page.runs.iter().map(Requests::of).collect();
         Self::of(&page, &requests)
     }
@@ -184,7 +201,12 @@ impl Run {
         };
         let tables = |kind: TableKind| {
             let of_kind = run.tables.iter().filter(|t| t.kind == kind);
-            of_kind.map(|t| Table { title: t.title.clone(), rows: t.rows.clone() }).collect()
+            of_kind
+                .map(|t| Table {
+                    title: t.title.clone(),
+                    rows: t.rows.clone(),
+                })
+                .collect()
         };
         Self {
             name: run.name.clone(),
@@ -202,7 +224,14 @@ impl Run {
             duration: format::duration(seconds),
             steady: run.steady.window.map_or_else(
                 || run.steady.text.clone(),
-                |w| format!("{} from {} to {}", run.steady.text, clock(w.start_ns), clock(w.end_ns)),
+                |w| {
+                    format!(
+                        "{} from {} to {}",
+                        run.steady.text,
+                        clock(w.start_ns),
+                        clock(w.end_ns)
+                    )
+                },
             ),
             phases: run
                 .phases
@@ -212,12 +241,28 @@ impl Run {
             gaps: run
                 .gaps
                 .iter()
-                .map(|g| [g.source.clone(), clock(g.span.start_ns), clock(g.span.end_ns), g.reason.clone()])
+                .map(|g| {
+                    [
+                        g.source.clone(),
+                        clock(g.span.start_ns),
+                        clock(g.span.end_ns),
+                        g.reason.clone(),
+                    ]
+                })
                 .collect(),
             diagnosis: run.diagnosis.as_ref().map(findings::Diagnosis::of),
-            events: run.events.iter().take(MOST_EVENTS).map(|e| Event::of(e, &ms)).collect(),
+            events: run
+                .events
+                .iter()
+                .take(MOST_EVENTS)
+                .map(|e| Event::of(e, &ms))
+                .collect(),
             events_left_out: run.events.len().saturating_sub(MOST_EVENTS),
-            absent: run.absent.iter().map(|a| (a.what.clone(), a.reason.clone())).collect(),
+            absent: run
+                .absent
+                .iter()
+                .map(|a| (a.what.clone(), a.reason.clone()))
+                .collect(),
             configuration: tables(TableKind::Configuration),
             environment: tables(TableKind::Environment),
             overview: run.overview_svg.as_ref().map(|svg| {
@@ -262,11 +307,20 @@ impl Headline {
             }
         }
         let figures = names.into_iter().map(|name| {
-            let of_run: Vec<_> = runs.iter().map(|run| run.headline.iter().find(|f| f.name == name)).collect();
-            let first = of_run.iter().flatten().next().expect("the name came from a figure");
+            let of_run: Vec<_> = runs
+                .iter()
+                .map(|run| run.headline.iter().find(|f| f.name == name))
+                .collect();
+            let first = of_run
+                .iter()
+                .flatten()
+                .next()
+                .expect("the name came from a figure");
             Figure::of(first, &of_run)
         });
-        Self { figures: figures.collect() }
+        Self {
+            figures: figures.collect(),
+        }
     }
 }
 
@@ -298,7 +352,10 @@ impl Figure {
                     None => Cell::missing("not in this run"),
                 })
                 .collect(),
-            interval: first.interval.map_or_else(String::new, |(low, high)| format!("{} to {}", text(low), text(high))),
+            interval: match (first.interval, first.quantity.value()) {
+                (Some((low, high)), Some(_)) => format!("{} to {}", text(low), text(high)),
+                _ => String::new(),
+            },
             limit,
             limit_state,
         }

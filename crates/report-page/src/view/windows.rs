@@ -53,11 +53,25 @@ impl Windows {
             let mut rows = Vec::new();
             for (i, (run, (whole, steady))) in runs.iter().zip(&numbers).enumerate() {
                 let label = |window: &str| {
-                    if runs.len() > 1 { format!("{} · {window}", run.name) } else { window.to_owned() }
+                    if runs.len() > 1 {
+                        format!("{} · {window}", run.name)
+                    } else {
+                        window.to_owned()
+                    }
                 };
-                rows.push(Row { run: i, window: "whole", label: label("whole run"), cells: cells(whole) });
+                rows.push(Row {
+                    run: i,
+                    window: "whole",
+                    label: label("whole run"),
+                    cells: cells(whole),
+                });
                 if let Some(steady) = steady {
-                    rows.push(Row { run: i, window: "steady", label: label("steady"), cells: cells(steady) });
+                    rows.push(Row {
+                        run: i,
+                        window: "steady",
+                        label: label("steady"),
+                        cells: cells(steady),
+                    });
                 }
                 rows.push(Row {
                     run: i,
@@ -76,14 +90,20 @@ impl Windows {
                 id: metric.id(),
                 title: metric.title(),
                 definition: metric.definition(),
-                rows: rows(&|numbers| latency_cells(numbers.distributions[m].as_ref()), LATENCIES),
+                rows: rows(
+                    &|numbers| latency_cells(numbers.distributions[m].as_ref()),
+                    LATENCIES,
+                ),
             })
             .partition(|latency| MAIN.contains(&latency.id));
         Self {
             counts: rows(&count_cells, COUNTS),
             latencies,
             parts,
-            unavailable: metrics().filter(|&(m, _)| !has(m)).map(|(_, metric)| metric.title()).collect(),
+            unavailable: metrics()
+                .filter(|&(m, _)| !has(m))
+                .map(|(_, metric)| metric.title())
+                .collect(),
         }
     }
 }
@@ -123,5 +143,8 @@ fn latency_cells(distribution: Option<&Distribution>) -> Vec<Cell> {
     let mut values = vec![d.count as f64, d.mean];
     values.extend(d.quantiles);
     values.push(d.max);
-    values.into_iter().map(|value| Cell::of(&Quantity::measured(value), "")).collect()
+    values
+        .into_iter()
+        .map(|value| Cell::of(&Quantity::measured(value), ""))
+        .collect()
 }

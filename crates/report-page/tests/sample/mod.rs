@@ -1,8 +1,9 @@
 //! Generated runs: an engine that fills up, slows down and recovers. Shared by tests and by the example
 //! `sample_pages`.
 
-mod findings;
 pub(crate) mod cases;
+mod charts;
+mod findings;
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,14 @@ pub(crate) struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { seed: 1, seconds: 300, requests: 2_400, series: 60, slow: 1.0, gpu: true }
+        Self {
+            seed: 1,
+            seconds: 300,
+            requests: 2_400,
+            series: 60,
+            slow: 1.0,
+            gpu: true,
+        }
     }
 }
 
@@ -44,7 +52,10 @@ fn load(share: f64) -> f64 {
 }
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn series(
@@ -79,21 +90,39 @@ pub(crate) fn run(name: &str, shape: &Shape) -> Run {
         name: name.into(),
         label: "vllm_metrics_20261121_143010.parquet".into(),
         origin_ns: START_NS,
-        span: Span { start_ns: START_NS - 2 * SECOND, end_ns: at(end + 1.0) },
+        span: Span {
+            start_ns: START_NS - 2 * SECOND,
+            end_ns: at(end + 1.0),
+        },
         verdict: Verdict {
             validity: Validity::Valid,
             reasons: vec!["all limits met, minimum duration and query count reached".into()],
         },
         steady: SteadyWindow {
-            window: Some(Span { start_ns: begin_steady, end_ns: end_steady }),
+            window: Some(Span {
+                start_ns: begin_steady,
+                end_ns: end_steady,
+            }),
             text: "steady".into(),
         },
         headline: findings::headline(&requests, shape),
         diagnosis: Some(findings::diagnosis(end)),
         budgets: findings::budgets(shape),
         phases: vec![
-            Phase { name: "warm-up".into(), span: Span { start_ns: START_NS - 2 * SECOND, end_ns: START_NS } },
-            Phase { name: "performance".into(), span: Span { start_ns: START_NS, end_ns: at(end) } },
+            Phase {
+                name: "warm-up".into(),
+                span: Span {
+                    start_ns: START_NS - 2 * SECOND,
+                    end_ns: START_NS,
+                },
+            },
+            Phase {
+                name: "performance".into(),
+                span: Span {
+                    start_ns: START_NS,
+                    end_ns: at(end),
+                },
+            },
         ],
         events: findings::events(end),
         series: all_series(shape, &mut rng),
@@ -106,8 +135,14 @@ pub(crate) fn run(name: &str, shape: &Shape) -> Run {
     };
     if !shape.gpu {
         let reason = "this machine has no NVIDIA driver (libnvidia-ml.so.1 not found)";
-        run.absent.push(Absent { what: "GPU utilisation, power, clocks, temperature".into(), reason: reason.into() });
-        run.absent.push(Absent { what: "Energy per output token".into(), reason: "it needs the power of a GPU".into() });
+        run.absent.push(Absent {
+            what: "GPU utilisation, power, clocks, temperature".into(),
+            reason: reason.into(),
+        });
+        run.absent.push(Absent {
+            what: "Energy per output token".into(),
+            reason: "it needs the power of a GPU".into(),
+        });
     }
     run
 }
@@ -124,7 +159,11 @@ fn requests(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Request> {
             };
             let prompt = log_normal(420.0, 0.7).clamp(8.0, 8_000.0) as u32;
             let output = log_normal(130.0, 0.6).clamp(1.0, 2_000.0) as u32;
-            let queue = if busy > 0.85 { log_normal(0.9, 0.5) } else { log_normal(0.004, 0.6) } * shape.slow;
+            let queue = if busy > 0.85 {
+                log_normal(0.9, 0.5)
+            } else {
+                log_normal(0.004, 0.6)
+            } * shape.slow;
             let prefill = (0.018 + f64::from(prompt) * 45e-6) * log_normal(1.0, 0.1) * shape.slow;
             let step = (0.011 + 0.016 * busy * busy) * log_normal(1.0, 0.06) * shape.slow;
             let decode = f64::from(output.saturating_sub(1)) * step;
@@ -139,14 +178,22 @@ fn requests(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Request> {
                 issued_ns: issued,
                 sent_ns: Some(sent),
                 first_token_ns: (!failed).then_some(first),
-                done_ns: Some(if failed { sent + ns(0.004) } else { first + ns(decode + 0.0004) }),
+                done_ns: Some(if failed {
+                    sent + ns(0.004)
+                } else {
+                    first + ns(decode + 0.0004)
+                }),
                 prompt_tokens: Some(prompt),
                 output_tokens: (!failed).then_some(output),
                 queue_ns: (!failed).then_some(ns(queue)),
                 prefill_ns: (!failed).then_some(ns(prefill)),
                 decode_ns: (!failed).then_some(ns(decode)),
                 time_source: (!failed).then_some(TimeSource::Measured),
-                outcome: if failed { Outcome::Failed } else { Outcome::Completed },
+                outcome: if failed {
+                    Outcome::Failed
+                } else {
+                    Outcome::Completed
+                },
                 server: (i % 2) as u32,
             }
         })
@@ -164,9 +211,15 @@ fn all_series(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Series> {
     // Scrapes with the jitter that real ones have, and three at the start as the recorder takes them.
     let mut vllm: Vec<i64> = vec![START_NS - 2 * SECOND, START_NS - 4_000_000, START_NS + 3_000_000];
     vllm.extend((1..=shape.seconds).map(|s| START_NS + s * SECOND + rng.random_range(-6_000_000..6_000_000)));
-    let nvml: Vec<i64> = (0..shape.seconds * 2).map(|i| START_NS + i * SECOND / 2 + 40_000_000).collect();
+    let nvml: Vec<i64> = (0..shape.seconds * 2)
+        .map(|i| START_NS + i * SECOND / 2 + 40_000_000)
+        .collect();
     let share = |ns: i64| ((ns - START_NS) as f64 / 1e9 / end).clamp(0.0, 1.0);
-    let running = |ns: &i64, noise: f64| (load(share(*ns)) * 250.0 * (1.0 + 0.06 * noise)).round().min(256.0);
+    let running = |ns: &i64, noise: f64| {
+        (load(share(*ns)) * 250.0 * (1.0 + 0.06 * noise))
+            .round()
+            .min(256.0)
+    };
     let mut noise = vec![0.0; vllm.len().max(nvml.len())];
     let mut last = 0.0;
     for value in &mut noise {
@@ -178,71 +231,198 @@ fn all_series(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Series> {
         i += 1;
         noise[i % noise.len()]
     };
-    let engine = || labels(&[("engine", "0"), ("model_name", "meta-llama/Llama-3.1-8B-Instruct")]);
+    let engine = || {
+        labels(&[
+            ("engine", "0"),
+            ("model_name", "meta-llama/Llama-3.1-8B-Instruct"),
+        ])
+    };
     let gauge = Kind::Gauge;
     let mut all = vec![
-        series("vllm:num_requests_running", "requests", "vllm", gauge, engine(), &vllm, |ns| running(ns, next())),
-        series("vllm:num_requests_waiting", "requests", "vllm", gauge, engine(), &vllm, |ns| {
-            if load(share(*ns)) > 0.85 { (30.0 + 12.0 * next()).round().max(0.0) } else { 0.0 }
-        }),
-        series("vllm:kv_cache_usage_perc", "ratio", "vllm", gauge, engine(), &vllm, |ns| {
-            (load(share(*ns)) * 1.02 + 0.02 * next()).clamp(0.0, 0.998)
-        }),
+        series(
+            "vllm:num_requests_running",
+            "requests",
+            "vllm",
+            gauge,
+            engine(),
+            &vllm,
+            |ns| running(ns, next()),
+        ),
+        series(
+            "vllm:num_requests_waiting",
+            "requests",
+            "vllm",
+            gauge,
+            engine(),
+            &vllm,
+            |ns| {
+                if load(share(*ns)) > 0.85 {
+                    (30.0 + 12.0 * next()).round().max(0.0)
+                } else {
+                    0.0
+                }
+            },
+        ),
+        series(
+            "vllm:kv_cache_usage_perc",
+            "ratio",
+            "vllm",
+            gauge,
+            engine(),
+            &vllm,
+            |ns| (load(share(*ns)) * 1.02 + 0.02 * next()).clamp(0.0, 0.998),
+        ),
     ];
     let tokens = |ns: &i64, n: f64| load(share(*ns)) * 3_200.0 * (1.0 + 0.05 * n) / shape.slow;
-    all.push(series("output_tokens_per_second", "tokens/s", "derived", Kind::Derived, engine(), &vllm, |ns| tokens(ns, next())));
-    all.push(series("prompt_tokens_per_second", "tokens/s", "derived", Kind::Derived, engine(), &vllm, |ns| 3.1 * tokens(ns, next())));
+    all.push(series(
+        "output_tokens_per_second",
+        "tokens/s",
+        "derived",
+        Kind::Derived,
+        engine(),
+        &vllm,
+        |ns| tokens(ns, next()),
+    ));
+    all.push(series(
+        "prompt_tokens_per_second",
+        "tokens/s",
+        "derived",
+        Kind::Derived,
+        engine(),
+        &vllm,
+        |ns| 3.1 * tokens(ns, next()),
+    ));
     for (quantile, factor) in [("p50", 1.0), ("p90", 1.9), ("p99", 3.4)] {
         let by = |name: &str| labels(&[("metric", name), ("quantile", quantile)]);
-        all.push(series("client_latency", "seconds", "derived", Kind::Derived, by("ttft"), &vllm, |ns| {
-            let queue = if load(share(*ns)) > 0.85 { 0.9 } else { 0.004 };
-            (queue + 0.04) * factor * shape.slow * (1.0 + 0.08 * next().abs())
-        }));
-        all.push(series("client_latency", "seconds", "derived", Kind::Derived, by("tpot"), &vllm, |ns| {
-            (0.011 + 0.016 * load(share(*ns)).powi(2)) * factor.sqrt() * shape.slow * (1.0 + 0.02 * next().abs())
-        }));
+        all.push(series(
+            "client_latency",
+            "seconds",
+            "derived",
+            Kind::Derived,
+            by("ttft"),
+            &vllm,
+            |ns| {
+                let queue = if load(share(*ns)) > 0.85 { 0.9 } else { 0.004 };
+                (queue + 0.04) * factor * shape.slow * (1.0 + 0.08 * next().abs())
+            },
+        ));
+        all.push(series(
+            "client_latency",
+            "seconds",
+            "derived",
+            Kind::Derived,
+            by("tpot"),
+            &vllm,
+            |ns| {
+                (0.011 + 0.016 * load(share(*ns)).powi(2))
+                    * factor.sqrt()
+                    * shape.slow
+                    * (1.0 + 0.02 * next().abs())
+            },
+        ));
     }
     let mut total = 0.0;
-    all.push(series("vllm:num_preemptions_total", "", "vllm", Kind::Counter, engine(), &vllm, |ns| {
-        if load(share(*ns)) > 0.85 {
-            total += (next().abs() * 4.0).round();
-        }
-        total
-    }));
+    all.push(series(
+        "vllm:num_preemptions_total",
+        "",
+        "vllm",
+        Kind::Counter,
+        engine(),
+        &vllm,
+        |ns| {
+            if load(share(*ns)) > 0.85 {
+                total += (next().abs() * 4.0).round();
+            }
+            total
+        },
+    ));
     if shape.gpu {
         for gpu in ["0", "1"] {
             let by = || labels(&[("gpu", gpu), ("name", "NVIDIA H100 80GB HBM3")]);
-            all.push(series("gpu_utilization_ratio", "ratio", "nvml", gauge, by(), &nvml, |ns| (load(share(*ns)) * 1.3).min(0.99)));
-            all.push(series("gpu_power_watts", "watts", "nvml", gauge, by(), &nvml, |ns| {
-                (118.0 + 520.0 * load(share(*ns)) + 14.0 * next()).round()
-            }));
-            all.push(series("gpu_sm_clock_hertz", "hertz", "nvml", gauge, by(), &nvml, |ns| {
-                if load(share(*ns)) > 0.85 { 1_755e6 } else { 1_980e6 }
-            }));
+            all.push(series(
+                "gpu_utilization_ratio",
+                "ratio",
+                "nvml",
+                gauge,
+                by(),
+                &nvml,
+                |ns| (load(share(*ns)) * 1.3).min(0.99),
+            ));
+            all.push(series(
+                "gpu_power_watts",
+                "watts",
+                "nvml",
+                gauge,
+                by(),
+                &nvml,
+                |ns| (118.0 + 520.0 * load(share(*ns)) + 14.0 * next()).round(),
+            ));
+            all.push(series(
+                "gpu_sm_clock_hertz",
+                "hertz",
+                "nvml",
+                gauge,
+                by(),
+                &nvml,
+                |ns| {
+                    if load(share(*ns)) > 0.85 { 1_755e6 } else { 1_980e6 }
+                },
+            ));
         }
     }
-    all.push(series("host_cpu_ratio", "ratio", "host", gauge, BTreeMap::new(), &vllm, |_| (0.22 + 0.03 * next()).max(0.01)));
-    all.push(series("scrape_duration_seconds", "seconds", "self", gauge, BTreeMap::new(), &vllm, |_| 0.0042 * (1.0 + 0.3 * next().abs())));
+    all.push(series(
+        "host_cpu_ratio",
+        "ratio",
+        "host",
+        gauge,
+        BTreeMap::new(),
+        &vllm,
+        |_| (0.22 + 0.03 * next()).max(0.01),
+    ));
+    all.push(series(
+        "scrape_duration_seconds",
+        "seconds",
+        "self",
+        gauge,
+        BTreeMap::new(),
+        &vllm,
+        |_| 0.0042 * (1.0 + 0.3 * next().abs()),
+    ));
     // The long tail of a real page: counters that count, gauges that stand still.
     let mut k = 0;
     while all.len() < shape.series {
-        let by = labels(&[("engine", "0"), ("le", &format!("{}", 0.001 * f64::from(1 << (k % 12)))), ("family", &format!("{}", k / 12))]);
+        let by = labels(&[
+            ("engine", "0"),
+            ("le", &format!("{}", 0.001 * f64::from(1 << (k % 12)))),
+            ("family", &format!("{}", k / 12)),
+        ]);
         let mut total = 0.0;
         let constant = k % 4 == 0;
         let rate = f64::from(k % 11) * 3.0;
-        all.push(series("vllm:generated_bucket_total", "", "vllm", Kind::Counter, by, &vllm, |ns| {
-            if !constant {
-                total += (rate * load(share(*ns)) * (1.0 + 0.4 * next())).round().max(0.0);
-            }
-            total
-        }));
+        all.push(series(
+            "vllm:generated_bucket_total",
+            "",
+            "vllm",
+            Kind::Counter,
+            by,
+            &vllm,
+            |ns| {
+                if !constant {
+                    total += (rate * load(share(*ns)) * (1.0 + 0.4 * next())).round().max(0.0);
+                }
+                total
+            },
+        ));
         k += 1;
     }
     all
 }
 
 fn histograms(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Histogram> {
-    let bounds: Vec<f64> = [1.0, 2.0, 5.0].iter().flat_map(|m| (-3..=1).map(move |e| m * 10_f64.powi(e))).collect();
+    let bounds: Vec<f64> = [1.0, 2.0, 5.0]
+        .iter()
+        .flat_map(|m| (-3..=1).map(move |e| m * 10_f64.powi(e)))
+        .collect();
     let mut bounds = bounds;
     bounds.sort_by(f64::total_cmp);
     let mut one = |id: &str, title: &str, unit: &str, scale: f64, width: f64, total: f64| {
@@ -257,7 +437,11 @@ fn histograms(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Histogram> {
                         (total * busy * (-z * z / 2.0).exp() * rng.random_range(0.7..1.3)).round() as u64
                     })
                     .collect();
-                HistogramColumn { start_ns: START_NS + s * SECOND, end_ns: START_NS + (s + 1) * SECOND, counts }
+                HistogramColumn {
+                    start_ns: START_NS + s * SECOND,
+                    end_ns: START_NS + (s + 1) * SECOND,
+                    counts,
+                }
             })
             .collect();
         Histogram {
@@ -268,64 +452,38 @@ fn histograms(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Histogram> {
             unit: unit.into(),
             source: "vllm".into(),
             description: "as the server counts it".into(),
-            bounds: bounds.iter().map(|b| if unit == "tokens" { b * 1000.0 } else { *b }).collect(),
+            bounds: bounds
+                .iter()
+                .map(|b| if unit == "tokens" { b * 1000.0 } else { *b })
+                .collect(),
             columns,
         }
     };
     vec![
-        one("time_to_first_token_seconds", "Time to first token (server)", "seconds", 0.06, 0.6, 6.0),
-        one("inter_token_latency_seconds", "Inter-token latency (server)", "seconds", 0.014, 0.4, 900.0),
-        one("iteration_tokens_total", "Tokens per engine step", "tokens", 0.12, 0.8, 40.0),
-    ]
-}
-
-/// The charts of a usual report.
-pub(crate) fn charts() -> Vec<Chart> {
-    let line = |key: &str, label: &str| Line { series: key.into(), label: label.into() };
-    let engine = |name: &str| format!("{name}{{engine=\"0\",model_name=\"meta-llama/Llama-3.1-8B-Instruct\"}}");
-    let gpu = |name: &str, gpu: &str| format!("{name}{{gpu=\"{gpu}\",name=\"NVIDIA H100 80GB HBM3\"}}");
-    let latency = |metric: &str, quantile: &str| format!("client_latency{{metric=\"{metric}\",quantile=\"{quantile}\"}}");
-    let chart = |id: &str, section: Section, title: &str, unit: &str, lines: Vec<Line>| Chart {
-        id: id.into(),
-        section,
-        title: title.into(),
-        unit: unit.into(),
-        definition: format!("{title}, as recorded."),
-        kind: ChartKind::Line,
-        log: false,
-        range: None,
-        lines,
-        bands: Vec::new(),
-        thresholds: Vec::new(),
-    };
-    let quantiles = |metric: &str| {
-        ["p50", "p90", "p99"].map(|quantile| line(&latency(metric, quantile), quantile)).to_vec()
-    };
-    let limit = |value: f64| vec![Threshold { label: "limit p99".into(), value }];
-    let band = vec![Band { low: 0, high: 2 }];
-    use Section::{Engine, Gpu, Host, Performance};
-    vec![
-        chart("output-tokens", Performance, "Output tokens per second", "tokens/s", vec![line(&engine("output_tokens_per_second"), "output")]),
-        chart("prompt-tokens", Performance, "Prompt tokens per second", "tokens/s", vec![line(&engine("prompt_tokens_per_second"), "prompt")]),
-        Chart { bands: band.clone(), thresholds: limit(2.0), ..chart("ttft", Performance, "TTFT (client)", "seconds", quantiles("ttft")) },
-        Chart { bands: band, thresholds: limit(0.1), ..chart("tpot", Performance, "TPOT (client)", "seconds", quantiles("tpot")) },
-        Chart {
-            kind: ChartKind::Step,
-            ..chart("requests", Engine, "Requests running and waiting", "requests", vec![
-                line(&engine("vllm:num_requests_running"), "running"),
-                line(&engine("vllm:num_requests_waiting"), "waiting"),
-            ])
-        },
-        Chart { range: Some((0.0, 1.0)), ..chart("kv", Engine, "KV cache usage", "ratio", vec![line(&engine("vllm:kv_cache_usage_perc"), "used")]) },
-        chart("preemptions", Engine, "Preemptions", "1/s", vec![line(&engine("vllm:num_preemptions_total"), "preemptions")]),
-        Chart {
-            range: Some((0.0, 1.0)),
-            ..chart("gpu-utilization", Gpu, "GPU utilisation", "ratio", ["0", "1"].map(|i| line(&gpu("gpu_utilization_ratio", i), &format!("GPU {i}"))).to_vec())
-        },
-        chart("gpu-power", Gpu, "GPU power", "watts", ["0", "1"].map(|i| line(&gpu("gpu_power_watts", i), &format!("GPU {i}"))).to_vec()),
-        chart("gpu-clock", Gpu, "SM clock", "hertz", ["0", "1"].map(|i| line(&gpu("gpu_sm_clock_hertz", i), &format!("GPU {i}"))).to_vec()),
-        Chart { range: Some((0.0, 1.0)), ..chart("cpu", Host, "CPU of the host", "ratio", vec![line("host_cpu_ratio", "used")]) },
-        chart("scrape", Host, "Duration of a scrape", "seconds", vec![line("scrape_duration_seconds", "scrape")]),
+        one(
+            "time_to_first_token_seconds",
+            "Time to first token (server)",
+            "seconds",
+            0.06,
+            0.6,
+            6.0,
+        ),
+        one(
+            "inter_token_latency_seconds",
+            "Inter-token latency (server)",
+            "seconds",
+            0.014,
+            0.4,
+            900.0,
+        ),
+        one(
+            "iteration_tokens_total",
+            "Tokens per engine step",
+            "tokens",
+            0.12,
+            0.8,
+            40.0,
+        ),
     ]
 }
 
@@ -333,10 +491,14 @@ pub(crate) fn charts() -> Vec<Chart> {
 pub(crate) fn page(title: &str, runs: Vec<Run>) -> Page {
     Page {
         title: title.into(),
-        facts: vec!["meta-llama/Llama-3.1-8B-Instruct".into(), "vLLM 0.32.0".into(), "2 × NVIDIA H100 80GB HBM3".into()],
+        facts: vec![
+            "meta-llama/Llama-3.1-8B-Instruct".into(),
+            "vLLM 0.32.0".into(),
+            "2 × NVIDIA H100 80GB HBM3".into(),
+        ],
         generator: "sut 0.1.0".into(),
         runs,
-        charts: charts(),
+        charts: charts::all(),
         ..Page::default()
     }
 }
