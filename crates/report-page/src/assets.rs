@@ -51,11 +51,11 @@ const TEMPLATES: &[(&str, &str)] = &[
 const FRAGMENTS: &[&str] = &["verdict", "headline", "diagnosis", "budget", "events", "settings"];
 
 /// Nothing is loaded from anywhere: what tries to is refused by the browser.
-const POLICY: &str =
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; \
+     base-uri 'none'; form-action 'none'";
 /// A live page may ask the server that it came from for events.
 const LIVE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-                           img-src data: blob:; connect-src 'self'";
+                           img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'";
 
 /// Templates whose names end in `.html` escape every value; only the constants of this file are marked as safe.
 fn templates() -> Result<Environment<'static>> {

@@ -4,7 +4,12 @@ const Live = (() => {
   // update: { end, series: [[index, times, values]], requests: [...], fragments: { id: html } }.
   function apply(report, update) {
     const run = report.runs[0];
-    for (const [index, times, values] of update.series) run.series[index].append(times, values);
+    for (const [index, times, values] of update.series) {
+      // After a lost connection the server may send again what is known.
+      const series = run.series[index], known = series.times.at(-1) ?? -Infinity;
+      const first = times.findIndex((ms) => ms > known);
+      if (first >= 0) series.append(times.slice(first), values.slice(first));
+    }
     if (update.requests.length) appendRequests(run, update.requests);
     run.meta.end = Math.max(run.meta.end, update.end);
     // Rendered and escaped by the program that serves this page. A parsed document runs no scripts.

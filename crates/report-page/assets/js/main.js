@@ -190,9 +190,6 @@ async function start() {
   Theme.start();
   definitions();
   const report = await Model.load();
-  // Limits that charts name, by request metric, for the drawings of requests.
-  report.limits = {};
-  for (const chart of report.charts) if (["ttft", "tpot", "e2e"].includes(chart.id)) report.limits[chart.id] = chart.thresholds.map((t) => ({ label: t.label, value: t.value * 1000 }));
   Selection.setDomain(Math.min(0, ...report.runs.map((run) => run.start)), Math.max(...report.runs.map((run) => run.end), 1));
   if (report.runs.length) Selection.setDomain(Math.min(...report.runs.map((run) => run.start)), Math.max(...report.runs.map((run) => run.end)));
   Selection.read();

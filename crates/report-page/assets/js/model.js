@@ -135,7 +135,10 @@ const Model = (() => {
     const meta = JSON.parse(text.decode(await Decode.block("data-meta")));
     const runs = await Promise.all(meta.runs.map(async (run, i) =>
       new Run(i, run, await Promise.all(["series", "requests", "histograms"].map((name) => Decode.block(`data-${name}-${i}`))))));
-    return { ...meta, runs };
+    // Limits in milliseconds, by metric.
+    const limits = {};
+    for (const { metric, label, seconds } of meta.limits) (limits[metric] ||= []).push({ label, value: seconds * 1000 });
+    return { ...meta, limits, runs };
   }
 
   return { load };

@@ -8,7 +8,7 @@ use super::axes::axes;
 use super::block::{Block, Clock};
 use super::rows::{batches, request_columns, steps};
 use super::{pack, thin};
-use crate::model::{Chart, Histogram, Kind, Page, Run, Span};
+use crate::model::{Chart, Histogram, Kind, Page, RequestLimit, Run, Span};
 use crate::requests::{Metric, Requests};
 use crate::{Options, Result, view};
 
@@ -35,6 +35,7 @@ struct Meta<'a> {
     chart_series: Vec<Vec<Vec<Option<usize>>>>,
     metrics: Vec<MetricMeta>,
     quantiles: [f64; 4],
+    limits: &'a [RequestLimit],
     events_url: Option<&'a str>,
     runs: Vec<RunMeta<'a>>,
 }
@@ -153,6 +154,7 @@ pub(crate) fn encode(page: &Page, requests: Vec<Requests>, options: &Options) ->
             })
             .collect(),
         quantiles: crate::numbers::QUANTILES,
+        limits: &page.limits,
         events_url: page.live.as_ref().map(|live| &*live.events_url),
         runs,
     };

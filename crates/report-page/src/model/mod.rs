@@ -17,7 +17,7 @@ pub use chart::{Band, Chart, ChartKind, Line, Section, Threshold};
 pub use comparison::{Comparison, ConfigurationDifference, Difference, Word};
 pub use diagnosis::{BoundSpan, Check, Confidence, Diagnosis, Relation, Rule, RuleState};
 pub use figure::{Budget, BudgetPart, Figure, Limit, Quantity};
-pub use request::{Batch, Outcome, Request, Step, TimeSource};
+pub use request::{Batch, Outcome, Request, RequestLimit, RequestMetric, Step, TimeSource};
 pub use run::{
     Absent, Completeness, Event, Gap, Phase, Run, Severity, Span, SteadyWindow, Table, TableKind, Validity,
     Verdict,
@@ -45,6 +45,8 @@ pub struct Page {
     pub runs: Vec<Run>,
     /// The charts over time, in the order of drawing within each [`Section`].
     pub charts: Vec<Chart>,
+    /// Limits of latencies, drawn where single requests and their distributions are.
+    pub limits: Vec<RequestLimit>,
     /// The result of a statistical comparison. `None` with several runs: they are drawn, but not judged.
     pub comparison: Option<Comparison>,
     /// Set when the page is served while the run goes on.

@@ -85,3 +85,26 @@ pub struct Step {
     /// Requests in the batch.
     pub requests: Option<u32>,
 }
+
+/// A limit of a latency, for example the one that a benchmark sets for the 99th percentile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestLimit {
+    /// Which latency.
+    pub metric: RequestMetric,
+    /// For example `limit p99`.
+    pub label: String,
+    /// In seconds.
+    pub seconds: f64,
+}
+
+/// A latency of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestMetric {
+    /// Time to first token, from being sent.
+    Ttft,
+    /// Time per output token after the first.
+    Tpot,
+    /// From being sent to the last token.
+    E2e,
+}

@@ -13,6 +13,8 @@ pub(crate) struct Windows {
     pub latencies: Vec<Latency>,
     /// What latencies consist of; folded in the page.
     pub parts: Vec<Latency>,
+    /// Steps in which times of requests are kept, where these are coarse.
+    pub steps: Option<&'static str>,
     /// Metrics that no request has.
     pub unavailable: Vec<&'static str>,
 }
@@ -100,6 +102,7 @@ impl Windows {
             counts: rows(&count_cells, COUNTS),
             latencies,
             parts,
+            steps: requests.iter().any(|r| r.tick_ns > 1_000).then_some("0.1 ms"),
             unavailable: metrics()
                 .filter(|&(m, _)| !has(m))
                 .map(|(_, metric)| metric.title())

@@ -499,6 +499,13 @@ pub(crate) fn page(title: &str, runs: Vec<Run>) -> Page {
         generator: "sut 0.1.0".into(),
         runs,
         charts: charts::all(),
+        limits: [(RequestMetric::Ttft, 2.0), (RequestMetric::Tpot, 0.1)]
+            .map(|(metric, seconds)| RequestLimit {
+                metric,
+                label: "limit p99".into(),
+                seconds,
+            })
+            .to_vec(),
         ..Page::default()
     }
 }
