@@ -47,6 +47,8 @@ struct Json<'a> {
     end: f64,
     series: Vec<(usize, Vec<f64>, &'a [f64])>,
     requests: Vec<RequestJson>,
+    rules: Vec<(&'a str, usize)>,
+    bound: Vec<(f64, f64, usize)>,
     fragments: BTreeMap<&'static str, String>,
 }
 
@@ -74,6 +76,12 @@ impl Update {
     /// # Errors
     /// Only by a defect of this library.
     pub fn to_json(&self, page: &Page) -> Result<String> {
+        let diagnosis = || {
+            page.runs
+                .first()
+                .and_then(|run| run.diagnosis.as_ref())
+                .into_iter()
+        };
         let origin_ns = page.runs.first().map_or(0, |run| run.origin_ns);
         let at = |ns: i64| (ns - origin_ns) as f64 / 1e6;
         let long = |ns: i64| ns as f64 / 1e6;
@@ -113,6 +121,11 @@ impl Update {
                     },
                     server: r.server,
                 })
+                .collect(),
+            rules: diagnosis().flat_map(view::findings::rules).collect(),
+            bound: diagnosis()
+                .flat_map(|d| &d.spans)
+                .map(|s| (at(s.start_ns), at(s.end_ns), s.rule))
                 .collect(),
             fragments: assets::fragments(&view::Page::head(page))?.into_iter().collect(),
         };

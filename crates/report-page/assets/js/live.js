@@ -1,7 +1,9 @@
 // A page that is served while the run goes on: appends what arrives, then draws again.
 
 const Live = (() => {
-  // update: { end, series: [[index, times, values]], requests: [...], fragments: { id: html } }.
+  const shown = {};
+
+  // update: { end, series: [[index, times, values]], requests: [...], rules, bound, fragments: { id: html } }.
   function apply(report, update) {
     const run = report.runs[0];
     for (const [index, times, values] of update.series) {
@@ -12,15 +14,26 @@ const Live = (() => {
     }
     if (update.requests.length) appendRequests(run, update.requests);
     run.meta.end = Math.max(run.meta.end, update.end);
-    // Rendered and escaped by the program that serves this page. A parsed document runs no scripts.
-    for (const [id, html] of Object.entries(update.fragments)) {
-      const element = new DOMParser().parseFromString(html, "text/html").getElementById(id);
-      if (element) document.getElementById(id).replaceWith(document.adoptNode(element));
-    }
+    [run.meta.rules, run.meta.bound] = [update.rules, update.bound];
+    for (const [id, html] of Object.entries(update.fragments)) replace(id, html);
+    boundStrip(report);
     Selection.setDomain(Math.min(...report.runs.map((r) => r.start)), Math.max(...report.runs.map((r) => r.end)));
     report.charts_.forEach((chart) => chart.changed());
     if (report.runs[0].requests.n) Numbers.fillWindow(report, run, "whole", run.start, run.end);
     report.refresh();
+  }
+
+  // A section was rendered and escaped by the program that serves this page. A parsed document runs no scripts. What
+  // the reader has open stays until it is closed; drawings move into the new section.
+  function replace(id, html) {
+    const old = document.getElementById(id);
+    if (shown[id] === html || old.querySelector("details[open]") || old.contains(document.activeElement)) return;
+    const element = new DOMParser().parseFromString(html, "text/html").getElementById(id);
+    if (!element) return;
+    const [strip, place] = [old, element].map((section) => section.querySelector("[data-bound]"));
+    if (strip && place) place.replaceWith(strip);
+    old.replaceWith(document.adoptNode(element));
+    shown[id] = html;
   }
 
   function appendRequests(run, rows) {

@@ -116,33 +116,35 @@ const Toolbar = (() => {
   return { start };
 })();
 
-// Which rule bound the run when.
+// Which rule bound the run when. Called again when that changes.
 function boundStrip(report) {
   for (const place of document.querySelectorAll("[data-bound]")) {
-    const run = report.runs[+place.dataset.bound];
-    if (!run.meta.bound.length) { place.hidden = true; continue; }
-    const used = [...new Set(run.meta.bound.map((span) => span[2]))].sort((a, b) => run.meta.rules[a][1] - run.meta.rules[b][1]);
+    const { meta } = report.runs[+place.dataset.bound];
+    place.hidden = !meta.bound.length;
+    const used = [...new Set(meta.bound.map((span) => span[2]))].sort((a, b) => meta.rules[a][1] - meta.rules[b][1]);
+    if (place.nextElementSibling?.className === "keys") place.nextElementSibling.remove();
     place.after(el("div", { class: "keys", "aria-hidden": "true" }, ...used.map((rule) =>
-      el("span", {}, el("i", { class: `key rule-${run.meta.rules[rule][1]}` }), el("bdi", {}, run.meta.rules[rule][0])))));
+      el("span", {}, el("i", { class: `key rule-${meta.rules[rule][1]}` }), el("bdi", {}, meta.rules[rule][0])))));
+    if (place.firstElementChild) continue;
     new Plot(place, {
       time: true, height: 22, top: 0, bottom: 0, left: 0, right: 0,
-      label: () => "Which rule bound each second: " + run.meta.rules.map(([name], i) => {
-        const ms = run.meta.bound.reduce((sum, [from, to, rule]) => sum + (rule === i ? to - from : 0), 0);
+      label: () => "Which rule bound each second: " + meta.rules.map(([name], i) => {
+        const ms = meta.bound.reduce((sum, [from, to, rule]) => sum + (rule === i ? to - from : 0), 0);
         return ms ? `${name} ${Format.duration(ms)}` : null;
       }).filter(Boolean).join(", "),
       draw(p) {
         p.inside(() => {
           p.ctx.fillStyle = Theme.color("grid");
           p.ctx.fillRect(p.left, p.top, p.w, p.h);
-          for (const [from, to, rule] of run.meta.bound) {
-            p.ctx.fillStyle = Theme.series(run.meta.rules[rule][1]);
+          for (const [from, to, rule] of meta.bound) {
+            p.ctx.fillStyle = Theme.series(meta.rules[rule][1]);
             p.ctx.fillRect(p.x(from), p.top, Math.max(0.5, p.x(to) - p.x(from)), p.h);
           }
         });
       },
       tip(x, y, p) {
-        const ms = p.ms(x), span = run.meta.bound.find(([from, to]) => ms >= from && ms < to);
-        return span ? `${run.meta.rules[span[2]][0]}\n${Format.clock(span[0])} – ${Format.clock(span[1])}` : null;
+        const ms = p.ms(x), span = meta.bound.find(([from, to]) => ms >= from && ms < to);
+        return span ? `${meta.rules[span[2]][0]}\n${Format.clock(span[0])} – ${Format.clock(span[1])}` : null;
       },
     });
   }
@@ -224,5 +226,5 @@ async function start() {
   return report;
 }
 
-// For tests and for the curious: everything that the page knows.
+// For tests, and for use from the console of the browser.
 window.report = start();

@@ -292,16 +292,7 @@ impl<'a> EncodedRun<'a> {
                 .iter()
                 .map(|e| (clock.ms(e.at_ns), e.severity as u8))
                 .collect(),
-            rules: run
-                .diagnosis
-                .iter()
-                .flat_map(|d| {
-                    d.rules
-                        .iter()
-                        .map(|r| &*r.name)
-                        .zip(view::findings::rule_colors(d))
-                })
-                .collect(),
+            rules: run.diagnosis.iter().flat_map(view::findings::rules).collect(),
             bound: run
                 .diagnosis
                 .iter()

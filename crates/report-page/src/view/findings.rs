@@ -59,7 +59,7 @@ impl Diagnosis {
 
 /// A colour for each rule: the first for the one with the largest share of time, so that the same few colours are seen
 /// in every report.
-pub(crate) fn rule_colors(diagnosis: &model::Diagnosis) -> Vec<usize> {
+fn rule_colors(diagnosis: &model::Diagnosis) -> Vec<usize> {
     let time = |rule: usize| -> i64 {
         diagnosis
             .spans
@@ -75,6 +75,15 @@ pub(crate) fn rule_colors(diagnosis: &model::Diagnosis) -> Vec<usize> {
         colors[rule] = color % 8;
     }
     colors
+}
+
+/// Names and colours of all rules.
+pub(crate) fn rules(diagnosis: &model::Diagnosis) -> impl Iterator<Item = (&str, usize)> {
+    diagnosis
+        .rules
+        .iter()
+        .map(|r| &*r.name)
+        .zip(rule_colors(diagnosis))
 }
 
 impl Rule {
