@@ -8,7 +8,7 @@ use std::time::Instant;
 #[path = "../tests/sample/mod.rs"]
 mod sample;
 
-use report_page::{Appended, TraceOptions, Update, model::Request, render, write_trace};
+use report_page::{Appended, Options, TraceOptions, Update, model::Request, render_with, write_trace};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -25,7 +25,14 @@ fn main() -> Outcome {
         }
         let page = page();
         let begun = Instant::now();
-        let rendered = render(&page)?;
+        let options = match name {
+            "thinned" => Options {
+                max_run_bytes: 60_000,
+                max_requests: 1_500,
+            },
+            _ => Options::default(),
+        };
+        let rendered = render_with(&page, &options)?;
         let took = begun.elapsed();
         std::fs::write(folder.join(format!("{name}.html")), &rendered.html)?;
         println!(

@@ -173,7 +173,7 @@ fn remarks(
     remarks: &mut Vec<String>,
 ) {
     let record = run.record_file.as_deref().map_or_else(
-        || "the recording has all".to_owned(),
+        || "all are in the recording".to_owned(),
         |file| format!("all are in {file}"),
     );
     let number = |n: usize| crate::format::number(n as f64);
@@ -181,7 +181,7 @@ fn remarks(
         remarks.push(format!(
             "Run {}: {} of {} requests are in this page: every one that failed, every one beyond p99.9, and a sample \
              of the rest. Numbers of the whole run and of the steady window are from all; numbers of a selection are \
-             estimates. {record}.",
+             estimates; {record}.",
             run.name,
             number(kept.rows.len()),
             number(total),

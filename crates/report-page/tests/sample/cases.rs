@@ -8,7 +8,7 @@ use super::{Shape, at, page, run};
 type Make = fn() -> Page;
 
 /// Name and page. The names are those of `scripts/check-report-page`.
-pub(crate) const ALL: [(&str, Make); 12] = [
+pub(crate) const ALL: [(&str, Make); 13] = [
     ("usual", usual),
     ("empty", empty),
     ("one-request", one_request),
@@ -20,6 +20,7 @@ pub(crate) const ALL: [(&str, Make); 12] = [
     ("steps", steps),
     ("comparison", comparison),
     ("live", live),
+    ("thinned", thinned),
     ("hour", hour),
 ];
 
@@ -423,6 +424,17 @@ fn live() -> Page {
         }),
         ..page("A run that goes on", vec![half])
     }
+}
+
+/// More than two hours, for a page with small limits.
+fn thinned() -> Page {
+    let shape = Shape {
+        seconds: 8_000,
+        requests: 6_000,
+        series: 24,
+        ..Shape::default()
+    };
+    page("More than fits", vec![run("A", &shape)])
 }
 
 /// An hour at 1 s with 430 series and 100,000 requests.
