@@ -1,0 +1,115 @@
+//! Settings: as written in files, environment and flags, and resolved once into values with nothing left open.
+//!
+//! Precedence: flag, then environment, then file, then default. Every value remembers where it came from. Unknown keys
+//! and values that cannot be used are refused, all of them in one error, each by its name and place.
+
+mod parameters;
+mod resolve;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub use parameters::*;
+pub use resolve::{ENVIRONMENT, FEATURES, SettingsBuilder};
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provenance {
+    /// Compiled in.
+    Default,
+    /// A settings file, by its path.
+    File(String),
+    /// A variable of the environment.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "file {path}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// Which parts of the monitor are on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Features {
+    /// Watch at all, where a server is started with monitoring as an option. Off unless asked for; the program
+    /// `vllm-monitor` is the asking.
+    pub enable_monitoring: bool,
+    /// Make forecasts. Off leaves states and events.
+    pub enable_predictive: bool,
+    /// Learn from outcomes. Off keeps the compiled-in tables as they are.
+    pub enable_learning: bool,
+    /// Act. Off unless asked for; a policy that only observes says so instead of acting.
+    pub enable_auto_mitigation: bool,
+    /// Probability from which on an action may be considered, 0 to 1.
+    pub mitigation_threshold: f64,
+    /// Rate at which an acting policy learns, 0 to 1.
+    pub learning_rate: f64,
+    /// Where plugins are looked for.
+    pub plugin_directory: Option<String>,
+    /// Check before starting a server.
+    pub prestartup_check: bool,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: String,
+}
+
+/// Everything resolved.
+///
+/// ```
+/// use vllm_monitor::config::Settings;
+///
+/// let settings = Settings::builder()
+///     .file("monitor.toml", "enable_learning = false\n[parameters.hang]\nfloor_secs = 20")
+///     .environment([("VLLM_MONITOR_MITIGATION_THRESHOLD", "0.9")])
+///     .resolve()?;
+/// assert_eq!(settings.features.mitigation_threshold, 0.9);
+/// assert_eq!(settings.parameters.hang.floor_secs, 20.0);
+/// assert!(settings.print().contains("hang.floor_secs = 20  # file monitor.toml"));
+/// # Ok::<(), vllm_monitor::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// What is on.
+    pub features: Features,
+    /// The numbers.
+    pub parameters: Parameters,
+    /// Version of the compiled-in parameters and tables, with `+` if any was changed.
+    pub model_version: String,
+    provenance: BTreeMap<&'static str, (String, Provenance)>,
+}
+
+impl Default for Settings {
+    /// The compiled-in defaults.
+    fn default() -> Self {
+        Self::builder().resolve().expect("a test resolves the compiled-in defaults")
+    }
+}
+
+impl Settings {
+    /// Collects files, environment and flags.
+    pub fn builder() -> SettingsBuilder {
+        SettingsBuilder::default()
+    }
+
+    /// Every key with its value and where it came from, one a line, as a settings file would have it.
+    pub fn print(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        for (key, (value, from)) in &self.provenance {
+            let _infallible = writeln!(text, "{key} = {value}  # {from}");
+        }
+        text
+    }
+
+    /// Where the value of a key came from.
+    pub fn provenance(&self, key: &str) -> Option<&Provenance> {
+        self.provenance.get(key).map(|(_, from)| from)
+    }
+}

@@ -1,0 +1,254 @@
+//! What predictors say: a forecast with probability and time, or what they would need to make one.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Evidence;
+
+/// The kinds of failure that are watched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureType {
+    /// The KV cache fills and running requests are preempted. In vLLM's V1 engine this is what "out of memory" for
+    /// keys and values looks like: no crash, but work done twice.
+    KvPreemption,
+    /// Requests are refused, or wait longer than their target allows.
+    QueueOverflow,
+    /// Steps take longer than they did at the same load.
+    Degradation,
+    /// The engine makes no steps although there is work.
+    Hang,
+    /// Device memory runs out because someone else takes it.
+    GpuMemory,
+    /// Host memory, or the memory of the server's cgroup, runs out.
+    HostMemory,
+    /// A GPU or a link between GPUs fails.
+    Hardware,
+    /// The network between us and the server, or between servers, fails.
+    Network,
+    /// This target or one member of it is slower than its peers.
+    Straggler,
+    /// Starting takes longer than earlier starts did.
+    Startup,
+}
+
+impl FailureType {
+    /// All of them, in order.
+    pub const ALL: [Self; 10] = [
+        Self::KvPreemption,
+        Self::QueueOverflow,
+        Self::Degradation,
+        Self::Hang,
+        Self::GpuMemory,
+        Self::HostMemory,
+        Self::Hardware,
+        Self::Network,
+        Self::Straggler,
+        Self::Startup,
+    ];
+
+    /// The word used in labels and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KvPreemption => "kv_preemption",
+            Self::QueueOverflow => "queue_overflow",
+            Self::Degradation => "degradation",
+            Self::Hang => "hang",
+            Self::GpuMemory => "gpu_memory",
+            Self::HostMemory => "host_memory",
+            Self::Hardware => "hardware",
+            Self::Network => "network",
+            Self::Straggler => "straggler",
+            Self::Startup => "startup",
+        }
+    }
+
+    /// Place in arrays that hold one entry for each type.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for FailureType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The horizons that every forecast covers, in seconds.
+pub const HORIZONS_SECS: [f64; 4] = [5.0, 30.0, 60.0, 300.0];
+
+/// Probabilities at [`HORIZONS_SECS`], which never fall from one horizon to the next.
+///
+/// ```
+/// use vllm_monitor::Horizons;
+///
+/// let p = Horizons::new([0.2, 0.1, 0.5, f64::NAN]);
+/// assert_eq!(p.as_array(), [0.2, 0.2, 0.5, 0.5]);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Horizons([f64; 4]);
+
+impl Horizons {
+    /// Clamps to 0 to 1 and lifts what would fall; not a number counts as the value before it.
+    pub fn new(raw: [f64; 4]) -> Self {
+        let mut least: f64 = 0.0;
+        Self(raw.map(|p| {
+            if p.is_finite() {
+                least = least.max(p.clamp(0.0, 1.0));
+            }
+            least
+        }))
+    }
+
+    /// The same at all horizons.
+    pub fn all(p: f64) -> Self {
+        Self::new([p; 4])
+    }
+
+    /// In the order of [`HORIZONS_SECS`].
+    pub fn as_array(self) -> [f64; 4] {
+        self.0
+    }
+
+    /// At the first horizon that is at least this long, or the longest.
+    pub fn at(self, secs: f64) -> f64 {
+        let place = HORIZONS_SECS.iter().position(|h| *h >= secs).unwrap_or(HORIZONS_SECS.len() - 1);
+        self.0[place]
+    }
+}
+
+/// When the failure comes, if it comes: seconds from now.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TimeToFailure {
+    /// Sooner than this with probability 10 %.
+    pub p10_secs: f64,
+    /// As likely sooner as later.
+    pub p50_secs: f64,
+    /// Sooner than this with probability 90 %; `None` beyond an hour.
+    pub p90_secs: Option<f64>,
+}
+
+/// What a forecast rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Basis {
+    /// Samples that the predictor has seen.
+    pub samples: u64,
+    /// Seconds over which it saw them.
+    pub watched_secs: f64,
+    /// Version of the parameters and calibration tables.
+    pub model_version: Cow<'static, str>,
+    /// The probabilities went through a calibration table.
+    pub calibrated: bool,
+}
+
+/// A failure foreseen, with how likely and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// What would fail.
+    pub failure_type: FailureType,
+    /// Probability that it begins within each of [`HORIZONS_SECS`].
+    pub probability: Horizons,
+    /// When, if it comes; absent if that is not to be expected within the longest horizon.
+    pub time_to_failure: Option<TimeToFailure>,
+    /// What speaks for it.
+    pub evidence: Vec<Evidence>,
+    /// What the forecast rests on.
+    pub basis: Basis,
+}
+
+/// What is missing before a forecast can be made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Need {
+    /// What is needed, such as "seconds of samples".
+    pub what: Cow<'static, str>,
+    /// How much of it there is.
+    pub have: f64,
+    /// How much it takes.
+    pub want: f64,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:.0} of {:.0}", self.what, self.have, self.want)
+    }
+}
+
+/// A predictor's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prediction {
+    /// A forecast, which may well be that nothing is to be expected.
+    Forecast(Forecast),
+    /// Too little is known.
+    NotEnoughData {
+        /// What is missing.
+        need: Need,
+    },
+    /// The question makes no sense at the moment.
+    Suspended {
+        /// Why: loading, paused, asleep, changing size, compiling, failed.
+        reason: Cow<'static, str>,
+    },
+}
+
+impl Prediction {
+    /// The forecast, if there is one.
+    pub fn forecast(&self) -> Option<&Forecast> {
+        match self {
+            Self::Forecast(forecast) => Some(forecast),
+            _ => None,
+        }
+    }
+
+    /// "Needs this much and has that much."
+    pub fn needs(what: &'static str, have: f64, want: f64) -> Self {
+        Self::NotEnoughData { need: Need { what: Cow::Borrowed(what), have, want } }
+    }
+
+    /// A signal that a forecast rests on is not there or too old.
+    pub fn needs_signal(what: &'static str) -> Self {
+        Self::needs(what, 0.0, 1.0)
+    }
+}
+
+/// How bad a present condition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Service goes on, worse than it should.
+    Degraded,
+    /// No service.
+    Failed,
+}
+
+/// A failure that is present now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Condition {
+    /// What is failing.
+    pub failure_type: FailureType,
+    /// How bad.
+    pub severity: Severity,
+    /// What speaks for it.
+    pub evidence: Vec<Evidence>,
+    /// What to do, where a catalogue or the arithmetic says so.
+    pub advice: Option<Cow<'static, str>>,
+}
+
+/// What a predictor says about one snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// What will come.
+    pub prediction: Prediction,
+    /// What is there.
+    pub condition: Option<Condition>,
+}
+
+impl From<Prediction> for Assessment {
+    fn from(prediction: Prediction) -> Self {
+        Self { prediction, condition: None }
+    }
+}

@@ -1,0 +1,417 @@
+//! Follows one server over time: counts, hysteresis, load phases, and whether it can be seen at all.
+
+use super::judge::{Facts, Verdict, judge};
+use super::{Health, LoadHistory, LoadPhase, LogMark, Meaning, SideStates, State, Transition};
+use crate::config::LifecycleParameters;
+use crate::forecast::{Condition, FailureType, Severity};
+use crate::rates::Rates;
+use crate::snapshot::{Probe, ProbeOutcome, Snapshot};
+use crate::{Evidence, Signal, Source, Time};
+
+/// What one step of the tracker looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// Its rates.
+    pub rates: &'a Rates,
+    /// What predictors found to be failing now.
+    pub conditions: &'a [Condition],
+    /// The limits and delays.
+    pub parameters: &'a LifecycleParameters,
+}
+
+/// What the tracker noticed.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum LifecycleEvent {
+    /// The state changed.
+    Transition(Transition),
+    /// A phase of loading ended after so many seconds.
+    PhaseEnded {
+        /// The phase.
+        phase: LoadPhase,
+        /// Its duration.
+        secs: f64,
+    },
+    /// Nothing fresh is known any more; the state is the last one known.
+    WentBlind,
+    /// The server can be seen again.
+    SeesAgain,
+    /// A line of the log was a fatal error or a warning.
+    Marked(LogMark),
+}
+
+/// Follows one server.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tracker {
+    state: State,
+    since: Time,
+    reasons: Vec<Evidence>,
+    against: Vec<Evidence>,
+    /// A state that the facts speak for, and since when.
+    pending: Option<(State, Time)>,
+    blind: bool,
+    ever_seen: bool,
+    phase: Option<(LoadPhase, Time)>,
+    history: LoadHistory,
+    last_probe_at: Option<Time>,
+    unhealthy: u32,
+    refused: u32,
+    api_silent_since: Option<Time>,
+    fatal: Option<(std::sync::Arc<str>, Time)>,
+    fatal_disproved: bool,
+    shutdown_logged: bool,
+    exit_seen: Option<Time>,
+    active_at: Option<Time>,
+    compiling_until: Option<Time>,
+    side: SideStates,
+}
+
+impl Tracker {
+    /// A tracker that has seen nothing, with what is known from earlier starts.
+    pub fn new(history: LoadHistory) -> Self {
+        Self { history, ..Self::default() }
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Since when.
+    pub fn since(&self) -> Time {
+        self.since
+    }
+
+    /// Why the server is in that state.
+    pub fn reasons(&self) -> &[Evidence] {
+        &self.reasons
+    }
+
+    /// What spoke against it.
+    pub fn against(&self) -> &[Evidence] {
+        &self.against
+    }
+
+    /// Pauses, sleep, scaling, compilation.
+    pub fn side_states(&self) -> SideStates {
+        self.side
+    }
+
+    /// The phase of loading, and since when.
+    pub fn phase(&self) -> Option<(LoadPhase, Time)> {
+        self.phase
+    }
+
+    /// What was learned from starts.
+    pub fn history(&self) -> &LoadHistory {
+        &self.history
+    }
+
+    /// Nothing fresh is known at the moment.
+    pub fn is_blind(&self) -> bool {
+        self.blind || !self.ever_seen
+    }
+
+    /// In one word. A server that cannot be seen is neither healthy nor failed.
+    pub fn health(&self) -> Health {
+        if self.is_blind() {
+            return Health::Unknown;
+        }
+        match self.state {
+            State::NotStarted => Health::Stopped,
+            State::Initializing | State::LoadingModel => Health::Starting,
+            State::Ready | State::Serving => Health::Healthy,
+            State::Degraded => Health::Degraded,
+            State::Error => Health::Failed,
+            State::ShuttingDown => Health::Stopping,
+        }
+    }
+
+    /// Pauses, sleep, scaling and compilation as this snapshot shows them. Called before the predictors, which are
+    /// suspended meanwhile.
+    pub fn update_side_states(&mut self, snapshot: &Snapshot, parameters: &LifecycleParameters) -> SideStates {
+        for mark in &snapshot.log.marks {
+            if mark.means == Meaning::Compiling {
+                self.compiling_until =
+                    Some(mark.at + std::time::Duration::from_secs_f64(parameters.compile_gate_secs));
+            }
+        }
+        self.side = SideStates {
+            paused: snapshot.http.paused.if_fresh() == Some(true),
+            sleeping: snapshot.engine.asleep.if_fresh().is_some_and(|asleep| asleep > 0.0),
+            scaling: snapshot.http.scaling.if_fresh() == Some(true),
+            compiling: self.compiling_until.is_some_and(|until| snapshot.time < until),
+        };
+        self.side
+    }
+
+    /// A start that is late, if it is.
+    pub fn startup_condition(&self, now: Time, parameters: &LifecycleParameters) -> Option<Condition> {
+        let (phase, since) = self.phase.filter(|_| self.state.is_starting())?;
+        let secs = now.secs_since(since);
+        let deadline = self.history.deadline_secs(
+            phase,
+            parameters.load_phase_floor_secs,
+            parameters.startup_budget_secs,
+        );
+        (secs > deadline).then(|| Condition {
+            failure_type: FailureType::Startup,
+            severity: Severity::Degraded,
+            evidence: vec![
+                Evidence::text(Source::Log, format!("loading stands in the phase {}", phase.as_str())),
+                Evidence::number(Source::Log, "time in this phase", secs, "s"),
+                Evidence::number(Source::Model, "deadline", deadline, "s"),
+            ],
+            advice: None,
+        })
+    }
+
+    /// Takes one snapshot and returns what changed.
+    pub fn update(&mut self, view: View<'_>) -> Vec<LifecycleEvent> {
+        let mut events = Vec::new();
+        let now = view.snapshot.time;
+        self.read_log(view.snapshot, &mut events);
+        self.count_probes(view.snapshot);
+        self.note_activity(view);
+        self.forget_old_run(view.snapshot);
+
+        let seen = is_seen(view.snapshot);
+        if seen == self.blind && self.ever_seen {
+            events.push(if seen { LifecycleEvent::SeesAgain } else { LifecycleEvent::WentBlind });
+        }
+        self.blind = !seen;
+        self.ever_seen |= seen;
+        if !seen {
+            self.pending = None;
+            return events;
+        }
+
+        let api_silent_secs = self.api_silent_since.map(|since| now.secs_since(since));
+        let exit = view.snapshot.process.exit.map(|exit| exit.at);
+        let facts = Facts {
+            snapshot: view.snapshot,
+            conditions: view.conditions,
+            state: self.state,
+            phase: self.phase.map(|(phase, _)| phase),
+            unhealthy: self.unhealthy,
+            refused: self.refused,
+            enough: view.parameters.unhealthy_probes.max(1.0) as u32,
+            api_silent_secs,
+            api_silent_limit_secs: view.parameters.silent_api_secs,
+            fatal: self.fatal.as_ref().map(|(cause, _)| &**cause),
+            fatal_disproved: self.fatal_disproved,
+            shutdown_logged: self.shutdown_logged,
+            active_within_secs: self.active_at.map(|at| now.secs_since(at)),
+            idle_after_secs: view.parameters.idle_after_secs,
+            exit_is_old: exit.is_some() && exit == self.exit_seen,
+            scaling: self.side.scaling,
+        };
+        let verdict = judge(&facts);
+        self.exit_seen = exit;
+        if let Some(verdict) = verdict {
+            self.settle(verdict, now, view.parameters, &mut events);
+        }
+        events
+    }
+
+    /// Lets a verdict become the state once it has held long enough.
+    fn settle(
+        &mut self,
+        verdict: Verdict,
+        now: Time,
+        parameters: &LifecycleParameters,
+        events: &mut Vec<LifecycleEvent>,
+    ) {
+        if verdict.state == self.state {
+            self.pending = None;
+            self.reasons = verdict.evidence;
+            self.against = verdict.against;
+            return;
+        }
+        let since = match self.pending {
+            Some((state, since)) if state == verdict.state => since,
+            // Ready and serving are one way to recover: a change between them does not start the wait again.
+            Some((state, since)) if state.is_up() && verdict.state.is_up() && self.state == State::Error => since,
+            Some((State::Ready | State::Serving, since))
+                if matches!(verdict.state, State::Ready | State::Serving) =>
+            {
+                since
+            }
+            _ => now,
+        };
+        self.pending = Some((verdict.state, since));
+        if now.secs_since(since) < hold_secs(self.state, verdict.state, parameters) {
+            return;
+        }
+        self.pending = None;
+        for to in self.state.path_to(verdict.state) {
+            let mut evidence = verdict.evidence.clone();
+            if to == State::Error && verdict.state != State::Error {
+                let text = "the server was started again without having been asked to stop";
+                evidence.push(Evidence::text(Source::Process, text));
+            }
+            let transition =
+                Transition { at: now, from: self.state, to, evidence, against: verdict.against.clone() };
+            self.state = to;
+            self.since = now;
+            events.push(LifecycleEvent::Transition(transition));
+        }
+        self.reasons = verdict.evidence;
+        self.against = verdict.against;
+        self.entered(now, events);
+    }
+
+    fn entered(&mut self, now: Time, events: &mut Vec<LifecycleEvent>) {
+        match self.state {
+            State::Initializing if self.phase.is_none() => self.phase = Some((LoadPhase::Launch, now)),
+            State::Ready | State::Serving | State::Degraded => {
+                if let Some((phase, since)) = self.phase.take() {
+                    self.end_phase(phase, now.secs_since(since), events);
+                }
+            }
+            State::Error | State::NotStarted => self.phase = None,
+            _ => {}
+        }
+        if self.state == State::NotStarted {
+            self.shutdown_logged = false;
+            self.fatal = None;
+        }
+    }
+
+    fn end_phase(&mut self, phase: LoadPhase, secs: f64, events: &mut Vec<LifecycleEvent>) {
+        self.history.add(phase, secs);
+        events.push(LifecycleEvent::PhaseEnded { phase, secs });
+    }
+
+    fn read_log(&mut self, snapshot: &Snapshot, events: &mut Vec<LifecycleEvent>) {
+        for mark in &snapshot.log.marks {
+            match &mark.means {
+                Meaning::Phase(phase) => {
+                    if *phase <= LoadPhase::EngineInit {
+                        // A new start: what an earlier one said no longer holds.
+                        self.fatal = None;
+                        self.shutdown_logged = false;
+                    }
+                    // A server that is up logs compilations and cache sizes too, when it changes its size.
+                    if self.state.is_up() && *phase > LoadPhase::LoadWeights {
+                        continue;
+                    }
+                    if let Some((before, since)) = self.phase
+                        && before < *phase
+                    {
+                        self.end_phase(before, mark.at.secs_since(since), events);
+                    }
+                    if self.phase.is_none_or(|(before, _)| before != *phase) {
+                        self.phase = Some((*phase, mark.at));
+                    }
+                }
+                Meaning::Done(phase) => {
+                    if let Some((before, since)) = self.phase
+                        && before == *phase
+                    {
+                        let secs = mark.number.unwrap_or_else(|| mark.at.secs_since(since));
+                        self.end_phase(before, secs, events);
+                        let next = LoadPhase::ALL[(before as usize + 1).min(LoadPhase::ALL.len() - 1)];
+                        self.phase = Some((next, mark.at));
+                    }
+                }
+                Meaning::Shutdown => self.shutdown_logged = true,
+                Meaning::Fatal(cause) => {
+                    if self.fatal.is_none() {
+                        self.fatal = Some((std::sync::Arc::clone(cause), mark.at));
+                        self.fatal_disproved = false;
+                    }
+                    events.push(LifecycleEvent::Marked(mark.clone()));
+                }
+                Meaning::Warning(_) => events.push(LifecycleEvent::Marked(mark.clone())),
+                Meaning::Started | Meaning::Compiling => {}
+            }
+        }
+    }
+
+    fn count_probes(&mut self, snapshot: &Snapshot) {
+        let http = &snapshot.http;
+        let primary = if http.health.is_absent() { http.metrics } else { http.health };
+        let Signal::Fresh { value: probe, .. } = primary else {
+            if !primary.is_absent() {
+                (self.unhealthy, self.refused) = (0, 0);
+            }
+            return;
+        };
+        let answered = |probe: Signal<Probe>| {
+            probe.if_fresh().is_some_and(|p| matches!(p.outcome, ProbeOutcome::Status(_)))
+        };
+        let shows_progress = snapshot.own.since_progress_secs.if_fresh().is_some_and(|secs| secs < 5.0)
+            && snapshot.own.in_flight.if_fresh().is_some_and(|n| n > 0.0);
+        let no_reply = |signal: Signal<Probe>| {
+            signal.if_fresh().is_some_and(|p| p.outcome == ProbeOutcome::NoReply)
+        };
+        if no_reply(http.health) && !answered(http.metrics) && !shows_progress {
+            self.api_silent_since = self.api_silent_since.or(Some(probe.at));
+        } else {
+            self.api_silent_since = None;
+        }
+        if self.last_probe_at == Some(probe.at) {
+            return;
+        }
+        self.last_probe_at = Some(probe.at);
+        self.unhealthy =
+            if probe.outcome == ProbeOutcome::Status(503) { self.unhealthy.saturating_add(1) } else { 0 };
+        self.refused = if probe.outcome == ProbeOutcome::Refused { self.refused.saturating_add(1) } else { 0 };
+        if let Some((_, at)) = &self.fatal
+            && probe.outcome.is_success()
+            && probe.at.secs_since(*at) > FATAL_DISPROVED_SECS
+        {
+            self.fatal_disproved = true;
+        }
+    }
+
+    fn note_activity(&mut self, view: View<'_>) {
+        let positive = |signal: Signal<f64>| signal.if_fresh().is_some_and(|value| value > 0.0);
+        let rates = view.rates;
+        let works = positive(rates.running)
+            || positive(rates.waiting)
+            || positive(view.snapshot.own.in_flight)
+            || (rates.is_new_page && (positive(rates.steps) || positive(rates.finishes)));
+        if works {
+            self.active_at = Some(view.snapshot.time);
+        }
+    }
+
+    /// A process that exists again, or a phase of loading, ends what an old run said.
+    fn forget_old_run(&mut self, snapshot: &Snapshot) {
+        let process = &snapshot.process;
+        let is_new = process.alive.if_fresh() == Some(true) && process.exit.is_none() && self.exit_seen.is_some();
+        if is_new {
+            self.exit_seen = None;
+            self.fatal = None;
+            self.shutdown_logged = false;
+            (self.unhealthy, self.refused) = (0, 0);
+            self.phase = self.phase.or(Some((LoadPhase::Launch, snapshot.time)));
+        }
+    }
+}
+
+/// A healthy answer this long after a fatal line shows that the line was not the end.
+const FATAL_DISPROVED_SECS: f64 = 10.0;
+
+/// How long a verdict must hold before it becomes the state.
+fn hold_secs(from: State, to: State, parameters: &LifecycleParameters) -> f64 {
+    match (from, to) {
+        (State::Ready | State::Serving, State::Degraded) => parameters.degrade_after_secs,
+        (State::Degraded | State::Error, State::Ready | State::Serving) => parameters.recover_after_secs,
+        _ => 0.0,
+    }
+}
+
+/// Whether anything fresh is known of the server.
+fn is_seen(snapshot: &Snapshot) -> bool {
+    let page = snapshot.engine.running.is_fresh() || snapshot.engine.steps_total.is_fresh();
+    page || snapshot.http.health.is_fresh()
+        || snapshot.http.metrics.is_fresh()
+        || snapshot.process.alive.is_fresh()
+        || snapshot.process.exit.is_some()
+        || !snapshot.log.marks.is_empty()
+}

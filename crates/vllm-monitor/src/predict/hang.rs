@@ -1,0 +1,238 @@
+//! Hang: the engine makes no steps although there is work.
+//!
+//! The heartbeat is the count of steps and every change of the gauges that steps set. The gaps between heartbeats of
+//! this very server are learned; silence that is several times the rare gap, while there is work, is a hang. That
+//! there is work is known best from requests of our own: gauges are set by steps, so an engine that hangs while idle
+//! keeps showing 0. The monitor's canary serves where no other request is ours.
+//!
+//! Long prefills, pauses, sleep, changes of size, compilations and starts are silent and healthy; they are let pass.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Observation, Predictor};
+use crate::forecast::{
+    Assessment, Condition, FailureType, HORIZONS_SECS, Horizons, Prediction, Severity, TimeToFailure,
+};
+use crate::numeric::quantile::LogHistogram;
+use crate::{Evidence, Source};
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hang {
+    /// Gaps between heartbeats under load, in seconds.
+    gaps: LogHistogram,
+    /// Highest rate of prefill seen, in tokens per second, slowly forgotten.
+    prefill_rate: f64,
+    /// Longest mean prompt seen, in tokens, slowly forgotten.
+    longest_prompt_tokens: f64,
+    #[serde(skip)]
+    live: Live,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Live {
+    /// Time without a heartbeat while there was work, in watched seconds.
+    silent_secs: f64,
+    last_age_secs: f64,
+    grace_secs: f64,
+    watched_secs: f64,
+    /// Of each data-parallel member: its steps, and its silence while it had work.
+    members: Vec<(Arc<str>, f64, f64)>,
+}
+
+impl Default for Hang {
+    fn default() -> Self {
+        Self {
+            gaps: LogHistogram::new(100_000.0),
+            prefill_rate: 0.0,
+            longest_prompt_tokens: 0.0,
+            live: Live::default(),
+        }
+    }
+}
+
+/// Who says that there is work.
+#[derive(Debug, Clone, Copy, Default)]
+struct Work {
+    own: bool,
+    canary: bool,
+    gauges: bool,
+    /// One of our own requests made progress lately, which no hung engine allows.
+    progress: bool,
+}
+
+impl Work {
+    fn of(seen: &Observation<'_>, silent_secs: f64) -> Self {
+        let snapshot = seen.snapshot;
+        let positive = |signal: crate::Signal<f64>| signal.if_fresh().is_some_and(|value| value > 0.0);
+        let own = positive(snapshot.own.in_flight);
+        let since = snapshot.own.since_progress_secs.if_fresh();
+        let loaded = (snapshot.engine.running + snapshot.engine.waiting).if_fresh().unwrap_or(0.0);
+        // Requests that wait for transferred blocks or an adapter need no steps.
+        let deferred = snapshot.engine.waiting_deferred.if_fresh().unwrap_or(0.0);
+        Self {
+            own,
+            canary: positive(snapshot.canary.waiting_secs),
+            gauges: loaded - deferred > 0.0,
+            progress: own && since.is_some_and(|since| since < silent_secs.max(2.0)),
+        }
+    }
+
+    fn any(self) -> bool {
+        self.own || self.canary || self.gauges
+    }
+}
+
+impl Hang {
+    /// Silence with work beyond which the engine counts as hung, in seconds.
+    fn bound_secs(&self, seen: &Observation<'_>) -> f64 {
+        let p = &seen.parameters.hang;
+        let learned = match self.gaps.quantile(p.gap_quantile) {
+            Some(rare) if self.gaps.total() >= p.min_gaps => p.gap_factor * rare,
+            _ => p.untaught_secs,
+        };
+        // A source that counts every step sees each part of a long prefill.
+        let needs_prefill = seen.snapshot.engine.exact_steps_total.is_absent() && self.prefill_rate > 0.0;
+        let prompt = seen
+            .snapshot
+            .own
+            .queued_prompt_tokens
+            .if_fresh()
+            .unwrap_or(0.0)
+            .max(self.longest_prompt_tokens);
+        let prefill = if needs_prefill { p.prefill_factor * prompt / self.prefill_rate } else { 0.0 };
+        p.floor_secs.max(learned).max(prefill)
+    }
+
+    fn learn(&mut self, seen: &Observation<'_>, work: Work, age_secs: f64) {
+        let rates = seen.rates;
+        if let Some(rate) = rates.prefill_tokens.if_fresh() {
+            self.prefill_rate = (self.prefill_rate * 0.9999).max(rate);
+        }
+        if let Some(tokens) = rates.mean_prompt_tokens.if_fresh() {
+            self.longest_prompt_tokens = (self.longest_prompt_tokens * 0.9999).max(tokens);
+        }
+        let moved = age_secs < self.live.last_age_secs + rates.dt_secs * 0.5;
+        if moved && work.gauges && rates.dt_secs > 0.0 {
+            self.gaps.add(self.live.last_age_secs.max(0.0) + rates.dt_secs);
+        }
+        self.live.last_age_secs = age_secs;
+    }
+
+    fn members(&mut self, seen: &Observation<'_>) -> Option<(Arc<str>, f64)> {
+        let members = &seen.snapshot.engine.members;
+        if members.is_empty() {
+            self.live.members.clear();
+            return None;
+        }
+        let before = std::mem::take(&mut self.live.members);
+        for member in members {
+            let steps = member.steps_total.if_fresh().unwrap_or(0.0);
+            let has_work = (member.running + member.waiting).if_fresh().is_some_and(|n| n > 0.0);
+            let known = before.iter().find(|(engine, ..)| *engine == member.engine);
+            let silent = match known {
+                Some((_, then, silent)) if has_work && steps <= *then => silent + seen.dt_secs,
+                _ => 0.0,
+            };
+            self.live.members.push((Arc::clone(&member.engine), steps, silent));
+        }
+        self.live
+            .members
+            .iter()
+            .max_by(|a, b| a.2.total_cmp(&b.2))
+            .map(|(engine, _, silent)| (Arc::clone(engine), *silent))
+    }
+}
+
+impl Predictor for Hang {
+    fn failure_type(&self) -> FailureType {
+        FailureType::Hang
+    }
+
+    fn observe(&mut self, seen: &Observation<'_>) -> Assessment {
+        let p = &seen.parameters.hang;
+        if let Some(reason) = seen.suspended() {
+            self.live = Live { grace_secs: p.grace_secs, ..Live::default() };
+            return Prediction::Suspended { reason: reason.into() }.into();
+        }
+        let Some(age_secs) = seen.rates.heartbeat_age_secs.last() else {
+            return Prediction::needs_signal("a heartbeat: vllm:iteration_tokens_total").into();
+        };
+        if !seen.snapshot.engine.steps_total.is_fresh() && !seen.snapshot.engine.exact_steps_total.is_fresh() {
+            return Prediction::needs_signal("fresh metrics; without them a hang cannot be told from a lost network")
+                .into();
+        }
+        let work = Work::of(seen, self.live.silent_secs);
+        if seen.rates.is_new_page {
+            self.learn(seen, work, age_secs);
+        }
+        self.live.watched_secs += seen.dt_secs;
+        self.live.grace_secs = (self.live.grace_secs - seen.dt_secs).max(0.0);
+        let is_silent = work.any() && !work.progress && self.live.grace_secs <= 0.0;
+        self.live.silent_secs =
+            if is_silent { (self.live.silent_secs + seen.dt_secs).min(age_secs) } else { 0.0 };
+
+        let bound_secs = self.bound_secs(seen);
+        let slow_member = self.members(seen).filter(|(_, silent)| *silent > self.live.silent_secs);
+        let silent_secs = slow_member.as_ref().map_or(self.live.silent_secs, |(_, silent)| *silent);
+        let mut evidence = vec![
+            Evidence::number(Source::Metrics, "no step although there is work, for", silent_secs, "s"),
+            Evidence::number(Source::Model, "longest that is usual", bound_secs, "s"),
+        ];
+        if silent_secs > 0.0 {
+            if work.own {
+                evidence.push(Evidence::text(Source::OwnRequests, "requests of our own are in flight"));
+            }
+            if work.canary {
+                evidence.push(Evidence::text(Source::Canary, "the canary waits for its first token"));
+            }
+            if work.gauges {
+                evidence.push(Evidence::text(Source::Metrics, "the server shows running or waiting requests"));
+            }
+            if let Some((engine, _)) = &slow_member {
+                evidence.push(Evidence::text(Source::Peers, format!("only engine {engine} stands still")));
+            }
+        }
+        let canary_stuck = seen.snapshot.canary.waiting_secs.if_fresh().is_some_and(|secs| secs > p.canary_secs);
+        let is_hung = silent_secs >= bound_secs || (canary_stuck && silent_secs >= p.floor_secs);
+        // A server that already failed for another reason hangs as a consequence.
+        let condition = (is_hung && self.live.grace_secs <= 0.0).then(|| Condition {
+            failure_type: FailureType::Hang,
+            severity: if slow_member.is_some() { Severity::Degraded } else { Severity::Failed },
+            evidence: evidence.clone(),
+            advice: Some("the engine must be restarted; /health answers 200 as long as its process exists".into()),
+        });
+        let basis = (self.gaps.total() as u64, self.live.watched_secs);
+        let probability = posterior(silent_secs, bound_secs, p.gap_factor, p.prior_per_hour);
+        let when = is_hung.then_some(TimeToFailure {
+            p10_secs: 0.0,
+            p50_secs: 0.0,
+            p90_secs: Some(0.0),
+        });
+        let prediction = seen.forecast(FailureType::Hang, probability, when, evidence, basis);
+        Assessment { prediction, condition }
+    }
+}
+
+/// How likely it is that the silence is a hang, by Bayes: the prior odds that a hang began in it, over how rare a gap of
+/// that length is. Beyond the rare gap the tail is taken as a power law that falls with the sixth power; a new hang may
+/// begin within the horizon at the prior's rate.
+fn posterior(silent_secs: f64, bound_secs: f64, gap_factor: f64, prior_per_hour: f64) -> Horizons {
+    let per_sec = prior_per_hour / 3600.0;
+    let rare = bound_secs / gap_factor;
+    let survival = if silent_secs <= rare { 1.0 } else { 1e-3 * (rare / silent_secs).powi(6) };
+    let now = if silent_secs <= 0.0 {
+        0.0
+    } else {
+        let odds = per_sec * silent_secs / survival;
+        odds / (1.0 + odds)
+    };
+    Horizons::new(HORIZONS_SECS.map(|secs| now + (1.0 - now) * (1.0 - (-per_sec * secs).exp())))
+}
+
+#[cfg(test)]
+#[path = "hang_tests.rs"]
+mod tests;
