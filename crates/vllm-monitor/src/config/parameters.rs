@@ -111,8 +111,14 @@ parameters! {
         rate_secs in 1.0 .. 3600.0,
         /// time constant of the means per request, in seconds
         request_secs in 1.0 .. 36000.0,
-        /// share of the trend's slope in the drift; the rest is the fluid model's
+        /// share of the level's own trend in the probability; the rest is that of the model of arrivals and stays
         slope_share in 0.0 .. 1.0,
+        /// how fast arrival rates change, as a share of the rate per second
+        slope_prior_per_sec in 0.0 .. 1.0,
+        /// seconds after which a change of the arrival rate has spent itself
+        slope_lasts_secs in 1.0 .. 3600.0,
+        /// variance of the level, as a multiple of what requests of equal size would give
+        variance_factor in 0.01 .. 100.0,
         /// least variance of the level, in squared shares per second
         least_variance_rate in 0.0 .. 1.0,
         /// usage at which blocks count as used up
@@ -129,8 +135,10 @@ parameters! {
         min_watched_secs in 1.0 .. 3600.0,
         /// time constant of arrival and finish rates, in seconds
         rate_secs in 1.0 .. 3600.0,
-        /// time constant of the trend of arrivals, in seconds
-        trend_secs in 1.0 .. 3600.0,
+        /// how fast arrival rates change, as a share of the rate per second
+        slope_prior_per_sec in 0.0 .. 1.0,
+        /// seconds after which a change of the arrival rate has spent itself
+        slope_lasts_secs in 1.0 .. 3600.0,
         /// wait that is too long where the server has no limit of its own, in seconds
         wait_target_secs in 0.1 .. 3600.0,
         /// fewest waiting requests that count as an overflow

@@ -83,6 +83,68 @@ impl RatioEwma {
     }
 }
 
+/// A straight line of one value over another, older pairs counting less.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LineEwma {
+    tau_secs: f64,
+    w: f64,
+    x: f64,
+    y: f64,
+    xx: f64,
+    xy: f64,
+}
+
+impl LineEwma {
+    /// See [`Ewma::new`].
+    pub fn new(tau_secs: f64) -> Self {
+        Self { tau_secs, w: 0.0, x: 0.0, y: 0.0, xx: 0.0, xy: 0.0 }
+    }
+
+    /// Adds a pair observed over the last `dt_secs`, with a weight.
+    ///
+    /// ```
+    /// use vllm_monitor::numeric::ewma::LineEwma;
+    ///
+    /// let mut line = LineEwma::new(100.0);
+    /// for i in 0..50 {
+    ///     let x = f64::from(i % 7);
+    ///     line.add(x, 2.0 + 0.5 * x, 1.0, 1.0);
+    /// }
+    /// let (at_zero, slope) = line.line().unwrap();
+    /// assert!((at_zero - 2.0).abs() < 1e-6 && (slope - 0.5).abs() < 1e-6);
+    /// ```
+    pub fn add(&mut self, x: f64, y: f64, weight: f64, dt_secs: f64) {
+        if !(x.is_finite() && y.is_finite() && weight > 0.0 && dt_secs > 0.0) {
+            return;
+        }
+        let keep = (-dt_secs / self.tau_secs).exp();
+        for (sum, more) in [
+            (&mut self.w, weight),
+            (&mut self.x, weight * x),
+            (&mut self.y, weight * y),
+            (&mut self.xx, weight * x * x),
+            (&mut self.xy, weight * x * y),
+        ] {
+            *sum = *sum * keep + more;
+        }
+    }
+
+    /// Value at 0 and slope. Where x never varied the slope is 0.
+    pub fn line(&self) -> Option<(f64, f64)> {
+        if self.w <= 0.0 {
+            return None;
+        }
+        let (mean_x, mean_y) = (self.x / self.w, self.y / self.w);
+        let variance = self.xx / self.w - mean_x * mean_x;
+        let slope = if variance > 1e-9 * (1.0 + mean_x * mean_x) {
+            (self.xy / self.w - mean_x * mean_y) / variance
+        } else {
+            0.0
+        };
+        Some((mean_y - slope * mean_x, slope))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -53,7 +53,12 @@ impl Predictor for GpuMemory {
             };
             let free = total - used;
             let passage =
-                Passage::straight(free - p.reserve_bytes, line.slope, line.variance_rate.max(1.0), line.slope_error);
+                Passage {
+                    distance: free - p.reserve_bytes,
+                    drift: line.slope,
+                    variance_rate: line.variance_rate.max(1.0),
+                    drift_error: line.slope_error,
+                };
             let is_worse = worst.as_ref().is_none_or(|(other, ..)| {
                 passage.probability(300.0) > other.probability(300.0)
                     || (passage.probability(300.0) >= other.probability(300.0) && passage.distance < other.distance)
@@ -85,8 +90,8 @@ impl Predictor for GpuMemory {
             advice: Some("find the other process on this GPU; a spike of the engine would fail now".into()),
         });
         // A flat series has no drift to fear; its noise alone must not add up over five minutes.
-        let horizons = if passage.drift <= 0.0 { Horizons::all(0.0) } else { passage.horizons() };
-        let when = if passage.drift > 0.0 { passage.time_to_failure() } else { None };
+        let horizons = if passage.drift <= 0.0 { Horizons::all(0.0) } else { passage.curve().horizons() };
+        let when = if passage.drift > 0.0 { passage.curve().time_to_failure() } else { None };
         let samples = self.trends.first().map_or(0, |(_, trend, _)| trend.samples());
         let prediction =
             seen.forecast(FailureType::GpuMemory, horizons, when, evidence, (samples, have_secs));

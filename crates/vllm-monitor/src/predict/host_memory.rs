@@ -70,10 +70,15 @@ impl Predictor for HostMemory {
             let growth = resident.slope / MIB;
             evidence.push(Evidence::number(Source::Process, "growth of the server's processes", growth, "MiB/s"));
         }
-        let passage = Passage::straight(limit - used, line.slope, line.variance_rate.max(1.0), line.slope_error);
+        let passage = Passage {
+            distance: limit - used,
+            drift: line.slope,
+            variance_rate: line.variance_rate.max(1.0),
+            drift_error: line.slope_error,
+        };
         let grows = line.slope > line.slope_error;
-        let horizons = if grows { passage.horizons() } else { Horizons::all(0.0) };
-        let when = if grows { passage.time_to_failure() } else { None };
+        let horizons = if grows { passage.curve().horizons() } else { Horizons::all(0.0) };
+        let when = if grows { passage.curve().time_to_failure() } else { None };
         let tight = grows && limit - used < p.tight_ratio * limit;
         let condition = condition_of_kills.or_else(|| {
             tight.then(|| Condition {

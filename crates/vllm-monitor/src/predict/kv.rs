@@ -7,10 +7,12 @@
 //!
 //! Prompts that wait although there is room and a free place in the batch are the near future: they count as level.
 
+use super::balance::Balance;
 use super::passage::Passage;
+use super::rate::RateWatch;
 use super::{Observation, Predictor};
 use crate::forecast::{Assessment, Condition, FailureType, Prediction, Severity};
-use crate::numeric::ewma::{Ewma, RatioEwma};
+use crate::numeric::ewma::{Ewma, LineEwma, RatioEwma};
 use crate::numeric::trend::Trend;
 use crate::{Evidence, Source};
 
@@ -23,13 +25,14 @@ pub struct KvPreemption {
 #[derive(Debug, Clone, PartialEq)]
 struct Memory {
     level: Trend,
-    admissions: Ewma,
-    admission_trend: Trend,
+    admissions: RateWatch,
     /// Tokens held by the batch over requests in it.
     context: RatioEwma,
     generation_tokens: Ewma,
     prompt_tokens: Ewma,
     inter_token: RatioEwma,
+    /// Time per token over requests in the batch.
+    crowding: LineEwma,
     preemptions: Ewma,
     /// Most requests that ran while others waited although there was room: the batch has no more places.
     places: Option<f64>,
@@ -40,12 +43,12 @@ impl Memory {
         let p = &seen.parameters.kv;
         Self {
             level: Trend::new(p.trend_secs),
-            admissions: Ewma::new(p.rate_secs),
-            admission_trend: Trend::new(2.0 * p.rate_secs),
+            admissions: RateWatch::new(p.rate_secs),
             context: RatioEwma::new(p.request_secs),
             generation_tokens: Ewma::new(p.request_secs),
             prompt_tokens: Ewma::new(p.request_secs),
             inter_token: RatioEwma::new(p.rate_secs),
+            crowding: LineEwma::new(2.0 * p.request_secs),
             preemptions: Ewma::new(p.rate_secs),
             places: None,
         }
@@ -86,7 +89,6 @@ impl Memory {
         self.level.add(usage, dt);
         if let Some(rate) = rates.admissions.if_fresh() {
             self.admissions.add(rate, dt);
-            self.admission_trend.add(rate, dt);
         }
         let running = rates.running.if_fresh().unwrap_or(0.0);
         if let Some(capacity) = seen.snapshot.engine.kv_capacity_tokens.last()
@@ -102,6 +104,7 @@ impl Memory {
         }
         if let Some(secs) = rates.inter_token_secs.if_fresh() {
             self.inter_token.add(secs * rates.inter_token_count, rates.inter_token_count, dt);
+            self.crowding.add(running, secs, rates.inter_token_count, dt);
         }
         self.preemptions.add(rates.preemptions.if_fresh().unwrap_or(0.0), dt);
         let waiting = rates.waiting.if_fresh().unwrap_or(0.0);
@@ -130,12 +133,10 @@ impl Memory {
 
     fn predict(&self, seen: &Observation<'_>, usage: f64) -> Prediction {
         let p = &seen.parameters.kv;
-        let Some(line) = self.level.line() else {
-            return Prediction::needs("seconds of samples", self.level.span_secs(), p.min_watched_secs);
+        let watched = self.level.span_secs();
+        let Some(line) = self.level.line().filter(|_| watched >= p.min_watched_secs) else {
+            return Prediction::needs("seconds of samples", watched, p.min_watched_secs);
         };
-        if self.level.span_secs() < p.min_watched_secs {
-            return Prediction::needs("seconds of samples", self.level.span_secs(), p.min_watched_secs);
-        }
         let rates = seen.rates;
         let running = rates.running.last().unwrap_or(0.0);
         let waiting = rates.waiting.last().unwrap_or(0.0);
@@ -154,74 +155,64 @@ impl Memory {
             level += waiting * prompt / capacity;
             evidence.push(Evidence::number(Source::Metrics, "waiting prompt tokens", waiting * prompt, "tokens"));
         }
-
-        let mut passage = Passage::straight(
-            p.full_ratio - level,
-            line.slope,
-            line.variance_rate.max(p.least_variance_rate),
-            line.slope_error,
-        );
-        if let Some(fluid) = self.fluid(capacity, places) {
-            let pull = (fluid.balance - level) / fluid.stay_secs;
-            passage.relaxation_secs = fluid.stay_secs;
-            passage.drift = p.slope_share * line.slope + (1.0 - p.slope_share) * pull;
-            passage.acceleration = fluid.balance_slope / fluid.stay_secs;
-            passage.drift_error = (p.slope_share * line.slope_error)
-                .hypot((1.0 - p.slope_share) * fluid.balance_error / fluid.stay_secs);
-            evidence.push(Evidence::number(Source::Model, "the level tends to", fluid.balance, ""));
-            evidence.push(Evidence::number(Source::Model, "within", fluid.stay_secs, "s"));
+        let straight = Passage {
+            distance: p.full_ratio - level,
+            drift: line.slope,
+            variance_rate: line.variance_rate.max(p.least_variance_rate),
+            drift_error: line.slope_error,
+        };
+        let balance = self.balance(seen, level, capacity, places);
+        let mut curve = straight.curve();
+        if let Some(balance) = &balance {
+            let rest = balance.at_rate(balance.arrivals.rate);
+            evidence.push(Evidence::number(Source::Model, "the level tends to", rest, ""));
+            evidence.push(Evidence::number(Source::Model, "within", balance.stay_secs, "s"));
+            evidence.push(Evidence::number(Source::Model, "admissions", balance.arrivals.rate, "/s"));
+            evidence.push(Evidence::number(Source::Model, "which change by", balance.arrivals.slope, "/s per s"));
+            curve = balance.curve().mix(&curve, p.slope_share);
         }
-        let basis = (self.level.samples(), self.level.span_secs());
         seen.forecast(
             FailureType::KvPreemption,
-            passage.horizons(),
-            passage.time_to_failure(),
+            curve.horizons(),
+            curve.time_to_failure(),
             evidence,
-            basis,
+            (self.level.samples(), watched),
         )
     }
 
     /// Where the level tends to, and how fast; `None` before any request has ended.
-    fn fluid(&self, capacity: Option<f64>, places: Option<f64>) -> Option<Fluid> {
+    fn balance(
+        &self,
+        seen: &Observation<'_>,
+        level: f64,
+        capacity: Option<f64>,
+        places: Option<f64>,
+    ) -> Option<Balance> {
+        let p = &seen.parameters.kv;
         let capacity = capacity?;
         let context = self.context.ratio()?;
-        let rate = self.admissions.mean()?;
-        let stay_secs = (self.generation_tokens.mean()? * self.inter_token.ratio()?).max(1.0);
-        let per_rate = stay_secs * context / capacity;
-        let trend = self.admission_trend.line();
-        // A slope within its error says nothing: shrink it towards zero by how sure it is.
-        let trust = |slope: f64, error: f64| slope * (1.0 - error * error / (slope * slope + 1e-12)).max(0.0);
-        let poisson_error = (rate / (2.0 * self.admission_tau())).sqrt();
-        let slope = trend.map_or(0.0, |line| {
-            let error = 2.0 * poisson_error / self.admission_tau();
-            trust(line.slope, error.max(1e-9))
-        });
-        let most = places.map_or(f64::INFINITY, |places| places * context / capacity);
-        let balance = (rate * per_rate).min(most);
-        Some(Fluid {
-            balance,
-            balance_slope: if balance < most { slope * per_rate } else { 0.0 },
-            balance_error: poisson_error * per_rate,
+        let arrivals = self.admissions.estimate(p.slope_prior_per_sec, p.slope_lasts_secs)?;
+        let tokens = self.generation_tokens.mean()?;
+        let stay_secs = (tokens * self.inter_token.ratio()?).max(0.5);
+        let running = seen.rates.running.last().unwrap_or(0.0);
+        // How much longer a step takes with one more request, as far as the time per token has shown it; never so much
+        // that a lone request would take less than a fifth of the present time.
+        let crowding = self.crowding.line().map_or(0.0, |(_, slope)| slope.max(0.0) * tokens);
+        let crowding = crowding.min(0.8 * stay_secs / running.max(1.0));
+        // One request more or less moves the level by its context; requests vary, so a little more.
+        let per_request = context / capacity;
+        Some(Balance {
+            level,
+            per_request,
+            arrivals,
+            lone_stay_secs: stay_secs - crowding * running,
+            crowding_secs: crowding,
             stay_secs,
+            most_requests: places.unwrap_or(f64::INFINITY),
+            variance_per_balance: p.variance_factor * per_request,
+            barrier: p.full_ratio,
         })
     }
-
-    fn admission_tau(&self) -> f64 {
-        self.admission_trend.span_secs().clamp(1.0, 40.0)
-    }
-}
-
-/// The fluid model's answer.
-#[derive(Debug, Clone, Copy)]
-struct Fluid {
-    /// Share of blocks at which inflow and outflow balance.
-    balance: f64,
-    /// How fast that balance itself moves, per second.
-    balance_slope: f64,
-    /// Its standard error.
-    balance_error: f64,
-    /// How long a request stays, in seconds.
-    stay_secs: f64,
 }
 
 fn members(seen: &Observation<'_>) -> f64 {

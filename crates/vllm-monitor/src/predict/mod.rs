@@ -4,7 +4,9 @@
 //! What is not promised: a spike of device memory inside the engine, an XID, and the death of a process have no
 //! precursor that can be seen from outside. They are reported when they happen; their forecasts are base rates.
 
+mod balance;
 pub mod calibrate;
+mod curve;
 mod degradation;
 mod gpu_memory;
 mod hang;
@@ -16,6 +18,7 @@ pub mod onset;
 mod passage;
 mod peers;
 mod queue;
+mod rate;
 pub mod score;
 
 use std::borrow::Cow;

@@ -6,12 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::passage::time_to_failure;
+use super::curve::{Curve, TIMES_SECS};
+use super::rate::{NODES, RateEstimate, RateWatch};
 use super::{Observation, Predictor};
-use crate::forecast::{Assessment, Condition, FailureType, HORIZONS_SECS, Horizons, Prediction, Severity};
+use crate::forecast::{Assessment, Condition, FailureType, Prediction, Severity};
 use crate::numeric::ewma::Ewma;
 use crate::numeric::first_passage;
-use crate::numeric::trend::Trend;
 use crate::{Evidence, Source};
 
 /// See the module.
@@ -26,8 +26,7 @@ pub struct QueueOverflow {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Memory {
-    arrivals: Ewma,
-    trend: Trend,
+    arrivals: RateWatch,
     finishes: Ewma,
     rejections: Ewma,
     /// Pages in a row on which requests waited.
@@ -37,9 +36,6 @@ struct Memory {
 
 /// Pages in a row with a queue after which the rate of finishes is the server's capacity.
 const PAGES_OF_QUEUE: u32 = 3;
-
-/// Seconds after which a trend of arrivals has spent itself: bursts end.
-const TREND_LASTS_SECS: f64 = 45.0;
 
 impl Predictor for QueueOverflow {
     fn failure_type(&self) -> FailureType {
@@ -57,8 +53,7 @@ impl Predictor for QueueOverflow {
         };
         let p = &seen.parameters.queue;
         let memory = self.memory.get_or_insert_with(|| Memory {
-            arrivals: Ewma::new(p.rate_secs),
-            trend: Trend::new(p.trend_secs),
+            arrivals: RateWatch::new(p.rate_secs),
             finishes: Ewma::new(p.rate_secs),
             rejections: Ewma::new(p.rate_secs),
             pages_waiting: 0,
@@ -109,7 +104,6 @@ impl Memory {
         let dt = rates.dt_secs;
         if let Some(rate) = rates.arrivals.if_fresh() {
             self.arrivals.add(rate, dt);
-            self.trend.add(rate, dt);
         }
         if let Some(rate) = rates.finishes.if_fresh() {
             self.finishes.add(rate, dt);
@@ -153,31 +147,38 @@ impl Memory {
 
     fn predict(&self, seen: &Observation<'_>, known: &Known, barrier: &Barrier) -> Prediction {
         let p = &seen.parameters.queue;
-        let watched = self.trend.span_secs();
-        let (Some(line), Some(arrivals)) = (self.trend.line(), self.arrivals.mean()) else {
+        let (samples, watched) = self.arrivals.watched();
+        let estimate = self.arrivals.estimate(p.slope_prior_per_sec, p.slope_lasts_secs);
+        let Some(arrivals) = estimate.filter(|_| watched >= p.min_watched_secs) else {
             return Prediction::needs("seconds of samples", watched, p.min_watched_secs);
         };
-        if watched < p.min_watched_secs {
-            return Prediction::needs("seconds of samples", watched, p.min_watched_secs);
-        }
-        let fluid = Fluid::new(self, known, arrivals, line.slope, p.rate_secs);
-        let distance = barrier.requests - known.waiting;
-        let at = |secs: f64| fluid.probability(known.waiting, distance, secs);
+        let fluid = Fluid {
+            arrivals,
+            departures: match known.capacity {
+                Some(capacity) => Some(capacity),
+                None if known.waiting >= 1.0 => self.finishes.mean(),
+                None => None,
+            },
+            waiting: known.waiting,
+            barrier: barrier.requests,
+        };
+        let curve = fluid.curve();
         let mut evidence = vec![
             Evidence::number(Source::Metrics, "waiting", known.waiting, "requests"),
-            Evidence::number(Source::Metrics, "arrivals", arrivals, "/s"),
+            Evidence::number(Source::Metrics, "arrivals", arrivals.rate, "/s"),
+            Evidence::number(Source::Model, "which change by", arrivals.slope, "/s per s"),
         ];
         if let Some(capacity) = known.capacity {
-            evidence.push(Evidence::number(Source::Model, "most that was ever worked off", capacity, "/s"));
+            evidence.push(Evidence::number(Source::Model, "worked off while others wait", capacity, "/s"));
         }
         let words = if barrier.is_server_limit { "the server's limit leaves room for" } else { "too many from" };
         evidence.push(Evidence::number(Source::Model, words, barrier.requests, "requests"));
         seen.forecast(
             FailureType::QueueOverflow,
-            Horizons::new(HORIZONS_SECS.map(at)),
-            time_to_failure(at),
+            curve.horizons(),
+            curve.time_to_failure(),
             evidence,
-            (self.trend.samples(), watched),
+            (samples, watched),
         )
     }
 }
@@ -185,60 +186,55 @@ impl Memory {
 /// Arrivals against departures.
 #[derive(Debug, Clone, Copy)]
 struct Fluid {
-    arrivals: f64,
-    slope: f64,
+    arrivals: RateEstimate,
     /// Requests per second that leave while there is a queue; `None` if there never was one.
     departures: Option<f64>,
-    noise: f64,
-    error: f64,
+    waiting: f64,
+    barrier: f64,
 }
 
 impl Fluid {
-    fn new(memory: &Memory, known: &Known, arrivals: f64, slope: f64, rate_secs: f64) -> Self {
-        let finishes = memory.finishes.mean().unwrap_or(0.0);
-        let window = (2.0 * rate_secs).min(memory.trend.span_secs().max(1.0));
-        let error = (arrivals / window).sqrt();
-        let slope_error = 2.0 * error / window;
-        let departures = match known.capacity {
-            Some(capacity) => Some(capacity),
-            None if known.waiting >= 1.0 => Some(finishes),
-            None => None,
-        };
-        Self {
-            arrivals,
-            slope: slope * (1.0 - slope_error * slope_error / (slope * slope + 1e-12)).max(0.0),
-            departures,
-            noise: arrivals + departures.unwrap_or(finishes),
-            error,
+    fn curve(&self) -> Curve {
+        if self.waiting >= self.barrier {
+            return Curve::of(|_| 1.0);
         }
-    }
-
-    /// Expected change of the queue after `secs`, with the queue never below zero.
-    fn growth(&self, waiting: f64, secs: f64) -> f64 {
+        // A server that never had a queue: what comes leaves again, as far as anyone knows.
         let Some(departures) = self.departures else {
-            // A server that never had a queue: what comes leaves again.
-            return 0.0;
+            return Curve::of(|_| 0.0);
         };
-        let steps = 24;
-        let dt = secs / f64::from(steps);
-        let mut queue = waiting;
-        for i in 0..steps {
-            let t = (f64::from(i) + 0.5) * dt;
-            let arrivals =
-                (self.arrivals + self.slope * TREND_LASTS_SECS * (1.0 - (-t / TREND_LASTS_SECS).exp())).max(0.0);
-            queue = (queue + (arrivals - departures) * dt).max(0.0);
+        let mut sum = [0.0; TIMES_SECS.len()];
+        for (z, weight) in NODES {
+            self.add_given(departures, z, weight, &mut sum);
         }
-        queue - waiting
+        Curve::new(sum)
     }
 
-    fn probability(&self, waiting: f64, distance: f64, secs: f64) -> f64 {
-        let grown = self.growth(waiting, secs);
-        let variance = self.noise * secs + (self.error * secs).powi(2);
-        if self.departures.is_none() {
-            return 0.0;
+    /// Adds the curve that holds if arrivals are `z` standard errors above what is thought.
+    fn add_given(&self, departures: f64, z: f64, weight: f64, sum: &mut [f64; TIMES_SECS.len()]) {
+        let mut survives = 1.0;
+        // The queue, and where and when it last began to grow: noise adds up from there.
+        let (mut queue, mut before_secs) = (self.waiting, 0.0);
+        let (mut from, mut since_secs) = (self.waiting, 0.0);
+        let mut reached = 0.0_f64;
+        for (p, t) in sum.iter_mut().zip(TIMES_SECS) {
+            let piece_secs = t - before_secs;
+            let rate = self.arrivals.after(before_secs + piece_secs / 2.0, z);
+            queue += (rate - departures) * piece_secs;
+            if queue <= 0.0 {
+                // Between two times of growth an idle queue reaches the barrier as a busy period of chance would.
+                let load = (rate / departures.max(1e-9)).clamp(0.0, 1.0);
+                let per_sec = (departures - rate).max(0.0) * (1.0 - load) * load.powf(self.barrier);
+                survives *= (-per_sec * piece_secs).exp();
+                queue = 0.0;
+                (from, since_secs) = (0.0, t);
+            } else {
+                let secs = (t - since_secs).max(1e-3);
+                let noise = rate + departures;
+                let drift = (queue - from) / secs;
+                reached = reached.max(first_passage::probability(self.barrier - from, drift, noise, secs));
+            }
+            *p += weight * (1.0 - survives * (1.0 - reached));
+            before_secs = t;
         }
-        // A queue that empties does so again and again: what came before does not add up.
-        let held = if grown <= -waiting + 1e-9 && waiting < 1.0 { 0.25 } else { 1.0 };
-        first_passage::probability(distance, grown / secs, variance * held / secs, secs)
     }
 }

@@ -1,0 +1,145 @@
+//! A level that follows a moving balance with noise: how likely it is to reach a barrier.
+//!
+//! Requests come at a rate and stay; the more there are, the longer each stays. The level (what they hold) returns to
+//! the balance of both within about one stay and fluctuates around it. Time is cut into pieces; in each, the level
+//! reaches the barrier with the probability that a fluctuation of that size is exceeded (twice the tail, by
+//! reflection), once for each relaxation time. What is not known well, the rate and how it changes, is the same in all
+//! pieces, so it is averaged over outside.
+
+use super::curve::{Curve, TIMES_SECS};
+use super::rate::{NODES, RateEstimate};
+use crate::numeric::normal::cdf;
+
+/// A level and what moves it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Balance {
+    /// The level now.
+    pub(super) level: f64,
+    /// What one request adds to the level.
+    pub(super) per_request: f64,
+    /// Requests that come.
+    pub(super) arrivals: RateEstimate,
+    /// How long a request stays that is alone, in seconds.
+    pub(super) lone_stay_secs: f64,
+    /// By how much each other request lengthens a stay, in seconds.
+    pub(super) crowding_secs: f64,
+    /// How long a request stays now, in seconds: the relaxation time.
+    pub(super) stay_secs: f64,
+    /// Most requests that can be there at once.
+    pub(super) most_requests: f64,
+    /// Variance of the level around a balance, per unit of balance.
+    pub(super) variance_per_balance: f64,
+    /// What the level must not reach.
+    pub(super) barrier: f64,
+}
+
+/// Tails beyond this many deviations are nothing.
+const FAR: f64 = 7.0;
+
+impl Balance {
+    /// Where the level comes to rest if requests come at this rate.
+    pub(super) fn at_rate(&self, rate: f64) -> f64 {
+        let free = 1.0 - rate * self.crowding_secs;
+        // Beyond the point where each request keeps the next one waiting there is no balance: all places are taken.
+        let requests = if free > 0.02 { rate.max(0.0) * self.lone_stay_secs / free } else { f64::INFINITY };
+        (requests.min(self.most_requests) * self.per_request).min(4.0 * self.barrier)
+    }
+
+    /// Probability over time that the barrier was reached.
+    pub(super) fn curve(&self) -> Curve {
+        if self.level >= self.barrier {
+            return Curve::of(|_| 1.0);
+        }
+        let mut mean = [0.0; TIMES_SECS.len()];
+        for (z, weight) in NODES {
+            self.add_given(z, weight, &mut mean);
+        }
+        Curve::new(mean)
+    }
+
+    /// Adds the curve that holds if rate and slope are `z` standard errors above what is thought.
+    fn add_given(&self, z: f64, weight: f64, sum: &mut [f64; TIMES_SECS.len()]) {
+        let tau = self.stay_secs.max(0.5);
+        let mut survives = 1.0;
+        let (mut mean, mut before_secs) = (self.level, 0.0);
+        for (p, t) in sum.iter_mut().zip(TIMES_SECS) {
+            let piece_secs = t - before_secs;
+            // The level lags: it heads for the balance of the piece's middle and gets there exponentially.
+            let goal = self.at_rate(self.arrivals.after(before_secs + piece_secs / 2.0, z));
+            let next = goal + (mean - goal) * (-piece_secs / tau).exp();
+            let spread = 1.0 - (-2.0 * t / tau).exp();
+            let variance = self.variance_per_balance * mean.max(next).max(1e-6) * spread;
+            let deviations = (self.barrier - mean.max(next)) / variance.sqrt().max(1e-9);
+            if deviations < FAR {
+                let reaches = if deviations <= 0.0 { 1.0 } else { (2.0 * cdf(-deviations)).min(1.0) };
+                survives *= (1.0 - reaches).powf((piece_secs / tau).max(0.3));
+            }
+            *p += weight * (1.0 - survives);
+            mean = next;
+            before_secs = t;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn rate(rate: f64, slope: f64) -> RateEstimate {
+        RateEstimate { rate, rate_error: 0.2, slope, slope_error: 0.0, slope_lasts_secs: 120.0 }
+    }
+
+    const CALM: Balance = Balance {
+        level: 0.4,
+        per_request: 0.01,
+        arrivals: rate(8.0, 0.0),
+        lone_stay_secs: 5.0,
+        crowding_secs: 0.0,
+        stay_secs: 5.0,
+        most_requests: f64::INFINITY,
+        variance_per_balance: 0.01,
+        barrier: 1.0,
+    };
+
+    fn at(balance: &Balance) -> [f64; 4] {
+        balance.curve().horizons().as_array()
+    }
+
+    #[test]
+    fn a_level_far_from_the_barrier_stays_away() {
+        assert!(at(&CALM)[3] < 1e-4, "{:?}", at(&CALM));
+    }
+
+    #[test]
+    fn a_rising_rate_is_foreseen_before_the_level_shows_it() {
+        let rising = at(&Balance { arrivals: rate(8.0, 0.4), ..CALM });
+        assert!(rising[0] < 0.01 && rising[1] > 0.2 && rising[2] > 0.99, "{rising:?}");
+    }
+
+    #[test]
+    fn places_in_the_batch_bound_it() {
+        let bounded = at(&Balance { arrivals: rate(8.0, 0.4), most_requests: 50.0, ..CALM });
+        assert!(bounded[3] < 1e-2, "{bounded:?}");
+    }
+
+    #[test]
+    fn crowding_makes_the_balance_rise_faster_than_the_rate() {
+        let crowded = Balance { lone_stay_secs: 3.0, crowding_secs: 0.05, ..CALM };
+        assert!((crowded.at_rate(8.0) - 0.4).abs() < 1e-9);
+        assert!(crowded.at_rate(12.0) > 1.5 * 0.4 * 1.2);
+        assert!(crowded.at_rate(25.0) >= 4.0, "there is no balance any more");
+    }
+
+    proptest! {
+        #[test]
+        fn closer_is_likelier(level in 0.0..0.9_f64, per_sec in 0.0..15.0_f64, more in 0.0..0.2_f64) {
+            let near = Balance { level: level + more * 0.4, arrivals: rate(per_sec + more * 10.0, 0.0), ..CALM };
+            let far = Balance { level, arrivals: rate(per_sec, 0.0), ..CALM };
+            for (near, far) in at(&near).into_iter().zip(at(&far)) {
+                prop_assert!(near >= far - 1e-6);
+            }
+        }
+    }
+}
