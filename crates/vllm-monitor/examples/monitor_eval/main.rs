@@ -36,7 +36,7 @@ fn main() {
     match args.first().map(String::as_str) {
         Some("report") => {
             report(REPORT, runs, &Settings::default(), None);
-            degradation::report();
+            degradation::report(false, 20);
         }
         Some("try") => {
             let settings = args
@@ -51,7 +51,7 @@ fn main() {
         }
         Some("tune") => tune(runs, args.get(2).map(String::as_str), &args[3..]),
         Some("show") => show(runs, args.get(2).map(String::as_str)),
-        Some("degradation") => degradation::report(),
+        Some("degradation") => degradation::report(true, runs),
         Some("calibrate") => calibrate(runs),
         Some("cost") => cost::report(),
         _ => println!("see the first lines of examples/monitor_eval/main.rs"),

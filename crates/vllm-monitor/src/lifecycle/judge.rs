@@ -115,7 +115,8 @@ fn is_present(facts: &Facts<'_>) -> bool {
 /// There is no service, and there will be none.
 fn broken(facts: &Facts<'_>) -> Option<Verdict> {
     let mut evidence = Vec::new();
-    let was_up = facts.state.is_up() || facts.state == State::Error;
+    // After an error, a phase of loading in the log is a new start: it is not refused because of the error.
+    let was_up = facts.state.is_up() || (facts.state == State::Error && facts.phase.is_none());
     if facts.snapshot.process.alive.if_fresh() == Some(false) && facts.state != State::NotStarted {
         evidence.push(Evidence::text(Source::Process, "the process is gone, and nobody had asked it to stop"));
     }

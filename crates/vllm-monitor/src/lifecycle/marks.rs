@@ -242,7 +242,7 @@ mod tests {
             ("INFO Starting to load model tiny...", Meaning::Phase(P::LoadWeights)),
             ("INFO Loading weights took 12.34 seconds", Meaning::Phase(P::PrepareModel)),
             ("INFO Model loading took 14.9 GiB memory and 13.1 seconds", Meaning::Done(P::PrepareModel)),
-            ("INFO torch.compile takes 22.1 s in total", Meaning::Done(P::Compile)),
+            ("INFO torch.compile took 22.1 s in total", Meaning::Done(P::Compile)),
             ("INFO GPU KV cache size: 299,584 tokens", Meaning::Phase(P::KvCache)),
             ("INFO Graph capturing finished in 5 secs, took 0.5 GiB", Meaning::Done(P::CaptureGraphs)),
             ("INFO Starting vLLM API server 0 on http://0.0.0.0:8000", Meaning::Phase(P::StartServer)),

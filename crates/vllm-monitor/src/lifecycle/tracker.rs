@@ -246,6 +246,7 @@ impl Tracker {
             return;
         }
         self.pending = None;
+        let from = self.state;
         for to in self.state.path_to(verdict.state) {
             let mut evidence = verdict.evidence.clone();
             if to == State::Error && verdict.state != State::Error {
@@ -260,10 +261,10 @@ impl Tracker {
         }
         self.reasons = verdict.evidence;
         self.against = verdict.against;
-        self.entered(now, events);
+        self.entered(from, now, events);
     }
 
-    fn entered(&mut self, now: Time, events: &mut Vec<LifecycleEvent>) {
+    fn entered(&mut self, from: State, now: Time, events: &mut Vec<LifecycleEvent>) {
         match self.state {
             State::Initializing if self.phase.is_none() => self.phase = Some((LoadPhase::Launch, now)),
             State::Ready | State::Serving | State::Degraded => {
@@ -271,7 +272,9 @@ impl Tracker {
                     self.end_phase(phase, now.secs_since(since), events);
                 }
             }
-            State::Error | State::NotStarted => self.phase = None,
+            // A start that failed is over; a phase that the log of a server that was up shows is that of its restart.
+            State::Error if !from.is_up() => self.phase = None,
+            State::NotStarted => self.phase = None,
             _ => {}
         }
         if self.state == State::NotStarted {
@@ -317,7 +320,9 @@ impl Tracker {
                         self.phase = Some((next, mark.at));
                     }
                 }
-                Meaning::Shutdown => self.shutdown_logged = true,
+                // A server whose engine died goes through its shutdown as well; that was not asked for.
+                Meaning::Shutdown if self.fatal.is_none() && self.unhealthy == 0 => self.shutdown_logged = true,
+                Meaning::Shutdown => {}
                 Meaning::Fatal(cause) => {
                     if self.fatal.is_none() {
                         self.fatal = Some((std::sync::Arc::clone(cause), mark.at));

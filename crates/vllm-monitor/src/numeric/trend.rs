@@ -16,9 +16,21 @@ pub struct Trend {
     tx: f64,
     last: f64,
     span_secs: f64,
-    // Decayed sums of squared and of elapsed increments, around the slope at that time.
+    /// The block of samples under way, and the mean of the one before.
+    block: Block,
+    last_block: Option<f64>,
+    // Decayed sums of squared and of elapsed increments between blocks, around the slope at that time.
     squares: f64,
     elapsed: f64,
+}
+
+/// Samples of half a time constant. Between their means, noise that comes and goes at every sample hardly shows, while
+/// a level that wanders does.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+struct Block {
+    secs: f64,
+    sum: f64,
+    samples: f64,
 }
 
 /// What a [`Trend`] knows.
@@ -30,7 +42,7 @@ pub struct Line {
     pub slope: f64,
     /// Standard error of the slope if increments were independent, in units per second.
     pub slope_error: f64,
-    /// Variance of the increments around the slope, in squared units per second.
+    /// How far the level wanders around the slope, in squared units per second.
     pub variance_rate: f64,
 }
 
@@ -48,6 +60,8 @@ impl Trend {
             tx: 0.0,
             last: 0.0,
             span_secs: 0.0,
+            block: Block::default(),
+            last_block: None,
             squares: 0.0,
             elapsed: 0.0,
         }
@@ -71,7 +85,6 @@ impl Trend {
             return;
         }
         if self.samples > 0 {
-            let slope = self.line().map_or(0.0, |line| line.slope);
             let keep = (-dt_secs / self.tau_secs).exp();
             // Shift the origin of time to the new sample, then let weights decay.
             self.tt = keep * (self.tt - 2.0 * dt_secs * self.t + dt_secs * dt_secs * self.w);
@@ -80,16 +93,33 @@ impl Trend {
             self.x *= keep;
             self.w *= keep;
             self.w2 *= keep * keep;
-            let surprise = value - self.last - slope * dt_secs;
-            self.squares = self.squares * keep + surprise * surprise;
-            self.elapsed = self.elapsed * keep + dt_secs;
             self.span_secs += dt_secs;
         }
+        self.wander(value, if self.samples > 0 { dt_secs } else { 0.0 });
         self.w += 1.0;
         self.w2 += 1.0;
         self.x += value;
         self.last = value;
         self.samples += 1;
+    }
+
+    fn wander(&mut self, value: f64, dt_secs: f64) {
+        self.block.secs += dt_secs;
+        self.block.sum += value;
+        self.block.samples += 1.0;
+        if self.block.secs < self.tau_secs / 2.0 {
+            return;
+        }
+        let Block { secs, sum, samples } = std::mem::take(&mut self.block);
+        let mean = sum / samples;
+        if let Some(before) = self.last_block.replace(mean) {
+            let slope = self.line().map_or(0.0, |line| line.slope);
+            let surprise = mean - before - slope * secs;
+            let keep = (-secs / (6.0 * self.tau_secs)).exp();
+            // The means of two neighbouring blocks of a random walk differ by two thirds of what their middles do.
+            self.squares = self.squares * keep + 1.5 * surprise * surprise;
+            self.elapsed = self.elapsed * keep + secs;
+        }
     }
 
     /// Forgets everything, for a series that began anew.
@@ -153,16 +183,31 @@ mod tests {
     #[test]
     fn diffusion_is_the_variance_per_second() {
         // Steps of ±1 every second: variance 1 per second, no drift.
-        let mut trend = Trend::new(1000.0);
+        let mut trend = Trend::new(20.0);
         let mut level = 0.0;
         let mut seed = 5_u64;
-        for _ in 0..5000 {
+        let mut rates = Vec::new();
+        for _ in 0..20_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             level += if seed >> 63 == 0 { 1.0 } else { -1.0 };
             trend.add(level, 1.0);
+            rates.extend(trend.line().map(|line| line.variance_rate));
         }
+        let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+        assert!((mean - 1.0).abs() < 0.25, "{mean}");
+    }
+
+    #[test]
+    fn noise_around_a_level_is_not_wandering() {
+        let mut trend = Trend::new(20.0);
+        let mut seed = 5_u64;
+        for _ in 0..2000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            trend.add(if seed >> 63 == 0 { 1.0 } else { -1.0 }, 1.0);
+        }
+        // Increments from sample to sample would have said 2.
         let line = trend.line().expect("many samples");
-        assert!((line.variance_rate - 1.0).abs() < 0.1, "{line:?}");
+        assert!(line.variance_rate < 0.1, "{line:?}");
     }
 
     #[test]

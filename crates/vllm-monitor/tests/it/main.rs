@@ -1,0 +1,13 @@
+//! The core as a whole: snapshots in, decisions out.
+
+#![allow(dead_code, unreachable_pub, reason = "the support modules serve the evaluation program too")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod defects;
+mod lifecycle;
+mod long_runs;
+mod predictors;
+mod properties;
+mod world;
