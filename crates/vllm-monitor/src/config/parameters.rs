@@ -163,6 +163,8 @@ parameters! {
         allowance in 0.001 .. 2.0,
         /// sum of differences from which on steps count as slower
         threshold in 0.01 .. 1000.0,
+        /// multiple of the noise's variance over the allowance that the threshold is at least
+        noise_factor in 0.0 .. 1000.0,
         /// differences beyond this do not count more
         most_difference in 0.01 .. 10.0,
         /// leverage from which on an operating point counts as new

@@ -16,9 +16,9 @@ pub struct Trend {
     tx: f64,
     last: f64,
     span_secs: f64,
-    /// The block of samples under way, and the mean of the one before.
+    /// The block of samples under way; mean and mean age of the one before.
     block: Block,
-    last_block: Option<f64>,
+    last_block: Option<(f64, f64)>,
     // Decayed sums of squared and of elapsed increments between blocks, around the slope at that time.
     squares: f64,
     elapsed: f64,
@@ -30,6 +30,7 @@ pub struct Trend {
 struct Block {
     secs: f64,
     sum: f64,
+    ages: f64,
     samples: f64,
 }
 
@@ -104,15 +105,21 @@ impl Trend {
     }
 
     fn wander(&mut self, value: f64, dt_secs: f64) {
-        self.block.secs += dt_secs;
-        self.block.sum += value;
-        self.block.samples += 1.0;
-        if self.block.secs < self.tau_secs / 2.0 {
+        let block = &mut self.block;
+        block.secs += dt_secs;
+        block.ages += block.samples * dt_secs;
+        block.sum += value;
+        block.samples += 1.0;
+        if let Some((_, age)) = &mut self.last_block {
+            *age += dt_secs;
+        }
+        if block.secs < self.tau_secs / 2.0 {
             return;
         }
-        let Block { secs, sum, samples } = std::mem::take(&mut self.block);
-        let mean = sum / samples;
-        if let Some(before) = self.last_block.replace(mean) {
+        let Block { sum, ages, samples, .. } = std::mem::take(block);
+        let (mean, age) = (sum / samples, ages / samples);
+        if let Some((before, before_age)) = self.last_block.replace((mean, age)) {
+            let secs = before_age - age;
             let slope = self.line().map_or(0.0, |line| line.slope);
             let surprise = mean - before - slope * secs;
             let keep = (-secs / (6.0 * self.tau_secs)).exp();

@@ -65,8 +65,11 @@ impl Balance {
         for (p, t) in sum.iter_mut().zip(TIMES_SECS) {
             let piece_secs = t - before_secs;
             // The level lags: it heads for the balance of the piece's middle and gets there exponentially.
-            let goal = self.at_rate(self.arrivals.after(before_secs + piece_secs / 2.0, z));
-            let next = goal + (mean - goal) * (-piece_secs / tau).exp();
+            let rate = self.arrivals.after(before_secs + piece_secs / 2.0, z);
+            let goal = self.at_rate(rate);
+            // However fast it heads there, a request adds no more than it will hold at its end: about twice its mean.
+            let most = mean + 2.0 * self.per_request * rate * piece_secs;
+            let next = (goal + (mean - goal) * (-piece_secs / tau).exp()).min(most);
             let spread = 1.0 - (-2.0 * t / tau).exp();
             let variance = self.variance_per_balance * mean.max(next).max(1e-6) * spread;
             let deviations = (self.barrier - mean.max(next)) / variance.sqrt().max(1e-9);
@@ -122,6 +125,13 @@ mod tests {
     fn places_in_the_batch_bound_it() {
         let bounded = at(&Balance { arrivals: rate(8.0, 0.4), most_requests: 50.0, ..CALM });
         assert!(bounded[3] < 1e-2, "{bounded:?}");
+    }
+
+    #[test]
+    fn a_large_cache_fills_no_faster_than_requests_bring_tokens() {
+        // The balance is beyond the barrier, and it would take 2,000 s to bring that much.
+        let large = Balance { level: 0.0, per_request: 5e-5, crowding_secs: 1.0, arrivals: rate(5.0, 0.0), ..CALM };
+        assert!(large.at_rate(5.0) > 1.0 && at(&large)[3] < 1e-3, "{:?}", at(&large));
     }
 
     #[test]

@@ -142,23 +142,30 @@ impl Degradation {
             return;
         }
         let difference = (-answer.ln()).clamp(-p.most_difference, p.most_difference);
-        self.sums.add(difference, p.allowance, 2.0 * p.threshold);
-        let suspicious = self.sums.up() > 0.5 * p.threshold;
+        let threshold = self.threshold(p);
+        self.sums.add(difference, p.allowance, 2.0 * threshold);
+        let suspicious = self.sums.up() > 0.5 * threshold;
         if !suspicious {
             self.model.learn(&relative, 1.0, p.forgetting);
             self.noise.add(difference * difference, p.pool_secs);
         }
-        if self.sums.down() >= p.threshold {
+        if self.sums.down() >= threshold {
             // Faster than ever at this load: the old model is out of date, and nothing is wrong.
             self.model = Rls::new(PRIOR_UNCERTAINTY);
             self.sums.reset();
             self.latest = None;
         }
         self.is_degraded = if self.is_degraded {
-            self.sums.up() > 0.25 * p.threshold
+            self.sums.up() > 0.25 * threshold
         } else {
-            self.sums.up() >= p.threshold
+            self.sums.up() >= threshold
         };
+    }
+
+    /// The sum from which on steps count as slower. A sum of noise passes a threshold h with a frequency that falls as
+    /// `exp(-2 allowance h / variance)`, so a server with noisy times needs a higher one, and takes longer to judge.
+    fn threshold(&self, p: &DegradationParameters) -> f64 {
+        p.threshold.max(p.noise_factor * self.noise.mean().unwrap_or(0.0) / p.allowance)
     }
 }
 
@@ -183,8 +190,12 @@ impl Predictor for Degradation {
         if (samples as f64) < p.min_samples {
             return Prediction::needs("samples under load", samples as f64, p.min_samples).into();
         }
-        let share = (self.sums.up() / p.threshold).min(1.0);
-        let mut evidence = vec![Evidence::number(Source::Model, "sum of slowdown", self.sums.up(), "")];
+        let threshold = self.threshold(p);
+        let share = (self.sums.up() / threshold).min(1.0);
+        let mut evidence = vec![
+            Evidence::number(Source::Model, "sum of slowdown", self.sums.up(), ""),
+            Evidence::number(Source::Model, "too much from", threshold, ""),
+        ];
         if let Some(latest) = self.latest {
             evidence.push(Evidence::number(
                 Source::Metrics,

@@ -37,6 +37,8 @@ struct Live {
     /// Time without a heartbeat while there was work, in watched seconds.
     silent_secs: f64,
     last_age_secs: f64,
+    /// The page before showed work, or steps since the one before it.
+    had_work: bool,
     grace_secs: f64,
     watched_secs: f64,
     /// Of each data-parallel member: its steps, and its silence while it had work.
@@ -116,10 +118,12 @@ impl Hang {
             self.longest_prompt_tokens = (self.longest_prompt_tokens * 0.9999).max(tokens);
         }
         let moved = age_secs < self.live.last_age_secs + rates.dt_secs * 0.5;
-        if moved && work.gauges && rates.dt_secs > 0.0 {
+        // A gap counts if the server was at work when it began; otherwise it was idle in it.
+        if moved && self.live.had_work && rates.dt_secs > 0.0 {
             self.gaps.add(self.live.last_age_secs.max(0.0) + rates.dt_secs);
         }
         self.live.last_age_secs = age_secs;
+        self.live.had_work = work.gauges || moved;
     }
 
     fn members(&mut self, seen: &Observation<'_>) -> Option<(Arc<str>, f64)> {

@@ -5,7 +5,8 @@
 //! the time per token and holds its context meanwhile, so the level tends to `rate × stay × context / capacity` and
 //! approaches it within one stay. A rising rate shows in the model one stay before it shows in the level.
 //!
-//! Prompts that wait although there is room and a free place in the batch are the near future: they count as level.
+//! Rejected: counting the tokens of waiting prompts as level. On ramps it changed nothing, and under bursts of long
+//! prompts, which wait for their turn to be computed and not for blocks, it raised alarms.
 
 use super::balance::Balance;
 use super::passage::Passage;
@@ -29,13 +30,14 @@ struct Memory {
     /// Tokens held by the batch over requests in it.
     context: RatioEwma,
     generation_tokens: Ewma,
-    prompt_tokens: Ewma,
     inter_token: RatioEwma,
     /// Time per token over requests in the batch.
     crowding: LineEwma,
     preemptions: Ewma,
-    /// Most requests that ran while others waited although there was room: the batch has no more places.
+    /// Most requests that ran at once since others waited although there was room: the batch has no more places, or
+    /// the engine computes no faster.
     places: Option<f64>,
+    pages_waiting: u32,
 }
 
 impl Memory {
@@ -46,17 +48,20 @@ impl Memory {
             admissions: RateWatch::new(p.rate_secs),
             context: RatioEwma::new(p.request_secs),
             generation_tokens: Ewma::new(p.request_secs),
-            prompt_tokens: Ewma::new(p.request_secs),
             inter_token: RatioEwma::new(p.rate_secs),
             crowding: LineEwma::new(2.0 * p.request_secs),
             preemptions: Ewma::new(p.rate_secs),
             places: None,
+            pages_waiting: 0,
         }
     }
 }
 
-/// Usage below which waiting requests wait for places and not for blocks.
+/// Usage below which waiting requests wait for places or for their turn, and not for blocks.
 const ROOM_RATIO: f64 = 0.9;
+
+/// Pages in a row with such a queue after which the batch counts as full.
+const PAGES_OF_QUEUE: u32 = 3;
 
 impl Predictor for KvPreemption {
     fn failure_type(&self) -> FailureType {
@@ -99,19 +104,19 @@ impl Memory {
         if let Some(tokens) = rates.mean_generation_tokens.if_fresh() {
             self.generation_tokens.add(tokens, dt);
         }
-        if let Some(tokens) = rates.mean_prompt_tokens.if_fresh() {
-            self.prompt_tokens.add(tokens, dt);
-        }
         if let Some(secs) = rates.inter_token_secs.if_fresh() {
             self.inter_token.add(secs * rates.inter_token_count, rates.inter_token_count, dt);
             self.crowding.add(running, secs, rates.inter_token_count, dt);
         }
         self.preemptions.add(rates.preemptions.if_fresh().unwrap_or(0.0), dt);
-        let waiting = rates.waiting.if_fresh().unwrap_or(0.0);
-        if waiting >= 2.0 && usage < ROOM_RATIO && self.level.samples() > 5 {
-            let known = self.places.unwrap_or(0.0);
-            self.places = Some(if running > known { running } else { known * 0.99 + running * 0.01 });
-        }
+        let waits_for_turn = rates.waiting.if_fresh().unwrap_or(0.0) >= 2.0 && usage < ROOM_RATIO;
+        self.pages_waiting = if waits_for_turn { self.pages_waiting.saturating_add(1) } else { 0 };
+        self.places = match self.places {
+            Some(places) if running > places => Some(running),
+            Some(places) if waits_for_turn => Some(places * 0.99 + running * 0.01),
+            None if self.pages_waiting >= PAGES_OF_QUEUE => Some(running),
+            other => other,
+        };
     }
 
     fn condition(&self, seen: &Observation<'_>) -> Option<Condition> {
@@ -137,31 +142,22 @@ impl Memory {
         let Some(line) = self.level.line().filter(|_| watched >= p.min_watched_secs) else {
             return Prediction::needs("seconds of samples", watched, p.min_watched_secs);
         };
-        let rates = seen.rates;
-        let running = rates.running.last().unwrap_or(0.0);
-        let waiting = rates.waiting.last().unwrap_or(0.0);
         let capacity = seen.snapshot.engine.kv_capacity_tokens.last().map(|tokens| tokens * members(seen));
-        let places = seen.snapshot.engine.max_running.last().or(self.places);
-        let has_place = places.is_none_or(|places| running < places);
-
+        let places = match (seen.snapshot.engine.max_running.last(), self.places) {
+            (Some(most), Some(seen)) => Some(most.min(seen)),
+            (most, seen) => most.or(seen),
+        };
         let mut evidence = vec![
             Evidence::number(Source::Metrics, "kv_usage_ratio", usage, ""),
             Evidence::number(Source::Metrics, "slope", line.slope, "/s"),
         ];
-        let mut level = usage;
-        if let (true, Some(capacity), Some(prompt)) = (has_place, capacity, self.prompt_tokens.mean())
-            && waiting > 0.0
-        {
-            level += waiting * prompt / capacity;
-            evidence.push(Evidence::number(Source::Metrics, "waiting prompt tokens", waiting * prompt, "tokens"));
-        }
         let straight = Passage {
-            distance: p.full_ratio - level,
+            distance: p.full_ratio - usage,
             drift: line.slope,
             variance_rate: line.variance_rate.max(p.least_variance_rate),
             drift_error: line.slope_error,
         };
-        let balance = self.balance(seen, level, capacity, places);
+        let balance = self.balance(seen, usage, capacity, places);
         let mut curve = straight.curve();
         if let Some(balance) = &balance {
             let rest = balance.at_rate(balance.arrivals.rate);
