@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vllm-sim", &["exposition", "fake-nvml"]),
     ("report-page", &[]),
     ("vllm-report", &["vllm-metrics"]),
+    ("vllm-monitor", &["exposition", "vllm-metrics"]),
     (
         "sut",
         &[

@@ -19,8 +19,11 @@ use vllm_monitor::{
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("usage: replay_scrapes FILE")?;
     let file = std::fs::File::open(&path)?;
-    let reader: Box<dyn Read> =
-        if path.ends_with(".zst") { Box::new(zstd::Decoder::new(file)?) } else { Box::new(file) };
+    let reader: Box<dyn Read> = if path.ends_with(".zst") {
+        Box::new(zstd::Decoder::new(file)?)
+    } else {
+        Box::new(file)
+    };
 
     let monitor = Monitor::new(Settings::default());
     let mut state = State::default();
@@ -61,9 +64,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         finish(at, &page);
     }
 
-    println!("\n{pages} pages, {:.1} µs for a snapshot and its step", spent / f64::from(pages) * 1e6);
+    println!(
+        "\n{pages} pages, {:.1} µs for a snapshot and its step",
+        spent / f64::from(pages) * 1e6
+    );
     let target = state.target(&path).ok_or("there was no page")?;
-    println!("state {} since {:.0} s", target.state(), target.lifecycle().since().secs_since(Time::ZERO));
+    println!(
+        "state {} since {:.0} s",
+        target.state(),
+        target.lifecycle().since().secs_since(Time::ZERO)
+    );
     for (failure_type, assessment) in target.assessments() {
         let words = match &assessment.prediction {
             Prediction::Forecast(forecast) => {
@@ -76,7 +86,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let score = target.score(*failure_type);
         println!(
             "{failure_type:<15} {words}\n{:15} {} onsets, {} foreseen, {} alarms, {} false, skill at 60 s {:?}",
-            "", score.onsets, score.foreseen, score.alarms, score.false_alarms, score.horizons[2].skill()
+            "",
+            score.onsets,
+            score.foreseen,
+            score.alarms,
+            score.false_alarms,
+            score.horizons[2].skill()
         );
     }
     Ok(())
@@ -114,8 +129,14 @@ fn print(time: Time, decision: &Decision) {
             other => println!("{at:7.1} s  {other:?}"),
         },
         Decision::Alert(alert) => {
-            let p = alert.forecast.as_ref().map(|forecast| forecast.probability.as_array());
-            println!("{at:7.1} s  {:?} {} {:?}: {p:.2?}", alert.change, alert.failure_type, alert.kind);
+            let p = alert
+                .forecast
+                .as_ref()
+                .map(|forecast| forecast.probability.as_array());
+            println!(
+                "{at:7.1} s  {:?} {} {:?}: {p:.2?}",
+                alert.change, alert.failure_type, alert.kind
+            );
         }
         other => println!("{at:7.1} s  {other:?}"),
     }

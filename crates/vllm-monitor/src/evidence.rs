@@ -57,12 +57,22 @@ pub struct Evidence {
 impl Evidence {
     /// A measured number.
     pub fn number(source: Source, what: &'static str, value: f64, unit: &'static str) -> Self {
-        Self { source, what: Cow::Borrowed(what), value: Some(value), unit: Cow::Borrowed(unit) }
+        Self {
+            source,
+            what: Cow::Borrowed(what),
+            value: Some(value),
+            unit: Cow::Borrowed(unit),
+        }
     }
 
     /// A fact in words.
     pub fn text(source: Source, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { source, what: what.into(), value: None, unit: Cow::Borrowed("") }
+        Self {
+            source,
+            what: what.into(),
+            value: None,
+            unit: Cow::Borrowed(""),
+        }
     }
 }
 
@@ -71,9 +81,17 @@ impl fmt::Display for Evidence {
         f.write_str(&self.what)?;
         if let Some(value) = self.value {
             // Four significant digits are enough to read.
-            let digits = if value == 0.0 { 0 } else { (3 - value.abs().log10().floor() as i32).clamp(0, 9) };
+            let digits = if value == 0.0 {
+                0
+            } else {
+                (3 - value.abs().log10().floor() as i32).clamp(0, 9)
+            };
             let text = format!("{value:.*}", digits as usize);
-            let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+            let text = if text.contains('.') {
+                text.trim_end_matches('0').trim_end_matches('.')
+            } else {
+                &text
+            };
             write!(f, " {text}")?;
             if !self.unit.is_empty() {
                 write!(f, " {}", self.unit)?;

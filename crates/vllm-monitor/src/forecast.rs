@@ -30,13 +30,15 @@ pub enum FailureType {
     Network,
     /// This target or one member of it is slower than its peers.
     Straggler,
+    /// Requests fail by the server's fault.
+    RequestErrors,
     /// Starting takes longer than earlier starts did.
     Startup,
 }
 
 impl FailureType {
     /// All of them, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::KvPreemption,
         Self::QueueOverflow,
         Self::Degradation,
@@ -46,6 +48,7 @@ impl FailureType {
         Self::Hardware,
         Self::Network,
         Self::Straggler,
+        Self::RequestErrors,
         Self::Startup,
     ];
 
@@ -61,6 +64,7 @@ impl FailureType {
             Self::Hardware => "hardware",
             Self::Network => "network",
             Self::Straggler => "straggler",
+            Self::RequestErrors => "request_errors",
             Self::Startup => "startup",
         }
     }
@@ -116,7 +120,10 @@ impl Horizons {
 
     /// At the first horizon that is at least this long, or the longest.
     pub fn at(self, secs: f64) -> f64 {
-        let place = HORIZONS_SECS.iter().position(|h| *h >= secs).unwrap_or(HORIZONS_SECS.len() - 1);
+        let place = HORIZONS_SECS
+            .iter()
+            .position(|h| *h >= secs)
+            .unwrap_or(HORIZONS_SECS.len() - 1);
         self.0[place]
     }
 }
@@ -206,7 +213,13 @@ impl Prediction {
 
     /// "Needs this much and has that much."
     pub fn needs(what: &'static str, have: f64, want: f64) -> Self {
-        Self::NotEnoughData { need: Need { what: Cow::Borrowed(what), have, want } }
+        Self::NotEnoughData {
+            need: Need {
+                what: Cow::Borrowed(what),
+                have,
+                want,
+            },
+        }
     }
 
     /// A signal that a forecast rests on is not there or too old.
@@ -249,6 +262,9 @@ pub struct Assessment {
 
 impl From<Prediction> for Assessment {
     fn from(prediction: Prediction) -> Self {
-        Self { prediction, condition: None }
+        Self {
+            prediction,
+            condition: None,
+        }
     }
 }

@@ -155,7 +155,10 @@ impl State {
             };
             (Arc::clone(name), saved)
         });
-        Saved { model_version: model_version.to_owned(), targets: targets.collect() }
+        Saved {
+            model_version: model_version.to_owned(),
+            targets: targets.collect(),
+        }
     }
 
     /// A state that has learned what was saved, and has seen nothing.
@@ -171,13 +174,19 @@ impl State {
             }
             (name, target)
         });
-        Self { targets: targets.collect(), peers: PeerTable::default() }
+        Self {
+            targets: targets.collect(),
+            peers: PeerTable::default(),
+        }
     }
 }
 
 impl TargetState {
     fn with_history(history: LoadHistory) -> Self {
-        Self { tracker: Tracker::new(history), ..Self::default() }
+        Self {
+            tracker: Tracker::new(history),
+            ..Self::default()
+        }
     }
 }
 
@@ -190,7 +199,12 @@ impl Monitor {
     /// A monitor with another policy.
     pub fn with_policy(settings: Settings, policy: Box<dyn Policy>) -> Self {
         let model_version = Cow::Owned(settings.model_version.clone());
-        Self { settings, model_version, tables: Tables::compiled_in().clone(), policy }
+        Self {
+            settings,
+            model_version,
+            tables: Tables::compiled_in().clone(),
+            policy,
+        }
     }
 
     /// The same with other calibration tables, for fitting them.
@@ -208,16 +222,28 @@ impl Monitor {
     /// Takes one snapshot of one target. Snapshots of a target come in order of time.
     pub fn step(&self, state: &mut State, snapshot: &Snapshot) -> Vec<Decision> {
         let event = |kind| {
-            Decision::Event(Event { target: Arc::clone(&snapshot.target), at: snapshot.time, kind })
+            Decision::Event(Event {
+                target: Arc::clone(&snapshot.target),
+                at: snapshot.time,
+                kind,
+            })
         };
         if snapshot.schema != SCHEMA {
-            return vec![event(EventKind::SnapshotRefused { schema: snapshot.schema, expected: SCHEMA })];
+            return vec![event(EventKind::SnapshotRefused {
+                schema: snapshot.schema,
+                expected: SCHEMA,
+            })];
         }
         let mut decisions = Vec::new();
         if !state.targets.contains_key(&snapshot.target) {
-            state.targets.insert(Arc::clone(&snapshot.target), TargetState::default());
+            state
+                .targets
+                .insert(Arc::clone(&snapshot.target), TargetState::default());
         }
-        let target = state.targets.get_mut(&snapshot.target).expect("it was just inserted if it was not there");
+        let target = state
+            .targets
+            .get_mut(&snapshot.target)
+            .expect("it was just inserted if it was not there");
         let p = &self.settings.parameters;
 
         let (dt_secs, broken) = target.passed(snapshot, p.lifecycle.longest_gap_secs, |kind| {
@@ -235,7 +261,11 @@ impl Monitor {
             parameters: p,
             model_version: &self.model_version,
         };
-        let residual = target.predictors.degradation.residual().filter(|_| seen.suspended().is_none());
+        let residual = target
+            .predictors
+            .degradation
+            .residual()
+            .filter(|_| seen.suspended().is_none());
         state.peers.report(&snapshot.target, residual, snapshot.time);
         target.predictors.straggler.compare(residual, &state.peers);
 
@@ -246,17 +276,33 @@ impl Monitor {
             .map(|predictor| (predictor.failure_type(), predictor.observe(&seen)))
             .collect();
         if let Some(condition) = target.tracker.startup_condition(snapshot.time, &p.lifecycle) {
-            let prediction = Prediction::Suspended { reason: Cow::Borrowed("a start is late, or it is not") };
-            assessments.push((FailureType::Startup, Assessment { prediction, condition: Some(condition) }));
+            let prediction = Prediction::Suspended {
+                reason: Cow::Borrowed("a start is late, or it is not"),
+            };
+            assessments.push((
+                FailureType::Startup,
+                Assessment {
+                    prediction,
+                    condition: Some(condition),
+                },
+            ));
         } else {
-            let prediction = Prediction::Suspended { reason: Cow::Borrowed("no start is late") };
+            let prediction = Prediction::Suspended {
+                reason: Cow::Borrowed("no start is late"),
+            };
             assessments.push((FailureType::Startup, prediction.into()));
         }
 
-        let conditions: Vec<Condition> =
-            assessments.iter().filter_map(|(_, assessment)| assessment.condition.clone()).collect();
-        let view =
-            View { snapshot, rates: &rates, conditions: &conditions, parameters: &p.lifecycle };
+        let conditions: Vec<Condition> = assessments
+            .iter()
+            .filter_map(|(_, assessment)| assessment.condition.clone())
+            .collect();
+        let view = View {
+            snapshot,
+            rates: &rates,
+            conditions: &conditions,
+            parameters: &p.lifecycle,
+        };
         let before = target.tracker.state();
         for change in target.tracker.update(view) {
             decisions.push(event(match change {
@@ -269,16 +315,24 @@ impl Monitor {
         }
         if !snapshot.engine.missing.is_empty() && snapshot.engine.missing != target.missing_reported {
             target.missing_reported.clone_from(&snapshot.engine.missing);
-            decisions.push(event(EventKind::MetricsMissing { names: snapshot.engine.missing.clone() }));
+            decisions.push(event(EventKind::MetricsMissing {
+                names: snapshot.engine.missing.clone(),
+            }));
         }
 
         let begun = target.onsets.update(&conditions, &rates, dt_secs);
-        decisions.extend(begun.iter().map(|failure_type| event(EventKind::Onset { failure_type: *failure_type })));
+        decisions.extend(begun.iter().map(|failure_type| {
+            event(EventKind::Onset {
+                failure_type: *failure_type,
+            })
+        }));
         let raw = target.calibrate(&mut assessments, self, &p.calibration);
         if !self.settings.features.enable_predictive {
             strip_forecasts(&mut assessments);
         }
-        let alerts = target.alarms.update(&snapshot.target, snapshot.time, dt_secs, &assessments, p);
+        let alerts = target
+            .alarms
+            .update(&snapshot.target, snapshot.time, dt_secs, &assessments, p);
         let was_stopped = before.is_up() && !target.tracker.state().is_up();
         let step = Step {
             assessments: &assessments,
@@ -322,19 +376,28 @@ struct Step<'a> {
 fn strip_forecasts(assessments: &mut [(FailureType, Assessment)]) {
     for (_, assessment) in assessments {
         if assessment.prediction.forecast().is_some() {
-            assessment.prediction = Prediction::Suspended { reason: Cow::Borrowed("forecasts are turned off") };
+            assessment.prediction = Prediction::Suspended {
+                reason: Cow::Borrowed("forecasts are turned off"),
+            };
         }
     }
 }
 
 impl TargetState {
     /// Time since the snapshot before, and whether it was not watched.
-    fn passed(&mut self, snapshot: &Snapshot, longest_gap_secs: f64, mut report: impl FnMut(EventKind)) -> (f64, bool) {
+    fn passed(
+        &mut self,
+        snapshot: &Snapshot,
+        longest_gap_secs: f64,
+        mut report: impl FnMut(EventKind),
+    ) -> (f64, bool) {
         let Some(before) = self.at.replace(snapshot.time) else {
             return (0.0, false);
         };
         if snapshot.time < before {
-            report(EventKind::ClockWentBack { secs: before.secs_since(snapshot.time) });
+            report(EventKind::ClockWentBack {
+                secs: before.secs_since(snapshot.time),
+            });
             self.rate_tracker = RateTracker::default();
             return (0.0, true);
         }
@@ -373,7 +436,10 @@ impl TargetState {
     fn settle_forecasts(&mut self, step: &Step<'_>, settings: &Settings) {
         let sample_secs = settings.parameters.calibration.sample_secs;
         for ((failure_type, assessment), raw) in step.assessments.iter().zip(step.raw) {
-            let forecast = assessment.prediction.forecast().map(|forecast| forecast.probability);
+            let forecast = assessment
+                .prediction
+                .forecast()
+                .map(|forecast| forecast.probability);
             let is_calm = assessment.condition.is_none() && self.onsets.is_quiet(*failure_type);
             let outcome = Outcome {
                 dt_secs: step.dt_secs,

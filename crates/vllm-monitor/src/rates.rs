@@ -123,16 +123,23 @@ impl RateTracker {
         self.snapshot_at = Some(snapshot.time);
         self.heartbeat_age_secs = self.heartbeat_age_secs.map(|age| age + watched);
 
-        let is_new = snapshot.engine.sampled_at.is_some_and(|at| self.page.is_none_or(|page| at > page.at));
+        let is_new = snapshot
+            .engine
+            .sampled_at
+            .is_some_and(|at| self.page.is_none_or(|page| at > page.at));
         if let (true, Some(at)) = (is_new, snapshot.engine.sampled_at) {
             let page = Page::of(snapshot, at);
             if let Some(steps) = page.steps.if_fresh() {
                 // A step without output does not count as one, but every step sets the gauges: a long prefill shows
                 // in them.
                 let gauges = self.page.is_some_and(|before| {
-                    [(before.kv_usage, page.kv_usage), (before.running, page.running), (before.waiting, page.waiting)]
-                        .iter()
-                        .any(|(before, now)| before.last() != now.last())
+                    [
+                        (before.kv_usage, page.kv_usage),
+                        (before.running, page.running),
+                        (before.waiting, page.waiting),
+                    ]
+                    .iter()
+                    .any(|(before, now)| before.last() != now.last())
                 });
                 if self.heartbeat.is_some_and(|before| steps > before) || gauges {
                     self.heartbeat_age_secs = Some(snapshot.time.secs_since(at));
@@ -169,7 +176,10 @@ impl Rates {
         let silent_secs = self.heartbeat_age_secs.last().unwrap_or(0.0);
         let believe = |signal: Signal<f64>| match signal {
             Signal::Fresh { value, age_secs } if has_work && silent_secs > GAUGE_MEMORY_SECS => {
-                Signal::Stale { value, age_secs: age_secs.max(silent_secs) }
+                Signal::Stale {
+                    value,
+                    age_secs: age_secs.max(silent_secs),
+                }
             }
             other => other,
         };
@@ -275,10 +285,18 @@ mod tests {
     fn rates_need_two_pages() {
         let mut tracker = RateTracker::default();
         let first = tracker.update(&page(0.0, 100.0, 0.0, 50.0), 10.0);
-        assert_eq!(first.finishes, Signal::Absent(Absence::NeedsTwoSamples), "no spike from the life before");
+        assert_eq!(
+            first.finishes,
+            Signal::Absent(Absence::NeedsTwoSamples),
+            "no spike from the life before"
+        );
         let second = tracker.update(&page(2.0, 120.0, 4.0, 56.0), 10.0);
         assert_eq!(second.finishes.if_fresh(), Some(3.0));
-        assert_eq!(second.arrivals.if_fresh(), Some(5.0), "6 ended and 4 more are there");
+        assert_eq!(
+            second.arrivals.if_fresh(),
+            Some(5.0),
+            "6 ended and 4 more are there"
+        );
         assert_eq!(second.steps.if_fresh(), Some(10.0));
         assert_eq!(second.heartbeat_age_secs.if_fresh(), Some(0.0));
     }
@@ -291,7 +309,11 @@ mod tests {
         let later = tracker.update(&page(6.0, 2.0, 1.0, 0.0), 10.0);
         assert_eq!(later.heartbeat_age_secs.if_fresh(), Some(5.0));
         let after_a_gap = tracker.update(&page(3600.0, 2.0, 1.0, 0.0), 10.0);
-        assert_eq!(after_a_gap.heartbeat_age_secs.if_fresh(), Some(0.0), "the gap itself was not watched");
+        assert_eq!(
+            after_a_gap.heartbeat_age_secs.if_fresh(),
+            Some(0.0),
+            "the gap itself was not watched"
+        );
     }
 
     #[test]

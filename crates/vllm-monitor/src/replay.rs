@@ -21,7 +21,9 @@ pub fn run<'a>(
     state: &'a mut State,
     snapshots: impl IntoIterator<Item = Snapshot> + 'a,
 ) -> impl Iterator<Item = (Time, Vec<Decision>)> + 'a {
-    snapshots.into_iter().map(|snapshot| (snapshot.time, monitor.step(state, &snapshot)))
+    snapshots
+        .into_iter()
+        .map(|snapshot| (snapshot.time, monitor.step(state, &snapshot)))
 }
 
 /// Reads snapshots from JSON lines. Empty lines are passed over.
@@ -30,15 +32,24 @@ pub fn run<'a>(
 /// For each line that is not a snapshot of this schema, [`Error::Data`] with the file and the line's number; the lines
 /// after it are read.
 pub fn read_lines<'a>(text: &'a str, file: &'a str) -> impl Iterator<Item = Result<Snapshot>> + 'a {
-    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(move |(i, line)| {
-        let wrong = |problem: String| Error::Data { file: format!("{file}:{}", i + 1), problem };
-        let snapshot: Snapshot = serde_json::from_str(line).map_err(|e| wrong(e.to_string()))?;
-        if snapshot.schema == SCHEMA {
-            Ok(snapshot)
-        } else {
-            Err(wrong(format!("schema {} cannot be read, only schema {SCHEMA}", snapshot.schema)))
-        }
-    })
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(move |(i, line)| {
+            let wrong = |problem: String| Error::Data {
+                file: format!("{file}:{}", i + 1),
+                problem,
+            };
+            let snapshot: Snapshot = serde_json::from_str(line).map_err(|e| wrong(e.to_string()))?;
+            if snapshot.schema == SCHEMA {
+                Ok(snapshot)
+            } else {
+                Err(wrong(format!(
+                    "schema {} cannot be read, only schema {SCHEMA}",
+                    snapshot.schema
+                )))
+            }
+        })
 }
 
 #[cfg(test)]
@@ -52,7 +63,11 @@ mod tests {
         let text = format!("{good}\n\n{other}\n{{\n{good}\n");
         let read: Vec<Result<Snapshot>> = read_lines(&text, "run.jsonl").collect();
         assert_eq!(read.iter().filter(|r| r.is_ok()).count(), 2);
-        let errors: Vec<String> = read.iter().filter_map(|r| r.as_ref().err()).map(ToString::to_string).collect();
+        let errors: Vec<String> = read
+            .iter()
+            .filter_map(|r| r.as_ref().err())
+            .map(ToString::to_string)
+            .collect();
         assert!(errors[0].starts_with("run.jsonl:3: schema 9"), "{errors:?}");
         assert!(errors[1].starts_with("run.jsonl:4: "), "{errors:?}");
     }

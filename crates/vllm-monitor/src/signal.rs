@@ -135,8 +135,14 @@ impl<T> Signal<T> {
     /// A borrowed value of the same age.
     pub fn as_ref(&self) -> Signal<&T> {
         match self {
-            Self::Fresh { value, age_secs } => Signal::Fresh { value, age_secs: *age_secs },
-            Self::Stale { value, age_secs } => Signal::Stale { value, age_secs: *age_secs },
+            Self::Fresh { value, age_secs } => Signal::Fresh {
+                value,
+                age_secs: *age_secs,
+            },
+            Self::Stale { value, age_secs } => Signal::Stale {
+                value,
+                age_secs: *age_secs,
+            },
             Self::Absent(why) => Signal::Absent(*why),
         }
     }
@@ -144,8 +150,14 @@ impl<T> Signal<T> {
     /// The value changed, the age kept.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Signal<U> {
         match self {
-            Self::Fresh { value, age_secs } => Signal::Fresh { value: f(value), age_secs },
-            Self::Stale { value, age_secs } => Signal::Stale { value: f(value), age_secs },
+            Self::Fresh { value, age_secs } => Signal::Fresh {
+                value: f(value),
+                age_secs,
+            },
+            Self::Stale { value, age_secs } => Signal::Stale {
+                value: f(value),
+                age_secs,
+            },
             Self::Absent(why) => Signal::Absent(why),
         }
     }
@@ -154,7 +166,10 @@ impl<T> Signal<T> {
     /// old as the older.
     pub fn with<U, V>(self, other: Signal<U>, f: impl FnOnce(T, U) -> V) -> Signal<V> {
         let fresh = self.is_fresh() && other.is_fresh();
-        let age_secs = self.age_secs().unwrap_or(0.0).max(other.age_secs().unwrap_or(0.0));
+        let age_secs = self
+            .age_secs()
+            .unwrap_or(0.0)
+            .max(other.age_secs().unwrap_or(0.0));
         match (self, other) {
             (Self::Absent(why), _) | (_, Signal::Absent(why)) => Signal::Absent(why),
             (
@@ -173,7 +188,11 @@ impl<T> Signal<T> {
 
     /// This one, or the other if this one is absent.
     pub fn or(self, other: Self) -> Self {
-        if self.is_absent() && !other.is_absent() { other } else { self }
+        if self.is_absent() && !other.is_absent() {
+            other
+        } else {
+            self
+        }
     }
 }
 
@@ -227,8 +246,11 @@ mod tests {
 
     #[test]
     fn the_other_stands_in_only_for_what_is_absent() {
-        let (fresh, stale, absent) =
-            (Signal::fresh(1.0, 0.1), Signal::stale(2.0, 99.0), Signal::Absent(Absence::NotExported));
+        let (fresh, stale, absent) = (
+            Signal::fresh(1.0, 0.1),
+            Signal::stale(2.0, 99.0),
+            Signal::Absent(Absence::NotExported),
+        );
         assert_eq!(absent.or(stale), stale);
         assert_eq!(stale.or(fresh), stale);
         assert_eq!(absent.or(Signal::Absent(Absence::NoSource)), absent);

@@ -70,17 +70,26 @@ pub fn encode(saved: &Saved) -> Vec<u8> {
 /// [`Error::State`] says what is wrong: another format, a wrong length or checksum, or contents that do not fit.
 pub fn decode(bytes: &[u8]) -> Result<Saved> {
     let wrong = |what: String| Error::State(what);
-    let end = bytes.iter().take(200).position(|b| *b == b'\n').ok_or_else(|| wrong("it has no header".into()))?;
+    let end = bytes
+        .iter()
+        .take(200)
+        .position(|b| *b == b'\n')
+        .ok_or_else(|| wrong("it has no header".into()))?;
     let (header, body) = (&bytes[..end], &bytes[end + 1..]);
     let header = std::str::from_utf8(header).map_err(|_| wrong("its header is not text".into()))?;
     let [MAGIC, format, sum, length] = header.split(' ').collect::<Vec<_>>()[..] else {
         return Err(wrong("its header is not that of a state".into()));
     };
     if format != FORMAT.to_string() {
-        return Err(wrong(format!("it has format {format}, and this program reads format {FORMAT}")));
+        return Err(wrong(format!(
+            "it has format {format}, and this program reads format {FORMAT}"
+        )));
     }
     if length != body.len().to_string() {
-        return Err(wrong(format!("it should have {length} bytes and has {}", body.len())));
+        return Err(wrong(format!(
+            "it should have {length} bytes and has {}",
+            body.len()
+        )));
     }
     if sum != checksum(body) {
         return Err(wrong("its checksum is wrong".into()));
@@ -89,10 +98,12 @@ pub fn decode(bytes: &[u8]) -> Result<Saved> {
 }
 
 fn checksum(body: &[u8]) -> String {
-    Sha256::digest(body).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
+    Sha256::digest(body)
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// Where a state is kept. Outside the core: implementations do input and output.
@@ -130,14 +141,19 @@ pub fn load(store: &mut dyn StateStore) -> Loaded {
         Ok(None) => return Loaded::Fresh,
         Ok(Some(bytes)) => bytes,
         Err(e) => {
-            return Loaded::SetAside { problem: format!("it cannot be read: {e}"), place: "it was left".into() };
+            return Loaded::SetAside {
+                problem: format!("it cannot be read: {e}"),
+                place: "it was left".into(),
+            };
         }
     };
     match decode(&bytes) {
         Ok(saved) => Loaded::Restored(saved),
         Err(e) => Loaded::SetAside {
             problem: e.to_string(),
-            place: store.set_aside().unwrap_or_else(|e| format!("it could not be moved: {e}")),
+            place: store
+                .set_aside()
+                .unwrap_or_else(|e| format!("it could not be moved: {e}")),
         },
     }
 }
@@ -170,9 +186,14 @@ mod tests {
 
     fn taught() -> Saved {
         let mut target = SavedTarget::default();
-        target.load_history.add(crate::lifecycle::LoadPhase::LoadWeights, 41.5);
+        target
+            .load_history
+            .add(crate::lifecycle::LoadPhase::LoadWeights, 41.5);
         target.scores = vec![ForecastScore::default()];
-        Saved { model_version: "1".into(), targets: [("http://a".into(), target)].into() }
+        Saved {
+            model_version: "1".into(),
+            targets: [("http://a".into(), target)].into(),
+        }
     }
 
     #[test]
@@ -194,9 +215,15 @@ mod tests {
         for length in 0..good.len() {
             assert!(decode(&good[..length]).is_err(), "cut to {length}");
         }
-        let mut store = Memory { bytes: Some(good[..40].to_vec()), aside: None };
+        let mut store = Memory {
+            bytes: Some(good[..40].to_vec()),
+            aside: None,
+        };
         let loaded = load(&mut store);
-        assert!(matches!(loaded, Loaded::SetAside { ref place, .. } if place == "aside"), "{loaded:?}");
+        assert!(
+            matches!(loaded, Loaded::SetAside { ref place, .. } if place == "aside"),
+            "{loaded:?}"
+        );
         assert!(store.bytes.is_none() && store.aside.is_some());
     }
 

@@ -23,27 +23,31 @@ pub fn report() {
     let monitor = Monitor::new(Settings::default());
     let mut state = State::default();
     let names: Vec<std::sync::Arc<str>> = (0..TARGETS).map(|i| format!("http://{i}").into()).collect();
-    let mut per_round = Vec::new();
-    for second in 0..SECS {
-        let round: Vec<Snapshot> = names
-            .iter()
-            .enumerate()
-            .map(|(i, name)| {
-                let mut snapshot = snapshots[i % snapshots.len()][second].clone();
-                snapshot.target = std::sync::Arc::clone(name);
-                snapshot
-            })
-            .collect();
-        let start = Instant::now();
-        for snapshot in &round {
-            std::hint::black_box(monitor.step(&mut state, snapshot));
-        }
-        per_round.push(start.elapsed().as_secs_f64());
-    }
+    let round = |second: usize| -> Vec<Snapshot> {
+        let one = |(i, name): (usize, &std::sync::Arc<str>)| Snapshot {
+            target: std::sync::Arc::clone(name),
+            ..snapshots[i % snapshots.len()][second].clone()
+        };
+        names.iter().enumerate().map(one).collect()
+    };
+    let mut per_round: Vec<f64> = (0..SECS)
+        .map(|second| {
+            let round = round(second);
+            let start = Instant::now();
+            for snapshot in &round {
+                std::hint::black_box(monitor.step(&mut state, snapshot));
+            }
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
     per_round.sort_by(f64::total_cmp);
     let median = per_round[SECS / 2];
     println!("{TARGETS} targets at 1 Hz, {SECS} s, one thread");
-    println!("step: {:.0} ns per target (median round), {:.0} ns in the slowest round", median / TARGETS as f64 * 1e9, per_round[SECS - 1] / TARGETS as f64 * 1e9);
+    println!(
+        "step: {:.0} ns per target (median round), {:.0} ns in the slowest round",
+        median / TARGETS as f64 * 1e9,
+        per_round[SECS - 1] / TARGETS as f64 * 1e9
+    );
     println!("share of one core for all targets: {:.2} %", median * 100.0);
 
     let mut built = Instant::now().elapsed();
@@ -54,5 +58,8 @@ pub fn report() {
         count += 1;
         last = Instant::now();
     });
-    println!("generating a second of a busy server and its snapshot: {:.0} ns", built.as_secs_f64() / f64::from(count) * 1e9);
+    println!(
+        "generating a second of a busy server and its snapshot: {:.0} ns",
+        built.as_secs_f64() / f64::from(count) * 1e9
+    );
 }

@@ -71,7 +71,9 @@ pub fn run(part: Part, index: u64, change: Change, settings: &Settings) -> (Opti
 pub fn report(tuning: bool, runs: u64) {
     let part = if tuning { TUNING } else { REPORT };
     let settings = Settings::default();
-    println!("\ndegradation: {LEARN_SECS} s of learning, then {AFTER_SECS} s after the change; {runs} servers each");
+    println!(
+        "\ndegradation: {LEARN_SECS} s of learning, then {AFTER_SECS} s after the change; {runs} servers each"
+    );
     for change in [
         Change::Slower(1.1),
         Change::Slower(1.2),
@@ -80,12 +82,17 @@ pub fn report(tuning: bool, runs: u64) {
         Change::MoreLoad(2.0),
     ] {
         let outcomes: Vec<(Option<u64>, u64)> = (0..runs).map(|i| run(part, i, change, &settings)).collect();
-        let within = outcomes.iter().filter(|(found, _)| found.is_some_and(|secs| secs <= 60)).count();
+        let within = outcomes
+            .iter()
+            .filter(|(found, _)| found.is_some_and(|secs| secs <= 60))
+            .count();
         let ever = outcomes.iter().filter(|(found, _)| found.is_some()).count();
         let early: u64 = outcomes.iter().map(|(_, early)| early).sum();
         let mut times: Vec<u64> = outcomes.iter().filter_map(|(found, _)| *found).collect();
         times.sort_unstable();
-        let median = times.get(times.len() / 2).map_or("-".to_owned(), |secs| format!("{secs} s"));
+        let median = times
+            .get(times.len() / 2)
+            .map_or("-".to_owned(), |secs| format!("{secs} s"));
         println!(
             "{change:?}: reported within 60 s in {within} of {runs}, ever in {ever}, median {median}; before the change {early} reports"
         );

@@ -75,10 +75,14 @@ impl Tally {
                 continue;
             }
             calm += 1.0 / 3600.0;
-            let next = onsets.iter().find(|onset| **onset > second).map(|onset| (*onset - second) as f64);
+            let next = onsets
+                .iter()
+                .find(|onset| **onset > second)
+                .map(|onset| (*onset - second) as f64);
             for (h, horizon) in HORIZONS_SECS.iter().enumerate() {
                 // The last seconds of a run do not know what follows.
-                if next.is_none_or(|n| n > *horizon) && (track.said.len() as u64 - second) as f64 <= *horizon {
+                if next.is_none_or(|n| n > *horizon) && (track.said.len() as u64 - second) as f64 <= *horizon
+                {
                     continue;
                 }
                 let happened = next.is_some_and(|n| n <= *horizon);
@@ -100,7 +104,9 @@ impl Tally {
             }
         }
         for at in &raised {
-            let right = onsets.iter().any(|onset| *onset >= *at && (*onset - *at) as f64 <= REACH_SECS);
+            let right = onsets
+                .iter()
+                .any(|onset| *onset >= *at && (*onset - *at) as f64 <= REACH_SECS);
             let open = (track.said.len() as u64 - at) as f64 <= REACH_SECS;
             alarms += 1.0;
             if !right && !open {
@@ -115,7 +121,8 @@ impl Tally {
         for (total, one) in self.horizons.iter_mut().zip(&run) {
             total.merge(one);
         }
-        self.by_run.push((onsets.len() as f64, foreseen, false_alarms, calm, run));
+        self.by_run
+            .push((onsets.len() as f64, foreseen, false_alarms, calm, run));
     }
 
     /// (recall, false alarms per calm hour, Brier skill at 60 s, calibration error at 60 s).
@@ -132,7 +139,11 @@ impl Tally {
             let mut calibrator = Calibrator::default();
             for (run, raw, happened) in &self.pairs[horizon] {
                 if run % 2 == half {
-                    calibrator.learn(Resolved { horizon, raw: *raw, happened: *happened });
+                    calibrator.learn(Resolved {
+                        horizon,
+                        raw: *raw,
+                        happened: *happened,
+                    });
                 }
             }
             let table = &calibrator.raw_tables()[horizon];
@@ -142,7 +153,10 @@ impl Tally {
                 }
             }
         }
-        (scores.skill().unwrap_or(f64::NAN), scores.calibration_error().unwrap_or(f64::NAN))
+        (
+            scores.skill().unwrap_or(f64::NAN),
+            scores.calibration_error().unwrap_or(f64::NAN),
+        )
     }
 
     /// 95 % intervals by resampling runs.

@@ -1,9 +1,11 @@
 //! Tunes and measures the predictors on generated servers.
 //!
 //! ```text
-//! cargo run --release -p vllm-monitor --example monitor_eval -- report [RUNS]
+//! cargo run --release -p vllm-monitor --example monitor_eval -- report [RUNS]           on held-out runs
 //! cargo run --release -p vllm-monitor --example monitor_eval -- calibrate [RUNS] > configs/monitor/calibration.toml
 //! cargo run --release -p vllm-monitor --example monitor_eval -- try [RUNS] KEY=VALUE…    on the tuning part
+//! cargo run --release -p vllm-monitor --example monitor_eval -- tune RUNS kv|queue KEY=VALUE;…  several at once
+//! cargo run --release -p vllm-monitor --example monitor_eval -- show INDEX kv|queue      one run, second by second
 //! cargo run --release -p vllm-monitor --example monitor_eval -- trace FILE.csv          arrivals of a real service
 //! cargo run --release -p vllm-monitor --example monitor_eval -- cost
 //! ```
@@ -11,14 +13,25 @@
 //! The tuning part and the report differ in seeds, and the report's ramps are both faster and slower than any that was
 //! tuned on. The servers are simulated: the figures say how the predictors do on a scheduler that behaves like vLLM's,
 //! not on production traffic.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people at a terminal")]
-#![allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "not a library")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a program for people at a terminal"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "not a library"
+)]
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
 mod cost;
 mod degradation;
+mod hang;
 mod judge;
 mod methods;
 mod scenario;
@@ -41,13 +54,16 @@ fn main() {
             println!("\nservers whose KV cache holds 12 to 40 requests, where chance fills the cache:");
             report(SMALL, runs, &Settings::default(), None);
             degradation::report(false, 20);
+            hang::report(20);
         }
         Some("try") => {
             let settings = args
                 .iter()
                 .skip(2)
                 .filter_map(|arg| arg.split_once('='))
-                .fold(Settings::builder(), |builder: SettingsBuilder, (key, value)| builder.flag(key, value))
+                .fold(Settings::builder(), |builder: SettingsBuilder, (key, value)| {
+                    builder.flag(key, value)
+                })
                 .resolve()
                 .unwrap();
             let tables = args.iter().any(|arg| arg == "raw").then(Tables::default);
@@ -63,8 +79,10 @@ fn main() {
     }
 }
 
-const TYPES: [(FailureType, Limit); 2] =
-    [(FailureType::KvPreemption, Limit::Kv), (FailureType::QueueOverflow, Limit::Places)];
+const TYPES: [(FailureType, Limit); 2] = [
+    (FailureType::KvPreemption, Limit::Kv),
+    (FailureType::QueueOverflow, Limit::Places),
+];
 
 /// What one run shows to all methods, and what happened in it.
 struct Watch {
@@ -82,7 +100,15 @@ impl Watch {
     fn new(methods: Vec<Box<dyn Method>>, failure_type: FailureType, capacity: f64) -> Self {
         let tracks = methods.iter().map(|_| Track::default()).collect();
         let barrier = (10.0 * capacity).max(8.0);
-        Self { methods, tracks, present: Vec::new(), failure_type, barrier, before: (0.0, 0.0), over_secs: 0.0 }
+        Self {
+            methods,
+            tracks,
+            present: Vec::new(),
+            failure_type,
+            barrier,
+            before: (0.0, 0.0),
+            over_secs: 0.0,
+        }
     }
 
     fn see(&mut self, snapshot: &vllm_monitor::Snapshot, engine: &Engine) {
@@ -144,12 +170,21 @@ fn all_methods(
 /// The hour of a real service on servers of several sizes.
 fn of_trace(path: &str) {
     let requests = trace::read(&std::fs::read_to_string(path).unwrap());
-    println!("SIMULATED servers under the arrivals of {path}: {} requests", requests.len());
+    println!(
+        "SIMULATED servers under the arrivals of {path}: {} requests",
+        requests.len()
+    );
     for kind in TYPES {
         let mut tallies: Vec<Tally> = vec![Tally::default(); 4];
         for fullest in [0.02, 0.01, 0.005, 0.002] {
-            let mut watch = Watch::new(all_methods(&Settings::default(), None, kind), kind.0, requests.len() as f64 / 3600.0);
-            trace::run(&requests, kind.1, fullest, |snapshot, engine| watch.see(snapshot, engine));
+            let mut watch = Watch::new(
+                all_methods(&Settings::default(), None, kind),
+                kind.0,
+                requests.len() as f64 / 3600.0,
+            );
+            trace::run(&requests, kind.1, fullest, |snapshot, engine| {
+                watch.see(snapshot, engine);
+            });
             watch.count(&mut tallies);
         }
         print_table(kind.0, &tallies);
@@ -157,7 +192,10 @@ fn of_trace(path: &str) {
 }
 
 fn report(part: Part, runs: u64, settings: &Settings, tables: Option<&Tables>) {
-    println!("SIMULATED servers; {runs} ramps and {} hours within capacity for each type", runs / 3);
+    println!(
+        "SIMULATED servers; {runs} ramps and {} hours within capacity for each type",
+        runs / 3
+    );
     for kind in TYPES {
         let tallies = evaluate(part, runs, kind, &|| all_methods(settings, tables, kind));
         print_table(kind.0, &tallies);
@@ -171,8 +209,14 @@ fn print_table(failure_type: FailureType, tallies: &[Tally]) {
         tallies[0].calm_hours,
         tallies[0].horizons[2].base_rate().unwrap_or(f64::NAN)
     );
-    println!("{:<16} foreseen >= 5 s   false alarms/h   Brier skill 60 s    ECE 60 s   median lead", "method");
-    for (name, tally) in ["ours", "static 5 / 0.8", "predict_linear", "3 sigma"].iter().zip(tallies) {
+    println!(
+        "{:<16} foreseen >= 5 s   false alarms/h   Brier skill 60 s    ECE 60 s   median lead",
+        "method"
+    );
+    for (name, tally) in ["ours", "static 5 / 0.8", "predict_linear", "3 sigma"]
+        .iter()
+        .zip(tallies)
+    {
         let (f, i) = (tally.figures(), tally.intervals(7));
         let mut leads = tally.leads.clone();
         leads.sort_by(f64::total_cmp);
@@ -195,14 +239,25 @@ fn print_table(failure_type: FailureType, tallies: &[Tally]) {
     let bins: Vec<String> = ours.horizons[2]
         .bins()
         .iter()
-        .map(|bin| format!("{:.2}/{:.2} ({})", bin.probability / bin.pairs, bin.positives / bin.pairs, bin.pairs))
+        .map(|bin| {
+            format!(
+                "{:.2}/{:.2} ({})",
+                bin.probability / bin.pairs,
+                bin.positives / bin.pairs,
+                bin.pairs
+            )
+        })
         .collect();
     println!("  reliability at 60 s, said/came (seconds): {}", bins.join(" "));
 }
 
 /// Several settings on the tuning part at once: each argument is `KEY=VALUE;KEY=VALUE…`, or `-` for the defaults.
 fn tune(runs: u64, which: Option<&str>, candidates: &[String]) {
-    let kind = if which == Some("queue") { TYPES[1] } else { TYPES[0] };
+    let kind = if which == Some("queue") {
+        TYPES[1]
+    } else {
+        TYPES[0]
+    };
     let methods = || -> Vec<Box<dyn Method>> {
         candidates
             .iter()
@@ -210,7 +265,9 @@ fn tune(runs: u64, which: Option<&str>, candidates: &[String]) {
                 let settings = text
                     .split(';')
                     .filter_map(|pair| pair.split_once('='))
-                    .fold(Settings::builder(), |builder, (key, value)| builder.flag(key, value))
+                    .fold(Settings::builder(), |builder, (key, value)| {
+                        builder.flag(key, value)
+                    })
                     .resolve()
                     .unwrap();
                 Box::new(Ours::new(settings, Some(Tables::default()), kind.0)) as Box<dyn Method>
@@ -225,13 +282,22 @@ fn tune(runs: u64, which: Option<&str>, candidates: &[String]) {
                 format!("{skill:.3}/{error:.3}")
             })
             .collect();
-        println!("foreseen {:.2} false/h {:.2} calibrated skill/ECE {}  {text}", f[0], f[1], at.join(" "));
+        println!(
+            "foreseen {:.2} false/h {:.2} calibrated skill/ECE {}  {text}",
+            f[0],
+            f[1],
+            at.join(" ")
+        );
     }
 }
 
 /// One ramp of the tuning part, or the hour of a trace, second by second.
 fn show(index: u64, which: Option<&str>, trace: Option<&String>) {
-    let (failure_type, limit) = if which == Some("queue") { TYPES[1] } else { TYPES[0] };
+    let (failure_type, limit) = if which == Some("queue") {
+        TYPES[1]
+    } else {
+        TYPES[0]
+    };
     let monitor = vllm_monitor::Monitor::new(Settings::default());
     let mut state = vllm_monitor::State::default();
     let mut preemptions = 0.0;
@@ -242,7 +308,11 @@ fn show(index: u64, which: Option<&str>, trace: Option<&String>) {
     let mut each = |snapshot: &vllm_monitor::Snapshot, engine: &Engine| {
         monitor.step(&mut state, snapshot);
         let target = state.target(name).unwrap();
-        let (_, assessment) = target.assessments().iter().find(|(known, _)| *known == failure_type).unwrap();
+        let (_, assessment) = target
+            .assessments()
+            .iter()
+            .find(|(known, _)| *known == failure_type)
+            .unwrap();
         let s = &engine.stats;
         let new = s.preemptions - preemptions;
         preemptions = s.preemptions;
@@ -263,7 +333,12 @@ fn show(index: u64, which: Option<&str>, trace: Option<&String>) {
         }
     };
     match trace {
-        Some(path) => trace::run(&trace::read(&std::fs::read_to_string(path).unwrap()), limit, 0.005, &mut each),
+        Some(path) => trace::run(
+            &trace::read(&std::fs::read_to_string(path).unwrap()),
+            limit,
+            0.005,
+            &mut each,
+        ),
         None => {
             let scenario = Scenario::ramp(TUNING, index, limit);
             println!("{scenario:?}");
@@ -277,26 +352,50 @@ fn calibrate(runs: u64) {
     use vllm_monitor::predict::calibrate::Calibrator;
     use vllm_monitor::predict::score::Resolved;
     println!("# Calibration tables of vllm-monitor: what each raw probability came to on generated runs.");
-    println!("# Made by `monitor_eval calibrate {runs}` (crates/vllm-monitor/examples/monitor_eval) on its tuning part.");
-    println!("# Generated runs fail far more often than servers do, mostly by ramps that begin later and that nothing shows yet.");
-    println!("# That base rate, the share that came true where the raw probability is 0, is taken out of every value.");
+    println!(
+        "# Made by `monitor_eval calibrate {runs}` (crates/vllm-monitor/examples/monitor_eval) on its tuning part."
+    );
+    println!(
+        "# Generated runs fail far more often than servers do, mostly by ramps that begin later and that nothing shows yet."
+    );
+    println!(
+        "# That base rate, the share that came true where the raw probability is 0, is taken out of every value."
+    );
     for (failure_type, limit) in TYPES {
         let methods = || -> Vec<Box<dyn Method>> {
-            vec![Box::new(Ours::new(Settings::default(), Some(Tables::default()), failure_type))]
+            vec![Box::new(Ours::new(
+                Settings::default(),
+                Some(Tables::default()),
+                failure_type,
+            ))]
         };
         let tally = &evaluate(TUNING, runs, (failure_type, limit), &methods)[0];
         let mut calibrator = Calibrator::default();
         for (horizon, pairs) in tally.pairs.iter().enumerate() {
             for (_, raw, happened) in pairs {
-                calibrator.learn(Resolved { horizon, raw: *raw, happened: *happened });
+                calibrator.learn(Resolved {
+                    horizon,
+                    raw: *raw,
+                    happened: *happened,
+                });
             }
         }
-        for (mut table, secs) in calibrator.raw_tables().into_iter().zip(vllm_monitor::HORIZONS_SECS) {
+        for (mut table, secs) in calibrator
+            .raw_tables()
+            .into_iter()
+            .zip(vllm_monitor::HORIZONS_SECS)
+        {
             let base = table.y[0];
             for y in &mut table.y {
                 *y = (*y - base) / (1.0 - base);
             }
-            let list = |values: &[f64]| values.iter().map(|v| format!("{v:.5}")).collect::<Vec<_>>().join(", ");
+            let list = |values: &[f64]| {
+                values
+                    .iter()
+                    .map(|v| format!("{v:.5}"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
             println!("\n[[table]]\nfailure_type = \"{failure_type}\"\nhorizon_secs = {secs}");
             println!("x = [{}]\ny = [{}]", list(&table.x), list(&table.y));
         }

@@ -26,7 +26,11 @@ impl Ours {
             None => monitor,
         };
         assert!(THRESHOLDS.iter().any(|(known, _)| *known == failure_type));
-        Self { monitor, state: State::default(), failure_type }
+        Self {
+            monitor,
+            state: State::default(),
+            failure_type,
+        }
     }
 }
 
@@ -34,9 +38,14 @@ impl Method for Ours {
     fn see(&mut self, snapshot: &Snapshot) -> Option<([f64; 4], bool)> {
         self.monitor.step(&mut self.state, snapshot);
         let target = self.state.target(&snapshot.target)?;
-        let (_, assessment) = target.assessments().iter().find(|(known, _)| *known == self.failure_type)?;
+        let (_, assessment) = target
+            .assessments()
+            .iter()
+            .find(|(known, _)| *known == self.failure_type)?;
         let forecast = assessment.prediction.forecast()?;
-        let alarm = target.standing_alerts().contains(&(self.failure_type, AlertKind::Foreseen));
+        let alarm = target
+            .standing_alerts()
+            .contains(&(self.failure_type, AlertKind::Foreseen));
         Some((forecast.probability.as_array(), alarm))
     }
 }
@@ -46,8 +55,10 @@ pub struct Static;
 
 impl Method for Static {
     fn see(&mut self, snapshot: &Snapshot) -> Option<([f64; 4], bool)> {
-        let (waiting, usage) =
-            (snapshot.engine.waiting.if_fresh()?, snapshot.engine.kv_usage_ratio.if_fresh()?);
+        let (waiting, usage) = (
+            snapshot.engine.waiting.if_fresh()?,
+            snapshot.engine.kv_usage_ratio.if_fresh()?,
+        );
         let alarm = waiting >= 5.0 || usage >= 0.8;
         Some(([f64::from(u8::from(alarm)); 4], alarm))
     }
@@ -63,7 +74,11 @@ pub struct PredictLinear {
 
 impl PredictLinear {
     pub fn new(kv: bool) -> Self {
-        Self { kv, window: VecDeque::new(), stands_secs: 0 }
+        Self {
+            kv,
+            window: VecDeque::new(),
+            stands_secs: 0,
+        }
     }
 }
 
@@ -96,7 +111,9 @@ impl Method for PredictLinear {
         }
         let slope = tx / tt;
         let says = |secs: f64| {
-            f64::from(u8::from(level > threshold && mean + slope * (n - 1.0 - mean_t + secs) >= barrier))
+            f64::from(u8::from(
+                level > threshold && mean + slope * (n - 1.0 - mean_t + secs) >= barrier,
+            ))
         };
         let p = [says(5.0), says(30.0), says(60.0), says(300.0)];
         self.stands_secs = if p[2] > 0.0 { self.stands_secs + 1 } else { 0 };
@@ -113,14 +130,22 @@ pub struct ThreeSigma {
 
 impl ThreeSigma {
     pub fn new(kv: bool) -> Self {
-        Self { kv, mean: None, variance: 0.0 }
+        Self {
+            kv,
+            mean: None,
+            variance: 0.0,
+        }
     }
 }
 
 impl Method for ThreeSigma {
     fn see(&mut self, snapshot: &Snapshot) -> Option<([f64; 4], bool)> {
         let engine = &snapshot.engine;
-        let level = if self.kv { engine.kv_usage_ratio.if_fresh()? } else { engine.waiting.if_fresh()? };
+        let level = if self.kv {
+            engine.kv_usage_ratio.if_fresh()?
+        } else {
+            engine.waiting.if_fresh()?
+        };
         let mean = *self.mean.get_or_insert(level);
         let alarm = level - mean > 3.0 * self.variance.sqrt().max(1e-3);
         let weight = 1.0 / 60.0;

@@ -19,7 +19,13 @@ pub enum Limit {
 #[derive(Debug, Clone, Copy)]
 pub enum Shape {
     /// From one share of capacity to another within some seconds, after a calm start, then held.
-    Ramp { from: f64, to: f64, calm_secs: f64, ramp_secs: f64, hold_secs: f64 },
+    Ramp {
+        from: f64,
+        to: f64,
+        calm_secs: f64,
+        ramp_secs: f64,
+        hold_secs: f64,
+    },
     /// Around one share of capacity, slowly swinging.
     Steady { share: f64, swing: f64, secs: f64 },
 }
@@ -47,13 +53,27 @@ pub struct Part {
 }
 
 /// For tuning and for calibration tables.
-pub const TUNING: Part = Part { first_seed: 1_000, ramp_secs: (90.0, 300.0), ramp_to: (1.3, 1.8), concurrency: (60.0, 250.0) };
+pub const TUNING: Part = Part {
+    first_seed: 1_000,
+    ramp_secs: (90.0, 300.0),
+    ramp_to: (1.3, 1.8),
+    concurrency: (60.0, 250.0),
+};
 
 /// For the report: other seeds, and ramps both faster and slower than those tuned on.
-pub const REPORT: Part = Part { first_seed: 900_000, ramp_secs: (60.0, 420.0), ramp_to: (1.2, 2.2), concurrency: (50.0, 400.0) };
+pub const REPORT: Part = Part {
+    first_seed: 900_000,
+    ramp_secs: (60.0, 420.0),
+    ramp_to: (1.2, 2.2),
+    concurrency: (50.0, 400.0),
+};
 
 /// Servers with a KV cache for few requests, such as a small model on a CPU: reported apart.
-pub const SMALL: Part = Part { first_seed: 700_000, concurrency: (12.0, 40.0), ..REPORT };
+pub const SMALL: Part = Part {
+    first_seed: 700_000,
+    concurrency: (12.0, 40.0),
+    ..REPORT
+};
 
 impl Scenario {
     fn server(seed: u64, part: Part, limit: Limit) -> (Rng, EngineConfig, Lengths, f64, f64) {
@@ -113,7 +133,14 @@ impl Scenario {
             ramp_secs: rng.log_between(part.ramp_secs.0, part.ramp_secs.1),
             hold_secs: 240.0,
         };
-        Self { seed, limit, engine, lengths, shape, capacity }
+        Self {
+            seed,
+            limit,
+            engine,
+            lengths,
+            shape,
+            capacity,
+        }
     }
 
     /// An hour within capacity.
@@ -125,22 +152,42 @@ impl Scenario {
         let swing = rng.between(0.05, 0.2);
         let highest = (1.0 - 4.0 / running.sqrt()).clamp(0.2, 0.7);
         let share = rng.between(0.1, highest) / (1.0 + swing);
-        let shape = Shape::Steady { share, swing, secs: 3600.0 };
-        Self { seed, limit, engine, lengths, shape, capacity }
+        let shape = Shape::Steady {
+            share,
+            swing,
+            secs: 3600.0,
+        };
+        Self {
+            seed,
+            limit,
+            engine,
+            lengths,
+            shape,
+            capacity,
+        }
     }
 
     pub fn duration_secs(&self) -> f64 {
         match self.shape {
-            Shape::Ramp { calm_secs, ramp_secs, hold_secs, .. } => calm_secs + ramp_secs + hold_secs,
+            Shape::Ramp {
+                calm_secs,
+                ramp_secs,
+                hold_secs,
+                ..
+            } => calm_secs + ramp_secs + hold_secs,
             Shape::Steady { secs, .. } => secs,
         }
     }
 
     fn rate(&self, at: f64) -> f64 {
         let share = match self.shape {
-            Shape::Ramp { from, to, calm_secs, ramp_secs, .. } => {
-                from + (to - from) * ((at - calm_secs) / ramp_secs).clamp(0.0, 1.0)
-            }
+            Shape::Ramp {
+                from,
+                to,
+                calm_secs,
+                ramp_secs,
+                ..
+            } => from + (to - from) * ((at - calm_secs) / ramp_secs).clamp(0.0, 1.0),
             Shape::Steady { share, swing, .. } => {
                 let phase = self.seed as f64;
                 share * (1.0 + swing * (at / 600.0 * std::f64::consts::TAU + phase).sin())

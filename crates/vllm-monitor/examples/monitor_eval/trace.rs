@@ -27,7 +27,11 @@ fn line(line: &str) -> Option<Request> {
     let secs = parts.next()?? * 3600.0 + parts.next()?? * 60.0 + parts.next()??;
     let prompt = cells.next()?.trim().parse().ok()?;
     let output = cells.next()?.trim().parse().ok()?;
-    Some(Request { arrival_secs: secs, prompt, output })
+    Some(Request {
+        arrival_secs: secs,
+        prompt,
+        output,
+    })
 }
 
 fn server(kv_tokens: f64, max_running: usize) -> EngineConfig {

@@ -88,7 +88,9 @@ pub struct Settings {
 impl Default for Settings {
     /// The compiled-in defaults.
     fn default() -> Self {
-        Self::builder().resolve().expect("a test resolves the compiled-in defaults")
+        Self::builder()
+            .resolve()
+            .expect("a test resolves the compiled-in defaults")
     }
 }
 

@@ -271,6 +271,18 @@ parameters! {
         after_secs in 0.0 .. 3600.0,
     }
 
+    /// Requests that fail by the server's fault.
+    errors: ErrorsParameters {
+        /// share of failed requests that is much
+        share in 0.0 .. 1.0,
+        /// failed requests within the time constant before the share counts
+        least_failed in 0.0 .. 1e6,
+        /// time constant, in seconds
+        rate_secs in 1.0 .. 36000.0,
+        /// seconds for which output that is not a number counts as present
+        corrupted_secs in 1.0 .. 86400.0,
+    }
+
     /// Learning from outcomes.
     calibration: CalibrationParameters {
         /// seconds between predictions that are kept to be resolved
@@ -295,7 +307,12 @@ mod tests {
             *parameters.value_mut(key.name).expect("it is in the list") = i as f64;
         }
         for (i, key) in KEYS.iter().enumerate() {
-            assert_eq!(parameters.value_mut(key.name).copied(), Some(i as f64), "{}", key.name);
+            assert_eq!(
+                parameters.value_mut(key.name).copied(),
+                Some(i as f64),
+                "{}",
+                key.name
+            );
             assert!(key.smallest < key.largest, "{}", key.name);
         }
         assert_eq!(parameters.value_mut("kv.nothing"), None);

@@ -25,14 +25,34 @@ pub enum Kind {
 /// Features: key, other spellings, kind, default.
 pub const FEATURES: &[(&str, &[&str], Kind, &str)] = &[
     ("enable_monitoring", &[], Kind::Switch, "false"),
-    ("enable_predictive", &["enable_predictive_detection"], Kind::Switch, "true"),
-    ("enable_learning", &["enable_continuous_learning"], Kind::Switch, "true"),
-    ("enable_auto_mitigation", &["enable_auto_mitigate"], Kind::Switch, "false"),
+    (
+        "enable_predictive",
+        &["enable_predictive_detection"],
+        Kind::Switch,
+        "true",
+    ),
+    (
+        "enable_learning",
+        &["enable_continuous_learning"],
+        Kind::Switch,
+        "true",
+    ),
+    (
+        "enable_auto_mitigation",
+        &["enable_auto_mitigate"],
+        Kind::Switch,
+        "false",
+    ),
     ("mitigation_threshold", &[], Kind::Ratio, "0.8"),
     ("learning_rate", &[], Kind::Ratio, "0.1"),
     ("plugin_directory", &[], Kind::Text, ""),
     ("prestartup_check", &[], Kind::Switch, "true"),
-    ("log_level", &[], Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info"),
+    (
+        "log_level",
+        &[],
+        Kind::Word(&["error", "warn", "info", "debug", "trace"]),
+        "info",
+    ),
 ];
 
 /// Variables of the environment and the keys that they set.
@@ -71,7 +91,11 @@ impl SettingsBuilder {
         mut self,
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        self.environment.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self.environment.extend(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
         self
     }
 
@@ -100,18 +124,32 @@ impl SettingsBuilder {
                 Some((_, key)) => draft.set(key, value, Provenance::Environment(name.clone()), &mut problems),
                 None if name.starts_with(PREFIX) => {
                     let known: Vec<&str> = ENVIRONMENT.iter().map(|(name, _)| *name).collect();
-                    problems.push(format!("environment {name}: not a variable of the monitor; known are {}", known.join(", ")));
+                    problems.push(format!(
+                        "environment {name}: not a variable of the monitor; known are {}",
+                        known.join(", ")
+                    ));
                 }
                 None => {}
             }
         }
         for (key, value) in &self.flags {
-            draft.set(key, value, Provenance::Flag(format!("--{}", key.replace('_', "-"))), &mut problems);
+            draft.set(
+                key,
+                value,
+                Provenance::Flag(format!("--{}", key.replace('_', "-"))),
+                &mut problems,
+            );
         }
         if draft.parameters.alarm.clear_probability > draft.parameters.alarm.raise_probability {
-            problems.push("alarm.clear_probability is above alarm.raise_probability: an alarm would never rest".into());
+            problems.push(
+                "alarm.clear_probability is above alarm.raise_probability: an alarm would never rest".into(),
+            );
         }
-        if problems.is_empty() { Ok(draft.finish()) } else { Err(Error::Settings(problems)) }
+        if problems.is_empty() {
+            Ok(draft.finish())
+        } else {
+            Err(Error::Settings(problems))
+        }
     }
 }
 
@@ -138,18 +176,32 @@ impl Draft {
             parameters: Parameters::UNSET,
             features: BTreeMap::new(),
             provenance: BTreeMap::new(),
-            version: root.get("version").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            version: root
+                .get("version")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
         };
         for (key, _, _, value) in FEATURES {
             draft.features.insert(key, (*value).to_owned());
-            draft.provenance.insert(key, ((*value).to_owned(), Provenance::Default));
+            draft
+                .provenance
+                .insert(key, ((*value).to_owned(), Provenance::Default));
         }
         for key in KEYS {
             let (group, name) = key.name.split_once('.').expect("every key has a group");
-            let value = root.get(group).and_then(|group| group.get(name)).and_then(Value::as_f64);
+            let value = root
+                .get(group)
+                .and_then(|group| group.get(name))
+                .and_then(Value::as_f64);
             let value = value.expect("a test finds every parameter in the file");
-            *draft.parameters.value_mut(key.name).expect("it comes from the list") = value;
-            draft.provenance.insert(key.name, (value.to_string(), Provenance::Default));
+            *draft
+                .parameters
+                .value_mut(key.name)
+                .expect("it comes from the list") = value;
+            draft
+                .provenance
+                .insert(key.name, (value.to_string(), Provenance::Default));
         }
         draft
     }
@@ -186,8 +238,9 @@ impl Draft {
 
     fn set(&mut self, key: &str, value: &str, from: Provenance, problems: &mut Vec<String>) {
         let key = key.strip_prefix("parameters.").unwrap_or(key);
-        if let Some((canonical, _, kind, _)) =
-            FEATURES.iter().find(|(name, aliases, ..)| *name == key || aliases.contains(&key))
+        if let Some((canonical, _, kind, _)) = FEATURES
+            .iter()
+            .find(|(name, aliases, ..)| *name == key || aliases.contains(&key))
         {
             match check(*kind, value) {
                 Ok(value) => {
@@ -204,14 +257,20 @@ impl Draft {
         };
         match value.trim().parse::<f64>() {
             Ok(number) if (known.smallest..=known.largest).contains(&number) => {
-                *self.parameters.value_mut(known.name).expect("it comes from the list") = number;
+                *self
+                    .parameters
+                    .value_mut(known.name)
+                    .expect("it comes from the list") = number;
                 self.provenance.insert(known.name, (number.to_string(), from));
             }
             Ok(_) => problems.push(format!(
                 "{from}: {key} = {value}: {} to {} is possible ({})",
                 known.smallest, known.largest, known.meaning
             )),
-            Err(_) => problems.push(format!("{from}: {key} = {value}: not a number ({})", known.meaning)),
+            Err(_) => problems.push(format!(
+                "{from}: {key} = {value}: not a number ({})",
+                known.meaning
+            )),
         }
     }
 
@@ -220,7 +279,9 @@ impl Draft {
         let switch = |key: &str| text(key) == "true";
         let ratio = |key: &str| text(key).parse().expect("ratios were checked");
         let changed = KEYS.iter().any(|key| {
-            self.provenance.get(key.name).is_some_and(|(_, from)| *from != Provenance::Default)
+            self.provenance
+                .get(key.name)
+                .is_some_and(|(_, from)| *from != Provenance::Default)
         });
         Settings {
             features: Features {
@@ -235,7 +296,11 @@ impl Draft {
                 log_level: text("log_level"),
             },
             parameters: self.parameters,
-            model_version: if changed { format!("{}+", self.version) } else { self.version },
+            model_version: if changed {
+                format!("{}+", self.version)
+            } else {
+                self.version
+            },
             provenance: self.provenance,
         }
     }
@@ -277,127 +342,20 @@ fn check(kind: Kind, value: &str) -> Result<String, String> {
 /// Keys that the writer may have meant: those of the same group, or the features.
 fn hint(key: &str) -> String {
     let near: Vec<&str> = match key.split_once('.') {
-        Some((group, _)) => {
-            KEYS.iter().map(|k| k.name).filter(|name| name.split('.').next() == Some(group)).collect()
-        }
+        Some((group, _)) => KEYS
+            .iter()
+            .map(|k| k.name)
+            .filter(|name| name.split('.').next() == Some(group))
+            .collect(),
         None => FEATURES.iter().map(|(name, ..)| *name).collect(),
     };
-    if near.is_empty() { String::new() } else { format!("; there are {}", near.join(", ")) }
+    if near.is_empty() {
+        String::new()
+    } else {
+        format!("; there are {}", near.join(", "))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn problems(builder: SettingsBuilder) -> Vec<String> {
-        match builder.resolve() {
-            Err(Error::Settings(problems)) => problems,
-            other => panic!("refused: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_compiled_in_file_has_every_parameter_within_its_range_and_no_other() {
-        let root: Value = toml::from_str(DEFAULTS).expect("TOML");
-        let groups = root.as_object().expect("a table");
-        let written: Vec<String> = groups
-            .iter()
-            .filter_map(|(group, inner)| Some((group, inner.as_object()?)))
-            .flat_map(|(group, inner)| inner.keys().map(move |name| format!("{group}.{name}")))
-            .collect();
-        assert_eq!(written.len(), KEYS.len(), "{written:?}");
-        let mut parameters = Settings::default().parameters;
-        for key in KEYS {
-            let value = *parameters.value_mut(key.name).expect("in the list");
-            assert!((key.smallest..=key.largest).contains(&value), "{} = {value}", key.name);
-        }
-    }
-
-    #[test]
-    fn precedence_is_flag_then_environment_then_file_then_default() {
-        let file = "enable_learning = false\nmitigation_threshold = 0.5\nlearning_rate = 0.3\n";
-        let settings = Settings::builder()
-            .file("a.toml", file)
-            .environment([
-                ("VLLM_MONITOR_MITIGATION_THRESHOLD", "0.6"),
-                ("VLLM_MONITOR_LEARNING", "true"),
-                ("PATH", "/usr/bin"),
-            ])
-            .flag("mitigation_threshold", "0.7")
-            .resolve()
-            .expect("all is well-formed");
-        let f = &settings.features;
-        assert_eq!(
-            (f.mitigation_threshold, f.enable_learning, f.learning_rate, f.enable_predictive),
-            (0.7, true, 0.3, true)
-        );
-        for (key, from) in [
-            ("mitigation_threshold", "flag --mitigation-threshold"),
-            ("enable_learning", "environment VLLM_MONITOR_LEARNING"),
-            ("learning_rate", "file a.toml"),
-            ("enable_predictive", "default"),
-        ] {
-            assert_eq!(settings.provenance(key).map(ToString::to_string).as_deref(), Some(from));
-        }
-    }
-
-    #[test]
-    fn each_variable_of_the_environment_is_read() {
-        for (name, key) in ENVIRONMENT {
-            let value = match FEATURES.iter().find(|(known, ..)| known == key).expect("a feature").2 {
-                Kind::Switch => "1",
-                Kind::Ratio => "0.25",
-                _ => "DEBUG",
-            };
-            let settings = Settings::builder().environment([(*name, value)]).resolve().expect("well-formed");
-            assert_eq!(settings.provenance(key), Some(&Provenance::Environment((*name).to_owned())));
-        }
-    }
-
-    #[test]
-    fn the_seeds_keys_are_understood_in_json_and_nested() {
-        let text = r#"{"enable_predictive": true, "enable_learning": false, "enable_auto_mitigation": true,
-            "mitigation_threshold": 0.8, "learning_rate": 0.1, "plugin_directory": "plugins"}"#;
-        let settings = Settings::builder().file("monitor_config.json", text).resolve().expect("well-formed");
-        assert!(settings.features.enable_auto_mitigation && !settings.features.enable_learning);
-        assert_eq!(settings.features.plugin_directory.as_deref(), Some("plugins"));
-        let nested = r#"{"monitor_config": {"enable_predictive_detection": false}}"#;
-        let settings = Settings::builder().file("a.json", nested).resolve().expect("well-formed");
-        assert!(!settings.features.enable_predictive);
-    }
-
-    #[test]
-    fn acting_and_monitoring_are_off_unless_asked_for() {
-        let features = Settings::default().features;
-        assert!(!features.enable_auto_mitigation && !features.enable_monitoring);
-    }
-
-    #[test]
-    fn all_mistakes_are_named_together() {
-        let found = problems(
-            Settings::builder()
-                .file("a.toml", "enable_lerning = true\n[parameters.hang]\nflor_secs = 3\nfloor_secs = -1\n")
-                .environment([("VLLM_MONITOR_PREDICTIV", "true"), ("VLLM_MONITOR_LEARNING", "maybe")])
-                .flag("log_level", "loud"),
-        );
-        assert_eq!(found.len(), 6, "{found:#?}");
-        let all = found.join("\n");
-        for words in [
-            "file a.toml: enable_lerning: no such key",
-            "hang.flor_secs: no such key; there are hang.floor_secs",
-            "hang.floor_secs = -1: 1 to 3600 is possible",
-            "VLLM_MONITOR_PREDICTIV: not a variable",
-            "environment VLLM_MONITOR_LEARNING: enable_learning = maybe: true or false",
-            "flag --log-level: log_level = loud: one of error",
-        ] {
-            assert!(all.contains(words), "{words}\n{all}");
-        }
-    }
-
-    #[test]
-    fn a_changed_parameter_shows_in_the_models_version() {
-        let plain = Settings::default();
-        let changed = Settings::builder().flag("hang.floor_secs", "20").resolve().expect("well-formed");
-        assert_eq!(changed.model_version, format!("{}+", plain.model_version));
-    }
-}
+#[path = "resolve_tests.rs"]
+mod tests;

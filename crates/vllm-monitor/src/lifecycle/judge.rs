@@ -42,7 +42,11 @@ pub(super) struct Verdict {
 
 impl Verdict {
     fn new(state: State, evidence: Vec<Evidence>) -> Self {
-        Self { state, evidence, against: Vec::new() }
+        Self {
+            state,
+            evidence,
+            against: Vec::new(),
+        }
     }
 }
 
@@ -91,7 +95,10 @@ fn stopping(facts: &Facts<'_>) -> Option<Verdict> {
     let gone = process.alive.if_fresh() == Some(false)
         || (process.alive.is_absent() && facts.refused >= facts.enough);
     if gone {
-        let evidence = vec![Evidence::text(Source::Process, "the server is gone after it was asked to stop")];
+        let evidence = vec![Evidence::text(
+            Source::Process,
+            "the server is gone after it was asked to stop",
+        )];
         return Some(Verdict::new(State::NotStarted, evidence));
     }
     if facts.state == State::NotStarted && !is_present(facts) {
@@ -109,7 +116,12 @@ fn stopping(facts: &Facts<'_>) -> Option<Verdict> {
 
 fn is_present(facts: &Facts<'_>) -> bool {
     facts.snapshot.process.alive.if_fresh() == Some(true)
-        || facts.snapshot.http.health.if_fresh().is_some_and(|p| p.outcome.is_connected())
+        || facts
+            .snapshot
+            .http
+            .health
+            .if_fresh()
+            .is_some_and(|p| p.outcome.is_connected())
 }
 
 /// There is no service, and there will be none.
@@ -118,14 +130,20 @@ fn broken(facts: &Facts<'_>) -> Option<Verdict> {
     // After an error, a phase of loading in the log is a new start: it is not refused because of the error.
     let was_up = facts.state.is_up() || (facts.state == State::Error && facts.phase.is_none());
     if facts.snapshot.process.alive.if_fresh() == Some(false) && facts.state != State::NotStarted {
-        evidence.push(Evidence::text(Source::Process, "the process is gone, and nobody had asked it to stop"));
+        evidence.push(Evidence::text(
+            Source::Process,
+            "the process is gone, and nobody had asked it to stop",
+        ));
     }
     if facts.unhealthy >= facts.enough && was_up && !facts.scaling {
         let text = format!("/health answered 503 {} times in a row", facts.unhealthy);
         evidence.push(Evidence::text(Source::Http, text));
     }
     if facts.refused >= facts.enough && was_up {
-        let text = format!("connection refused {} times in a row after the server had been up", facts.refused);
+        let text = format!(
+            "connection refused {} times in a row after the server had been up",
+            facts.refused
+        );
         evidence.push(Evidence::text(Source::Http, text));
     }
     if let Some(silent_secs) = facts.api_silent_secs
@@ -156,14 +174,21 @@ fn broken(facts: &Facts<'_>) -> Option<Verdict> {
 }
 
 fn is_answering_well(facts: &Facts<'_>) -> bool {
-    facts.snapshot.http.health.if_fresh().is_some_and(|probe| probe.outcome.is_success())
+    facts
+        .snapshot
+        .http
+        .health
+        .if_fresh()
+        .is_some_and(|probe| probe.outcome.is_success())
 }
 
 /// The server answers.
 fn answering(facts: &Facts<'_>) -> Option<Verdict> {
     let http = &facts.snapshot.http;
     let has_page = facts.snapshot.engine.sampled_at.is_some()
-        && [&facts.snapshot.engine.running, &facts.snapshot.engine.steps_total].iter().any(|s| s.is_fresh());
+        && [&facts.snapshot.engine.running, &facts.snapshot.engine.steps_total]
+            .iter()
+            .any(|s| s.is_fresh());
     let health = http.health.if_fresh().map(|probe| probe.outcome);
     let healthy = health.is_some_and(ProbeOutcome::is_success);
     let lacks_model = http.model_listed.if_fresh() == Some(false);
@@ -188,19 +213,31 @@ fn answering(facts: &Facts<'_>) -> Option<Verdict> {
     let mut is_up = match (health, has_page) {
         (Some(outcome), _) if outcome.is_success() => true,
         (Some(outcome), page) if facts.state.is_up() && outcome.is_connected() => {
-            present.push(Evidence::text(Source::Http, format!("/health: {}", outcome.describe())));
+            present.push(Evidence::text(
+                Source::Http,
+                format!("/health: {}", outcome.describe()),
+            ));
             page || outcome != ProbeOutcome::Status(503)
         }
         (Some(outcome), _) if facts.state.is_up() => {
-            present.push(Evidence::text(Source::Http, format!("/health: {}", outcome.describe())));
+            present.push(Evidence::text(
+                Source::Http,
+                format!("/health: {}", outcome.describe()),
+            ));
             true
         }
         (None, true) => true,
         _ => false,
     };
     if is_up && healthy && !has_page && !http.metrics.is_absent() {
-        let what = http.metrics.last().map_or("no answer".to_owned(), |probe| probe.outcome.describe());
-        present.push(Evidence::text(Source::Metrics, format!("no fresh page of metrics: {what}")));
+        let what = http
+            .metrics
+            .last()
+            .map_or("no answer".to_owned(), |probe| probe.outcome.describe());
+        present.push(Evidence::text(
+            Source::Metrics,
+            format!("no fresh page of metrics: {what}"),
+        ));
     }
     if lacks_model {
         if !facts.state.is_up() {
@@ -210,17 +247,31 @@ fn answering(facts: &Facts<'_>) -> Option<Verdict> {
     }
     if facts.scaling && facts.state.is_up() {
         // All routes answer 503 while the size changes; the state from before stands.
-        return Some(Verdict::new(facts.state, vec![Evidence::text(Source::Http, "the server is changing its size")]));
+        return Some(Verdict::new(
+            facts.state,
+            vec![Evidence::text(Source::Http, "the server is changing its size")],
+        ));
     }
     if !is_up {
         return None;
     }
     if !present.is_empty() {
-        return Some(Verdict { state: State::Degraded, evidence: present, against: evidence });
+        return Some(Verdict {
+            state: State::Degraded,
+            evidence: present,
+            against: evidence,
+        });
     }
-    let active = facts.active_within_secs.is_some_and(|secs| secs <= facts.idle_after_secs);
+    let active = facts
+        .active_within_secs
+        .is_some_and(|secs| secs <= facts.idle_after_secs);
     if let (true, Some(secs)) = (active, facts.active_within_secs) {
-        evidence.push(Evidence::number(Source::Metrics, "the last sign of work is old", secs, "s"));
+        evidence.push(Evidence::number(
+            Source::Metrics,
+            "the last sign of work is old",
+            secs,
+            "s",
+        ));
         Some(Verdict::new(State::Serving, evidence))
     } else {
         evidence.push(Evidence::text(Source::Metrics, "no request is being worked on"));
@@ -237,14 +288,21 @@ fn starting(facts: &Facts<'_>) -> Option<Verdict> {
         return None;
     }
     if let Some(phase) = facts.phase {
-        let state = if phase.is_loading() { State::LoadingModel } else { State::Initializing };
+        let state = if phase.is_loading() {
+            State::LoadingModel
+        } else {
+            State::Initializing
+        };
         let text = format!("the log shows the phase {}", phase.as_str());
         return Some(Verdict::new(state, vec![Evidence::text(Source::Log, text)]));
     }
     if alive.if_fresh() == Some(true) {
         let mut verdict = Verdict::new(
             State::Initializing,
-            vec![Evidence::text(Source::Process, "the process exists and does not answer yet")],
+            vec![Evidence::text(
+                Source::Process,
+                "the process exists and does not answer yet",
+            )],
         );
         if !facts.snapshot.log.followed {
             let text = "the log is not read, so loading cannot be seen";
@@ -253,11 +311,21 @@ fn starting(facts: &Facts<'_>) -> Option<Verdict> {
         return Some(verdict);
     }
     if alive.if_fresh() == Some(false) || (alive.is_absent() && refused) {
-        let text = if refused { "nothing listens" } else { "there is no process" };
+        let text = if refused {
+            "nothing listens"
+        } else {
+            "there is no process"
+        };
         return match facts.state {
             // An error stands until something new starts.
-            State::Error => Some(Verdict::new(State::Error, vec![Evidence::text(Source::Http, text)])),
-            _ => Some(Verdict::new(State::NotStarted, vec![Evidence::text(Source::Http, text)])),
+            State::Error => Some(Verdict::new(
+                State::Error,
+                vec![Evidence::text(Source::Http, text)],
+            )),
+            _ => Some(Verdict::new(
+                State::NotStarted,
+                vec![Evidence::text(Source::Http, text)],
+            )),
         };
     }
     None
@@ -268,18 +336,27 @@ fn add_contradictions(facts: &Facts<'_>, verdict: &mut Verdict) {
     let snapshot = facts.snapshot;
     if verdict.state == State::Error {
         if is_answering_well(facts) {
-            verdict.against.push(Evidence::text(Source::Http, "/health answers 200"));
+            verdict
+                .against
+                .push(Evidence::text(Source::Http, "/health answers 200"));
         }
         if snapshot.process.alive.if_fresh() == Some(true) {
-            verdict.against.push(Evidence::text(Source::Process, "the process exists"));
+            verdict
+                .against
+                .push(Evidence::text(Source::Process, "the process exists"));
         }
     }
     if matches!(verdict.state, State::Ready | State::Serving) {
         if facts.fatal.is_some() {
-            verdict.against.push(Evidence::text(Source::Log, "the log had reported a fatal error"));
+            verdict
+                .against
+                .push(Evidence::text(Source::Log, "the log had reported a fatal error"));
         }
         if !snapshot.engine.missing.is_empty() {
-            let text = format!("{} expected metrics are not exported", snapshot.engine.missing.len());
+            let text = format!(
+                "{} expected metrics are not exported",
+                snapshot.engine.missing.len()
+            );
             verdict.against.push(Evidence::text(Source::Metrics, text));
         }
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use vllm_metrics::catalog::Version;
 
 use super::LoadPhase;
-use crate::error::{Error, Result};
 use crate::Time;
+use crate::error::{Error, Result};
 
 const COMPILED_IN: &str = include_str!("../../../../configs/monitor/log-patterns.toml");
 
@@ -110,7 +110,9 @@ impl LogPatterns {
     /// assert_eq!(mark.number, Some(-9.0));
     /// ```
     pub fn compiled_in() -> Self {
-        Self { patterns: parse(COMPILED_IN, "log-patterns.toml").expect("a test reads the compiled-in patterns") }
+        Self {
+            patterns: parse(COMPILED_IN, "log-patterns.toml").expect("a test reads the compiled-in patterns"),
+        }
     }
 
     /// The compiled-in patterns changed by a user's file: the same id replaces, a new one is tried first.
@@ -135,7 +137,9 @@ impl LogPatterns {
         let pattern = self.patterns.iter().find(|p| p.is_for(version) && p.fits(line))?;
         let number = pattern.number_after.as_ref().and_then(|before| {
             let rest = &line[line.find(before.as_str())? + before.len()..];
-            let end = rest.find(|c: char| !matches!(c, '0'..='9' | '.' | '-')).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !matches!(c, '0'..='9' | '.' | '-'))
+                .unwrap_or(rest.len());
             rest[..end].trim_end_matches('.').parse().ok()
         });
         let mut end = line.len().min(LogMark::LONGEST);
@@ -153,7 +157,11 @@ impl LogPatterns {
 
     /// The way out for a pattern, if there is one.
     pub fn advice(&self, pattern: &str) -> Option<&str> {
-        self.patterns.iter().find(|known| &*known.id == pattern)?.advice.as_deref()
+        self.patterns
+            .iter()
+            .find(|known| &*known.id == pattern)?
+            .advice
+            .as_deref()
     }
 
     /// All of them.
@@ -164,7 +172,9 @@ impl LogPatterns {
 
 impl Pattern {
     fn is_for(&self, version: Option<Version>) -> bool {
-        version.is_none_or(|v| self.since.is_none_or(|since| v >= since) && self.until.is_none_or(|until| v < until))
+        version.is_none_or(|v| {
+            self.since.is_none_or(|since| v >= since) && self.until.is_none_or(|until| v < until)
+        })
     }
 
     fn fits(&self, line: &str) -> bool {
@@ -180,13 +190,19 @@ impl Pattern {
 }
 
 fn parse(text: &str, file: &str) -> Result<Vec<Pattern>> {
-    let data_error = |problem: String| Error::Data { file: file.to_owned(), problem };
+    let data_error = |problem: String| Error::Data {
+        file: file.to_owned(),
+        problem,
+    };
     let raw: File = toml::from_str(text).map_err(|e| data_error(e.to_string()))?;
     let mut patterns: Vec<Pattern> = Vec::with_capacity(raw.pattern.len());
     for raw in raw.pattern {
         let wrong = |problem: &str| data_error(format!("pattern `{}`: {problem}", raw.id));
         let version = |text: &Option<String>| match text {
-            Some(text) => text.parse::<Version>().map(Some).map_err(|e| wrong(&e.to_string())),
+            Some(text) => text
+                .parse::<Version>()
+                .map(Some)
+                .map_err(|e| wrong(&e.to_string())),
             None => Ok(None),
         };
         let (since, until) = (version(&raw.since)?, version(&raw.until)?);
@@ -196,7 +212,8 @@ fn parse(text: &str, file: &str) -> Result<Vec<Pattern>> {
         if patterns.iter().any(|known| *known.id == *raw.id) {
             return Err(wrong("the id occurs twice"));
         }
-        let means = meaning(&raw.means).ok_or_else(|| wrong(&format!("`means = \"{}\"` is not known", raw.means)))?;
+        let means =
+            meaning(&raw.means).ok_or_else(|| wrong(&format!("`means = \"{}\"` is not known", raw.means)))?;
         patterns.push(Pattern {
             id: raw.id.as_str().into(),
             since,
@@ -231,27 +248,59 @@ mod tests {
     use super::*;
 
     fn means(line: &str) -> Option<Meaning> {
-        LogPatterns::compiled_in().find(line, None, Time::ZERO).map(|mark| mark.means)
+        LogPatterns::compiled_in()
+            .find(line, None, Time::ZERO)
+            .map(|mark| mark.means)
     }
 
     #[test]
     fn lines_of_a_start_in_order() {
         use LoadPhase as P;
         for (line, expected) in [
-            ("INFO Initializing a V1 LLM engine (v0.32.0) with config: model='tiny'", Meaning::Phase(P::EngineInit)),
-            ("INFO Starting to load model tiny...", Meaning::Phase(P::LoadWeights)),
-            ("INFO Loading weights took 12.34 seconds", Meaning::Phase(P::PrepareModel)),
-            ("INFO Model loading took 14.9 GiB memory and 13.1 seconds", Meaning::Done(P::PrepareModel)),
-            ("INFO torch.compile took 22.1 s in total", Meaning::Done(P::Compile)),
-            ("INFO GPU KV cache size: 299,584 tokens", Meaning::Phase(P::KvCache)),
-            ("INFO Graph capturing finished in 5 secs, took 0.5 GiB", Meaning::Done(P::CaptureGraphs)),
-            ("INFO Starting vLLM API server 0 on http://0.0.0.0:8000", Meaning::Phase(P::StartServer)),
+            (
+                "INFO Initializing a V1 LLM engine (v0.32.0) with config: model='tiny'",
+                Meaning::Phase(P::EngineInit),
+            ),
+            (
+                "INFO Starting to load model tiny...",
+                Meaning::Phase(P::LoadWeights),
+            ),
+            (
+                "INFO Loading weights took 12.34 seconds",
+                Meaning::Phase(P::PrepareModel),
+            ),
+            (
+                "INFO Model loading took 14.9 GiB memory and 13.1 seconds",
+                Meaning::Done(P::PrepareModel),
+            ),
+            (
+                "INFO torch.compile took 22.1 s in total",
+                Meaning::Done(P::Compile),
+            ),
+            (
+                "INFO GPU KV cache size: 299,584 tokens",
+                Meaning::Phase(P::KvCache),
+            ),
+            (
+                "INFO Graph capturing finished in 5 secs, took 0.5 GiB",
+                Meaning::Done(P::CaptureGraphs),
+            ),
+            (
+                "INFO Starting vLLM API server 0 on http://0.0.0.0:8000",
+                Meaning::Phase(P::StartServer),
+            ),
             ("INFO:     Application startup complete.", Meaning::Started),
-            ("INFO [shutdown] API server: shutdown triggered", Meaning::Shutdown),
+            (
+                "INFO [shutdown] API server: shutdown triggered",
+                Meaning::Shutdown,
+            ),
         ] {
             assert_eq!(means(line), Some(expected), "{line}");
         }
-        assert_eq!(means("INFO 127.0.0.1:54321 - \"GET /health HTTP/1.1\" 200 OK"), None);
+        assert_eq!(
+            means("INFO 127.0.0.1:54321 - \"GET /health HTTP/1.1\" 200 OK"),
+            None
+        );
     }
 
     #[test]
@@ -279,7 +328,10 @@ mod tests {
         let means = |line: &str| patterns.find(line, None, Time::ZERO).map(|mark| mark.means);
         assert_eq!(means("ready to serve"), Some(Meaning::Started));
         assert_eq!(means("Application startup complete."), None);
-        assert_eq!(means("license of X expired"), Some(Meaning::Fatal("license".into())));
+        assert_eq!(
+            means("license of X expired"),
+            Some(Meaning::Fatal("license".into()))
+        );
         assert_eq!(means("expired license"), None, "the order of the texts counts");
         assert_eq!(patterns.advice("ours"), Some("renew it"));
     }
@@ -287,11 +339,22 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (text, words) in [
-            ("[[pattern]]\nid = \"a\"\nall = [\"x\"]\nmeans = \"phase:lunch\"", ["`a`", "phase:lunch"]),
-            ("[[pattern]]\nid = \"a\"\nall = []\nmeans = \"started\"", ["`a`", "at least one text"]),
-            ("[[pattern]]\nid = \"a\"\nall = [\"x\"]\nmeans = \"started\"\ncolour = 1", ["colour", "mine.toml"]),
+            (
+                "[[pattern]]\nid = \"a\"\nall = [\"x\"]\nmeans = \"phase:lunch\"",
+                ["`a`", "phase:lunch"],
+            ),
+            (
+                "[[pattern]]\nid = \"a\"\nall = []\nmeans = \"started\"",
+                ["`a`", "at least one text"],
+            ),
+            (
+                "[[pattern]]\nid = \"a\"\nall = [\"x\"]\nmeans = \"started\"\ncolour = 1",
+                ["colour", "mine.toml"],
+            ),
         ] {
-            let error = LogPatterns::with_overrides(text, "mine.toml").expect_err("refused").to_string();
+            let error = LogPatterns::with_overrides(text, "mine.toml")
+                .expect_err("refused")
+                .to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         }
     }
@@ -299,7 +362,9 @@ mod tests {
     #[test]
     fn long_lines_are_cut_between_characters() {
         let line = format!("CUDA out of memory {}", "ü".repeat(500));
-        let mark = LogPatterns::compiled_in().find(&line, None, Time::ZERO).expect("it is known");
+        let mark = LogPatterns::compiled_in()
+            .find(&line, None, Time::ZERO)
+            .expect("it is known");
         assert!(mark.line.len() <= LogMark::LONGEST);
     }
 }

@@ -213,8 +213,17 @@ mod tests {
 
     #[test]
     fn a_restart_that_was_not_seen_is_a_failure() {
-        assert_eq!(State::Serving.path_to(State::LoadingModel), [State::Error, State::LoadingModel]);
-        assert_eq!(State::LoadingModel.path_to(State::Initializing), [State::Error, State::Initializing]);
-        assert_eq!(State::ShuttingDown.path_to(State::Initializing), [State::NotStarted, State::Initializing]);
+        assert_eq!(
+            State::Serving.path_to(State::LoadingModel),
+            [State::Error, State::LoadingModel]
+        );
+        assert_eq!(
+            State::LoadingModel.path_to(State::Initializing),
+            [State::Error, State::Initializing]
+        );
+        assert_eq!(
+            State::ShuttingDown.path_to(State::Initializing),
+            [State::NotStarted, State::Initializing]
+        );
     }
 }

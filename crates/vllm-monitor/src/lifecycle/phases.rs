@@ -121,7 +121,10 @@ impl LoadHistory {
             return budget_secs;
         }
         let deviation = (known.squares_ln / (known.starts - 1.0)).sqrt().max(0.1);
-        (known.mean_ln + 3.0 * deviation).exp().max(1.5 * known.longest_secs).max(floor_secs)
+        (known.mean_ln + 3.0 * deviation)
+            .exp()
+            .max(1.5 * known.longest_secs)
+            .max(floor_secs)
     }
 
     /// Seconds that remain until the server is ready, by the means of earlier starts; `None` if a phase was never
@@ -133,7 +136,11 @@ impl LoadHistory {
         };
         let this = (mean(phase)? - in_phase_secs).max(0.0);
         // Phases that this server skips were never seen and take no time.
-        let later = LoadPhase::ALL.into_iter().filter(|p| *p > phase).filter_map(mean).sum::<f64>();
+        let later = LoadPhase::ALL
+            .into_iter()
+            .filter(|p| *p > phase)
+            .filter_map(mean)
+            .sum::<f64>();
         Some(this + later)
     }
 }
@@ -159,7 +166,9 @@ mod tests {
         let mut history = LoadHistory::default();
         history.add(LoadPhase::LoadWeights, 40.0);
         history.add(LoadPhase::KvCache, 5.0);
-        let left = history.remaining_secs(LoadPhase::LoadWeights, 10.0).expect("seen before");
+        let left = history
+            .remaining_secs(LoadPhase::LoadWeights, 10.0)
+            .expect("seen before");
         assert!((left - 35.0).abs() < 1e-6, "{left}");
         assert_eq!(history.remaining_secs(LoadPhase::Compile, 0.0), None);
     }

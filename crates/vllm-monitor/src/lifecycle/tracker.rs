@@ -71,7 +71,10 @@ pub struct Tracker {
 impl Tracker {
     /// A tracker that has seen nothing, with what is known from earlier starts.
     pub fn new(history: LoadHistory) -> Self {
-        Self { history, ..Self::default() }
+        Self {
+            history,
+            ..Self::default()
+        }
     }
 
     /// The state.
@@ -131,7 +134,11 @@ impl Tracker {
 
     /// Pauses, sleep, scaling and compilation as this snapshot shows them. Called before the predictors, which are
     /// suspended meanwhile.
-    pub fn update_side_states(&mut self, snapshot: &Snapshot, parameters: &LifecycleParameters) -> SideStates {
+    pub fn update_side_states(
+        &mut self,
+        snapshot: &Snapshot,
+        parameters: &LifecycleParameters,
+    ) -> SideStates {
         for mark in &snapshot.log.marks {
             if mark.means == Meaning::Compiling {
                 self.compiling_until =
@@ -140,7 +147,11 @@ impl Tracker {
         }
         self.side = SideStates {
             paused: snapshot.http.paused.if_fresh() == Some(true),
-            sleeping: snapshot.engine.asleep.if_fresh().is_some_and(|asleep| asleep > 0.0),
+            sleeping: snapshot
+                .engine
+                .asleep
+                .if_fresh()
+                .is_some_and(|asleep| asleep > 0.0),
             scaling: snapshot.http.scaling.if_fresh() == Some(true),
             compiling: self.compiling_until.is_some_and(|until| snapshot.time < until),
         };
@@ -160,7 +171,10 @@ impl Tracker {
             failure_type: FailureType::Startup,
             severity: Severity::Degraded,
             evidence: vec![
-                Evidence::text(Source::Log, format!("loading stands in the phase {}", phase.as_str())),
+                Evidence::text(
+                    Source::Log,
+                    format!("loading stands in the phase {}", phase.as_str()),
+                ),
                 Evidence::number(Source::Log, "time in this phase", secs, "s"),
                 Evidence::number(Source::Model, "deadline", deadline, "s"),
             ],
@@ -179,7 +193,11 @@ impl Tracker {
 
         let seen = is_seen(view.snapshot);
         if seen == self.blind && self.ever_seen {
-            events.push(if seen { LifecycleEvent::SeesAgain } else { LifecycleEvent::WentBlind });
+            events.push(if seen {
+                LifecycleEvent::SeesAgain
+            } else {
+                LifecycleEvent::WentBlind
+            });
         }
         self.blind = !seen;
         self.ever_seen |= seen;
@@ -233,7 +251,9 @@ impl Tracker {
         let since = match self.pending {
             Some((state, since)) if state == verdict.state => since,
             // Ready and serving are one way to recover: a change between them does not start the wait again.
-            Some((state, since)) if state.is_up() && verdict.state.is_up() && self.state == State::Error => since,
+            Some((state, since)) if state.is_up() && verdict.state.is_up() && self.state == State::Error => {
+                since
+            }
             Some((State::Ready | State::Serving, since))
                 if matches!(verdict.state, State::Ready | State::Serving) =>
             {
@@ -253,8 +273,13 @@ impl Tracker {
                 let text = "the server was started again without having been asked to stop";
                 evidence.push(Evidence::text(Source::Process, text));
             }
-            let transition =
-                Transition { at: now, from: self.state, to, evidence, against: verdict.against.clone() };
+            let transition = Transition {
+                at: now,
+                from: self.state,
+                to,
+                evidence,
+                against: verdict.against.clone(),
+            };
             self.state = to;
             self.since = now;
             events.push(LifecycleEvent::Transition(transition));
@@ -321,7 +346,9 @@ impl Tracker {
                     }
                 }
                 // A server whose engine died goes through its shutdown as well; that was not asked for.
-                Meaning::Shutdown if self.fatal.is_none() && self.unhealthy == 0 => self.shutdown_logged = true,
+                Meaning::Shutdown if self.fatal.is_none() && self.unhealthy == 0 => {
+                    self.shutdown_logged = true;
+                }
                 Meaning::Shutdown => {}
                 Meaning::Fatal(cause) => {
                     if self.fatal.is_none() {
@@ -338,7 +365,11 @@ impl Tracker {
 
     fn count_probes(&mut self, snapshot: &Snapshot) {
         let http = &snapshot.http;
-        let primary = if http.health.is_absent() { http.metrics } else { http.health };
+        let primary = if http.health.is_absent() {
+            http.metrics
+        } else {
+            http.health
+        };
         let Signal::Fresh { value: probe, .. } = primary else {
             if !primary.is_absent() {
                 (self.unhealthy, self.refused) = (0, 0);
@@ -346,12 +377,20 @@ impl Tracker {
             return;
         };
         let answered = |probe: Signal<Probe>| {
-            probe.if_fresh().is_some_and(|p| matches!(p.outcome, ProbeOutcome::Status(_)))
+            probe
+                .if_fresh()
+                .is_some_and(|p| matches!(p.outcome, ProbeOutcome::Status(_)))
         };
-        let shows_progress = snapshot.own.since_progress_secs.if_fresh().is_some_and(|secs| secs < 5.0)
+        let shows_progress = snapshot
+            .own
+            .since_progress_secs
+            .if_fresh()
+            .is_some_and(|secs| secs < 5.0)
             && snapshot.own.in_flight.if_fresh().is_some_and(|n| n > 0.0);
         let no_reply = |signal: Signal<Probe>| {
-            signal.if_fresh().is_some_and(|p| p.outcome == ProbeOutcome::NoReply)
+            signal
+                .if_fresh()
+                .is_some_and(|p| p.outcome == ProbeOutcome::NoReply)
         };
         if no_reply(http.health) && !answered(http.metrics) && !shows_progress {
             self.api_silent_since = self.api_silent_since.or(Some(probe.at));
@@ -362,9 +401,16 @@ impl Tracker {
             return;
         }
         self.last_probe_at = Some(probe.at);
-        self.unhealthy =
-            if probe.outcome == ProbeOutcome::Status(503) { self.unhealthy.saturating_add(1) } else { 0 };
-        self.refused = if probe.outcome == ProbeOutcome::Refused { self.refused.saturating_add(1) } else { 0 };
+        self.unhealthy = if probe.outcome == ProbeOutcome::Status(503) {
+            self.unhealthy.saturating_add(1)
+        } else {
+            0
+        };
+        self.refused = if probe.outcome == ProbeOutcome::Refused {
+            self.refused.saturating_add(1)
+        } else {
+            0
+        };
         if let Some((_, at)) = &self.fatal
             && probe.outcome.is_success()
             && probe.at.secs_since(*at) > FATAL_DISPROVED_SECS
@@ -388,7 +434,8 @@ impl Tracker {
     /// A process that exists again, or a phase of loading, ends what an old run said.
     fn forget_old_run(&mut self, snapshot: &Snapshot) {
         let process = &snapshot.process;
-        let is_new = process.alive.if_fresh() == Some(true) && process.exit.is_none() && self.exit_seen.is_some();
+        let is_new =
+            process.alive.if_fresh() == Some(true) && process.exit.is_none() && self.exit_seen.is_some();
         if is_new {
             self.exit_seen = None;
             self.fatal = None;

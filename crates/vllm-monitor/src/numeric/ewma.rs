@@ -13,7 +13,11 @@ pub struct Ewma {
 impl Ewma {
     /// `tau_secs` is the age at which a sample's weight has fallen to 37 %.
     pub fn new(tau_secs: f64) -> Self {
-        Self { tau_secs, sum: 0.0, weight: 0.0 }
+        Self {
+            tau_secs,
+            sum: 0.0,
+            weight: 0.0,
+        }
     }
 
     /// Adds a value that held for the last `dt_secs`.
@@ -59,7 +63,11 @@ pub struct RatioEwma {
 impl RatioEwma {
     /// See [`Ewma::new`].
     pub fn new(tau_secs: f64) -> Self {
-        Self { tau_secs, numerator: 0.0, denominator: 0.0 }
+        Self {
+            tau_secs,
+            numerator: 0.0,
+            denominator: 0.0,
+        }
     }
 
     /// Adds the increase of both over the last `dt_secs`.
@@ -97,7 +105,14 @@ pub struct LineEwma {
 impl LineEwma {
     /// See [`Ewma::new`].
     pub fn new(tau_secs: f64) -> Self {
-        Self { tau_secs, w: 0.0, x: 0.0, y: 0.0, xx: 0.0, xy: 0.0 }
+        Self {
+            tau_secs,
+            w: 0.0,
+            x: 0.0,
+            y: 0.0,
+            xx: 0.0,
+            xy: 0.0,
+        }
     }
 
     /// Adds a pair observed over the last `dt_secs`, with a weight.
@@ -166,7 +181,13 @@ mod tests {
     fn hostile_samples_change_nothing() {
         let mut mean = Ewma::new(10.0);
         mean.add(2.0, 1.0);
-        for (value, dt) in [(f64::NAN, 1.0), (f64::INFINITY, 1.0), (3.0, 0.0), (3.0, -1.0), (3.0, f64::NAN)] {
+        for (value, dt) in [
+            (f64::NAN, 1.0),
+            (f64::INFINITY, 1.0),
+            (3.0, 0.0),
+            (3.0, -1.0),
+            (3.0, f64::NAN),
+        ] {
             mean.add(value, dt);
         }
         assert!((mean.mean().expect("one sample") - 2.0).abs() < 1e-12);

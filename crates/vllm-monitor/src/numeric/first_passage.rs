@@ -55,7 +55,9 @@ pub fn quantile_secs(
     p: f64,
     longest_secs: f64,
 ) -> Option<f64> {
-    quantile_of(p, longest_secs, |h| probability(distance, drift, variance_rate, h))
+    quantile_of(p, longest_secs, |h| {
+        probability(distance, drift, variance_rate, h)
+    })
 }
 
 /// The smallest time at which a distribution function that never falls reaches `p`; `None` beyond `longest_secs`.
@@ -118,7 +120,10 @@ mod tests {
             }
         }
         let expected = probability(distance, drift, variance_rate, horizon);
-        assert!((f64::from(hits) / 5_000.0 - expected).abs() < 0.03, "{hits} {expected}");
+        assert!(
+            (f64::from(hits) / 5_000.0 - expected).abs() < 0.03,
+            "{hits} {expected}"
+        );
     }
 
     proptest! {

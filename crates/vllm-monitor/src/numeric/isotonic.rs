@@ -61,8 +61,16 @@ mod tests {
     #[test]
     fn weights_count() {
         let points = [
-            Point { x: 0.0, y: 1.0, weight: 3.0 },
-            Point { x: 1.0, y: 0.0, weight: 1.0 },
+            Point {
+                x: 0.0,
+                y: 1.0,
+                weight: 3.0,
+            },
+            Point {
+                x: 1.0,
+                y: 0.0,
+                weight: 1.0,
+            },
         ];
         assert_eq!(fit(&points), [0.75, 0.75]);
     }

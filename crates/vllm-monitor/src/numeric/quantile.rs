@@ -19,7 +19,11 @@ pub struct LogHistogram {
 impl LogHistogram {
     /// `memory_samples` is how many samples it takes to forget one.
     pub fn new(memory_samples: f64) -> Self {
-        Self { counts: vec![0.0; BUCKETS], total: 0.0, memory_samples }
+        Self {
+            counts: vec![0.0; BUCKETS],
+            total: 0.0,
+            memory_samples,
+        }
     }
 
     /// Adds one value.
@@ -98,7 +102,10 @@ mod tests {
         for p in [0.01, 0.1, 0.5, 0.9, 0.99, 0.999] {
             let exact = values[((p * 1000.0_f64).ceil() as usize).max(1) - 1];
             let got = histogram.quantile(p).expect("has samples");
-            assert!(got >= exact * 0.999 && got <= exact * GROWTH * 1.001, "{p}: {got} for {exact}");
+            assert!(
+                got >= exact * 0.999 && got <= exact * GROWTH * 1.001,
+                "{p}: {got} for {exact}"
+            );
         }
     }
 

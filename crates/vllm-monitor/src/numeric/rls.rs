@@ -21,7 +21,11 @@ impl Rls {
         for (i, row) in inverse.iter_mut().enumerate() {
             row[i] = uncertainty;
         }
-        Self { weights: [0.0; FEATURES], inverse, samples: 0 }
+        Self {
+            weights: [0.0; FEATURES],
+            inverse,
+            samples: 0,
+        }
     }
 
     /// The model's answer for these features.
@@ -58,8 +62,8 @@ impl Rls {
             return;
         }
         let error = y - self.predict(features);
-        for i in 0..FEATURES {
-            self.weights[i] += direction[i] / scale * error;
+        for (weight, step) in self.weights.iter_mut().zip(&direction) {
+            *weight += step / scale * error;
         }
         // A direction that no sample excites would otherwise grow without bound as old samples are forgotten.
         let trace: f64 = (0..FEATURES).map(|i| self.inverse[i][i]).sum();
@@ -99,7 +103,10 @@ mod tests {
         for i in 0..500 {
             model.learn(&[1.0, f64::from(i % 10), 0.0, 0.0], 1.0, 0.999);
         }
-        let (inside, outside) = (model.leverage(&[1.0, 5.0, 0.0, 0.0]), model.leverage(&[1.0, 100.0, 0.0, 0.0]));
+        let (inside, outside) = (
+            model.leverage(&[1.0, 5.0, 0.0, 0.0]),
+            model.leverage(&[1.0, 100.0, 0.0, 0.0]),
+        );
         assert!(inside < 0.05 && outside > 1.0, "{inside} {outside}");
     }
 

@@ -128,7 +128,10 @@ mod tests {
     #[test]
     fn nothing_counted_is_no_score() {
         let scores = Scores::default();
-        assert_eq!((scores.brier(), scores.skill(), scores.calibration_error()), (None, None, None));
+        assert_eq!(
+            (scores.brier(), scores.skill(), scores.calibration_error()),
+            (None, None, None)
+        );
         let mut certain = Scores::default();
         certain.add(0.5, true);
         assert_eq!(certain.skill(), None);

@@ -116,7 +116,9 @@ impl Trend {
         if block.secs < self.tau_secs / 2.0 {
             return;
         }
-        let Block { sum, ages, samples, .. } = std::mem::take(block);
+        let Block {
+            sum, ages, samples, ..
+        } = std::mem::take(block);
         let (mean, age) = (sum / samples, ages / samples);
         if let Some((before, before_age)) = self.last_block.replace((mean, age)) {
             let secs = before_age - age;
@@ -157,7 +159,11 @@ impl Trend {
         }
         let slope = (self.w * self.tx - self.t * self.x) / determinant;
         let level = (self.x - slope * self.t) / self.w;
-        let variance_rate = if self.elapsed > 0.0 { self.squares / self.elapsed } else { 0.0 };
+        let variance_rate = if self.elapsed > 0.0 {
+            self.squares / self.elapsed
+        } else {
+            0.0
+        };
         // A random walk seen over the effective time of the weights.
         let effective_secs = self.tau_secs.min(self.span_secs).max(1e-9);
         Some(Line {

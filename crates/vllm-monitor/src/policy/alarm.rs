@@ -7,9 +7,12 @@ use crate::Time;
 use crate::config::Parameters;
 use crate::forecast::{Assessment, FailureType};
 
+/// The probability from which on an alert is raised, by parameters.
+pub type Threshold = fn(&Parameters) -> f64;
+
 /// The failure types of which a high probability raises an alert. The others are detected rather than foreseen, or
 /// their forecasts are base rates: their conditions raise alerts.
-pub const THRESHOLDS: &[(FailureType, fn(&Parameters) -> f64)] = &[
+pub const THRESHOLDS: &[(FailureType, Threshold)] = &[
     (FailureType::KvPreemption, |p| p.kv.raise_probability),
     (FailureType::QueueOverflow, |p| p.queue.raise_probability),
     (FailureType::GpuMemory, |p| p.alarm.raise_probability),
@@ -36,13 +39,21 @@ impl Alarm {
             return None;
         }
         self.pressing_secs += dt_secs;
-        let limit = if self.raised { p.alarm.clear_after_secs } else { p.alarm.raise_after_secs };
+        let limit = if self.raised {
+            p.alarm.clear_after_secs
+        } else {
+            p.alarm.raise_after_secs
+        };
         if self.pressing_secs < limit {
             return None;
         }
         self.pressing_secs = 0.0;
         self.raised = !self.raised;
-        Some(if self.raised { AlertChange::Raised } else { AlertChange::Cleared })
+        Some(if self.raised {
+            AlertChange::Raised
+        } else {
+            AlertChange::Cleared
+        })
     }
 }
 
@@ -84,11 +95,18 @@ impl Alarms {
                 condition: assessment.condition.clone(),
             };
             // Conditions have their own hysteresis; they are reported at once.
-            let wants = if assessment.condition.is_some() { Wants::Raise } else { Wants::Clear };
+            let wants = if assessment.condition.is_some() {
+                Wants::Raise
+            } else {
+                Wants::Clear
+            };
             let present = &mut self.present[place];
             let change = match (wants, present.raised) {
                 (Wants::Raise, false) => {
-                    *present = Alarm { raised: true, pressing_secs: 0.0 };
+                    *present = Alarm {
+                        raised: true,
+                        pressing_secs: 0.0,
+                    };
                     Some(AlertChange::Raised)
                 }
                 _ => present.update(wants, dt_secs, p),
@@ -120,8 +138,12 @@ impl Alarms {
             .flat_map(|failure_type| {
                 let place = failure_type.index();
                 [
-                    self.foreseen[place].raised.then_some((failure_type, AlertKind::Foreseen)),
-                    self.present[place].raised.then_some((failure_type, AlertKind::Present)),
+                    self.foreseen[place]
+                        .raised
+                        .then_some((failure_type, AlertKind::Foreseen)),
+                    self.present[place]
+                        .raised
+                        .then_some((failure_type, AlertKind::Present)),
                 ]
             })
             .flatten()
@@ -143,7 +165,12 @@ mod tests {
             probability: Horizons::all(p),
             time_to_failure: None,
             evidence: Vec::new(),
-            basis: Basis { samples: 1, watched_secs: 1.0, model_version: Cow::Borrowed("1"), calibrated: true },
+            basis: Basis {
+                samples: 1,
+                watched_secs: 1.0,
+                model_version: Cow::Borrowed("1"),
+                calibrated: true,
+            },
         };
         [(FailureType::KvPreemption, Prediction::Forecast(forecast).into())]
     }

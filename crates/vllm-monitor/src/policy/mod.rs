@@ -6,7 +6,7 @@
 mod alarm;
 mod decision;
 
-pub use alarm::{Alarms, THRESHOLDS};
+pub use alarm::{Alarms, THRESHOLDS, Threshold};
 pub use decision::{Alert, AlertChange, AlertKind, Decision, Event, EventKind, Intent, Revert, Verify};
 
 use std::sync::Arc;

@@ -41,7 +41,11 @@ impl Balance {
     pub(super) fn at_rate(&self, rate: f64) -> f64 {
         let free = 1.0 - rate * self.crowding_secs;
         // Beyond the point where each request keeps the next one waiting there is no balance: all places are taken.
-        let requests = if free > 0.02 { rate.max(0.0) * self.lone_stay_secs / free } else { f64::INFINITY };
+        let requests = if free > 0.02 {
+            rate.max(0.0) * self.lone_stay_secs / free
+        } else {
+            f64::INFINITY
+        };
         (requests.min(self.most_requests) * self.per_request).min(4.0 * self.barrier)
     }
 
@@ -74,7 +78,11 @@ impl Balance {
             let variance = self.variance_per_balance * mean.max(next).max(1e-6) * spread;
             let deviations = (self.barrier - mean.max(next)) / variance.sqrt().max(1e-9);
             if deviations < FAR {
-                let reaches = if deviations <= 0.0 { 1.0 } else { (2.0 * cdf(-deviations)).min(1.0) };
+                let reaches = if deviations <= 0.0 {
+                    1.0
+                } else {
+                    (2.0 * cdf(-deviations)).min(1.0)
+                };
                 survives *= (1.0 - reaches).powf((piece_secs / tau).max(0.3));
             }
             *p += weight * (1.0 - survives);
@@ -91,7 +99,13 @@ mod tests {
     use super::*;
 
     const fn rate(rate: f64, slope: f64) -> RateEstimate {
-        RateEstimate { rate, rate_error: 0.2, slope, slope_error: 0.0, slope_lasts_secs: 120.0 }
+        RateEstimate {
+            rate,
+            rate_error: 0.2,
+            slope,
+            slope_error: 0.0,
+            slope_lasts_secs: 120.0,
+        }
     }
 
     const CALM: Balance = Balance {
@@ -117,26 +131,50 @@ mod tests {
 
     #[test]
     fn a_rising_rate_is_foreseen_before_the_level_shows_it() {
-        let rising = at(&Balance { arrivals: rate(8.0, 0.4), ..CALM });
-        assert!(rising[0] < 0.01 && rising[1] > 0.05 && rising[2] > 0.99, "{rising:?}");
+        let rising = at(&Balance {
+            arrivals: rate(8.0, 0.4),
+            ..CALM
+        });
+        assert!(
+            rising[0] < 0.01 && rising[1] > 0.05 && rising[2] > 0.99,
+            "{rising:?}"
+        );
     }
 
     #[test]
     fn places_in_the_batch_bound_it() {
-        let bounded = at(&Balance { arrivals: rate(8.0, 0.4), most_requests: 50.0, ..CALM });
+        let bounded = at(&Balance {
+            arrivals: rate(8.0, 0.4),
+            most_requests: 50.0,
+            ..CALM
+        });
         assert!(bounded[3] < 1e-2, "{bounded:?}");
     }
 
     #[test]
     fn a_large_cache_fills_no_faster_than_requests_bring_tokens() {
         // The balance is beyond the barrier, and it would take 2,000 s to bring that much.
-        let large = Balance { level: 0.0, per_request: 5e-5, crowding_secs: 1.0, arrivals: rate(5.0, 0.0), ..CALM };
-        assert!(large.at_rate(5.0) > 1.0 && at(&large)[3] < 1e-3, "{:?}", at(&large));
+        let large = Balance {
+            level: 0.0,
+            per_request: 5e-5,
+            crowding_secs: 1.0,
+            arrivals: rate(5.0, 0.0),
+            ..CALM
+        };
+        assert!(
+            large.at_rate(5.0) > 1.0 && at(&large)[3] < 1e-3,
+            "{:?}",
+            at(&large)
+        );
     }
 
     #[test]
     fn crowding_makes_the_balance_rise_faster_than_the_rate() {
-        let crowded = Balance { lone_stay_secs: 3.0, crowding_secs: 0.05, ..CALM };
+        let crowded = Balance {
+            lone_stay_secs: 3.0,
+            crowding_secs: 0.05,
+            ..CALM
+        };
         assert!((crowded.at_rate(8.0) - 0.4).abs() < 1e-9);
         assert!(crowded.at_rate(12.0) > 1.5 * 0.4 * 1.2);
         assert!(crowded.at_rate(25.0) >= 4.0, "there is no balance any more");

@@ -34,7 +34,11 @@ pub struct Table {
 impl Table {
     /// The calibrated probability; without points the probability itself.
     pub fn apply(&self, p: f64) -> f64 {
-        if self.x.is_empty() { p } else { interpolate(&self.x, &self.y, p) }
+        if self.x.is_empty() {
+            p
+        } else {
+            interpolate(&self.x, &self.y, p)
+        }
     }
 }
 
@@ -74,12 +78,18 @@ impl Tables {
     /// # Errors
     /// [`Error::Data`] if the file is not well-formed, a table is not monotone, or its horizon is unknown.
     pub fn parse(text: &str, file: &str) -> Result<Self> {
-        let data_error = |problem: String| Error::Data { file: file.to_owned(), problem };
+        let data_error = |problem: String| Error::Data {
+            file: file.to_owned(),
+            problem,
+        };
         let raw: File = toml::from_str(text).map_err(|e| data_error(e.to_string()))?;
         let mut tables = Vec::new();
         for raw in raw.table {
             let wrong = |problem: &str| {
-                data_error(format!("table of {} at {} s: {problem}", raw.failure_type, raw.horizon_secs))
+                data_error(format!(
+                    "table of {} at {} s: {problem}",
+                    raw.failure_type, raw.horizon_secs
+                ))
             };
             let horizon = HORIZONS_SECS
                 .iter()
@@ -87,8 +97,11 @@ impl Tables {
                 .ok_or_else(|| wrong("horizons are 5, 30, 60 and 300 s"))?;
             let rises = |values: &[f64]| values.windows(2).all(|pair| pair[0] <= pair[1]);
             let in_range = raw.x.iter().chain(&raw.y).all(|p| (0.0..=1.0).contains(p));
-            if raw.x.len() != raw.y.len() || raw.x.is_empty() || !in_range || !rises(&raw.x) || !rises(&raw.y) {
-                return Err(wrong("x and y need as many values, from 0 to 1, none below the one before"));
+            if raw.x.len() != raw.y.len() || raw.x.is_empty() || !in_range || !rises(&raw.x) || !rises(&raw.y)
+            {
+                return Err(wrong(
+                    "x and y need as many values, from 0 to 1, none below the one before",
+                ));
             }
             tables.push((raw.failure_type, horizon, Table { x: raw.x, y: raw.y }));
         }
@@ -97,7 +110,10 @@ impl Tables {
 
     /// The table of one type and horizon.
     pub fn get(&self, failure_type: FailureType, horizon: usize) -> Option<&Table> {
-        self.tables.iter().find(|(t, h, _)| *t == failure_type && *h == horizon).map(|(.., table)| table)
+        self.tables
+            .iter()
+            .find(|(t, h, _)| *t == failure_type && *h == horizon)
+            .map(|(.., table)| table)
     }
 }
 
@@ -131,7 +147,9 @@ impl Calibrator {
         if !resolved.raw.is_finite() {
             return;
         }
-        let place = EDGES.partition_point(|edge| *edge <= resolved.raw).saturating_sub(1);
+        let place = EDGES
+            .partition_point(|edge| *edge <= resolved.raw)
+            .saturating_sub(1);
         let bin = &mut self.counts[resolved.horizon][place];
         bin.pairs += 1.0;
         bin.probability += resolved.raw;
@@ -153,7 +171,9 @@ impl Calibrator {
         let mut applied = false;
         let mut out = raw.as_array();
         for (horizon, p) in out.iter_mut().enumerate() {
-            let table = self.tables[horizon].as_ref().or(compiled_in.get(failure_type, horizon));
+            let table = self.tables[horizon]
+                .as_ref()
+                .or(compiled_in.get(failure_type, horizon));
             if let Some(table) = table {
                 *p = table.apply(*p);
                 applied = true;
@@ -206,12 +226,23 @@ fn table_of(bins: &[Bin], prior: Option<&Table>, prior_weight: f64) -> Table {
                 return None;
             }
             let middle = (EDGES[i] + EDGES.get(i + 1).copied().unwrap_or(1.0)) / 2.0;
-            let x = if bin.pairs > 0.0 { bin.probability / bin.pairs } else { middle };
+            let x = if bin.pairs > 0.0 {
+                bin.probability / bin.pairs
+            } else {
+                middle
+            };
             let expected = prior.map_or(x, |table| table.apply(x));
-            Some(Point { x, y: (bin.happened + each * expected) / weight, weight })
+            Some(Point {
+                x,
+                y: (bin.happened + each * expected) / weight,
+                weight,
+            })
         })
         .collect();
-    Table { x: points.iter().map(|point| point.x).collect(), y: fit(&points) }
+    Table {
+        x: points.iter().map(|point| point.x).collect(),
+        y: fit(&points),
+    }
 }
 
 #[cfg(test)]
@@ -221,7 +252,12 @@ mod tests {
 
     #[test]
     fn the_compiled_in_tables_are_well_formed() {
-        assert!(Tables::compiled_in().tables.iter().all(|(.., table)| !table.x.is_empty()));
+        assert!(
+            Tables::compiled_in()
+                .tables
+                .iter()
+                .all(|(.., table)| !table.x.is_empty())
+        );
     }
 
     #[test]
@@ -230,8 +266,16 @@ mod tests {
         let mut calibrator = Calibrator::default();
         for i in 0..5000_u32 {
             // Says 0.8 where 0.2 comes true, and 0.05 where 0.01 does.
-            calibrator.learn(Resolved { horizon: 2, raw: 0.8, happened: i % 5 == 0 });
-            calibrator.learn(Resolved { horizon: 2, raw: 0.05, happened: i % 100 == 0 });
+            calibrator.learn(Resolved {
+                horizon: 2,
+                raw: 0.8,
+                happened: i % 5 == 0,
+            });
+            calibrator.learn(Resolved {
+                horizon: 2,
+                raw: 0.05,
+                happened: i % 100 == 0,
+            });
         }
         let raw = Horizons::new([0.0, 0.0, 0.8, 0.8]);
         let (calibrated, applied) =
@@ -245,16 +289,28 @@ mod tests {
         let parameters = Settings::default().parameters.calibration;
         let mut calibrator = Calibrator::default();
         for _ in 0..100 {
-            calibrator.learn(Resolved { horizon: 0, raw: 0.8, happened: false });
+            calibrator.learn(Resolved {
+                horizon: 0,
+                raw: 0.8,
+                happened: false,
+            });
         }
         let raw = Horizons::all(0.8);
-        assert_eq!(calibrator.apply(FailureType::Network, raw, &Tables::default(), &parameters), (raw, false));
+        assert_eq!(
+            calibrator.apply(FailureType::Network, raw, &Tables::default(), &parameters),
+            (raw, false)
+        );
     }
 
     #[test]
     fn mistakes_in_a_file_are_named() {
         let text = "[[table]]\nfailure_type = \"hang\"\nhorizon_secs = 60\nx = [0, 1]\ny = [0.5, 0.2]\n";
-        let error = Tables::parse(text, "mine.toml").expect_err("it falls").to_string();
-        assert!(error.contains("mine.toml") && error.contains("hang at 60 s"), "{error}");
+        let error = Tables::parse(text, "mine.toml")
+            .expect_err("it falls")
+            .to_string();
+        assert!(
+            error.contains("mine.toml") && error.contains("hang at 60 s"),
+            "{error}"
+        );
     }
 }

@@ -85,14 +85,15 @@ impl Degradation {
 
     fn learn(&mut self, seen: &Observation<'_>) {
         let rates = seen.rates;
-        let (Some(secs), Some(running)) = (rates.inter_token_secs.if_fresh(), rates.running.if_fresh()) else {
+        let (Some(secs), Some(running)) = (rates.inter_token_secs.if_fresh(), rates.running.if_fresh())
+        else {
             return;
         };
         let engine = &seen.snapshot.engine;
         let members = engine.members.len().max(1) as f64;
         let dt = rates.dt_secs;
-        let context = rates.kv_usage_ratio.if_fresh().unwrap_or(0.0)
-            * engine.kv_capacity_tokens.last().unwrap_or(0.0);
+        let context =
+            rates.kv_usage_ratio.if_fresh().unwrap_or(0.0) * engine.kv_capacity_tokens.last().unwrap_or(0.0);
         let pool = &mut self.pool;
         pool.secs += dt;
         pool.latency_secs += secs * rates.inter_token_count;
@@ -126,7 +127,11 @@ impl Degradation {
             1.0,
             pool.running / pool.secs / 16.0,
             pool.context / pool.secs / 16_384.0,
-            if pool.steps > 0.0 { pool.prompt_tokens / pool.steps / 256.0 } else { 0.0 },
+            if pool.steps > 0.0 {
+                pool.prompt_tokens / pool.steps / 256.0
+            } else {
+                0.0
+            },
         ];
         // Dividing by the observed time makes errors relative: the model then answers 1 where it is right.
         let scale = 0.02 / inter_token_secs;
@@ -135,7 +140,11 @@ impl Degradation {
         let answer = self.model.predict(&relative);
         let is_taught = self.model.samples() as f64 >= p.min_samples;
         if is_taught && answer > 0.0 {
-            self.latest = Some(Latest { inter_token_secs, expected_secs: inter_token_secs * answer, leverage });
+            self.latest = Some(Latest {
+                inter_token_secs,
+                expected_secs: inter_token_secs * answer,
+                leverage,
+            });
         }
         if !is_taught || answer <= 0.0 || leverage > p.new_point_leverage {
             self.model.learn(&relative, 1.0, p.forgetting);
@@ -165,7 +174,8 @@ impl Degradation {
     /// The sum from which on steps count as slower. A sum of noise passes a threshold h with a frequency that falls as
     /// `exp(-2 allowance h / variance)`, so a server with noisy times needs a higher one, and takes longer to judge.
     fn threshold(&self, p: &DegradationParameters) -> f64 {
-        p.threshold.max(p.noise_factor * self.noise.mean().unwrap_or(0.0) / p.allowance)
+        p.threshold
+            .max(p.noise_factor * self.noise.mean().unwrap_or(0.0) / p.allowance)
     }
 }
 
@@ -179,7 +189,10 @@ impl Predictor for Degradation {
             self.pool = Pool::default();
             self.sums.reset();
             self.is_degraded = false;
-            return Prediction::Suspended { reason: reason.into() }.into();
+            return Prediction::Suspended {
+                reason: reason.into(),
+            }
+            .into();
         }
         self.watched_secs += seen.dt_secs;
         if seen.rates.is_new_page {
@@ -223,6 +236,9 @@ impl Predictor for Degradation {
             evidence,
             (samples, self.watched_secs),
         );
-        Assessment { prediction, condition }
+        Assessment {
+            prediction,
+            condition,
+        }
     }
 }

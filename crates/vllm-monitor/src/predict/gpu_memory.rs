@@ -33,14 +33,16 @@ impl Predictor for GpuMemory {
     fn observe(&mut self, seen: &Observation<'_>) -> Assessment {
         if let Some(reason) = seen.suspended() {
             self.trends.clear();
-            return Prediction::Suspended { reason: reason.into() }.into();
+            return Prediction::Suspended {
+                reason: reason.into(),
+            }
+            .into();
         }
         let mut worst: Option<(Passage, f64, f64, Arc<str>)> = None;
         let mut have_secs: f64 = 0.0;
         let mut any = false;
         for gpu in &seen.snapshot.gpus {
-            let (Some(used), Some(total)) =
-                (gpu.memory_used_bytes.if_fresh(), gpu.memory_total_bytes.last())
+            let (Some(used), Some(total)) = (gpu.memory_used_bytes.if_fresh(), gpu.memory_total_bytes.last())
             else {
                 continue;
             };
@@ -52,16 +54,16 @@ impl Predictor for GpuMemory {
                 continue;
             };
             let free = total - used;
-            let passage =
-                Passage {
-                    distance: free - p.reserve_bytes,
-                    drift: line.slope,
-                    variance_rate: line.variance_rate.max(1.0),
-                    drift_error: line.slope_error,
-                };
+            let passage = Passage {
+                distance: free - p.reserve_bytes,
+                drift: line.slope,
+                variance_rate: line.variance_rate.max(1.0),
+                drift_error: line.slope_error,
+            };
             let is_worse = worst.as_ref().is_none_or(|(other, ..)| {
                 passage.probability(300.0) > other.probability(300.0)
-                    || (passage.probability(300.0) >= other.probability(300.0) && passage.distance < other.distance)
+                    || (passage.probability(300.0) >= other.probability(300.0)
+                        && passage.distance < other.distance)
             });
             if is_worse {
                 worst = Some((passage, free, total, Arc::clone(&gpu.index)));
@@ -80,7 +82,12 @@ impl Predictor for GpuMemory {
             Evidence::number(Source::Gpu, "growth", passage.drift / MIB, "MiB/s"),
         ];
         if let Some((_, spike)) = self.largest_spike_bytes.iter().find(|(index, _)| *index == gpu) {
-            evidence.push(Evidence::number(Source::Model, "largest spike seen", spike / GIB, "GiB"));
+            evidence.push(Evidence::number(
+                Source::Model,
+                "largest spike seen",
+                spike / GIB,
+                "GiB",
+            ));
         }
         let tight = free < seen.parameters.gpu_memory.tight_ratio * total;
         let condition = tight.then(|| Condition {
@@ -90,12 +97,28 @@ impl Predictor for GpuMemory {
             advice: Some("find the other process on this GPU; a spike of the engine would fail now".into()),
         });
         // A flat series has no drift to fear; its noise alone must not add up over five minutes.
-        let horizons = if passage.drift <= 0.0 { Horizons::all(0.0) } else { passage.curve().horizons() };
-        let when = if passage.drift > 0.0 { passage.curve().time_to_failure() } else { None };
+        let horizons = if passage.drift <= 0.0 {
+            Horizons::all(0.0)
+        } else {
+            passage.curve().horizons()
+        };
+        let when = if passage.drift > 0.0 {
+            passage.curve().time_to_failure()
+        } else {
+            None
+        };
         let samples = self.trends.first().map_or(0, |(_, trend, _)| trend.samples());
-        let prediction =
-            seen.forecast(FailureType::GpuMemory, horizons, when, evidence, (samples, have_secs));
-        Assessment { prediction, condition }
+        let prediction = seen.forecast(
+            FailureType::GpuMemory,
+            horizons,
+            when,
+            evidence,
+            (samples, have_secs),
+        );
+        Assessment {
+            prediction,
+            condition,
+        }
     }
 }
 
@@ -104,11 +127,15 @@ const GIB: f64 = 1024.0 * MIB;
 
 impl GpuMemory {
     fn trend(&mut self, gpu: &Gpu, seen: &Observation<'_>, used: f64) -> &Trend {
-        let place = self.trends.iter().position(|(index, ..)| *index == gpu.index).unwrap_or_else(|| {
-            let trend = Trend::new(seen.parameters.gpu_memory.trend_secs);
-            self.trends.push((Arc::clone(&gpu.index), trend, 0.0));
-            self.trends.len() - 1
-        });
+        let place = self
+            .trends
+            .iter()
+            .position(|(index, ..)| *index == gpu.index)
+            .unwrap_or_else(|| {
+                let trend = Trend::new(seen.parameters.gpu_memory.trend_secs);
+                self.trends.push((Arc::clone(&gpu.index), trend, 0.0));
+                self.trends.len() - 1
+            });
         let (index, trend, age) = &mut self.trends[place];
         *age += seen.dt_secs;
         let reading_age = gpu.memory_used_bytes.age_secs().unwrap_or(0.0);
@@ -117,7 +144,10 @@ impl GpuMemory {
         if is_new {
             if let Some(last) = trend.last() {
                 let spike = used - last;
-                let known = self.largest_spike_bytes.iter_mut().find(|(known, _)| known == index);
+                let known = self
+                    .largest_spike_bytes
+                    .iter_mut()
+                    .find(|(known, _)| known == index);
                 match known {
                     Some((_, largest)) => *largest = largest.max(spike),
                     None => self.largest_spike_bytes.push((Arc::clone(index), spike.max(0.0))),

@@ -72,7 +72,9 @@ impl Work {
         let positive = |signal: crate::Signal<f64>| signal.if_fresh().is_some_and(|value| value > 0.0);
         let own = positive(snapshot.own.in_flight);
         let since = snapshot.own.since_progress_secs.if_fresh();
-        let loaded = (snapshot.engine.running + snapshot.engine.waiting).if_fresh().unwrap_or(0.0);
+        let loaded = (snapshot.engine.running + snapshot.engine.waiting)
+            .if_fresh()
+            .unwrap_or(0.0);
         // Requests that wait for transferred blocks or an adapter need no steps.
         let deferred = snapshot.engine.waiting_deferred.if_fresh().unwrap_or(0.0);
         Self {
@@ -105,7 +107,11 @@ impl Hang {
             .if_fresh()
             .unwrap_or(0.0)
             .max(self.longest_prompt_tokens);
-        let prefill = if needs_prefill { p.prefill_factor * prompt / self.prefill_rate } else { 0.0 };
+        let prefill = if needs_prefill {
+            p.prefill_factor * prompt / self.prefill_rate
+        } else {
+            0.0
+        };
         p.floor_secs.max(learned).max(prefill)
     }
 
@@ -135,13 +141,17 @@ impl Hang {
         let before = std::mem::take(&mut self.live.members);
         for member in members {
             let steps = member.steps_total.if_fresh().unwrap_or(0.0);
-            let has_work = (member.running + member.waiting).if_fresh().is_some_and(|n| n > 0.0);
+            let has_work = (member.running + member.waiting)
+                .if_fresh()
+                .is_some_and(|n| n > 0.0);
             let known = before.iter().find(|(engine, ..)| *engine == member.engine);
             let silent = match known {
                 Some((_, then, silent)) if has_work && steps <= *then => silent + seen.dt_secs,
                 _ => 0.0,
             };
-            self.live.members.push((Arc::clone(&member.engine), steps, silent));
+            self.live
+                .members
+                .push((Arc::clone(&member.engine), steps, silent));
         }
         self.live
             .members
@@ -159,15 +169,24 @@ impl Predictor for Hang {
     fn observe(&mut self, seen: &Observation<'_>) -> Assessment {
         let p = &seen.parameters.hang;
         if let Some(reason) = seen.suspended() {
-            self.live = Live { grace_secs: p.grace_secs, ..Live::default() };
-            return Prediction::Suspended { reason: reason.into() }.into();
+            self.live = Live {
+                grace_secs: p.grace_secs,
+                ..Live::default()
+            };
+            return Prediction::Suspended {
+                reason: reason.into(),
+            }
+            .into();
         }
         let Some(age_secs) = seen.rates.heartbeat_age_secs.last() else {
             return Prediction::needs_signal("a heartbeat: vllm:iteration_tokens_total").into();
         };
-        if !seen.snapshot.engine.steps_total.is_fresh() && !seen.snapshot.engine.exact_steps_total.is_fresh() {
-            return Prediction::needs_signal("fresh metrics; without them a hang cannot be told from a lost network")
-                .into();
+        if !seen.snapshot.engine.steps_total.is_fresh() && !seen.snapshot.engine.exact_steps_total.is_fresh()
+        {
+            return Prediction::needs_signal(
+                "fresh metrics; without them a hang cannot be told from a lost network",
+            )
+            .into();
         }
         let work = Work::of(seen, self.live.silent_secs);
         if seen.rates.is_new_page {
@@ -176,38 +195,73 @@ impl Predictor for Hang {
         self.live.watched_secs += seen.dt_secs;
         self.live.grace_secs = (self.live.grace_secs - seen.dt_secs).max(0.0);
         let is_silent = work.any() && !work.progress && self.live.grace_secs <= 0.0;
-        self.live.silent_secs =
-            if is_silent { (self.live.silent_secs + seen.dt_secs).min(age_secs) } else { 0.0 };
+        self.live.silent_secs = if is_silent {
+            (self.live.silent_secs + seen.dt_secs).min(age_secs)
+        } else {
+            0.0
+        };
 
         let bound_secs = self.bound_secs(seen);
-        let slow_member = self.members(seen).filter(|(_, silent)| *silent > self.live.silent_secs);
-        let silent_secs = slow_member.as_ref().map_or(self.live.silent_secs, |(_, silent)| *silent);
+        let slow_member = self
+            .members(seen)
+            .filter(|(_, silent)| *silent > self.live.silent_secs);
+        let silent_secs = slow_member
+            .as_ref()
+            .map_or(self.live.silent_secs, |(_, silent)| *silent);
         let mut evidence = vec![
-            Evidence::number(Source::Metrics, "no step although there is work, for", silent_secs, "s"),
+            Evidence::number(
+                Source::Metrics,
+                "no step although there is work, for",
+                silent_secs,
+                "s",
+            ),
             Evidence::number(Source::Model, "longest that is usual", bound_secs, "s"),
         ];
         if silent_secs > 0.0 {
             if work.own {
-                evidence.push(Evidence::text(Source::OwnRequests, "requests of our own are in flight"));
+                evidence.push(Evidence::text(
+                    Source::OwnRequests,
+                    "requests of our own are in flight",
+                ));
             }
             if work.canary {
-                evidence.push(Evidence::text(Source::Canary, "the canary waits for its first token"));
+                evidence.push(Evidence::text(
+                    Source::Canary,
+                    "the canary waits for its first token",
+                ));
             }
             if work.gauges {
-                evidence.push(Evidence::text(Source::Metrics, "the server shows running or waiting requests"));
+                evidence.push(Evidence::text(
+                    Source::Metrics,
+                    "the server shows running or waiting requests",
+                ));
             }
             if let Some((engine, _)) = &slow_member {
-                evidence.push(Evidence::text(Source::Peers, format!("only engine {engine} stands still")));
+                evidence.push(Evidence::text(
+                    Source::Peers,
+                    format!("only engine {engine} stands still"),
+                ));
             }
         }
-        let canary_stuck = seen.snapshot.canary.waiting_secs.if_fresh().is_some_and(|secs| secs > p.canary_secs);
+        let canary_stuck = seen
+            .snapshot
+            .canary
+            .waiting_secs
+            .if_fresh()
+            .is_some_and(|secs| secs > p.canary_secs);
         let is_hung = silent_secs >= bound_secs || (canary_stuck && silent_secs >= p.floor_secs);
         // A server that already failed for another reason hangs as a consequence.
         let condition = (is_hung && self.live.grace_secs <= 0.0).then(|| Condition {
             failure_type: FailureType::Hang,
-            severity: if slow_member.is_some() { Severity::Degraded } else { Severity::Failed },
+            severity: if slow_member.is_some() {
+                Severity::Degraded
+            } else {
+                Severity::Failed
+            },
             evidence: evidence.clone(),
-            advice: Some("the engine must be restarted; /health answers 200 as long as its process exists".into()),
+            advice: Some(
+                "the engine must be restarted; /health answers 200 as long as its process exists".into(),
+            ),
         });
         let basis = (self.gaps.total() as u64, self.live.watched_secs);
         let probability = posterior(silent_secs, bound_secs, p.gap_factor, p.prior_per_hour);
@@ -217,7 +271,10 @@ impl Predictor for Hang {
             p90_secs: Some(0.0),
         });
         let prediction = seen.forecast(FailureType::Hang, probability, when, evidence, basis);
-        Assessment { prediction, condition }
+        Assessment {
+            prediction,
+            condition,
+        }
     }
 }
 
@@ -227,7 +284,11 @@ impl Predictor for Hang {
 fn posterior(silent_secs: f64, bound_secs: f64, gap_factor: f64, prior_per_hour: f64) -> Horizons {
     let per_sec = prior_per_hour / 3600.0;
     let rare = bound_secs / gap_factor;
-    let survival = if silent_secs <= rare { 1.0 } else { 1e-3 * (rare / silent_secs).powi(6) };
+    let survival = if silent_secs <= rare {
+        1.0
+    } else {
+        1e-3 * (rare / silent_secs).powi(6)
+    };
     let now = if silent_secs <= 0.0 {
         0.0
     } else {
@@ -238,5 +299,23 @@ fn posterior(silent_secs: f64, bound_secs: f64, gap_factor: f64, prior_per_hour:
 }
 
 #[cfg(test)]
-#[path = "hang_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_judged_by_how_rare_it_is() {
+        let at = |silent: f64| posterior(silent, 6.0, 4.0, 0.01).as_array()[0];
+        assert!(
+            at(0.0) < 1e-3 && at(1.5) < 1e-2,
+            "usual gaps say nothing: {} {}",
+            at(0.0),
+            at(1.5)
+        );
+        assert!(at(6.0) > 0.9, "the bound is beyond doubt: {}", at(6.0));
+        assert!(
+            [1.0, 2.0, 3.0, 4.0, 5.0]
+                .windows(2)
+                .all(|pair| at(pair[0]) <= at(pair[1]))
+        );
+    }
+}

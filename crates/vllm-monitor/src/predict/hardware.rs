@@ -67,7 +67,11 @@ struct Counter {
 
 impl Counter {
     fn new(tau_secs: f64) -> Self {
-        Self { last: None, since_secs: 0.0, rate: Ewma::new(tau_secs) }
+        Self {
+            last: None,
+            since_secs: 0.0,
+            rate: Ewma::new(tau_secs),
+        }
     }
 
     fn add(&mut self, total: Signal<f64>, dt_secs: f64) {
@@ -76,7 +80,8 @@ impl Counter {
         if let Some(last) = self.last {
             // Readings may be slower than snapshots: an unchanged one is a rate of 0 for now.
             if self.since_secs > 0.0 {
-                self.rate.add((total - last).max(0.0) / self.since_secs, self.since_secs);
+                self.rate
+                    .add((total - last).max(0.0) / self.since_secs, self.since_secs);
                 self.since_secs = 0.0;
             }
         } else {
@@ -116,7 +121,10 @@ impl Predictor for Hardware {
             let memory = &mut self.gpus[place];
             memory.ecc.add(gpu.ecc_corrected_total, seen.dt_secs);
             memory.uncorrected.add(gpu.ecc_uncorrected_total, seen.dt_secs);
-            memory.links.add(gpu.nvlink_errors_total + gpu.pcie_replays_total.or(Signal::fresh(0.0, 0.0)), seen.dt_secs);
+            memory.links.add(
+                gpu.nvlink_errors_total + gpu.pcie_replays_total.or(Signal::fresh(0.0, 0.0)),
+                seen.dt_secs,
+            );
             memory.throttle.add(
                 gpu.thermal_throttle_secs_total + gpu.power_brake_secs_total.or(Signal::fresh(0.0, 0.0)),
                 seen.dt_secs,
@@ -124,7 +132,9 @@ impl Predictor for Hardware {
             let base = 1.0 / (p.mean_hours_between_failures * 3600.0);
             hazard_per_sec += base * memory.factor(gpu, p, &mut signs);
             if let Some(condition) = self.condition(place, gpu, p)
-                && worst.as_ref().is_none_or(|known| condition.severity > known.severity)
+                && worst
+                    .as_ref()
+                    .is_none_or(|known| condition.severity > known.severity)
             {
                 worst = Some(condition);
             }
@@ -135,13 +145,29 @@ impl Predictor for Hardware {
         } else {
             Horizons::new(HORIZONS_SECS.map(|secs| 1.0 - (-hazard_per_sec * secs).exp()))
         };
-        let when = failed.then_some(TimeToFailure { p10_secs: 0.0, p50_secs: 0.0, p90_secs: Some(0.0) });
-        let mut evidence =
-            vec![Evidence::number(Source::Model, "base rate", 1.0 / p.mean_hours_between_failures, "failures/h per GPU")];
+        let when = failed.then_some(TimeToFailure {
+            p10_secs: 0.0,
+            p50_secs: 0.0,
+            p90_secs: Some(0.0),
+        });
+        let mut evidence = vec![Evidence::number(
+            Source::Model,
+            "base rate",
+            1.0 / p.mean_hours_between_failures,
+            "failures/h per GPU",
+        )];
         evidence.append(&mut signs);
-        let prediction =
-            seen.forecast(FailureType::Hardware, probability, when, evidence, (self.samples, self.watched_secs));
-        Assessment { prediction, condition: worst }
+        let prediction = seen.forecast(
+            FailureType::Hardware,
+            probability,
+            when,
+            evidence,
+            (self.samples, self.watched_secs),
+        );
+        Assessment {
+            prediction,
+            condition: worst,
+        }
     }
 }
 
@@ -162,9 +188,17 @@ impl GpuMemory {
         }
         let links_per_minute = self.links.per_sec() * 60.0;
         if links_per_minute > p.link_errors_per_minute {
-            sign("transfers repeated by links", links_per_minute, "/min", p.link_factor);
+            sign(
+                "transfers repeated by links",
+                links_per_minute,
+                "/min",
+                p.link_factor,
+            );
         }
-        if self.latest.is_some_and(|(code, _)| xid::look_up(code).action == XidAction::Risk) {
+        if self
+            .latest
+            .is_some_and(|(code, _)| xid::look_up(code).action == XidAction::Risk)
+        {
             sign("XID 92: corrected errors at a high rate", 1.0, "", p.ecc_factor);
         }
         factor
@@ -173,18 +207,21 @@ impl GpuMemory {
 
 impl Hardware {
     fn place(&mut self, gpu: &Gpu, p: &HardwareParameters) -> usize {
-        self.gpus.iter().position(|known| known.index == gpu.index).unwrap_or_else(|| {
-            self.gpus.push(GpuMemory {
-                index: Arc::clone(&gpu.index),
-                xids: Vec::new(),
-                latest: None,
-                ecc: Counter::new(p.rate_secs),
-                uncorrected: Counter::new(p.rate_secs),
-                links: Counter::new(p.rate_secs),
-                throttle: Counter::new(p.rate_secs),
-            });
-            self.gpus.len() - 1
-        })
+        self.gpus
+            .iter()
+            .position(|known| known.index == gpu.index)
+            .unwrap_or_else(|| {
+                self.gpus.push(GpuMemory {
+                    index: Arc::clone(&gpu.index),
+                    xids: Vec::new(),
+                    latest: None,
+                    ecc: Counter::new(p.rate_secs),
+                    uncorrected: Counter::new(p.rate_secs),
+                    links: Counter::new(p.rate_secs),
+                    throttle: Counter::new(p.rate_secs),
+                });
+                self.gpus.len() - 1
+            })
     }
 
     fn note_xids(&mut self, place: usize, gpu: &Gpu, dt_secs: f64, p: &HardwareParameters) {
@@ -208,7 +245,10 @@ impl Hardware {
                 continue;
             }
             let graver = |code: u64| xid::look_up(code).severity();
-            if memory.latest.is_none_or(|(code, ago)| ago > p.recent_secs || entry.severity() >= graver(code)) {
+            if memory
+                .latest
+                .is_none_or(|(code, ago)| ago > p.recent_secs || entry.severity() >= graver(code))
+            {
                 memory.latest = Some((count.code, 0.0));
             }
             let merge_secs = if entry.sticky { STICKY_SECS } else { p.burst_secs };
@@ -220,7 +260,11 @@ impl Hardware {
                     (bursts.code, bursts.quiet_secs) = (count.code, 0.0);
                 }
                 None => {
-                    let first = Bursts { code: count.code, count: 1.0, quiet_secs: 0.0 };
+                    let first = Bursts {
+                        code: count.code,
+                        count: 1.0,
+                        quiet_secs: 0.0,
+                    };
                     self.bursts.push((Arc::clone(&gpu.index), first));
                 }
             }
@@ -238,7 +282,11 @@ impl Hardware {
         };
         if gpu.lost {
             let evidence = vec![named("the driver no longer finds it".to_owned())];
-            return Some(condition(Severity::Failed, evidence, "reboot the host; a person has to look".to_owned()));
+            return Some(condition(
+                Severity::Failed,
+                evidence,
+                "reboot the host; a person has to look".to_owned(),
+            ));
         }
         let recovery = gpu.recovery_action.if_fresh().unwrap_or(0.0);
         let driver_asks = match recovery as u64 {
@@ -254,14 +302,29 @@ impl Hardware {
                 named(format!("XID {code}, {}", entry.meaning)),
                 Evidence::number(Source::Gpu, "seen", ago, "s ago"),
             ];
-            let bursts = self.bursts.iter().find(|(index, _)| *index == gpu.index).map_or(0.0, |(_, b)| b.count);
+            let bursts = self
+                .bursts
+                .iter()
+                .find(|(index, _)| *index == gpu.index)
+                .map_or(0.0, |(_, b)| b.count);
             let mut advice = action_words(entry.action, driver_asks);
             if bursts >= p.bursts_for_human - 0.5 {
-                evidence.push(Evidence::number(Source::Gpu, "bursts within a day", bursts.round(), ""));
+                evidence.push(Evidence::number(
+                    Source::Gpu,
+                    "bursts within a day",
+                    bursts.round(),
+                    "",
+                ));
                 advice = "the GPU fails again and again: a person has to look".to_owned();
             } else if bursts > 1.5 && entry.action == XidAction::RestartEngine {
-                evidence.push(Evidence::number(Source::Gpu, "bursts within a day", bursts.round(), ""));
-                advice = "it came back after a restart would have helped: drain the GPU and reset it".to_owned();
+                evidence.push(Evidence::number(
+                    Source::Gpu,
+                    "bursts within a day",
+                    bursts.round(),
+                    "",
+                ));
+                advice =
+                    "it came back after a restart would have helped: drain the GPU and reset it".to_owned();
             }
             let severity = match entry.action {
                 XidAction::Record | XidAction::Risk => None,
@@ -275,15 +338,32 @@ impl Hardware {
         }
         if let Some(asks) = driver_asks {
             let evidence = vec![named(format!("the driver asks to {asks}"))];
-            return Some(condition(Severity::Degraded, evidence, format!("{asks} when it is next free")));
+            return Some(condition(
+                Severity::Degraded,
+                evidence,
+                format!("{asks} when it is next free"),
+            ));
         }
         if gpu.remap_failed.if_fresh().is_some_and(|failed| failed > 0.0) {
             let evidence = vec![named("a row remap failed".to_owned())];
-            return Some(condition(Severity::Degraded, evidence, "drain the GPU, reset and inspect it".to_owned()));
+            return Some(condition(
+                Severity::Degraded,
+                evidence,
+                "drain the GPU, reset and inspect it".to_owned(),
+            ));
         }
-        if memory.uncorrected.rate.mean().is_some_and(|rate| rate * p.rate_secs > 0.1) {
+        if memory
+            .uncorrected
+            .rate
+            .mean()
+            .is_some_and(|rate| rate * p.rate_secs > 0.1)
+        {
             let evidence = vec![named("memory errors that could not be corrected".to_owned())];
-            return Some(condition(Severity::Degraded, evidence, "drain the GPU and reset it".to_owned()));
+            return Some(condition(
+                Severity::Degraded,
+                evidence,
+                "drain the GPU and reset it".to_owned(),
+            ));
         }
         let throttled = memory.throttle.per_sec();
         if throttled > p.throttle_ratio {
@@ -291,7 +371,11 @@ impl Hardware {
                 named("slowed down for heat or power".to_owned()),
                 Evidence::number(Source::Gpu, "share of time", throttled.min(1.0), ""),
             ];
-            return Some(condition(Severity::Degraded, evidence, "check cooling and power".to_owned()));
+            return Some(condition(
+                Severity::Degraded,
+                evidence,
+                "check cooling and power".to_owned(),
+            ));
         }
         None
     }
@@ -304,7 +388,9 @@ fn action_words(action: XidAction, driver_asks: Option<&str>) -> String {
         XidAction::ResetAtNextWindow => "reset the GPU when it is next free".to_owned(),
         XidAction::DrainAndResetGpu => "drain the GPU and reset it".to_owned(),
         XidAction::RebootHost => "reboot the host; a person has to look".to_owned(),
-        XidAction::FollowRecoveryAction => driver_asks.unwrap_or("do what gpu_recovery_action says").to_owned(),
+        XidAction::FollowRecoveryAction => driver_asks
+            .unwrap_or("do what gpu_recovery_action says")
+            .to_owned(),
         XidAction::DecodeSubcode => "decode the sub-code in the kernel's log".to_owned(),
         _ => "a person has to look".to_owned(),
     }

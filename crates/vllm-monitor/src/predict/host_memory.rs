@@ -30,9 +30,12 @@ impl Predictor for HostMemory {
     fn observe(&mut self, seen: &Observation<'_>) -> Assessment {
         let condition_of_kills = self.kills(seen);
         let (process, host) = (&seen.snapshot.process, &seen.snapshot.host);
-        let of_cgroup = process.cgroup_used_bytes.with(process.cgroup_limit_bytes, |used, limit| (used, limit));
-        let of_host =
-            host.memory_available_bytes.with(host.memory_total_bytes, |free, total| (total - free, total));
+        let of_cgroup = process
+            .cgroup_used_bytes
+            .with(process.cgroup_limit_bytes, |used, limit| (used, limit));
+        let of_host = host
+            .memory_available_bytes
+            .with(host.memory_total_bytes, |free, total| (total - free, total));
         // The barrier that is nearer in shares is the one that kills.
         let share = |pair: Option<(f64, f64)>| pair.map_or(-1.0, |(used, limit)| used / limit.max(1.0));
         let (pair, is_cgroup) = if share(of_cgroup.if_fresh()) >= share(of_host.if_fresh()) {
@@ -42,21 +45,32 @@ impl Predictor for HostMemory {
         };
         let Some((used, limit)) = pair else {
             let prediction = Prediction::needs_signal("host or cgroup memory readings");
-            return Assessment { prediction, condition: condition_of_kills };
+            return Assessment {
+                prediction,
+                condition: condition_of_kills,
+            };
         };
         let p = &seen.parameters.host_memory;
         let trend = self.trend.get_or_insert_with(|| Trend::new(p.trend_secs));
-        if trend.last().is_some_and(|last| (used - last).abs() > 0.25 * limit) {
+        if trend
+            .last()
+            .is_some_and(|last| (used - last).abs() > 0.25 * limit)
+        {
             // Another barrier, a restart or a freed cache: not a trend.
             trend.reset();
         }
         trend.add(used, seen.dt_secs.max(1e-3));
         if let Some(resident) = process.resident_bytes.if_fresh() {
-            self.resident.get_or_insert_with(|| Trend::new(p.trend_secs)).add(resident, seen.dt_secs.max(1e-3));
+            self.resident
+                .get_or_insert_with(|| Trend::new(p.trend_secs))
+                .add(resident, seen.dt_secs.max(1e-3));
         }
         let Some(line) = trend.line().filter(|_| trend.span_secs() >= p.min_watched_secs) else {
             let prediction = Prediction::needs("seconds of samples", trend.span_secs(), p.min_watched_secs);
-            return Assessment { prediction, condition: condition_of_kills };
+            return Assessment {
+                prediction,
+                condition: condition_of_kills,
+            };
         };
         let mut evidence = vec![
             Evidence::number(Source::Process, "memory used", used / GIB, "GiB"),
@@ -68,7 +82,12 @@ impl Predictor for HostMemory {
         }
         if let Some(resident) = self.resident.as_ref().and_then(Trend::line) {
             let growth = resident.slope / MIB;
-            evidence.push(Evidence::number(Source::Process, "growth of the server's processes", growth, "MiB/s"));
+            evidence.push(Evidence::number(
+                Source::Process,
+                "growth of the server's processes",
+                growth,
+                "MiB/s",
+            ));
         }
         let passage = Passage {
             distance: limit - used,
@@ -77,8 +96,16 @@ impl Predictor for HostMemory {
             drift_error: line.slope_error,
         };
         let grows = line.slope > line.slope_error;
-        let horizons = if grows { passage.curve().horizons() } else { Horizons::all(0.0) };
-        let when = if grows { passage.curve().time_to_failure() } else { None };
+        let horizons = if grows {
+            passage.curve().horizons()
+        } else {
+            Horizons::all(0.0)
+        };
+        let when = if grows {
+            passage.curve().time_to_failure()
+        } else {
+            None
+        };
         let tight = grows && limit - used < p.tight_ratio * limit;
         let condition = condition_of_kills.or_else(|| {
             tight.then(|| Condition {
@@ -90,7 +117,10 @@ impl Predictor for HostMemory {
         });
         let basis = (trend.samples(), trend.span_secs());
         let prediction = seen.forecast(FailureType::HostMemory, horizons, when, evidence, basis);
-        Assessment { prediction, condition }
+        Assessment {
+            prediction,
+            condition,
+        }
     }
 }
 
@@ -99,7 +129,12 @@ const GIB: f64 = 1024.0 * MIB;
 
 impl HostMemory {
     fn kills(&mut self, seen: &Observation<'_>) -> Option<Condition> {
-        let kills = seen.snapshot.process.cgroup_oom_kills_total.or(seen.snapshot.host.oom_kills_total).if_fresh();
+        let kills = seen
+            .snapshot
+            .process
+            .cgroup_oom_kills_total
+            .or(seen.snapshot.host.oom_kills_total)
+            .if_fresh();
         if let (Some(now), Some(before)) = (kills, self.kills)
             && now > before
         {
@@ -108,11 +143,18 @@ impl HostMemory {
             *secs += seen.dt_secs;
         }
         self.kills = kills.or(self.kills);
-        self.killed_secs_ago.filter(|secs| *secs < KILL_RECENT_SECS).map(|secs| Condition {
-            failure_type: FailureType::HostMemory,
-            severity: Severity::Degraded,
-            evidence: vec![Evidence::number(Source::Host, "the kernel ended a process for lack of memory", secs, "s ago")],
-            advice: Some("raise the memory limit, or lower what the server keeps on the host".into()),
-        })
+        self.killed_secs_ago
+            .filter(|secs| *secs < KILL_RECENT_SECS)
+            .map(|secs| Condition {
+                failure_type: FailureType::HostMemory,
+                severity: Severity::Degraded,
+                evidence: vec![Evidence::number(
+                    Source::Host,
+                    "the kernel ended a process for lack of memory",
+                    secs,
+                    "s ago",
+                )],
+                advice: Some("raise the memory limit, or lower what the server keeps on the host".into()),
+            })
     }
 }

@@ -71,7 +71,10 @@ impl Predictor for KvPreemption {
     fn observe(&mut self, seen: &Observation<'_>) -> Assessment {
         if let Some(reason) = seen.suspended() {
             self.memory = None;
-            return Prediction::Suspended { reason: reason.into() }.into();
+            return Prediction::Suspended {
+                reason: reason.into(),
+            }
+            .into();
         }
         let rates = seen.rates;
         let Some(usage) = rates.kv_usage_ratio.if_fresh() else {
@@ -83,7 +86,10 @@ impl Predictor for KvPreemption {
         }
         let condition = memory.condition(seen);
         let prediction = memory.predict(seen, usage);
-        Assessment { prediction, condition }
+        Assessment {
+            prediction,
+            condition,
+        }
     }
 }
 
@@ -105,12 +111,18 @@ impl Memory {
             self.generation_tokens.add(tokens, dt);
         }
         if let Some(secs) = rates.inter_token_secs.if_fresh() {
-            self.inter_token.add(secs * rates.inter_token_count, rates.inter_token_count, dt);
+            self.inter_token
+                .add(secs * rates.inter_token_count, rates.inter_token_count, dt);
             self.crowding.add(running, secs, rates.inter_token_count, dt);
         }
-        self.preemptions.add(rates.preemptions.if_fresh().unwrap_or(0.0), dt);
+        self.preemptions
+            .add(rates.preemptions.if_fresh().unwrap_or(0.0), dt);
         let waits_for_turn = rates.waiting.if_fresh().unwrap_or(0.0) >= 2.0 && usage < ROOM_RATIO;
-        self.pages_waiting = if waits_for_turn { self.pages_waiting.saturating_add(1) } else { 0 };
+        self.pages_waiting = if waits_for_turn {
+            self.pages_waiting.saturating_add(1)
+        } else {
+            0
+        };
         self.places = match self.places {
             Some(places) if running > places => Some(running),
             Some(places) if waits_for_turn => Some(places * 0.99 + running * 0.01),
@@ -125,7 +137,12 @@ impl Memory {
             let mut evidence = vec![Evidence::number(Source::Metrics, "preemptions", rate, "/s")];
             if let Some(context) = self.context.ratio() {
                 let wasted = rate * context;
-                evidence.push(Evidence::number(Source::Model, "prompt tokens computed again", wasted, "/s"));
+                evidence.push(Evidence::number(
+                    Source::Model,
+                    "prompt tokens computed again",
+                    wasted,
+                    "/s",
+                ));
             }
             Condition {
                 failure_type: FailureType::KvPreemption,
@@ -142,7 +159,12 @@ impl Memory {
         let Some(line) = self.level.line().filter(|_| watched >= p.min_watched_secs) else {
             return Prediction::needs("seconds of samples", watched, p.min_watched_secs);
         };
-        let capacity = seen.snapshot.engine.kv_capacity_tokens.last().map(|tokens| tokens * members(seen));
+        let capacity = seen
+            .snapshot
+            .engine
+            .kv_capacity_tokens
+            .last()
+            .map(|tokens| tokens * members(seen));
         let places = match (seen.snapshot.engine.max_running.last(), self.places) {
             (Some(most), Some(seen)) => Some(most.min(seen)),
             (most, seen) => most.or(seen),
@@ -163,8 +185,18 @@ impl Memory {
             let rest = balance.at_rate(balance.arrivals.rate);
             evidence.push(Evidence::number(Source::Model, "the level tends to", rest, ""));
             evidence.push(Evidence::number(Source::Model, "within", balance.stay_secs, "s"));
-            evidence.push(Evidence::number(Source::Model, "admissions", balance.arrivals.rate, "/s"));
-            evidence.push(Evidence::number(Source::Model, "which change by", balance.arrivals.slope, "/s per s"));
+            evidence.push(Evidence::number(
+                Source::Model,
+                "admissions",
+                balance.arrivals.rate,
+                "/s",
+            ));
+            evidence.push(Evidence::number(
+                Source::Model,
+                "which change by",
+                balance.arrivals.slope,
+                "/s per s",
+            ));
             curve = balance.curve().mix(&curve, p.slope_share);
         }
         seen.forecast(
@@ -187,13 +219,18 @@ impl Memory {
         let p = &seen.parameters.kv;
         let capacity = capacity?;
         let context = self.context.ratio()?;
-        let arrivals = self.admissions.estimate(p.slope_prior_per_sec, p.slope_lasts_secs)?;
+        let arrivals = self
+            .admissions
+            .estimate(p.slope_prior_per_sec, p.slope_lasts_secs)?;
         let tokens = self.generation_tokens.mean()?;
         let stay_secs = (tokens * self.inter_token.ratio()?).max(0.5);
         let running = seen.rates.running.last().unwrap_or(0.0);
         // How much longer a step takes with one more request, as far as the time per token has shown it; never so much
         // that a lone request would take less than a fifth of the present time.
-        let crowding = self.crowding.line().map_or(0.0, |(_, slope)| slope.max(0.0) * tokens);
+        let crowding = self
+            .crowding
+            .line()
+            .map_or(0.0, |(_, slope)| slope.max(0.0) * tokens);
         let crowding = crowding.min(0.8 * stay_secs / running.max(1.0));
         // One request more or less moves the level by its context; requests vary, so a little more.
         let per_request = context / capacity;

@@ -8,6 +8,7 @@ mod balance;
 pub mod calibrate;
 mod curve;
 mod degradation;
+mod errors;
 mod gpu_memory;
 mod hang;
 mod hardware;
@@ -24,6 +25,7 @@ pub mod score;
 use std::borrow::Cow;
 
 pub use degradation::Degradation;
+pub use errors::RequestErrors;
 pub use gpu_memory::GpuMemory;
 pub use hang::Hang;
 pub use hardware::Hardware;
@@ -35,12 +37,12 @@ pub use queue::QueueOverflow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Evidence;
 use crate::config::Parameters;
 use crate::forecast::{Assessment, Basis, FailureType, Forecast, Horizons, Prediction, TimeToFailure};
 use crate::lifecycle::{SideStates, State};
 use crate::rates::Rates;
 use crate::snapshot::Snapshot;
-use crate::Evidence;
 
 /// What a predictor looks at.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +91,12 @@ impl Observation<'_> {
             probability,
             time_to_failure,
             evidence,
-            basis: Basis { samples, watched_secs, model_version: self.model_version.clone(), calibrated: false },
+            basis: Basis {
+                samples,
+                watched_secs,
+                model_version: self.model_version.clone(),
+                calibrated: false,
+            },
         })
     }
 }
@@ -128,11 +135,14 @@ pub struct Predictors {
     /// Comparison with peers.
     #[serde(skip)]
     pub straggler: Straggler,
+    /// Requests that fail.
+    #[serde(skip)]
+    pub errors: RequestErrors,
 }
 
 impl Predictors {
     /// Each of them, in the order of [`FailureType`].
-    pub fn each(&mut self) -> [&mut dyn Predictor; 9] {
+    pub fn each(&mut self) -> [&mut dyn Predictor; 10] {
         [
             &mut self.kv,
             &mut self.queue,
@@ -143,9 +153,7 @@ impl Predictors {
             &mut self.hardware,
             &mut self.network,
             &mut self.straggler,
+            &mut self.errors,
         ]
     }
 }
-
-#[cfg(test)]
-pub(crate) mod testing;

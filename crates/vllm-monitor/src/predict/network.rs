@@ -71,7 +71,10 @@ impl Predictor for Network {
                 live.connect.add(secs, 1.0);
                 // The usual time must not learn from bad times.
                 let usual = self.usual_connect.get_or_insert_with(|| Ewma::new(p.usual_secs));
-                if usual.mean().is_none_or(|mean| secs < (p.slow_factor * mean).max(p.slow_floor_secs)) {
+                if usual
+                    .mean()
+                    .is_none_or(|mean| secs < (p.slow_factor * mean).max(p.slow_floor_secs))
+                {
                     usual.add(secs, 1.0);
                 }
             }
@@ -80,7 +83,8 @@ impl Predictor for Network {
             if let Some(before) = live.transfers
                 && seen.dt_secs > 0.0
             {
-                live.transfer_failures.add((total - before).max(0.0) / seen.dt_secs, seen.dt_secs);
+                live.transfer_failures
+                    .add((total - before).max(0.0) / seen.dt_secs, seen.dt_secs);
             }
             live.transfers = Some(total);
         }
@@ -91,16 +95,32 @@ impl Predictor for Network {
             return Prediction::needs("probes", self.probes as f64, p.min_probes).into();
         }
         let faults = live.faults.mean().unwrap_or(0.0) * live.faults.weight();
-        let (connect, usual) =
-            (live.connect.mean().unwrap_or(0.0), self.usual_connect.and_then(|u| u.mean()).unwrap_or(0.0));
+        let (connect, usual) = (
+            live.connect.mean().unwrap_or(0.0),
+            self.usual_connect.and_then(|u| u.mean()).unwrap_or(0.0),
+        );
         let slow_at = (p.slow_factor * usual).max(p.slow_floor_secs);
         let is_slow = connect > slow_at;
         let mut evidence = Vec::new();
         if faults > 0.0 {
-            evidence.push(Evidence::number(Source::Http, "share of probes lost on the way", faults, ""));
-            evidence.extend(live.last_fault.clone().map(|text| Evidence::text(Source::Http, text)));
+            evidence.push(Evidence::number(
+                Source::Http,
+                "share of probes lost on the way",
+                faults,
+                "",
+            ));
+            evidence.extend(
+                live.last_fault
+                    .clone()
+                    .map(|text| Evidence::text(Source::Http, text)),
+            );
         }
-        evidence.push(Evidence::number(Source::Http, "time to connect", connect * 1e3, "ms"));
+        evidence.push(Evidence::number(
+            Source::Http,
+            "time to connect",
+            connect * 1e3,
+            "ms",
+        ));
         evidence.push(Evidence::number(Source::Model, "usual", usual * 1e3, "ms"));
         if transfers_fail {
             evidence.push(Evidence::number(
@@ -119,9 +139,16 @@ impl Predictor for Network {
         });
         // A loss that goes on at its present rate: how likely it is that probes fail for good is not known.
         let share = (faults / p.fault_ratio.max(1e-6)).min(1.0);
-        let probability = if is_bad { Horizons::all(0.95) } else { Horizons::all(share * share * 0.9) };
+        let probability = if is_bad {
+            Horizons::all(0.95)
+        } else {
+            Horizons::all(share * share * 0.9)
+        };
         let basis = (self.probes, self.watched_secs);
         let prediction = seen.forecast(FailureType::Network, probability, None, evidence, basis);
-        Assessment { prediction, condition }
+        Assessment {
+            prediction,
+            condition,
+        }
     }
 }

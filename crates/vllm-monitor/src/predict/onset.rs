@@ -21,7 +21,9 @@ pub struct Onsets {
 
 impl Default for Onsets {
     fn default() -> Self {
-        Self { quiet_secs: [QUIET_SECS; TYPES] }
+        Self {
+            quiet_secs: [QUIET_SECS; TYPES],
+        }
     }
 }
 
@@ -63,7 +65,11 @@ mod tests {
     #[test]
     fn a_preemption_is_an_onset_only_after_a_quiet_minute() {
         let mut onsets = Onsets::default();
-        let page = |rate: f64| Rates { is_new_page: true, preemptions: Signal::fresh(rate, 0.0), ..Rates::default() };
+        let page = |rate: f64| Rates {
+            is_new_page: true,
+            preemptions: Signal::fresh(rate, 0.0),
+            ..Rates::default()
+        };
         let kv = [FailureType::KvPreemption];
         assert_eq!(onsets.update(&[], &page(0.0), 1.0), []);
         assert_eq!(onsets.update(&[], &page(2.0), 1.0), kv);

@@ -36,7 +36,12 @@ mod tests {
 
     #[test]
     fn a_straight_ramp_arrives_on_time() {
-        let ramp = Passage { distance: 0.3, drift: 0.01, variance_rate: 1e-6, drift_error: 0.0 };
+        let ramp = Passage {
+            distance: 0.3,
+            drift: 0.01,
+            variance_rate: 1e-6,
+            drift_error: 0.0,
+        };
         let p = ramp.curve().horizons().as_array();
         assert!(p[0] < 0.01 && p[2] > 0.99, "{p:?}");
         let when = ramp.curve().time_to_failure().expect("it arrives after 30 s");

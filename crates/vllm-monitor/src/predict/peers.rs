@@ -36,14 +36,18 @@ impl PeerTable {
                 self.residuals.remove(target);
             }
         }
-        if self.computed_at.is_none_or(|at| now.secs_since(at) >= 1.0 || now < at) {
+        if self
+            .computed_at
+            .is_none_or(|at| now.secs_since(at) >= 1.0 || now < at)
+        {
             self.recompute(now);
         }
     }
 
     fn recompute(&mut self, now: Time) {
         self.computed_at = Some(now);
-        self.residuals.retain(|_, (_, at)| now.secs_since(*at) <= TOO_OLD_SECS);
+        self.residuals
+            .retain(|_, (_, at)| now.secs_since(*at) <= TOO_OLD_SECS);
         let mut values: Vec<f64> = self.residuals.values().map(|(residual, _)| *residual).collect();
         self.targets = values.len();
         self.median = median(&mut values);
@@ -98,29 +102,47 @@ impl Straggler {
             return self.compare_members();
         }
         for member in members {
-            let place = self.members.iter().position(|known| known.engine == member.engine).unwrap_or_else(|| {
-                self.members.push(MemberMemory {
-                    engine: Arc::clone(&member.engine),
-                    last: None,
-                    inter_token: RatioEwma::new(30.0),
+            let place = self
+                .members
+                .iter()
+                .position(|known| known.engine == member.engine)
+                .unwrap_or_else(|| {
+                    self.members.push(MemberMemory {
+                        engine: Arc::clone(&member.engine),
+                        last: None,
+                        inter_token: RatioEwma::new(30.0),
+                    });
+                    self.members.len() - 1
                 });
-                self.members.len() - 1
-            });
             let totals = member.inter_token_latency;
-            let Some(now) = totals.sum.with(totals.count, |sum, count| (sum, count)).if_fresh() else { continue };
+            let Some(now) = totals
+                .sum
+                .with(totals.count, |sum, count| (sum, count))
+                .if_fresh()
+            else {
+                continue;
+            };
             let memory = &mut self.members[place];
             if let Some((sum, count)) = memory.last {
-                memory.inter_token.add((now.0 - sum).max(0.0), (now.1 - count).max(0.0), seen.rates.dt_secs);
+                memory.inter_token.add(
+                    (now.0 - sum).max(0.0),
+                    (now.1 - count).max(0.0),
+                    seen.rates.dt_secs,
+                );
             }
             memory.last = Some(now);
         }
-        self.members.retain(|known| members.iter().any(|member| member.engine == known.engine));
+        self.members
+            .retain(|known| members.iter().any(|member| member.engine == known.engine));
         self.compare_members()
     }
 
     fn compare_members(&self) -> Option<(Arc<str>, f64)> {
-        let mut times: Vec<f64> =
-            self.members.iter().filter_map(|m| m.inter_token.ratio().filter(|r| *r > 0.0)).collect();
+        let mut times: Vec<f64> = self
+            .members
+            .iter()
+            .filter_map(|m| m.inter_token.ratio().filter(|r| *r > 0.0))
+            .collect();
         if times.len() < 3 {
             return None;
         }
@@ -140,7 +162,10 @@ impl Predictor for Straggler {
     fn observe(&mut self, seen: &Observation<'_>) -> Assessment {
         if let Some(reason) = seen.suspended() {
             self.slow_secs = 0.0;
-            return Prediction::Suspended { reason: reason.into() }.into();
+            return Prediction::Suspended {
+                reason: reason.into(),
+            }
+            .into();
         }
         let p = &seen.parameters.peers;
         self.samples += 1;
@@ -157,9 +182,19 @@ impl Predictor for Straggler {
         if let Some((own, median, deviation, peers)) = outside {
             let limit = (p.deviations * deviation).max(p.least_difference);
             excess = excess.max((own - median) / limit);
-            evidence.push(Evidence::number(Source::Peers, "slower than its load explains, by", own.exp() - 1.0, ""));
+            evidence.push(Evidence::number(
+                Source::Peers,
+                "slower than its load explains, by",
+                own.exp() - 1.0,
+                "",
+            ));
             evidence.push(Evidence::number(Source::Peers, "peers", median.exp() - 1.0, ""));
-            evidence.push(Evidence::number(Source::Peers, "compared with", peers as f64, "peers"));
+            evidence.push(Evidence::number(
+                Source::Peers,
+                "compared with",
+                peers as f64,
+                "peers",
+            ));
         }
         if let Some((engine, difference)) = &member {
             let share = difference / p.least_difference.max(1e-6);
@@ -167,11 +202,23 @@ impl Predictor for Straggler {
                 excess = share;
             }
             if share >= 1.0 {
-                evidence.push(Evidence::text(Source::Peers, format!("engine {engine} is the slowest member")));
-                evidence.push(Evidence::number(Source::Peers, "slower by", difference.exp() - 1.0, ""));
+                evidence.push(Evidence::text(
+                    Source::Peers,
+                    format!("engine {engine} is the slowest member"),
+                ));
+                evidence.push(Evidence::number(
+                    Source::Peers,
+                    "slower by",
+                    difference.exp() - 1.0,
+                    "",
+                ));
             }
         }
-        self.slow_secs = if excess >= 1.0 { self.slow_secs + seen.dt_secs } else { 0.0 };
+        self.slow_secs = if excess >= 1.0 {
+            self.slow_secs + seen.dt_secs
+        } else {
+            0.0
+        };
         let is_slow = self.slow_secs >= p.after_secs;
         let condition = is_slow.then(|| Condition {
             failure_type: FailureType::Straggler,
@@ -183,6 +230,9 @@ impl Predictor for Straggler {
         let probability = Horizons::all(0.95 * share * share);
         let basis = (self.samples, self.watched_secs);
         let prediction = seen.forecast(FailureType::Straggler, probability, None, evidence, basis);
-        Assessment { prediction, condition }
+        Assessment {
+            prediction,
+            condition,
+        }
     }
 }

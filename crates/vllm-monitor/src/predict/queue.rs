@@ -45,7 +45,10 @@ impl Predictor for QueueOverflow {
     fn observe(&mut self, seen: &Observation<'_>) -> Assessment {
         if let Some(reason) = seen.suspended() {
             self.memory = None;
-            return Prediction::Suspended { reason: reason.into() }.into();
+            return Prediction::Suspended {
+                reason: reason.into(),
+            }
+            .into();
         }
         let rates = seen.rates;
         let Some(waiting) = rates.waiting.if_fresh() else {
@@ -64,18 +67,27 @@ impl Predictor for QueueOverflow {
             if memory.pages_waiting >= PAGES_OF_QUEUE
                 && let Some(rate) = rates.finishes.if_fresh()
             {
-                self.capacity.get_or_insert_with(|| Ewma::new(60.0)).add(rate, rates.dt_secs);
+                self.capacity
+                    .get_or_insert_with(|| Ewma::new(60.0))
+                    .add(rate, rates.dt_secs);
             }
         }
         let known = Known {
             waiting,
             running: rates.running.last().unwrap_or(0.0),
-            capacity: self.capacity.filter(|ewma| ewma.weight() > 0.05).and_then(|ewma| ewma.mean()),
+            capacity: self
+                .capacity
+                .filter(|ewma| ewma.weight() > 0.05)
+                .and_then(|ewma| ewma.mean()),
         };
         let barrier = memory.barrier(seen, &known);
         if rates.is_new_page {
             let over = waiting >= barrier.requests;
-            memory.over_barrier_secs = if over { memory.over_barrier_secs + rates.dt_secs } else { 0.0 };
+            memory.over_barrier_secs = if over {
+                memory.over_barrier_secs + rates.dt_secs
+            } else {
+                0.0
+            };
         }
         Assessment {
             condition: memory.condition(seen, &known, &barrier),
@@ -108,18 +120,29 @@ impl Memory {
         if let Some(rate) = rates.finishes.if_fresh() {
             self.finishes.add(rate, dt);
         }
-        self.rejections.add(rates.rejections.if_fresh().unwrap_or(0.0), dt);
-        self.pages_waiting = if waiting >= 1.0 { self.pages_waiting.saturating_add(1) } else { 0 };
+        self.rejections
+            .add(rates.rejections.if_fresh().unwrap_or(0.0), dt);
+        self.pages_waiting = if waiting >= 1.0 {
+            self.pages_waiting.saturating_add(1)
+        } else {
+            0
+        };
     }
 
     fn barrier(&self, seen: &Observation<'_>, known: &Known) -> Barrier {
         let p = &seen.parameters.queue;
         match seen.snapshot.engine.max_queued.last() {
             // The server's limit counts running requests too.
-            Some(limit) => Barrier { requests: (limit - known.running).max(1.0), is_server_limit: true },
+            Some(limit) => Barrier {
+                requests: (limit - known.running).max(1.0),
+                is_server_limit: true,
+            },
             None => {
                 let out = known.capacity.or(self.finishes.mean()).unwrap_or(0.0);
-                Barrier { requests: (out * p.wait_target_secs).max(p.least_barrier), is_server_limit: false }
+                Barrier {
+                    requests: (out * p.wait_target_secs).max(p.least_barrier),
+                    is_server_limit: false,
+                }
             }
         }
     }
@@ -130,12 +153,22 @@ impl Memory {
         if refused.is_none() && !too_long {
             return None;
         }
-        let mut evidence = vec![Evidence::number(Source::Metrics, "waiting", known.waiting, "requests")];
+        let mut evidence = vec![Evidence::number(
+            Source::Metrics,
+            "waiting",
+            known.waiting,
+            "requests",
+        )];
         if let Some(rate) = refused {
             evidence.push(Evidence::number(Source::Metrics, "refused", rate, "requests/s"));
         }
         if too_long {
-            evidence.push(Evidence::number(Source::Model, "more than can wait", barrier.requests, "requests"));
+            evidence.push(Evidence::number(
+                Source::Model,
+                "more than can wait",
+                barrier.requests,
+                "requests",
+            ));
         }
         Some(Condition {
             failure_type: FailureType::QueueOverflow,
@@ -169,10 +202,24 @@ impl Memory {
             Evidence::number(Source::Model, "which change by", arrivals.slope, "/s per s"),
         ];
         if let Some(capacity) = known.capacity {
-            evidence.push(Evidence::number(Source::Model, "worked off while others wait", capacity, "/s"));
+            evidence.push(Evidence::number(
+                Source::Model,
+                "worked off while others wait",
+                capacity,
+                "/s",
+            ));
         }
-        let words = if barrier.is_server_limit { "the server's limit leaves room for" } else { "too many from" };
-        evidence.push(Evidence::number(Source::Model, words, barrier.requests, "requests"));
+        let words = if barrier.is_server_limit {
+            "the server's limit leaves room for"
+        } else {
+            "too many from"
+        };
+        evidence.push(Evidence::number(
+            Source::Model,
+            words,
+            barrier.requests,
+            "requests",
+        ));
         seen.forecast(
             FailureType::QueueOverflow,
             curve.horizons(),
@@ -231,7 +278,12 @@ impl Fluid {
                 let secs = (t - since_secs).max(1e-3);
                 let noise = rate + departures;
                 let drift = (queue - from) / secs;
-                reached = reached.max(first_passage::probability(self.barrier - from, drift, noise, secs));
+                reached = reached.max(first_passage::probability(
+                    self.barrier - from,
+                    drift,
+                    noise,
+                    secs,
+                ));
             }
             *p += weight * (1.0 - survives * (1.0 - reached));
             before_secs = t;

@@ -29,7 +29,11 @@ pub(super) struct RateEstimate {
 impl RateWatch {
     /// `tau_secs` is the time constant.
     pub(super) fn new(tau_secs: f64) -> Self {
-        Self { tau_secs, mean: Ewma::new(tau_secs), trend: Trend::new(tau_secs) }
+        Self {
+            tau_secs,
+            mean: Ewma::new(tau_secs),
+            trend: Trend::new(tau_secs),
+        }
     }
 
     /// The rate over the last `dt_secs`.
@@ -91,7 +95,12 @@ mod tests {
 
     #[test]
     fn the_weights_average_a_normal_error() {
-        let moment = |power: i32| NODES.iter().map(|(z, weight)| weight * z.powi(power)).sum::<f64>();
+        let moment = |power: i32| {
+            NODES
+                .iter()
+                .map(|(z, weight)| weight * z.powi(power))
+                .sum::<f64>()
+        };
         for (power, value) in [(0, 1.0), (1, 0.0), (2, 1.0), (4, 3.0), (6, 15.0), (8, 105.0)] {
             assert!((moment(power) - value).abs() < 1e-9, "{power}: {}", moment(power));
         }

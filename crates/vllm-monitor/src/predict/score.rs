@@ -123,7 +123,12 @@ impl ForecastScore {
             self.healthy_secs += outcome.dt_secs;
             if self.since_kept_secs >= sample_secs {
                 self.since_kept_secs = 0.0;
-                self.pending.push_back(Pending { age_secs: 0.0, raw, calibrated, resolved: 0 });
+                self.pending.push_back(Pending {
+                    age_secs: 0.0,
+                    raw,
+                    calibrated,
+                    resolved: 0,
+                });
             }
         }
         resolved
@@ -139,11 +144,16 @@ impl ForecastScore {
                 let place = pending.resolved;
                 let happened = within && began;
                 self.horizons[place].add(pending.calibrated.as_array()[place], happened);
-                resolved.push(Resolved { horizon: place, raw: pending.raw.as_array()[place], happened });
+                resolved.push(Resolved {
+                    horizon: place,
+                    raw: pending.raw.as_array()[place],
+                    happened,
+                });
                 pending.resolved += 1;
             }
         }
-        self.pending.retain(|pending| pending.resolved < HORIZONS_SECS.len());
+        self.pending
+            .retain(|pending| pending.resolved < HORIZONS_SECS.len());
     }
 
     fn count_alarms(&mut self, outcome: Outcome) {
@@ -178,7 +188,13 @@ impl ForecastScore {
             .bins()
             .iter()
             .enumerate()
-            .map(|(i, bin)| if i >= half { bin.positives } else { bin.pairs - bin.positives })
+            .map(|(i, bin)| {
+                if i >= half {
+                    bin.positives
+                } else {
+                    bin.pairs - bin.positives
+                }
+            })
             .sum();
         Some(right / scores.pairs())
     }
@@ -211,11 +227,19 @@ impl ForecastScore {
 mod tests {
     use super::*;
 
-    const CALM: Outcome =
-        Outcome { dt_secs: 1.0, began: false, forecast: None, alarm_raised: false, broken: false };
+    const CALM: Outcome = Outcome {
+        dt_secs: 1.0,
+        began: false,
+        forecast: None,
+        alarm_raised: false,
+        broken: false,
+    };
 
     fn says(p: f64) -> Outcome {
-        Outcome { forecast: Some((Horizons::all(p), Horizons::all(p))), ..CALM }
+        Outcome {
+            forecast: Some((Horizons::all(p), Horizons::all(p))),
+            ..CALM
+        }
     }
 
     #[test]
@@ -228,7 +252,11 @@ mod tests {
         }
         resolved.extend(score.update(Outcome { began: true, ..CALM }, 1e9));
         let outcomes: Vec<(usize, bool)> = resolved.iter().map(|r| (r.horizon, r.happened)).collect();
-        assert_eq!(outcomes, [(0, false), (1, false), (2, true), (3, true)], "it began after 40 s");
+        assert_eq!(
+            outcomes,
+            [(0, false), (1, false), (2, true), (3, true)],
+            "it began after 40 s"
+        );
         assert_eq!(score.accuracy(), Some(1.0));
     }
 
@@ -236,7 +264,13 @@ mod tests {
     fn alarms_are_right_wrong_or_late() {
         let mut score = ForecastScore::default();
         let run = |score: &mut ForecastScore, lead: u32, begins: bool| {
-            score.update(Outcome { alarm_raised: true, ..says(0.9) }, 5.0);
+            score.update(
+                Outcome {
+                    alarm_raised: true,
+                    ..says(0.9)
+                },
+                5.0,
+            );
             for _ in 0..lead {
                 score.update(says(0.9), 5.0);
             }
@@ -247,7 +281,10 @@ mod tests {
         run(&mut score, 10, true);
         run(&mut score, 2, true);
         run(&mut score, 200, false);
-        assert_eq!((score.alarms, score.onsets, score.foreseen, score.false_alarms), (3.0, 2.0, 1.0, 1.0));
+        assert_eq!(
+            (score.alarms, score.onsets, score.foreseen, score.false_alarms),
+            (3.0, 2.0, 1.0, 1.0)
+        );
         assert_eq!(score.recall(), Some(0.5));
     }
 

@@ -7,14 +7,26 @@ const TABLE: &str = include_str!("../../data/arguments-0.32.csv");
 
 /// Arguments of older releases that 0.32 no longer knows, and what takes their place.
 const GONE: &[(&str, &str)] = &[
-    ("--swap-space", "leave it out: preempted requests are computed again, not swapped"),
-    ("--num-scheduler-steps", "leave it out: scheduling is asynchronous by itself"),
+    (
+        "--swap-space",
+        "leave it out: preempted requests are computed again, not swapped",
+    ),
+    (
+        "--num-scheduler-steps",
+        "leave it out: scheduling is asynchronous by itself",
+    ),
     ("--use-v2-block-manager", "leave it out"),
-    ("--preemption-mode", "leave it out: preempted requests are computed again"),
+    (
+        "--preemption-mode",
+        "leave it out: preempted requests are computed again",
+    ),
     ("--guided-decoding-backend", "use --structured-outputs-config"),
     ("--task", "use --runner and --convert"),
     ("--max-seq-len-to-capture", "use --max-cudagraph-capture-size"),
-    ("--disable-log-requests", "leave it out: requests are not logged unless --enable-log-requests is given"),
+    (
+        "--disable-log-requests",
+        "leave it out: requests are not logged unless --enable-log-requests is given",
+    ),
     ("--enable-reasoning", "leave it out: --reasoning-parser is enough"),
     ("--speculative-model", "use --speculative-config"),
     ("--rope-scaling", "use --hf-overrides"),
@@ -83,8 +95,15 @@ pub struct ParsedArguments {
 impl ArgumentTable {
     /// The table for a version. There is one, of 0.32; for other versions its answers are not exact.
     pub fn for_version(version: Option<&str>) -> Self {
-        let arguments = TABLE.lines().skip(1).map(|line| row(line).expect("a test reads every row")).collect();
-        Self { arguments, is_exact: version.is_some_and(|version| version.starts_with("0.32")) }
+        let arguments = TABLE
+            .lines()
+            .skip(1)
+            .map(|line| row(line).expect("a test reads every row"))
+            .collect();
+        Self {
+            arguments,
+            is_exact: version.is_some_and(|version| version.starts_with("0.32")),
+        }
     }
 
     /// All arguments.
@@ -105,7 +124,10 @@ impl ArgumentTable {
     /// assert_eq!(parsed.problems[0].0, "--sway");
     /// ```
     pub fn parse(&self, line: &[String]) -> ParsedArguments {
-        let mut parsed = ParsedArguments { is_exact: self.is_exact, ..ParsedArguments::default() };
+        let mut parsed = ParsedArguments {
+            is_exact: self.is_exact,
+            ..ParsedArguments::default()
+        };
         let mut rest = line.iter().peekable();
         while let Some(word) = rest.next() {
             let is_flag = word.starts_with('-') && word.parse::<f64>().is_err() && word.len() > 1;
@@ -125,7 +147,9 @@ impl ArgumentTable {
             if OURS.contains(&name.as_str()) {
                 parsed.ours.push(word.clone());
                 if name == "--monitor-config" && !is_inline {
-                    parsed.ours.extend(rest.next_if(|next| !next.starts_with('-')).cloned());
+                    parsed
+                        .ours
+                        .extend(rest.next_if(|next| !next.starts_with('-')).cloned());
                 }
                 continue;
             }
@@ -141,7 +165,8 @@ impl ArgumentTable {
                 Value::Many => usize::MAX,
             };
             while values.len() < most + usize::from(is_inline)
-                && let Some(value) = rest.next_if(|next| !next.starts_with('-') || next.parse::<f64>().is_ok())
+                && let Some(value) =
+                    rest.next_if(|next| !next.starts_with('-') || next.parse::<f64>().is_ok())
             {
                 values.push(value.clone());
             }
@@ -152,7 +177,10 @@ impl ArgumentTable {
             if matches!(argument.value, Value::None | Value::Switch) && is_inline {
                 parsed.problems.push((name.clone(), "takes no value".to_owned()));
             }
-            if let Some(value) = values.iter().find(|v| !argument.choices.is_empty() && !argument.choices.contains(&v.as_str())) {
+            if let Some(value) = values
+                .iter()
+                .find(|v| !argument.choices.is_empty() && !argument.choices.contains(&v.as_str()))
+            {
                 let words = format!("`{value}` is not one of {}", argument.choices.join(", "));
                 parsed.problems.push((name.clone(), words));
             }
@@ -167,16 +195,25 @@ impl ArgumentTable {
     fn find(&self, name: &str) -> Option<(&Argument, bool)> {
         // `--compilation-config.mode` sets a key of `--compilation-config`.
         let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-        let stem = if stem == "-O" { "--optimization-level" } else { stem };
+        let stem = if stem == "-O" {
+            "--optimization-level"
+        } else {
+            stem
+        };
         if let Some(argument) = self.exact(stem) {
             return Some((argument, false));
         }
         if let Some(rest) = stem.strip_prefix("--no-")
-            && let Some(argument) = self.exact(&format!("--{rest}")).filter(|a| a.value == Value::Switch)
+            && let Some(argument) = self
+                .exact(&format!("--{rest}"))
+                .filter(|a| a.value == Value::Switch)
         {
             return Some((argument, true));
         }
-        let mut starts = self.arguments.iter().filter(|a| stem.len() > 3 && a.flag.starts_with(stem));
+        let mut starts = self
+            .arguments
+            .iter()
+            .filter(|a| stem.len() > 3 && a.flag.starts_with(stem));
         match (starts.next(), starts.next()) {
             (Some(only), None) => Some((only, false)),
             _ => None,
@@ -184,14 +221,20 @@ impl ArgumentTable {
     }
 
     fn exact(&self, name: &str) -> Option<&Argument> {
-        self.arguments.iter().find(|a| a.flag == name || a.aliases.contains(&name))
+        self.arguments
+            .iter()
+            .find(|a| a.flag == name || a.aliases.contains(&name))
     }
 
     fn unknown(&self, name: &str) -> String {
         if let Some((_, instead)) = GONE.iter().find(|(gone, _)| *gone == name) {
             return format!("no longer known: {instead}");
         }
-        let nearest = self.arguments.iter().map(|a| (distance(a.flag, name), a.flag)).min();
+        let nearest = self
+            .arguments
+            .iter()
+            .map(|a| (distance(a.flag, name), a.flag))
+            .min();
         match nearest {
             Some((distance, flag)) if distance <= 3 => format!("not known; did you mean {flag}?"),
             _ => "not known".to_owned(),
@@ -229,11 +272,15 @@ pub(super) fn check(facts: &Facts, parsed: &ParsedArguments) -> Vec<Finding> {
         .map(|(argument, problem)| {
             let what = format!("{argument}: {problem}");
             if parsed.is_exact {
-                let finding = Finding::blocks("arguments", what).way_out("the server would end with an error");
+                let finding =
+                    Finding::blocks("arguments", what).way_out("the server would end with an error");
                 let is_gone = GONE.iter().any(|(gone, _)| gone == argument);
                 if is_gone {
                     // What it asked for does not exist any more; still, it is the user's line.
-                    let change = Change::Argument { flag: argument.clone(), value: String::new() };
+                    let change = Change::Argument {
+                        flag: argument.clone(),
+                        value: String::new(),
+                    };
                     finding.fix(change, false, format!("put {argument} back"))
                 } else {
                     finding
@@ -255,8 +302,14 @@ pub(super) fn check(facts: &Facts, parsed: &ParsedArguments) -> Vec<Finding> {
 
 fn canonical(name: &str) -> String {
     // Only up to the first dot: what follows is a key of JSON.
-    let (stem, rest) = name.split_once('.').map_or((name, None), |(stem, rest)| (stem, Some(rest)));
-    let stem = if stem.starts_with("--") { stem.replace('_', "-") } else { stem.to_owned() };
+    let (stem, rest) = name
+        .split_once('.')
+        .map_or((name, None), |(stem, rest)| (stem, Some(rest)));
+    let stem = if stem.starts_with("--") {
+        stem.replace('_', "-")
+    } else {
+        stem.to_owned()
+    };
     match rest {
         Some(rest) => format!("{stem}.{rest}"),
         None => stem,
@@ -266,7 +319,8 @@ fn canonical(name: &str) -> String {
 fn row(line: &'static str) -> Option<Argument> {
     let mut cells = line.split(',');
     let (flag, aliases, value, choices) = (cells.next()?, cells.next()?, cells.next()?, cells.next()?);
-    let words = |text: &'static str, separator| text.split(separator).filter(|w: &&str| !w.is_empty()).collect();
+    let words =
+        |text: &'static str, separator| text.split(separator).filter(|w: &&str| !w.is_empty()).collect();
     Some(Argument {
         flag,
         aliases: words(aliases, ' '),
@@ -289,7 +343,11 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, x) in a.chars().enumerate() {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            row.push((before[j] + usize::from(x != *y)).min(before[j + 1] + 1).min(row[j] + 1));
+            row.push(
+                (before[j] + usize::from(x != *y))
+                    .min(before[j + 1] + 1)
+                    .min(row[j] + 1),
+            );
         }
         before = row;
     }
@@ -312,7 +370,12 @@ mod tests {
         assert!(table.arguments().len() > 300);
         for argument in table.arguments() {
             assert!(argument.flag.starts_with("--"), "{argument:?}");
-            assert_eq!(table.exact(argument.flag), Some(argument), "twice: {}", argument.flag);
+            assert_eq!(
+                table.exact(argument.flag),
+                Some(argument),
+                "twice: {}",
+                argument.flag
+            );
         }
         for (gone, _) in GONE {
             assert!(table.exact(gone).is_none(), "{gone} is still known");
@@ -322,21 +385,38 @@ mod tests {
     #[test]
     fn spellings_that_vllm_understands() {
         let parsed = parse(&[
-            "model/name", "--max_num_seqs", "16", "--tensor-parallel=2", "-O3", "--compilation-config.mode", "3",
-            "--served-model-name", "a", "b", "--enable-prefix-caching", "--seed", "-1",
+            "model/name",
+            "--max_num_seqs",
+            "16",
+            "--tensor-parallel=2",
+            "-O3",
+            "--compilation-config.mode",
+            "3",
+            "--served-model-name",
+            "a",
+            "b",
+            "--enable-prefix-caching",
+            "--seed",
+            "-1",
         ]);
         assert_eq!(parsed.problems, []);
         assert_eq!(parsed.positional, ["model/name"]);
         assert_eq!(parsed.number("--tensor-parallel-size"), Some(2.0));
         assert_eq!(parsed.value("--served-model-name"), Some("b"));
         assert_eq!(parsed.number("--seed"), Some(-1.0));
-        assert_eq!(parse(&["--max-model-len", "32K"]).number("--max-model-len"), Some(32_768.0));
+        assert_eq!(
+            parse(&["--max-model-len", "32K"]).number("--max-model-len"),
+            Some(32_768.0)
+        );
     }
 
     #[test]
     fn mistakes_are_named_with_a_way_out() {
         for (line, words) in [
-            (&["--gpu-memory-utilisation", "0.9"][..], "did you mean --gpu-memory-utilization?"),
+            (
+                &["--gpu-memory-utilisation", "0.9"][..],
+                "did you mean --gpu-memory-utilization?",
+            ),
             (&["--swap-space", "4"], "computed again"),
             (&["--dtype", "bf16"], "`bf16` is not one of"),
             (&["--port"], "needs a value"),
@@ -345,20 +425,37 @@ mod tests {
         ] {
             let parsed = parse(line);
             assert_eq!(parsed.problems.len(), 1, "{line:?}: {:?}", parsed.problems);
-            assert!(parsed.problems[0].1.contains(words), "{line:?}: {:?}", parsed.problems);
+            assert!(
+                parsed.problems[0].1.contains(words),
+                "{line:?}: {:?}",
+                parsed.problems
+            );
         }
     }
 
     #[test]
     fn our_own_arguments_are_taken_out() {
-        let parsed = parse(&["m", "--enable-monitoring", "--monitor-config", "a.toml", "--port", "8000"]);
+        let parsed = parse(&[
+            "m",
+            "--enable-monitoring",
+            "--monitor-config",
+            "a.toml",
+            "--port",
+            "8000",
+        ]);
         assert_eq!(parsed.ours, ["--enable-monitoring", "--monitor-config", "a.toml"]);
-        assert_eq!((parsed.problems.len(), parsed.number("--port")), (0, Some(8000.0)));
+        assert_eq!(
+            (parsed.problems.len(), parsed.number("--port")),
+            (0, Some(8000.0))
+        );
     }
 
     #[test]
     fn for_another_version_nothing_is_sure() {
-        let facts = Facts { arguments: vec!["--swap-space".into(), "4".into()], ..Facts::default() };
+        let facts = Facts {
+            arguments: vec!["--swap-space".into(), "4".into()],
+            ..Facts::default()
+        };
         let parsed = ArgumentTable::for_version(Some("0.8.5")).parse(&facts.arguments);
         assert_eq!(check(&facts, &parsed)[0].outcome, Outcome::Unknown);
         let parsed = ArgumentTable::for_version(Some("0.32.1")).parse(&facts.arguments);

@@ -32,7 +32,8 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 gib(needed)
             );
             findings.push(if free < needed {
-                Finding::advice("cgroup", sum).way_out("raise the memory limit, or workers may be killed while loading")
+                Finding::advice("cgroup", sum)
+                    .way_out("raise the memory limit, or workers may be killed while loading")
             } else {
                 Finding::pass("cgroup", sum)
             });
@@ -55,12 +56,19 @@ mod tests {
     #[test]
     fn a_tight_limit_is_advice_with_arithmetic() {
         let facts = |limit: Option<f64>, cores| Facts {
-            cgroup: Some(CgroupFacts { memory_limit_bytes: limit, memory_used_bytes: 1e9, cpu_cores: cores }),
+            cgroup: Some(CgroupFacts {
+                memory_limit_bytes: limit,
+                memory_used_bytes: 1e9,
+                cpu_cores: cores,
+            }),
             ..Facts::default()
         };
         assert_eq!(check(&facts(None, None))[0].outcome, Outcome::Pass);
         let tight = check(&facts(Some(4e9), Some(0.5)));
-        assert_eq!((tight[0].outcome, tight[1].outcome), (Outcome::Fail, Outcome::Fail));
+        assert_eq!(
+            (tight[0].outcome, tight[1].outcome),
+            (Outcome::Fail, Outcome::Fail)
+        );
         assert!(tight[0].what.contains("2.79 GiB free"), "{}", tight[0].what);
     }
 }

@@ -15,16 +15,26 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                     .way_out("give the server's user the right to write there, or name another folder");
             }
             if !disk.exists {
-                return Finding::advice("disk", format!("{place}: not there")).way_out("make the folder").fix(
-                    Change::Folder { path: disk.path.clone() },
-                    true,
-                    format!("remove {} if it is empty", disk.path),
-                );
+                return Finding::advice("disk", format!("{place}: not there"))
+                    .way_out("make the folder")
+                    .fix(
+                        Change::Folder {
+                            path: disk.path.clone(),
+                        },
+                        true,
+                        format!("remove {} if it is empty", disk.path),
+                    );
             }
-            let sum = format!("{place}: {} free, {} needed", gib(disk.free_bytes), gib(disk.needed_bytes));
+            let sum = format!(
+                "{place}: {} free, {} needed",
+                gib(disk.free_bytes),
+                gib(disk.needed_bytes)
+            );
             if disk.free_bytes < disk.needed_bytes {
                 let lacking = gib(disk.needed_bytes - disk.free_bytes);
-                Finding::blocks("disk", sum).way_out(format!("free {lacking}, or name another folder (HF_HOME, TMPDIR)"))
+                Finding::blocks("disk", sum).way_out(format!(
+                    "free {lacking}, or name another folder (HF_HOME, TMPDIR)"
+                ))
             } else {
                 Finding::pass("disk", sum)
             }
@@ -47,10 +57,20 @@ mod tests {
             exists: true,
             is_writable,
         };
-        let facts = Facts { disks: Some(vec![disk(20e9, true), disk(5e9, true), disk(20e9, false)]), ..Facts::default() };
+        let facts = Facts {
+            disks: Some(vec![disk(20e9, true), disk(5e9, true), disk(20e9, false)]),
+            ..Facts::default()
+        };
         let found = check(&facts);
         let outcomes: Vec<Outcome> = found.iter().map(|f| f.outcome).collect();
         assert_eq!(outcomes, [Outcome::Pass, Outcome::Fail, Outcome::Fail]);
-        assert!(found[1].way_out.as_deref().is_some_and(|w| w.contains("4.66 GiB")), "{:?}", found[1]);
+        assert!(
+            found[1]
+                .way_out
+                .as_deref()
+                .is_some_and(|w| w.contains("4.66 GiB")),
+            "{:?}",
+            found[1]
+        );
     }
 }

@@ -9,20 +9,33 @@ const OLDEST_CAPABILITY: (u32, u32) = (7, 0);
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Some(gpus) = &facts.gpus else {
-        return vec![Finding::unknown("gpu", "GPUs could not be looked at: the driver's library cannot be loaded")];
+        return vec![Finding::unknown(
+            "gpu",
+            "GPUs could not be looked at: the driver's library cannot be loaded",
+        )];
     };
     if gpus.is_empty() {
-        return vec![Finding::pass("gpu", "no GPU: only a CPU build of vLLM can serve here")];
+        return vec![Finding::pass(
+            "gpu",
+            "no GPU: only a CPU build of vLLM can serve here",
+        )];
     }
     let mut findings = Vec::new();
-    match facts.driver_version.as_deref().map(|v| (v, v.split('.').next().and_then(|n| n.parse::<u32>().ok()))) {
+    match facts
+        .driver_version
+        .as_deref()
+        .map(|v| (v, v.split('.').next().and_then(|n| n.parse::<u32>().ok())))
+    {
         Some((text, Some(branch))) if branch < OLDEST_DRIVER => findings.push(
             Finding::blocks("driver", format!("driver {text} is older than {OLDEST_DRIVER}"))
                 .way_out("install a newer driver; vLLM's CUDA 12 kernels do not load on this one"),
         ),
         Some((text, Some(_))) => findings.push(Finding::pass("driver", format!("driver {text}"))),
         Some((text, None)) => {
-            findings.push(Finding::unknown("driver", format!("driver version `{text}` is not understood")));
+            findings.push(Finding::unknown(
+                "driver",
+                format!("driver version `{text}` is not understood"),
+            ));
         }
         None => findings.push(Finding::unknown("driver", "the driver did not give its version")),
     }
@@ -31,27 +44,37 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         if let Some(capability) = gpu.compute_capability
             && capability < OLDEST_CAPABILITY
         {
-            let text = format!("compute capability {}.{} is below 7.0", capability.0, capability.1);
-            findings.push(Finding::blocks("gpu", named(text)).way_out("use a GPU of the Volta generation or newer"));
+            let text = format!(
+                "compute capability {}.{} is below 7.0",
+                capability.0, capability.1
+            );
+            findings.push(
+                Finding::blocks("gpu", named(text)).way_out("use a GPU of the Volta generation or newer"),
+            );
         }
         if gpu.remap_pending == Some(true) {
             findings.push(
-                Finding::advice("gpu", named("a row remap waits for a reset".into()))
-                    .way_out("reset the GPU before it serves: nvidia-smi --gpu-reset -i N, with nothing running on it"),
+                Finding::advice("gpu", named("a row remap waits for a reset".into())).way_out(
+                    "reset the GPU before it serves: nvidia-smi --gpu-reset -i N, with nothing running on it",
+                ),
             );
         }
         if let Some(errors) = gpu.uncorrected_errors.filter(|errors| *errors > 0) {
             findings.push(
-                Finding::advice("gpu", named(format!("{errors} memory errors could not be corrected")))
-                    .way_out("reset the GPU, and have it looked at if they come back"),
+                Finding::advice(
+                    "gpu",
+                    named(format!("{errors} memory errors could not be corrected")),
+                )
+                .way_out("reset the GPU, and have it looked at if they come back"),
             );
         }
     }
     let names: Vec<&str> = gpus.iter().map(|gpu| gpu.name.as_str()).collect();
     if names.windows(2).any(|pair| pair[0] != pair[1]) {
         findings.push(
-            Finding::advice("gpu", format!("different GPUs: {}", names.join(", ")))
-                .way_out("tensor parallelism runs at the pace of the slowest; choose with CUDA_VISIBLE_DEVICES"),
+            Finding::advice("gpu", format!("different GPUs: {}", names.join(", "))).way_out(
+                "tensor parallelism runs at the pace of the slowest; choose with CUDA_VISIBLE_DEVICES",
+            ),
         );
     } else {
         findings.push(Finding::pass("gpu", format!("{} × {}", gpus.len(), names[0])));
@@ -78,14 +101,21 @@ mod tests {
     }
 
     fn outcomes(gpus: Vec<GpuFacts>, driver: &str) -> Vec<(Outcome, String)> {
-        let facts =
-            Facts { gpus: Some(gpus), driver_version: Some(driver.into()), ..Facts::default() };
+        let facts = Facts {
+            gpus: Some(gpus),
+            driver_version: Some(driver.into()),
+            ..Facts::default()
+        };
         check(&facts).into_iter().map(|f| (f.outcome, f.what)).collect()
     }
 
     #[test]
     fn good_gpus_pass() {
-        assert!(outcomes(vec![gpu(0), gpu(1)], "580.65.06").iter().all(|(o, _)| *o == Outcome::Pass));
+        assert!(
+            outcomes(vec![gpu(0), gpu(1)], "580.65.06")
+                .iter()
+                .all(|(o, _)| *o == Outcome::Pass)
+        );
     }
 
     #[test]
@@ -98,8 +128,19 @@ mod tests {
             ..gpu(1)
         };
         let found = outcomes(vec![gpu(0), bad], "470.1");
-        for words in ["driver 470.1", "6.0 is below 7.0", "row remap", "3 memory errors", "different GPUs"] {
-            assert!(found.iter().any(|(o, what)| *o == Outcome::Fail && what.contains(words)), "{words}: {found:?}");
+        for words in [
+            "driver 470.1",
+            "6.0 is below 7.0",
+            "row remap",
+            "3 memory errors",
+            "different GPUs",
+        ] {
+            assert!(
+                found
+                    .iter()
+                    .any(|(o, what)| *o == Outcome::Fail && what.contains(words)),
+                "{words}: {found:?}"
+            );
         }
         assert_eq!(check(&Facts::default())[0].outcome, Outcome::Unknown);
     }

@@ -10,10 +10,17 @@ const OURS: &[&str] = &["VLLM_ENABLE_MONITORING", "VLLM_MONITOR_"];
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Some(environment) = &facts.environment else {
-        return vec![Finding::unknown("environment", "the environment was not looked at")];
+        return vec![Finding::unknown(
+            "environment",
+            "the environment was not looked at",
+        )];
     };
     let value = |name: &str| {
-        environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).filter(|v| !v.is_empty())
+        environment
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|v| !v.is_empty())
     };
     let is_on = |name: &str| value(name).is_some_and(|v| matches!(v, "1" | "true" | "True" | "TRUE"));
     let mut findings = Vec::new();
@@ -49,13 +56,23 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         );
     }
     if is_on("CUDA_LAUNCH_BLOCKING") {
-        advise("CUDA_LAUNCH_BLOCKING is set: every kernel waits for the one before".into(), "unset it");
+        advise(
+            "CUDA_LAUNCH_BLOCKING is set: every kernel waits for the one before".into(),
+            "unset it",
+        );
     }
     if let Some(plugins) = value("VLLM_PLUGINS") {
-        findings.push(Finding::pass("environment", format!("VLLM_PLUGINS allows only {plugins}")));
+        findings.push(Finding::pass(
+            "environment",
+            format!("VLLM_PLUGINS allows only {plugins}"),
+        ));
     }
     // The table is that of one release; of others it would call new variables unknown.
-    if facts.vllm_version.as_deref().is_some_and(|version| version.starts_with("0.32")) {
+    if facts
+        .vllm_version
+        .as_deref()
+        .is_some_and(|version| version.starts_with("0.32"))
+    {
         for (name, _) in environment.iter().filter(|(name, _)| name.starts_with("VLLM_")) {
             let is_ours = OURS.iter().any(|ours| name.starts_with(ours));
             if !is_ours && !KNOWN.lines().any(|known| known == name) {
@@ -67,7 +84,10 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::pass("environment", "nothing that changes how the server behaves"));
+        findings.push(Finding::pass(
+            "environment",
+            "nothing that changes how the server behaves",
+        ));
     }
     findings
 }
@@ -78,7 +98,10 @@ mod tests {
     use super::*;
 
     fn found(variables: &[(&str, &str)]) -> Vec<Finding> {
-        let environment = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let environment = variables
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
         check(&Facts {
             environment: Some(environment),
             vllm_version: Some("0.32.0".into()),
@@ -95,7 +118,12 @@ mod tests {
             ("VLLM_LOGING_LEVEL", "DEBUG"),
         ] {
             let findings = found(&[(name, value)]);
-            assert!(findings.iter().any(|f| f.outcome == Outcome::Fail && f.what.contains(name)), "{name}");
+            assert!(
+                findings
+                    .iter()
+                    .any(|f| f.outcome == Outcome::Fail && f.what.contains(name)),
+                "{name}"
+            );
         }
         for (name, value) in [
             ("VLLM_KEEP_ALIVE_ON_ENGINE_DEATH", "0"),
@@ -103,7 +131,10 @@ mod tests {
             ("VLLM_MONITOR_PREDICTIVE", "true"),
             ("HOME", "/root"),
         ] {
-            assert!(found(&[(name, value)]).iter().all(|f| f.outcome == Outcome::Pass), "{name}");
+            assert!(
+                found(&[(name, value)]).iter().all(|f| f.outcome == Outcome::Pass),
+                "{name}"
+            );
         }
     }
 }

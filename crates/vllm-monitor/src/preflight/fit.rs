@@ -16,25 +16,51 @@ pub(super) fn check(facts: &Facts, arguments: &ParsedArguments) -> Vec<Finding> 
         return vec![Finding::unknown("memory", "GPUs could not be looked at")];
     };
     if gpus.is_empty() {
-        return vec![Finding::unknown("memory", "no GPU: how much memory a CPU build takes is not estimated")];
+        return vec![Finding::unknown(
+            "memory",
+            "no GPU: how much memory a CPU build takes is not estimated",
+        )];
     }
-    let utilization = arguments.number("--gpu-memory-utilization").unwrap_or(DEFAULT_UTILIZATION);
+    let utilization = arguments
+        .number("--gpu-memory-utilization")
+        .unwrap_or(DEFAULT_UTILIZATION);
     let tensor = arguments.number("--tensor-parallel-size").unwrap_or(1.0).max(1.0);
-    let pipeline = arguments.number("--pipeline-parallel-size").unwrap_or(1.0).max(1.0);
+    let pipeline = arguments
+        .number("--pipeline-parallel-size")
+        .unwrap_or(1.0)
+        .max(1.0);
     let used = (tensor * pipeline) as usize;
     if used > gpus.len() {
         let what = format!("{tensor} × {pipeline} = {used} GPUs wanted, {} there", gpus.len());
-        return vec![Finding::blocks("memory", what).way_out("lower --tensor-parallel-size or --pipeline-parallel-size")];
+        return vec![
+            Finding::blocks("memory", what)
+                .way_out("lower --tensor-parallel-size or --pipeline-parallel-size"),
+        ];
     }
-    let mut findings: Vec<Finding> = gpus[..used].iter().filter_map(|gpu| free_enough(gpu, utilization)).collect();
-    let smallest = gpus[..used].iter().map(|gpu| gpu.total_bytes).fold(f64::INFINITY, f64::min);
+    let mut findings: Vec<Finding> = gpus[..used]
+        .iter()
+        .filter_map(|gpu| free_enough(gpu, utilization))
+        .collect();
+    let smallest = gpus[..used]
+        .iter()
+        .map(|gpu| gpu.total_bytes)
+        .fold(f64::INFINITY, f64::min);
     findings.push(match &facts.model {
         Some(ModelPlace::Here(model)) => match (model.weight_bytes, &model.config) {
             (Some(weights), Some(config)) => {
-                let budget = Budget { total: smallest, utilization, weights, tensor, pipeline };
+                let budget = Budget {
+                    total: smallest,
+                    utilization,
+                    weights,
+                    tensor,
+                    pipeline,
+                };
                 room(&budget, config, arguments)
             }
-            _ => Finding::unknown("memory", "the size of the weights or the model's shape is not known"),
+            _ => Finding::unknown(
+                "memory",
+                "the size of the weights or the model's shape is not known",
+            ),
         },
         _ => Finding::unknown("memory", "the model is not here, so its size is not known"),
     });
@@ -55,13 +81,19 @@ fn free_enough(gpu: &GpuFacts, utilization: f64) -> Option<Finding> {
         return None;
     }
     let fits = (gpu.free_bytes / gpu.total_bytes * 100.0).floor() / 100.0;
-    let holders =
-        if gpu.processes.is_empty() { "another process".to_owned() } else { gpu.processes.join(", ") };
+    let holders = if gpu.processes.is_empty() {
+        "another process".to_owned()
+    } else {
+        gpu.processes.join(", ")
+    };
     Some(
         Finding::blocks("memory", sum)
             .way_out(format!("end {holders}, or --gpu-memory-utilization {fits:.2}"))
             .fix(
-                Change::Argument { flag: "--gpu-memory-utilization".into(), value: format!("{fits:.2}") },
+                Change::Argument {
+                    flag: "--gpu-memory-utilization".into(),
+                    value: format!("{fits:.2}"),
+                },
                 false,
                 format!("--gpu-memory-utilization {utilization}"),
             ),
@@ -91,7 +123,10 @@ fn room(budget: &Budget, config: &ModelConfig, arguments: &ParsedArguments) -> F
     if left <= 0.0 {
         let needed = ((share + RESERVE_BYTES) / budget.total).min(0.98);
         let way_out = if share + RESERVE_BYTES < 0.98 * budget.total {
-            format!("--gpu-memory-utilization {:.2}, or more GPUs", (needed * 100.0).ceil() / 100.0)
+            format!(
+                "--gpu-memory-utilization {:.2}, or more GPUs",
+                (needed * 100.0).ceil() / 100.0
+            )
         } else {
             format!(
                 "at least {} GPUs (--tensor-parallel-size), or a quantized model",
@@ -101,7 +136,10 @@ fn room(budget: &Budget, config: &ModelConfig, arguments: &ParsedArguments) -> F
         return Finding::blocks("memory", format!("{sum}: the weights do not fit")).way_out(way_out);
     }
     let Some(per_token) = kv_bytes_per_token(config, arguments, budget) else {
-        return Finding::unknown("memory", format!("{sum} for keys and values; the model's shape is not understood"));
+        return Finding::unknown(
+            "memory",
+            format!("{sum} for keys and values; the model's shape is not understood"),
+        );
     };
     let tokens = (left / per_token).floor();
     let longest = arguments
@@ -111,32 +149,55 @@ fn room(budget: &Budget, config: &ModelConfig, arguments: &ParsedArguments) -> F
     let bound = if config.has_windows { "at least " } else { "" };
     let with_tokens = format!("{sum}; {per_token} bytes a token, so {bound}{tokens} tokens");
     match longest {
-        None => Finding::unknown("memory", format!("{with_tokens}; the longest sequence is not known")),
-        Some(longest) if tokens < longest && config.has_windows => {
-            Finding::unknown("memory", format!("{with_tokens}, {longest} wanted; layers with windows need less"))
-        }
+        None => Finding::unknown(
+            "memory",
+            format!("{with_tokens}; the longest sequence is not known"),
+        ),
+        Some(longest) if tokens < longest && config.has_windows => Finding::unknown(
+            "memory",
+            format!("{with_tokens}, {longest} wanted; layers with windows need less"),
+        ),
         Some(longest) if tokens < longest => {
             // A multiple of 256 keeps the last block full for any block size in use.
             let fits = (tokens / 256.0).floor() * 256.0;
-            let asked = arguments.value("--max-model-len").map_or(String::new(), |v| format!("--max-model-len {v}"));
-            Finding::blocks("memory", format!("{with_tokens}; one sequence of {longest} does not fit"))
-                .way_out(format!("--max-model-len {fits}, a higher --gpu-memory-utilization, or more GPUs"))
-                .fix(
-                    Change::Argument { flag: "--max-model-len".into(), value: format!("{fits}") },
-                    false,
-                    if asked.is_empty() { "take --max-model-len away".to_owned() } else { asked },
-                )
+            let asked = arguments
+                .value("--max-model-len")
+                .map_or(String::new(), |v| format!("--max-model-len {v}"));
+            Finding::blocks(
+                "memory",
+                format!("{with_tokens}; one sequence of {longest} does not fit"),
+            )
+            .way_out(format!(
+                "--max-model-len {fits}, a higher --gpu-memory-utilization, or more GPUs"
+            ))
+            .fix(
+                Change::Argument {
+                    flag: "--max-model-len".into(),
+                    value: format!("{fits}"),
+                },
+                false,
+                if asked.is_empty() {
+                    "take --max-model-len away".to_owned()
+                } else {
+                    asked
+                },
+            )
         }
-        Some(longest) => {
-            Finding::pass("memory", format!("{with_tokens}: {:.1} sequences of {longest}", tokens / longest))
-        }
+        Some(longest) => Finding::pass(
+            "memory",
+            format!("{with_tokens}: {:.1} sequences of {longest}", tokens / longest),
+        ),
     }
 }
 
 /// Bytes of keys and values that one token takes on one GPU.
 fn kv_bytes_per_token(config: &ModelConfig, arguments: &ParsedArguments, budget: &Budget) -> Option<f64> {
     let element = match arguments.value("--kv-cache-dtype") {
-        Some("auto") | None => arguments.value("--dtype").and_then(dtype_bytes).or(config.dtype_bytes).unwrap_or(2.0),
+        Some("auto") | None => arguments
+            .value("--dtype")
+            .and_then(dtype_bytes)
+            .or(config.dtype_bytes)
+            .unwrap_or(2.0),
         Some(name) => dtype_bytes(name)?,
     };
     let layers = config.layers? / budget.pipeline;
@@ -166,7 +227,8 @@ mod tests {
     }
 
     fn llama_8b() -> ModelPlace {
-        let config = br#"{"num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,"hidden_size":4096,
+        let config =
+            br#"{"num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,"hidden_size":4096,
             "max_position_embeddings":131072,"torch_dtype":"bfloat16"}"#;
         ModelPlace::Here(Box::new(ModelFacts {
             config: Some(ModelConfig::parse(config).expect("JSON")),
@@ -179,7 +241,15 @@ mod tests {
     fn found(gpus: Vec<GpuFacts>, model: Option<ModelPlace>, line: &[&str]) -> Vec<Finding> {
         let arguments: Vec<String> = line.iter().map(|a| (*a).to_owned()).collect();
         let parsed = ArgumentTable::for_version(Some("0.32.0")).parse(&arguments);
-        check(&Facts { gpus: Some(gpus), model, arguments, ..Facts::default() }, &parsed)
+        check(
+            &Facts {
+                gpus: Some(gpus),
+                model,
+                arguments,
+                ..Facts::default()
+            },
+            &parsed,
+        )
     }
 
     #[test]
@@ -187,7 +257,10 @@ mod tests {
         let finding = found(vec![gpu(80.0, 79.0)], Some(llama_8b()), &[]).remove(0);
         assert_eq!(finding.outcome, Outcome::Pass, "{finding}");
         assert!(finding.what.contains("131072 bytes a token"), "{finding}");
-        assert!(finding.what.contains("3.5 sequences") || finding.what.contains("3.4 sequences"), "{finding}");
+        assert!(
+            finding.what.contains("3.5 sequences") || finding.what.contains("3.4 sequences"),
+            "{finding}"
+        );
     }
 
     #[test]
@@ -196,17 +269,30 @@ mod tests {
         assert_eq!(finding.outcome, Outcome::Fail);
         let fix = finding.fix.expect("a shorter context");
         assert!(!fix.is_safe, "it changes what the model can do");
-        let Change::Argument { flag, value } = fix.change else { panic!("an argument") };
+        let Change::Argument { flag, value } = fix.change else {
+            panic!("an argument")
+        };
         let fits: f64 = value.parse().expect("a number");
-        assert!(flag == "--max-model-len" && (20_000.0..60_000.0).contains(&fits), "{fits}");
-        let shorter = found(vec![gpu(24.0, 24.0)], Some(llama_8b()), &["--max-model-len", &value]).remove(0);
+        assert!(
+            flag == "--max-model-len" && (20_000.0..60_000.0).contains(&fits),
+            "{fits}"
+        );
+        let shorter = found(
+            vec![gpu(24.0, 24.0)],
+            Some(llama_8b()),
+            &["--max-model-len", &value],
+        )
+        .remove(0);
         assert_eq!(shorter.outcome, Outcome::Pass, "the fix works: {shorter}");
     }
 
     #[test]
     fn weights_that_do_not_fit_and_gpus_that_are_not_there() {
         let finding = found(vec![gpu(16.0, 16.0)], Some(llama_8b()), &[]).remove(0);
-        assert!(finding.outcome == Outcome::Fail && finding.what.contains("weights do not fit"), "{finding}");
+        assert!(
+            finding.outcome == Outcome::Fail && finding.what.contains("weights do not fit"),
+            "{finding}"
+        );
         let two = found(vec![gpu(16.0, 16.0)], Some(llama_8b()), &["-tp", "2"]).remove(0);
         assert!(two.what.contains("2 GPUs wanted, 1 there"), "{two}");
     }
@@ -215,11 +301,17 @@ mod tests {
     fn a_gpu_in_use_names_its_user_and_the_share_that_fits() {
         let findings = found(vec![gpu(80.0, 40.0)], Some(llama_8b()), &[]);
         let way_out = findings[0].way_out.as_deref().expect("a way out");
-        assert!(way_out.contains("python (pid 9)") && way_out.contains("0.50"), "{way_out}");
+        assert!(
+            way_out.contains("python (pid 9)") && way_out.contains("0.50"),
+            "{way_out}"
+        );
     }
 
     #[test]
     fn without_the_model_nothing_is_claimed() {
-        assert_eq!(found(vec![gpu(80.0, 80.0)], None, &[]).remove(0).outcome, Outcome::Unknown);
+        assert_eq!(
+            found(vec![gpu(80.0, 80.0)], None, &[]).remove(0).outcome,
+            Outcome::Unknown
+        );
     }
 }

@@ -111,7 +111,14 @@ pub struct Finding {
 
 impl Finding {
     fn new(check: &'static str, outcome: Outcome, importance: Importance, what: impl Into<String>) -> Self {
-        Self { check: check.to_owned(), outcome, importance, what: what.into(), way_out: None, fix: None }
+        Self {
+            check: check.to_owned(),
+            outcome,
+            importance,
+            what: what.into(),
+            way_out: None,
+            fix: None,
+        }
     }
 
     fn pass(check: &'static str, what: impl Into<String>) -> Self {
@@ -136,7 +143,11 @@ impl Finding {
     }
 
     fn fix(mut self, change: Change, is_safe: bool, undo: impl Into<String>) -> Self {
-        self.fix = Some(Fix { change, is_safe, undo: undo.into() });
+        self.fix = Some(Fix {
+            change,
+            is_safe,
+            undo: undo.into(),
+        });
         self
     }
 }
@@ -233,7 +244,10 @@ mod tests {
     #[test]
     fn without_facts_nothing_passes_and_nothing_fails() {
         let findings = run(&Facts::default());
-        assert!(findings.iter().all(|f| f.outcome != Outcome::Fail), "{findings:#?}");
+        assert!(
+            findings.iter().all(|f| f.outcome != Outcome::Fail),
+            "{findings:#?}"
+        );
         assert_eq!(verdict(&findings), Verdict::StartUnsure);
         assert!(findings.len() >= 9);
     }
@@ -243,6 +257,9 @@ mod tests {
         let fail = Finding::blocks("a", "x");
         assert_eq!(verdict(&[]).exit_status(), 0);
         assert_eq!(verdict(&[fail, Finding::unknown("b", "y")]).exit_status(), 1);
-        assert_eq!(verdict(&[Finding::unknown("b", "y"), Finding::advice("c", "z")]).exit_status(), 2);
+        assert_eq!(
+            verdict(&[Finding::unknown("b", "y"), Finding::advice("c", "z")]).exit_status(),
+            2
+        );
     }
 }

@@ -5,27 +5,52 @@ use super::{Facts, Finding, ModelPlace, gib};
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     match &facts.model {
         None => vec![Finding::unknown("model", "the model was not looked at")],
-        Some(ModelPlace::OnHub { name, is_online: true }) => {
-            vec![Finding::unknown("model", format!("{name} is not here and will be fetched; its size is not known"))]
+        Some(ModelPlace::OnHub {
+            name,
+            is_online: true,
+        }) => {
+            vec![Finding::unknown(
+                "model",
+                format!("{name} is not here and will be fetched; its size is not known"),
+            )]
         }
-        Some(ModelPlace::OnHub { name, is_online: false }) => vec![
-            Finding::blocks("model", format!("{name} is not here, and the hub must not be asked (HF_HUB_OFFLINE)"))
-                .way_out("fetch it first, or unset HF_HUB_OFFLINE"),
+        Some(ModelPlace::OnHub {
+            name,
+            is_online: false,
+        }) => vec![
+            Finding::blocks(
+                "model",
+                format!("{name} is not here, and the hub must not be asked (HF_HUB_OFFLINE)"),
+            )
+            .way_out("fetch it first, or unset HF_HUB_OFFLINE"),
         ],
         Some(ModelPlace::Unusable { path, problem }) => {
-            vec![Finding::blocks("model", format!("{path}: {problem}")).way_out("name a folder with config.json and weights")]
+            vec![
+                Finding::blocks("model", format!("{path}: {problem}"))
+                    .way_out("name a folder with config.json and weights"),
+            ]
         }
         Some(ModelPlace::Here(model)) => {
             let mut findings = Vec::new();
             if model.config.is_none() {
                 findings.push(
-                    Finding::blocks("model", format!("{}: no config.json that can be read", model.path))
-                        .way_out("the folder is not complete: fetch the model again"),
+                    Finding::blocks(
+                        "model",
+                        format!("{}: no config.json that can be read", model.path),
+                    )
+                    .way_out("the folder is not complete: fetch the model again"),
                 );
             }
             if !model.missing_files.is_empty() {
-                let text = format!("{}: the index names files that are not there: {}", model.path, model.missing_files.join(", "));
-                findings.push(Finding::blocks("model", text).way_out("the folder is not complete: fetch the model again"));
+                let text = format!(
+                    "{}: the index names files that are not there: {}",
+                    model.path,
+                    model.missing_files.join(", ")
+                );
+                findings.push(
+                    Finding::blocks("model", text)
+                        .way_out("the folder is not complete: fetch the model again"),
+                );
             }
             if !model.broken_files.is_empty() {
                 let text = format!("{}: {}", model.path, model.broken_files.join("; "));
@@ -53,18 +78,37 @@ mod tests {
     use super::*;
 
     fn outcome(model: Option<ModelPlace>) -> Outcome {
-        check(&Facts { model, ..Facts::default() }).remove(0).outcome
+        check(&Facts {
+            model,
+            ..Facts::default()
+        })
+        .remove(0)
+        .outcome
     }
 
     #[test]
     fn where_a_model_may_be() {
-        let hub = |is_online| Some(ModelPlace::OnHub { name: "a/b".into(), is_online });
+        let hub = |is_online| {
+            Some(ModelPlace::OnHub {
+                name: "a/b".into(),
+                is_online,
+            })
+        };
         assert_eq!(outcome(None), Outcome::Unknown);
         assert_eq!(outcome(hub(true)), Outcome::Unknown);
         assert_eq!(outcome(hub(false)), Outcome::Fail);
-        let unusable = ModelPlace::Unusable { path: "/m".into(), problem: "no such folder".into() };
+        let unusable = ModelPlace::Unusable {
+            path: "/m".into(),
+            problem: "no such folder".into(),
+        };
         assert_eq!(outcome(Some(unusable)), Outcome::Fail);
-        let incomplete = ModelFacts { missing_files: vec!["model-2.safetensors".into()], ..ModelFacts::default() };
-        assert_eq!(outcome(Some(ModelPlace::Here(Box::new(incomplete)))), Outcome::Fail);
+        let incomplete = ModelFacts {
+            missing_files: vec!["model-2.safetensors".into()],
+            ..ModelFacts::default()
+        };
+        assert_eq!(
+            outcome(Some(ModelPlace::Here(Box::new(incomplete)))),
+            Outcome::Fail
+        );
     }
 }

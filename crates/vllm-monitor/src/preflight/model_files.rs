@@ -48,10 +48,18 @@ impl ModelFacts {
     /// # Errors
     /// [`Error::Model`] if the folder cannot be listed. Files that cannot be read are facts, not errors.
     pub fn gather(path: &str, files: &dyn ModelFiles) -> Result<Self> {
-        let listed =
-            files.list().map_err(|e| Error::Model { file: path.to_owned(), problem: e.to_string() })?;
-        let mut facts = Self { path: path.to_owned(), ..Self::default() };
-        facts.config = files.read("config.json", 16 << 20).ok().and_then(|bytes| ModelConfig::parse(&bytes).ok());
+        let listed = files.list().map_err(|e| Error::Model {
+            file: path.to_owned(),
+            problem: e.to_string(),
+        })?;
+        let mut facts = Self {
+            path: path.to_owned(),
+            ..Self::default()
+        };
+        facts.config = files
+            .read("config.json", 16 << 20)
+            .ok()
+            .and_then(|bytes| ModelConfig::parse(&bytes).ok());
         if let Ok(bytes) = files.read(INDEX, 256 << 20) {
             for name in index_files(&bytes) {
                 if !listed.iter().any(|(known, _)| *known == name) {
@@ -122,11 +130,15 @@ pub struct SafetensorsHeader {
 
 impl SafetensorsHeader {
     fn length(start: &[u8]) -> Result<u64, String> {
-        let length: [u8; 8] =
-            start.get(..8).and_then(|b| b.try_into().ok()).ok_or("it is shorter than its header's length")?;
+        let length: [u8; 8] = start
+            .get(..8)
+            .and_then(|b| b.try_into().ok())
+            .ok_or("it is shorter than its header's length")?;
         let length = u64::from_le_bytes(length);
         if length == 0 || length > LONGEST_HEADER {
-            return Err(format!("its header would have {length} bytes: not a safetensors file"));
+            return Err(format!(
+                "its header would have {length} bytes: not a safetensors file"
+            ));
         }
         Ok(length)
     }
@@ -142,19 +154,28 @@ impl SafetensorsHeader {
             data_offsets: (u64, u64),
         }
         let length = Self::length(bytes)?;
-        let json = bytes.get(8..8 + length as usize).ok_or("it ends within its header")?;
+        let json = bytes
+            .get(8..8 + length as usize)
+            .ok_or("it ends within its header")?;
         let entries: serde_json::Map<String, Value> =
             serde_json::from_slice(json).map_err(|e| format!("its header is not JSON: {e}"))?;
-        let mut header = Self { tensors: 0, parameters: 0, tensor_bytes: 0, file_bytes: 8 + length };
+        let mut header = Self {
+            tensors: 0,
+            parameters: 0,
+            tensor_bytes: 0,
+            file_bytes: 8 + length,
+        };
         let mut end = 0;
         for (name, entry) in entries {
             if name == "__metadata__" {
                 continue;
             }
-            let tensor: Tensor =
-                serde_json::from_value(entry).map_err(|e| format!("tensor `{name}` is not described: {e}"))?;
+            let tensor: Tensor = serde_json::from_value(entry)
+                .map_err(|e| format!("tensor `{name}` is not described: {e}"))?;
             let (from, to) = tensor.data_offsets;
-            let size = to.checked_sub(from).ok_or_else(|| format!("tensor `{name}` ends before it begins"))?;
+            let size = to
+                .checked_sub(from)
+                .ok_or_else(|| format!("tensor `{name}` ends before it begins"))?;
             header.tensors += 1;
             header.tensor_bytes += size;
             header.parameters = header.parameters.saturating_add(tensor.shape.iter().product());
@@ -190,15 +211,25 @@ impl ModelConfig {
     /// # Errors
     /// [`Error::Model`] if it is not a JSON object.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let wrong = |problem: String| Error::Model { file: "config.json".to_owned(), problem };
+        let wrong = |problem: String| Error::Model {
+            file: "config.json".to_owned(),
+            problem,
+        };
         let root: Value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
-        let root = root.as_object().ok_or_else(|| wrong("not a JSON object".to_owned()))?;
+        let root = root
+            .as_object()
+            .ok_or_else(|| wrong("not a JSON object".to_owned()))?;
         // Models that also see or hear keep their language part in an object of its own.
         let text = ["text_config", "language_config", "llm_config"]
             .iter()
             .find_map(|key| root.get(*key).and_then(Value::as_object))
             .unwrap_or(root);
-        let number = |key: &str| text.get(key).or(root.get(key)).and_then(Value::as_f64).filter(|n| *n > 0.0);
+        let number = |key: &str| {
+            text.get(key)
+                .or(root.get(key))
+                .and_then(Value::as_f64)
+                .filter(|n| *n > 0.0)
+        };
         let heads = number("num_attention_heads");
         let head_dim = number("head_dim").or_else(|| Some(number("hidden_size")? / heads?));
         // Latent attention keeps one compressed vector and one part with positions for all heads together.
@@ -209,7 +240,11 @@ impl ModelConfig {
             .iter()
             .find_map(|key| text.get(*key).or(root.get(*key)).and_then(Value::as_str));
         Ok(Self {
-            model_type: root.get("model_type").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            model_type: root
+                .get("model_type")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
             layers: number("num_hidden_layers"),
             kv_elements_per_layer: kv_elements,
             kv_heads: if latent.is_some() { None } else { kv_heads },
@@ -240,7 +275,11 @@ mod tests {
 
     impl ModelFiles for Folder {
         fn list(&self) -> io::Result<Vec<(String, u64)>> {
-            Ok(self.0.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.len() as u64)).collect())
+            Ok(self
+                .0
+                .iter()
+                .map(|(name, bytes)| ((*name).to_owned(), bytes.len() as u64))
+                .collect())
         }
 
         fn read(&self, name: &str, bytes: usize) -> io::Result<Vec<u8>> {
@@ -250,7 +289,10 @@ mod tests {
     }
 
     fn safetensors(data: usize) -> Vec<u8> {
-        let json = format!(r#"{{"__metadata__":{{"format":"pt"}},"w":{{"dtype":"F16","shape":[{}],"data_offsets":[0,{data}]}}}}"#, data / 2);
+        let json = format!(
+            r#"{{"__metadata__":{{"format":"pt"}},"w":{{"dtype":"F16","shape":[{}],"data_offsets":[0,{data}]}}}}"#,
+            data / 2
+        );
         let mut file = (json.len() as u64).to_le_bytes().to_vec();
         file.extend_from_slice(json.as_bytes());
         file.resize(file.len() + data, 0);
@@ -271,7 +313,10 @@ mod tests {
         ]));
         let facts = ModelFacts::gather("/m", &files).expect("it can be listed");
         assert_eq!((facts.weight_bytes, facts.weight_files), (Some(160.0), 2));
-        assert!(facts.missing_files.is_empty() && facts.broken_files.is_empty(), "{facts:?}");
+        assert!(
+            facts.missing_files.is_empty() && facts.broken_files.is_empty(),
+            "{facts:?}"
+        );
         let config = facts.config.expect("it is understood");
         assert_eq!(config.kv_elements_per_layer, Some(2048.0));
     }
@@ -284,7 +329,10 @@ mod tests {
         let files = Folder(BTreeMap::from([
             (INDEX, index.into()),
             ("one.safetensors", cut),
-            ("pointer.safetensors", b"version https://git-lfs.github.com/spec/v1".to_vec()),
+            (
+                "pointer.safetensors",
+                b"version https://git-lfs.github.com/spec/v1".to_vec(),
+            ),
             ("tiny.safetensors", vec![1, 2]),
         ]));
         let facts = ModelFacts::gather("/m", &files).expect("it can be listed");
@@ -305,10 +353,16 @@ mod tests {
     fn nested_and_latent_configurations() {
         let nested = br#"{"model_type":"x","text_config":{"num_hidden_layers":10,"num_attention_heads":8,"hidden_size":512}}"#;
         let config = ModelConfig::parse(nested).expect("JSON");
-        assert_eq!((config.layers, config.kv_elements_per_layer), (Some(10.0), Some(1024.0)));
+        assert_eq!(
+            (config.layers, config.kv_elements_per_layer),
+            (Some(10.0), Some(1024.0))
+        );
         let latent = br#"{"model_type":"deepseek_v3","num_hidden_layers":61,"num_attention_heads":128,"kv_lora_rank":512,"qk_rope_head_dim":64}"#;
         let config = ModelConfig::parse(latent).expect("JSON");
-        assert_eq!((config.kv_elements_per_layer, config.kv_heads), (Some(576.0), None));
+        assert_eq!(
+            (config.kv_elements_per_layer, config.kv_heads),
+            (Some(576.0), None)
+        );
         assert!(ModelConfig::parse(b"[]").is_err());
     }
 }

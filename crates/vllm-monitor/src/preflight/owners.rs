@@ -4,7 +4,10 @@ use super::{Facts, Finding};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Some(owners) = &facts.owners else {
-        return vec![Finding::unknown("owner", "whether something else restarts the server was not looked at")];
+        return vec![Finding::unknown(
+            "owner",
+            "whether something else restarts the server was not looked at",
+        )];
     };
     let mut findings: Vec<Finding> = owners
         .iter()
@@ -33,10 +36,23 @@ mod tests {
 
     #[test]
     fn systemd_on_failure_is_explained() {
-        let owner = Owner { kind: "systemd".into(), policy: "Restart=on-failure".into() };
-        let found = check(&Facts { owners: Some(vec![owner]), ..Facts::default() });
+        let owner = Owner {
+            kind: "systemd".into(),
+            policy: "Restart=on-failure".into(),
+        };
+        let found = check(&Facts {
+            owners: Some(vec![owner]),
+            ..Facts::default()
+        });
         assert_eq!(found[0].outcome, Outcome::Fail);
         assert!(found[0].way_out.as_deref().is_some_and(|w| w.contains("code 0")));
-        assert_eq!(check(&Facts { owners: Some(Vec::new()), ..Facts::default() })[0].outcome, Outcome::Pass);
+        assert_eq!(
+            check(&Facts {
+                owners: Some(Vec::new()),
+                ..Facts::default()
+            })[0]
+                .outcome,
+            Outcome::Pass
+        );
     }
 }

@@ -21,9 +21,30 @@ mod tests {
 
     #[test]
     fn free_held_and_not_known() {
-        let with = |port| check(&Facts { port, ..Facts::default() }).remove(0).outcome;
+        let with = |port| {
+            check(&Facts {
+                port,
+                ..Facts::default()
+            })
+            .remove(0)
+            .outcome
+        };
         assert_eq!(with(None), Outcome::Unknown);
-        assert_eq!(with(Some(PortFacts { port: 8000, is_free: true, holder: None })), Outcome::Pass);
-        assert_eq!(with(Some(PortFacts { port: 8000, is_free: false, holder: None })), Outcome::Fail);
+        assert_eq!(
+            with(Some(PortFacts {
+                port: 8000,
+                is_free: true,
+                holder: None
+            })),
+            Outcome::Pass
+        );
+        assert_eq!(
+            with(Some(PortFacts {
+                port: 8000,
+                is_free: false,
+                holder: None
+            })),
+            Outcome::Fail
+        );
     }
 }

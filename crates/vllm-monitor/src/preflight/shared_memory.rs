@@ -10,13 +10,22 @@ pub(super) fn check(facts: &Facts, arguments: &ParsedArguments) -> Vec<Finding> 
         return vec![Finding::unknown("shared memory", "/dev/shm was not looked at")];
     };
     let factor = |flag: &str| arguments.number(flag).unwrap_or(1.0).max(1.0);
-    let workers =
-        factor("--tensor-parallel-size") * factor("--pipeline-parallel-size") * factor("--data-parallel-size");
+    let workers = factor("--tensor-parallel-size")
+        * factor("--pipeline-parallel-size")
+        * factor("--data-parallel-size");
     if workers <= 1.0 {
-        return vec![Finding::pass("shared memory", format!("{} free, one worker", gib(memory.free_bytes)))];
+        return vec![Finding::pass(
+            "shared memory",
+            format!("{} free, one worker", gib(memory.free_bytes)),
+        )];
     }
     let needed = workers * PER_WORKER_BYTES;
-    let sum = format!("{} free, {workers} workers × {} = {}", gib(memory.free_bytes), gib(PER_WORKER_BYTES), gib(needed));
+    let sum = format!(
+        "{} free, {workers} workers × {} = {}",
+        gib(memory.free_bytes),
+        gib(PER_WORKER_BYTES),
+        gib(needed)
+    );
     vec![if memory.free_bytes < needed {
         Finding::blocks("shared memory", sum)
             .way_out("docker run --shm-size, or --ipc=host: too little ends a worker with a bus error")
@@ -32,8 +41,14 @@ mod tests {
 
     #[test]
     fn dockers_default_is_too_small_for_several_gpus() {
-        let memory = Some(SharedMemoryFacts { total_bytes: 67_108_864.0, free_bytes: 67_108_864.0 });
-        let facts = Facts { shared_memory: memory, ..Facts::default() };
+        let memory = Some(SharedMemoryFacts {
+            total_bytes: 67_108_864.0,
+            free_bytes: 67_108_864.0,
+        });
+        let facts = Facts {
+            shared_memory: memory,
+            ..Facts::default()
+        };
         let parse = |args: &[&str]| {
             let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
             ArgumentTable::for_version(None).parse(&args)

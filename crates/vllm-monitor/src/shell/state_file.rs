@@ -85,7 +85,9 @@ mod tests {
 
         for n in 1..=2 {
             fs::write(store.path(), b"rubbish").expect("written");
-            let Loaded::SetAside { place, .. } = load(&mut store) else { panic!("it is set aside") };
+            let Loaded::SetAside { place, .. } = load(&mut store) else {
+                panic!("it is set aside")
+            };
             assert!(place.ends_with(&format!("state.unusable-{n}")), "{place}");
             assert_eq!(load(&mut store), Loaded::Fresh);
         }

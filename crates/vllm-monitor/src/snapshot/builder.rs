@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use vllm_metrics::catalog::Version;
 
-use super::series::{Combine, Field, ROWS, Row, canonical, expected};
-use super::{
-    Canary, Exit, Gpu, Http, Log, Member, OwnRequests, Probe, SCHEMA, Snapshot, Totals, XidCount,
-};
-use crate::lifecycle::LogMark;
+use super::facts::Facts;
+use super::names::{canonical, expected};
+use super::series::{Combine, Field, ROWS, Row};
+use super::{Gpu, Member, Snapshot, Totals, XidCount};
 use crate::{Absence, Signal, Time};
 
 /// Ages from which on values are stale, in seconds, by where they come from.
@@ -26,7 +25,11 @@ pub struct StaleAfter {
 impl Default for StaleAfter {
     /// 5 s, 10 s and 20 s: several of their usual intervals.
     fn default() -> Self {
-        Self { engine_secs: 5.0, probe_secs: 10.0, sampler_secs: 20.0 }
+        Self {
+            engine_secs: 5.0,
+            probe_secs: 10.0,
+            sampler_secs: 20.0,
+        }
     }
 }
 
@@ -70,7 +73,7 @@ struct Known {
 #[derive(Debug)]
 pub struct SnapshotBuilder {
     target: Arc<str>,
-    stale_after: StaleAfter,
+    pub(super) stale_after: StaleAfter,
     /// By name and labels: places in `groups`, or nothing for a series that means nothing here.
     index: HashMap<String, Option<usize>>,
     /// The rows that one series feeds, as places in `known`.
@@ -81,33 +84,14 @@ pub struct SnapshotBuilder {
     gpus: Vec<Arc<str>>,
     lost_gpus: Vec<Arc<str>>,
     process_start: Option<f64>,
-    kv_capacity_tokens: Option<(f64, Time)>,
-    kv_block_tokens: Option<(f64, Time)>,
-    page_at: Option<Time>,
-    version: Option<Arc<str>>,
-    missing: Vec<Arc<str>>,
+    pub(super) kv_capacity_tokens: Option<(f64, Time)>,
+    pub(super) kv_block_tokens: Option<(f64, Time)>,
+    pub(super) page_at: Option<Time>,
+    pub(super) version: Option<Arc<str>>,
+    pub(super) missing: Vec<Arc<str>>,
     checked_version: bool,
     /// Facts that are not series; kept as they were given.
-    facts: Facts,
-}
-
-#[derive(Debug, Default)]
-struct Facts {
-    health: Option<Probe>,
-    metrics: Option<Probe>,
-    model_listed: Option<(bool, Time)>,
-    paused: Option<(bool, Time)>,
-    scaling: Option<(bool, Time)>,
-    alive: Option<(bool, Time)>,
-    exit: Option<Exit>,
-    stop_requested: bool,
-    max_running: Option<f64>,
-    max_queued: Option<f64>,
-    max_model_len: Option<f64>,
-    log_followed: bool,
-    marks: Vec<LogMark>,
-    own: OwnRequests,
-    canary: Canary,
+    pub(super) facts: Facts,
 }
 
 impl SnapshotBuilder {
@@ -159,12 +143,19 @@ impl SnapshotBuilder {
 
     fn intern(&mut self, name: &str, labels: &[(&str, &str)]) -> Option<usize> {
         let (canonical_name, part, is_alias) = canonical(name);
-        let label = |wanted: &str| labels.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+        let label = |wanted: &str| {
+            labels
+                .iter()
+                .find(|(name, _)| *name == wanted)
+                .map(|(_, value)| *value)
+        };
         let mut rows = Vec::new();
         for row in ROWS {
             let fits = row.name == canonical_name
                 && row.part == part
-                && row.only.is_none_or(|(name, values)| label(name).is_some_and(|v| values.contains(&v)));
+                && row
+                    .only
+                    .is_none_or(|(name, values)| label(name).is_some_and(|v| values.contains(&v)));
             if !fits {
                 continue;
             }
@@ -175,7 +166,15 @@ impl SnapshotBuilder {
             };
             let xid = label("xid").and_then(|code| code.parse().ok()).unwrap_or(0);
             rows.push(self.known.len());
-            self.known.push(Known { row, place, is_alias, xid, value: 0.0, at: None, offset: 0.0 });
+            self.known.push(Known {
+                row,
+                place,
+                is_alias,
+                xid,
+                value: 0.0,
+                at: None,
+                offset: 0.0,
+            });
         }
         if rows.is_empty() {
             return None;
@@ -198,7 +197,9 @@ impl SnapshotBuilder {
             known.value = value;
             known.at = Some(at);
             if matches!(known.row.field, Field::ProcessStart) {
-                restarted = self.process_start.is_some_and(|before| (before - value).abs() > 1.0);
+                restarted = self
+                    .process_start
+                    .is_some_and(|before| (before - value).abs() > 1.0);
                 self.process_start = Some(value);
             }
         }
@@ -259,83 +260,24 @@ impl SnapshotBuilder {
     }
 
     fn check_expected(&mut self) {
-        let Some(version) = self.version.as_deref().and_then(|text| text.parse::<Version>().ok()) else {
+        let Some(version) = self
+            .version
+            .as_deref()
+            .and_then(|text| text.parse::<Version>().ok())
+        else {
             return;
         };
-        let seen = |name: &str| self.known.iter().any(|known| known.row.name == name && known.at.is_some());
-        self.missing = expected(version).into_iter().filter(|name| !seen(name)).map(Arc::from).collect();
+        let seen = |name: &str| {
+            self.known
+                .iter()
+                .any(|known| known.row.name == name && known.at.is_some())
+        };
+        self.missing = expected(version)
+            .into_iter()
+            .filter(|name| !seen(name))
+            .map(Arc::from)
+            .collect();
         self.checked_version = true;
-    }
-
-    /// A probe of `/health`.
-    pub fn health(&mut self, probe: Probe) {
-        self.facts.health = Some(probe);
-    }
-
-    /// How reading `/metrics` went.
-    pub fn metrics_probe(&mut self, probe: Probe) {
-        self.facts.metrics = Some(probe);
-    }
-
-    /// Whether `/v1/models` lists the model.
-    pub fn model_listed(&mut self, listed: bool, at: Time) {
-        self.facts.model_listed = Some((listed, at));
-    }
-
-    /// What `/is_paused` says.
-    pub fn paused(&mut self, paused: bool, at: Time) {
-        self.facts.paused = Some((paused, at));
-    }
-
-    /// Whether an answer said that the server is changing its size.
-    pub fn scaling(&mut self, scaling: bool, at: Time) {
-        self.facts.scaling = Some((scaling, at));
-    }
-
-    /// Whether the server's process exists. A new process clears what is known of the old one's end.
-    pub fn process_alive(&mut self, alive: bool, at: Time) {
-        if alive {
-            self.facts.exit = None;
-        }
-        self.facts.alive = Some((alive, at));
-    }
-
-    /// How the server's process ended.
-    pub fn process_exit(&mut self, exit: Exit) {
-        self.facts.exit = Some(exit);
-        self.facts.alive = Some((false, exit.at));
-    }
-
-    /// Whether the server was asked to stop, by us or by someone we know of.
-    pub fn stop_requested(&mut self, requested: bool) {
-        self.facts.stop_requested = requested;
-    }
-
-    /// Limits from the server's arguments, as far as they are known.
-    pub fn limits(&mut self, max_running: Option<f64>, max_queued: Option<f64>, max_model_len_tokens: Option<f64>) {
-        self.facts.max_running = max_running;
-        self.facts.max_queued = max_queued;
-        self.facts.max_model_len = max_model_len_tokens;
-    }
-
-    /// The log is being read.
-    pub fn log_followed(&mut self) {
-        self.facts.log_followed = true;
-    }
-
-    /// A line of the log that means something.
-    pub fn log_mark(&mut self, mark: LogMark) {
-        self.facts.marks.push(mark);
-    }
-
-    /// Our own requests.
-    pub fn own(&mut self, own: OwnRequests) {
-        self.facts.own = own;
-    }
-
-    /// The monitor's canary.
-    pub fn canary(&mut self, canary: Canary) {
-        self.facts.canary = canary;
     }
 
     /// The driver no longer finds a GPU, or finds it again.
@@ -375,7 +317,11 @@ impl SnapshotBuilder {
         snapshot.gpus = self
             .gpus
             .iter()
-            .map(|index| Gpu { index: Arc::clone(index), lost: self.lost_gpus.contains(index), ..Gpu::default() })
+            .map(|index| Gpu {
+                index: Arc::clone(index),
+                lost: self.lost_gpus.contains(index),
+                ..Gpu::default()
+            })
             .collect();
         if self.engines.len() > 1 {
             let member = |engine: &Arc<str>| Member {
@@ -390,15 +336,21 @@ impl SnapshotBuilder {
     }
 
     fn fill_series(&self, snapshot: &mut Snapshot, now: Time) {
-        let newest_names: Vec<&str> =
-            self.known.iter().filter(|k| !k.is_alias && k.at.is_some()).map(|k| k.row.name).collect();
+        let newest_names: Vec<&str> = self
+            .known
+            .iter()
+            .filter(|k| !k.is_alias && k.at.is_some())
+            .map(|k| k.row.name)
+            .collect();
         for known in &self.known {
             let Some(at) = known.at else { continue };
             if known.is_alias && newest_names.contains(&known.row.name) {
                 continue;
             }
             let longest = match known.row.field {
-                Field::Gpu(_) | Field::Xid | Field::Host(_) | Field::Process(_) => self.stale_after.sampler_secs,
+                Field::Gpu(_) | Field::Xid | Field::Host(_) | Field::Process(_) => {
+                    self.stale_after.sampler_secs
+                }
                 _ => self.stale_after.engine_secs,
             };
             let value = known.value + known.offset;
@@ -422,62 +374,25 @@ impl SnapshotBuilder {
                 Field::Process(slot) => fold(slot(&mut snapshot.process), signal, combine),
                 Field::Gpu(slot) => fold(slot(&mut snapshot.gpus[known.place]), signal, combine),
                 Field::Xid => {
-                    snapshot.gpus[known.place].xids.push(XidCount { code: known.xid, total: value });
+                    snapshot.gpus[known.place].xids.push(XidCount {
+                        code: known.xid,
+                        total: value,
+                    });
                 }
                 Field::ProcessStart | Field::CacheConfig => {}
             }
         }
     }
-
-    fn fill_facts(&mut self, snapshot: &mut Snapshot, now: Time) {
-        let ages = self.stale_after;
-        let facts = &mut self.facts;
-        let probe = |probe: Option<Probe>, longest: f64| match probe {
-            Some(probe) => Signal::aged(probe, now.secs_since(probe.at), longest),
-            None => Signal::default(),
-        };
-        let fact = |fact: Option<(bool, Time)>, longest: f64| match fact {
-            Some((value, at)) => Signal::aged(value, now.secs_since(at), longest),
-            None => Signal::default(),
-        };
-        let config = |value: Option<(f64, Time)>, absent: Signal<f64>| match value {
-            // What the cache is like does not age while its server lives.
-            Some((value, at)) => Signal::fresh(value, now.secs_since(at)),
-            None => absent,
-        };
-        let limit = |value: Option<f64>| value.map_or(Signal::default(), |value| Signal::fresh(value, 0.0));
-        let engine = &mut snapshot.engine;
-        engine.sampled_at = self.page_at;
-        engine.kv_capacity_tokens = config(self.kv_capacity_tokens, engine.kv_capacity_tokens);
-        engine.kv_block_tokens = config(self.kv_block_tokens, engine.kv_block_tokens);
-        engine.max_running = limit(facts.max_running);
-        engine.max_queued = limit(facts.max_queued);
-        engine.max_model_len_tokens = limit(facts.max_model_len);
-        engine.missing.clone_from(&self.missing);
-        snapshot.http = Http {
-            health: probe(facts.health, ages.probe_secs),
-            metrics: probe(facts.metrics, ages.probe_secs),
-            model_listed: fact(facts.model_listed, ages.probe_secs * 6.0),
-            paused: fact(facts.paused, ages.probe_secs),
-            scaling: fact(facts.scaling, ages.probe_secs),
-            version: self.version.clone(),
-            ..std::mem::take(&mut snapshot.http)
-        };
-        snapshot.process.alive = fact(facts.alive, ages.sampler_secs);
-        snapshot.process.exit = facts.exit;
-        snapshot.process.stop_requested = facts.stop_requested;
-        snapshot.log = Log { followed: facts.log_followed, marks: std::mem::take(&mut facts.marks) };
-        snapshot.own = facts.own.clone();
-        snapshot.canary = facts.canary.clone();
-        debug_assert_eq!(snapshot.schema, SCHEMA);
-    }
 }
 
 fn place_of(names: &mut Vec<Arc<str>>, name: &str) -> usize {
-    names.iter().position(|known| &**known == name).unwrap_or_else(|| {
-        names.push(name.into());
-        names.len() - 1
-    })
+    names
+        .iter()
+        .position(|known| &**known == name)
+        .unwrap_or_else(|| {
+            names.push(name.into());
+            names.len() - 1
+        })
 }
 
 /// Takes one more series into a field.

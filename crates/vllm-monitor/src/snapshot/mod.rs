@@ -8,6 +8,8 @@
 //! Names that end in `_total` are counters that never fall: a restart of the server is already accounted for.
 
 mod builder;
+mod facts;
+mod names;
 mod series;
 
 use std::sync::Arc;
@@ -389,7 +391,12 @@ impl Snapshot {
     /// assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);
     /// ```
     pub fn empty(target: impl Into<Arc<str>>, time: Time) -> Self {
-        Self { schema: SCHEMA, target: target.into(), time, ..Self::default() }
+        Self {
+            schema: SCHEMA,
+            target: target.into(),
+            time,
+            ..Self::default()
+        }
     }
 }
 
@@ -399,9 +406,11 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_refused_and_missing_ones_are_absent() {
-        let snapshot: Snapshot = serde_json::from_str(r#"{"schema":1,"target":"a","time":5}"#).expect("enough");
+        let snapshot: Snapshot =
+            serde_json::from_str(r#"{"schema":1,"target":"a","time":5}"#).expect("enough");
         assert!(snapshot.engine.waiting.is_absent());
-        let error = serde_json::from_str::<Snapshot>(r#"{"schema":1,"runing":3}"#).expect_err("a typing error");
+        let error =
+            serde_json::from_str::<Snapshot>(r#"{"schema":1,"runing":3}"#).expect_err("a typing error");
         assert!(error.to_string().contains("runing"), "{error}");
     }
 
@@ -414,7 +423,10 @@ mod tests {
             (ProbeOutcome::NoReply, true, false),
             (ProbeOutcome::Truncated, true, true),
         ] {
-            assert_eq!((outcome.is_connected(), outcome.is_transport_fault()), (connected, transport));
+            assert_eq!(
+                (outcome.is_connected(), outcome.is_transport_fault()),
+                (connected, transport)
+            );
         }
         assert!(ProbeOutcome::Status(204).is_success() && !ProbeOutcome::Status(302).is_success());
     }

@@ -17,8 +17,14 @@ use crate::world::{TARGET, World};
 #[test]
 fn every_state_can_be_reached_and_left() {
     for from in S::ALL {
-        assert!(S::ALL.iter().any(|to| from.may_become(*to)), "{from} is a dead end");
-        assert!(S::ALL.iter().any(|other| other.may_become(from)), "{from} cannot be reached");
+        assert!(
+            S::ALL.iter().any(|to| from.may_become(*to)),
+            "{from} is a dead end"
+        );
+        assert!(
+            S::ALL.iter().any(|other| other.may_become(from)),
+            "{from} cannot be reached"
+        );
     }
     assert!(S::Error.may_become(S::Serving) && S::ShuttingDown.may_become(S::NotStarted));
 }
@@ -62,7 +68,10 @@ fn ten_thousand_healthy_samples_are_silent() {
         w.work();
         let usage = 0.4 + 0.05 * rng.normal();
         w.set("vllm:kv_cache_usage_perc", usage.clamp(0.0, 1.0));
-        w.set("vllm:num_requests_running", (10.0 + 2.0 * rng.normal()).round().max(1.0));
+        w.set(
+            "vllm:num_requests_running",
+            (10.0 + 2.0 * rng.normal()).round().max(1.0),
+        );
         w.scrape();
         w.health(ProbeOutcome::Status(200));
         w.tick();
@@ -88,8 +97,18 @@ fn the_time_to_failure_falls_as_it_comes_nearer() {
     for second in 0..280 {
         let at = w.time();
         let used = 20.0 * gib + 0.03 * gib * f64::from(second);
-        w.builder.sample("host_cgroup_memory_used_bytes", &[("process", "server")], used, at);
-        w.builder.sample("host_cgroup_memory_limit_bytes", &[("process", "server")], 30.0 * gib, at);
+        w.builder.sample(
+            "host_cgroup_memory_used_bytes",
+            &[("process", "server")],
+            used,
+            at,
+        );
+        w.builder.sample(
+            "host_cgroup_memory_limit_bytes",
+            &[("process", "server")],
+            30.0 * gib,
+            at,
+        );
         w.serve(1);
         if let Prediction::Forecast(f) = &w.assessment(FailureType::HostMemory).prediction
             && let Some(when) = f.time_to_failure
@@ -100,7 +119,10 @@ fn the_time_to_failure_falls_as_it_comes_nearer() {
     let true_end = 10.0 / 0.03;
     for (second, left) in times.iter().filter(|(second, _)| *second > 120) {
         let truth = true_end - f64::from(*second);
-        assert!((left - truth).abs() < 0.35 * truth + 5.0, "at {second}: {left} for {truth}");
+        assert!(
+            (left - truth).abs() < 0.35 * truth + 5.0,
+            "at {second}: {left} for {truth}"
+        );
     }
     assert!(times.len() > 100);
 }
@@ -112,7 +134,11 @@ fn forecasts_are_scored_by_what_happened() {
     w.serve(900);
     let score = w.target().score(FailureType::KvPreemption);
     assert!(score.horizons[2].pairs() > 100.0, "{}", score.horizons[2].pairs());
-    assert_eq!(score.accuracy(), Some(1.0), "nothing was foreseen and nothing came");
+    assert_eq!(
+        score.accuracy(),
+        Some(1.0),
+        "nothing was foreseen and nothing came"
+    );
     assert_eq!(score.false_alarms_per_healthy_hour(), Some(0.0));
 }
 
@@ -152,7 +178,12 @@ fn noise_is_no_anomaly_and_several_findings_at_once_are_fine() {
     w.builder.sample("host_oom_kills_total", &[], 0.0, w.time());
     w.serve(1);
     w.builder.sample("host_oom_kills_total", &[], 1.0, w.time());
-    w.builder.sample("gpu_xid_events_total", &[("gpu", "0"), ("xid", "31")], 1.0, w.time());
+    w.builder.sample(
+        "gpu_xid_events_total",
+        &[("gpu", "0"), ("xid", "31")],
+        1.0,
+        w.time(),
+    );
     w.stand_still(15);
     let kinds: BTreeSet<FailureType> = w.alerts.iter().map(|alert| alert.failure_type).collect();
     assert!(kinds.len() >= 3, "{kinds:?}");
@@ -169,16 +200,25 @@ fn an_empty_input_is_unknown() {
         assert_eq!(decisions, [], "nothing is known, so nothing is said");
     }
     let target = state.target(TARGET).expect("it was stepped");
-    assert_eq!((target.health(), target.state()), (Health::Unknown, S::NotStarted));
+    assert_eq!(
+        (target.health(), target.state()),
+        (Health::Unknown, S::NotStarted)
+    );
     for (failure_type, assessment) in target.assessments() {
-        assert!(assessment.condition.is_none() && assessment.prediction.forecast().is_none(), "{failure_type}");
+        assert!(
+            assessment.condition.is_none() && assessment.prediction.forecast().is_none(),
+            "{failure_type}"
+        );
     }
 }
 
 /// b24: acting was on by default.
 #[test]
 fn an_observing_monitor_acts_on_nothing_even_if_asked_to() {
-    let settings = Settings::builder().flag("enable_auto_mitigation", "true").resolve().expect("well-formed");
+    let settings = Settings::builder()
+        .flag("enable_auto_mitigation", "true")
+        .resolve()
+        .expect("well-formed");
     let mut w = World::with_settings(settings);
     w.serve(120);
     w.stand_still(30);
@@ -211,17 +251,29 @@ fn what_was_learned_survives_a_restart() {
 /// b30: exit status 0 on failure, and unknown facts passed.
 #[test]
 fn a_failed_check_is_not_a_success() {
-    let held = PortFacts { port: 8000, is_free: false, holder: None };
-    let facts = Facts { port: Some(held), ..Facts::default() };
+    let held = PortFacts {
+        port: 8000,
+        is_free: false,
+        holder: None,
+    };
+    let facts = Facts {
+        port: Some(held),
+        ..Facts::default()
+    };
     assert_eq!(preflight::verdict(&preflight::run(&facts)).exit_status(), 1);
-    assert_eq!(preflight::verdict(&preflight::run(&Facts::default())).exit_status(), 2);
+    assert_eq!(
+        preflight::verdict(&preflight::run(&Facts::default())).exit_status(),
+        2
+    );
 }
 
 /// b32: none of the variables was read.
 #[test]
 fn forecasts_can_be_turned_off() {
-    let settings =
-        Settings::builder().environment([("VLLM_MONITOR_PREDICTIVE", "false")]).resolve().expect("well-formed");
+    let settings = Settings::builder()
+        .environment([("VLLM_MONITOR_PREDICTIVE", "false")])
+        .resolve()
+        .expect("well-formed");
     let mut w = World::with_settings(settings);
     w.serve(120);
     for (failure_type, assessment) in w.target().assessments() {
@@ -260,9 +312,26 @@ fn a_server_of_0_6_is_understood() {
         w.tick();
     }
     assert_eq!(w.lifecycle(), S::Serving);
-    assert!(w.assessment(FailureType::KvPreemption).prediction.forecast().is_some());
-    assert!(w.target().rates().inter_token_secs.if_fresh().is_some_and(|s| (s - 0.02).abs() < 1e-9));
-    assert!(matches!(w.assessment(FailureType::Hang).prediction, Prediction::NotEnoughData { .. }), "no heartbeat then");
+    assert!(
+        w.assessment(FailureType::KvPreemption)
+            .prediction
+            .forecast()
+            .is_some()
+    );
+    assert!(
+        w.target()
+            .rates()
+            .inter_token_secs
+            .if_fresh()
+            .is_some_and(|s| (s - 0.02).abs() < 1e-9)
+    );
+    assert!(
+        matches!(
+            w.assessment(FailureType::Hang).prediction,
+            Prediction::NotEnoughData { .. }
+        ),
+        "no heartbeat then"
+    );
 }
 
 /// Decisions are plain data: a bug report is a record of them.
@@ -276,6 +345,9 @@ fn decisions_read_back_from_json() {
     assert!(!decisions.is_empty());
     for decision in decisions {
         let text = serde_json::to_string(&decision).expect("plain data");
-        assert_eq!(serde_json::from_str::<Decision>(&text).expect("it reads back"), decision);
+        assert_eq!(
+            serde_json::from_str::<Decision>(&text).expect("it reads back"),
+            decision
+        );
     }
 }

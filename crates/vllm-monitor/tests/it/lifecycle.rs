@@ -50,10 +50,24 @@ fn a_whole_life_from_start_to_stop() {
     w.tick();
     assert_eq!(
         w.path(),
-        [S::Initializing, S::LoadingModel, S::Ready, S::Serving, S::ShuttingDown, S::NotStarted]
+        [
+            S::Initializing,
+            S::LoadingModel,
+            S::Ready,
+            S::Serving,
+            S::ShuttingDown,
+            S::NotStarted
+        ]
     );
-    assert!(w.transitions.iter().all(|t| !t.evidence.is_empty()), "every change has its reason");
-    let phases = w.events.iter().filter(|e| matches!(e, EventKind::PhaseEnded { .. })).count();
+    assert!(
+        w.transitions.iter().all(|t| !t.evidence.is_empty()),
+        "every change has its reason"
+    );
+    let phases = w
+        .events
+        .iter()
+        .filter(|e| matches!(e, EventKind::PhaseEnded { .. }))
+        .count();
     assert!(phases >= 6, "{phases} phases");
 }
 
@@ -89,7 +103,12 @@ fn a_late_phase_is_noticed_by_what_earlier_starts_took() {
     }
     assert_eq!(w.raised(FailureType::Startup, AlertKind::Present), 0);
     start(&mut w, 100, false);
-    assert_eq!(w.raised(FailureType::Startup, AlertKind::Present), 1, "{:?}", w.path());
+    assert_eq!(
+        w.raised(FailureType::Startup, AlertKind::Present),
+        1,
+        "{:?}",
+        w.path()
+    );
     assert_eq!(w.lifecycle(), S::LoadingModel, "late is not failed");
 }
 
@@ -112,13 +131,49 @@ fn an_engine_that_dies_and_then_ends_in_good_order_has_failed() {
     w.log("ERROR EngineCore encountered a fatal error.");
     w.health(ProbeOutcome::Status(503));
     w.tick();
-    assert_eq!(w.lifecycle(), S::Error, "a 503 and the log are two signs: {}", w.reasons());
+    assert_eq!(
+        w.lifecycle(),
+        S::Error,
+        "a 503 and the log are two signs: {}",
+        w.reasons()
+    );
     w.log("INFO:     Shutting down");
     w.log("INFO [shutdown] API server: shutdown triggered");
     w.exit(Some(0), None);
     w.health(ProbeOutcome::Refused);
     w.tick();
     assert_eq!(w.lifecycle(), S::Error, "{}", w.reasons());
+}
+
+#[test]
+fn a_stop_that_only_the_log_shows_is_no_failure() {
+    let mut w = World::serving();
+    w.log("INFO [shutdown] API server: shutdown triggered");
+    w.serve(1);
+    assert_eq!(
+        w.lifecycle(),
+        S::ShuttingDown,
+        "someone sent SIGTERM: {}",
+        w.reasons()
+    );
+    w.exit(Some(0), None);
+    w.health(ProbeOutcome::Refused);
+    w.tick();
+    assert_eq!(w.lifecycle(), S::NotStarted, "{}", w.reasons());
+}
+
+#[test]
+fn a_start_that_fails_names_what_the_log_says() {
+    let mut w = World::new();
+    w.builder.process_alive(true, w.time());
+    w.log("Starting to load model m...");
+    w.health(ProbeOutcome::Refused);
+    w.tick();
+    w.log("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`");
+    w.exit(Some(1), None);
+    w.tick();
+    assert_eq!(w.lifecycle(), S::Error);
+    assert!(w.reasons().contains("no_kv_room"), "{}", w.reasons());
 }
 
 #[test]
@@ -146,7 +201,10 @@ fn a_frozen_engine_is_an_error_although_its_api_answers() {
     assert_eq!(w.lifecycle(), S::Error, "{}", w.reasons());
     let error = w.transitions.last().expect("it changed");
     let against: Vec<String> = error.against.iter().map(ToString::to_string).collect();
-    assert!(against.contains(&"/health answers 200".to_owned()), "what speaks against it is told: {against:?}");
+    assert!(
+        against.contains(&"/health answers 200".to_owned()),
+        "what speaks against it is told: {against:?}"
+    );
     w.serve(60);
     assert_eq!(w.lifecycle(), S::Serving, "it recovered: {}", w.reasons());
 }
@@ -165,7 +223,12 @@ fn a_hang_that_begins_while_idle_is_seen_by_our_own_requests_only() {
         w.own(1.0, f64::from(second));
         w.stand_still(1);
     }
-    assert_eq!(w.lifecycle(), S::Error, "the gauges show 0 all the time: {}", w.reasons());
+    assert_eq!(
+        w.lifecycle(),
+        S::Error,
+        "the gauges show 0 all the time: {}",
+        w.reasons()
+    );
     assert!(w.reasons().contains("requests of our own"), "{}", w.reasons());
 }
 
@@ -189,7 +252,8 @@ fn refused_after_ready_is_an_error_and_refused_before_is_a_start() {
     let mut w = World::serving();
     for _ in 0..3 {
         w.health(ProbeOutcome::Refused);
-        w.builder.metrics_probe(crate::world::probe(w.time(), ProbeOutcome::Refused));
+        w.builder
+            .metrics_probe(crate::world::probe(w.time(), ProbeOutcome::Refused));
         w.tick();
     }
     assert_eq!(w.lifecycle(), S::Error, "{}", w.reasons());
@@ -205,20 +269,32 @@ fn an_api_process_that_hangs_is_told_from_the_engine() {
     let mut w = World::serving();
     for second in 0..40 {
         w.health(ProbeOutcome::NoReply);
-        w.builder.metrics_probe(crate::world::probe(w.time(), ProbeOutcome::NoReply));
+        w.builder
+            .metrics_probe(crate::world::probe(w.time(), ProbeOutcome::NoReply));
         w.own(3.0, f64::from(second));
         w.tick();
     }
     assert_eq!(w.lifecycle(), S::Error, "{}", w.reasons());
-    assert!(w.reasons().contains("API process takes connections"), "{}", w.reasons());
-    assert!(w.assessment(FailureType::Hang).condition.is_none(), "of the engine nothing is known");
+    assert!(
+        w.reasons().contains("API process takes connections"),
+        "{}",
+        w.reasons()
+    );
+    assert!(
+        w.assessment(FailureType::Hang).condition.is_none(),
+        "of the engine nothing is known"
+    );
 }
 
 #[test]
 fn a_lost_network_degrades_and_never_fails_the_server() {
     let mut w = World::serving();
     for second in 0..120 {
-        let outcome = [ProbeOutcome::Reset, ProbeOutcome::ConnectTimeout, ProbeOutcome::Truncated][second % 3];
+        let outcome = [
+            ProbeOutcome::Reset,
+            ProbeOutcome::ConnectTimeout,
+            ProbeOutcome::Truncated,
+        ][second % 3];
         w.health(outcome);
         w.builder.metrics_probe(crate::world::probe(w.time(), outcome));
         w.builder.process_alive(true, w.time());
@@ -236,10 +312,17 @@ fn pause_sleep_scaling_and_compilation_excuse_silence() {
     let cases: [(&str, Prepare); 4] = [
         ("paused", |w| w.builder.paused(true, w.time())),
         ("sleep", |w| {
-            w.builder.sample("vllm:engine_sleep_state", &[("sleep_state", "weights_offloaded")], 1.0, w.time());
+            w.builder.sample(
+                "vllm:engine_sleep_state",
+                &[("sleep_state", "weights_offloaded")],
+                1.0,
+                w.time(),
+            );
         }),
         ("scaling", |w| w.builder.scaling(true, w.time())),
-        ("compilation", |w| w.log("WARNING Triton kernel JIT compilation during inference: f. This causes…")),
+        ("compilation", |w| {
+            w.log("WARNING Triton kernel JIT compilation during inference: f. This causes…");
+        }),
     ];
     for (name, prepare) in cases {
         let mut w = World::serving();
@@ -251,7 +334,12 @@ fn pause_sleep_scaling_and_compilation_excuse_silence() {
             w.own(2.0, f64::from(second));
             w.stand_still(1);
         }
-        assert_eq!(w.raised(FailureType::Hang, AlertKind::Present), 0, "{name}: {}", w.reasons());
+        assert_eq!(
+            w.raised(FailureType::Hang, AlertKind::Present),
+            0,
+            "{name}: {}",
+            w.reasons()
+        );
         assert_ne!(w.lifecycle(), S::Error, "{name}: {}", w.reasons());
     }
 }
@@ -262,7 +350,8 @@ fn while_the_size_changes_every_route_answers_503_and_nothing_is_wrong() {
     for _ in 0..60 {
         w.builder.scaling(true, w.time());
         w.health(ProbeOutcome::Status(503));
-        w.builder.metrics_probe(crate::world::probe(w.time(), ProbeOutcome::Status(503)));
+        w.builder
+            .metrics_probe(crate::world::probe(w.time(), ProbeOutcome::Status(503)));
         w.tick();
     }
     assert!(!w.path().contains(&S::Error), "{}", w.reasons());
@@ -279,7 +368,12 @@ fn a_pause_that_goes_on_after_its_end_is_a_hang_after_its_grace() {
         w.builder.paused(false, w.time());
         w.stand_still(1);
     }
-    assert_eq!(w.raised(FailureType::Hang, AlertKind::Present), 1, "{}", w.reasons());
+    assert_eq!(
+        w.raised(FailureType::Hang, AlertKind::Present),
+        1,
+        "{}",
+        w.reasons()
+    );
 }
 
 #[test]
@@ -294,7 +388,10 @@ fn a_restart_that_nobody_saw_passes_through_error() {
     }
     let path = w.path();
     assert!(path.contains(&S::Error), "{path:?}");
-    assert!(path.ends_with(&[S::Error, S::Initializing]) || w.lifecycle() == S::Error, "{path:?}");
+    assert!(
+        path.ends_with(&[S::Error, S::Initializing]) || w.lifecycle() == S::Error,
+        "{path:?}"
+    );
 }
 
 #[test]
@@ -330,10 +427,15 @@ fn missing_metrics_are_named_once() {
         w.health(ProbeOutcome::Status(200));
         w.tick();
     }
-    let named: Vec<&EventKind> =
-        w.events.iter().filter(|e| matches!(e, EventKind::MetricsMissing { .. })).collect();
+    let named: Vec<&EventKind> = w
+        .events
+        .iter()
+        .filter(|e| matches!(e, EventKind::MetricsMissing { .. }))
+        .collect();
     assert_eq!(named.len(), 1, "{named:?}");
-    let EventKind::MetricsMissing { names } = named[0] else { unreachable!("it was filtered") };
+    let EventKind::MetricsMissing { names } = named[0] else {
+        unreachable!("it was filtered")
+    };
     assert!(names.iter().any(|name| &**name == "vllm:kv_cache_usage_perc"));
     assert!(w.lifecycle().is_up(), "a missing metric is no failure");
     assert!(matches!(

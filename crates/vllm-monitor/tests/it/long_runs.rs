@@ -9,8 +9,12 @@ use crate::support::engine::{Engine, EngineConfig, Request};
 use crate::support::feed::Feed;
 use crate::support::load::{Arrivals, Lengths};
 
-const LENGTHS: Lengths =
-    Lengths { prompt_median: 200.0, prompt_sigma: 0.6, output_median: 60.0, output_sigma: 0.5 };
+const LENGTHS: Lengths = Lengths {
+    prompt_median: 200.0,
+    prompt_sigma: 0.6,
+    output_median: 60.0,
+    output_sigma: 0.5,
+};
 
 fn config() -> EngineConfig {
     EngineConfig {
@@ -84,7 +88,11 @@ fn a_healthy_day_is_quiet() {
     assert_eq!(engine.stats.preemptions, 0.0, "the day itself is healthy");
     assert!(engine.stats.finished > 100_000.0);
     assert_eq!(run.raised(FailureType::Hang), 0);
-    let other = run.alerts.iter().filter(|a| a.change == AlertChange::Raised).count();
+    let other = run
+        .alerts
+        .iter()
+        .filter(|a| a.change == AlertChange::Raised)
+        .count();
     assert!(other <= 1, "{:?}", run.alerts);
     assert!(!run.path.contains(&S::Error), "{:?}", run.path);
 }
@@ -93,7 +101,13 @@ fn a_healthy_day_is_quiet() {
 #[test]
 fn an_hour_of_saturation_is_no_hang() {
     let mut arrivals = Arrivals::new(|_| 9.0, 9.5, LENGTHS, 3600.0, 8).peekable();
-    let mut engine = Engine::new(EngineConfig { max_queued: Some(200), ..config() }, 8);
+    let mut engine = Engine::new(
+        EngineConfig {
+            max_queued: Some(200),
+            ..config()
+        },
+        8,
+    );
     let mut feed = Feed::new("busy", &engine);
     let mut run = Run::new();
     for second in 1..=3600 {
@@ -108,7 +122,10 @@ fn an_hour_of_saturation_is_no_hang() {
     assert!(engine.stats.rejected > 100.0, "it is saturated");
     assert_eq!(run.raised(FailureType::Hang), 0);
     assert!(!run.path.contains(&S::Error), "{:?}", run.path);
-    assert!(run.raised(FailureType::QueueOverflow) >= 1, "that it is overloaded is said");
+    assert!(
+        run.raised(FailureType::QueueOverflow) >= 1,
+        "that it is overloaded is said"
+    );
 }
 
 /// A hang in the middle of work is found within ten seconds, and a healthy hour before it has no alarm.
@@ -132,14 +149,22 @@ fn a_hang_under_load_is_found_within_ten_seconds() {
             }
         }
         let found = found.expect("it is found");
-        assert!((freeze_at..=freeze_at + 10).contains(&found), "frozen at {freeze_at}, found at {found}");
+        assert!(
+            (freeze_at..=freeze_at + 10).contains(&found),
+            "frozen at {freeze_at}, found at {found}"
+        );
     }
 }
 
 /// One prompt of the greatest length, cut into many steps without output.
 #[test]
 fn a_long_prefill_on_an_idle_server_is_no_hang() {
-    let slow = EngineConfig { per_token_secs: 2e-3, kv_blocks: 4000, max_batched_tokens: 512, ..config() };
+    let slow = EngineConfig {
+        per_token_secs: 2e-3,
+        kv_blocks: 4000,
+        max_batched_tokens: 512,
+        ..config()
+    };
     let requests = (0..40).map(|i| Request {
         arrival_secs: 10.0 * f64::from(i),
         prompt: if i == 30 { 16_000 } else { 200 },
@@ -191,7 +216,11 @@ fn a_load_that_doubles_is_no_degradation_and_slower_steps_are() {
 /// A ramp that fills the KV cache is foreseen, with a time that fits.
 #[test]
 fn kv_preemption_is_foreseen_on_a_ramp() {
-    let capacity = EngineConfig { kv_blocks: 1600, max_running: 256, ..config() };
+    let capacity = EngineConfig {
+        kv_blocks: 1600,
+        max_running: 256,
+        ..config()
+    };
     let rate = |t: f64| 6.0 + 0.06 * (t - 300.0).max(0.0);
     let mut arrivals = Arrivals::new(rate, 40.0, LENGTHS, 900.0, 77).peekable();
     let mut engine = Engine::new(capacity, 77);
@@ -203,9 +232,10 @@ fn kv_preemption_is_foreseen_on_a_ramp() {
         engine.advance(at, &mut arrivals);
         feed.page(&engine, at);
         run.step(&mut feed, at);
-        let foreseen = run.alerts.iter().any(|a| {
-            a.failure_type == FailureType::KvPreemption && a.kind == AlertKind::Foreseen
-        });
+        let foreseen = run
+            .alerts
+            .iter()
+            .any(|a| a.failure_type == FailureType::KvPreemption && a.kind == AlertKind::Foreseen);
         if foreseen && alarm.is_none() {
             alarm = Some(second);
         }
@@ -222,7 +252,10 @@ fn kv_preemption_is_foreseen_on_a_ramp() {
 /// A flood of requests is foreseen before the server refuses the first.
 #[test]
 fn queue_overflow_is_foreseen_on_a_flood() {
-    let limited = EngineConfig { max_queued: Some(150), ..config() };
+    let limited = EngineConfig {
+        max_queued: Some(150),
+        ..config()
+    };
     // A short rush first: only a server that once had a queue shows what it can work off.
     let rate = |t: f64| match t {
         100.0..130.0 => 9.0,
@@ -266,8 +299,10 @@ fn memory_is_flat_over_a_week() {
             w.work();
             w.scrape();
             w.health(vllm_monitor::ProbeOutcome::Status(200));
-            w.builder.sample("gpu_memory_used_bytes", &[("gpu", "0")], 7e10, w.time());
-            w.builder.sample("gpu_memory_total_bytes", &[("gpu", "0")], 8e10, w.time());
+            w.builder
+                .sample("gpu_memory_used_bytes", &[("gpu", "0")], 7e10, w.time());
+            w.builder
+                .sample("gpu_memory_total_bytes", &[("gpu", "0")], 8e10, w.time());
             w.tick();
             w.now += 9.0;
         }

@@ -1,6 +1,10 @@
 //! The core as a whole: snapshots in, decisions out.
 
-#![allow(dead_code, unreachable_pub, reason = "the support modules serve the evaluation program too")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the support modules serve the evaluation program too"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -8,6 +12,7 @@ mod support;
 mod defects;
 mod lifecycle;
 mod long_runs;
+mod machine;
 mod predictors;
 mod properties;
 mod world;

@@ -91,13 +91,22 @@ fn snapshot(facts: &Facts, now: f64) -> Snapshot {
     s.host.memory_available_bytes = next();
     s.host.memory_total_bytes = Signal::fresh(1000.0, 0.0);
     if let Some(outcome) = facts.health {
-        let probe = Probe { at: time, outcome, connect_secs: Some(0.001), first_byte_secs: None };
+        let probe = Probe {
+            at: time,
+            outcome,
+            connect_secs: Some(0.001),
+            first_byte_secs: None,
+        };
         s.http.health = Signal::fresh(probe, 0.0);
     }
     if let Some(alive) = facts.alive {
         s.process.alive = Signal::fresh(alive, 0.0);
     }
-    s.process.exit = facts.exit.then_some(Exit { at: time, code: Some(0), signal: None });
+    s.process.exit = facts.exit.then_some(Exit {
+        at: time,
+        code: Some(0),
+        signal: None,
+    });
     s.process.stop_requested = facts.stop;
     s.http.paused = Signal::fresh(facts.paused, 0.0);
     s
@@ -161,7 +170,10 @@ proptest! {
 fn another_schema_is_refused_and_judged_by_nobody() {
     let monitor = Monitor::new(Settings::default());
     let mut state = State::default();
-    let snapshot = Snapshot { schema: 99, ..Snapshot::empty("t", Time::ZERO) };
+    let snapshot = Snapshot {
+        schema: 99,
+        ..Snapshot::empty("t", Time::ZERO)
+    };
     let decisions = monitor.step(&mut state, &snapshot);
     assert!(matches!(
         &decisions[..],
@@ -175,10 +187,18 @@ fn a_clock_that_jumps_back_or_ahead_is_reported_and_alarms_nothing() {
     let mut w = crate::world::World::serving();
     w.now -= 3600.0;
     w.serve(60);
-    assert!(w.events.iter().any(|e| matches!(e, EventKind::ClockWentBack { .. })));
+    assert!(
+        w.events
+            .iter()
+            .any(|e| matches!(e, EventKind::ClockWentBack { .. }))
+    );
     w.now += 7200.0;
     w.serve(60);
-    assert!(w.events.iter().any(|e| matches!(e, EventKind::NotWatched { secs } if *secs > 7000.0)));
+    assert!(
+        w.events
+            .iter()
+            .any(|e| matches!(e, EventKind::NotWatched { secs } if *secs > 7000.0))
+    );
     assert_eq!(w.alerts.len(), 0, "{:?}", w.alerts);
     assert_eq!(w.lifecycle(), Lifecycle::Serving);
 }

@@ -6,8 +6,8 @@ use vllm_monitor::config::Settings;
 use vllm_monitor::lifecycle::{LogPatterns, State as Lifecycle, Transition};
 use vllm_monitor::snapshot::{Exit, OwnRequests};
 use vllm_monitor::{
-    Alert, AlertChange, AlertKind, Assessment, Decision, EventKind, FailureType, Monitor, Probe, ProbeOutcome,
-    Signal, SnapshotBuilder, StaleAfter, State, TargetState, Time,
+    Alert, AlertChange, AlertKind, Assessment, Decision, EventKind, FailureType, Monitor, Probe,
+    ProbeOutcome, Signal, SnapshotBuilder, StaleAfter, State, TargetState, Time,
 };
 
 pub const TARGET: &str = "http://server:8000";
@@ -97,7 +97,11 @@ impl World {
     }
 
     pub fn exit(&mut self, code: Option<i32>, signal: Option<i32>) {
-        self.builder.process_exit(Exit { at: self.time(), code, signal });
+        self.builder.process_exit(Exit {
+            at: self.time(),
+            code,
+            signal,
+        });
     }
 
     pub fn own(&mut self, in_flight: f64, since_progress_secs: f64) {
@@ -172,7 +176,11 @@ impl World {
 
     pub fn assessment(&self, failure_type: FailureType) -> &Assessment {
         let assessments = self.target().assessments();
-        &assessments.iter().find(|(known, _)| *known == failure_type).expect("every type has one").1
+        &assessments
+            .iter()
+            .find(|(known, _)| *known == failure_type)
+            .expect("every type has one")
+            .1
     }
 
     /// Alerts raised of one type and kind.
@@ -186,7 +194,11 @@ impl World {
     /// Evidence of the newest transition, in words.
     pub fn reasons(&self) -> String {
         let reasons = self.target().lifecycle().reasons();
-        reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        reasons
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 }
 

@@ -120,8 +120,16 @@ impl Engine {
     pub fn submit(&mut self, request: Request) {
         let limit = (self.config.capacity_tokens() as u32).saturating_sub(2 * self.config.block_tokens);
         let prompt = request.prompt.clamp(1, limit / 2);
-        let request = Request { prompt, output: request.output.clamp(1, limit - prompt), ..request };
-        if self.config.max_queued.is_some_and(|most| self.unfinished() >= most) {
+        let request = Request {
+            prompt,
+            output: request.output.clamp(1, limit - prompt),
+            ..request
+        };
+        if self
+            .config
+            .max_queued
+            .is_some_and(|most| self.unfinished() >= most)
+        {
             self.stats.rejected += 1.0;
             self.rejected_at.push(request.arrival_secs);
             return;
@@ -137,7 +145,11 @@ impl Engine {
     }
 
     /// Runs until `until_secs`, taking requests from the source as they arrive.
-    pub fn advance(&mut self, until_secs: f64, source: &mut std::iter::Peekable<impl Iterator<Item = Request>>) {
+    pub fn advance(
+        &mut self,
+        until_secs: f64,
+        source: &mut std::iter::Peekable<impl Iterator<Item = Request>>,
+    ) {
         loop {
             while let Some(request) = source.next_if(|request| request.arrival_secs <= self.now_secs) {
                 self.submit(request);
@@ -145,7 +157,9 @@ impl Engine {
             if self.now_secs >= until_secs {
                 return;
             }
-            let next = source.peek().map_or(f64::INFINITY, |request| request.arrival_secs);
+            let next = source
+                .peek()
+                .map_or(f64::INFINITY, |request| request.arrival_secs);
             if self.frozen || (self.running.is_empty() && self.waiting.is_empty()) {
                 self.now_secs = next.min(until_secs).max(self.now_secs);
                 if self.now_secs >= until_secs && next > until_secs {
@@ -186,7 +200,9 @@ impl Engine {
             i += 1;
         }
         while !preempted && budget > 0 && self.running.len() < self.config.max_running {
-            let Some(sequence) = self.waiting.front() else { break };
+            let Some(sequence) = self.waiting.front() else {
+                break;
+            };
             let want = sequence.len().min(budget);
             let needed = want.div_ceil(block);
             if needed > self.free {

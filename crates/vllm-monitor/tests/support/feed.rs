@@ -5,7 +5,9 @@ use vllm_monitor::{Probe, ProbeOutcome, Signal, Snapshot, SnapshotBuilder, Stale
 
 use super::engine::{Engine, Stats};
 
-const SERIES: &[(&str, fn(&Stats) -> f64)] = &[
+type Value = fn(&Stats) -> f64;
+
+const SERIES: &[(&str, Value)] = &[
     ("vllm:num_requests_running", |s| s.running),
     ("vllm:num_requests_waiting", |s| s.waiting),
     ("vllm:kv_cache_usage_perc", |s| s.kv_usage),
@@ -43,9 +45,16 @@ impl Feed {
         let labels = [("engine", "0"), ("model_name", "generated")];
         let series = SERIES
             .iter()
-            .map(|(name, _)| builder.series(name, &labels).unwrap_or_else(|| panic!("{name} is of use")))
+            .map(|(name, _)| {
+                builder
+                    .series(name, &labels)
+                    .unwrap_or_else(|| panic!("{name} is of use"))
+            })
             .collect();
-        let (block, blocks) = (engine.config.block_tokens.to_string(), engine.config.kv_blocks.to_string());
+        let (block, blocks) = (
+            engine.config.block_tokens.to_string(),
+            engine.config.kv_blocks.to_string(),
+        );
         builder.cache_config(&[("block_size", &block), ("num_gpu_blocks", &blocks)], Time::ZERO);
         builder.limits(
             Some(engine.config.max_running as f64),
@@ -53,7 +62,11 @@ impl Feed {
             None,
         );
         builder.version("0.32.0+simulated");
-        Self { builder, series, healthy: true }
+        Self {
+            builder,
+            series,
+            healthy: true,
+        }
     }
 
     /// A page and a health probe at this time.
@@ -87,5 +100,10 @@ impl Feed {
 }
 
 pub fn probe(at: Time, outcome: ProbeOutcome) -> Probe {
-    Probe { at, outcome, connect_secs: Some(0.0005), first_byte_secs: Some(0.003) }
+    Probe {
+        at,
+        outcome,
+        connect_secs: Some(0.0005),
+        first_byte_secs: Some(0.003),
+    }
 }

@@ -40,7 +40,14 @@ pub struct Arrivals<F> {
 impl<F: Fn(f64) -> f64> Arrivals<F> {
     /// `most` is a bound on the rate.
     pub fn new(rate: F, most: f64, lengths: Lengths, end_secs: f64, seed: u64) -> Self {
-        Self { rate, most, lengths, rng: Rng::new(seed ^ 0xA881), now_secs: 0.0, end_secs }
+        Self {
+            rate,
+            most,
+            lengths,
+            rng: Rng::new(seed ^ 0xA881),
+            now_secs: 0.0,
+            end_secs,
+        }
     }
 }
 
@@ -57,8 +64,16 @@ impl<F: Fn(f64) -> f64> Iterator for Arrivals<F> {
                 let l = self.lengths;
                 return Some(Request {
                     arrival_secs: self.now_secs,
-                    prompt: self.rng.log_normal(l.prompt_median, l.prompt_sigma).round().max(1.0) as u32,
-                    output: self.rng.log_normal(l.output_median, l.output_sigma).round().max(1.0) as u32,
+                    prompt: self
+                        .rng
+                        .log_normal(l.prompt_median, l.prompt_sigma)
+                        .round()
+                        .max(1.0) as u32,
+                    output: self
+                        .rng
+                        .log_normal(l.output_median, l.output_sigma)
+                        .round()
+                        .max(1.0) as u32,
                 });
             }
         }

@@ -1,1 +1,0 @@
-//! Observations for tests of single predictors.
