@@ -85,10 +85,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let score = target.score(*failure_type);
         println!(
-            "{failure_type:<15} {words}\n{:15} {} onsets, {} foreseen, {} alarms, {} false, skill at 60 s {:?}",
+            "{failure_type:<15} {words}\n{:15} {} onsets, {} predicted, {} alarms, {} false, skill at 60 s {:?}",
             "",
             score.onsets,
-            score.foreseen,
+            score.predicted,
             score.alarms,
             score.false_alarms,
             score.horizons[2].skill()

@@ -1,9 +1,9 @@
-//! The crate's error, by what a caller can do about it.
+//! The crate's error type, with variants by what the caller can do.
 
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong. Judging a snapshot cannot: only reading files and settings can.
+/// Errors from reading files and settings. Evaluating a snapshot cannot fail.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

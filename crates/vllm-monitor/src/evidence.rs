@@ -1,11 +1,11 @@
-//! What a judgement rests on.
+//! Evidence for or against a state, an alert or a forecast.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Where evidence comes from, in the order in which it is trusted.
+/// Where evidence comes from, in order of trust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
@@ -31,7 +31,7 @@ pub enum Source {
     Model,
 }
 
-/// One fact that speaks for or against something.
+/// One fact that supports or contradicts a conclusion.
 ///
 /// ```
 /// use vllm_monitor::{Evidence, Source};
@@ -42,9 +42,9 @@ pub enum Source {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Who says so.
+    /// Where it comes from.
     pub source: Source,
-    /// What it is about, or the whole of it.
+    /// What was measured, or the whole statement.
     pub what: Cow<'static, str>,
     /// The number, if there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -1,4 +1,4 @@
-//! What predictors say: a forecast with probability and time, or what they would need to make one.
+//! The output of predictors: a forecast with probability and time, or what is needed to make one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Evidence;
 
-/// The kinds of failure that are watched for.
+/// The kinds of failure that are monitored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureType {
@@ -20,7 +20,7 @@ pub enum FailureType {
     Degradation,
     /// The engine makes no steps although there is work.
     Hang,
-    /// Device memory runs out because someone else takes it.
+    /// Device memory runs out because another process takes it.
     GpuMemory,
     /// Host memory, or the memory of the server's cgroup, runs out.
     HostMemory,
@@ -30,7 +30,7 @@ pub enum FailureType {
     Network,
     /// This target or one member of it is slower than its peers.
     Straggler,
-    /// Requests fail by the server's fault.
+    /// Requests fail because of the server.
     RequestErrors,
     /// Starting takes longer than earlier starts did.
     Startup,
@@ -145,14 +145,14 @@ pub struct Basis {
     /// Samples that the predictor has seen.
     pub samples: u64,
     /// Seconds over which it saw them.
-    pub watched_secs: f64,
+    pub observed_secs: f64,
     /// Version of the parameters and calibration tables.
     pub model_version: Cow<'static, str>,
     /// The probabilities went through a calibration table.
     pub calibrated: bool,
 }
 
-/// A failure foreseen, with how likely and when.
+/// A predicted failure, with probability and time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
     /// What would fail.
@@ -161,7 +161,7 @@ pub struct Forecast {
     pub probability: Horizons,
     /// When, if it comes; absent if that is not to be expected within the longest horizon.
     pub time_to_failure: Option<TimeToFailure>,
-    /// What speaks for it.
+    /// The evidence for it.
     pub evidence: Vec<Evidence>,
     /// What the forecast rests on.
     pub basis: Basis,
@@ -195,7 +195,7 @@ pub enum Prediction {
         /// What is missing.
         need: Need,
     },
-    /// The question makes no sense at the moment.
+    /// The prediction does not apply at the moment.
     Suspended {
         /// Why: loading, paused, asleep, changing size, compiling, failed.
         reason: Cow<'static, str>,
@@ -211,7 +211,7 @@ impl Prediction {
         }
     }
 
-    /// "Needs this much and has that much."
+    /// Not enough data: `have` of `want`.
     pub fn needs(what: &'static str, have: f64, want: f64) -> Self {
         Self::NotEnoughData {
             need: Need {
@@ -222,7 +222,7 @@ impl Prediction {
         }
     }
 
-    /// A signal that a forecast rests on is not there or too old.
+    /// A required signal is absent or stale.
     pub fn needs_signal(what: &'static str) -> Self {
         Self::needs(what, 0.0, 1.0)
     }
@@ -245,18 +245,18 @@ pub struct Condition {
     pub failure_type: FailureType,
     /// How bad.
     pub severity: Severity,
-    /// What speaks for it.
+    /// The evidence for it.
     pub evidence: Vec<Evidence>,
-    /// What to do, where a catalogue or the arithmetic says so.
+    /// What to do, if known.
     pub advice: Option<Cow<'static, str>>,
 }
 
-/// What a predictor says about one snapshot.
+/// A predictor's result for one snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assessment {
-    /// What will come.
+    /// The prediction.
     pub prediction: Prediction,
-    /// What is there.
+    /// The failure that is present now, if any.
     pub condition: Option<Condition>,
 }
 

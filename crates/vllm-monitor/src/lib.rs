@@ -1,25 +1,25 @@
-//! Watch a vLLM server: its state with the reasons for it, and failures foreseen with probability and time.
+//! Monitors a vLLM server: tracks its state with the evidence for it, and predicts failures with a probability and a time.
 //!
-//! This is the pure core. Everything that judges is a function of what it was given: no clock, no input or output, no
-//! thread, no randomness. Live scrape, replay of a record, simulator and tests run the same code:
+//! This is the pure core: no clock, no I/O, no threads, no randomness. Live scraping, replay of a recording, the
+//! simulator and the tests all run the same code:
 //!
 //! ```text
-//!  observe (I/O)                     judge (this crate, pure)                    report (I/O)
+//!  observe (I/O)                     evaluate (this crate, pure)                 report (I/O)
 //!  scrape, log, /proc, probes  →  SnapshotBuilder → Snapshot → Monitor::step  →  Decisions
 //!  own requests, canary, GPUs                          ↑ State ↓
 //! ```
 //!
 //! - [`SnapshotBuilder`] folds series values and facts into a [`Snapshot`]: every value a [`Signal`] that is fresh,
-//!   stale, or absent with the reason.
-//! - [`Monitor::step`] takes a snapshot and the [`State`] and returns [`Decision`]s: events, alerts, and, once a policy
-//!   acts, intents. Here the policy observes only.
-//! - [`lifecycle`] says which state a server is in, why, and what spoke against it.
-//! - [`predict`] holds one predictor a file; what they say is a [`Forecast`], or what they would need to make one.
+//!   stale, or absent with a reason.
+//! - [`Monitor::step`] takes a snapshot and the [`State`] and returns [`Decision`]s: events, alerts and, with an acting
+//!   policy, intents. The policy included here only observes.
+//! - [`lifecycle`] determines the server's state, with the evidence for and against it.
+//! - [`predict`] holds one predictor per file. A predictor returns a [`Forecast`], or what it needs to make one.
 //! - [`state`] is what survives a restart; [`replay`] steps through recorded snapshots; [`config`] resolves settings;
-//!   [`preflight`] judges facts before a server is started.
+//!   [`preflight`] checks facts before a server is started.
 //!
-//! What it does not do: ask the server to judge itself (`/health` answers 200 while the engine hangs), take silence for
-//! health or for death, or act.
+//! What it does not do: rely on the server's own health flag (`/health` answers 200 while the engine hangs), treat
+//! missing data as healthy or as dead, or act on a server.
 
 pub mod config;
 mod error;

@@ -1,4 +1,4 @@
-//! One step: a snapshot in, decisions out. Deterministic: no clock, no input or output, no thread, no randomness.
+//! [`Monitor::step`]: a snapshot in, decisions out. Deterministic: no clock, no I/O, no threads, no randomness.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::{Time, state::Saved};
 
 const TYPES: usize = FailureType::ALL.len();
 
-/// Judges snapshots. Holds settings only; everything that changes is in [`State`].
+/// Evaluates snapshots. Immutable: everything that changes is in [`State`].
 ///
 /// ```
 /// use vllm_monitor::{Decision, EventKind, Monitor, Probe, ProbeOutcome, SnapshotBuilder, StaleAfter, State, Time};
@@ -82,7 +82,7 @@ impl TargetState {
         &self.tracker
     }
 
-    /// How the target is, in one word.
+    /// The target's health.
     pub fn health(&self) -> Health {
         self.tracker.health()
     }
@@ -92,7 +92,7 @@ impl TargetState {
         &self.rates
     }
 
-    /// What each predictor said last.
+    /// The newest result of each predictor.
     pub fn assessments(&self) -> &[(FailureType, Assessment)] {
         &self.assessments
     }
@@ -117,7 +117,7 @@ impl TargetState {
         self.at
     }
 
-    /// Takes the present speed as normal, for a person who knows why the server is slower.
+    /// Accepts the present speed as the new baseline.
     pub fn accept_speed(&mut self) {
         self.predictors.degradation.accept();
     }
@@ -129,7 +129,7 @@ impl State {
         self.targets.get(name)
     }
 
-    /// A target, to be changed by a person.
+    /// A target, mutably.
     pub fn target_mut(&mut self, name: &str) -> Option<&mut TargetState> {
         self.targets.get_mut(name)
     }
@@ -139,7 +139,7 @@ impl State {
         self.targets.iter()
     }
 
-    /// Forgets a target that is no longer watched.
+    /// Forgets a target that is no longer monitored.
     pub fn forget(&mut self, name: &str) {
         self.targets.remove(name);
     }
@@ -161,7 +161,7 @@ impl State {
         }
     }
 
-    /// A state that has learned what was saved, and has seen nothing.
+    /// A state with what was learned before, and no observations yet.
     pub fn restore(saved: Saved) -> Self {
         let targets = saved.targets.into_iter().map(|(name, saved)| {
             let mut target = TargetState::with_history(saved.load_history);
@@ -308,8 +308,8 @@ impl Monitor {
             decisions.push(event(match change {
                 LifecycleEvent::Transition(transition) => EventKind::Transition(transition),
                 LifecycleEvent::PhaseEnded { phase, secs } => EventKind::PhaseEnded { phase, secs },
-                LifecycleEvent::WentBlind => EventKind::WentBlind,
-                LifecycleEvent::SeesAgain => EventKind::SeesAgain,
+                LifecycleEvent::ObservationLost => EventKind::ObservationLost,
+                LifecycleEvent::ObservationRestored => EventKind::ObservationRestored,
                 LifecycleEvent::Marked(mark) => EventKind::LogMark(mark),
             }));
         }
@@ -348,7 +348,7 @@ impl Monitor {
             target: &snapshot.target,
             time: snapshot.time,
             state: target.tracker.state(),
-            is_blind: target.tracker.is_blind(),
+            is_unobserved: target.tracker.is_unobserved(),
             assessments: &assessments,
             alerts: &alerts,
             features: &self.settings.features,
@@ -372,7 +372,7 @@ struct Step<'a> {
     broken: bool,
 }
 
-/// Without forecasts there are states, conditions and events.
+/// Removes forecasts; states, conditions and events remain.
 fn strip_forecasts(assessments: &mut [(FailureType, Assessment)]) {
     for (_, assessment) in assessments {
         if assessment.prediction.forecast().is_some() {
@@ -384,7 +384,7 @@ fn strip_forecasts(assessments: &mut [(FailureType, Assessment)]) {
 }
 
 impl TargetState {
-    /// Time since the snapshot before, and whether it was not watched.
+    /// Time since the snapshot before, and whether it was not observed.
     fn passed(
         &mut self,
         snapshot: &Snapshot,
@@ -403,7 +403,7 @@ impl TargetState {
         }
         let secs = snapshot.time.secs_since(before);
         if secs > longest_gap_secs {
-            report(EventKind::NotWatched { secs });
+            report(EventKind::ObservationGap { secs });
             return (0.0, true);
         }
         (secs, false)
@@ -432,7 +432,7 @@ impl TargetState {
             .collect()
     }
 
-    /// Resolves kept forecasts by what this snapshot showed, and learns from them.
+    /// Resolves pending forecasts with this snapshot's outcomes, and learns from them.
     fn settle_forecasts(&mut self, step: &Step<'_>, settings: &Settings) {
         let sample_secs = settings.parameters.calibration.sample_secs;
         for ((failure_type, assessment), raw) in step.assessments.iter().zip(step.raw) {
@@ -447,7 +447,7 @@ impl TargetState {
                 forecast: raw.zip(forecast).filter(|_| is_calm),
                 alarm_raised: step.alerts.iter().any(|alert| {
                     alert.failure_type == *failure_type
-                        && alert.kind == AlertKind::Foreseen
+                        && alert.kind == AlertKind::Predicted
                         && alert.change == AlertChange::Raised
                 }),
                 broken: step.broken,

@@ -1,4 +1,4 @@
-//! Rates and means between the newest two samples of an engine: computed once, used by every predictor.
+//! Rates and means between the two newest pages of metrics, computed once for all predictors.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ pub struct Rates {
     pub is_new_page: bool,
     /// Seconds between the two pages.
     pub dt_secs: f64,
-    /// Seconds since the heartbeat last moved, in time that was watched; absent before the first movement.
+    /// Seconds since the heartbeat last moved, in time that was observed; absent before the first movement.
     pub heartbeat_age_secs: Signal<f64>,
     /// Running requests, stale if the heartbeat stands still although there is work: gauges are set by steps.
     pub running: Signal<f64>,
@@ -98,19 +98,19 @@ pub struct RateTracker {
     rates: Rates,
     snapshot_at: Option<Time>,
     heartbeat: Option<f64>,
-    /// Watched time since the heartbeat moved.
+    /// Observed time since the heartbeat moved.
     heartbeat_age_secs: Option<f64>,
 }
 
 impl RateTracker {
-    /// Takes a snapshot and returns the newest rates. `longest_gap_secs` is how long snapshots may be apart before the
-    /// time between them counts as not watched.
+    /// Takes a snapshot and returns the newest rates. A gap between snapshots longer than `longest_gap_secs` counts as
+    /// not observed.
     pub fn update(&mut self, snapshot: &Snapshot, longest_gap_secs: f64) -> Rates {
-        let watched = match self.snapshot_at {
+        let observed = match self.snapshot_at {
             Some(before) => {
                 let dt = snapshot.time.secs_since(before);
                 if dt > longest_gap_secs {
-                    // Whatever happened meanwhile was not seen; waiting starts anew.
+                    // What happened meanwhile was not observed, so timers restart.
                     self.heartbeat_age_secs = self.heartbeat_age_secs.map(|_| 0.0);
                     self.page = None;
                     0.0
@@ -121,7 +121,7 @@ impl RateTracker {
             None => 0.0,
         };
         self.snapshot_at = Some(snapshot.time);
-        self.heartbeat_age_secs = self.heartbeat_age_secs.map(|age| age + watched);
+        self.heartbeat_age_secs = self.heartbeat_age_secs.map(|age| age + observed);
 
         let is_new = snapshot
             .engine
@@ -152,7 +152,7 @@ impl RateTracker {
             self.rates = between(self.page.as_ref(), &page);
             self.page = Some(page);
         } else {
-            self.rates.age(watched);
+            self.rates.age(observed);
         }
         self.rates.is_new_page = is_new;
         self.rates.heartbeat_age_secs = match (self.heartbeat_age_secs, snapshot.engine.steps_total) {
@@ -165,7 +165,7 @@ impl RateTracker {
     }
 }
 
-/// Gauges are believed for this long after the last heartbeat while there is work.
+/// Gauges are trusted for this long after the last heartbeat while there is work.
 const GAUGE_MEMORY_SECS: f64 = 10.0;
 
 impl Rates {
@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(
             after_a_gap.heartbeat_age_secs.if_fresh(),
             Some(0.0),
-            "the gap itself was not watched"
+            "the gap itself was not observed"
         );
     }
 

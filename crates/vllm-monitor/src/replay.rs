@@ -1,4 +1,4 @@
-//! Recorded or generated snapshots through the same step as live ones.
+//! Replays recorded or generated snapshots through [`Monitor::step`].
 
 use crate::error::{Error, Result};
 use crate::policy::Decision;

@@ -1,4 +1,4 @@
-//! A value together with how much it can be trusted: fresh, stale, or absent with the reason.
+//! A value that is fresh, stale, or absent with a reason.
 
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -39,7 +39,7 @@ pub enum Signal<T> {
     Absent(Absence),
 }
 
-/// Why a value is not there.
+/// Why a value is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -1,8 +1,8 @@
-//! What survives a restart of the monitor: learned durations, models, calibration, scores. Never a moment in time, for
-//! clocks begin anew.
+//! What survives a restart of the monitor: learned durations, models, calibration, scores. It contains no timestamps,
+//! since the clock's origin changes.
 //!
-//! A saved state is one line of header (format version, checksum, length) and JSON. A state that cannot be used is set
-//! aside and reported, and learning starts anew; it never keeps the monitor from starting.
+//! A saved state is a header line (format version, checksum, length) followed by JSON. An unusable state is set aside and
+//! reported, and learning starts over; it never prevents the monitor from starting.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,13 +1,13 @@
-//! Moments on the run's clock.
+//! Timestamps on the run's clock.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds on the clock of whoever makes the snapshots: monotonic, from an origin of its own.
+/// Nanoseconds on the monotonic clock of the snapshots' producer.
 ///
-/// The core never reads a clock; it compares the moments it was given. A moment means nothing in another process, so
-/// nothing that survives a restart contains one.
+/// The core never reads a clock; it compares the times it is given. A time is meaningless in another process, so saved
+/// state contains none.
 ///
 /// ```
 /// use std::time::Duration;

@@ -25,7 +25,7 @@ const AFTER_SECS: u64 = 300;
 pub fn run(part: Part, index: u64, change: Change, settings: &Settings) -> (Option<u64>, u64) {
     let base = Scenario::steady(part, index, Limit::Places);
     let mut rng = Rng::new(base.seed ^ 0xDE6);
-    // Doubled, it must still be served: what is asked is whether load is told from slowness, not overload.
+    // The doubled load must still be within capacity: the question is load against slowness, not overload.
     let share = rng.between(0.15, 0.4);
     let more = match change {
         Change::MoreLoad(times) => times,

@@ -3,7 +3,7 @@
 //! Definitions, fixed before tuning. KV onset: the first second with a preemption after 60 s without. Queue onset: the
 //! first refusal, or, without a limit of the server, waiting at or above the barrier for 10 s; after 60 s without. A
 //! second counts if no failure was there in the 60 s before. An alarm is right if an onset follows within 120 s;
-//! foreseen means an alarm at least 5 s and at most 120 s ahead.
+//! predicted means an alarm at least 5 s and at most 120 s ahead.
 
 use vllm_monitor::HORIZONS_SECS;
 use vllm_monitor::numeric::score::Scores;
@@ -39,7 +39,7 @@ pub fn onsets(present: &[bool]) -> Vec<u64> {
 pub struct Tally {
     pub horizons: [Scores; 4],
     pub onsets: f64,
-    pub foreseen: f64,
+    pub predicted: f64,
     pub alarms: f64,
     pub false_alarms: f64,
     pub calm_hours: f64,
@@ -90,7 +90,7 @@ impl Tally {
                 self.pairs[h].push((self.by_run.len(), p[h], happened));
             }
         }
-        let mut foreseen = 0.0;
+        let mut predicted = 0.0;
         for onset in &onsets {
             let lead = raised
                 .iter()
@@ -99,7 +99,7 @@ impl Tally {
                 .filter(|lead| (LEAD_SECS..=REACH_SECS).contains(lead))
                 .fold(0.0, f64::max);
             if lead >= LEAD_SECS {
-                foreseen += 1.0;
+                predicted += 1.0;
                 self.leads.push(lead);
             }
         }
@@ -114,7 +114,7 @@ impl Tally {
             }
         }
         self.onsets += onsets.len() as f64;
-        self.foreseen += foreseen;
+        self.predicted += predicted;
         self.alarms += alarms;
         self.false_alarms += false_alarms;
         self.calm_hours += calm;
@@ -122,7 +122,7 @@ impl Tally {
             total.merge(one);
         }
         self.by_run
-            .push((onsets.len() as f64, foreseen, false_alarms, calm, run));
+            .push((onsets.len() as f64, predicted, false_alarms, calm, run));
     }
 
     /// (recall, false alarms per calm hour, Brier skill at 60 s, calibration error at 60 s).
@@ -182,16 +182,16 @@ type Run = (f64, f64, f64, f64, [Scores; 4]);
 
 fn figures(runs: &[&Run]) -> [f64; 4] {
     let mut scores = Scores::default();
-    let (mut onsets, mut foreseen, mut wrong, mut calm) = (0.0, 0.0, 0.0, 0.0);
+    let (mut onsets, mut predicted, mut wrong, mut calm) = (0.0, 0.0, 0.0, 0.0);
     for (o, f, w, c, horizons) in runs {
         onsets += o;
-        foreseen += f;
+        predicted += f;
         wrong += w;
         calm += c;
         scores.merge(&horizons[2]);
     }
     [
-        foreseen / onsets,
+        predicted / onsets,
         wrong / calm,
         scores.skill().unwrap_or(f64::NAN),
         scores.calibration_error().unwrap_or(f64::NAN),

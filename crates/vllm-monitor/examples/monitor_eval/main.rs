@@ -210,7 +210,7 @@ fn print_table(failure_type: FailureType, tallies: &[Tally]) {
         tallies[0].horizons[2].base_rate().unwrap_or(f64::NAN)
     );
     println!(
-        "{:<16} foreseen >= 5 s   false alarms/h   Brier skill 60 s    ECE 60 s   median lead",
+        "{:<16} predicted >= 5 s   false alarms/h   Brier skill 60 s    ECE 60 s   median lead",
         "method"
     );
     for (name, tally) in ["ours", "static 5 / 0.8", "predict_linear", "3 sigma"]
@@ -283,7 +283,7 @@ fn tune(runs: u64, which: Option<&str>, candidates: &[String]) {
             })
             .collect();
         println!(
-            "foreseen {:.2} false/h {:.2} calibrated skill/ECE {}  {text}",
+            "predicted {:.2} false/h {:.2} calibrated skill/ECE {}  {text}",
             f[0],
             f[1],
             at.join(" ")

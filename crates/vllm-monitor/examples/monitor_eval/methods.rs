@@ -45,7 +45,7 @@ impl Method for Ours {
         let forecast = assessment.prediction.forecast()?;
         let alarm = target
             .standing_alerts()
-            .contains(&(self.failure_type, AlertKind::Foreseen));
+            .contains(&(self.failure_type, AlertKind::Predicted));
         Some((forecast.probability.as_array(), alarm))
     }
 }

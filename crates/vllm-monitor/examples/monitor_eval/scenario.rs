@@ -68,7 +68,7 @@ pub const REPORT: Part = Part {
     concurrency: (50.0, 400.0),
 };
 
-/// Servers with a KV cache for few requests, such as a small model on a CPU: reported apart.
+/// Servers with a KV cache for few requests, such as a small model on a CPU: reported separately.
 pub const SMALL: Part = Part {
     first_seed: 700_000,
     concurrency: (12.0, 40.0),
@@ -148,7 +148,7 @@ impl Scenario {
         let seed = part.first_seed + 50_000 + index;
         let (mut rng, engine, lengths, capacity, running) = Self::server(seed, part, limit);
         // Within capacity means that no overload is to be expected: the mean stays four standard deviations of a
-        // Poisson number of requests below the limit. Borderline loads are measured apart.
+        // Poisson number of requests below the limit. Borderline loads are not included.
         let swing = rng.between(0.05, 0.2);
         let highest = (1.0 - 4.0 / running.sqrt()).clamp(0.2, 0.7);
         let share = rng.between(0.1, highest) / (1.0 + swing);

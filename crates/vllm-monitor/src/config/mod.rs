@@ -1,7 +1,7 @@
-//! Settings: as written in files, environment and flags, and resolved once into values with nothing left open.
+//! Settings: read from files, environment and flags, and resolved once into final values.
 //!
-//! Precedence: flag, then environment, then file, then default. Every value remembers where it came from. Unknown keys
-//! and values that cannot be used are refused, all of them in one error, each by its name and place.
+//! Precedence: flag, then environment, then file, then default. Every value records where it came from. Unknown keys
+//! and invalid values are rejected, all in one error, each with its name and source.
 
 mod parameters;
 mod resolve;
@@ -39,14 +39,13 @@ impl fmt::Display for Provenance {
 /// Which parts of the monitor are on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features {
-    /// Watch at all, where a server is started with monitoring as an option. Off unless asked for; the program
-    /// `vllm-monitor` is the asking.
+    /// Enables monitoring where it is optional. Off by default; the program `vllm-monitor` turns it on.
     pub enable_monitoring: bool,
-    /// Make forecasts. Off leaves states and events.
+    /// Make forecasts. If off, states and events remain.
     pub enable_predictive: bool,
-    /// Learn from outcomes. Off keeps the compiled-in tables as they are.
+    /// Learn from outcomes. If off, the compiled-in tables are used unchanged.
     pub enable_learning: bool,
-    /// Act. Off unless asked for; a policy that only observes says so instead of acting.
+    /// Act on servers. Off by default; has no effect with a policy that only observes.
     pub enable_auto_mitigation: bool,
     /// Probability from which on an action may be considered, 0 to 1.
     pub mitigation_threshold: f64,

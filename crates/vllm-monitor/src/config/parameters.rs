@@ -1,5 +1,4 @@
-//! Every number that the core can be tuned with: name, range, meaning. Values come from
-//! `configs/monitor/parameters.toml`, the one place where they are written down.
+//! The tunable parameters: name, range and meaning. Default values are in `configs/monitor/parameters.toml` only.
 
 /// One parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -77,7 +76,7 @@ parameters! {
         unhealthy_probes in 1.0 .. 100.0,
         /// seconds without any answer, connections being taken, before the API process counts as hung
         silent_api_secs in 1.0 .. 3600.0,
-        /// seconds between snapshots beyond which the time between them counts as not watched
+        /// seconds between snapshots beyond which the time between them counts as not observed
         longest_gap_secs in 1.0 .. 3600.0,
         /// seconds for which a compilation that the log shows excuses silence
         compile_gate_secs in 0.0 .. 3600.0,
@@ -104,7 +103,7 @@ parameters! {
     /// KV preemption.
     kv: KvParameters {
         /// seconds of samples before the first forecast
-        min_watched_secs in 1.0 .. 3600.0,
+        min_observed_secs in 1.0 .. 3600.0,
         /// time constant of the level's trend, in seconds
         trend_secs in 1.0 .. 3600.0,
         /// time constant of arrival and finish rates, in seconds
@@ -132,7 +131,7 @@ parameters! {
     /// Queue overflow.
     queue: QueueParameters {
         /// seconds of samples before the first forecast
-        min_watched_secs in 1.0 .. 3600.0,
+        min_observed_secs in 1.0 .. 3600.0,
         /// time constant of arrival and finish rates, in seconds
         rate_secs in 1.0 .. 3600.0,
         /// how fast arrival rates change, as a share of the rate per second
@@ -196,7 +195,7 @@ parameters! {
     /// Device memory taken by others.
     gpu_memory: GpuMemoryParameters {
         /// seconds of samples before the first forecast
-        min_watched_secs in 1.0 .. 36000.0,
+        min_observed_secs in 1.0 .. 36000.0,
         /// time constant of the trend, in seconds
         trend_secs in 1.0 .. 36000.0,
         /// free memory that counts as none, in bytes
@@ -208,7 +207,7 @@ parameters! {
     /// Host memory.
     host_memory: HostMemoryParameters {
         /// seconds of samples before the first forecast
-        min_watched_secs in 1.0 .. 36000.0,
+        min_observed_secs in 1.0 .. 36000.0,
         /// time constant of the trend, in seconds
         trend_secs in 1.0 .. 36000.0,
         /// share of the limit that must be left for no condition

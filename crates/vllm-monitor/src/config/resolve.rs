@@ -66,7 +66,7 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("VLLM_MONITOR_PRESTARTUP_CHECK", "prestartup_check"),
 ];
 
-/// Every variable of this prefix is ours, so an unknown one is a mistake.
+/// Variables with this prefix belong to the monitor, so an unknown one is a mistake.
 const PREFIX: &str = "VLLM_MONITOR_";
 
 /// Layers of raw values, later resolved together.

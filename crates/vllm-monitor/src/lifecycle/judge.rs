@@ -1,4 +1,4 @@
-//! From facts to the state that they speak for. No memory beyond the counts in [`Facts`].
+//! Determines the state that the facts support. Stateless: what the tracker remembers is in [`Facts`].
 
 use super::{LoadPhase, State};
 use crate::forecast::{Condition, Severity};
@@ -12,11 +12,11 @@ pub(super) struct Facts<'a> {
     pub(super) conditions: &'a [Condition],
     pub(super) state: State,
     pub(super) phase: Option<LoadPhase>,
-    /// Probes in a row that were answered with 503.
+    /// Consecutive probes answered with 503.
     pub(super) unhealthy: u32,
-    /// Probes in a row that nobody took.
+    /// Consecutive probes whose connection was refused.
     pub(super) refused: u32,
-    /// How many in a row it takes.
+    /// How many consecutive probes count.
     pub(super) enough: u32,
     /// Seconds since the API process last gave any sign, while connections are taken.
     pub(super) api_silent_secs: Option<f64>,
@@ -32,7 +32,7 @@ pub(super) struct Facts<'a> {
     pub(super) scaling: bool,
 }
 
-/// A state, with what speaks for and against it.
+/// A state, with the evidence for and against it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Verdict {
     pub(super) state: State,
@@ -50,7 +50,7 @@ impl Verdict {
     }
 }
 
-/// The state that the facts speak for; `None` if nothing fresh is known, so that nothing can be said.
+/// The state that the facts support; `None` if there is no fresh data.
 pub(super) fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     let mut verdict = ended(facts)
         .or_else(|| stopping(facts))
@@ -73,15 +73,15 @@ fn ended(facts: &Facts<'_>) -> Option<Verdict> {
     let asked = process.stop_requested || facts.shutdown_logged || facts.state == State::ShuttingDown;
     let mut evidence = vec![Evidence::text(Source::Process, how)];
     if asked {
-        evidence.push(Evidence::text(Source::Process, "it had been asked to stop"));
+        evidence.push(Evidence::text(Source::Process, "a stop had been requested"));
         return Some(Verdict::new(State::NotStarted, evidence));
     }
     if facts.exit_is_old && facts.state == State::NotStarted {
         return Some(Verdict::new(State::NotStarted, evidence));
     }
-    evidence.push(Evidence::text(Source::Process, "nobody had asked it to stop"));
+    evidence.push(Evidence::text(Source::Process, "no stop had been requested"));
     if let Some(cause) = facts.fatal {
-        evidence.push(Evidence::text(Source::Log, format!("the log says {cause}")));
+        evidence.push(Evidence::text(Source::Log, format!("the log reports {cause}")));
     }
     Some(Verdict::new(State::Error, evidence))
 }
@@ -97,7 +97,7 @@ fn stopping(facts: &Facts<'_>) -> Option<Verdict> {
     if gone {
         let evidence = vec![Evidence::text(
             Source::Process,
-            "the server is gone after it was asked to stop",
+            "the server is gone after a stop was requested",
         )];
         return Some(Verdict::new(State::NotStarted, evidence));
     }
@@ -106,10 +106,10 @@ fn stopping(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let mut evidence = Vec::new();
     if process.stop_requested {
-        evidence.push(Evidence::text(Source::Process, "the server was asked to stop"));
+        evidence.push(Evidence::text(Source::Process, "a stop was requested"));
     }
     if facts.shutdown_logged {
-        evidence.push(Evidence::text(Source::Log, "the log says that a shutdown began"));
+        evidence.push(Evidence::text(Source::Log, "the log reports a shutdown"));
     }
     Some(Verdict::new(State::ShuttingDown, evidence))
 }
@@ -124,15 +124,15 @@ fn is_present(facts: &Facts<'_>) -> bool {
             .is_some_and(|p| p.outcome.is_connected())
 }
 
-/// There is no service, and there will be none.
+/// The server is out of service.
 fn broken(facts: &Facts<'_>) -> Option<Verdict> {
     let mut evidence = Vec::new();
-    // After an error, a phase of loading in the log is a new start: it is not refused because of the error.
+    // After an error, a loading phase in the log means a new start, so refused probes are expected.
     let was_up = facts.state.is_up() || (facts.state == State::Error && facts.phase.is_none());
     if facts.snapshot.process.alive.if_fresh() == Some(false) && facts.state != State::NotStarted {
         evidence.push(Evidence::text(
             Source::Process,
-            "the process is gone, and nobody had asked it to stop",
+            "the process is gone, and no stop had been requested",
         ));
     }
     if facts.unhealthy >= facts.enough && was_up && !facts.scaling {
@@ -161,8 +161,8 @@ fn broken(facts: &Facts<'_>) -> Option<Verdict> {
         && !facts.fatal_disproved
         && !is_answering_well(facts)
     {
-        evidence.push(Evidence::text(Source::Log, format!("the log says {cause}")));
-        // One 503 and the log's word are two independent signs.
+        evidence.push(Evidence::text(Source::Log, format!("the log reports {cause}")));
+        // A 503 and the log line are two independent signs.
         if facts.unhealthy > 0 {
             evidence.push(Evidence::text(Source::Http, "/health answers 503"));
         }
@@ -182,7 +182,7 @@ fn is_answering_well(facts: &Facts<'_>) -> bool {
         .is_some_and(|probe| probe.outcome.is_success())
 }
 
-/// The server answers.
+/// The server answers requests.
 fn answering(facts: &Facts<'_>) -> Option<Verdict> {
     let http = &facts.snapshot.http;
     let has_page = facts.snapshot.engine.sampled_at.is_some()
@@ -209,7 +209,7 @@ fn answering(facts: &Facts<'_>) -> Option<Verdict> {
         .filter(|c| c.severity == Severity::Degraded)
         .flat_map(|c| c.evidence.iter().cloned())
         .collect();
-    // An up server of which one source fails is worse than it should be, and not dead.
+    // A server that was up and fails one source is degraded, not dead.
     let mut is_up = match (health, has_page) {
         (Some(outcome), _) if outcome.is_success() => true,
         (Some(outcome), page) if facts.state.is_up() && outcome.is_connected() => {
@@ -266,25 +266,20 @@ fn answering(facts: &Facts<'_>) -> Option<Verdict> {
         .active_within_secs
         .is_some_and(|secs| secs <= facts.idle_after_secs);
     if let (true, Some(secs)) = (active, facts.active_within_secs) {
-        evidence.push(Evidence::number(
-            Source::Metrics,
-            "the last sign of work is old",
-            secs,
-            "s",
-        ));
+        evidence.push(Evidence::number(Source::Metrics, "last activity, age", secs, "s"));
         Some(Verdict::new(State::Serving, evidence))
     } else {
-        evidence.push(Evidence::text(Source::Metrics, "no request is being worked on"));
+        evidence.push(Evidence::text(Source::Metrics, "no request is being processed"));
         Some(Verdict::new(State::Ready, evidence))
     }
 }
 
-/// It does not answer yet, or it is not there.
+/// The server does not answer yet, or does not run.
 fn starting(facts: &Facts<'_>) -> Option<Verdict> {
     let alive = facts.snapshot.process.alive;
     let refused = facts.refused > 0;
     if facts.state.is_up() {
-        // One refused probe of a server that was up says little; with enough of them it is broken.
+        // A single refused probe of a server that was up is not enough; `broken` counts them.
         return None;
     }
     if let Some(phase) = facts.phase {
@@ -317,7 +312,7 @@ fn starting(facts: &Facts<'_>) -> Option<Verdict> {
             "there is no process"
         };
         return match facts.state {
-            // An error stands until something new starts.
+            // An error persists until a new process starts.
             State::Error => Some(Verdict::new(
                 State::Error,
                 vec![Evidence::text(Source::Http, text)],
@@ -331,7 +326,7 @@ fn starting(facts: &Facts<'_>) -> Option<Verdict> {
     None
 }
 
-/// What speaks against the verdict, so that a reader can judge it.
+/// Adds the evidence against the verdict.
 fn add_contradictions(facts: &Facts<'_>, verdict: &mut Verdict) {
     let snapshot = facts.snapshot;
     if verdict.state == State::Error {

@@ -1,4 +1,4 @@
-//! Lines of the server's log that mean something. The patterns are data: `configs/monitor/log-patterns.toml`.
+//! Recognises significant lines of the server's log. The patterns are data: `configs/monitor/log-patterns.toml`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 const COMPILED_IN: &str = include_str!("../../../../configs/monitor/log-patterns.toml");
 
-/// A line of the log that means something.
+/// A significant line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogMark {
     /// When it was read.
@@ -44,9 +44,9 @@ pub enum Meaning {
     Started,
     /// An orderly shutdown began.
     Shutdown,
-    /// The server cannot go on, for this reason.
+    /// A fatal error, with its cause.
     Fatal(Arc<str>),
-    /// Something to know.
+    /// A warning.
     Warning(Arc<str>),
     /// A compilation began: the engine may be silent for a while.
     Compiling,

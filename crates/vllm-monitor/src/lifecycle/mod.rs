@@ -1,8 +1,8 @@
-//! Which state a server is in, why, and what spoke against it.
+//! The state of a server, with the evidence for and against it.
 //!
-//! States follow from observable facts only (process, log, probes, metrics, own requests); nothing asks the server to
-//! report its state. Two rules hold everywhere: a process that ends without having been asked to has failed, whatever
-//! its exit code; and a source that has gone silent makes a server neither healthy nor dead.
+//! States are derived from observable facts (process, log, probes, metrics, own requests), not from what the server
+//! reports about itself. Two rules hold everywhere: a process that exits without being asked to has failed, whatever its
+//! exit code; and missing or stale data makes a server neither healthy nor dead.
 
 mod judge;
 mod marks;
@@ -23,22 +23,22 @@ use crate::{Evidence, Time};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
-    /// There is no server.
+    /// No server is running.
     #[default]
     NotStarted,
-    /// The process exists and does not load yet.
+    /// The process exists and has not started loading.
     Initializing,
-    /// It loads weights, compiles, or makes its KV cache.
+    /// Loads weights, compiles, or allocates the KV cache.
     LoadingModel,
-    /// It answers and has had nothing to do for a while.
+    /// Answers and has been idle for a while.
     Ready,
-    /// It works on requests.
+    /// Processes requests.
     Serving,
-    /// It answers, but worse than it should.
+    /// Answers, but is impaired.
     Degraded,
-    /// It does not answer, or never will again.
+    /// Out of service.
     Error,
-    /// It was asked to end and has not yet.
+    /// Was asked to stop and has not exited yet.
     ShuttingDown,
 }
 
@@ -91,7 +91,7 @@ impl State {
     pub fn may_become(self, next: Self) -> bool {
         use State::{Degraded, Error, Initializing, LoadingModel, NotStarted, Ready, Serving, ShuttingDown};
         match self {
-            // A server may be found in any condition.
+            // Monitoring may begin at any point of a server's life.
             NotStarted => next != NotStarted,
             Initializing => !matches!(next, NotStarted | Initializing),
             LoadingModel => !matches!(next, NotStarted | Initializing | LoadingModel),
@@ -116,7 +116,7 @@ impl State {
             (Self::ShuttingDown, Self::Serving | Self::Degraded) => Self::Ready,
             (Self::ShuttingDown, _) => Self::NotStarted,
             (_, Self::NotStarted) => Self::ShuttingDown,
-            // A server that is up and then loads again was restarted without our seeing its end: that is a failure.
+            // A server that was up and loads again has restarted unobserved: that is a failure.
             _ => Self::Error,
         };
         vec![between, goal]
@@ -129,7 +129,7 @@ impl fmt::Display for State {
     }
 }
 
-/// Conditions beside the state in which silence is no failure.
+/// Conditions, independent of the state, in which a lack of progress is not a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SideStates {
     /// Scheduling is stopped on purpose.
@@ -164,29 +164,29 @@ pub struct Transition {
     pub from: State,
     /// To this one.
     pub to: State,
-    /// What speaks for it.
+    /// Evidence for the new state.
     pub evidence: Vec<Evidence>,
-    /// What speaks against it.
+    /// Evidence against it.
     pub against: Vec<Evidence>,
 }
 
-/// How a target is, in one word, for those who ask whether to send it work.
+/// A target's health in one word, for load balancers and dashboards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// Nothing fresh is known of it.
+    /// There is no fresh data.
     Unknown,
-    /// It is not there.
+    /// Not running.
     Stopped,
-    /// On its way up.
+    /// Starting.
     Starting,
-    /// As it should be.
+    /// Working normally.
     Healthy,
-    /// Worse than it should be.
+    /// Working, but impaired.
     Degraded,
     /// No service.
     Failed,
-    /// On its way down.
+    /// Stopping.
     Stopping,
 }
 

@@ -1,4 +1,4 @@
-//! The phases of loading, how long each took at earlier starts, and when this start is late.
+//! Loading phases, their durations at earlier starts, and the deadlines learned from them.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadPhase {
-    /// The process exists and has said nothing.
+    /// The process exists and has logged nothing.
     Launch,
     /// The engine is being configured.
     EngineInit,
     /// Weights are read.
     LoadWeights,
-    /// Weights are in memory and are being made ready.
+    /// Weights are in memory and are being processed.
     PrepareModel,
     /// Kernels are compiled.
     Compile,

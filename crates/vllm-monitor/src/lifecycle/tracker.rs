@@ -1,4 +1,4 @@
-//! Follows one server over time: counts, hysteresis, load phases, and whether it can be seen at all.
+//! Tracks one server over time: probe counts, hysteresis, loading phases, and whether it is observable.
 
 use super::judge::{Facts, Verdict, judge};
 use super::{Health, LoadHistory, LoadPhase, LogMark, Meaning, SideStates, State, Transition};
@@ -21,7 +21,7 @@ pub struct View<'a> {
     pub parameters: &'a LifecycleParameters,
 }
 
-/// What the tracker noticed.
+/// What changed.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum LifecycleEvent {
@@ -34,24 +34,24 @@ pub enum LifecycleEvent {
         /// Its duration.
         secs: f64,
     },
-    /// Nothing fresh is known any more; the state is the last one known.
-    WentBlind,
-    /// The server can be seen again.
-    SeesAgain,
+    /// There is no fresh data any more; the state is the last one known.
+    ObservationLost,
+    /// There is fresh data again.
+    ObservationRestored,
     /// A line of the log was a fatal error or a warning.
     Marked(LogMark),
 }
 
-/// Follows one server.
+/// Tracks one server.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tracker {
     state: State,
     since: Time,
     reasons: Vec<Evidence>,
     against: Vec<Evidence>,
-    /// A state that the facts speak for, and since when.
+    /// A state that the facts support, and since when.
     pending: Option<(State, Time)>,
-    blind: bool,
+    unobserved: bool,
     ever_seen: bool,
     phase: Option<(LoadPhase, Time)>,
     history: LoadHistory,
@@ -87,12 +87,12 @@ impl Tracker {
         self.since
     }
 
-    /// Why the server is in that state.
+    /// The evidence for the state.
     pub fn reasons(&self) -> &[Evidence] {
         &self.reasons
     }
 
-    /// What spoke against it.
+    /// The evidence against it.
     pub fn against(&self) -> &[Evidence] {
         &self.against
     }
@@ -112,14 +112,14 @@ impl Tracker {
         &self.history
     }
 
-    /// Nothing fresh is known at the moment.
-    pub fn is_blind(&self) -> bool {
-        self.blind || !self.ever_seen
+    /// There is no fresh data at the moment.
+    pub fn is_unobserved(&self) -> bool {
+        self.unobserved || !self.ever_seen
     }
 
-    /// In one word. A server that cannot be seen is neither healthy nor failed.
+    /// The health in one word. Without fresh data it is unknown: neither healthy nor failed.
     pub fn health(&self) -> Health {
-        if self.is_blind() {
+        if self.is_unobserved() {
             return Health::Unknown;
         }
         match self.state {
@@ -192,14 +192,14 @@ impl Tracker {
         self.forget_old_run(view.snapshot);
 
         let seen = is_seen(view.snapshot);
-        if seen == self.blind && self.ever_seen {
+        if seen == self.unobserved && self.ever_seen {
             events.push(if seen {
-                LifecycleEvent::SeesAgain
+                LifecycleEvent::ObservationRestored
             } else {
-                LifecycleEvent::WentBlind
+                LifecycleEvent::ObservationLost
             });
         }
-        self.blind = !seen;
+        self.unobserved = !seen;
         self.ever_seen |= seen;
         if !seen {
             self.pending = None;
@@ -234,7 +234,7 @@ impl Tracker {
         events
     }
 
-    /// Lets a verdict become the state once it has held long enough.
+    /// Adopts a verdict as the state once it has held long enough.
     fn settle(
         &mut self,
         verdict: Verdict,
@@ -250,7 +250,7 @@ impl Tracker {
         }
         let since = match self.pending {
             Some((state, since)) if state == verdict.state => since,
-            // Ready and serving are one way to recover: a change between them does not start the wait again.
+            // A change between ready and serving does not restart the wait for recovery.
             Some((state, since)) if state.is_up() && verdict.state.is_up() && self.state == State::Error => {
                 since
             }
@@ -297,7 +297,7 @@ impl Tracker {
                     self.end_phase(phase, now.secs_since(since), events);
                 }
             }
-            // A start that failed is over; a phase that the log of a server that was up shows is that of its restart.
+            // A failed start is over. If the server was up before, the phase belongs to its restart.
             State::Error if !from.is_up() => self.phase = None,
             State::NotStarted => self.phase = None,
             _ => {}
@@ -318,11 +318,11 @@ impl Tracker {
             match &mark.means {
                 Meaning::Phase(phase) => {
                     if *phase <= LoadPhase::EngineInit {
-                        // A new start: what an earlier one said no longer holds.
+                        // A new start: earlier log lines no longer apply.
                         self.fatal = None;
                         self.shutdown_logged = false;
                     }
-                    // A server that is up logs compilations and cache sizes too, when it changes its size.
+                    // A server that is up logs compilations and cache sizes when it scales.
                     if self.state.is_up() && *phase > LoadPhase::LoadWeights {
                         continue;
                     }
@@ -345,7 +345,7 @@ impl Tracker {
                         self.phase = Some((next, mark.at));
                     }
                 }
-                // A server whose engine died goes through its shutdown as well; that was not asked for.
+                // A server whose engine died logs a shutdown too; it was not requested.
                 Meaning::Shutdown if self.fatal.is_none() && self.unhealthy == 0 => {
                     self.shutdown_logged = true;
                 }
@@ -431,7 +431,7 @@ impl Tracker {
         }
     }
 
-    /// A process that exists again, or a phase of loading, ends what an old run said.
+    /// A new process clears what was remembered of the previous run.
     fn forget_old_run(&mut self, snapshot: &Snapshot) {
         let process = &snapshot.process;
         let is_new =
@@ -446,7 +446,7 @@ impl Tracker {
     }
 }
 
-/// A healthy answer this long after a fatal line shows that the line was not the end.
+/// A healthy answer this long after a fatal log line shows that the server survived, in seconds.
 const FATAL_DISPROVED_SECS: f64 = 10.0;
 
 /// How long a verdict must hold before it becomes the state.
@@ -458,7 +458,7 @@ fn hold_secs(from: State, to: State, parameters: &LifecycleParameters) -> f64 {
     }
 }
 
-/// Whether anything fresh is known of the server.
+/// Whether there is any fresh data about the server.
 fn is_seen(snapshot: &Snapshot) -> bool {
     let page = snapshot.engine.running.is_fresh() || snapshot.engine.steps_total.is_fresh();
     page || snapshot.http.health.is_fresh()

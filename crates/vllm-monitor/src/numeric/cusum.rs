@@ -1,4 +1,4 @@
-//! Two-sided cumulative sum: notices a lasting shift of a mean that is small against single samples.
+//! Two-sided cumulative sum (CUSUM): detects a persistent shift of a mean that is small compared with the noise.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The few numeric functions that the predictors share. Plain values in, plain values out.
+//! Numeric functions shared by the predictors, with plain signatures.
 //!
 //! Each keeps constant memory however many samples it has seen. Times are seconds, weights decay exponentially
 //! with a time constant in seconds, and samples may arrive at irregular intervals.

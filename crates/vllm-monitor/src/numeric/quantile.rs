@@ -1,4 +1,4 @@
-//! Quantiles of positive numbers in constant memory: counts in buckets that grow by a fixed ratio, slowly forgetting.
+//! Quantiles of positive numbers in constant memory: a histogram with geometric buckets and slow forgetting.
 
 use serde::{Deserialize, Serialize};
 

@@ -54,7 +54,7 @@ impl Scores {
         bin.positives += outcome;
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of another.
     pub fn merge(&mut self, other: &Self) {
         self.pairs += other.pairs;
         self.positives += other.positives;

@@ -1,4 +1,4 @@
-//! When a probability or a condition becomes an alert: raised once, ended once, with hysteresis.
+//! Turns probabilities and conditions into alerts, each raised once and cleared once, with hysteresis.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::forecast::{Assessment, FailureType};
 /// The probability from which on an alert is raised, by parameters.
 pub type Threshold = fn(&Parameters) -> f64;
 
-/// The failure types of which a high probability raises an alert. The others are detected rather than foreseen, or
+/// The failure types of which a high probability raises an alert. The others are detected rather than predicted, or
 /// their forecasts are base rates: their conditions raise alerts.
 pub const THRESHOLDS: &[(FailureType, Threshold)] = &[
     (FailureType::KvPreemption, |p| p.kv.raise_probability),
@@ -67,7 +67,7 @@ enum Wants {
 /// The alerts of one target.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Alarms {
-    foreseen: [Alarm; FailureType::ALL.len()],
+    predicted: [Alarm; FailureType::ALL.len()],
     present: [Alarm; FailureType::ALL.len()],
 }
 
@@ -118,15 +118,15 @@ impl Alarms {
             };
             let probability = forecast.map(|forecast| forecast.probability.at(p.alarm.horizon_secs));
             let wants = match probability {
-                // What is there is no longer foreseen; without a forecast an alarm ends by itself.
+                // Without a forecast an alarm is cleared.
                 None => Wants::Clear,
-                Some(_) if assessment.condition.is_some() && !self.foreseen[place].raised => Wants::Stay,
+                Some(_) if assessment.condition.is_some() && !self.predicted[place].raised => Wants::Stay,
                 Some(probability) if probability >= raise_at(p) => Wants::Raise,
                 Some(probability) if probability < p.alarm.clear_probability => Wants::Clear,
                 Some(_) => Wants::Stay,
             };
-            let change = self.foreseen[place].update(wants, dt_secs, p);
-            alerts.extend(change.map(|change| alert(change, AlertKind::Foreseen)));
+            let change = self.predicted[place].update(wants, dt_secs, p);
+            alerts.extend(change.map(|change| alert(change, AlertKind::Predicted)));
         }
         alerts
     }
@@ -138,9 +138,9 @@ impl Alarms {
             .flat_map(|failure_type| {
                 let place = failure_type.index();
                 [
-                    self.foreseen[place]
+                    self.predicted[place]
                         .raised
-                        .then_some((failure_type, AlertKind::Foreseen)),
+                        .then_some((failure_type, AlertKind::Predicted)),
                     self.present[place]
                         .raised
                         .then_some((failure_type, AlertKind::Present)),
@@ -167,7 +167,7 @@ mod tests {
             evidence: Vec::new(),
             basis: Basis {
                 samples: 1,
-                watched_secs: 1.0,
+                observed_secs: 1.0,
                 model_version: Cow::Borrowed("1"),
                 calibrated: true,
             },

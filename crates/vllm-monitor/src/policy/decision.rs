@@ -1,4 +1,4 @@
-//! What the monitor hands out: things that happened, alerts, and (for an acting policy) intents.
+//! The monitor's output: events, alerts and, with an acting policy, intents.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::lifecycle::{LoadPhase, LogMark, Transition};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Decision {
-    /// Something happened; write it down.
+    /// Something happened.
     Event(Event),
-    /// Something people should know, raised once and ended once.
+    /// An alert, raised once and cleared once.
     Alert(Alert),
     /// An action that should be carried out. The observe-only policy makes none.
     Intent(Intent),
@@ -51,10 +51,10 @@ pub enum EventKind {
         /// Its duration.
         secs: f64,
     },
-    /// Nothing fresh is known of the target any more.
-    WentBlind,
-    /// The target can be seen again.
-    SeesAgain,
+    /// There is no fresh data about the target any more.
+    ObservationLost,
+    /// There is fresh data again.
+    ObservationRestored,
     /// A failure began.
     Onset {
         /// Which.
@@ -67,17 +67,17 @@ pub enum EventKind {
         /// Their names.
         names: Vec<Arc<str>>,
     },
-    /// Snapshots were too far apart: the time between them was not watched.
-    NotWatched {
-        /// How far apart.
+    /// The gap between two snapshots was too long; the time between them was not observed.
+    ObservationGap {
+        /// Length of the gap, in seconds.
         secs: f64,
     },
-    /// A snapshot is older than the one before: what was seen last no longer counts.
+    /// A snapshot is older than the previous one; rates start over.
     ClockWentBack {
         /// By how much.
         secs: f64,
     },
-    /// A snapshot has another schema and was not judged.
+    /// A snapshot has another schema and was not evaluated.
     SnapshotRefused {
         /// Its schema.
         schema: u32,
@@ -86,13 +86,13 @@ pub enum EventKind {
     },
 }
 
-/// Whether a failure is foreseen or there.
+/// Whether a failure is predicted or present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertKind {
-    /// It will probably come.
-    Foreseen,
-    /// It is there.
+    /// Predicted.
+    Predicted,
+    /// Present now.
     Present,
 }
 
@@ -106,7 +106,7 @@ pub enum AlertChange {
     Cleared,
 }
 
-/// Something people should know.
+/// An alert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// The target.
@@ -115,7 +115,7 @@ pub struct Alert {
     pub at: Time,
     /// Begins or ends.
     pub change: AlertChange,
-    /// Foreseen or there.
+    /// Predicted or present.
     pub kind: AlertKind,
     /// What.
     pub failure_type: FailureType,

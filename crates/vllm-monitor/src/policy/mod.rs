@@ -1,7 +1,7 @@
-//! From judgements to decisions. The one policy there is observes: it reports, and acts on nothing.
+//! From assessments to decisions. The only policy so far observes: it reports and does not act.
 //!
-//! The seam for acting is [`Policy`]: it sees the same [`Situation`] and may return intents, which a shell writes down
-//! before it carries them out, and verifies at their deadline.
+//! [`Policy`] is the extension point for acting. A policy sees a [`Situation`] and may return intents, which a shell
+//! logs before executing them and verifies at their deadline.
 
 mod alarm;
 mod decision;
@@ -26,7 +26,7 @@ pub struct Situation<'a> {
     /// Its state after this snapshot.
     pub state: State,
     /// Whether anything fresh is known of it; without that no action is sound.
-    pub is_blind: bool,
+    pub is_unobserved: bool,
     /// What the predictors say, after calibration.
     pub assessments: &'a [(FailureType, Assessment)],
     /// Alerts that were raised or ended with this snapshot.
@@ -35,7 +35,7 @@ pub struct Situation<'a> {
     pub features: &'a Features,
 }
 
-/// Decides what to do about a situation. Pure: what it remembers, it gets and returns as data.
+/// Decides what to do in a situation. Implementations are pure.
 pub trait Policy: std::fmt::Debug + Send + Sync {
     /// Further decisions, beyond the events and alerts that are reported anyway.
     fn decide(&self, situation: &Situation<'_>) -> Vec<Decision>;

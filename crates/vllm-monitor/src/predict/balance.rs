@@ -1,46 +1,46 @@
-//! A level that follows a moving balance with noise: how likely it is to reach a barrier.
+//! A level that follows a moving equilibrium with noise: the probability of reaching a barrier.
 //!
-//! Requests come at a rate and stay; the more there are, the longer each stays. The level (what they hold) returns to
-//! the balance of both within about one stay and fluctuates around it. Time is cut into pieces; in each, the level
-//! reaches the barrier with the probability that a fluctuation of that size is exceeded (twice the tail, by
-//! reflection), once for each relaxation time. What is not known well, the rate and how it changes, is the same in all
-//! pieces, so it is averaged over outside.
+//! Requests arrive at a rate and stay for a while; the more there are, the longer each stays. The level (what they hold)
+//! relaxes to an equilibrium within about one stay and fluctuates around it. Time is divided into intervals. In each,
+//! the probability of reaching the barrier is twice the tail probability of a fluctuation of that size (reflection
+//! principle), once per relaxation time, and intervals are treated as independent. The errors of the rate and of its
+//! slope are common to all intervals, so the result is averaged over them (Gauss-Hermite quadrature).
 
 use super::curve::{Curve, TIMES_SECS};
 use super::rate::{NODES, RateEstimate};
 use crate::numeric::normal::cdf;
 
-/// A level and what moves it.
+/// A level and its dynamics.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Balance {
     /// The level now.
     pub(super) level: f64,
     /// What one request adds to the level.
     pub(super) per_request: f64,
-    /// Requests that come.
+    /// Arrival rate.
     pub(super) arrivals: RateEstimate,
-    /// How long a request stays that is alone, in seconds.
+    /// Stay of a request without others, in seconds.
     pub(super) lone_stay_secs: f64,
     /// By how much each other request lengthens a stay, in seconds.
     pub(super) crowding_secs: f64,
-    /// How long a request stays now, in seconds: the relaxation time.
+    /// Present stay of a request in seconds: the relaxation time.
     pub(super) stay_secs: f64,
     /// Most requests that can be there at once.
     pub(super) most_requests: f64,
     /// Variance of the level around a balance, per unit of balance.
     pub(super) variance_per_balance: f64,
-    /// What the level must not reach.
+    /// The barrier.
     pub(super) barrier: f64,
 }
 
-/// Tails beyond this many deviations are nothing.
+/// Tails beyond this many standard deviations are neglected.
 const FAR: f64 = 7.0;
 
 impl Balance {
     /// Where the level comes to rest if requests come at this rate.
     pub(super) fn at_rate(&self, rate: f64) -> f64 {
         let free = 1.0 - rate * self.crowding_secs;
-        // Beyond the point where each request keeps the next one waiting there is no balance: all places are taken.
+        // Beyond this rate there is no equilibrium: the batch fills up.
         let requests = if free > 0.02 {
             rate.max(0.0) * self.lone_stay_secs / free
         } else {
@@ -61,17 +61,17 @@ impl Balance {
         Curve::new(mean)
     }
 
-    /// Adds the curve that holds if rate and slope are `z` standard errors above what is thought.
+    /// Adds the curve for a rate and slope that are `z` standard errors above their estimates.
     fn add_given(&self, z: f64, weight: f64, sum: &mut [f64; TIMES_SECS.len()]) {
         let tau = self.stay_secs.max(0.5);
         let mut survives = 1.0;
         let (mut mean, mut before_secs) = (self.level, 0.0);
         for (p, t) in sum.iter_mut().zip(TIMES_SECS) {
             let piece_secs = t - before_secs;
-            // The level lags: it heads for the balance of the piece's middle and gets there exponentially.
+            // The level relaxes exponentially to the equilibrium at the middle of the interval.
             let rate = self.arrivals.after(before_secs + piece_secs / 2.0, z);
             let goal = self.at_rate(rate);
-            // However fast it heads there, a request adds no more than it will hold at its end: about twice its mean.
+            // It cannot rise faster than requests bring tokens: each adds at most about twice its mean context.
             let most = mean + 2.0 * self.per_request * rate * piece_secs;
             let next = (goal + (mean - goal) * (-piece_secs / tau).exp()).min(most);
             let spread = 1.0 - (-2.0 * t / tau).exp();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rising_rate_is_foreseen_before_the_level_shows_it() {
+    fn a_rising_rate_is_predicted_before_the_level_shows_it() {
         let rising = at(&Balance {
             arrivals: rate(8.0, 0.4),
             ..CALM

@@ -1,9 +1,8 @@
-//! Makes probabilities mean what they say: of the forecasts that say 0.3, three in ten come true.
+//! Calibration: of all forecasts with probability 0.3, about 30 % should come true.
 //!
-//! A table for each failure type and horizon maps a predictor's own probability to the share that came true. Tables
-//! are compiled in (`configs/monitor/calibration.toml`, fitted on generated runs) and go on learning from resolved
-//! forecasts of the target: counts in bins, pulled towards the compiled-in table by its weight, made monotone by
-//! isotonic regression.
+//! A table per failure type and horizon maps a predictor's raw probability to the observed frequency. Tables are
+//! compiled in (`configs/monitor/calibration.toml`, fitted on generated runs) and updated with the resolved forecasts
+//! of the target: counts in bins, shrunk towards the compiled-in table, made monotone by isotonic regression.
 
 use std::sync::OnceLock;
 
@@ -125,7 +124,7 @@ struct Bin {
     happened: f64,
 }
 
-/// What one target has taught about one failure type. Survives a restart.
+/// What was learned about one failure type from one target. Survives a restart.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Calibrator {
@@ -197,12 +196,12 @@ impl Calibrator {
         }
     }
 
-    /// Tables as they would stand without a prior: for fitting the compiled-in file.
+    /// Tables without the prior, for fitting the compiled-in file.
     pub fn raw_tables(&self) -> [Table; HORIZONS_SECS.len()] {
         std::array::from_fn(|horizon| table_of(&self.counts[horizon], None, 0.0))
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of another.
     pub fn merge(&mut self, other: &Self) {
         for (bins, more) in self.counts.iter_mut().zip(&other.counts) {
             for (bin, more) in bins.iter_mut().zip(more) {
@@ -265,7 +264,7 @@ mod tests {
         let parameters = Settings::default().parameters.calibration;
         let mut calibrator = Calibrator::default();
         for i in 0..5000_u32 {
-            // Says 0.8 where 0.2 comes true, and 0.05 where 0.01 does.
+            // Raw 0.8 happens 20 % of the time, raw 0.05 1 %.
             calibrator.learn(Resolved {
                 horizon: 2,
                 raw: 0.8,

@@ -8,7 +8,7 @@ pub(super) const TIMES_SECS: [f64; 18] = [
     3600.0,
 ];
 
-/// Probability at 300 s below which no time is named.
+/// Probability at 300 s below which no time to failure is given.
 const WORTH_A_TIME: f64 = 0.05;
 
 /// A distribution function at [`TIMES_SECS`].
@@ -16,7 +16,7 @@ const WORTH_A_TIME: f64 = 0.05;
 pub(super) struct Curve([f64; TIMES_SECS.len()]);
 
 impl Curve {
-    /// From the probabilities at the times; what falls is lifted.
+    /// From the probabilities at the times, made non-decreasing.
     pub(super) fn new(raw: [f64; TIMES_SECS.len()]) -> Self {
         let mut least: f64 = 0.0;
         Self(raw.map(|p| {

@@ -2,10 +2,11 @@
 //!
 //! A linear model explains the time between tokens by what a step has to do: a fixed part, one part for each running
 //! sequence, one for each token of context that is read, one for each prompt token computed alongside. It is learned
-//! by recursive least squares on relative errors. A load that doubles moves along the model; a server that becomes
-//! slower leaves it. What leaves it is summed up (CUSUM); what lies where nothing was learned yet is learned instead.
+//! by recursive least squares on relative errors. A higher load is explained by the model; a slower server is
+//! not. Unexplained slowdown is accumulated (CUSUM); samples far from what was learned (high leverage) are learned
+//! instead of counted as slowdown.
 //!
-//! This detects, it does not foresee: the probability is the same at all horizons.
+//! This is detection, not prediction: the probability is the same at all horizons.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ use crate::numeric::ewma::Ewma;
 use crate::numeric::rls::{FEATURES, Rls};
 use crate::{Evidence, Source};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Degradation {
@@ -31,7 +32,7 @@ pub struct Degradation {
     #[serde(skip)]
     latest: Option<Latest>,
     #[serde(skip)]
-    watched_secs: f64,
+    observed_secs: f64,
     #[serde(skip)]
     is_degraded: bool,
 }
@@ -44,7 +45,7 @@ impl Default for Degradation {
             sums: Cusum::default(),
             pool: Pool::default(),
             latest: None,
-            watched_secs: 0.0,
+            observed_secs: 0.0,
             is_degraded: false,
         }
     }
@@ -78,7 +79,7 @@ impl Degradation {
         (latest.expected_secs > 0.0).then(|| (latest.inter_token_secs / latest.expected_secs).ln())
     }
 
-    /// Takes the present speed as normal: for a person who knows why the server is slower.
+    /// Accepts the present speed as the new baseline.
     pub fn accept(&mut self) {
         *self = Self::default();
     }
@@ -159,7 +160,7 @@ impl Degradation {
             self.noise.add(difference * difference, p.pool_secs);
         }
         if self.sums.down() >= threshold {
-            // Faster than ever at this load: the old model is out of date, and nothing is wrong.
+            // Faster than expected: nothing is wrong, but the model is outdated.
             self.model = Rls::new(PRIOR_UNCERTAINTY);
             self.sums.reset();
             self.latest = None;
@@ -194,7 +195,7 @@ impl Predictor for Degradation {
             }
             .into();
         }
-        self.watched_secs += seen.dt_secs;
+        self.observed_secs += seen.dt_secs;
         if seen.rates.is_new_page {
             self.learn(seen);
         }
@@ -206,8 +207,8 @@ impl Predictor for Degradation {
         let threshold = self.threshold(p);
         let share = (self.sums.up() / threshold).min(1.0);
         let mut evidence = vec![
-            Evidence::number(Source::Model, "sum of slowdown", self.sums.up(), ""),
-            Evidence::number(Source::Model, "too much from", threshold, ""),
+            Evidence::number(Source::Model, "accumulated slowdown", self.sums.up(), ""),
+            Evidence::number(Source::Model, "threshold", threshold, ""),
         ];
         if let Some(latest) = self.latest {
             evidence.push(Evidence::number(
@@ -234,7 +235,7 @@ impl Predictor for Degradation {
             Horizons::all(share * share * 0.98),
             None,
             evidence,
-            (samples, self.watched_secs),
+            (samples, self.observed_secs),
         );
         Assessment {
             prediction,

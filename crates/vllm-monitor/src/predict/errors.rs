@@ -1,20 +1,19 @@
-//! Requests that fail by the server's fault: ended by an internal error, answered with a status of 500 or above, or
-//! with output that is not a number.
+//! Requests that fail because of the server: internal errors, statuses of 500 and above, and NaN output.
 //!
-//! Refusals for lack of room are the queue's matter, mistakes of clients (400 to 499) are nobody's failure here. This
-//! detects; the probability is that the failing goes on.
+//! Rejections for lack of room belong to the queue predictor; client errors (400 to 499) do not count. This is
+//! detection: the probability is that the errors continue.
 
 use super::{Observation, Predictor};
 use crate::forecast::{Assessment, Condition, FailureType, Horizons, Prediction, Severity};
 use crate::numeric::ewma::RatioEwma;
 use crate::{Evidence, Signal, Source};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RequestErrors {
     memory: Option<Memory>,
     samples: u64,
-    watched_secs: f64,
+    observed_secs: f64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -74,13 +73,13 @@ impl Predictor for RequestErrors {
             .into();
         }
         let p = &seen.parameters.errors;
-        self.watched_secs += seen.dt_secs;
+        self.observed_secs += seen.dt_secs;
         let now = Totals::of(seen);
         if now.ended.is_none() && now.answered.is_none() {
             return Prediction::needs_signal("fresh counts of requests").into();
         }
         let Some(memory) = &mut self.memory else {
-            // What failed before we looked is not failing now.
+            // Errors from before monitoring began do not count.
             self.memory = Some(Memory {
                 last: now,
                 share: RatioEwma::new(p.rate_secs),
@@ -146,7 +145,7 @@ impl Predictor for RequestErrors {
         } else {
             0.9 * doubt * doubt
         });
-        let basis = (self.samples, self.watched_secs);
+        let basis = (self.samples, self.observed_secs);
         let prediction = seen.forecast(FailureType::RequestErrors, probability, None, evidence, basis);
         Assessment {
             prediction,

@@ -1,8 +1,8 @@
-//! Device memory taken by others.
+//! Device memory taken by other processes.
 //!
-//! vLLM reserves its pool at the start, so the memory in use is flat while it serves. What can be foreseen is another
-//! process that grows: its slope against the free rest. A spike inside the engine (a sampler, an adapter, an image)
-//! comes within one step and has no lead time; the forecast says how much is left and how large a spike was ever seen.
+//! vLLM reserves its pool at start, so the memory in use is flat while it serves. What can be predicted is another
+//! process that grows, from its slope and the free memory. A spike inside the engine (sampler, adapter, image) happens
+//! within one step and has no lead time; the evidence states the free memory and the largest spike seen so far.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::numeric::trend::Trend;
 use crate::snapshot::Gpu;
 use crate::{Evidence, Source};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GpuMemory {
@@ -50,7 +50,7 @@ impl Predictor for GpuMemory {
             let trend = self.trend(gpu, seen, used);
             have_secs = have_secs.max(trend.span_secs());
             let p = &seen.parameters.gpu_memory;
-            let Some(line) = trend.line().filter(|_| trend.span_secs() >= p.min_watched_secs) else {
+            let Some(line) = trend.line().filter(|_| trend.span_secs() >= p.min_observed_secs) else {
                 continue;
             };
             let free = total - used;
@@ -70,7 +70,7 @@ impl Predictor for GpuMemory {
             }
         }
         let Some((passage, free, total, gpu)) = worst else {
-            let want = seen.parameters.gpu_memory.min_watched_secs;
+            let want = seen.parameters.gpu_memory.min_observed_secs;
             return match any {
                 true => Prediction::needs("seconds of samples", have_secs, want).into(),
                 false => Prediction::needs_signal("GPU memory readings").into(),
@@ -96,7 +96,7 @@ impl Predictor for GpuMemory {
             evidence: evidence.clone(),
             advice: Some("find the other process on this GPU; a spike of the engine would fail now".into()),
         });
-        // A flat series has no drift to fear; its noise alone must not add up over five minutes.
+        // Without a positive drift, noise alone must not accumulate to an alarm over five minutes.
         let horizons = if passage.drift <= 0.0 {
             Horizons::all(0.0)
         } else {

@@ -1,11 +1,11 @@
 //! Hang: the engine makes no steps although there is work.
 //!
-//! The heartbeat is the count of steps and every change of the gauges that steps set. The gaps between heartbeats of
-//! this very server are learned; silence that is several times the rare gap, while there is work, is a hang. That
-//! there is work is known best from requests of our own: gauges are set by steps, so an engine that hangs while idle
-//! keeps showing 0. The monitor's canary serves where no other request is ours.
+//! The heartbeat is the step counter and any change of the gauges that steps set. The gaps between heartbeats of this
+//! server are learned; with work present, a gap of several times the rare gap is a hang. The best evidence of work is
+//! our own requests in flight: gauges are set by steps, so an engine that hangs while idle keeps showing 0. Where no
+//! request is ours, the monitor's canary takes that role.
 //!
-//! Long prefills, pauses, sleep, changes of size, compilations and starts are silent and healthy; they are let pass.
+//! Long prefills, pauses, sleep, scaling, compilations and starts have no heartbeat either; they are excluded.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::forecast::{
 use crate::numeric::quantile::LogHistogram;
 use crate::{Evidence, Source};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hang {
@@ -34,13 +34,13 @@ pub struct Hang {
 
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Live {
-    /// Time without a heartbeat while there was work, in watched seconds.
+    /// Time without a heartbeat while there was work, in observed seconds.
     silent_secs: f64,
     last_age_secs: f64,
     /// The page before showed work, or steps since the one before it.
     had_work: bool,
     grace_secs: f64,
-    watched_secs: f64,
+    observed_secs: f64,
     /// Of each data-parallel member: its steps, and its silence while it had work.
     members: Vec<(Arc<str>, f64, f64)>,
 }
@@ -56,13 +56,13 @@ impl Default for Hang {
     }
 }
 
-/// Who says that there is work.
+/// The sources that report work.
 #[derive(Debug, Clone, Copy, Default)]
 struct Work {
     own: bool,
     canary: bool,
     gauges: bool,
-    /// One of our own requests made progress lately, which no hung engine allows.
+    /// One of our own requests made progress lately, so the engine is not hung.
     progress: bool,
 }
 
@@ -91,14 +91,14 @@ impl Work {
 }
 
 impl Hang {
-    /// Silence with work beyond which the engine counts as hung, in seconds.
+    /// Time without a heartbeat, with work present, from which on the engine counts as hung, in seconds.
     fn bound_secs(&self, seen: &Observation<'_>) -> f64 {
         let p = &seen.parameters.hang;
         let learned = match self.gaps.quantile(p.gap_quantile) {
             Some(rare) if self.gaps.total() >= p.min_gaps => p.gap_factor * rare,
             _ => p.untaught_secs,
         };
-        // A source that counts every step sees each part of a long prefill.
+        // A source that counts every step sees each chunk of a long prefill.
         let needs_prefill = seen.snapshot.engine.exact_steps_total.is_absent() && self.prefill_rate > 0.0;
         let prompt = seen
             .snapshot
@@ -124,7 +124,7 @@ impl Hang {
             self.longest_prompt_tokens = (self.longest_prompt_tokens * 0.9999).max(tokens);
         }
         let moved = age_secs < self.live.last_age_secs + rates.dt_secs * 0.5;
-        // A gap counts if the server was at work when it began; otherwise it was idle in it.
+        // A gap counts only if there was work when it began; otherwise the server was idle.
         if moved && self.live.had_work && rates.dt_secs > 0.0 {
             self.gaps.add(self.live.last_age_secs.max(0.0) + rates.dt_secs);
         }
@@ -183,16 +183,14 @@ impl Predictor for Hang {
         };
         if !seen.snapshot.engine.steps_total.is_fresh() && !seen.snapshot.engine.exact_steps_total.is_fresh()
         {
-            return Prediction::needs_signal(
-                "fresh metrics; without them a hang cannot be told from a lost network",
-            )
-            .into();
+            return Prediction::needs_signal("fresh metrics: without them a hang looks like a lost network")
+                .into();
         }
         let work = Work::of(seen, self.live.silent_secs);
         if seen.rates.is_new_page {
             self.learn(seen, work, age_secs);
         }
-        self.live.watched_secs += seen.dt_secs;
+        self.live.observed_secs += seen.dt_secs;
         self.live.grace_secs = (self.live.grace_secs - seen.dt_secs).max(0.0);
         let is_silent = work.any() && !work.progress && self.live.grace_secs <= 0.0;
         self.live.silent_secs = if is_silent {
@@ -209,13 +207,8 @@ impl Predictor for Hang {
             .as_ref()
             .map_or(self.live.silent_secs, |(_, silent)| *silent);
         let mut evidence = vec![
-            Evidence::number(
-                Source::Metrics,
-                "no step although there is work, for",
-                silent_secs,
-                "s",
-            ),
-            Evidence::number(Source::Model, "longest that is usual", bound_secs, "s"),
+            Evidence::number(Source::Metrics, "no step with work present for", silent_secs, "s"),
+            Evidence::number(Source::Model, "usual maximum", bound_secs, "s"),
         ];
         if silent_secs > 0.0 {
             if work.own {
@@ -233,7 +226,7 @@ impl Predictor for Hang {
             if work.gauges {
                 evidence.push(Evidence::text(
                     Source::Metrics,
-                    "the server shows running or waiting requests",
+                    "the server reports running or waiting requests",
                 ));
             }
             if let Some((engine, _)) = &slow_member {
@@ -250,7 +243,6 @@ impl Predictor for Hang {
             .if_fresh()
             .is_some_and(|secs| secs > p.canary_secs);
         let is_hung = silent_secs >= bound_secs || (canary_stuck && silent_secs >= p.floor_secs);
-        // A server that already failed for another reason hangs as a consequence.
         let condition = (is_hung && self.live.grace_secs <= 0.0).then(|| Condition {
             failure_type: FailureType::Hang,
             severity: if slow_member.is_some() {
@@ -263,7 +255,7 @@ impl Predictor for Hang {
                 "the engine must be restarted; /health answers 200 as long as its process exists".into(),
             ),
         });
-        let basis = (self.gaps.total() as u64, self.live.watched_secs);
+        let basis = (self.gaps.total() as u64, self.live.observed_secs);
         let probability = posterior(silent_secs, bound_secs, p.gap_factor, p.prior_per_hour);
         let when = is_hung.then_some(TimeToFailure {
             p10_secs: 0.0,
@@ -278,9 +270,9 @@ impl Predictor for Hang {
     }
 }
 
-/// How likely it is that the silence is a hang, by Bayes: the prior odds that a hang began in it, over how rare a gap of
-/// that length is. Beyond the rare gap the tail is taken as a power law that falls with the sixth power; a new hang may
-/// begin within the horizon at the prior's rate.
+/// Posterior probability of a hang: the prior odds that a hang began within the gap, divided by the tail probability of
+/// a gap of that length. Beyond the rare gap the tail is assumed to fall with the sixth power. A new hang may begin
+/// within the horizon at the prior rate.
 fn posterior(silent_secs: f64, bound_secs: f64, gap_factor: f64, prior_per_hour: f64) -> Horizons {
     let per_sec = prior_per_hour / 3600.0;
     let rare = bound_secs / gap_factor;

@@ -1,8 +1,8 @@
 //! Hardware: XID errors by catalogue, and precursors as risk.
 //!
-//! GPUs fail rarely and mostly without warning, so a forecast here is a base rate, raised while there are signs with a
-//! physical reason: corrected memory errors that come often, a row remap that waits for a reset, links that repeat
-//! transfers. It stays small on purpose. What already happened is a condition, with the catalogue's action.
+//! GPUs fail rarely and mostly without warning, so a forecast is a base rate, multiplied while there are precursors with
+//! a physical cause: frequent corrected memory errors, a pending row remap, link retransmissions. It stays small by
+//! design. An error that already happened is a condition, with the action from the catalogue.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::numeric::ewma::Ewma;
 use crate::snapshot::Gpu;
 use crate::{Evidence, Signal, Source};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hardware {
@@ -27,17 +27,17 @@ pub struct Hardware {
     #[serde(skip)]
     gpus: Vec<GpuMemory>,
     #[serde(skip)]
-    watched_secs: f64,
+    observed_secs: f64,
     #[serde(skip)]
     samples: u64,
 }
 
-/// Bursts of one GPU within about a day of watched time.
+/// Bursts of one GPU within about a day of observed time.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Bursts {
     code: u64,
     count: f64,
-    /// Watched seconds since the newest event.
+    /// Observed seconds since the newest event.
     quiet_secs: f64,
 }
 
@@ -91,7 +91,7 @@ impl Counter {
     }
 
     fn per_sec(&self) -> f64 {
-        // Early on the mean rests on little; weigh it down rather than shout.
+        // An early mean rests on few samples, so it is shrunk towards 0.
         self.rate.mean().unwrap_or(0.0) * self.rate.weight().min(1.0).sqrt()
     }
 }
@@ -105,7 +105,7 @@ impl Predictor for Hardware {
         if seen.snapshot.gpus.is_empty() {
             return Prediction::needs_signal("GPU readings").into();
         }
-        self.watched_secs += seen.dt_secs;
+        self.observed_secs += seen.dt_secs;
         self.samples += 1;
         let p = &seen.parameters.hardware;
         for (_, bursts) in &mut self.bursts {
@@ -162,7 +162,7 @@ impl Predictor for Hardware {
             probability,
             when,
             evidence,
-            (self.samples, self.watched_secs),
+            (self.samples, self.observed_secs),
         );
         Assessment {
             prediction,

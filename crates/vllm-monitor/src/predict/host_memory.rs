@@ -1,8 +1,8 @@
 //! Host memory: when the cgroup's limit or the machine's memory is reached.
 //!
 //! The level is what the server's cgroup uses, against its limit; without a limit it is the machine's used memory,
-//! against all of it. Page cache that can be given back counts as used in a cgroup, so a level that stands at the
-//! limit without growing is no alarm by itself; the kernel's kills are.
+//! against all of it. Reclaimable page cache counts as used in a cgroup, so a flat level near the limit is not an
+//! alarm; kills by the kernel are.
 
 use super::passage::Passage;
 use super::{Observation, Predictor};
@@ -10,7 +10,7 @@ use crate::forecast::{Assessment, Condition, FailureType, Horizons, Prediction, 
 use crate::numeric::trend::Trend;
 use crate::{Evidence, Source};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HostMemory {
     trend: Option<Trend>,
@@ -36,7 +36,7 @@ impl Predictor for HostMemory {
         let of_host = host
             .memory_available_bytes
             .with(host.memory_total_bytes, |free, total| (total - free, total));
-        // The barrier that is nearer in shares is the one that kills.
+        // The relevant barrier is the one that is nearer in relative terms.
         let share = |pair: Option<(f64, f64)>| pair.map_or(-1.0, |(used, limit)| used / limit.max(1.0));
         let (pair, is_cgroup) = if share(of_cgroup.if_fresh()) >= share(of_host.if_fresh()) {
             (of_cgroup.if_fresh(), true)
@@ -56,7 +56,7 @@ impl Predictor for HostMemory {
             .last()
             .is_some_and(|last| (used - last).abs() > 0.25 * limit)
         {
-            // Another barrier, a restart or a freed cache: not a trend.
+            // A jump (another barrier, a restart, a freed cache) is not a trend.
             trend.reset();
         }
         trend.add(used, seen.dt_secs.max(1e-3));
@@ -65,8 +65,8 @@ impl Predictor for HostMemory {
                 .get_or_insert_with(|| Trend::new(p.trend_secs))
                 .add(resident, seen.dt_secs.max(1e-3));
         }
-        let Some(line) = trend.line().filter(|_| trend.span_secs() >= p.min_watched_secs) else {
-            let prediction = Prediction::needs("seconds of samples", trend.span_secs(), p.min_watched_secs);
+        let Some(line) = trend.line().filter(|_| trend.span_secs() >= p.min_observed_secs) else {
+            let prediction = Prediction::needs("seconds of samples", trend.span_secs(), p.min_observed_secs);
             return Assessment {
                 prediction,
                 condition: condition_of_kills,

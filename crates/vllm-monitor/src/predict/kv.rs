@@ -1,23 +1,23 @@
 //! KV preemption onset: when the KV cache will be full.
 //!
-//! The level is the share of blocks in use. Its drift comes from two sources. The trend of the level itself reacts to
-//! anything. The fluid model knows more: requests are admitted at some rate, each stays for its number of tokens times
-//! the time per token and holds its context meanwhile, so the level tends to `rate × stay × context / capacity` and
-//! approaches it within one stay. A rising rate shows in the model one stay before it shows in the level.
+//! The level is the share of blocks in use. Its drift is estimated in two ways. The first is the trend of the
+//! level itself. The second is a fluid model: requests are admitted at some rate, and each holds its context for its
+//! number of tokens times the time per token, so the level tends to `rate × stay × context / capacity` and approaches it
+//! within one stay. A rising rate shows in the model one stay earlier than in the level.
 //!
-//! Rejected: counting the tokens of waiting prompts as level. On ramps it changed nothing, and under bursts of long
-//! prompts, which wait for their turn to be computed and not for blocks, it raised alarms.
+//! Rejected: adding the tokens of waiting prompts to the level. It made no difference on ramps, and waiting prompts
+//! often wait for compute, not for blocks.
 
 use super::balance::Balance;
 use super::passage::Passage;
-use super::rate::RateWatch;
+use super::rate::RateEstimator;
 use super::{Observation, Predictor};
 use crate::forecast::{Assessment, Condition, FailureType, Prediction, Severity};
 use crate::numeric::ewma::{Ewma, LineEwma, RatioEwma};
 use crate::numeric::trend::Trend;
 use crate::{Evidence, Source};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct KvPreemption {
     memory: Option<Memory>,
@@ -26,7 +26,7 @@ pub struct KvPreemption {
 #[derive(Debug, Clone, PartialEq)]
 struct Memory {
     level: Trend,
-    admissions: RateWatch,
+    admissions: RateEstimator,
     /// Tokens held by the batch over requests in it.
     context: RatioEwma,
     generation_tokens: Ewma,
@@ -34,8 +34,7 @@ struct Memory {
     /// Time per token over requests in the batch.
     crowding: LineEwma,
     preemptions: Ewma,
-    /// Most requests that ran at once since others waited although there was room: the batch has no more places, or
-    /// the engine computes no faster.
+    /// Largest batch since requests waited although blocks were free: the batch is limited by slots or by compute.
     places: Option<f64>,
     pages_waiting: u32,
 }
@@ -45,7 +44,7 @@ impl Memory {
         let p = &seen.parameters.kv;
         Self {
             level: Trend::new(p.trend_secs),
-            admissions: RateWatch::new(p.rate_secs),
+            admissions: RateEstimator::new(p.rate_secs),
             context: RatioEwma::new(p.request_secs),
             generation_tokens: Ewma::new(p.request_secs),
             inter_token: RatioEwma::new(p.rate_secs),
@@ -57,7 +56,7 @@ impl Memory {
     }
 }
 
-/// Usage below which waiting requests wait for places or for their turn, and not for blocks.
+/// Usage below which waiting requests wait for batch slots or compute, not for blocks.
 const ROOM_RATIO: f64 = 0.9;
 
 /// Pages in a row with such a queue after which the batch counts as full.
@@ -155,9 +154,9 @@ impl Memory {
 
     fn predict(&self, seen: &Observation<'_>, usage: f64) -> Prediction {
         let p = &seen.parameters.kv;
-        let watched = self.level.span_secs();
-        let Some(line) = self.level.line().filter(|_| watched >= p.min_watched_secs) else {
-            return Prediction::needs("seconds of samples", watched, p.min_watched_secs);
+        let observed = self.level.span_secs();
+        let Some(line) = self.level.line().filter(|_| observed >= p.min_observed_secs) else {
+            return Prediction::needs("seconds of samples", observed, p.min_observed_secs);
         };
         let capacity = seen
             .snapshot
@@ -183,8 +182,13 @@ impl Memory {
         let mut curve = straight.curve();
         if let Some(balance) = &balance {
             let rest = balance.at_rate(balance.arrivals.rate);
-            evidence.push(Evidence::number(Source::Model, "the level tends to", rest, ""));
-            evidence.push(Evidence::number(Source::Model, "within", balance.stay_secs, "s"));
+            evidence.push(Evidence::number(Source::Model, "equilibrium level", rest, ""));
+            evidence.push(Evidence::number(
+                Source::Model,
+                "relaxation time",
+                balance.stay_secs,
+                "s",
+            ));
             evidence.push(Evidence::number(
                 Source::Model,
                 "admissions",
@@ -193,7 +197,7 @@ impl Memory {
             ));
             evidence.push(Evidence::number(
                 Source::Model,
-                "which change by",
+                "change of admissions",
                 balance.arrivals.slope,
                 "/s per s",
             ));
@@ -204,7 +208,7 @@ impl Memory {
             curve.horizons(),
             curve.time_to_failure(),
             evidence,
-            (self.level.samples(), watched),
+            (self.level.samples(), observed),
         )
     }
 
@@ -225,14 +229,14 @@ impl Memory {
         let tokens = self.generation_tokens.mean()?;
         let stay_secs = (tokens * self.inter_token.ratio()?).max(0.5);
         let running = seen.rates.running.last().unwrap_or(0.0);
-        // How much longer a step takes with one more request, as far as the time per token has shown it; never so much
-        // that a lone request would take less than a fifth of the present time.
+        // How much one more request lengthens a step, from the regression of time per token on batch size; bounded so
+        // that a lone request takes at least a fifth of the present time.
         let crowding = self
             .crowding
             .line()
             .map_or(0.0, |(_, slope)| slope.max(0.0) * tokens);
         let crowding = crowding.min(0.8 * stay_secs / running.max(1.0));
-        // One request more or less moves the level by its context; requests vary, so a little more.
+        // One request changes the level by its context; `variance_factor` allows for unequal requests.
         let per_request = context / capacity;
         Some(Balance {
             level,

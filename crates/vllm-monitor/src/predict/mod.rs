@@ -1,8 +1,8 @@
-//! One predictor a file. Each looks at the same [`Observation`], keeps constant state, and answers with a forecast,
-//! with what it would need to make one, or with why the question makes no sense now.
+//! One predictor per file. Each takes the same [`Observation`], keeps constant-size state, and returns a forecast, what
+//! it needs to make one, or why a prediction does not apply.
 //!
-//! What is not promised: a spike of device memory inside the engine, an XID, and the death of a process have no
-//! precursor that can be seen from outside. They are reported when they happen; their forecasts are base rates.
+//! Limits: a spike of device memory inside the engine, an XID and the death of a process have no precursor that is
+//! visible from outside. They are reported when they happen; their forecasts are base rates.
 
 mod balance;
 pub mod calibrate;
@@ -49,7 +49,7 @@ use crate::snapshot::Snapshot;
 pub struct Observation<'a> {
     /// The snapshot.
     pub snapshot: &'a Snapshot,
-    /// Seconds since the snapshot before, or 0 after a gap that was not watched.
+    /// Seconds since the snapshot before, or 0 after a gap that was not observed.
     pub dt_secs: f64,
     /// Rates between the newest two pages.
     pub rates: &'a Rates,
@@ -64,7 +64,7 @@ pub struct Observation<'a> {
 }
 
 impl Observation<'_> {
-    /// Why questions about serving make no sense now; `None` if they do.
+    /// Why predictions about serving do not apply now; `None` if they do.
     pub fn suspended(&self) -> Option<&'static str> {
         if let Some(reason) = self.side.reason() {
             return Some(reason);
@@ -84,7 +84,7 @@ impl Observation<'_> {
         probability: Horizons,
         time_to_failure: Option<TimeToFailure>,
         evidence: Vec<Evidence>,
-        (samples, watched_secs): (u64, f64),
+        (samples, observed_secs): (u64, f64),
     ) -> Prediction {
         Prediction::Forecast(Forecast {
             failure_type,
@@ -93,7 +93,7 @@ impl Observation<'_> {
             evidence,
             basis: Basis {
                 samples,
-                watched_secs,
+                observed_secs,
                 model_version: self.model_version.clone(),
                 calibrated: false,
             },
@@ -101,16 +101,16 @@ impl Observation<'_> {
     }
 }
 
-/// Something that foresees one type of failure.
+/// Predicts one type of failure.
 pub trait Predictor {
-    /// What it foresees.
+    /// What it predicts.
     fn failure_type(&self) -> FailureType;
 
-    /// Takes one more snapshot, in order of time, and says what it makes of it.
+    /// Takes the next snapshot, in order of time.
     fn observe(&mut self, seen: &Observation<'_>) -> Assessment;
 }
 
-/// All predictors of one target. What they learn survives a restart; what they saw last does not.
+/// All predictors of one target. What they learned is saved; recent observations are not.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Predictors {

@@ -1,7 +1,7 @@
 //! The network between us and the server, and between servers.
 //!
-//! What tells it from the server: connections that fail, are reset or are cut are transport faults; a server that is
-//! merely busy connects quickly and answers slowly. Transfers of KV blocks between servers are counted by the server.
+//! Connections that fail, are reset or are cut short are transport faults; a server that is merely busy connects quickly
+//! and answers slowly. Transfers of KV blocks between servers are counted by the server.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::numeric::ewma::Ewma;
 use crate::snapshot::Probe;
 use crate::{Evidence, Source, Time};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Network {
@@ -22,7 +22,7 @@ pub struct Network {
     #[serde(skip)]
     probes: u64,
     #[serde(skip)]
-    watched_secs: f64,
+    observed_secs: f64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +43,7 @@ impl Predictor for Network {
 
     fn observe(&mut self, seen: &Observation<'_>) -> Assessment {
         let p = &seen.parameters.network;
-        self.watched_secs += seen.dt_secs;
+        self.observed_secs += seen.dt_secs;
         let live = self.live.get_or_insert_with(|| Live {
             health_at: None,
             metrics_at: None,
@@ -69,7 +69,7 @@ impl Predictor for Network {
             }
             if let Some(secs) = probe.connect_secs {
                 live.connect.add(secs, 1.0);
-                // The usual time must not learn from bad times.
+                // Slow probes are kept out of the baseline.
                 let usual = self.usual_connect.get_or_insert_with(|| Ewma::new(p.usual_secs));
                 if usual
                     .mean()
@@ -105,7 +105,7 @@ impl Predictor for Network {
         if faults > 0.0 {
             evidence.push(Evidence::number(
                 Source::Http,
-                "share of probes lost on the way",
+                "share of failed connections",
                 faults,
                 "",
             ));
@@ -121,7 +121,12 @@ impl Predictor for Network {
             connect * 1e3,
             "ms",
         ));
-        evidence.push(Evidence::number(Source::Model, "usual", usual * 1e3, "ms"));
+        evidence.push(Evidence::number(
+            Source::Model,
+            "usual time to connect",
+            usual * 1e3,
+            "ms",
+        ));
         if transfers_fail {
             evidence.push(Evidence::number(
                 Source::Metrics,
@@ -137,14 +142,14 @@ impl Predictor for Network {
             evidence: evidence.clone(),
             advice: Some("check the network; the server itself may be well".into()),
         });
-        // A loss that goes on at its present rate: how likely it is that probes fail for good is not known.
+        // The probability of a lasting failure is unknown; the share of failed connections stands in for it.
         let share = (faults / p.fault_ratio.max(1e-6)).min(1.0);
         let probability = if is_bad {
             Horizons::all(0.95)
         } else {
             Horizons::all(share * share * 0.9)
         };
-        let basis = (self.probes, self.watched_secs);
+        let basis = (self.probes, self.observed_secs);
         let prediction = seen.forecast(FailureType::Network, probability, None, evidence, basis);
         Assessment {
             prediction,

@@ -1,8 +1,7 @@
-//! When a failure begins: the definitions against which forecasts are judged, fixed in advance.
+//! When a failure begins: the definitions that forecasts are scored against.
 //!
 //! KV preemption begins with the first preemption after at least 60 s without one. Everything else begins when its
-//! condition appears after at least 60 s without it. While a failure lasts, and for 60 s after it, nothing is foreseen
-//! and nothing is scored.
+//! condition appears after at least 60 s without it. During a failure and for 60 s after it, forecasts are not scored.
 
 use crate::forecast::{Condition, FailureType};
 use crate::rates::Rates;
@@ -12,10 +11,10 @@ pub const QUIET_SECS: f64 = 60.0;
 
 const TYPES: usize = FailureType::ALL.len();
 
-/// Follows the beginnings of failures of one target.
+/// Detects the onsets of failures of one target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Onsets {
-    /// Watched seconds since the failure was last there.
+    /// Observed seconds since the failure was last there.
     quiet_secs: [f64; TYPES],
 }
 
@@ -28,7 +27,7 @@ impl Default for Onsets {
 }
 
 impl Onsets {
-    /// Takes what one snapshot showed and returns the failures that began with it.
+    /// Takes one snapshot's findings and returns the failures that began with it.
     pub fn update(&mut self, conditions: &[Condition], rates: &Rates, dt_secs: f64) -> Vec<FailureType> {
         let mut begun = Vec::new();
         for failure_type in FailureType::ALL {
@@ -51,7 +50,7 @@ impl Onsets {
         begun
     }
 
-    /// Whether forecasts of this type are scored now: it is not there, nor was it lately.
+    /// Whether forecasts of this type are scored now: the failure is absent and was absent lately.
     pub fn is_quiet(&self, failure_type: FailureType) -> bool {
         self.quiet_secs[failure_type.index()] >= QUIET_SECS
     }

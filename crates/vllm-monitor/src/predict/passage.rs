@@ -1,9 +1,9 @@
-//! A level on its way to a barrier along a straight line, with noise.
+//! A level that moves towards a barrier with constant drift and noise.
 
 use super::curve::Curve;
 use crate::numeric::first_passage;
 
-/// A level with a drift that nothing brings back, such as memory that leaks.
+/// A level with drift and diffusion and no restoring force, such as leaking memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Passage {
     /// From the level to the barrier, in the level's unit.
@@ -17,8 +17,8 @@ pub(super) struct Passage {
 }
 
 impl Passage {
-    /// Probability that the barrier is reached within `secs`. That the drift itself is known roughly only widens what
-    /// may happen more and more with time.
+    /// Probability that the barrier is reached within `secs`. The error of the drift widens the
+    /// distribution with time.
     pub(super) fn probability(&self, secs: f64) -> f64 {
         let variance_rate = self.variance_rate + self.drift_error * self.drift_error * secs;
         first_passage::probability(self.distance, self.drift, variance_rate, secs)

@@ -1,8 +1,8 @@
 //! Stragglers: a target, or a member of it, that is slower than its peers at the same time.
 //!
-//! Between targets, what is compared is how far each is from its own model of its load (the residual of
-//! `degradation`), so that peers with other loads and other hardware can be compared. Between the members of one
-//! target, which share load and hardware, it is the time between tokens itself.
+//! Between targets, the residual of `degradation` is compared (how much slower each is than its own model predicts), so
+//! that targets with different loads and hardware are comparable. Between the members of one target, which share load
+//! and hardware, the inter-token latency is compared.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ pub struct Straggler {
     slow_secs: f64,
     members: Vec<MemberMemory>,
     samples: u64,
-    watched_secs: f64,
+    observed_secs: f64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -169,7 +169,7 @@ impl Predictor for Straggler {
         }
         let p = &seen.parameters.peers;
         self.samples += 1;
-        self.watched_secs += seen.dt_secs;
+        self.observed_secs += seen.dt_secs;
         let member = self.slowest_member(seen);
         let outside = self.outside.filter(|(.., peers)| *peers as f64 >= p.min_peers);
         if outside.is_none() && member.is_none() {
@@ -184,11 +184,16 @@ impl Predictor for Straggler {
             excess = excess.max((own - median) / limit);
             evidence.push(Evidence::number(
                 Source::Peers,
-                "slower than its load explains, by",
+                "slowdown at equal load",
                 own.exp() - 1.0,
                 "",
             ));
-            evidence.push(Evidence::number(Source::Peers, "peers", median.exp() - 1.0, ""));
+            evidence.push(Evidence::number(
+                Source::Peers,
+                "median slowdown of peers",
+                median.exp() - 1.0,
+                "",
+            ));
             evidence.push(Evidence::number(
                 Source::Peers,
                 "compared with",
@@ -228,7 +233,7 @@ impl Predictor for Straggler {
         });
         let share = (self.slow_secs / p.after_secs.max(1.0)).min(1.0);
         let probability = Horizons::all(0.95 * share * share);
-        let basis = (self.samples, self.watched_secs);
+        let basis = (self.samples, self.observed_secs);
         let prediction = seen.forecast(FailureType::Straggler, probability, None, evidence, basis);
         Assessment {
             prediction,

@@ -7,14 +7,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::curve::{Curve, TIMES_SECS};
-use super::rate::{NODES, RateEstimate, RateWatch};
+use super::rate::{NODES, RateEstimate, RateEstimator};
 use super::{Observation, Predictor};
 use crate::forecast::{Assessment, Condition, FailureType, Prediction, Severity};
 use crate::numeric::ewma::Ewma;
 use crate::numeric::first_passage;
 use crate::{Evidence, Source};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QueueOverflow {
@@ -26,7 +26,7 @@ pub struct QueueOverflow {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Memory {
-    arrivals: RateWatch,
+    arrivals: RateEstimator,
     finishes: Ewma,
     rejections: Ewma,
     /// Pages in a row on which requests waited.
@@ -56,7 +56,7 @@ impl Predictor for QueueOverflow {
         };
         let p = &seen.parameters.queue;
         let memory = self.memory.get_or_insert_with(|| Memory {
-            arrivals: RateWatch::new(p.rate_secs),
+            arrivals: RateEstimator::new(p.rate_secs),
             finishes: Ewma::new(p.rate_secs),
             rejections: Ewma::new(p.rate_secs),
             pages_waiting: 0,
@@ -165,7 +165,7 @@ impl Memory {
         if too_long {
             evidence.push(Evidence::number(
                 Source::Model,
-                "more than can wait",
+                "queue barrier",
                 barrier.requests,
                 "requests",
             ));
@@ -180,10 +180,10 @@ impl Memory {
 
     fn predict(&self, seen: &Observation<'_>, known: &Known, barrier: &Barrier) -> Prediction {
         let p = &seen.parameters.queue;
-        let (samples, watched) = self.arrivals.watched();
+        let (samples, observed) = self.arrivals.observed();
         let estimate = self.arrivals.estimate(p.slope_prior_per_sec, p.slope_lasts_secs);
-        let Some(arrivals) = estimate.filter(|_| watched >= p.min_watched_secs) else {
-            return Prediction::needs("seconds of samples", watched, p.min_watched_secs);
+        let Some(arrivals) = estimate.filter(|_| observed >= p.min_observed_secs) else {
+            return Prediction::needs("seconds of samples", observed, p.min_observed_secs);
         };
         let fluid = Fluid {
             arrivals,
@@ -199,20 +199,20 @@ impl Memory {
         let mut evidence = vec![
             Evidence::number(Source::Metrics, "waiting", known.waiting, "requests"),
             Evidence::number(Source::Metrics, "arrivals", arrivals.rate, "/s"),
-            Evidence::number(Source::Model, "which change by", arrivals.slope, "/s per s"),
+            Evidence::number(Source::Model, "change of arrivals", arrivals.slope, "/s per s"),
         ];
         if let Some(capacity) = known.capacity {
             evidence.push(Evidence::number(
                 Source::Model,
-                "worked off while others wait",
+                "throughput under queueing",
                 capacity,
                 "/s",
             ));
         }
         let words = if barrier.is_server_limit {
-            "the server's limit leaves room for"
+            "room in the server's queue limit"
         } else {
-            "too many from"
+            "queue barrier"
         };
         evidence.push(Evidence::number(
             Source::Model,
@@ -225,7 +225,7 @@ impl Memory {
             curve.horizons(),
             curve.time_to_failure(),
             evidence,
-            (samples, watched),
+            (samples, observed),
         )
     }
 }
@@ -245,7 +245,7 @@ impl Fluid {
         if self.waiting >= self.barrier {
             return Curve::of(|_| 1.0);
         }
-        // A server that never had a queue: what comes leaves again, as far as anyone knows.
+        // Without a queue so far, the capacity is unknown.
         let Some(departures) = self.departures else {
             return Curve::of(|_| 0.0);
         };
@@ -256,7 +256,7 @@ impl Fluid {
         Curve::new(sum)
     }
 
-    /// Adds the curve that holds if arrivals are `z` standard errors above what is thought.
+    /// Adds the curve for arrivals that are `z` standard errors above the estimate.
     fn add_given(&self, departures: f64, z: f64, weight: f64, sum: &mut [f64; TIMES_SECS.len()]) {
         let mut survives = 1.0;
         // The queue, and where and when it last began to grow: noise adds up from there.
@@ -268,7 +268,7 @@ impl Fluid {
             let rate = self.arrivals.after(before_secs + piece_secs / 2.0, z);
             queue += (rate - departures) * piece_secs;
             if queue <= 0.0 {
-                // Between two times of growth an idle queue reaches the barrier as a busy period of chance would.
+                // While the mean queue is empty, a random busy period may still reach the barrier.
                 let load = (rate / departures.max(1e-9)).clamp(0.0, 1.0);
                 let per_sec = (departures - rate).max(0.0) * (1.0 - load) * load.powf(self.barrier);
                 survives *= (-per_sec * piece_secs).exp();

@@ -3,15 +3,15 @@
 use crate::numeric::ewma::Ewma;
 use crate::numeric::trend::Trend;
 
-/// Watches one stream.
+/// Estimates one stream's rate.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct RateWatch {
+pub(super) struct RateEstimator {
     tau_secs: f64,
     mean: Ewma,
     trend: Trend,
 }
 
-/// What is thought of a rate, with standard errors.
+/// A rate and its slope, with standard errors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct RateEstimate {
     /// Requests per second now.
@@ -26,7 +26,7 @@ pub(super) struct RateEstimate {
     pub(super) slope_lasts_secs: f64,
 }
 
-impl RateWatch {
+impl RateEstimator {
     /// `tau_secs` is the time constant.
     pub(super) fn new(tau_secs: f64) -> Self {
         Self {
@@ -42,14 +42,13 @@ impl RateWatch {
         self.trend.add(rate, dt_secs);
     }
 
-    /// Seconds and samples watched.
-    pub(super) fn watched(&self) -> (u64, f64) {
+    /// Seconds and samples observed.
+    pub(super) fn observed(&self) -> (u64, f64) {
         (self.trend.samples(), self.trend.span_secs())
     }
 
-    /// What the counts say. Their noise is known: that of a Poisson stream seen through the weights. A slope is
-    /// believed as far as it beats that noise, given that rates change by about `prior_per_sec` of themselves per
-    /// second.
+    /// The estimate. The noise of the counts is that of a Poisson stream seen through the weights. The slope is shrunk
+    /// according to that noise and to a prior: rates change by about `prior_per_sec` of their value per second.
     pub(super) fn estimate(&self, prior_per_sec: f64, slope_lasts_secs: f64) -> Option<RateEstimate> {
         let mean = self.mean.mean()?;
         let tau = self.tau_secs.min(self.trend.span_secs()).max(1.0);
@@ -71,7 +70,7 @@ impl RateWatch {
 }
 
 impl RateEstimate {
-    /// The rate after `secs`, if rate and slope are `z` standard errors above what is thought.
+    /// The rate after `secs`, if rate and slope are `z` standard errors above their estimates.
     pub(super) fn after(&self, secs: f64, z: f64) -> f64 {
         let slope = self.slope + z * self.slope_error;
         let lasts = self.slope_lasts_secs;
@@ -80,7 +79,7 @@ impl RateEstimate {
     }
 }
 
-/// Nodes and weights that average over a standard normal error exactly up to the ninth power.
+/// Gauss-Hermite nodes and weights for a standard normal variable, exact up to the ninth power.
 pub(super) const NODES: [(f64, f64); 5] = [
     (-2.856_970_013_872_806, 0.011_257_411_327_721),
     (-1.355_626_179_974_266, 0.222_075_922_005_613),
@@ -108,11 +107,11 @@ mod tests {
 
     #[test]
     fn a_ramp_is_seen_without_lag() {
-        let mut watch = RateWatch::new(15.0);
+        let mut watch = RateEstimator::new(15.0);
         for second in 0..120 {
             watch.add(20.0 + 0.2 * f64::from(second), 1.0);
         }
-        let estimate = watch.estimate(0.01, 200.0).expect("watched");
+        let estimate = watch.estimate(0.01, 200.0).expect("observed");
         assert!((estimate.rate - 43.8).abs() < 1.5, "{estimate:?}");
         assert!((estimate.slope - 0.2).abs() < 0.03, "{estimate:?}");
         assert!(estimate.after(30.0, 0.0) > 47.0 && estimate.after(30.0, 2.0) > estimate.after(30.0, 0.0));
@@ -120,11 +119,11 @@ mod tests {
 
     #[test]
     fn noise_is_not_taken_for_a_slope() {
-        let mut watch = RateWatch::new(15.0);
+        let mut watch = RateEstimator::new(15.0);
         for second in 0..120 {
             watch.add(if second % 2 == 0 { 2.0 } else { 0.0 }, 1.0);
         }
-        let estimate = watch.estimate(0.005, 200.0).expect("watched");
+        let estimate = watch.estimate(0.005, 200.0).expect("observed");
         assert!(estimate.slope.abs() < 1e-3, "{estimate:?}");
     }
 }

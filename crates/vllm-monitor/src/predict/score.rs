@@ -1,7 +1,7 @@
-//! How good the forecasts were: probabilities against outcomes, and alarms against failures.
+//! Scores of forecasts: probabilities against outcomes, alarms against failures.
 //!
-//! Every few seconds a forecast is kept until its horizons have passed or the failure has begun. What cannot be
-//! resolved, because the server stopped or was not watched, is dropped and counted: no outcome is not a good outcome.
+//! Every few seconds a forecast is kept until its horizons have passed or the failure has begun. Forecasts that cannot
+//! be resolved, because the server stopped or was not observed, are dropped and counted.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use crate::forecast::{HORIZONS_SECS, Horizons};
 use crate::numeric::quantile::LogHistogram;
 use crate::numeric::score::Scores;
 
-/// An alarm is right if the failure begins within this time, in seconds.
+/// An alarm is correct if the failure begins within this time, in seconds.
 pub const ALARM_REACH_SECS: f64 = 120.0;
 
 /// A lead that counts, in seconds.
@@ -47,7 +47,7 @@ pub struct ForecastScore {
     /// Failures that began.
     pub onsets: f64,
     /// Of these, with an alarm at least [`USEFUL_LEAD_SECS`] ahead.
-    pub foreseen: f64,
+    pub predicted: f64,
     /// Alarms raised.
     pub alarms: f64,
     /// Of these, without a failure within [`ALARM_REACH_SECS`].
@@ -71,7 +71,7 @@ impl Default for ForecastScore {
         Self {
             horizons: std::array::from_fn(|_| Scores::default()),
             onsets: 0.0,
-            foreseen: 0.0,
+            predicted: 0.0,
             alarms: 0.0,
             false_alarms: 0.0,
             dropped: 0.0,
@@ -84,7 +84,7 @@ impl Default for ForecastScore {
     }
 }
 
-/// What one snapshot brings to a score.
+/// The outcome of one snapshot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
     /// Seconds since the snapshot before.
@@ -95,7 +95,7 @@ pub struct Outcome {
     pub forecast: Option<(Horizons, Horizons)>,
     /// An alarm was raised with this snapshot.
     pub alarm_raised: bool,
-    /// Nothing can be said of the time before: it was not watched, or the server was stopped.
+    /// Earlier forecasts cannot be resolved: there was a gap, or the server stopped.
     pub broken: bool,
 }
 
@@ -162,7 +162,7 @@ impl ForecastScore {
             if let Some(age) = self.alarm_age_secs.take() {
                 self.leads.add(age);
                 if age >= USEFUL_LEAD_SECS {
-                    self.foreseen += 1.0;
+                    self.predicted += 1.0;
                 }
             }
         } else if self.alarm_age_secs.is_some_and(|age| age > ALARM_REACH_SECS) {
@@ -206,16 +206,16 @@ impl ForecastScore {
 
     /// Share of failures with a useful alarm; `None` before the first failure.
     pub fn recall(&self) -> Option<f64> {
-        (self.onsets > 0.0).then(|| self.foreseen / self.onsets)
+        (self.onsets > 0.0).then(|| self.predicted / self.onsets)
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of another.
     pub fn merge(&mut self, other: &Self) {
         for (scores, more) in self.horizons.iter_mut().zip(&other.horizons) {
             scores.merge(more);
         }
         self.onsets += other.onsets;
-        self.foreseen += other.foreseen;
+        self.predicted += other.predicted;
         self.alarms += other.alarms;
         self.false_alarms += other.false_alarms;
         self.dropped += other.dropped;
@@ -282,7 +282,7 @@ mod tests {
         run(&mut score, 2, true);
         run(&mut score, 200, false);
         assert_eq!(
-            (score.alarms, score.onsets, score.foreseen, score.false_alarms),
+            (score.alarms, score.onsets, score.predicted, score.false_alarms),
             (3.0, 2.0, 1.0, 1.0)
         );
         assert_eq!(score.recall(), Some(0.5));

@@ -276,7 +276,7 @@ pub(super) fn check(facts: &Facts, parsed: &ParsedArguments) -> Vec<Finding> {
                     Finding::blocks("arguments", what).way_out("the server would end with an error");
                 let is_gone = GONE.iter().any(|(gone, _)| gone == argument);
                 if is_gone {
-                    // What it asked for does not exist any more; still, it is the user's line.
+                    // The feature no longer exists, but the command line is the user's, so the fix is not marked safe.
                     let change = Change::Argument {
                         flag: argument.clone(),
                         value: String::new(),

@@ -9,7 +9,7 @@ const FEWEST_CORES: f64 = 2.0;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Some(cgroup) = facts.cgroup else {
-        return vec![Finding::unknown("cgroup", "the cgroup was not looked at")];
+        return vec![Finding::unknown("cgroup", "the cgroup was not checked")];
     };
     let mut findings = Vec::new();
     // The largest file of the weights is in memory while it is read.

@@ -4,7 +4,7 @@ use super::{Change, Facts, Finding, gib};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Some(disks) = &facts.disks else {
-        return vec![Finding::unknown("disk", "free space was not looked at")];
+        return vec![Finding::unknown("disk", "free space was not checked")];
     };
     disks
         .iter()

@@ -11,7 +11,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Some(gpus) = &facts.gpus else {
         return vec![Finding::unknown(
             "gpu",
-            "GPUs could not be looked at: the driver's library cannot be loaded",
+            "GPUs could not be queried: the driver's library cannot be loaded",
         )];
     };
     if gpus.is_empty() {
@@ -65,7 +65,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                     "gpu",
                     named(format!("{errors} memory errors could not be corrected")),
                 )
-                .way_out("reset the GPU, and have it looked at if they come back"),
+                .way_out("reset the GPU; have it inspected if they recur"),
             );
         }
     }

@@ -10,10 +10,7 @@ const OURS: &[&str] = &["VLLM_ENABLE_MONITORING", "VLLM_MONITOR_"];
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Some(environment) = &facts.environment else {
-        return vec![Finding::unknown(
-            "environment",
-            "the environment was not looked at",
-        )];
+        return vec![Finding::unknown("environment", "the environment was not checked")];
     };
     let value = |name: &str| {
         environment

@@ -1,8 +1,8 @@
-//! What the checks look at. A fact that could not be found out is `None`; that is not the same as an empty one.
+//! Input of the checks. A fact that could not be determined is `None`, which differs from an empty one.
 
 use super::ModelFacts;
 
-/// Everything that was found out about the machine and the server to be started.
+/// The facts about the machine and the server to be started.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Facts {
     /// Version of vLLM, as `vllm --version` or its package says.
@@ -29,7 +29,7 @@ pub struct Facts {
     pub available_memory_bytes: Option<f64>,
     /// Where the model is.
     pub model: Option<ModelPlace>,
-    /// Who else would restart the server.
+    /// Other supervisors that would restart the server.
     pub owners: Option<Vec<Owner>>,
 }
 
@@ -132,7 +132,7 @@ pub enum ModelPlace {
     },
 }
 
-/// Someone who restarts the server when it ends.
+/// A supervisor that restarts the server when it exits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// `systemd`, `kubernetes`, `docker`, `data-parallel supervisor`, …

@@ -1,7 +1,7 @@
-//! Whether weights and context fit the GPUs' memory, by arithmetic that is shown.
+//! Whether weights and context fit into the GPUs' memory. The finding shows the arithmetic.
 //!
-//! What a GPU must hold is its share of the weights, a reserve for activations and graphs, and keys and values of at
-//! least one sequence of full length. The reserve is an assumption: vLLM measures it at start.
+//! A GPU must hold its share of the weights, a reserve for activations and graphs, and the keys and values of at least
+//! one sequence of full length. The reserve is an assumption: vLLM measures it at start.
 
 use super::model_files::dtype_bytes;
 use super::{Change, Facts, Finding, GpuFacts, ModelConfig, ModelPlace, ParsedArguments, gib};
@@ -13,7 +13,7 @@ const RESERVE_BYTES: f64 = 2.5e9;
 
 pub(super) fn check(facts: &Facts, arguments: &ParsedArguments) -> Vec<Finding> {
     let Some(gpus) = &facts.gpus else {
-        return vec![Finding::unknown("memory", "GPUs could not be looked at")];
+        return vec![Finding::unknown("memory", "GPUs could not be queried")];
     };
     if gpus.is_empty() {
         return vec![Finding::unknown(

@@ -2,7 +2,7 @@
 
 use super::{Change, Facts, Finding, ParsedArguments};
 
-/// Files that a server holds apart from its connections: weights, libraries, pipes of its workers.
+/// Open files of a server without its connections: weights, libraries, pipes of its workers.
 const BASE_FILES: u64 = 1024;
 /// Connections and pipes for each request that may run.
 const FILES_PER_REQUEST: u64 = 4;
@@ -13,7 +13,7 @@ pub(super) fn check(facts: &Facts, arguments: &ParsedArguments) -> Vec<Finding> 
     let Some(limits) = facts.limits else {
         return vec![Finding::unknown(
             "limits",
-            "limits of the process were not looked at",
+            "limits of the process were not checked",
         )];
     };
     let running = arguments

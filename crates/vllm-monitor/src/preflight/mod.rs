@@ -1,8 +1,7 @@
-//! Checks before a server is started. Pure: facts in, findings out; gathering facts and applying fixes is the shell's.
+//! Checks before a server is started. Pure: facts in, findings out; a shell gathers facts and applies fixes.
 //!
-//! Every answer is one of three: passed, failed, or unknown because a fact is missing. What is unknown never passes
-//! and never fails. Each finding shows its arithmetic and the way out; a fix is only offered, and only one that changes
-//! nothing the user asked for is called safe.
+//! A check passes, fails, or is unknown because a fact is missing. Each finding shows its arithmetic and a way out. A fix
+//! is only proposed; it is marked safe only if it changes nothing that the user asked for.
 
 mod arguments;
 mod cgroup;
@@ -32,9 +31,9 @@ pub use model_files::{ModelConfig, ModelFacts, ModelFiles, SafetensorsHeader};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// As it should be.
+    /// Passed.
     Pass,
-    /// Not as it should be.
+    /// Failed.
     Fail,
     /// A fact is missing.
     Unknown,
@@ -56,7 +55,7 @@ pub struct Fix {
     /// What to change.
     pub change: Change,
     /// It changes nothing that the user asked for and nothing outside the server's own process or folders, so it may
-    /// be applied when fixes are allowed. Anything else takes a person.
+    /// be applied automatically when fixes are enabled.
     pub is_safe: bool,
     /// How to take it back.
     pub undo: String,
@@ -198,12 +197,12 @@ pub fn run(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// What the findings mean together.
+/// The overall verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Nothing speaks against a start.
+    /// All checks passed or gave advice only.
     Start,
-    /// Nothing that is known speaks against it, but something important is not known.
+    /// No check failed, but some are unknown.
     StartUnsure,
     /// The server would not start or not serve.
     DoNotStart,
@@ -220,7 +219,7 @@ impl Verdict {
     }
 }
 
-/// The findings' verdict: a failure that blocks outweighs everything; what is unknown keeps it from being sure.
+/// The overall verdict: a blocking failure outweighs everything, then unknown checks.
 pub fn verdict(findings: &[Finding]) -> Verdict {
     let blocks = |f: &Finding| f.outcome == Outcome::Fail && f.importance == Importance::Blocks;
     if findings.iter().any(blocks) {

@@ -4,7 +4,7 @@ use super::{Facts, Finding, ModelPlace, gib};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     match &facts.model {
-        None => vec![Finding::unknown("model", "the model was not looked at")],
+        None => vec![Finding::unknown("model", "the model was not checked")],
         Some(ModelPlace::OnHub {
             name,
             is_online: true,

@@ -1,5 +1,5 @@
-//! What a model's own files say: `config.json`, the index of its weights, and the headers of its safetensors files.
-//! Reading is behind a trait; this only understands bytes.
+//! Parses a model's files: `config.json`, the index of its weights, and the headers of its safetensors files. Reading
+//! is behind a trait.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Who else restarts the server: two who do so fight.
+//! Other supervisors that restart the server: two of them would interfere.
 
 use super::{Facts, Finding};
 
@@ -6,7 +6,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Some(owners) = &facts.owners else {
         return vec![Finding::unknown(
             "owner",
-            "whether something else restarts the server was not looked at",
+            "whether something else restarts the server was not checked",
         )];
     };
     let mut findings: Vec<Finding> = owners

@@ -4,7 +4,7 @@ use super::{Facts, Finding};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     vec![match &facts.port {
-        None => Finding::unknown("port", "whether the port is free was not looked at"),
+        None => Finding::unknown("port", "whether the port is free was not checked"),
         Some(port) if port.is_free => Finding::pass("port", format!("{} is free", port.port)),
         Some(port) => {
             let holder = port.holder.as_deref().unwrap_or("another process");

@@ -7,7 +7,7 @@ const PER_WORKER_BYTES: f64 = 1e9;
 
 pub(super) fn check(facts: &Facts, arguments: &ParsedArguments) -> Vec<Finding> {
     let Some(memory) = facts.shared_memory else {
-        return vec![Finding::unknown("shared memory", "/dev/shm was not looked at")];
+        return vec![Finding::unknown("shared memory", "/dev/shm was not checked")];
     };
     let factor = |flag: &str| arguments.number(flag).unwrap_or(1.0).max(1.0);
     let workers = factor("--tensor-parallel-size")

@@ -1,4 +1,4 @@
-//! A saved state in a file: written aside, synced and renamed, so that a crash leaves the old one or the new one.
+//! Saved state in a file: written to a temporary file, synced and renamed, so that a crash leaves the old or the new one.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(load(&mut store), Loaded::Restored(Saved::default()));
         assert!(!folder.path().join("state.new").exists());
 
-        // A crash while writing leaves a half-written file beside the good one.
+        // A crash while writing leaves a partial temporary file next to the good one.
         fs::write(folder.path().join("state.new"), b"half").expect("written");
         assert_eq!(load(&mut store), Loaded::Restored(Saved::default()));
 

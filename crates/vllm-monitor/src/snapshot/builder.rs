@@ -134,7 +134,7 @@ impl SnapshotBuilder {
         }
         let group = self.intern(name, labels);
         if self.index.len() >= MOST_SERIES {
-            // Label sets of a server may grow for ever; those of no use are looked up again when they return.
+            // A server's label sets may grow without bound; unused series are looked up again when they recur.
             self.index.retain(|_, known| known.is_some());
         }
         self.index.insert(self.key.clone(), group);
@@ -251,7 +251,7 @@ impl SnapshotBuilder {
         }
     }
 
-    /// What `/version` says.
+    /// The answer of `/version`.
     pub fn version(&mut self, version: &str) {
         if self.version.as_deref() != Some(version) {
             self.version = Some(version.into());

@@ -1,6 +1,6 @@
-//! What is known of one target at one moment: every value with its age, or the reason why it is absent.
+//! What is known about one target at one moment: every value with its age, or the reason why it is absent.
 //!
-//! This is the interface between those who observe (live scrape, replay of a record, simulator) and those who judge.
+//! A snapshot is the interface between observation (live scrape, replay, simulator) and evaluation.
 //! It is plain data with a schema: [`SCHEMA`] rises whenever a field changes its meaning, and a snapshot of another
 //! schema is refused. In JSON, a value is `{"fresh":{"value":3.0,"age_secs":0.2}}`, `{"stale":{…}}` or
 //! `{"absent":"not_exported"}`.
@@ -27,7 +27,7 @@ pub const SCHEMA: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Snapshot {
-    /// [`SCHEMA`] of whoever made it.
+    /// [`SCHEMA`] of the producer.
     pub schema: u32,
     /// Name of the target, such as its URL.
     pub target: Arc<str>,
@@ -155,7 +155,7 @@ pub struct Gpu {
     pub index: Arc<str>,
     /// The driver no longer finds it.
     pub lost: bool,
-    /// Device memory in use by anybody, in bytes.
+    /// Device memory in use by all processes, in bytes.
     pub memory_used_bytes: Signal<f64>,
     /// Device memory, in bytes.
     pub memory_total_bytes: Signal<f64>,
@@ -263,7 +263,7 @@ pub struct Http {
     pub metrics: Signal<Probe>,
     /// Whether `/v1/models` lists the model.
     pub model_listed: Signal<bool>,
-    /// Whether `/is_paused` says so.
+    /// Whether `/is_paused` reports a pause.
     pub paused: Signal<bool>,
     /// Whether the server said that it is changing its size (a 503 with that body).
     pub scaling: Signal<bool>,

@@ -1,4 +1,4 @@
-//! Defects of the monitor that this one replaces, each as a test. Numbers are those of the list of defects.
+//! Known defects of an earlier monitoring system, each as a regression test. The numbers are those of the defect list.
 
 use std::collections::BTreeSet;
 
@@ -137,7 +137,7 @@ fn forecasts_are_scored_by_what_happened() {
     assert_eq!(
         score.accuracy(),
         Some(1.0),
-        "nothing was foreseen and nothing came"
+        "nothing was predicted and nothing came"
     );
     assert_eq!(score.false_alarms_per_healthy_hour(), Some(0.0));
 }

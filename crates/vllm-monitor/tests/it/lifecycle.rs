@@ -1,4 +1,4 @@
-//! States follow from facts: starts, ends, hangs, silence, and what is none of them.
+//! States derived from facts: starts, exits, hangs, missing data.
 
 use vllm_monitor::lifecycle::{Health, State as S};
 use vllm_monitor::{AlertKind, EventKind, FailureType, ProbeOutcome};
@@ -113,14 +113,18 @@ fn a_late_phase_is_noticed_by_what_earlier_starts_took() {
 }
 
 #[test]
-fn an_exit_nobody_asked_for_is_a_failure_code_0_included() {
+fn an_unrequested_exit_is_a_failure_even_with_code_0() {
     for (code, signal) in [(Some(0), None), (Some(1), None), (None, Some(9))] {
         let mut w = World::serving();
         w.exit(code, signal);
         w.health(ProbeOutcome::Refused);
         w.tick();
         assert_eq!(w.lifecycle(), S::Error, "{code:?} {signal:?}");
-        assert!(w.reasons().contains("nobody had asked"), "{}", w.reasons());
+        assert!(
+            w.reasons().contains("no stop had been requested"),
+            "{}",
+            w.reasons()
+        );
     }
 }
 
@@ -203,14 +207,14 @@ fn a_frozen_engine_is_an_error_although_its_api_answers() {
     let against: Vec<String> = error.against.iter().map(ToString::to_string).collect();
     assert!(
         against.contains(&"/health answers 200".to_owned()),
-        "what speaks against it is told: {against:?}"
+        "the evidence against it is reported: {against:?}"
     );
     w.serve(60);
     assert_eq!(w.lifecycle(), S::Serving, "it recovered: {}", w.reasons());
 }
 
 #[test]
-fn a_hang_that_begins_while_idle_is_seen_by_our_own_requests_only() {
+fn a_hang_that_begins_while_idle_shows_only_in_our_own_requests() {
     let idle = |w: &mut World| {
         w.set("vllm:num_requests_running", 0.0);
         w.set("vllm:kv_cache_usage_perc", 0.0);
@@ -233,17 +237,17 @@ fn a_hang_that_begins_while_idle_is_seen_by_our_own_requests_only() {
 }
 
 #[test]
-fn silence_is_neither_health_nor_death() {
+fn missing_data_is_neither_healthy_nor_dead() {
     let mut w = World::serving();
     for _ in 0..60 {
         w.tick();
     }
     assert_eq!(w.lifecycle(), S::Serving, "the last known state stands");
     assert_eq!(w.target().health(), Health::Unknown);
-    assert!(w.events.contains(&EventKind::WentBlind));
+    assert!(w.events.contains(&EventKind::ObservationLost));
     w.serve(1);
     assert_eq!(w.target().health(), Health::Healthy);
-    assert!(w.events.contains(&EventKind::SeesAgain));
+    assert!(w.events.contains(&EventKind::ObservationRestored));
     assert_eq!(w.alerts.len(), 0, "{:?}", w.alerts);
 }
 
@@ -265,7 +269,7 @@ fn refused_after_ready_is_an_error_and_refused_before_is_a_start() {
 }
 
 #[test]
-fn an_api_process_that_hangs_is_told_from_the_engine() {
+fn a_hung_api_process_is_distinguished_from_a_hung_engine() {
     let mut w = World::serving();
     for second in 0..40 {
         w.health(ProbeOutcome::NoReply);
@@ -307,7 +311,7 @@ fn a_lost_network_degrades_and_never_fails_the_server() {
 }
 
 #[test]
-fn pause_sleep_scaling_and_compilation_excuse_silence() {
+fn pause_sleep_scaling_and_compilation_suspend_hang_detection() {
     type Prepare = fn(&mut World);
     let cases: [(&str, Prepare); 4] = [
         ("paused", |w| w.builder.paused(true, w.time())),
@@ -377,7 +381,7 @@ fn a_pause_that_goes_on_after_its_end_is_a_hang_after_its_grace() {
 }
 
 #[test]
-fn a_restart_that_nobody_saw_passes_through_error() {
+fn an_unobserved_restart_passes_through_error() {
     let mut w = World::serving();
     w.log("Initializing a V1 LLM engine (v0.32.0)");
     w.builder.process_alive(true, w.time());

@@ -1,4 +1,4 @@
-//! Days in virtual time on a generated scheduler: what must not alarm, and what must.
+//! Hours and days in virtual time on a generated scheduler: what must raise an alarm and what must not.
 
 use vllm_monitor::config::Settings;
 use vllm_monitor::lifecycle::State as S;
@@ -213,9 +213,9 @@ fn a_load_that_doubles_is_no_degradation_and_slower_steps_are() {
     }
 }
 
-/// A ramp that fills the KV cache is foreseen, with a time that fits.
+/// A ramp that fills the KV cache is predicted, with a time that fits.
 #[test]
-fn kv_preemption_is_foreseen_on_a_ramp() {
+fn kv_preemption_is_predicted_on_a_ramp() {
     let capacity = EngineConfig {
         kv_blocks: 1600,
         max_running: 256,
@@ -232,11 +232,11 @@ fn kv_preemption_is_foreseen_on_a_ramp() {
         engine.advance(at, &mut arrivals);
         feed.page(&engine, at);
         run.step(&mut feed, at);
-        let foreseen = run
+        let predicted = run
             .alerts
             .iter()
-            .any(|a| a.failure_type == FailureType::KvPreemption && a.kind == AlertKind::Foreseen);
-        if foreseen && alarm.is_none() {
+            .any(|a| a.failure_type == FailureType::KvPreemption && a.kind == AlertKind::Predicted);
+        if predicted && alarm.is_none() {
             alarm = Some(second);
         }
         if engine.stats.preemptions > 0.0 {
@@ -249,9 +249,9 @@ fn kv_preemption_is_foreseen_on_a_ramp() {
     assert!(alarm > 300, "not before the ramp: {alarm}");
 }
 
-/// A flood of requests is foreseen before the server refuses the first.
+/// A flood of requests is predicted before the server refuses the first.
 #[test]
-fn queue_overflow_is_foreseen_on_a_flood() {
+fn queue_overflow_is_predicted_on_a_flood() {
     let limited = EngineConfig {
         max_queued: Some(150),
         ..config()
@@ -272,12 +272,12 @@ fn queue_overflow_is_foreseen_on_a_flood() {
         engine.advance(at, &mut arrivals);
         feed.page(&engine, at);
         run.step(&mut feed, at);
-        let foreseen = run.alerts.iter().any(|a| {
+        let predicted = run.alerts.iter().any(|a| {
             a.failure_type == FailureType::QueueOverflow
-                && a.kind == AlertKind::Foreseen
+                && a.kind == AlertKind::Predicted
                 && a.at.as_nanos() > 600_000_000_000
         });
-        if foreseen && alarm.is_none() {
+        if predicted && alarm.is_none() {
             alarm = Some(second);
         }
         if second > 600 && engine.stats.rejected > 0.0 {

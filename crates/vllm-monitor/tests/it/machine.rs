@@ -18,7 +18,7 @@ fn forecast(w: &World, failure_type: FailureType) -> vllm_monitor::Forecast {
 fn memory_of_the_cgroup_runs_out_when_the_forecast_says() {
     let mut w = World::new();
     let limit = 32.0 * GIB;
-    let mut foreseen = None;
+    let mut predicted = None;
     for second in 0..600 {
         // 10 MiB/s after two calm minutes; the limit is reached at second 120 + 400.
         let used = 28.0 * GIB + 0.01 * GIB * f64::from((second - 120).max(0));
@@ -36,12 +36,12 @@ fn memory_of_the_cgroup_runs_out_when_the_forecast_says() {
             at,
         );
         w.serve(1);
-        if foreseen.is_none() && w.raised(FailureType::HostMemory, AlertKind::Foreseen) > 0 {
+        if predicted.is_none() && w.raised(FailureType::HostMemory, AlertKind::Predicted) > 0 {
             let f = forecast(&w, FailureType::HostMemory);
-            foreseen = Some((second, f.time_to_failure.expect("a time").p50_secs));
+            predicted = Some((second, f.time_to_failure.expect("a time").p50_secs));
         }
     }
-    let (at, left) = foreseen.expect("it is foreseen");
+    let (at, left) = predicted.expect("it is predicted");
     let end = 120.0 + 400.0;
     assert!((400..500).contains(&at), "not at once and not too late: {at}");
     let error = (f64::from(at) + left - end).abs();
@@ -71,7 +71,7 @@ fn flat_host_memory_near_its_limit_is_no_alarm() {
         );
         w.serve(1);
     }
-    assert_eq!(w.raised(FailureType::HostMemory, AlertKind::Foreseen), 0);
+    assert_eq!(w.raised(FailureType::HostMemory, AlertKind::Predicted), 0);
     assert_eq!(w.raised(FailureType::HostMemory, AlertKind::Present), 0);
 }
 
@@ -86,7 +86,7 @@ fn a_kill_for_lack_of_memory_is_present() {
 }
 
 #[test]
-fn a_neighbour_that_takes_device_memory_is_foreseen() {
+fn a_neighbour_that_takes_device_memory_is_predicted() {
     let mut w = World::new();
     let gpu = [("gpu", "0")];
     let mut alarm_at = None;
@@ -97,11 +97,11 @@ fn a_neighbour_that_takes_device_memory_is_foreseen() {
         w.builder
             .sample("gpu_memory_used_bytes", &gpu, used.min(79.9 * GIB), at);
         w.serve(1);
-        if alarm_at.is_none() && w.raised(FailureType::GpuMemory, AlertKind::Foreseen) > 0 {
+        if alarm_at.is_none() && w.raised(FailureType::GpuMemory, AlertKind::Predicted) > 0 {
             alarm_at = Some(second);
         }
     }
-    let alarm_at = alarm_at.expect("it is foreseen");
+    let alarm_at = alarm_at.expect("it is predicted");
     assert!((180..290).contains(&alarm_at), "{alarm_at}");
     assert_eq!(
         w.raised(FailureType::GpuMemory, AlertKind::Present),

@@ -1,4 +1,4 @@
-//! The core as a whole: snapshots in, decisions out.
+//! Tests of the whole core: snapshots in, decisions out.
 
 #![allow(
     dead_code,

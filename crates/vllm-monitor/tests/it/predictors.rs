@@ -251,7 +251,7 @@ fn output_that_is_not_a_number_is_reported_at_once() {
 }
 
 #[test]
-fn a_server_that_is_gone_is_foreseen_by_nobody() {
+fn no_forecasts_are_made_for_a_server_that_is_gone() {
     let mut w = World::serving();
     w.builder.process_exit(Exit {
         at: Time::from_secs_f64(w.now),

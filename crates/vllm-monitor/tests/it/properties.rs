@@ -1,4 +1,4 @@
-//! What holds for any snapshot: no panic, legal transitions, probabilities in order, flat memory.
+//! Properties of any sequence of snapshots: no panics, legal transitions, ordered probabilities, determinism.
 
 use proptest::prelude::*;
 use vllm_monitor::config::Settings;
@@ -135,7 +135,7 @@ proptest! {
                 }
             }
             let target = state.target("t").expect("it was stepped");
-            prop_assert_eq!(target.lifecycle().state(), at, "the events tell the whole story");
+            prop_assert_eq!(target.lifecycle().state(), at, "every change of state is an event");
             for (failure_type, assessment) in target.assessments() {
                 let Prediction::Forecast(forecast) = &assessment.prediction else { continue };
                 let p = forecast.probability.as_array();
@@ -167,7 +167,7 @@ proptest! {
 }
 
 #[test]
-fn another_schema_is_refused_and_judged_by_nobody() {
+fn another_schema_is_refused_and_not_evaluated() {
     let monitor = Monitor::new(Settings::default());
     let mut state = State::default();
     let snapshot = Snapshot {
@@ -197,7 +197,7 @@ fn a_clock_that_jumps_back_or_ahead_is_reported_and_alarms_nothing() {
     assert!(
         w.events
             .iter()
-            .any(|e| matches!(e, EventKind::NotWatched { secs } if *secs > 7000.0))
+            .any(|e| matches!(e, EventKind::ObservationGap { secs } if *secs > 7000.0))
     );
     assert_eq!(w.alerts.len(), 0, "{:?}", w.alerts);
     assert_eq!(w.lifecycle(), Lifecycle::Serving);

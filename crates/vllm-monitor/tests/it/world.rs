@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// A server that was found serving, watched for a while.
+    /// A server that was found serving, observed for a while.
     pub fn serving() -> Self {
         let mut world = Self::new();
         world.serve(120);

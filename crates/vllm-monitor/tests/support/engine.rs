@@ -281,7 +281,7 @@ impl Engine {
     }
 
     fn preempt_last(&mut self) {
-        let mut victim = self.running.pop().expect("somebody runs");
+        let mut victim = self.running.pop().expect("at least one sequence is running");
         self.free += victim.blocks;
         victim.blocks = 0;
         victim.computed = 0;
