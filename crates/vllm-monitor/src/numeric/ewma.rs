@@ -84,11 +84,6 @@ impl RatioEwma {
     pub fn ratio(&self) -> Option<f64> {
         (self.denominator > 1e-9).then(|| self.numerator / self.denominator)
     }
-
-    /// The decayed sum below the line.
-    pub fn denominator(&self) -> f64 {
-        self.denominator
-    }
 }
 
 /// A straight line of one value over another, older pairs counting less.

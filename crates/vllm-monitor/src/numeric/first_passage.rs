@@ -46,56 +46,11 @@ pub fn probability(distance: f64, drift: f64, variance_rate: f64, horizon_secs: 
     (ends_above + came_back).clamp(0.0, 1.0)
 }
 
-/// The time by which the barrier is reached with probability `p`, in seconds; `None` if that takes longer than
-/// `longest_secs`, or never happens.
-pub fn quantile_secs(
-    distance: f64,
-    drift: f64,
-    variance_rate: f64,
-    p: f64,
-    longest_secs: f64,
-) -> Option<f64> {
-    quantile_of(p, longest_secs, |h| {
-        probability(distance, drift, variance_rate, h)
-    })
-}
-
-/// The smallest time at which a distribution function that never falls reaches `p`; `None` beyond `longest_secs`.
-///
-/// Bisection on the logarithm of time, to 2 % of the answer.
-pub fn quantile_of(p: f64, longest_secs: f64, distribution: impl Fn(f64) -> f64) -> Option<f64> {
-    if distribution(longest_secs) < p {
-        return None;
-    }
-    let (mut low, mut high) = (1e-3_f64, longest_secs);
-    while high > low * 1.02 {
-        let middle = (low * high).sqrt();
-        if distribution(middle) >= p {
-            high = middle;
-        } else {
-            low = middle;
-        }
-    }
-    Some(high)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn quantiles_of_a_steady_drift() {
-        let median = quantile_secs(10.0, 0.5, 1e-6, 0.5, 300.0).expect("it arrives after 20 s");
-        assert!((median - 20.0).abs() < 0.5, "{median}");
-        assert_eq!(quantile_secs(10.0, -0.5, 0.01, 0.5, 300.0), None);
-        let (p10, p90) = (
-            quantile_secs(10.0, 0.5, 1.0, 0.1, 300.0).expect("in reach"),
-            quantile_secs(10.0, 0.5, 1.0, 0.9, 300.0).expect("in reach"),
-        );
-        assert!(p10 < 20.0 && 20.0 < p90, "{p10} {p90}");
-    }
 
     #[test]
     fn agrees_with_simulated_paths() {

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Trend {
     tau_secs: f64,
     samples: u64,
-    // Weighted sums over samples: weights, squared weights, t, t², x, t·x.
+    // Weighted sums over samples: weights, t, t², x, t·x.
     w: f64,
-    w2: f64,
     t: f64,
     tt: f64,
     x: f64,
@@ -54,7 +53,6 @@ impl Trend {
             tau_secs,
             samples: 0,
             w: 0.0,
-            w2: 0.0,
             t: 0.0,
             tt: 0.0,
             x: 0.0,
@@ -93,12 +91,10 @@ impl Trend {
             self.t = keep * (self.t - dt_secs * self.w);
             self.x *= keep;
             self.w *= keep;
-            self.w2 *= keep * keep;
             self.span_secs += dt_secs;
         }
         self.wander(value, if self.samples > 0 { dt_secs } else { 0.0 });
         self.w += 1.0;
-        self.w2 += 1.0;
         self.x += value;
         self.last = value;
         self.samples += 1;

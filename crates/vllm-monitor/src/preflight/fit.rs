@@ -10,16 +10,17 @@ use super::{Change, Facts, Finding, GpuFacts, ModelConfig, ModelPlace, ParsedArg
 const DEFAULT_UTILIZATION: f64 = 0.92;
 /// Activations, graphs and the context of CUDA: assumed, since only a start measures it.
 const RESERVE_BYTES: f64 = 2.5e9;
+/// KV cache of a CPU build in GiB if `VLLM_CPU_KVCACHE_SPACE` is not given: assumed.
+const CPU_CACHE_GIB: f64 = 4.0;
+
+const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
 pub(super) fn check(facts: &Facts, arguments: &ParsedArguments) -> Vec<Finding> {
     let Some(gpus) = &facts.gpus else {
         return vec![Finding::unknown("memory", "GPUs could not be queried")];
     };
     if gpus.is_empty() {
-        return vec![Finding::unknown(
-            "memory",
-            "no GPU: how much memory a CPU build takes is not estimated",
-        )];
+        return vec![on_cpu(facts)];
     }
     let utilization = arguments
         .number("--gpu-memory-utilization")
@@ -65,6 +66,42 @@ pub(super) fn check(facts: &Facts, arguments: &ParsedArguments) -> Vec<Finding> 
         _ => Finding::unknown("memory", "the model is not here, so its size is not known"),
     });
     findings
+}
+
+/// A CPU build holds weights and keys and values in the machine's memory.
+fn on_cpu(facts: &Facts) -> Finding {
+    let weights = match &facts.model {
+        Some(ModelPlace::Here(model)) => model.weight_bytes,
+        _ => None,
+    };
+    let (Some(weights), Some(available)) = (weights, facts.available_memory_bytes) else {
+        return Finding::unknown(
+            "memory",
+            "no GPU; the size of the weights or the free memory is not known",
+        );
+    };
+    let environment = facts.environment.as_deref().unwrap_or_default();
+    let given = environment
+        .iter()
+        .find(|(name, _)| name == "VLLM_CPU_KVCACHE_SPACE");
+    let space = given
+        .and_then(|(_, gib)| gib.parse::<f64>().ok())
+        .unwrap_or(CPU_CACHE_GIB)
+        * GIB;
+    let needed = weights + space + RESERVE_BYTES;
+    let sum = format!(
+        "no GPU: {} weights + {} KV cache + {} assumed for activations = {}; {} available",
+        gib(weights),
+        gib(space),
+        gib(RESERVE_BYTES),
+        gib(needed),
+        gib(available)
+    );
+    if needed > available {
+        Finding::blocks("memory", sum).way_out("lower VLLM_CPU_KVCACHE_SPACE, or free memory")
+    } else {
+        Finding::pass("memory", sum)
+    }
 }
 
 /// vLLM takes its share of the whole memory and ends if that much is not free.
@@ -211,8 +248,6 @@ mod tests {
     use super::super::{ArgumentTable, ModelFacts, Outcome};
     use super::*;
 
-    const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
-
     fn gpu(total: f64, free: f64) -> GpuFacts {
         GpuFacts {
             index: 0,
@@ -305,6 +340,25 @@ mod tests {
             way_out.contains("python (pid 9)") && way_out.contains("0.50"),
             "{way_out}"
         );
+    }
+
+    #[test]
+    fn a_cpu_build_needs_the_machines_memory() {
+        let with = |available: f64| {
+            check(
+                &Facts {
+                    gpus: Some(Vec::new()),
+                    model: Some(llama_8b()),
+                    available_memory_bytes: Some(available * GIB),
+                    environment: Some(vec![("VLLM_CPU_KVCACHE_SPACE".into(), "8".into())]),
+                    ..Facts::default()
+                },
+                &ParsedArguments::default(),
+            )
+            .remove(0)
+            .outcome
+        };
+        assert_eq!((with(16.0), with(32.0)), (Outcome::Fail, Outcome::Pass));
     }
 
     #[test]
