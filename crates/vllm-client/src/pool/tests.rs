@@ -1,7 +1,7 @@
 //! Who is chosen, who rests, and when a request is given up.
 
-use super::*;
 use super::tries::LONGEST_PAUSE;
+use super::*;
 use crate::{ClientConfig, Received};
 
 fn pool(n: usize, strategy: Strategy) -> Pool {
