@@ -18,6 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vllm-sim", &["exposition", "fake-nvml"]),
     ("report-page", &[]),
     ("vllm-report", &["vllm-metrics"]),
+    (
+        "run-report",
+        &["report-page", "run-diagnosis", "vllm-metrics", "vllm-report"],
+    ),
     ("vllm-monitor", &["exposition", "vllm-metrics"]),
     (
         "sut",

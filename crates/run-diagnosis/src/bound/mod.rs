@@ -42,6 +42,15 @@ pub enum Verdict {
     Unknown,
 }
 
+/// Seconds in a row with the same label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LabelledSpan {
+    /// From the first to the end of the last of these seconds.
+    pub span: Span,
+    /// Index in [`Diagnosis::rules`].
+    pub rule: usize,
+}
+
 /// What bound a run, with everything that was looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Diagnosis {
@@ -57,6 +66,8 @@ pub struct Diagnosis {
     pub unlabelled_ratio: f64,
     /// Every rule, in the order in which they are tried.
     pub rules: Vec<RuleOutcome>,
+    /// Which rule labels which seconds, in order of time. Seconds without a label are in none.
+    pub labels: Vec<LabelledSpan>,
     /// The fitted time of a step.
     pub step_fit: Option<StepFit>,
     /// Why there is no fit.
@@ -141,9 +152,27 @@ pub fn diagnose_with(run: &Run, span: Span, table: &RuleTable, gpus: &GpuTable) 
         also,
         unlabelled_ratio,
         rules,
+        labels: labelled_spans(run, seconds.clone(), &labels),
         time_to_first_token: budget::time_to_first_token(run, span),
         time_per_output_token: budget::time_per_output_token(run, span, &readings, step_fit.as_ref()),
         step_fit_missing: step_fit.as_ref().err().cloned(),
         step_fit: step_fit.ok(),
     }
+}
+
+/// Puts equal labels of neighbouring seconds together.
+fn labelled_spans(run: &Run, seconds: std::ops::Range<usize>, labels: &[Option<usize>]) -> Vec<LabelledSpan> {
+    let mut spans: Vec<LabelledSpan> = Vec::new();
+    for (second, label) in seconds.zip(labels) {
+        let Some(rule) = *label else { continue };
+        let (from_ns, to_ns) = (run.seconds.begins_ns(second), run.seconds.begins_ns(second + 1));
+        match spans.last_mut() {
+            Some(last) if last.rule == rule && last.span.to_ns == from_ns => last.span.to_ns = to_ns,
+            _ => spans.push(LabelledSpan {
+                span: Span { from_ns, to_ns },
+                rule,
+            }),
+        }
+    }
+    spans
 }

@@ -119,6 +119,17 @@ impl Quantity {
         self.facts().0
     }
 
+    /// Unit of its values: `seconds`, `ratio`, `cores`, `times`, or empty for counts.
+    pub fn unit_name(self) -> &'static str {
+        match self.unit() {
+            Unit::Count => "",
+            Unit::Secs => "seconds",
+            Unit::Share => "ratio",
+            Unit::Times => "times",
+            Unit::Cores => "cores",
+        }
+    }
+
     pub(super) fn unit(self) -> Unit {
         self.facts().1
     }

@@ -1,0 +1,115 @@
+//! A record with everything that is found out about it, worked out once.
+
+use run_diagnosis::bound::{self, Diagnosis};
+use run_diagnosis::input::Run;
+use run_diagnosis::window::{SteadyWindow, WindowOptions, steady_window};
+use serde_json::{Value, json};
+use vllm_metrics::derive::join::{self, Joined};
+use vllm_metrics::derive::{engine, histogram, totals};
+use vllm_metrics::{RunData, SeriesData};
+
+use crate::input;
+use crate::judged::Judged;
+
+/// A record and what was found out about it: what reports, comparisons and exports are made of.
+#[derive(Debug, Clone)]
+pub struct Analysis<'a> {
+    /// The record.
+    pub record: &'a RunData,
+    /// What sentences and legends call it.
+    pub name: String,
+    /// The harness's verdict, where there is one.
+    pub judged: Option<Judged>,
+    /// The statistical summary, with the steady window and the diagnosis.
+    pub summary: Value,
+    /// The record as `run-diagnosis` sees it.
+    pub run: Run,
+    /// The steady window.
+    pub window: SteadyWindow,
+    /// What bound the run, over the steady window or else the whole run; `None` without requests.
+    pub diagnosis: Option<Diagnosis>,
+    /// Requests with the server's times, reported or estimated.
+    pub(crate) joined: Joined,
+    /// Histograms of the record.
+    pub(crate) histograms: Vec<histogram::Histogram>,
+    /// Series of the whole deployment and of the engine's steps.
+    pub(crate) derived: Vec<SeriesData>,
+}
+
+/// How a record is looked at.
+#[derive(Debug, Clone, Default)]
+pub struct AnalysisOptions {
+    /// What sentences and legends call the run; the record's stamp if empty.
+    pub name: String,
+    /// How long a steady window must be.
+    pub window: WindowOptions,
+    /// The harness's verdict.
+    pub judged: Option<Judged>,
+}
+
+impl<'a> Analysis<'a> {
+    /// Looks at a record.
+    pub fn of(record: &'a RunData, options: AnalysisOptions) -> Self {
+        let name = if options.name.is_empty() {
+            record.manifest.stamp.clone()
+        } else {
+            options.name
+        };
+        let joined = join::server_times(record);
+        let run = input::of(record, &joined.requests, &name);
+        let window = steady_window(&run, options.window);
+        let diagnosis = window
+            .span
+            .or(window.whole)
+            .filter(|_| !run.requests.is_empty())
+            .map(|span| bound::diagnose(&run, span));
+        let histograms = histogram::collect(record);
+        let mut derived = Vec::new();
+        totals::append(record, &mut derived);
+        engine::append(record, &histograms, &mut derived);
+        derived.retain(|series| !series.timestamps_ns.is_empty());
+        let mut summary = vllm_report::summarize(record);
+        summary["steady_window"] = window_summary(&window);
+        summary["diagnosis"] = diagnosis.as_ref().map_or(Value::Null, diagnosis_summary);
+        if let Some(judged) = &options.judged {
+            summary["verdict"] = json!(judged);
+        }
+        Self {
+            record,
+            name,
+            judged: options.judged,
+            summary,
+            run,
+            window,
+            diagnosis,
+            joined,
+            histograms,
+            derived,
+        }
+    }
+
+    /// Lines for a console: the steady window beside the whole run, and what bound the run.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = self.window.sentences();
+        lines.extend(self.diagnosis.iter().flat_map(|diagnosis| {
+            let mut sentences = diagnosis.sentences();
+            // The verdict with its evidence; what latencies consist of is in the report.
+            sentences.truncate(sentences.len().saturating_sub(2).max(1));
+            sentences
+        }));
+        lines
+    }
+}
+
+/// The window as the summary holds it: what was found as data, and in words.
+fn window_summary(window: &SteadyWindow) -> Value {
+    let mut value = json!(window);
+    value["sentences"] = json!(window.sentences());
+    value
+}
+
+fn diagnosis_summary(diagnosis: &Diagnosis) -> Value {
+    let mut value = json!(diagnosis);
+    value["sentences"] = json!(diagnosis.sentences());
+    value
+}

@@ -1,0 +1,30 @@
+//! A stored run as an interactive report, a comparison, and files in the formats of other tools.
+//!
+//! [`Analysis::of`] looks at a record once: its summary, its steady window, what bound it. Reports, comparisons and
+//! exports are made of that, so that a number is the same wherever it stands. The same record gives the same bytes.
+//!
+//! ```
+//! use run_report::{Analysis, AnalysisOptions};
+//! use vllm_metrics::RunData;
+//!
+//! let record = RunData::default();
+//! let analysis = Analysis::of(&record, AnalysisOptions::default());
+//! let page = run_report::page(&[&analysis], None);
+//! assert!(report_page::render(&page)?.html.contains("Nothing judged this run"));
+//! # Ok::<(), report_page::Error>(())
+//! ```
+
+mod analysis;
+mod error;
+pub mod facts;
+mod files;
+mod input;
+mod judged;
+mod page;
+mod write;
+
+pub use analysis::{Analysis, AnalysisOptions};
+pub use error::{Error, Result};
+pub use judged::{Judged, OwnFigure, Validity};
+pub use page::page;
+pub use write::{Written, write_report, write_trace};

@@ -1,0 +1,171 @@
+//! Where the time of a typical request went.
+
+use report_page::model::{Budget, BudgetPart, Quantity};
+use run_diagnosis::bound::Cause;
+use run_diagnosis::input::RequestTimes;
+use vllm_metrics::TimeSource;
+
+use crate::analysis::Analysis;
+
+/// Requests around a quantile that are averaged.
+const AROUND: usize = 25;
+
+pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Budget> {
+    let mut budgets = end_to_end(analysis);
+    if let Some(diagnosis) = &analysis.diagnosis {
+        budgets.extend(cause(
+            "Time to first token",
+            &diagnosis.time_to_first_token,
+            estimated(analysis),
+        ));
+        // A step's parts come from a fit.
+        budgets.extend(cause(
+            "Time per output token",
+            &diagnosis.time_per_output_token,
+            true,
+        ));
+    }
+    budgets
+}
+
+/// Whether the server's times are estimates.
+fn estimated(analysis: &Analysis<'_>) -> bool {
+    !analysis
+        .joined
+        .requests
+        .iter()
+        .any(|row| row.server_time_source == Some(TimeSource::Server))
+}
+
+/// Parts of a request from its scheduled time to its end, in order.
+type Part = (&'static str, &'static str, fn(&RequestTimes) -> Option<f64>);
+
+const PARTS: [Part; 6] = [
+    (
+        "schedule lag",
+        "From the time that the schedule wanted to the time of issue.",
+        RequestTimes::schedule_lag_secs,
+    ),
+    (
+        "client queue",
+        "From issue to sending.",
+        RequestTimes::client_queue_secs,
+    ),
+    (
+        "outside the engine",
+        "What queue, prefill and decode leave of the time from sending to the end: network, HTTP, tokenizer.",
+        RequestTimes::outside_engine_secs,
+    ),
+    ("server queue", "Waiting in the engine's queue.", |request| {
+        secs(request.server_queue_ns)
+    }),
+    (
+        "prefill",
+        "From being scheduled to the first token, in the engine.",
+        |request| secs(request.server_prefill_ns),
+    ),
+    (
+        "decode",
+        "From the first token to the last, in the engine.",
+        |request| secs(request.server_decode_ns),
+    ),
+];
+
+fn secs(ns: Option<i64>) -> Option<f64> {
+    ns.map(|ns| ns as f64 / 1e9)
+}
+
+/// The median request and the one at p99 by end-to-end latency, of the steady window or else the whole run.
+fn end_to_end(analysis: &Analysis<'_>) -> Vec<Budget> {
+    let Some(span) = analysis.window.span.or(analysis.window.whole) else {
+        return Vec::new();
+    };
+    let mut requests: Vec<(f64, &RequestTimes)> = analysis
+        .run
+        .requests
+        .iter()
+        .filter(|request| span.contains(request.issued_ns))
+        .filter_map(|request| Some((request.e2e_secs()?, request)))
+        .collect();
+    requests.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut quantiles = vec![("Median request", "p50", 0.5)];
+    if requests.len() >= 100 {
+        quantiles.push(("Request at p99", "p99", 0.99));
+    }
+    if requests.is_empty() {
+        return Vec::new();
+    }
+    let estimate = estimated(analysis);
+    quantiles
+        .into_iter()
+        .map(|(name, quantile, q)| {
+            let middle = (q * (requests.len() - 1) as f64).round() as usize;
+            // As many on both sides, so that the mean stays at the quantile.
+            let reach = AROUND.min(middle).min(requests.len() - 1 - middle);
+            let around = &requests[middle - reach..=middle + reach];
+            Budget {
+                name: name.to_owned(),
+                definition: format!(
+                    "Mean of {} requests around the {quantile} of end-to-end latency.",
+                    around.len()
+                ),
+                parts: PARTS
+                    .iter()
+                    .map(|(name, definition, part)| BudgetPart {
+                        name: (*name).to_owned(),
+                        seconds: mean(
+                            around.iter().filter_map(|(_, request)| part(request)),
+                            estimate,
+                            name,
+                        ),
+                        definition: (*definition).to_owned(),
+                    })
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+fn mean(values: impl Iterator<Item = f64>, estimate: bool, part: &str) -> Quantity {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    let of_server = !["schedule lag", "client queue"].contains(&part);
+    match count > 0.0 {
+        true if estimate && of_server => Quantity::estimate(sum / count),
+        true => Quantity::measured(sum / count),
+        false if of_server => Quantity::absent("the server's times of these requests are not known"),
+        false => Quantity::absent("not recorded for these requests"),
+    }
+}
+
+fn cause(what: &str, cause: &Cause, estimate: bool) -> Vec<Budget> {
+    let Cause::Known { budgets, .. } = cause else {
+        return Vec::new();
+    };
+    let of_part = |secs: f64| {
+        if estimate {
+            Quantity::estimate(secs)
+        } else {
+            Quantity::measured(secs)
+        }
+    };
+    budgets
+        .iter()
+        .map(|budget| Budget {
+            name: format!("{what}, {}", budget.requests),
+            definition: format!(
+                "What the {} of the {} consists of.",
+                budget.requests,
+                what.to_lowercase()
+            ),
+            parts: budget
+                .parts
+                .iter()
+                .map(|part| BudgetPart {
+                    name: part.name.to_owned(),
+                    seconds: of_part(part.secs),
+                    definition: String::new(),
+                })
+                .collect(),
+        })
+        .collect()
+}
