@@ -22,9 +22,8 @@ fn output(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-#[test]
-fn a_cpp_harness_records_a_run() {
-    let dir = tempfile::tempdir().expect("a folder");
+/// Compiles `source` against the header and the static library.
+fn compile(compiler: &str, standard: &str, source: &Path, program: &Path) {
     let libraries = library_dir();
     // Building this test builds the libraries of its package too, into `deps`; only `cargo build` copies them up.
     let library = [libraries.join("deps"), libraries]
@@ -32,17 +31,50 @@ fn a_cpp_harness_records_a_run() {
         .map(|dir| dir.join("libvllm_metrics_c.a"))
         .find(|path| path.exists())
         .expect("cargo builds the static library before the tests of its package");
-    let program = dir.path().join("harness");
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".into());
     output(
-        Command::new(&compiler)
-            .args(["-std=c++17", "-Wall", "-Wextra", "-Werror", "-o"])
-            .arg(&program)
-            .arg(Path::new(CRATE).join("tests/harness.cpp"))
+        Command::new(compiler)
+            .args([standard, "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(program)
+            .arg(source)
             .arg("-I")
             .arg(Path::new(CRATE).join("include"))
             .arg(&library)
             .args(["-lpthread", "-ldl", "-lm"]),
+    );
+}
+
+/// The snippet of `docs/integration.md` compiles as C and records a run.
+#[test]
+fn the_c_snippet_of_the_integration_page_records_a_run() {
+    let page = Path::new(CRATE).join("../../docs/integration.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let (_, rest) = page.split_once("```c\n").expect("the page has a C snippet");
+    let (snippet, _) = rest.split_once("```").expect("the snippet ends");
+    let dir = tempfile::tempdir().expect("a folder");
+    let (source, program) = (dir.path().join("harness.c"), dir.path().join("harness"));
+    std::fs::write(&source, snippet).expect("the source is written");
+    compile(
+        std::env::var("CC").as_deref().unwrap_or("gcc"),
+        "-std=c11",
+        &source,
+        &program,
+    );
+    let printed = output(Command::new(&program).arg(dir.path().join("out")));
+    let summary: serde_json::Value = serde_json::from_str(printed.trim()).expect("the summary is JSON");
+    let samples = summary["samples"].as_str().expect("a path");
+    let run = vllm_metrics::read_run(samples).expect("the run reads back");
+    assert_eq!(run.requests.len(), 8);
+}
+
+#[test]
+fn a_cpp_harness_records_a_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let program = dir.path().join("harness");
+    compile(
+        std::env::var("CXX").as_deref().unwrap_or("g++"),
+        "-std=c++17",
+        &Path::new(CRATE).join("tests/harness.cpp"),
+        &program,
     );
     let printed = output(Command::new(&program).arg(dir.path().join("out")));
     let summary: serde_json::Value = serde_json::from_str(printed.trim()).expect("the summary is JSON");

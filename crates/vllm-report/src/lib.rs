@@ -245,3 +245,8 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests;
+
+/// The Rust snippet of `docs/integration.md` is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/integration.md")]
+struct IntegrationPage;
