@@ -1,8 +1,6 @@
 //! The search for the highest valid rate, with tiny trials.
 
-mod support;
-
-use support::Run;
+use crate::support::Run;
 use vllm_sim::{EngineConfig, OutputLength, SimConfig, Simulator};
 
 #[test]

@@ -1,8 +1,6 @@
 //! A server of this machine that was there before us: its processes are found and measured apart from ours.
 
-mod support;
-
-use support::Run;
+use crate::support::Run;
 use vllm_sim::{EngineConfig, SimConfig, Simulator};
 
 #[test]

@@ -1,11 +1,9 @@
 //! What goes wrong beside the load must be told and leave readable files: broken metrics pages, a kill, and bad input.
 //! What goes wrong with the load itself is in `fault_table.rs`.
 
-mod support;
-
 use std::path::PathBuf;
 
-use support::{Run, simulator};
+use crate::support::{Run, simulator};
 use vllm_metrics::Outcome;
 use vllm_metrics::store::read_run;
 

@@ -1,11 +1,9 @@
 //! What is recorded beside the server's own page, from the flag or the key to the files, and what the user is told
 //! about endpoints at the start.
 
-mod support;
-
 use std::net::TcpListener;
 
-use support::Run;
+use crate::support::Run;
 use vllm_metrics::{TimeSource, read_run};
 use vllm_sim::{SimConfig, Simulator};
 

@@ -3,9 +3,7 @@
 //! Against the built-in simulator always; against a real vLLM when `SUT_REAL_VLLM_URL` names one
 //! (`scripts/e2e-real-vllm` starts it).
 
-mod support;
-
-use support::{Finished, Run};
+use crate::support::{Finished, Run};
 
 #[test]
 fn simulator_offline() {

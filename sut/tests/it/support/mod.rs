@@ -1,7 +1,5 @@
 //! Runs the program in a folder of its own and looks at everything that it left.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
-
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 

@@ -16,7 +16,7 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    serde_json::from_str(include_str!("data/accuracy/rouge.json")).unwrap()
+    serde_json::from_str(include_str!("../data/accuracy/rouge.json")).unwrap()
 }
 
 #[test]
@@ -67,7 +67,7 @@ struct Cut {
 fn sentences_agree_with_nltk() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/accuracy/punkt_tab");
     let punkt = Punkt::load(&folder).unwrap();
-    let cuts: Vec<Cut> = serde_json::from_str(include_str!("data/accuracy/sentences.json")).unwrap();
+    let cuts: Vec<Cut> = serde_json::from_str(include_str!("../data/accuracy/sentences.json")).unwrap();
     assert!(cuts.len() > 300);
     for cut in cuts {
         assert_eq!(punkt.sentences(&cut.text), cut.sentences, "{:?}", cut.text);
@@ -97,7 +97,7 @@ struct Answer {
 
 #[test]
 fn answers_are_found_as_the_reference_finds_them() {
-    let answers: Vec<Answer> = serde_json::from_str(include_str!("data/accuracy/answers.json")).unwrap();
+    let answers: Vec<Answer> = serde_json::from_str(include_str!("../data/accuracy/answers.json")).unwrap();
     assert!(answers.len() >= 500);
     let mut found = 0;
     for case in answers {

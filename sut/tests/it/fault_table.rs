@@ -2,13 +2,11 @@
 //! with tokens that the server did not send, failures count into no throughput, every file can be read, and status
 //! and last lines say what happened.
 
-mod support;
-
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::{Finished, Run, simulator};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use support::{Finished, Run, simulator};
 use vllm_metrics::Outcome;
 use vllm_sim::Simulator;
 

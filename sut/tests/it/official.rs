@@ -1,9 +1,7 @@
 //! What is found out before load is sent: settings that are not the rules', and prefix caching; a remark usually, a
 //! refusal with `--official`.
 
-mod support;
-
-use support::Run;
+use crate::support::Run;
 use vllm_sim::{EngineConfig, SimConfig, Simulator};
 
 fn simulator(enable_prefix_caching: bool) -> Simulator {

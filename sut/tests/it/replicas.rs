@@ -1,9 +1,7 @@
 //! Several servers, and requests that are sent again: how load is spread, what is written down, what a dead replica
 //! costs.
 
-mod support;
-
-use support::{Finished, Run, simulator};
+use crate::support::{Finished, Run, simulator};
 use vllm_metrics::Outcome;
 use vllm_sim::Simulator;
 

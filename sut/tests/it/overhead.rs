@@ -1,8 +1,6 @@
 //! `--overhead-check`: pairs of runs in processes of their own, and what it refuses.
 
-mod support;
-
-use support::Run;
+use crate::support::Run;
 
 #[test]
 fn pairs_of_runs_are_compared() {

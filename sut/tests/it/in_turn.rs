@@ -1,14 +1,12 @@
 //! Runs in turn: one server for all of them, and a signal that ends them in order.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
-mod support;
-
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::support::Run;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::Run;
 
 /// A server that has to be started is started once, used by every run, and gone at the end.
 #[test]

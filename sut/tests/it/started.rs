@@ -1,11 +1,9 @@
 //! A server that a YAML file describes, started and stopped by the program; and the profiler's routes.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use support::Run;
+use crate::support::Run;
 use vllm_sim::{EngineConfig, SimConfig, Simulator};
 
 const OFFLINE: &str = "--scenario Offline --duration 100ms --num-samples 32 --target-qps 500 --no-plots";

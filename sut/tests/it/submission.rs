@@ -1,13 +1,11 @@
 //! From runs on the simulator to a laid out submission: accuracy, compliance, Interactive and the tree.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::Run;
 use mlperf_loadgen::LoadGenLog;
-use support::Run;
 
 /// Words that the simulator gives its token ids 3, 4, 5, …
 fn word(id: usize) -> char {

@@ -1,0 +1,17 @@
+//! All integration tests in one binary, so that the program's libraries are linked once.
+
+mod accuracy;
+mod attached;
+mod dataset;
+mod end_to_end;
+mod fault_table;
+mod faults;
+mod in_turn;
+mod official;
+mod overhead;
+mod peak;
+mod recording;
+mod replicas;
+mod started;
+mod submission;
+mod support;
