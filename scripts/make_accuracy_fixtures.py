@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes sut/tests/data/accuracy: texts with the scores that rouge_score gives them, stems and sentences by NLTK.
+"""Writes crates/mlperf-accuracy/tests/data: texts with the scores that rouge_score gives them, stems and sentences by NLTK.
 
     pip install rouge_score nltk
     python make_accuracy_fixtures.py OUT_DIR

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes sut/tests/data/accuracy/answers.json: made-up answers and how the reference evaluation scripts judge them.
+"""Writes crates/mlperf-accuracy/tests/data/answers.json: made-up answers and how the reference evaluation scripts judge them.
 
     git clone https://github.com/mlcommons/inference
     pip install pandas

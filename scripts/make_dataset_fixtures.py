@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the small tables in sut/tests/data/dataset with the pandas it runs under.
+"""Writes the small tables in crates/mlperf-dataset/tests/data with the pandas it runs under.
 
 Run it once per pandas generation, each in an environment of its own:
 

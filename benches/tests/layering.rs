@@ -10,6 +10,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("exposition", &[]),
     ("mlperf-loadgen", &[]),
     ("fake-nvml", &[]),
+    ("mlperf-dataset", &[]),
+    ("mlperf-rules", &["mlperf-loadgen"]),
+    ("mlperf-accuracy", &["mlperf-dataset", "mlperf-rules"]),
+    (
+        "mlperf-submission",
+        &["mlperf-accuracy", "mlperf-loadgen", "mlperf-rules"],
+    ),
     ("run-statistics", &[]),
     ("run-diagnosis", &["run-statistics"]),
     ("vllm-metrics", &["exposition"]),
@@ -26,9 +33,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "sut",
         &[
-            "exposition",
+            "mlperf-accuracy",
+            "mlperf-dataset",
             "mlperf-loadgen",
-            "fake-nvml",
+            "mlperf-rules",
+            "mlperf-submission",
             "vllm-metrics",
             "vllm-client",
             "vllm-sim",

@@ -41,9 +41,9 @@ pub enum Command {
     /// Write a stored run once more in another format. The input is never touched.
     Convert(ConvertArgs),
     /// Score the answers of an accuracy run once more.
-    Score(crate::scoring::ScoreArgs),
+    Score(ScoreArgs),
     /// Lay out a submission from runs, as MLCommons' submission checker wants it.
-    Submission(crate::submission::SubmissionArgs),
+    Submission(SubmissionArgs),
 }
 
 /// LoadGen's scenario.
@@ -452,4 +452,61 @@ pub struct ConvertArgs {
     /// Folder to write into; made when it is missing.
     #[arg(long)]
     pub output_dir: PathBuf,
+}
+
+/// Flags of `sut score`.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// Folder of the run's logs.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Dataset of the run.
+    #[arg(long, value_name = "FILE")]
+    pub dataset_path: PathBuf,
+    /// Column of the reference output.
+    #[arg(long)]
+    pub output_column: Option<String>,
+}
+
+/// Division of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DivisionArg {
+    /// The benchmark as it is.
+    Closed,
+    /// Anything, with the same measurements.
+    Open,
+}
+
+/// Flags of `sut submission`.
+#[derive(Debug, Clone, Args)]
+pub struct SubmissionArgs {
+    /// Folder of a run, or one above several (as --test-mode both leaves it); repeat for more. All runs of one
+    /// benchmark on one system.
+    #[arg(long = "run", value_name = "DIR", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Folder to lay the submission out in. One that has a submission already is added to.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Division.
+    #[arg(long)]
+    pub division: DivisionArg,
+    /// The submitting organisation: the name of its folder.
+    #[arg(long, value_name = "NAME")]
+    pub submitter: String,
+    /// The system: the name of its folder and file.
+    #[arg(long, value_name = "NAME")]
+    pub system: String,
+    /// Facts that no record holds: TOML with `[system]` and `[measurements]`, or a flat JSON system description. Repeat
+    /// for several; the later one wins.
+    #[arg(long = "facts", value_name = "FILE")]
+    pub facts: Vec<PathBuf>,
+    /// How weights were quantised and calibrated: a Markdown file, carried as documentation/calibration.md.
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
+    /// Where the code of this submission is: a link or a sentence, carried in `src/<benchmark>/README.md`.
+    #[arg(long, value_name = "TEXT")]
+    pub source: Option<String>,
+    /// Lay out runs, too, that are not fit for a submission, and mark them as such.
+    #[arg(long)]
+    pub allow_unfit: bool,
 }

@@ -8,11 +8,11 @@ use vllm_report::RenderOptions;
 use vllm_sim::Simulator;
 
 use crate::cli::{Cli, Command, ConvertArgs, LogLevel, ModeArg, ReportArgs, SimCommand};
-use crate::dataset::{Columns, Dataset};
 use crate::ending::{Ending, watch_signals};
 use crate::exit::{Exit, Fail};
 use crate::plan::Plan;
 use crate::{app, collect, in_turn, overhead, peak, prompts, report, scoring, submission, telemetry};
+use mlperf_dataset::{Columns, Dataset};
 
 /// Runs what the command line says.
 ///
@@ -43,7 +43,7 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
                 Command::Report(args) => draw(&args),
                 Command::Convert(args) => convert(&args),
                 Command::Score(args) => scoring::run(&args),
-                Command::Submission(args) => submission::run(&args),
+                Command::Submission(args) => submission::run(args),
             }
         }
     }

@@ -22,6 +22,11 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Of a run that ended.
+    pub fn counting(counts: bool) -> Self {
+        if counts { Self::Valid } else { Self::NotValid }
+    }
+
     /// What another process of this program meant by its status; one that it has no name for is a bug.
     pub fn from_code(code: i32) -> Self {
         [

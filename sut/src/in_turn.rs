@@ -14,12 +14,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cli::HANDED_SERVER;
-use crate::compliance::ComplianceTest;
 use crate::ending::{Cause, Ending};
 use crate::exit::{Exit, Fail};
 use crate::plan::{HandedServer, Plan, ServerPlan};
 use crate::report;
 use crate::server::{self, Server};
+use mlperf_rules::compliance::ComplianceTest;
 
 /// How often the child is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

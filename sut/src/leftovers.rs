@@ -5,12 +5,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::accuracy::ANSWERS;
-use crate::compliance::{AUDIT_CONFIG, ComplianceTest};
-use crate::environment::ENVIRONMENT;
 use crate::no_summary::NO_SUMMARY;
-use crate::record::RUN_RECORD;
-use crate::scoring::ACCURACY_TXT;
+use mlperf_accuracy::ANSWERS;
+use mlperf_rules::ENVIRONMENT;
+use mlperf_rules::RUN_RECORD;
+use mlperf_rules::compliance::{AUDIT_CONFIG, ComplianceTest};
+use mlperf_rules::files::ACCURACY_TXT;
 
 /// Removes them. An audit file goes only when this program wrote it and it is not `in_effect`.
 ///

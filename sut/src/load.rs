@@ -7,13 +7,13 @@ use anyhow::anyhow;
 use mlperf_loadgen::{Benchmark, EffectiveSettings, LogSettings, Mode, Scenario, TestSettings};
 use vllm_client::RequestBody;
 
-use crate::accuracy::{AnswerFormat, Measure};
-use crate::benchmark::{BenchmarkSpec, Sampling};
 use crate::cli::{ModeArg, ScenarioArg};
-use crate::compliance::ComplianceTest;
 use crate::exit::Fail;
 use crate::official;
 use crate::plan::Plan;
+use mlperf_accuracy::{AnswerFormat, Measure};
+use mlperf_rules::compliance::ComplianceTest;
+use mlperf_rules::{BenchmarkSpec, Sampling};
 
 /// Length of the demonstration on the simulator, long enough for pictures and short enough to wait for.
 const DEMO_DURATION: Duration = Duration::from_secs(20);

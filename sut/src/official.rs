@@ -5,11 +5,11 @@ use anyhow::anyhow;
 use mlperf_loadgen::{EffectiveSettings, Mode};
 use vllm_client::PrefixCaching;
 
-use crate::benchmark::BenchmarkSpec;
 use crate::exit::Fail;
 use crate::load::Load;
 use crate::plan::Plan;
 use crate::server::Server;
+use mlperf_rules::BenchmarkSpec;
 
 /// Where what LoadGen is about to work with, and what the server is asked for, is not what the rules say.
 ///

@@ -5,12 +5,12 @@ use bytes::Bytes;
 use vllm_client::RequestBody;
 use vllm_sim::ReferenceAnswer;
 
-use crate::dataset::{Columns, Dataset, OUTPUT_IDS_COLUMNS, Prompt, Synthetic};
 use crate::exit::Fail;
 use crate::load::Generation;
 use crate::plan::{DatasetPlan, Plan};
 use crate::server::Server;
 use crate::worker::Together;
+use mlperf_dataset::{Columns, Dataset, OUTPUT_IDS_COLUMNS, Prompt, Synthetic};
 
 /// Reads or makes the dataset, cut to `--num-samples`.
 ///

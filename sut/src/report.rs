@@ -12,14 +12,14 @@ use vllm_report::RenderOptions;
 
 use crate::app::LoadGenResult;
 use crate::cli::FormatArg;
-use crate::dataset::Dataset;
 use crate::ending::Cause;
 use crate::exit::Exit;
 use crate::load::Load;
 use crate::plan::{MetricsPlan, Plan};
 use crate::recording;
 use crate::server::Server;
-use crate::verdict::{self, Check, Evidence, IssueDelay, Verdict};
+use mlperf_dataset::Dataset;
+use mlperf_rules::verdict::{self, Check, Evidence, IssueDelay, Verdict};
 
 /// Writes to standard output; a closed pipe must not turn a finished run into a failed one.
 pub fn print(text: &str) {
@@ -124,7 +124,11 @@ pub fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         round,
         issue_delay: IssueDelay::from_ns(issue_delays_ns.iter().copied()),
         simulated,
-        prefix_caching: Some(prefix_caching),
+        prefix_caching: Some(match prefix_caching {
+            PrefixCaching::On => verdict::PrefixCaching::On,
+            PrefixCaching::Off => verdict::PrefixCaching::Off,
+            PrefixCaching::Unknown => verdict::PrefixCaching::Unknown,
+        }),
     });
     // Under an audit file a run is short on purpose, and LoadGen's early stopping calls it INVALID as a rule.
     let counts = if compliance {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mlperf_loadgen::{Scenario, TestSettings};
 
-use crate::early_stopping::{Forecast, forecast, queries_needed};
 use crate::ledger::Answered;
+use mlperf_rules::early_stopping::{Forecast, forecast, queries_needed};
 
 /// One limit that LoadGen judges, and how many answers were over it.
 #[derive(Debug)]

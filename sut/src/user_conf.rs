@@ -7,12 +7,10 @@ use std::io;
 use std::path::PathBuf;
 
 use mlperf_loadgen::{Scenario, TestSettings};
+use mlperf_rules::files::USER_CONF;
 
 use crate::leftovers::same_file;
 use crate::plan::Plan;
-
-/// Name of the file, in the folder of LoadGen's logs and in a submission.
-pub const USER_CONF: &str = "user.conf";
 
 /// Writes it into the folder of LoadGen's logs.
 ///

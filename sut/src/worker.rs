@@ -11,13 +11,13 @@ use tokio_util::task::TaskTracker;
 use vllm_client::{Attempt, Completion, FinishReason, Pool, RequestBody, StreamError};
 use vllm_metrics::{Completed, EventRow, Hooks, Reason, RunClock, ServerTimes, Severity, TimeSource};
 
-use crate::accuracy::Texts;
 use crate::bridge::{Batch, ENDING, unix_ns};
 use crate::counters::Counters;
 use crate::lanes::Lanes;
 use crate::ledger::{Answered, Ledger};
 use crate::load::Generation;
 use crate::standing::Standing;
+use mlperf_accuracy::Texts;
 
 /// Cannot happen while dataset and library agree on their size; a query must be answered all the same.
 const UNKNOWN_SAMPLE: &str = "LoadGen asked for a sample that the dataset does not have";

@@ -6,19 +6,19 @@ use std::path::PathBuf;
 
 use mlperf_loadgen::TestSettings;
 
-use crate::accuracy::{ANSWERS, Beside, write_texts};
-use crate::benchmark::{BenchmarkSpec, RuleScenario};
 use crate::cli::ModeArg;
-use crate::compliance::{ComplianceTest, answers_are_long_enough, answers_are_right, verify};
-use crate::dataset::Dataset;
 use crate::exit::Exit;
 use crate::load::Generation;
 use crate::plan::Plan;
-use crate::record::{RunKind, RunRecord, findings};
 use crate::report::Judged;
-use crate::scoring::{ACCURACY_LOG, evaluate, score_folder};
 use crate::server::Server;
 use crate::user_conf;
+use mlperf_accuracy::{ANSWERS, Beside, evaluate, score_folder, write_texts};
+use mlperf_dataset::Dataset;
+use mlperf_rules::compliance::{ComplianceTest, answers_are_long_enough, answers_are_right, verify};
+use mlperf_rules::files::ACCURACY_LOG;
+use mlperf_rules::{BenchmarkSpec, RuleScenario};
+use mlperf_rules::{RunKind, RunRecord, findings};
 
 /// A run that was judged, and where the words about it go.
 pub(super) struct After<'a> {
@@ -59,7 +59,7 @@ impl After<'_> {
         self.write_answers(texts);
         let scored = score_folder(&spec, dataset, &self.plan.log_dir, texts);
         self.judged.result = scored.word().into();
-        self.judged.exit = scored.exit();
+        self.judged.exit = Exit::counting(scored.counts());
         self.remarks.extend(scored.figures.iter().map(Beside::words));
         self.files.extend(scored.file.map(|path| ("accuracy", path)));
         self.remarks.extend(scored.remarks);
@@ -88,7 +88,8 @@ impl After<'_> {
             }
             ComplianceTest::Test07 => {
                 self.write_answers(texts);
-                evaluate(&spec, dataset, &self.plan.log_dir, texts).map(|(score, _)| {
+                let scored = evaluate(&spec, dataset, &self.plan.log_dir, texts);
+                scored.map_err(|error| error.to_string()).map(|(score, _)| {
                     let figures = score.figures();
                     let percent = figures.iter().find(|(name, _)| *name == "exact_match");
                     answers_are_right(percent.map(|(_, percent)| *percent), score.answers, &limits)

@@ -16,11 +16,9 @@ use vllm_metrics::{FinishedRun, RunClock, Session};
 use super::prepare::Prepared;
 use super::record;
 use super::watch::{LoadGenResult, Watch};
-use crate::accuracy::Texts;
 use crate::bridge::{Bridge, Library, Turnstile};
 use crate::cli::{ModeArg, ScenarioArg};
 use crate::counters::Counters;
-use crate::dataset::Dataset;
 use crate::ending::{Cause, Ending, first_error, watch_servers};
 use crate::exit::Fail;
 use crate::lanes::Lanes;
@@ -32,6 +30,8 @@ use crate::progress::Progress;
 use crate::server::Server;
 use crate::standing::Standing;
 use crate::worker::{Workers, dispatch};
+use mlperf_accuracy::Texts;
+use mlperf_dataset::Dataset;
 
 /// Longest wait for answered requests to be written down.
 const WRITE_DOWN: Duration = Duration::from_secs(5);

@@ -7,10 +7,10 @@ use super::execute::Ran;
 use crate::cli::ScenarioArg;
 use crate::closing::Closing;
 use crate::counters::Counters;
-use crate::environment::{ENVIRONMENT, Environment};
 use crate::exit::{Exit, Fail};
 use crate::overhead::Figures;
-use crate::{no_summary, report, upload};
+use crate::{making, no_summary, report, upload};
+use mlperf_rules::ENVIRONMENT;
 
 pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit, Fail> {
     let Ran {
@@ -64,7 +64,7 @@ pub(super) fn finish(ran: Ran, runtime: &tokio::runtime::Runtime) -> Result<Exit
         }
     }
     let environment = plan.log_dir.join(ENVIRONMENT);
-    match Environment::read(server.version.as_deref()).write(&environment) {
+    match making::environment(server.version.as_deref()).write(&environment) {
         Ok(()) => files.push(("environment", environment)),
         Err(error) => remarks.push(format!("{} could not be written: {error}", environment.display())),
     }

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use mlperf_loadgen::LogSettings;
 use vllm_client::PrefixCaching;
 
-use crate::dataset::Dataset;
 use crate::ending::Ending;
 use crate::exit::Fail;
 use crate::load::{self, Load};
@@ -13,6 +12,7 @@ use crate::plan::Plan;
 use crate::server::{self, Server};
 use crate::worker::Together;
 use crate::{leftovers, official, prompts};
+use mlperf_dataset::Dataset;
 
 /// Everything that is ready before load is sent.
 pub(super) struct Prepared {

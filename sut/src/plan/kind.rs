@@ -1,9 +1,9 @@
 //! Which benchmark, scenario and kind of run: flags that name one thing together.
 
 use super::{Plan, ServerPlan};
-use crate::benchmark::RuleScenario;
 use crate::cli::{ComplianceArg, ModeArg, RunArgs, ScenarioArg};
-use crate::compliance::ComplianceTest;
+use mlperf_rules::RuleScenario;
+use mlperf_rules::compliance::ComplianceTest;
 
 /// What follows a benchmark's name in LoadGen for the tighter limits.
 const INTERACTIVE: &str = "-interactive";

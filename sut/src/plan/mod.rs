@@ -20,10 +20,10 @@ pub use self::metrics::MetricsPlan;
 pub(crate) use self::metrics::record_nothing;
 pub use self::sources::{DatasetPlan, HandedServer, ServerPlan};
 use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs, ScenarioArg};
-use crate::compliance::ComplianceTest;
 use crate::exit::Fail;
 use crate::overhead;
 use crate::peak::PeakPlan;
+use mlperf_rules::compliance::ComplianceTest;
 
 /// Lowest rate: a query in eleven days. Below, LoadGen's times in nanoseconds come to their end.
 const LOWEST_QPS: f64 = 1e-6;

@@ -1,8 +1,6 @@
 //! All integration tests in one binary, so that the program's libraries are linked once.
 
-mod accuracy;
 mod attached;
-mod dataset;
 mod end_to_end;
 mod fault_table;
 mod faults;

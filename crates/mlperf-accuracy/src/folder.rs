@@ -1,0 +1,260 @@
+//! From an accuracy run's folder to its score: the log's token ids, the texts beside it, the dataset's references.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mlperf_dataset::Dataset;
+use mlperf_rules::BenchmarkSpec;
+use mlperf_rules::files::{ACCURACY_LOG, ACCURACY_TXT};
+
+use crate::{
+    AccuracyLogError, AnsweredText, Beside, Measure, Punkt, Score, ScoreError, beside_limits,
+    read_accuracy_log, score,
+};
+
+/// Why the answers of a run could not be scored. They are in LoadGen's accuracy log all the same, for the reference
+/// scripts.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluateError {
+    /// The benchmark's measure is not computed here.
+    #[error("{benchmark} is not scored natively: judge the accuracy log with the benchmark's own script")]
+    NotNative {
+        /// LoadGen's name.
+        benchmark: String,
+    },
+    /// The accuracy log cannot be used.
+    #[error(transparent)]
+    Log(#[from] AccuracyLogError),
+    /// The server sent token ids without text for some answers. A score of the others would be taken for the run's.
+    #[error(
+        "not scored: {without_text} of {answers} answers came without text from the server; judge the accuracy log \
+         with the benchmark's own script, which has the tokenizer"
+    )]
+    WithoutText {
+        /// Answers without text.
+        without_text: usize,
+        /// All answers.
+        answers: usize,
+    },
+    /// The dataset lacks what the measure needs.
+    #[error("not scored: {0}")]
+    Score(#[from] ScoreError),
+}
+
+/// What came of scoring.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scored {
+    /// Every figure beside its limits; empty when nothing could be scored.
+    pub figures: Vec<Beside>,
+    /// What was left out, and why, a sentence each.
+    pub remarks: Vec<String>,
+    /// `accuracy.txt`, when it was written.
+    pub file: Option<PathBuf>,
+}
+
+impl Scored {
+    fn nothing(why: String) -> Self {
+        Self {
+            figures: Vec::new(),
+            remarks: vec![why],
+            file: None,
+        }
+    }
+
+    /// Whether all limits hold; `None` when some figure that is asked for is not known.
+    pub fn passed(&self) -> Option<bool> {
+        if self.figures.is_empty() {
+            return None;
+        }
+        if self.figures.iter().any(|figure| figure.holds() == Some(false)) {
+            return Some(false);
+        }
+        let all_known = self.figures.iter().all(|figure| figure.value.is_some());
+        all_known.then_some(true)
+    }
+
+    /// A run counts when all its figures are known and within their limits, and `accuracy.txt` holds them.
+    pub fn counts(&self) -> bool {
+        self.passed() == Some(true) && self.file.is_some()
+    }
+
+    /// The outcome in a word, as the closing table has it.
+    pub fn word(&self) -> &'static str {
+        match (self.passed(), self.figures.is_empty()) {
+            (Some(true), _) => "SCORED: every limit of the benchmark holds",
+            (Some(false), _) => "SCORED: BELOW THE BENCHMARK'S LIMITS",
+            (None, false) => "SCORED IN PART: not every figure that the benchmark asks for is known",
+            (None, true) => "NOT SCORED: the answers are in LoadGen's accuracy log",
+        }
+    }
+}
+
+/// Scores the run in `log_dir` and writes its `accuracy.txt`. What keeps a run from being scored is a remark: the
+/// answers are there all the same, and the reference scripts can judge them.
+pub fn score_folder(
+    spec: &BenchmarkSpec,
+    dataset: &Dataset,
+    log_dir: &Path,
+    texts: &BTreeMap<usize, String>,
+) -> Scored {
+    match evaluate(spec, dataset, log_dir, texts) {
+        Ok((result, no_punkt)) => scored(spec, &result, log_dir, no_punkt),
+        Err(why) => Scored::nothing(why.to_string()),
+    }
+}
+
+/// The score of a run's answers, and why there is no sentence model where one was looked for and not found.
+///
+/// # Errors
+/// See [`EvaluateError`].
+pub fn evaluate(
+    spec: &BenchmarkSpec,
+    dataset: &Dataset,
+    log_dir: &Path,
+    texts: &BTreeMap<usize, String>,
+) -> Result<(Score, Option<String>), EvaluateError> {
+    let measure = Measure::of_benchmark(&spec.loadgen_name).ok_or_else(|| EvaluateError::NotNative {
+        benchmark: spec.loadgen_name.clone(),
+    })?;
+    let records = read_accuracy_log(&log_dir.join(ACCURACY_LOG))?;
+    let mut answers = Vec::with_capacity(records.len());
+    let mut without_text = 0;
+    for record in &records {
+        match texts.get(&record.sample_index) {
+            Some(text) => answers.push(AnsweredText {
+                sample_index: record.sample_index,
+                text: text.clone(),
+                tokens: record.token_ids.len(),
+            }),
+            None => without_text += 1,
+        }
+    }
+    if without_text > 0 {
+        return Err(EvaluateError::WithoutText {
+            without_text,
+            answers: records.len(),
+        });
+    }
+    let (punkt, no_punkt) = match measure {
+        Measure::Rouge { .. } => {
+            let home = std::env::var_os("HOME").map(PathBuf::from);
+            match Punkt::find(std::env::var("NLTK_DATA").ok().as_deref(), home.as_deref()) {
+                Ok(punkt) => (Some(punkt), None),
+                Err(error) => (None, Some(error.to_string())),
+            }
+        }
+        Measure::ExactMatch(_) => (None, None),
+    };
+    let result = score(measure, dataset, &answers, punkt.as_ref())?;
+    Ok((result, no_punkt))
+}
+
+fn scored(spec: &BenchmarkSpec, result: &Score, log_dir: &Path, no_punkt: Option<String>) -> Scored {
+    let figures = beside_limits(&result.figures(), &spec.accuracy);
+    let mut remarks = Vec::new();
+    match no_punkt {
+        // Only where the figure is asked for, its absence matters.
+        Some(why) if figures.iter().any(|figure| figure.value.is_none()) => {
+            remarks.push(format!("rougeLsum is left out: {why}"));
+        }
+        _ => remarks.extend(result.not_judged()),
+    }
+    if result.missing > 0 {
+        remarks.push(format!(
+            "{} samples of the dataset have no answer",
+            result.missing
+        ));
+    }
+    let path = log_dir.join(ACCURACY_TXT);
+    let file = match std::fs::write(&path, result.accuracy_line() + "\n") {
+        Ok(()) => Some(path),
+        Err(error) => {
+            remarks.push(format!("{} could not be written: {error}", path.display()));
+            None
+        }
+    };
+    Scored {
+        figures,
+        remarks,
+        file,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mlperf_dataset::Prompt;
+    use mlperf_rules::Bounds;
+
+    fn dataset() -> Dataset {
+        Dataset {
+            prompts: vec![Prompt {
+                reference: Some("a cat sat".into()),
+                ..Prompt::default()
+            }],
+            ..Dataset::default()
+        }
+    }
+
+    fn folder(log: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(ACCURACY_LOG), log).unwrap();
+        dir
+    }
+
+    const ONE: &str =
+        "[\n{ \"seq_id\" : 0, \"qsl_idx\" : 0, \"data\" : \"0100000002000000\", \"token_count\" : 2 }\n]\n";
+
+    #[test]
+    fn one_answer_is_scored_and_misses_the_length() {
+        let dir = folder(ONE);
+        let spec = BenchmarkSpec::named("llama3_1-8b").unwrap();
+        let texts = BTreeMap::from([(0, " a cat sat ".to_owned())]);
+        let result = score_folder(&spec, &dataset(), dir.path(), &texts);
+        assert_eq!(result.passed(), Some(false), "{result:?}");
+        let text = std::fs::read_to_string(dir.path().join(ACCURACY_TXT)).unwrap();
+        assert!(text.starts_with("{'rouge1': '100.0', "), "{text}");
+        assert!(text.ends_with("'gen_len': 9, 'gen_num': 1}\n"), "{text}");
+    }
+
+    #[test]
+    fn a_run_counts_when_every_figure_is_known_and_written() {
+        let figure = |value| Beside {
+            name: "rouge1".into(),
+            value,
+            bounds: Bounds {
+                min: Some(38.0),
+                max: None,
+            },
+        };
+        let counts = |value, file: Option<&str>| {
+            let scored = Scored {
+                figures: vec![figure(Some(40.0)), figure(value)],
+                remarks: Vec::new(),
+                file: file.map(PathBuf::from),
+            };
+            scored.counts()
+        };
+        assert!(counts(Some(39.0), Some(ACCURACY_TXT)));
+        assert!(!counts(Some(39.0), None));
+        assert!(!counts(None, Some(ACCURACY_TXT)));
+        assert!(!counts(Some(37.0), Some(ACCURACY_TXT)));
+    }
+
+    #[test]
+    fn what_keeps_a_run_from_being_scored_is_said() {
+        let dir = folder(ONE);
+        let spec = BenchmarkSpec::named("llama3_1-8b").unwrap();
+        let untold = score_folder(&spec, &dataset(), dir.path(), &BTreeMap::new());
+        assert!(untold.remarks[0].contains("1 of 1 answers came without text"));
+        assert!(!untold.counts());
+        assert_eq!((untold.passed(), untold.file), (None, None));
+        let other = BenchmarkSpec::named("mixtral-8x7b").unwrap();
+        let untold = score_folder(&other, &dataset(), dir.path(), &BTreeMap::new());
+        assert!(untold.remarks[0].contains("not scored natively"));
+        let cut = folder("[\n{ \"seq_id\"");
+        let untold = score_folder(&spec, &dataset(), cut.path(), &BTreeMap::new());
+        assert!(untold.remarks[0].contains("cut before"), "{untold:?}");
+    }
+}

@@ -1,0 +1,220 @@
+//! The machine and the software that a run was made with, as far as they can be told, with secrets left out.
+//!
+//! Absent facts are `null`, never a guess. Nothing is run but `git`, and only to name the commit.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the file, in the folder of LoadGen's logs.
+pub const ENVIRONMENT: &str = "environment.json";
+
+/// What a run was made with.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+pub struct Environment {
+    /// Name and version of this program.
+    pub program: String,
+    /// LoadGen's version.
+    pub loadgen_version: String,
+    /// The command line, secrets replaced.
+    pub command_line: Vec<String>,
+    /// What `/version` of the server said.
+    pub server_version: Option<String>,
+    /// `PRETTY_NAME` of the operating system.
+    pub operating_system: Option<String>,
+    /// Kernel release.
+    pub kernel: Option<String>,
+    /// The processor's name.
+    pub processor: Option<String>,
+    /// Processors that this process may use.
+    pub processors_available: Option<usize>,
+    /// Processors of the machine.
+    pub processors: Option<usize>,
+    /// Processor chips of the machine, as the kernel numbers them.
+    pub processor_chips: Option<usize>,
+    /// Cores of one chip, without their hardware threads.
+    pub cores_per_chip: Option<usize>,
+    /// Models of the machine's NVIDIA GPUs, as the driver lists them; empty without a driver.
+    #[serde(default)]
+    pub nvidia_gpus: Vec<String>,
+    /// Main memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Frequency governor of the first processor.
+    pub cpu_governor: Option<String>,
+    /// NVIDIA driver version.
+    pub nvidia_driver: Option<String>,
+    /// Commit of the folder the program runs in, with `-dirty` when there are changes.
+    pub git_commit: Option<String>,
+    /// Variables of the allow-list that are set.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// What the program knows of a run's making and the machine does not.
+#[derive(Debug, Clone)]
+pub struct Making<'a> {
+    /// Name and version of the program.
+    pub program: String,
+    /// Its command line, with secrets replaced.
+    pub command_line: Vec<String>,
+    /// What the server reports as its version.
+    pub server_version: Option<String>,
+    /// Environment variables to record; others are never read, so they cannot leak.
+    pub variables: &'a [&'a str],
+}
+
+impl Environment {
+    /// Reads it now.
+    pub fn read(making: Making<'_>) -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        Self {
+            program: making.program,
+            loadgen_version: mlperf_loadgen::loadgen_version(),
+            command_line: making.command_line,
+            server_version: making.server_version,
+            operating_system: fs::read_to_string("/etc/os-release").ok().and_then(|text| {
+                let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+                Some(line.trim_matches('"').to_owned())
+            }),
+            kernel: line_of("/proc/sys/kernel/osrelease"),
+            processor: cpuinfo
+                .lines()
+                .find_map(|line| line.strip_prefix("model name"))
+                .and_then(|rest| Some(rest.split_once(':')?.1.trim().to_owned())),
+            processors_available: std::thread::available_parallelism()
+                .ok()
+                .map(std::num::NonZero::get),
+            processors: match cpuinfo
+                .lines()
+                .filter(|line| line.starts_with("processor"))
+                .count()
+            {
+                0 => None,
+                count => Some(count),
+            },
+            processor_chips: distinct(&cpuinfo, "physical id"),
+            cores_per_chip: number_of(&cpuinfo, "cpu cores"),
+            nvidia_gpus: nvidia_gpus(Path::new("/proc/driver/nvidia/gpus")),
+            memory_bytes: fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+                let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+                Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+            }),
+            cpu_governor: line_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            nvidia_driver: line_of("/sys/module/nvidia/version"),
+            git_commit: git_commit(),
+            variables: making
+                .variables
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+                .collect(),
+        }
+    }
+
+    /// Writes it as JSON.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
+        fs::write(path, text + "\n")
+    }
+}
+
+/// The value of each line of /proc/cpuinfo with this key.
+fn values<'a>(cpuinfo: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    cpuinfo.lines().filter_map(move |line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then(|| value.trim())
+    })
+}
+
+/// How many different values a key of /proc/cpuinfo has; `None` where the kernel does not tell it.
+fn distinct(cpuinfo: &str, key: &str) -> Option<usize> {
+    let found: std::collections::BTreeSet<&str> = values(cpuinfo, key).collect();
+    (!found.is_empty()).then_some(found.len())
+}
+
+/// The number that a key of /proc/cpuinfo has on every processor; `None` where they differ or it is not told.
+fn number_of(cpuinfo: &str, key: &str) -> Option<usize> {
+    let first = values(cpuinfo, key).next()?;
+    let alike = values(cpuinfo, key).all(|value| value == first);
+    first.parse().ok().filter(|_| alike)
+}
+
+/// The driver's list has a folder for each GPU, by bus address.
+fn nvidia_gpus(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut files: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path().join("information"))
+        .collect();
+    files.sort();
+    let model = |path: &std::path::PathBuf| {
+        let text = fs::read_to_string(path).ok()?;
+        let model = values(&text, "Model").next()?.to_owned();
+        Some(model)
+    };
+    files.iter().filter_map(model).collect()
+}
+
+fn line_of(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().next()?.trim();
+    (!line.is_empty()).then(|| line.to_owned())
+}
+
+fn git_commit() -> Option<String> {
+    let output = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+        .output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chips_cores_and_gpus_are_counted_as_they_are_told() {
+        let two = "processor\t: 0\nphysical id\t: 0\ncpu cores\t: 4\n\nprocessor\t: 1\nphysical id\t: 1\ncpu cores\t: 4\n";
+        assert_eq!(
+            (distinct(two, "physical id"), number_of(two, "cpu cores")),
+            (Some(2), Some(4))
+        );
+        let uneven = two.replacen("cores\t: 4", "cores\t: 2", 1);
+        assert_eq!(
+            (number_of(&uneven, "cpu cores"), distinct("", "physical id")),
+            (None, None)
+        );
+        let dir = tempfile::tempdir().unwrap();
+        for bus in ["0000:0a:00.0", "0000:0b:00.0"] {
+            fs::create_dir(dir.path().join(bus)).unwrap();
+            let text = "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 1\n";
+            fs::write(dir.path().join(bus).join("information"), text).unwrap();
+        }
+        assert_eq!(nvidia_gpus(dir.path()), ["NVIDIA H100 80GB HBM3"; 2]);
+        assert!(nvidia_gpus(&dir.path().join("none")).is_empty());
+    }
+
+    #[test]
+    fn what_this_machine_tells_is_there() {
+        let read = Environment::read(Making {
+            program: "sut 0".into(),
+            command_line: Vec::new(),
+            server_version: Some("0.32.0".into()),
+            variables: &["PATH", "SURELY_NOT_SET_ANYWHERE"],
+        });
+        assert_eq!(read.variables.keys().collect::<Vec<_>>(), ["PATH"]);
+        assert!(
+            read.kernel.is_some() && read.memory_bytes.is_some_and(|bytes| bytes > 1 << 20),
+            "{read:?}"
+        );
+        assert!(read.processors_available.is_some());
+    }
+}

@@ -1,0 +1,134 @@
+//! The files of a tree, all of them known before the first is written: a tree that cannot be whole is not begun.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::logs;
+use crate::SubmissionError;
+
+/// What a file will hold.
+#[derive(Debug)]
+enum Content {
+    /// A text of ours.
+    Text(String),
+    /// A copy of a run's file.
+    Copy(PathBuf),
+    /// A run's accuracy log, shortened.
+    Shortened(PathBuf),
+}
+
+/// Files that are to be written, and what stands in the way.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    files: Vec<(PathBuf, Content)>,
+    problems: Vec<String>,
+}
+
+impl Files {
+    /// A text. One that is there already must be the same: several benchmarks share a system's files.
+    pub(super) fn text(&mut self, to: PathBuf, text: String) {
+        match fs::read(&to) {
+            Ok(there) if there == text.as_bytes() => {}
+            Ok(_) => self.problem(format!(
+                "{} is there already and says something else: give the same facts and files as for what was laid out \
+                 before, or lay out somewhere else",
+                to.display()
+            )),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.problem(format!("{}: {error}", to.display())),
+        }
+        self.files.push((to, Content::Text(text)));
+    }
+
+    /// An object, as JSON.
+    pub(super) fn json(&mut self, to: PathBuf, value: &Map<String, Value>) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.text(to, text + "\n"),
+            Err(error) => self.problem(format!("{}: {error}", to.display())),
+        }
+    }
+
+    /// A copy.
+    pub(super) fn copy(&mut self, from: PathBuf, to: PathBuf) {
+        // A folder can be opened as well, and not be read.
+        let readable = fs::File::open(&from).and_then(|file| file.metadata());
+        match readable {
+            Ok(metadata) if metadata.is_file() => self.files.push((to, Content::Copy(from))),
+            Ok(_) => self.problem(format!("{} is not a file", from.display())),
+            Err(error) => self.problem(format!("{}: {error}", from.display())),
+        }
+    }
+
+    /// An accuracy log, shortened; returns the hash of the whole. `None` when it cannot be read.
+    pub(super) fn shortened(&mut self, from: PathBuf, to: PathBuf) -> Option<String> {
+        match logs::hash(&from) {
+            Ok(hash) => {
+                self.files.push((to, Content::Shortened(from)));
+                Some(hash)
+            }
+            Err(error) => {
+                self.problem(format!("{}: {error}", from.display()));
+                None
+            }
+        }
+    }
+
+    /// The text of a run's file; `None` when it cannot be read.
+    pub(super) fn read(&mut self, from: &Path) -> Option<String> {
+        match fs::read_to_string(from) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                self.problem(format!("{}: {error}", from.display()));
+                None
+            }
+        }
+    }
+
+    /// Something stands in the way.
+    pub(super) fn problem(&mut self, what: String) {
+        self.problems.push(what);
+    }
+
+    /// Refuses when anything stands in the way.
+    ///
+    /// # Errors
+    /// [`SubmissionError`] names all of it.
+    pub(super) fn check(&self) -> Result<(), SubmissionError> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        Err(SubmissionError::Files {
+            problems: self.problems.clone(),
+        })
+    }
+
+    /// Writes all of them and returns how many.
+    ///
+    /// # Errors
+    /// [`SubmissionError`] names the file that could not be written.
+    pub(super) fn write(&self) -> Result<usize, SubmissionError> {
+        for (to, content) in &self.files {
+            write(to, content).map_err(|source| SubmissionError::Write {
+                path: to.clone(),
+                source,
+            })?;
+        }
+        Ok(self.files.len())
+    }
+}
+
+fn write(to: &Path, content: &Content) -> io::Result<()> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    match content {
+        Content::Text(text) => fs::write(to, text),
+        Content::Copy(from) => fs::copy(from, to)
+            .map(drop)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display()))),
+        Content::Shortened(from) => logs::shorten(from, to),
+    }
+}
