@@ -266,7 +266,7 @@ fn a_tree_is_made_of_runs_and_marked() {
     assert_eq!(std::fs::read_to_string(&shared).unwrap(), "Another's.\n");
     assert_eq!(self::files(&folder.join("other")).len(), 1);
     // Nothing is overwritten.
-    assert!(text(&sut(folder, &whole)).contains("is there already"));
+    assert!(text(&sut(folder, &whole)).contains("exists already"));
 }
 
 fn copy(from: &Path, to: &Path) {
