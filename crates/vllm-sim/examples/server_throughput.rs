@@ -72,7 +72,7 @@ fn main() {
                             5 + number
                         );
                         let head = format!(
-                            "POST /v1/completions HTTP/1.1\r\nHost: s\r\nContent-Length: {}\r\n\r\n",
+                            "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
                             body.len()
                         );
                         socket.write_all((head + &body).as_bytes()).await.unwrap();

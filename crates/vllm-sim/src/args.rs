@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::config::{EngineConfig, MetricsStyle, OutputLength, SimConfig};
+use crate::config::{ControlToken, EngineConfig, MetricsStyle, OutputLength, SimConfig, StepModel};
 use crate::error::{Error, Result};
 use crate::faults::FaultRule;
 
@@ -76,6 +76,39 @@ pub struct SimArgs {
     /// Answer 503 beyond this many prompt tokens still in prefill.
     #[cfg_attr(feature = "clap", arg(long))]
     pub max_num_queued_tokens: Option<u64>,
+    /// Share of the KV blocks that stays free when a waiting request is admitted.
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 0.0))]
+    pub watermark: f64,
+    /// Let requests pass the front end one after the other, as through a single API process.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub front_end_serial: bool,
+    /// Milliseconds that a request takes in the front end instead of the preset's.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "MS"))]
+    pub front_end_ms: Option<f64>,
+    /// Clock of the simulated GPU as a share of its maximum, as under a power cap.
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 1.0))]
+    pub gpu_clock_ratio: f64,
+    /// Serve vLLM's development routes: /pause, /sleep, /reset_prefix_cache, /abort_requests, /server_info.
+    #[cfg_attr(feature = "clap", arg(long, env = "VLLM_SERVER_DEV_MODE", value_parser = clap::builder::FalseyValueParser::new()))]
+    pub dev_mode: bool,
+    /// Let /sleep give up weights and KV cache.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub enable_sleep_mode: bool,
+    /// Token that /sim/faults and /v1/monitor/levers ask for. Without one both are closed. Other users of this machine
+    /// can read a command line: the variable is safer.
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long,
+            env = "VLLM_SIM_CONTROL_TOKEN",
+            hide_env_values = true,
+            value_name = "TOKEN"
+        )
+    )]
+    pub control_token: Option<ControlToken>,
+    /// A host name besides localhost under which the server may be reached; may be given again.
+    #[cfg_attr(feature = "clap", arg(long = "allowed-host", value_name = "NAME"))]
+    pub allowed_hosts: Vec<String>,
     /// Whose names the metrics page uses.
     #[cfg_attr(feature = "clap", arg(long, value_enum, default_value = "vllm"))]
     pub metrics_style: MetricsStyle,
@@ -108,6 +141,14 @@ impl Default for SimArgs {
             enable_per_request_metrics: false,
             max_num_queued_reqs: None,
             max_num_queued_tokens: None,
+            watermark: 0.0,
+            front_end_serial: false,
+            front_end_ms: None,
+            gpu_clock_ratio: 1.0,
+            dev_mode: false,
+            enable_sleep_mode: false,
+            control_token: None,
+            allowed_hosts: Vec::new(),
             metrics_style: MetricsStyle::Vllm,
             faults: Vec::new(),
         }
@@ -151,8 +192,19 @@ impl SimArgs {
             output_length: self
                 .output_tokens
                 .map_or(preset.output_length, OutputLength::Fixed),
-            ..preset
+            watermark: self.watermark,
+            front_end_serial: self.front_end_serial,
+            gpu_clock_ratio: self.gpu_clock_ratio,
+            step: StepModel {
+                front_end_ns: self.front_end_ms.map_or(preset.step.front_end_ns, |ms| ms * 1e6),
+                ..preset.step
+            },
         };
+        if self.front_end_ms.is_some_and(|ms| !(ms.is_finite() && ms >= 0.0)) {
+            return Err(Error::Config(
+                "front_end_ms must be a number of milliseconds, at least 0".to_owned(),
+            ));
+        }
         if self.output_tokens == Some(0) {
             return Err(Error::Config(
                 "output_tokens is 0: an answer has at least one token".to_owned(),
@@ -169,6 +221,10 @@ impl SimArgs {
             max_num_queued_reqs: self.max_num_queued_reqs,
             max_num_queued_tokens: self.max_num_queued_tokens,
             metrics_style: self.metrics_style,
+            dev_mode: self.dev_mode,
+            enable_sleep_mode: self.enable_sleep_mode,
+            control_token: self.control_token.clone(),
+            allowed_hosts: self.allowed_hosts.clone(),
             faults: self.faults.clone(),
             ..SimConfig::default()
         };

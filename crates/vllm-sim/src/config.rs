@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::faults::FaultRule;
@@ -24,8 +25,9 @@ pub struct StepModel {
     pub per_sequence_ns: f64,
     /// Reading keys and values of one context token.
     pub per_kv_token_ns: f64,
-    /// From a request's arrival to its place in the queue: reading, tokenizing, handing over. Beside the steps, not
-    /// part of them.
+    /// From a request's arrival to its place in the queue: reading, tokenizing, handing over. It runs in parallel
+    /// with the steps and is not part of them. [`EngineConfig::front_end_serial`] decides whether two requests can
+    /// pass the front end at the same time.
     pub front_end_ns: f64,
     /// Standard deviation of the multiplicative jitter, as a ratio; 0 for none.
     pub jitter_ratio: f64,
@@ -138,6 +140,14 @@ pub struct EngineConfig {
     pub vocab_size: u32,
     /// How long answers are.
     pub output_length: OutputLength,
+    /// Share of the KV blocks that stays free when a waiting request is admitted, 0 to 1; vLLM's `--watermark`.
+    pub watermark: f64,
+    /// The front end takes one request after the other, each for [`StepModel::front_end_ns`], as vLLM's single API
+    /// process does. Without it any number of requests pass it side by side.
+    pub front_end_serial: bool,
+    /// Clock of the GPU's cores as a share of its maximum, above 0 and at most 1: a power cap lowers it. Divides the
+    /// compute term of a step (`per_token_ns`) and leaves launch and memory reads as they are.
+    pub gpu_clock_ratio: f64,
 }
 
 impl EngineConfig {
@@ -159,6 +169,9 @@ impl EngineConfig {
                 median: 96.0,
                 sigma: 0.6,
             },
+            watermark: 0.0,
+            front_end_serial: false,
+            gpu_clock_ratio: 1.0,
         }
     }
 
@@ -181,6 +194,9 @@ impl EngineConfig {
                 median: 128.0,
                 sigma: 0.6,
             },
+            watermark: 0.0,
+            front_end_serial: false,
+            gpu_clock_ratio: 1.0,
         }
     }
 
@@ -212,6 +228,21 @@ impl EngineConfig {
         u64::from(self.block_size) * u64::from(self.num_gpu_blocks.saturating_sub(1))
     }
 
+    /// KV blocks that [`EngineConfig::watermark`] keeps free at admission.
+    pub fn watermark_blocks(&self) -> u64 {
+        (self.watermark * f64::from(self.num_gpu_blocks)) as u64
+    }
+
+    /// Virtual duration of a step in nanoseconds, before jitter: [`StepModel::step_ns`] at this engine's clock and
+    /// speed.
+    pub fn step_ns(&self, tokens: u64, sequences: u64, kv_tokens: u64) -> f64 {
+        let step = StepModel {
+            per_token_ns: self.step.per_token_ns / self.gpu_clock_ratio,
+            ..self.step
+        };
+        step.step_ns(tokens, sequences, kv_tokens) / self.speed_ratio
+    }
+
     /// Refuses what the engine cannot run.
     ///
     /// # Errors
@@ -220,6 +251,18 @@ impl EngineConfig {
         let refuse = |text: String| Err(Error::Config(text));
         if !(self.speed_ratio.is_finite() && self.speed_ratio > 0.0) {
             return refuse(format!("speed_ratio is {}: it must be above 0", self.speed_ratio));
+        }
+        if !(0.0..1.0).contains(&self.watermark) {
+            return refuse(format!(
+                "watermark is {}: it must be at least 0 and below 1",
+                self.watermark
+            ));
+        }
+        if !(self.gpu_clock_ratio > 0.0 && self.gpu_clock_ratio <= 1.0) {
+            return refuse(format!(
+                "gpu_clock_ratio is {}: it must be above 0 and at most 1",
+                self.gpu_clock_ratio
+            ));
         }
         for (name, value) in [
             ("max_model_len", self.max_model_len),
@@ -289,6 +332,39 @@ pub enum MetricsStyle {
     Sglang,
 }
 
+/// The token that the simulator's controls ask for. Its text never appears in `Debug` output or logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ControlToken(String);
+
+impl ControlToken {
+    /// Wraps a token.
+    pub fn new(token: impl Into<String>) -> Self {
+        Self(token.into())
+    }
+
+    /// Whether this is the token, in a time that does not depend on where the two differ.
+    pub(crate) fn is(&self, given: &[u8]) -> bool {
+        let own = self.0.as_bytes();
+        let differs = own
+            .iter()
+            .zip(given)
+            .fold(0, |differs, (own, given)| differs | (own ^ given));
+        own.len() == given.len() && differs == 0
+    }
+}
+
+impl std::fmt::Debug for ControlToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ControlToken(redacted)")
+    }
+}
+
+impl From<String> for ControlToken {
+    fn from(token: String) -> Self {
+        Self(token)
+    }
+}
+
 /// A whole simulated server.
 #[derive(Debug, Clone)]
 pub struct SimConfig {
@@ -316,6 +392,18 @@ pub struct SimConfig {
     pub references: Arc<[ReferenceAnswer]>,
     /// What goes wrong; see [`crate::faults`].
     pub faults: Vec<FaultRule>,
+    /// Serve the routes of vLLM's development mode (`VLLM_SERVER_DEV_MODE=1`): pause, sleep, caches, aborts,
+    /// `/server_info`.
+    pub dev_mode: bool,
+    /// Let `/sleep` give up weights and KV cache, as `--enable-sleep-mode` does.
+    pub enable_sleep_mode: bool,
+    /// What `/sim/faults` and `/v1/monitor/levers` ask for as `Authorization: Bearer …`; `None` closes both.
+    pub control_token: Option<ControlToken>,
+    /// Host names besides `localhost` under which it may be reached by name. Addresses always work.
+    pub allowed_hosts: Vec<String>,
+    /// Longest time for a request's head to arrive, and then for its body; the connection is closed after it. A kept
+    /// connection without a request is closed after it too.
+    pub request_timeout: Duration,
     /// Where to put the driver library of simulated GPUs, one per engine; `None` for no GPUs. The folder must
     /// outlive whatever loads the library, and may not be mounted `noexec`.
     pub gpu_dir: Option<PathBuf>,
@@ -336,6 +424,11 @@ impl Default for SimConfig {
             metrics_style: MetricsStyle::Vllm,
             references: Arc::from([]),
             faults: Vec::new(),
+            dev_mode: false,
+            enable_sleep_mode: false,
+            control_token: None,
+            allowed_hosts: Vec::new(),
+            request_timeout: Duration::from_secs(30),
             gpu_dir: None,
         }
     }
@@ -358,6 +451,9 @@ impl SimConfig {
                     "{name} is {value}: it must be between 1 and {most}"
                 )));
             }
+        }
+        if self.control_token == Some(ControlToken::new("")) {
+            return Err(Error::Config("control_token is empty".to_owned()));
         }
         if self.model.is_empty() {
             return Err(Error::Config(

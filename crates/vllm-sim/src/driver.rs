@@ -3,14 +3,19 @@
 //! There is one wake-up per step, however many streams there are. Tokens leave in one batch per HTTP thread through
 //! a bounded queue: when the HTTP side cannot keep up, the engine waits for it instead of filling memory.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::admission::Admission;
+use crate::clock::Clock;
 use crate::config::EngineConfig;
-use crate::engine::{Engine, EngineStats, Nanos, Output, Plan, Request, RequestId};
+use crate::engine::{
+    Dropped, Engine, EngineStats, InFlight, Nanos, Output, PauseMode, Plan, Request, RequestId,
+};
+use crate::levers::LeverState;
 
 /// Batches an engine may be ahead of an HTTP thread.
 pub(crate) const QUEUE_BATCHES: usize = 16;
@@ -20,91 +25,13 @@ const LONGEST_NAP: Duration = Duration::from_millis(100);
 /// this lag the plan is given up and time is lost, as on a server that was stopped for a while.
 const MOST_LAG: Duration = Duration::from_millis(20);
 
-/// Monotonic nanoseconds since the simulator's start, and the wall time they started at.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
-    origin: Instant,
-    origin_wall: Duration,
-}
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self {
-            origin: Instant::now(),
-            origin_wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        }
-    }
-
-    pub(crate) fn now(self) -> Nanos {
-        self.origin.elapsed().as_nanos() as Nanos
-    }
-
-    /// Wall time of a moment on this clock, in seconds since the epoch.
-    pub(crate) fn wall_secs(self, at: Nanos) -> f64 {
-        (self.origin_wall + Duration::from_nanos(at)).as_secs_f64()
-    }
-}
-
 /// The part of a route that names the HTTP thread.
 pub(crate) fn route_thread(route: u64) -> usize {
     (route >> 48) as usize
 }
 
-/// Limits of admission, shared by all engines of a server.
-#[derive(Debug)]
-pub(crate) struct Admission {
-    max_requests: usize,
-    max_prefill_tokens: u64,
-    requests: AtomicUsize,
-    prefill_tokens: AtomicU64,
-    rejections: [AtomicU64; 2],
-}
-
-impl Admission {
-    pub(crate) fn new(max_requests: Option<u32>, max_prefill_tokens: Option<u64>) -> Self {
-        Self {
-            max_requests: max_requests.map_or(usize::MAX, |n| n as usize),
-            max_prefill_tokens: max_prefill_tokens.unwrap_or(u64::MAX),
-            requests: AtomicUsize::new(0),
-            prefill_tokens: AtomicU64::new(0),
-            rejections: Default::default(),
-        }
-    }
-
-    /// True if `requests` more with `tokens` prompt tokens may enter; a refusal is counted under its limit.
-    pub(crate) fn admits(&self, requests: usize, tokens: u64) -> bool {
-        let met = if self.requests.load(Ordering::Relaxed).saturating_add(requests) > self.max_requests {
-            0
-        } else if self.prefill_tokens.load(Ordering::Relaxed).saturating_add(tokens) > self.max_prefill_tokens
-        {
-            1
-        } else {
-            return true;
-        };
-        self.rejections[met].fetch_add(1, Ordering::Relaxed);
-        false
-    }
-
-    pub(crate) fn rejections(&self) -> [u64; 2] {
-        [
-            self.rejections[0].load(Ordering::Relaxed),
-            self.rejections[1].load(Ordering::Relaxed),
-        ]
-    }
-
-    fn entered(&self, prompt: u64) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.prefill_tokens.fetch_add(prompt, Ordering::Relaxed);
-    }
-
-    fn prefilled(&self, prompt: u64) {
-        self.prefill_tokens.fetch_sub(prompt, Ordering::Relaxed);
-    }
-
-    fn left(&self, requests: usize) {
-        self.requests.fetch_sub(requests, Ordering::Relaxed);
-    }
-}
+/// The engines of the life that the server is in; empty between two lives.
+pub(crate) type Engines = Arc<Mutex<Vec<Arc<EngineHandle>>>>;
 
 /// One engine, shared by its thread and the HTTP threads.
 #[derive(Debug)]
@@ -148,10 +75,35 @@ impl EngineHandle {
     /// Drops a request whose client went away.
     pub(crate) fn abort(&self, id: RequestId) {
         if let Some(dropped) = self.lock().abort(id) {
-            self.admission.left(1);
-            if !dropped.has_first_token {
-                self.admission.prefilled(dropped.prompt_tokens);
-            }
+            self.account(dropped);
+        }
+    }
+
+    /// Ends requests from the server's side; returns how many of them were unfinished.
+    pub(crate) fn end_by_abort(&self, ids: &[RequestId]) -> usize {
+        let mut engine = self.lock();
+        let dropped: Vec<Dropped> = ids.iter().filter_map(|&id| engine.end_by_abort(id)).collect();
+        drop(engine);
+        self.wake.notify_one();
+        dropped.iter().for_each(|dropped| self.account(*dropped));
+        dropped.len()
+    }
+
+    /// Unfinished requests, in no particular order.
+    pub(crate) fn in_flight(&self) -> Vec<InFlight> {
+        self.lock().in_flight()
+    }
+
+    /// Ends every unfinished request from the server's side; returns how many there were.
+    pub(crate) fn end_all_by_abort(&self) -> usize {
+        let ids: Vec<RequestId> = self.in_flight().iter().map(|request| request.id).collect();
+        self.end_by_abort(&ids)
+    }
+
+    fn account(&self, dropped: Dropped) {
+        self.admission.left(1);
+        if !dropped.has_first_token {
+            self.admission.prefilled(dropped.prompt_tokens);
         }
     }
 
@@ -174,9 +126,42 @@ impl EngineHandle {
         self.lock().reset_prefix_cache()
     }
 
-    pub(crate) fn set_paused(&self, paused: bool) {
-        self.lock().set_paused(paused);
+    /// Stops planning. With [`PauseMode::Abort`] the requests in flight end; with [`PauseMode::Wait`] the pause begins
+    /// when they have ended.
+    pub(crate) fn pause(&self, mode: PauseMode) {
+        self.lock().pause(mode);
+        if mode == PauseMode::Abort {
+            self.end_all_by_abort();
+        }
         self.wake.notify_one();
+    }
+
+    pub(crate) fn resume(&self) {
+        self.lock().resume();
+        self.wake.notify_one();
+    }
+
+    /// Gives weights and KV cache up, as vLLM's sleep levels 1 and 2.
+    pub(crate) fn fall_asleep(&self, level: u8) {
+        self.lock().fall_asleep(level);
+    }
+
+    /// Preempts every running request.
+    pub(crate) fn preempt_all(&self) {
+        self.lock().preempt_all();
+    }
+
+    pub(crate) fn wake_up(&self, weights: bool, kv_cache: bool) {
+        self.lock().wake_up(weights, kv_cache);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.lock().is_asleep()
+    }
+
+    pub(crate) fn set_levers(&self, levers: LeverState) {
+        self.lock().set_levers(levers);
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -209,6 +194,14 @@ impl EngineHandle {
         let mut planned_end: Nanos = 0;
         while !self.stopping() {
             let mut engine = self.lock();
+            let aborted = engine.take_aborted();
+            if !aborted.is_empty() {
+                drop(engine);
+                if !send(aborted, &mut batches, sinks) {
+                    return;
+                }
+                continue;
+            }
             let now = self.clock.now();
             let start = if now.saturating_sub(planned_end) > MOST_LAG.as_nanos() as Nanos {
                 now
@@ -260,10 +253,8 @@ impl EngineHandle {
             });
             self.admission.left(left);
             self.admission.prefilled(prefilled);
-            for (batch, sink) in batches.iter_mut().zip(sinks) {
-                if !batch.is_empty() && sink.blocking_send(std::mem::take(batch)).is_err() {
-                    return;
-                }
+            if !send([], &mut batches, sinks) {
+                return;
             }
         }
     }
@@ -299,4 +290,21 @@ impl EngineHandle {
         // A panic while it was held leaves counts that may be off by one step: still better than no page at all.
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Sends what the batches hold and `more` to the HTTP threads; false when one of them is gone.
+fn send(
+    more: impl IntoIterator<Item = Output>,
+    batches: &mut [Vec<Output>],
+    sinks: &[mpsc::Sender<Vec<Output>>],
+) -> bool {
+    for output in more {
+        if let Some(batch) = batches.get_mut(route_thread(output.route)) {
+            batch.push(output);
+        }
+    }
+    batches
+        .iter_mut()
+        .zip(sinks)
+        .all(|(batch, sink)| batch.is_empty() || sink.blocking_send(std::mem::take(batch)).is_ok())
 }

@@ -10,15 +10,12 @@ use std::time::{Duration, Instant};
 
 use fake_nvml::live::{Board, LiveGpus, Load};
 
-use crate::driver::EngineHandle;
+use crate::driver::{EngineHandle, Engines};
 use crate::error::{Error, Result};
-use crate::life::spawn;
+use crate::threads::spawn;
 
 /// How often the load is carried over to the GPUs.
 const EVERY: Duration = Duration::from_millis(100);
-
-/// The engines of the life that the server is in; empty between two lives.
-pub(crate) type Engines = Arc<Mutex<Vec<Arc<EngineHandle>>>>;
 
 /// Simulated GPUs and the thread that moves them. Dropping it ends the thread.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! A server that looks like vLLM from outside: continuous batching, KV blocks, metrics, faults. Deterministic from a seed.
 //!
-//! It is three things, each usable to the one above it and ignorant of it:
+//! It has three layers, each of which knows nothing of the one above it:
 //!
 //! - the **engine**, a pure state machine in virtual time: paged KV blocks with reference counts and a prefix cache,
 //!   a scheduler with chunked prefill and recompute preemption, and a step-time model whose constants are
@@ -8,6 +8,23 @@
 //! - the **driver**, one thread per engine, which sleeps to the end of each step and hands its tokens out in one go;
 //! - the **server**, which speaks the OpenAI completions and chat routes, streamed or not, and shows the metrics page
 //!   of vLLM 0.32: same names, types, labels and buckets ([`LEFT_OUT`] lists what is not there).
+//!
+//! Without driver and HTTP the engine runs in virtual time: [`virtual_time`].
+//!
+//! # Acting on it
+//!
+//! - [`SimConfig::dev_mode`] opens vLLM's development routes: `/pause`, `/resume`, `/is_paused`, `/sleep`, `/wake_up`,
+//!   `/is_sleeping`, `/reset_prefix_cache`, `/reset_mm_cache`, `/reset_encoder_cache`, `/abort_requests`,
+//!   `/server_info`, with vLLM's parameters and defaults.
+//! - `/v1/monitor/levers` reads and moves the limits of scheduler and admission ([`Lever`]), each for a limited time.
+//!   `POST {"max_num_active_reqs": 4, "ttl_s": 30}`; `null` for a value puts the lever back, `DELETE` all of them;
+//!   `abort_newest` and `abort_longest` end so many requests. Every answer holds the state of all levers.
+//! - `/sim/faults` takes fault rules ([`faults`]).
+//!
+//! The last two need [`SimConfig::control_token`]. Requests for a host name that is not `localhost` or in
+//! [`SimConfig::allowed_hosts`], and changing requests from another site's web page, get status 403 on every route.
+//!
+//! # What is simulated
 //!
 //! What is real and what is not: scheduling, block accounting, preemption and every counter are done as the real
 //! server does them; only the model is missing. An answer's tokens are a pure function of the seed, the prompt and
@@ -26,7 +43,9 @@
 //! # Ok::<(), vllm_sim::Error>(())
 //! ```
 
+mod admission;
 mod args;
+mod clock;
 mod config;
 mod control;
 mod driver;
@@ -34,17 +53,25 @@ mod engine;
 mod error;
 pub mod faults;
 mod gpus;
+mod histogram;
 mod http;
+mod levers;
 mod life;
 mod metrics;
 mod rng;
 mod simulator;
+mod threads;
 mod tokens;
+pub mod virtual_time;
 
 pub use args::SimArgs;
-pub use config::{EngineConfig, MetricsStyle, OutputLength, ReferenceAnswer, SimConfig, StepModel};
+pub use config::{
+    ControlToken, EngineConfig, MetricsStyle, OutputLength, ReferenceAnswer, SimConfig, StepModel,
+};
+pub use engine::{FinishReason, PauseMode};
 pub use error::{Error, Result};
 pub use faults::{Fault, FaultParseError, FaultRule, When};
+pub use levers::{Lever, LeverSetting};
 pub use metrics::LEFT_OUT;
 pub use simulator::Simulator;
 pub use tokens::EOS_TOKEN;

@@ -1,19 +1,20 @@
 //! One life of a simulated server: engines, threads and counters from one start to one end.
 
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::admission::Admission;
+use crate::clock::Clock;
 use crate::config::SimConfig;
 use crate::control::Control;
-use crate::driver::{Admission, Clock, EngineHandle, QUEUE_BATCHES};
+use crate::driver::{EngineHandle, Engines, QUEUE_BATCHES};
 use crate::error::{Error, Result};
 use crate::faults::Faults;
-use crate::gpus::Engines;
 use crate::http::{self, Door, Gates, Shared, Source};
+use crate::threads::spawn;
 
 /// A serving server.
 #[derive(Debug)]
@@ -155,16 +156,4 @@ impl Drop for Life {
             }
         }
     }
-}
-
-/// A named thread.
-///
-/// # Errors
-/// [`Error::Start`] when the system grants none.
-pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    let start = |source: io::Error| Error::Start {
-        what: "thread",
-        source,
-    };
-    std::thread::Builder::new().name(name).spawn(body).map_err(start)
 }

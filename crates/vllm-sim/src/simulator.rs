@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use crate::config::SimConfig;
 use crate::control::Control;
+use crate::driver::Engines;
 use crate::error::{Error, Result};
 use crate::faults::{Fault, FaultRule, Faults};
-use crate::gpus::{Engines, Gpus};
-use crate::life::{Life, bind, spawn};
+use crate::gpus::Gpus;
+use crate::life::{Life, bind};
+use crate::threads::spawn;
 
 /// Longest pause in which a stop is not noticed.
 const RETRY: Duration = Duration::from_millis(20);

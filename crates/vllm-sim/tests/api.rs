@@ -213,7 +213,7 @@ fn overload_is_503_and_counted_and_passes() {
         c.max_num_queued_reqs = Some(2);
         c.max_num_queued_tokens = Some(100);
     });
-    post(&sim, "/pause", "");
+    post(&sim, "/pause?mode=keep", "");
     let body = r#"{"prompt":[5,6],"stream":true}"#;
     let held: Vec<_> = (0..2)
         .map(|_| send(&sim, "POST", "/v1/completions", "", body).unwrap())
@@ -306,7 +306,7 @@ fn one_connection_serves_many_requests() {
     let mut socket = std::net::TcpStream::connect(sim.address()).unwrap();
     for _ in 0..3 {
         socket
-            .write_all(b"GET /version HTTP/1.1\r\nHost: s\r\n\r\n")
+            .write_all(b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .unwrap();
         let mut buffer = [0; 512];
         let read = socket.read(&mut buffer).unwrap();
@@ -318,7 +318,7 @@ fn one_connection_serves_many_requests() {
 fn stop_ends_everything_and_frees_the_port() {
     let sim = start(|c| c.engine.output_length = OutputLength::Fixed(1_000_000));
     let address = sim.address();
-    post(&sim, "/pause", "");
+    post(&sim, "/pause?mode=keep", "");
     let call = send(
         &sim,
         "POST",

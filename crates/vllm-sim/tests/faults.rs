@@ -6,7 +6,7 @@ mod support;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use support::{Reply, get, metric, metrics, post, send, start, until};
+use support::{Reply, control, get, metric, metrics, post, send, start, until};
 use vllm_sim::{Simulator, StepModel};
 
 const STREAM: &str =
@@ -239,8 +239,9 @@ fn a_hung_engine_keeps_its_gauges_and_its_health() {
 #[test]
 fn rules_can_be_given_and_taken_while_it_runs() {
     let sim = sim(&[]);
-    let added = post(
+    let added = control(
         &sim,
+        "POST",
         "/sim/faults",
         "status code=500 times=1\n\nmetrics-status requests=5..6\n",
     );
@@ -250,16 +251,20 @@ fn rules_can_be_given_and_taken_while_it_runs() {
     );
     assert_eq!(stream(&sim).unwrap().status, 500);
     assert_eq!(stream(&sim).unwrap().status, 200);
-    assert!(get(&sim, "/sim/faults").text().starts_with("1\tstatus"));
-    let wrong = post(&sim, "/sim/faults", "status code=500\nexplode");
+    assert!(
+        control(&sim, "GET", "/sim/faults", "")
+            .text()
+            .starts_with("1\tstatus")
+    );
+    let wrong = control(&sim, "POST", "/sim/faults", "status code=500\nexplode");
     assert_eq!(
-        (wrong.status, get(&sim, "/sim/faults").text().lines().count()),
+        (
+            wrong.status,
+            control(&sim, "GET", "/sim/faults", "").text().lines().count()
+        ),
         (400, 2)
     );
-    let cleared = send(&sim, "DELETE", "/sim/faults", "", "")
-        .unwrap()
-        .finish()
-        .unwrap();
+    let cleared = control(&sim, "DELETE", "/sim/faults", "");
     assert_eq!(cleared.text(), "");
 }
 

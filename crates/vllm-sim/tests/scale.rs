@@ -25,7 +25,7 @@ fn drive(address: std::net::SocketAddr, first: usize) -> usize {
             5 + first * REQUESTS + request
         );
         let head = format!(
-            "POST /v1/completions HTTP/1.1\r\nHost: s\r\nContent-Length: {}\r\n\r\n",
+            "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         socket.write_all((head + &body).as_bytes()).unwrap();

@@ -7,7 +7,7 @@
 
 use super::*;
 use crate::config::EngineConfig;
-use crate::metrics::Histogram;
+use crate::histogram::Histogram;
 use crate::rng::unit;
 
 /// Output lengths of the recording: upper bound of a bucket, requests in it.

@@ -12,7 +12,7 @@ mod scheduler;
 mod sequence;
 mod stats;
 
-pub(crate) use scheduler::Engine;
+pub(crate) use scheduler::{Dropped, Engine};
 pub(crate) use stats::EngineStats;
 
 use std::sync::Arc;
@@ -20,24 +20,28 @@ use std::sync::Arc;
 /// Virtual nanoseconds since the engine's origin.
 pub(crate) type Nanos = u64;
 
-/// Why a request ended. A request that is dropped has not ended; the other reasons vLLM knows never happen here.
+/// Why a request ended. A request whose client went away has not ended; vLLM's other reasons do not occur here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum FinishReason {
+#[non_exhaustive]
+pub enum FinishReason {
     /// The model ended on its own.
     Stop,
     /// `max_tokens` or the longest sequence was reached.
     Length,
+    /// The server ended it: a pause or a sleep that aborts, or an abort by an operator.
+    Abort,
 }
 
 impl FinishReason {
     /// How many there are.
-    pub(crate) const COUNT: usize = 2;
+    pub(crate) const COUNT: usize = 3;
 
     /// The API's `finish_reason`, and the label's value.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::Abort => "abort",
         }
     }
 }
@@ -79,15 +83,68 @@ pub(crate) struct RequestId {
     pub(crate) serial: u32,
 }
 
-/// One generated token.
+/// A request that an engine has not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    pub(crate) id: RequestId,
+    pub(crate) arrival: Nanos,
+    /// Prompt and output so far.
+    pub(crate) tokens: u32,
+}
+
+/// One generated token, or the end of a request without one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Output {
     pub(crate) route: u64,
-    pub(crate) token: u32,
-    /// Set on the last token of a request.
+    /// `None` only for a request that was aborted.
+    pub(crate) token: Option<u32>,
+    /// Set on the last output of a request.
     pub(crate) finish: Option<FinishReason>,
-    /// The request's life so far; complete on its last token.
+    /// Prompt tokens that came from the prefix cache.
+    pub(crate) cached_prompt_tokens: u32,
+    /// Times the request was preempted so far.
+    pub(crate) preemptions: u32,
+    /// The request's life so far; complete on its last output.
     pub(crate) timing: Timing,
+}
+
+/// What becomes of the requests in flight when an engine is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PauseMode {
+    /// They end at once with reason `abort`: vLLM's default.
+    #[default]
+    Abort,
+    /// They run to their end; requests that come meanwhile are held back.
+    Wait,
+    /// They stand still and go on after the pause.
+    Keep,
+}
+
+impl PauseMode {
+    /// The mode of this name: `abort`, `wait` or `keep`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "abort" => Some(Self::Abort),
+            "wait" => Some(Self::Wait),
+            "keep" => Some(Self::Keep),
+            _ => None,
+        }
+    }
+}
+
+/// What sleeps, of the memory that a sleep level gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sleep {
+    /// 1 or 2 while the weights are away, else 0.
+    pub(crate) weights_level: u8,
+    /// The KV cache is away.
+    pub(crate) kv_cache: bool,
+}
+
+impl Sleep {
+    pub(crate) fn is_asleep(self) -> bool {
+        self.weights_level > 0 || self.kv_cache
+    }
 }
 
 /// When things happened to a request, in virtual time.
@@ -96,7 +153,9 @@ pub(crate) struct Timing {
     pub(crate) arrival: Nanos,
     /// Through the front end and in the queue.
     pub(crate) queued: Nanos,
+    /// Set at the first scheduling; a preemption does not start the clock again.
     pub(crate) scheduled: Nanos,
+    pub(crate) is_scheduled: bool,
     pub(crate) first_token: Nanos,
     pub(crate) last_token: Nanos,
 }

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use super::blocks::{BlockId, BlockPool};
 use super::sequence::Sequence;
 use super::stats::{EngineStats, THROUGHPUT_STEPS};
-use super::{FinishReason, Nanos, Output, Plan, Request, RequestId};
+use super::{FinishReason, InFlight, Nanos, Output, PauseMode, Plan, Request, RequestId, Sleep};
 use crate::config::EngineConfig;
+use crate::levers::{Lever, LeverState};
 use crate::rng::{mix2, normal};
 
 /// Sequence `slot` computes `tokens` in the step under way.
@@ -15,6 +16,15 @@ struct Scheduled {
     slot: u32,
     serial: u32,
     tokens: u32,
+}
+
+/// Whether new steps are planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Planning {
+    Running,
+    /// Until the requests of before the pause have ended.
+    Draining,
+    Paused,
 }
 
 /// One engine. See the module above.
@@ -33,7 +43,12 @@ pub(crate) struct Engine {
     step: Vec<Scheduled>,
     stepping: bool,
     steps: u64,
-    paused: bool,
+    planning: Planning,
+    sleep: Sleep,
+    levers: LeverState,
+    aborted: Vec<Output>,
+    /// When the serial front end has dealt with the requests there are.
+    front_end_free: Nanos,
     slow_percent: u32,
     last_arrival: Nanos,
     /// Time and tokens generated when the throughput was last taken.
@@ -46,6 +61,15 @@ pub(crate) struct Engine {
 pub(crate) struct Dropped {
     pub(crate) prompt_tokens: u64,
     pub(crate) has_first_token: bool,
+}
+
+impl Dropped {
+    fn of(sequence: &Sequence) -> Self {
+        Self {
+            prompt_tokens: sequence.prompt.len() as u64,
+            has_first_token: sequence.generated > 0,
+        }
+    }
 }
 
 impl Engine {
@@ -64,7 +88,11 @@ impl Engine {
             step: Vec::new(),
             stepping: false,
             steps: 0,
-            paused: false,
+            planning: Planning::Running,
+            sleep: Sleep::default(),
+            levers: LeverState::default(),
+            aborted: Vec::new(),
+            front_end_free: 0,
             slow_percent: 100,
             last_arrival: 0,
             throughput_from: (0, 0),
@@ -81,6 +109,11 @@ impl Engine {
         self.running.len() + self.waiting.len() + self.arriving.len()
     }
 
+    /// Requests in the front end, in the queue, in the batch.
+    pub(crate) fn queues(&self) -> (usize, usize, usize) {
+        (self.arriving.len(), self.waiting.len(), self.running.len())
+    }
+
     /// Slots ever needed at once, and sequences in them now.
     #[cfg(test)]
     pub(crate) fn footprint(&self) -> (usize, usize) {
@@ -92,7 +125,9 @@ impl Engine {
         self.last_arrival = now;
         let serial = self.next_serial;
         self.next_serial = self.next_serial.wrapping_add(1);
-        let sequence = Sequence::new(&self.config, serial, request, now);
+        let queued = self.pass_front_end(now);
+        let mut sequence = Sequence::new(&self.config, serial, request, now, queued);
+        sequence.held = self.planning == Planning::Draining;
         let slot = match self.free_slots.pop() {
             Some(slot) => slot,
             None => {
@@ -105,6 +140,17 @@ impl Engine {
         RequestId { slot, serial }
     }
 
+    /// When a request that arrives now reaches the queue.
+    fn pass_front_end(&mut self, now: Nanos) -> Nanos {
+        let takes = (self.config.step.front_end_ns / self.config.speed_ratio) as Nanos;
+        self.stats.front_end_busy_ns += takes;
+        if !self.config.front_end_serial {
+            return now + takes;
+        }
+        self.front_end_free = self.front_end_free.max(now) + takes;
+        self.front_end_free
+    }
+
     /// Drops an unfinished request, also in the middle of a step. Nothing is counted as finished: to vLLM a client
     /// that hangs up is no outcome. Unknown ids are ignored: the last token may be on its way.
     pub(crate) fn abort(&mut self, id: RequestId) -> Option<Dropped> {
@@ -113,10 +159,7 @@ impl Engine {
             .get(id.slot as usize)?
             .as_ref()
             .filter(|s| s.serial == id.serial)?;
-        let dropped = Dropped {
-            prompt_tokens: sequence.prompt.len() as u64,
-            has_first_token: sequence.generated > 0,
-        };
+        let dropped = Dropped::of(sequence);
         self.running.retain(|&slot| slot != id.slot);
         self.waiting.retain(|&slot| slot != id.slot);
         self.arriving.retain(|&slot| slot != id.slot);
@@ -125,14 +168,127 @@ impl Engine {
         Some(dropped)
     }
 
+    /// Ends an unfinished request from the server's side: [`Engine::take_aborted`] has an output with reason `abort`
+    /// for it. `None` for an id that has ended.
+    pub(crate) fn end_by_abort(&mut self, id: RequestId) -> Option<Dropped> {
+        let sequence = self
+            .slots
+            .get(id.slot as usize)?
+            .as_ref()
+            .filter(|s| s.serial == id.serial)?;
+        let output = Output {
+            route: sequence.route,
+            token: None,
+            finish: Some(FinishReason::Abort),
+            cached_prompt_tokens: sequence.cached_prompt_tokens,
+            preemptions: sequence.preemptions,
+            timing: sequence.timing,
+        };
+        let dropped = self.abort(id)?;
+        self.stats.finished[FinishReason::Abort as usize] += 1;
+        self.aborted.push(output);
+        Some(dropped)
+    }
+
+    /// The ends of requests that were aborted since the last call.
+    pub(crate) fn take_aborted(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.aborted)
+    }
+
+    /// Unfinished requests, in no particular order.
+    pub(crate) fn in_flight(&self) -> Vec<InFlight> {
+        (0..)
+            .zip(&self.slots)
+            .filter_map(|(slot, sequence)| {
+                let sequence = sequence.as_ref()?;
+                Some(InFlight {
+                    id: RequestId {
+                        slot,
+                        serial: sequence.serial,
+                    },
+                    arrival: sequence.timing.arrival,
+                    tokens: sequence.len(),
+                })
+            })
+            .collect()
+    }
+
     /// When the newest request came: no step can start before it.
     pub(crate) fn last_arrival(&self) -> Nanos {
         self.last_arrival
     }
 
-    /// Stops or resumes planning; a step under way still ends.
-    pub(crate) fn set_paused(&mut self, paused: bool) {
-        self.paused = paused;
+    /// Stops planning; a step under way still ends. Requests in flight stay, whatever the mode: for
+    /// [`PauseMode::Abort`] the caller ends them with [`Engine::end_by_abort`].
+    pub(crate) fn pause(&mut self, mode: PauseMode) {
+        self.planning = match mode {
+            PauseMode::Wait if self.unfinished() > 0 => Planning::Draining,
+            _ => Planning::Paused,
+        };
+    }
+
+    /// Plans again, unless the engine sleeps.
+    pub(crate) fn resume(&mut self) {
+        if !self.sleep.is_asleep() {
+            self.planning = Planning::Running;
+            for sequence in self.slots.iter_mut().flatten() {
+                sequence.held = false;
+            }
+        }
+    }
+
+    /// Gives weights and KV cache up. Running requests are preempted, since what they had computed is lost. Level 0
+    /// only pauses.
+    pub(crate) fn fall_asleep(&mut self, level: u8) {
+        self.planning = Planning::Paused;
+        if level == 0 {
+            return;
+        }
+        self.preempt_all();
+        let is_empty = self.pool.reset_cache();
+        debug_assert!(is_empty, "no request holds blocks any more");
+        self.sleep = Sleep {
+            weights_level: level,
+            kv_cache: true,
+        };
+        self.publish_gauges();
+    }
+
+    /// Preempts every running request; what a step under way computed is lost.
+    pub(crate) fn preempt_all(&mut self) {
+        self.step.clear();
+        while let Some(slot) = self.running.pop() {
+            self.preempt(slot);
+        }
+        self.publish_gauges();
+    }
+
+    /// Brings weights or KV cache back; planning goes on when both are there.
+    pub(crate) fn wake_up(&mut self, weights: bool, kv_cache: bool) {
+        if weights {
+            self.sleep.weights_level = 0;
+        }
+        if kv_cache {
+            self.sleep.kv_cache = false;
+        }
+        self.resume();
+        self.publish_gauges();
+    }
+
+    /// Forgets the step under way: nobody will end it.
+    pub(crate) fn drop_step(&mut self) {
+        self.step.clear();
+        self.stepping = false;
+    }
+
+    /// True while any part sleeps.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.sleep.is_asleep()
+    }
+
+    /// Where the levers stand.
+    pub(crate) fn set_levers(&mut self, levers: LeverState) {
+        self.levers = levers;
     }
 
     /// Lets steps take this share of their time, from the next one on.
@@ -140,9 +296,9 @@ impl Engine {
         self.slow_percent = percent;
     }
 
-    /// True while paused.
+    /// True while nothing is planned; a pause that waits counts once the last request has ended.
     pub(crate) fn is_paused(&self) -> bool {
-        self.paused
+        self.planning == Planning::Paused
     }
 
     /// Forgets cached prefixes; false while any block is held.
@@ -153,20 +309,29 @@ impl Engine {
     /// Plans a step that starts at `now`, or says why there is none.
     pub(crate) fn begin_step(&mut self, now: Nanos) -> Plan {
         debug_assert!(!self.stepping, "a step is under way");
-        if self.paused {
+        if self.planning == Planning::Paused {
             return Plan::Idle;
         }
         self.admit(now);
         if self.running.is_empty() && self.waiting.is_empty() {
-            return match self.arriving.front() {
-                Some(&slot) => Plan::Wait {
-                    until: self.sequence(slot).timing.queued,
-                },
-                None => Plan::Idle,
-            };
+            let next = self.arriving.front().map(|&slot| self.sequence(slot));
+            if let Some(next) = next.filter(|next| !next.held) {
+                return Plan::Wait {
+                    until: next.timing.queued,
+                };
+            }
+            if self.planning == Planning::Draining {
+                self.planning = Planning::Paused;
+            }
+            return Plan::Idle;
         }
         self.step.clear();
-        let mut budget = self.config.max_num_batched_tokens;
+        let lever = |lever| {
+            self.levers
+                .get(lever, now)
+                .and_then(|value| u32::try_from(value).ok())
+        };
+        let mut budget = lever(Lever::MaxNumScheduledTokens).unwrap_or(self.config.max_num_batched_tokens);
         let preempted = self.schedule_running(&mut budget);
         // Blocks just taken from one request are not handed to a new one in the same step.
         if !preempted {
@@ -183,6 +348,7 @@ impl Engine {
     fn admit(&mut self, now: Nanos) {
         while let Some(&slot) = self.arriving.front()
             && self.sequence(slot).timing.queued <= now
+            && !self.sequence(slot).held
         {
             self.arriving.pop_front();
             self.waiting.push_back(slot);
@@ -201,6 +367,7 @@ impl Engine {
         debug_assert!(self.stepping, "no step is under way");
         self.stepping = false;
         self.steps += 1;
+        self.stats.steps += 1;
         let step = std::mem::take(&mut self.step);
         let (mut prompt_computed, mut outputs, mut finished) = (0u64, 0u64, 0u64);
         for scheduled in &step {
@@ -240,8 +407,10 @@ impl Engine {
             sink(
                 Output {
                     route: sequence.route,
-                    token,
+                    token: Some(token),
                     finish,
+                    cached_prompt_tokens: sequence.cached_prompt_tokens,
+                    preemptions: sequence.preemptions,
                     timing: sequence.timing,
                 },
                 prefilled,
@@ -313,8 +482,18 @@ impl Engine {
     }
 
     fn schedule_waiting(&mut self, budget: &mut u32, now: Nanos) {
-        while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
+        let most_running = self
+            .levers
+            .get(Lever::MaxNumActiveReqs, now)
+            .unwrap_or(u64::from(self.config.max_num_seqs)) as usize;
+        let watermark = self
+            .levers
+            .get(Lever::WatermarkBlocks, now)
+            .unwrap_or_else(|| self.config.watermark_blocks()) as usize;
+        while *budget > 0 && self.running.len() < most_running {
             let Some(&slot) = self.waiting.front() else { return };
+            // The only request needs no room beside it, and could otherwise wait for ever.
+            let reserved = if self.running.is_empty() { 0 } else { watermark };
             let hit = self.prefix_hit(slot);
             let block_size = self.config.block_size;
             let sequence = self.slots[slot as usize]
@@ -330,7 +509,7 @@ impl Engine {
             // Blocks of the hit that are free now stop being free when they are held.
             let revived = hit.iter().filter(|&&id| self.pool.is_free(id)).count();
             let needed = (cached + tokens).div_ceil(block_size) as usize - hit.len();
-            if needed + revived > self.pool.free() {
+            if needed + revived + reserved > self.pool.free() {
                 return;
             }
             for &id in &hit {
@@ -338,8 +517,8 @@ impl Engine {
             }
             sequence.blocks = hit;
             sequence.computed = cached;
-            if !sequence.was_scheduled {
-                sequence.was_scheduled = true;
+            if !sequence.timing.is_scheduled {
+                sequence.timing.is_scheduled = true;
                 sequence.timing.scheduled = now;
                 sequence.cached_prompt_tokens = cached.min(sequence.prompt.len() as u32);
                 if self.config.enable_prefix_caching {
@@ -435,19 +614,20 @@ impl Engine {
             tokens += u64::from(scheduled.tokens);
             kv_tokens += u64::from(sequence.computed + scheduled.tokens);
         }
-        let step = &self.config.step;
-        let mut ns = step.step_ns(tokens, self.step.len() as u64, kv_tokens);
-        if step.jitter_ratio > 0.0 {
+        let mut ns = self.config.step_ns(tokens, self.step.len() as u64, kv_tokens);
+        let jitter_ratio = self.config.step.jitter_ratio;
+        if jitter_ratio > 0.0 {
             let z = normal(mix2(self.config.seed ^ 0x7117, self.steps)).clamp(-3.0, 3.0);
-            ns *= (1.0 + step.jitter_ratio * z).max(0.0);
+            ns *= (1.0 + jitter_ratio * z).max(0.0);
         }
-        (ns / self.config.speed_ratio * f64::from(self.slow_percent) / 100.0) as Nanos
+        (ns * f64::from(self.slow_percent) / 100.0) as Nanos
     }
 
     fn publish_gauges(&mut self) {
         self.stats.running = self.running.len();
         self.stats.waiting = self.waiting.len();
         self.stats.kv_usage = self.pool.usage();
+        self.stats.sleep_level = self.sleep.weights_level;
     }
 
     fn count_finished(stats: &mut EngineStats, sequence: &Sequence, reason: FinishReason, now: Nanos) {

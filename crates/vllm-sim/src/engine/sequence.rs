@@ -29,13 +29,19 @@ pub(crate) struct Sequence {
     pub(crate) hashes: Vec<u64>,
     pub(crate) cached_prompt_tokens: u32,
     pub(crate) preemptions: u32,
-    /// Set once, at the first scheduling: a preemption does not start the clock again.
-    pub(crate) was_scheduled: bool,
+    /// It came during a pause that waits for earlier requests.
+    pub(crate) held: bool,
     pub(crate) timing: Timing,
 }
 
 impl Sequence {
-    pub(crate) fn new(config: &EngineConfig, serial: u32, request: Request, now: Nanos) -> Self {
+    pub(crate) fn new(
+        config: &EngineConfig,
+        serial: u32,
+        request: Request,
+        now: Nanos,
+        queued: Nanos,
+    ) -> Self {
         let prompt_len = request.prompt.len() as u32;
         let room = config.max_model_len.saturating_sub(prompt_len).max(1);
         let max_tokens = request.max_tokens.clamp(1, room);
@@ -72,10 +78,10 @@ impl Sequence {
             hashes: Vec::new(),
             cached_prompt_tokens: 0,
             preemptions: 0,
-            was_scheduled: false,
+            held: false,
             timing: Timing {
                 arrival: now,
-                queued: now + (config.step.front_end_ns / config.speed_ratio) as Nanos,
+                queued,
                 ..Timing::default()
             },
         }

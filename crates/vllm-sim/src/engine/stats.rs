@@ -1,7 +1,7 @@
 //! What one engine has counted since it started: the numbers behind its part of the metrics page.
 
 use crate::engine::FinishReason;
-use crate::metrics::{Histogram, buckets};
+use crate::histogram::{Histogram, buckets};
 
 /// Steps over which the throughput is taken.
 pub(crate) const THROUGHPUT_STEPS: u64 = 40;
@@ -14,6 +14,12 @@ pub(crate) struct EngineStats {
     pub(crate) kv_usage: f64,
     /// Tokens per second over the last [`THROUGHPUT_STEPS`] steps; 0 when idle.
     pub(crate) throughput: f64,
+    /// 1 or 2 while the weights are away.
+    pub(crate) sleep_level: u8,
+    /// Steps that have ended.
+    pub(crate) steps: u64,
+    /// Time that requests have taken in the front end, all together.
+    pub(crate) front_end_busy_ns: u64,
     pub(crate) preemptions: u64,
     pub(crate) prompt_tokens: u64,
     pub(crate) prompt_tokens_cached: u64,
@@ -51,6 +57,9 @@ impl EngineStats {
             waiting: 0,
             kv_usage: 0.0,
             throughput: 0.0,
+            sleep_level: 0,
+            steps: 0,
+            front_end_busy_ns: 0,
             preemptions: 0,
             prompt_tokens: 0,
             prompt_tokens_cached: 0,

@@ -60,7 +60,7 @@ fn tokens_of(outputs: &[Output], route: u64) -> Vec<u32> {
     outputs
         .iter()
         .filter(|o| o.route == route)
-        .map(|o| o.token)
+        .filter_map(|o| o.token)
         .collect()
 }
 
@@ -157,7 +157,7 @@ fn a_long_prompt_is_cut_over_steps_while_others_decode() {
         let mut others = 0;
         engine.finish_step(now, |output, _| {
             if output.route == 1 {
-                first = output.token;
+                first = output.token.unwrap_or(0);
             } else {
                 others += 1;
             }
@@ -360,10 +360,10 @@ fn lengths_follow_the_request() {
 fn a_paused_engine_keeps_its_requests() {
     let mut engine = Engine::new(config());
     engine.submit(0, request(0, 100..110, 5));
-    engine.set_paused(true);
+    engine.pause(PauseMode::Keep);
     assert!(engine.is_paused());
     assert_eq!(engine.begin_step(0), Plan::Idle);
-    engine.set_paused(false);
+    engine.resume();
     assert_eq!(drain(&mut engine, 0).1.len(), 5);
 }
 

@@ -116,6 +116,7 @@ pub(crate) struct Live {
     answer: Rc<RefCell<Answer>>,
     slot: u32,
     serial: u64,
+    id: String,
     requests: Vec<(usize, RequestId)>,
     started: Nanos,
     exchange: Exchange,
@@ -132,6 +133,7 @@ impl Live {
         started: Nanos,
         exchange: Exchange,
     ) -> Option<Self> {
+        let id = answer.id().to_owned();
         let answer = Rc::new(RefCell::new(answer));
         let (slot, serial) = worker.insert(Rc::clone(&answer))?;
         Some(Self {
@@ -139,6 +141,7 @@ impl Live {
             answer,
             slot,
             serial,
+            id,
             requests: Vec::new(),
             started,
             exchange,
@@ -158,6 +161,7 @@ impl Live {
     /// Remembers a request of this answer.
     pub(crate) fn add(&mut self, engine: usize, id: RequestId) {
         self.requests.push((engine, id));
+        self.worker.shared.enter(&self.id, &self.requests);
     }
 
     /// Lets a fault strike this stream after `tokens` tokens.
@@ -229,6 +233,7 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.worker.remove(self.slot);
         let shared = &self.worker.shared;
+        shared.leave(&self.id);
         if !self.answer.borrow().ended() {
             for &(engine, id) in &self.requests {
                 shared.engines[engine].abort(id);

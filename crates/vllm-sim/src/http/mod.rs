@@ -1,6 +1,9 @@
 //! The HTTP side: one event loop per thread, connections served by hyper, tokens handed to streams as they come.
 
 mod body;
+mod dev;
+mod guard;
+mod levers;
 mod live;
 mod openai;
 mod reply;
@@ -16,10 +19,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::admission::Admission;
+use crate::clock::Clock;
 use crate::config::SimConfig;
 use crate::control::Control;
-use crate::driver::{Admission, Clock, EngineHandle};
-use crate::engine::Nanos;
+use crate::driver::EngineHandle;
+use crate::engine::{Nanos, RequestId};
 use crate::faults::Faults;
 use crate::metrics::{Exchange, HttpStats};
 use crate::rng::hash_tokens;
@@ -36,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) control: Arc<Control>,
     dead: AtomicBool,
     http: Mutex<HttpStats>,
+    /// Requests in flight by the id that clients see.
+    requests: Mutex<HashMap<String, Vec<(usize, RequestId)>>>,
     /// Hash of a prompt to its place among the references.
     references: HashMap<u64, usize>,
     tokenizer: Tokenizer,
@@ -69,6 +76,7 @@ impl Shared {
             control,
             dead: AtomicBool::new(false),
             http: Mutex::new(HttpStats::new()),
+            requests: Mutex::default(),
             references,
             next_request: AtomicU64::new(0),
         }
@@ -102,6 +110,25 @@ impl Shared {
 
     fn lock_http(&self) -> std::sync::MutexGuard<'_, HttpStats> {
         self.http.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the parts of a request in flight.
+    fn enter(&self, id: &str, parts: &[(usize, RequestId)]) {
+        self.lock_requests().insert(id.to_owned(), parts.to_vec());
+    }
+
+    /// Forgets a request that has ended.
+    fn leave(&self, id: &str) {
+        self.lock_requests().remove(id);
+    }
+
+    /// The parts of a request in flight; none for an unknown id.
+    fn parts_of(&self, id: &str) -> Vec<(usize, RequestId)> {
+        self.lock_requests().get(id).cloned().unwrap_or_default()
+    }
+
+    fn lock_requests(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<(usize, RequestId)>>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_request(&self) -> u64 {

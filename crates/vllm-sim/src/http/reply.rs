@@ -30,6 +30,22 @@ impl ApiError {
         }
     }
 
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self {
+            status: 403,
+            kind: "PermissionDeniedError",
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self {
+            status: 401,
+            kind: "AuthenticationError",
+            message: "this route needs the control token as `Authorization: Bearer …`".to_owned(),
+        }
+    }
+
     pub(crate) fn overloaded(message: impl Into<String>) -> Self {
         Self {
             status: 503,

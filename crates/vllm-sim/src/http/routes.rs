@@ -2,26 +2,31 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
+use serde_json::json;
 
-use super::Shared;
 use super::body::SimBody;
 use super::live::{Live, Worker};
 use super::openai::{self, Generation, Kind};
-use super::reply::{self, ApiError, quote};
+use super::reply::{self, ApiError};
 use super::stream::{Answer, Spec};
 use super::strike::{self, Strike};
 use super::wire::Trigger;
+use super::{Shared, dev, guard, levers};
 use crate::config::MetricsStyle;
 use crate::engine;
 use crate::faults::{Fault, FaultRule};
-use crate::metrics::{Exchange, page, part, sglang};
+use crate::levers::Lever;
+use crate::metrics::{Exchange, page, part, process, sglang};
 
 /// Longest body read; the longest prompts there are stay far below it.
 const MAX_BODY_BYTES: usize = 256 << 20;
+/// Longest body of a control route.
+const MAX_CONTROL_BYTES: usize = 1 << 20;
 /// Says what it is, and still reads as the release whose metrics and API it follows.
 pub(crate) const VERSION: &str = "0.32.0+simulated";
 
@@ -33,7 +38,10 @@ pub(crate) async fn answer(
 ) -> Response<SimBody> {
     let started = worker.shared.clock.now();
     let method = request.method().clone();
-    let handler = handler_name(request.uri().path());
+    if let Err(error) = guard::check(&request, &worker.shared.config) {
+        return error.response();
+    }
+    let handler = handler_name(request.uri().path(), &worker.shared);
     let exchange = Exchange {
         handler,
         method: method_name(&method),
@@ -67,12 +75,17 @@ pub(crate) async fn answer(
             }
         }
         ("/metrics", "GET") => metrics(&worker, request.uri(), &trigger).await,
-        ("/sim/faults", _) => faults(&worker, request).await,
+        ("/sim/faults" | "/v1/monitor/levers", _) => controls(&worker, handler, request)
+            .await
+            .unwrap_or_else(|error| error.response()),
+        (path, _) if dev::PATHS.contains(&path) => dev_mode(&worker, path, request)
+            .await
+            .unwrap_or_else(|error| error.response()),
         _ => other(&worker, &method, handler, &request),
     };
     if !matches!(
         handler,
-        "/metrics" | "/health" | "/ping" | "/version" | "/load" | "/sim/faults"
+        "/metrics" | "/health" | "/ping" | "/version" | "/load" | "/sim/faults" | "/v1/monitor/levers"
     ) {
         let response_bytes = response.body().size_hint().exact().unwrap_or(0);
         let exchange = Exchange {
@@ -86,8 +99,8 @@ pub(crate) async fn answer(
 }
 
 /// The path if it is one of ours, `none` else: label values must not grow with what clients try.
-fn handler_name(path: &str) -> &'static str {
-    const PATHS: [&str; 17] = [
+fn handler_name(path: &str, shared: &Shared) -> &'static str {
+    const PATHS: [&str; 13] = [
         "/v1/completions",
         "/v1/chat/completions",
         "/v1/models",
@@ -98,16 +111,18 @@ fn handler_name(path: &str) -> &'static str {
         "/version",
         "/start_profile",
         "/stop_profile",
-        "/reset_prefix_cache",
-        "/pause",
-        "/resume",
-        "/is_paused",
-        "/server_info",
         "/metrics/",
         "/sim/faults",
+        "/v1/monitor/levers",
     ];
+    let dev = if shared.config.dev_mode {
+        dev::PATHS.as_slice()
+    } else {
+        &[]
+    };
     PATHS
         .iter()
+        .chain(dev)
         .find(|known| **known == path)
         .map_or("none", |known| known.trim_end_matches('/'))
 }
@@ -126,41 +141,19 @@ fn method_name(method: &Method) -> &'static str {
 
 fn other(worker: &Worker, method: &Method, handler: &str, request: &Request<Incoming>) -> Response<SimBody> {
     let shared = &worker.shared;
+    let drained = || shared.admission.levers().get(Lever::Drain, shared.clock.now()) == Some(1);
     match (method.as_str(), handler) {
-        ("GET", "/health") | ("GET" | "POST", "/ping") if shared.is_dead() => reply::empty(503),
+        ("GET", "/health") | ("GET" | "POST", "/ping") if shared.is_dead() || drained() => reply::empty(503),
         ("GET", "/health") | ("GET" | "POST", "/ping") => reply::empty(200),
-        ("GET", "/version") => reply::json(200, format!("{{\"version\":\"{VERSION}\"}}")),
+        ("GET", "/version") => reply::json(200, json!({ "version": VERSION }).to_string()),
         ("GET", "/v1/models") => reply::json(200, models(worker)),
         ("GET", "/load") => {
             let load: usize = shared.engines.iter().map(|e| e.unfinished()).sum();
-            reply::json(200, format!("{{\"server_load\":{load}}}"))
-        }
-        ("GET", "/server_info") => {
-            let config = format!("{:?}", shared.config.engine);
-            reply::json(
-                200,
-                format!("{{\"simulated\":true,\"vllm_config\":{}}}", quote(&config)),
-            )
+            reply::json(200, json!({ "server_load": load }).to_string())
         }
         ("POST", "/start_profile" | "/stop_profile") => {
             tracing::info!(handler, "profiling is accepted and does nothing");
             reply::empty(200)
-        }
-        ("POST", "/reset_prefix_cache") => {
-            let success = shared.engines.iter().all(|e| e.reset_prefix_cache());
-            reply::json(200, format!("{{\"success\":{success}}}"))
-        }
-        ("POST", "/pause") => {
-            shared.engines.iter().for_each(|e| e.set_paused(true));
-            reply::json(200, "{\"status\":\"paused\"}".to_owned())
-        }
-        ("POST", "/resume") => {
-            shared.engines.iter().for_each(|e| e.set_paused(false));
-            reply::json(200, "{\"status\":\"resumed\"}".to_owned())
-        }
-        ("GET", "/is_paused") => {
-            let paused = shared.engines.iter().any(|e| e.is_paused());
-            reply::json(200, format!("{{\"is_paused\":{paused}}}"))
         }
         (_, "none") => ApiError::not_found(format!("no route {}", request.uri().path())).response(),
         (method, path) => ApiError::method_not_allowed(path, method).response(),
@@ -191,30 +184,63 @@ async fn metrics(worker: &Worker, uri: &Uri, trigger: &Trigger) -> Response<SimB
     reply::with_type(200, page::CONTENT_TYPE, page)
 }
 
-/// Lists the rules with their hits (GET), adds those in the body, one a line (POST), or clears them (DELETE).
-async fn faults(worker: &Worker, request: Request<Incoming>) -> Response<SimBody> {
+/// The routes that need the control token.
+async fn controls(
+    worker: &Worker,
+    path: &str,
+    request: Request<Incoming>,
+) -> Result<Response<SimBody>, ApiError> {
     let shared = &worker.shared;
-    match request.method().as_str() {
+    guard::check_token(request.headers(), &shared.config)?;
+    let method = request.method().clone();
+    let body = body(shared, request, MAX_CONTROL_BYTES).await?;
+    match path {
+        "/sim/faults" => faults(shared, method.as_str(), &body),
+        _ => levers::answer(shared, method.as_str(), &body),
+    }
+}
+
+async fn dev_mode(
+    worker: &Worker,
+    path: &str,
+    request: Request<Incoming>,
+) -> Result<Response<SimBody>, ApiError> {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let body = body(&worker.shared, request, MAX_CONTROL_BYTES).await?;
+    let query = uri.query().unwrap_or("");
+    dev::answer(&worker.shared, method.as_str(), path, query, &body).await
+}
+
+/// Reads a body, within a limit of bytes and of time.
+async fn body(shared: &Shared, request: Request<Incoming>, most: usize) -> Result<Bytes, ApiError> {
+    let timeout = shared.config.request_timeout;
+    let read = Limited::new(request.into_body(), most).collect();
+    match tokio::time::timeout(timeout, read).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) => Err(ApiError::bad_request(format!(
+            "the body did not arrive whole: {error}"
+        ))),
+        Err(_) => Err(ApiError::bad_request(format!(
+            "the body did not arrive within {timeout:?}"
+        ))),
+    }
+}
+
+/// Lists the rules with their hits (GET), adds those in the body, one a line (POST), or clears them (DELETE).
+fn faults(shared: &Shared, method: &str, body: &[u8]) -> Result<Response<SimBody>, ApiError> {
+    match method {
         "GET" => {}
         "DELETE" => shared.faults.clear(),
         "POST" => {
-            let body = match Limited::new(request.into_body(), 1 << 20).collect().await {
-                Ok(body) => body.to_bytes(),
-                Err(error) => {
-                    return ApiError::bad_request(format!("the rules did not arrive: {error}")).response();
-                }
-            };
-            let rules: Result<Vec<FaultRule>, _> = String::from_utf8_lossy(&body)
+            let rules: Result<Vec<FaultRule>, _> = String::from_utf8_lossy(body)
                 .lines()
                 .filter(|line| !line.trim().is_empty())
                 .map(str::parse)
                 .collect();
-            match rules {
-                Ok(rules) => rules.into_iter().for_each(|rule| shared.faults.add(rule)),
-                Err(error) => return ApiError::bad_request(error.to_string()).response(),
-            }
+            let rules = rules.map_err(|error| ApiError::bad_request(error.to_string()))?;
+            rules.into_iter().for_each(|rule| shared.faults.add(rule));
         }
-        method => return ApiError::method_not_allowed("/sim/faults", method).response(),
+        _ => return Err(ApiError::method_not_allowed("/sim/faults", method)),
     }
     shared.control.look_again();
     let list: String = shared
@@ -223,7 +249,7 @@ async fn faults(worker: &Worker, request: Request<Incoming>) -> Response<SimBody
         .iter()
         .map(|(rule, hits)| format!("{hits}\t{rule}\n"))
         .collect();
-    reply::with_type(200, "text/plain; charset=utf-8", list)
+    Ok(reply::with_type(200, "text/plain; charset=utf-8", list))
 }
 
 fn metrics_page(worker: &Worker) -> String {
@@ -237,6 +263,7 @@ fn metrics_page(worker: &Worker) -> String {
         http: &http,
         rejections: shared.admission.rejections(),
         started_secs: shared.clock.wall_secs(0),
+        process: process::read(),
     };
     match shared.config.metrics_style {
         MetricsStyle::Vllm => page::render(&snapshot),
@@ -246,13 +273,20 @@ fn metrics_page(worker: &Worker) -> String {
 
 fn models(worker: &Worker) -> String {
     let shared = &worker.shared;
-    let created = shared.clock.wall_secs(0) as u64;
-    format!(
-        "{{\"object\":\"list\",\"data\":[{{\"id\":{model},\"object\":\"model\",\"created\":{created},\
-         \"owned_by\":\"vllm-sim\",\"root\":{model},\"parent\":null,\"max_model_len\":{},\"permission\":[]}}]}}",
-        shared.config.engine.max_model_len,
-        model = shared.model_json,
-    )
+    json!({
+        "object": "list",
+        "data": [{
+            "id": shared.config.model,
+            "object": "model",
+            "created": shared.clock.wall_secs(0) as u64,
+            "owned_by": "vllm-sim",
+            "root": shared.config.model,
+            "parent": null,
+            "max_model_len": shared.config.engine.max_model_len,
+            "permission": [],
+        }],
+    })
+    .to_string()
 }
 
 /// What is known of a generation request before its body is read.
@@ -270,11 +304,7 @@ async fn generate(
 ) -> Result<Response<SimBody>, ApiError> {
     let shared = &worker.shared;
     let request_id = request.headers().get("x-request-id").cloned();
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
-        .collect()
-        .await
-        .map_err(|error| ApiError::bad_request(format!("the body did not arrive whole: {error}")))?
-        .to_bytes();
+    let body = body(shared, request, MAX_BODY_BYTES).await?;
     let generation = openai::read(kind, &body, &shared.config, shared.tokenizer)?;
     // Only requests that the server would have answered are counted and struck.
     if shared.is_dead() {
@@ -298,7 +328,10 @@ async fn generate(
         other => other.and_then(|fault| Strike::new(fault, begun.trigger.clone())),
     };
     let tokens: u64 = generation.prompts.iter().map(|p| p.len() as u64).sum();
-    if !shared.admission.admits(generation.prompts.len(), tokens) {
+    if !shared
+        .admission
+        .admits(shared.clock.now(), generation.prompts.len(), tokens)
+    {
         return Err(ApiError::overloaded(
             "too many requests are unfinished: try again later",
         ));

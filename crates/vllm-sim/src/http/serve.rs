@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -172,11 +173,14 @@ async fn connection(worker: Rc<Worker>, socket: TcpStream, mut refuse: watch::Re
     }
     let trigger = Trigger::default();
     let wire = Wire::new(socket, trigger.clone());
+    let timeout = worker.shared.config.request_timeout;
     let service = service_fn(move |request| {
         let (worker, trigger) = (Rc::clone(&worker), trigger.clone());
         async move { Ok::<_, io::Error>(routes::answer(worker, request, trigger).await) }
     });
-    let mut served = pin!(http1::Builder::new().serve_connection(wire, service));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(timeout);
+    let mut served = pin!(builder.serve_connection(wire, service));
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
         _ = turns(&mut refuse, true) => {

@@ -91,6 +91,11 @@ impl Answer {
         }
     }
 
+    /// The id that the client sees.
+    pub(crate) fn id(&self) -> &str {
+        &self.spec.id
+    }
+
     /// Lets the stream come to `tokens` tokens and no further.
     pub(crate) fn hold(&mut self, tokens: u64) {
         self.hold_at = Some(tokens);
@@ -129,8 +134,10 @@ impl Answer {
             return false;
         };
         let first = choice.generated == 0;
-        choice.pending.push(output.token);
-        choice.generated += 1;
+        if let Some(token) = output.token {
+            choice.pending.push(token);
+            choice.generated += 1;
+        }
         choice.timing = output.timing;
         if output.finish.is_some() {
             choice.finish = output.finish;

@@ -1,7 +1,7 @@
 //! The `vllm:` families of a 0.32 page in its order, each with the engine's number behind it.
 
-use super::Histogram;
 use crate::engine::{EngineStats, FinishReason};
+use crate::histogram::Histogram;
 
 /// Reads one number from an engine's counts.
 pub(crate) type Read = fn(&EngineStats) -> f64;
@@ -31,7 +31,6 @@ pub(crate) type Family = (&'static str, &'static str, Source);
 use Source::{CacheConfig, Counter, CounterBy, Gauge, GaugeBy, Histogram as Histo, Rejections};
 
 const ZERO: Read = |_| 0.0;
-const ONE: Read = |_| 1.0;
 
 /// All of them.
 pub(crate) const FAMILIES: &[Family] = &[
@@ -73,7 +72,11 @@ pub(crate) const FAMILIES: &[Family] = &[
         "1 for the state the engine is in.",
         GaugeBy(
             "sleep_state",
-            &[("awake", ONE), ("weights_offloaded", ZERO), ("discard_all", ZERO)],
+            &[
+                ("awake", |s| f64::from(u8::from(s.sleep_level == 0))),
+                ("weights_offloaded", |s| f64::from(u8::from(s.sleep_level == 1))),
+                ("discard_all", |s| f64::from(u8::from(s.sleep_level == 2))),
+            ],
         ),
     ),
     (
@@ -167,7 +170,7 @@ pub(crate) const FAMILIES: &[Family] = &[
             &[
                 ("stop", |s| s.finished[FinishReason::Stop as usize] as f64),
                 ("length", |s| s.finished[FinishReason::Length as usize] as f64),
-                ("abort", ZERO),
+                ("abort", |s| s.finished[FinishReason::Abort as usize] as f64),
                 ("error", ZERO),
                 ("repetition", ZERO),
             ],

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Histogram;
-use super::buckets::{HTTP_COARSE_SECONDS, HTTP_FINE_SECONDS};
+use crate::histogram::Histogram;
+use crate::histogram::buckets::{HTTP_COARSE_SECONDS, HTTP_FINE_SECONDS};
 
 /// Requests of one route and method.
 #[derive(Debug)]

@@ -4,9 +4,10 @@ use exposition::{FamilyHeader, Format, Kind, Role, SampleLine, Writer, format_fl
 
 use super::catalog::{FAMILIES, Family, Read, Source};
 use super::http_stats::RouteStats;
-use super::{Histogram, HttpStats, process};
+use super::{HttpStats, ProcessFigures};
 use crate::config::EngineConfig;
 use crate::engine::EngineStats;
+use crate::histogram::Histogram;
 
 /// The content type of the page.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,6 +23,8 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) rejections: [u64; 2],
     /// Wall time at which the counters started from 0, in seconds.
     pub(crate) started_secs: f64,
+    /// Figures of the process; `None` where there is none, as in virtual time.
+    pub(crate) process: Option<ProcessFigures>,
 }
 
 /// Renders a page in Prometheus text format 0.0.4.
@@ -53,7 +56,17 @@ struct Page<'a> {
 
 impl<'a> Page<'a> {
     fn process(&mut self) {
-        let figures = process::read();
+        let figures = self.snapshot.process;
+        // One process that takes one request after the other is the API process whose CPU time vLLM shows.
+        let front_end = self.snapshot.config.front_end_serial.then(|| {
+            let busy: u64 = self
+                .snapshot
+                .engines
+                .iter()
+                .map(|engine| engine.front_end_busy_ns)
+                .sum();
+            busy as f64 / 1e9
+        });
         let mut one = |name: &str, kind, help: &str, value: Option<f64>| {
             if let Some(value) = value {
                 family(&mut self.writer, name, kind, help);
@@ -82,8 +95,11 @@ impl<'a> Page<'a> {
         one(
             "process_cpu_seconds_total",
             Kind::Counter,
-            "CPU time the simulator has used.",
-            figures.map(|f| f.cpu_secs),
+            match front_end {
+                Some(_) => "CPU time of the simulated front end.",
+                None => "CPU time the simulator has used.",
+            },
+            front_end.or(figures.map(|f| f.cpu_secs)),
         );
         one(
             "process_open_fds",

@@ -7,9 +7,9 @@
 
 use exposition::{FamilyHeader, Format, Kind, Role, SampleLine, Writer, format_float};
 
-use super::Histogram;
 use super::page::Snapshot;
 use crate::engine::EngineStats;
+use crate::histogram::Histogram;
 
 type Read<'r> = &'r dyn Fn(&EngineStats) -> f64;
 type HistogramOf = fn(&EngineStats) -> &Histogram;

@@ -9,8 +9,10 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::Value;
-use vllm_sim::{EngineConfig, OutputLength, SimConfig, Simulator};
+use vllm_sim::{ControlToken, EngineConfig, OutputLength, SimConfig, Simulator};
 
+/// The control token of [`start`].
+pub(crate) const TOKEN: &str = "open sesame";
 /// No test waits longer for one byte.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -18,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn start(change: impl FnOnce(&mut SimConfig)) -> Simulator {
     let mut config = SimConfig {
         model: "m".to_owned(),
+        dev_mode: true,
+        control_token: Some(ControlToken::new(TOKEN)),
         engine: EngineConfig {
             output_length: OutputLength::Fixed(12),
             ..EngineConfig::instant()
@@ -78,7 +82,7 @@ pub(crate) fn send(
     let mut socket = TcpStream::connect(sim.address())?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let text = format!(
-        "{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
         body.len()
     );
     socket.write_all(text.as_bytes())?;
@@ -154,6 +158,12 @@ pub(crate) fn get(sim: &Simulator, path: &str) -> Reply {
 
 pub(crate) fn post(sim: &Simulator, path: &str, body: &str) -> Reply {
     send(sim, "POST", path, "", body).unwrap().finish().unwrap()
+}
+
+/// A request to one of the routes that need the control token.
+pub(crate) fn control(sim: &Simulator, method: &str, path: &str, body: &str) -> Reply {
+    let token = format!("Authorization: Bearer {TOKEN}\r\n");
+    send(sim, method, path, &token, body).unwrap().finish().unwrap()
 }
 
 /// Samples of the page by name and labels as written.

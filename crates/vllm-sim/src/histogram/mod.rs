@@ -1,5 +1,7 @@
 //! A histogram with fixed bounds, counted as Prometheus counts: a value belongs to the first bound not below it.
 
+pub(crate) mod buckets;
+
 /// Counts per bucket, kept apart (not cumulative) so that an observation touches one of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Histogram {

@@ -1,0 +1,168 @@
+//! Who may call: requests that a web page of another site makes are refused, and the controls ask for a token.
+//!
+//! A server on the loopback address is reachable from every page that is open in a browser on that machine: by
+//! requests to it, and by a name of the page's own that it lets point here (DNS rebinding). Neither can be told by
+//! the peer's address.
+
+use std::net::IpAddr;
+
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
+use hyper::{Method, Request};
+
+use super::reply::ApiError;
+use crate::config::SimConfig;
+
+/// Refuses a foreign `Host` and, for everything that is more than reading, a request from another site.
+///
+/// # Errors
+/// 403 with the reason and the way out.
+pub(crate) fn check<B>(request: &Request<B>, config: &SimConfig) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let host = match request.uri().authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => text(headers, HOST.as_str()),
+    };
+    if let Some(host) = host
+        && !is_ours(host, &config.allowed_hosts)
+    {
+        return Err(ApiError::forbidden(format!(
+            "this server is not called {}: use its address or localhost, or start it with --allowed-host",
+            name_of(host)
+        )));
+    }
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let is_foreign_site =
+        text(headers, "sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let is_foreign_origin = text(headers, ORIGIN.as_str())
+        .is_some_and(|origin| origin.split_once("://").map(|(_, origin)| origin) != host);
+    if is_foreign_site || is_foreign_origin {
+        return Err(ApiError::forbidden("requests from other sites are refused"));
+    }
+    Ok(())
+}
+
+/// Asks for the control token.
+///
+/// # Errors
+/// 403 when the server was started without one, 401 when the request has no or another one.
+pub(crate) fn check_token(headers: &HeaderMap, config: &SimConfig) -> Result<(), ApiError> {
+    let Some(token) = &config.control_token else {
+        return Err(ApiError::forbidden(
+            "the controls are closed: start the simulator with --control-token",
+        ));
+    };
+    let given = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    match given {
+        Some(given) if token.is(given) => Ok(()),
+        _ => Err(ApiError::unauthorized()),
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The host without its port.
+fn name_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        // A colon inside of brackets belongs to the address.
+        Some((name, port)) if !port.contains(']') => name,
+        _ => host,
+    }
+}
+
+fn is_ours(host: &str, allowed: &[String]) -> bool {
+    let name = name_of(host);
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().method(method).uri("/health");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    #[test]
+    fn only_own_names_are_answered() {
+        let config = SimConfig {
+            allowed_hosts: vec!["vllm.internal".to_owned()],
+            ..SimConfig::default()
+        };
+        for (host, is_ok) in [
+            ("127.0.0.1:8000", true),
+            ("[::1]:8000", true),
+            ("[::1]", true),
+            ("10.1.2.3", true),
+            ("LocalHost:8000", true),
+            ("vllm.internal:8000", true),
+            ("evil.example:8000", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example:8000", false),
+        ] {
+            let checked = check(&request("GET", &[("host", host)]), &config);
+            assert_eq!(checked.is_ok(), is_ok, "{host}");
+        }
+    }
+
+    #[test]
+    fn other_sites_may_read_nothing_into_being() {
+        let config = SimConfig::default();
+        let host = ("host", "127.0.0.1:8000");
+        for (headers, is_ok) in [
+            (&[host][..], true),
+            (&[host, ("origin", "http://127.0.0.1:8000")], true),
+            (&[host, ("origin", "http://evil.example")], false),
+            (&[host, ("origin", "http://127.0.0.1:9000")], false),
+            (&[host, ("origin", "null")], false),
+            (&[host, ("sec-fetch-site", "same-origin")], true),
+            (&[host, ("sec-fetch-site", "cross-site")], false),
+            (&[host, ("sec-fetch-site", "same-site")], false),
+        ] {
+            assert_eq!(
+                check(&request("POST", headers), &config).is_ok(),
+                is_ok,
+                "{headers:?}"
+            );
+            assert!(check(&request("GET", headers), &config).is_ok());
+        }
+    }
+
+    #[test]
+    fn controls_need_the_token() {
+        let with = |value: &str| request("GET", &[("authorization", value)]).headers().clone();
+        let config = SimConfig {
+            control_token: Some("secret".to_owned().into()),
+            ..SimConfig::default()
+        };
+        assert!(check_token(&with("Bearer secret"), &config).is_ok());
+        for wrong in [
+            "Bearer secre",
+            "Bearer secret2",
+            "Bearer ",
+            "secret",
+            "Basic secret",
+        ] {
+            assert_eq!(
+                check_token(&with(wrong), &config).unwrap_err().status,
+                401,
+                "{wrong}"
+            );
+        }
+        let closed = check_token(&with("Bearer secret"), &SimConfig::default()).unwrap_err();
+        assert_eq!(closed.status, 403);
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,182 @@
+//! `/v1/monitor/levers`: the scheduler's and admission's limits, read and changed while the server runs.
+//!
+//! The same route, with the same bodies, is meant for a plugin inside a real vLLM; `/v1` is one of the prefixes that
+//! vLLM's API key guards. Every request needs the control token.
+//!
+//! - `GET` shows the levers.
+//! - `POST` moves some: `{"max_num_active_reqs": 4, "ttl_s": 30}`. A number needs `ttl_s`, the seconds after which the
+//!   lever goes back by itself; `null` puts it back now. `abort_newest` and `abort_longest` end so many requests.
+//!   Nothing is changed unless all of the body is right.
+//! - `DELETE` puts all back.
+//!
+//! Each answers with the state afterwards:
+//!
+//! ```json
+//! {"levers": {"max_num_active_reqs": {"value": 4, "default": 1024, "least": 1, "most": 1024, "expires_in_s": 30.0},
+//!             "max_num_queued_reqs": {"value": null, "default": null, "least": 0, "most": 4294967295,
+//!                                     "expires_in_s": null}},
+//!  "aborted": 0}
+//! ```
+//!
+//! `value` is the one in force, `null` for no limit; `expires_in_s` is `null` for a lever that was not moved.
+
+use std::cmp::Reverse;
+
+use hyper::Response;
+use serde_json::{Map, Value, json};
+
+use super::Shared;
+use super::body::SimBody;
+use super::reply::{self, ApiError};
+use crate::engine::InFlight;
+use crate::levers::Lever;
+
+/// Longest time for which a lever stays moved, in seconds.
+const MOST_TTL_S: f64 = 86_400.0;
+
+/// Answers one request; `body` is that of a `POST`.
+///
+/// # Errors
+/// 400 names the key at fault, 405 the method.
+pub(crate) fn answer(shared: &Shared, method: &str, body: &[u8]) -> Result<Response<SimBody>, ApiError> {
+    let aborted = match method {
+        "GET" => 0,
+        "DELETE" => {
+            change(shared, &Lever::ALL.map(|lever| (lever, None)), 0);
+            0
+        }
+        "POST" => {
+            let orders = Orders::read(shared, body)?;
+            change(shared, &orders.levers, orders.until);
+            abort(shared, &orders)
+        }
+        _ => return Err(ApiError::method_not_allowed("/v1/monitor/levers", method)),
+    };
+    let state = json!({ "levers": state(shared), "aborted": aborted });
+    Ok(reply::json(200, state.to_string()))
+}
+
+/// What a body asks for, checked.
+#[derive(Default)]
+struct Orders {
+    levers: Vec<(Lever, Option<u64>)>,
+    until: u64,
+    abort_newest: usize,
+    abort_longest: usize,
+}
+
+impl Orders {
+    fn read(shared: &Shared, body: &[u8]) -> Result<Self, ApiError> {
+        let bad = |text: String| Err(ApiError::bad_request(text));
+        let body: Map<String, Value> = match serde_json::from_slice(body) {
+            Ok(body) => body,
+            Err(error) => return bad(format!("the body is not a JSON object: {error}")),
+        };
+        let mut orders = Self::default();
+        let mut ttl = None;
+        for (key, value) in &body {
+            match (key.as_str(), value.as_u64()) {
+                ("ttl_s", _) => match value.as_f64() {
+                    Some(secs) if secs > 0.0 && secs <= MOST_TTL_S => ttl = Some(secs),
+                    _ => {
+                        return bad(format!(
+                            "ttl_s is {value}: it must be above 0 and at most {MOST_TTL_S}"
+                        ));
+                    }
+                },
+                ("abort_newest", Some(count)) => orders.abort_newest = count as usize,
+                ("abort_longest", Some(count)) => orders.abort_longest = count as usize,
+                (name, count) => {
+                    let Some(lever) = Lever::named(name) else {
+                        let known: Vec<&str> = Lever::ALL.iter().map(|lever| lever.name()).collect();
+                        return bad(format!(
+                            "unknown key `{name}`: the levers are {}, the other keys ttl_s, abort_newest and \
+                             abort_longest",
+                            known.join(", ")
+                        ));
+                    };
+                    match (count, value) {
+                        (Some(count), _) => {
+                            let checked = lever.check(count, &shared.config);
+                            checked.map_err(|error| ApiError::bad_request(error.to_string()))?;
+                            orders.levers.push((lever, Some(count)));
+                        }
+                        (None, Value::Null) => orders.levers.push((lever, None)),
+                        _ => return bad(format!("{name} is {value}: give a whole number, or null")),
+                    }
+                }
+            }
+        }
+        let moves = orders.levers.iter().any(|(_, value)| value.is_some());
+        match ttl {
+            Some(secs) => orders.until = shared.clock.now().saturating_add((secs * 1e9) as u64),
+            None if moves => {
+                return bad("ttl_s is missing: a lever goes back by itself after so many seconds".to_owned());
+            }
+            None => {}
+        }
+        Ok(orders)
+    }
+}
+
+fn change(shared: &Shared, orders: &[(Lever, Option<u64>)], until: u64) {
+    let levers = shared.admission.change_levers(|levers| {
+        for &(lever, value) in orders {
+            match value {
+                Some(value) => levers.set(lever, value, until),
+                None => levers.reset(lever),
+            }
+        }
+    });
+    shared.engines.iter().for_each(|engine| engine.set_levers(levers));
+}
+
+/// Ends requests by age and by length; returns how many.
+fn abort(shared: &Shared, orders: &Orders) -> usize {
+    let newest = end_first(shared, orders.abort_newest, |request| Reverse(request.arrival));
+    let longest = end_first(shared, orders.abort_longest, |request| {
+        Reverse(u64::from(request.tokens))
+    });
+    newest + longest
+}
+
+fn end_first<K: Ord>(shared: &Shared, count: usize, order: impl Fn(&InFlight) -> K) -> usize {
+    if count == 0 {
+        return 0;
+    }
+    let engines = shared.engines.iter();
+    let mut all: Vec<_> = engines
+        .flat_map(|engine| {
+            engine
+                .in_flight()
+                .into_iter()
+                .map(move |request| (engine, request))
+        })
+        .collect();
+    all.sort_by_key(|(_, request)| order(request));
+    let chosen = all.iter().take(count);
+    chosen
+        .map(|(engine, request)| engine.end_by_abort(&[request.id]))
+        .sum()
+}
+
+fn state(shared: &Shared) -> Map<String, Value> {
+    let now = shared.clock.now();
+    let moved = shared.admission.levers().moved(now);
+    Lever::ALL
+        .into_iter()
+        .map(|lever| {
+            let default = lever.default_value(&shared.config);
+            let (least, most) = lever.bounds(&shared.config);
+            let setting = moved.iter().find(|setting| setting.lever == lever);
+            let state = json!({
+                "value": setting.map(|setting| setting.value).or(default),
+                "default": default,
+                "least": least,
+                "most": most,
+                "expires_in_s": setting.map(|setting| (setting.until - now) as f64 / 1e9),
+            });
+            (lever.name().to_owned(), state)
+        })
+        .collect()
+}
