@@ -122,7 +122,7 @@ fn intern(pages: impl Iterator<Item = (i64, String)>, origin: &str) -> Recording
             });
         }
         recording.samples += batch.samples.len();
-        recording.records.push(Record::Samples(batch));
+        recording.records.push(Record::Samples(batch.into()));
     }
     recording
 }

@@ -11,6 +11,7 @@ use url::Url;
 use crate::catalog::{NotAVersion, Version};
 use crate::error::{Error, Result};
 use crate::select::{SelectionConfig, Selector};
+use crate::shown_url::ShownUrl;
 use crate::store::StoreFormat;
 
 /// Time between two scrapes of an endpoint unless configured.
@@ -61,7 +62,7 @@ impl fmt::Debug for Secret {
 }
 
 /// One endpoint as written. Every key but `url` may be left out.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EndpointConfig {
     /// Where to scrape. Without a path, `/metrics` is added; without a scheme, `http://`.
@@ -91,6 +92,21 @@ pub struct EndpointConfig {
     /// Names of which at least one is expected on the page; a page without any is reported. A trailing `*` matches
     /// any rest.
     pub expect: Vec<String>,
+}
+
+impl fmt::Debug for EndpointConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointConfig")
+            .field("url", &ShownUrl::from_text(&self.url))
+            .field("labels", &self.labels)
+            .field("authorization", &self.authorization)
+            .field("timeout_secs", &self.timeout_secs)
+            .field("interval_secs", &self.interval_secs)
+            .field("full_interval_secs", &self.full_interval_secs)
+            .field("select", &self.select)
+            .field("expect", &self.expect)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EndpointConfig {
@@ -210,7 +226,7 @@ pub struct SessionConfig {
 }
 
 /// An endpoint with nothing left open.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Endpoint {
     pub(crate) url: Url,
     /// What is shown and stored: the URL without credentials.
@@ -225,6 +241,14 @@ pub(crate) struct Endpoint {
     pub(crate) tls: Tls,
     pub(crate) selector: Selector,
     pub(crate) server_version: Option<Version>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("url", &self.shown_url)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How the server of an `https` endpoint is trusted.
@@ -421,7 +445,7 @@ impl EndpointConfig {
         });
         let url = url?;
         Some(Endpoint {
-            shown_url: without_credentials(&url),
+            shown_url: ShownUrl::new(&url).into(),
             url,
             labels: self.labels,
             authorization: self.authorization,
@@ -443,36 +467,24 @@ pub(crate) fn endpoint_url(text: &str) -> Result<Url, String> {
     if text.is_empty() {
         return Err("is empty".into());
     }
+    let shown = ShownUrl::from_text(text);
     let full = if text.contains("://") {
         text.to_owned()
     } else {
         format!("http://{text}")
     };
-    let mut url = Url::parse(&full).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
+    let mut url = Url::parse(&full).map_err(|error| format!("{shown:?} is not a URL: {error}"))?;
     match url.scheme() {
         "http" => {}
         "https" if cfg!(feature = "tls") => {}
-        "https" => return Err(format!("{text}: https needs a build with the feature `tls`")),
-        other => return Err(format!("{text}: the scheme {other} is not http or https")),
+        "https" => return Err(format!("{shown}: https needs a build with the feature `tls`")),
+        other => return Err(format!("{shown}: the scheme {other} is not http or https")),
     }
     if url.path() == "/" {
         url.set_path("/metrics");
     }
     url.set_fragment(None);
     Ok(url)
-}
-
-/// The URL as it may be shown: user, password and query values (which may hold tokens) left out.
-pub(crate) fn without_credentials(url: &Url) -> String {
-    let mut shown = url.clone();
-    // These fail only for URLs that cannot have credentials.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    if shown.query().is_some() {
-        shown.set_query(Some("…"));
-        return shown.as_str().replace("%E2%80%A6", "…");
-    }
-    shown.into()
 }
 
 fn interval(key: &str, secs: f64) -> Result<Duration, String> {
@@ -515,10 +527,19 @@ mod tests {
 
     #[test]
     fn credentials_are_not_shown() {
-        let url = Url::parse("http://user:canary@a/metrics?token=canary").unwrap();
-        assert_eq!(without_credentials(&url), "http://a/metrics?…");
-        let endpoint = EndpointConfig::new("a").bearer("canary");
-        assert!(!format!("{endpoint:?}").contains("canary"));
+        let endpoint = EndpointConfig::new("http://user:canary@a/metrics?token=canary").bearer("canary");
+        assert!(!format!("{endpoint:?}").contains("canary"), "{endpoint:?}");
+        for url in [
+            "http://user:canary@a:x/?canary",
+            "ftp://user:canary@a/?canary",
+            "user:canary@a:b:c",
+        ] {
+            let told = problems(SessionConfig {
+                endpoints: vec![EndpointConfig::new(url)],
+                ..SessionConfig::default()
+            });
+            assert!(!told[0].contains("canary"), "{told:?}");
+        }
     }
 
     #[test]

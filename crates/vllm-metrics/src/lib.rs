@@ -60,11 +60,13 @@ pub mod model;
 
 mod schedule;
 
-mod queue;
+mod shown_url;
+
+pub mod labels;
+
+pub mod recorder;
 
 mod scrape;
-
-mod selfcost;
 
 pub mod select;
 
@@ -89,15 +91,15 @@ pub use model::{
     SeriesData, SeriesDef, SeriesId, Severity, TimeSource,
 };
 
-pub use queue::Dropped;
+pub use recorder::{Dropped, Filter, LatestSample, Recorder, Subscription};
 
 pub use scrape::{EndpointCheck, PageIngest, ScrapeError, check_endpoint, validate_endpoint};
 
+pub use shown_url::ShownUrl;
+
 pub use select::{SelectionConfig, Selector};
 
-pub use session::{
-    FinishedRun, LatestSample, Missing, OwnCost, Sent, Session, SessionBuilder, SessionDriver,
-};
+pub use session::{FinishedRun, Missing, OwnCost, Sent, Session, SessionBuilder, SessionDriver};
 
 pub use sink::{SampleSink, StopToken};
 

@@ -276,7 +276,7 @@ pub enum Record {
     /// A series seen for the first time; always sent before its first sample. Ids are dense, from 0.
     Series(SeriesId, Arc<SeriesDef>),
     /// A scrape or sampler tick.
-    Samples(SampleBatch),
+    Samples(Arc<SampleBatch>),
     /// A finished request.
     Request(RequestRow),
     /// A finished batch.

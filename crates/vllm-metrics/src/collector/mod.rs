@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Resolved;
 use crate::error::Result;
-use crate::session::Core;
+use crate::recorder::Recorder;
 pub use tally::{EndpointReport, Gap};
 use target::Target;
 
@@ -123,12 +123,12 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    pub(crate) fn new(config: &Resolved, core: &Arc<Core>) -> Result<Self> {
+    pub(crate) fn new(config: &Resolved, recorder: &Recorder) -> Result<Self> {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let targets: Vec<Target> = config
             .endpoints
             .iter()
-            .map(|endpoint| Target::new(endpoint, config, core, &turns))
+            .map(|endpoint| Target::new(endpoint, config, recorder, &turns))
             .collect::<Result<_>>()?;
         let reports = targets.iter().map(Target::report).collect();
         Ok(Self { targets, reports })

@@ -8,14 +8,14 @@ use serde_json::json;
 use super::target::Target;
 use crate::catalog::drift;
 use crate::model::Severity;
+use crate::recorder::event;
 use crate::scrape::{Fetched, PageResult};
-use crate::session::event;
 
 impl Target {
     pub(super) fn tell_oddities(&mut self, at_ns: i64, page: &PageResult) {
         let url = &self.url;
         let tell = |kind, severity, message: String, attributes| {
-            self.core.event(event(
+            self.recorder.event(event(
                 at_ns,
                 kind,
                 severity,
@@ -96,7 +96,7 @@ impl Target {
             .map(|(family, sample)| (family.as_str(), sample.as_str()));
         for pattern in self.reader.selector().unused(pairs) {
             tracing::warn!(%url, "nothing on the page fits the selected pattern {pattern}");
-            self.core.event(event(
+            self.recorder.event(event(
                 at_ns,
                 "selection_unused",
                 Severity::Warning,
@@ -112,7 +112,7 @@ impl Target {
         .sentences()
         {
             tracing::warn!(%url, "{sentence}");
-            self.core.event(event(
+            self.recorder.event(event(
                 at_ns,
                 "metric_drift",
                 Severity::Warning,
@@ -132,7 +132,7 @@ impl Target {
         parse_time: Duration,
     ) {
         let not_a_number = page.samples.iter().filter(|sample| sample.value.is_nan()).count();
-        self.core.event(event(
+        self.recorder.event(event(
             fetched.start_ns,
             "debug_scrape",
             Severity::Info,
@@ -163,7 +163,7 @@ impl Target {
         if !self.partial.given_up() {
             return;
         }
-        self.core.event(event(
+        self.recorder.event(event(
             at_ns,
             "no_partial_pages",
             Severity::Info,

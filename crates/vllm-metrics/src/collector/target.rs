@@ -16,13 +16,13 @@ use crate::catalog::Version;
 use crate::config::{Endpoint, Resolved};
 use crate::error::Result;
 use crate::model::{EventRow, MetricType, Sample, SampleBatch, SeriesId, Severity};
+use crate::recorder::{OwnSeries, Recorder, event};
 use crate::scrape::{Fetched, Fetcher, Layout, PageReader, PageResult, ScrapeError, SeriesOrigin};
-use crate::session::{Core, OwnSeries, event};
 
 /// Everything that one endpoint's task owns.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) core: Arc<Core>,
+    pub(super) recorder: Recorder,
     pub(super) url: String,
     interval: Duration,
     pub(super) expect: Vec<String>,
@@ -71,12 +71,12 @@ impl Target {
     pub(super) fn new(
         endpoint: &Endpoint,
         config: &Resolved,
-        core: &Arc<Core>,
+        recorder: &Recorder,
         turns: &Arc<Semaphore>,
     ) -> Result<Self> {
         let url = endpoint.shown_url.clone();
         let own = |name, unit| {
-            core.own_series(&OwnSeries {
+            recorder.own_series(&OwnSeries {
                 name,
                 metric_type: MetricType::Gauge,
                 unit,
@@ -97,14 +97,14 @@ impl Target {
                 samples: own("scrape_samples_scraped", ""),
                 body: own("scrape_body_size_bytes", "bytes"),
             },
-            fetcher: Fetcher::new(endpoint, config.body_limit_bytes, &core.clock)?,
+            fetcher: Fetcher::new(endpoint, config.body_limit_bytes, recorder.clock())?,
             reader: PageReader::new(origin, endpoint.expect.clone(), endpoint.selector.clone()),
             report: Arc::new(Mutex::new(EndpointReport {
                 endpoint_url: url.clone(),
                 never_answered: true,
                 ..EndpointReport::default()
             })),
-            core: Arc::clone(core),
+            recorder: recorder.clone(),
             url,
             interval: endpoint.interval,
             expect: endpoint.expect.clone(),
@@ -169,7 +169,7 @@ impl Target {
         if self.gap.is_none() {
             self.scrape(Cause::Forced(0)).await;
         }
-        self.close_gap(self.core.clock.now_ns());
+        self.close_gap(self.recorder.now_ns());
     }
 
     /// One scrape; true if it gave samples.
@@ -181,7 +181,7 @@ impl Target {
         };
         // Edges of phases and the end are bracketed by everything that the page holds.
         if cause == Cause::Tick
-            && let Some(url) = self.partial.due(self.core.clock.now_ns())
+            && let Some(url) = self.partial.due(self.recorder.now_ns())
         {
             match self.get(Extent::Part(&url)).await {
                 Ok(()) => return true,
@@ -221,7 +221,7 @@ impl Target {
         let layout = if is_part { Layout::Part } else { Layout::Full };
         let mut page = self
             .reader
-            .read(body, format, fetched.start_ns, layout, &self.core.queue);
+            .read(body, format, fetched.start_ns, layout, &self.recorder);
         let parse_time = begin.elapsed();
         if page.samples.is_empty() && page.left_out == 0 {
             return Err((
@@ -270,7 +270,7 @@ impl Target {
             timestamp_ns: fetched.start_ns,
             value,
         }));
-        self.core.samples(SampleBatch {
+        self.recorder.samples(SampleBatch {
             start_ns: fetched.start_ns,
             end_ns: fetched.end_ns,
             phase: Arc::default(),
@@ -303,7 +303,7 @@ impl Target {
         };
         if is_news {
             tracing::warn!(url = %self.url, %reason, "scrape failed");
-            self.core.event(event(
+            self.recorder.event(event(
                 start_ns,
                 "scrape_failed",
                 Severity::Warning,
@@ -313,9 +313,9 @@ impl Target {
             ));
         }
         if cause != Cause::Retry {
-            self.core.samples(SampleBatch {
+            self.recorder.samples(SampleBatch {
                 start_ns,
-                end_ns: self.core.clock.now_ns(),
+                end_ns: self.recorder.now_ns(),
                 phase: Arc::default(),
                 samples: vec![Sample {
                     series: self.own.up,
@@ -330,7 +330,7 @@ impl Target {
         let Some(mut gap) = self.gap.take() else { return };
         gap.end_ns = end_ns;
         let seconds = (gap.end_ns - gap.start_ns) as f64 / 1e9;
-        self.core.event(EventRow {
+        self.recorder.event(EventRow {
             end_ns: Some(end_ns),
             ..event(
                 gap.start_ns,
@@ -350,8 +350,8 @@ impl Target {
 
     fn missed(&self, ticks: u32) {
         self.with_report(|report| report.missed_ticks += u64::from(ticks));
-        self.core.event(event(
-            self.core.clock.now_ns(),
+        self.recorder.event(event(
+            self.recorder.now_ns(),
             "missed_tick",
             Severity::Warning,
             "self",

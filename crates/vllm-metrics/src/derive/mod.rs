@@ -9,7 +9,7 @@
 //! | counter `X` | `X_increase` (since the sample before), `X_per_second` | `X`'s, `X`'s per second |
 //! | histogram `H` | `H_interval_count`, `H_interval_mean`, `H_p50_estimate` … `H_p99_estimate` | observations, `H`'s |
 //! | see [`names`] | `vllm:request_latency`, `vllm:gpu_utilization`, … | base units |
-//! | a GPU exporter's series | the GPU sampler's names, see [`crate::gpu::exporters`] | base units |
+//! | a GPU exporter's series | the GPU sampler's names, see [`exporters`] | base units |
 //! | see [`engine`] | `vllm:engine_steps_per_second`, `vllm:kv_pressure_ratio`, … | base units |
 //! | see [`totals`] | `vllm:tokens_per_second`, `vllm:prefix_cache_hit_ratio`, … | base units |
 //!
@@ -21,11 +21,11 @@ pub mod counter;
 pub mod custom;
 pub mod engine;
 pub mod estimate;
+pub mod exporters;
 pub mod expression;
 pub mod goodput;
 pub mod histogram;
 pub mod join;
-pub mod labels;
 pub mod names;
 pub mod quantile;
 pub mod series;
@@ -34,6 +34,7 @@ pub mod window;
 
 use std::sync::Arc;
 
+pub use crate::labels;
 pub use custom::{CustomMetric, CustomMetricError};
 
 use crate::model::{EventRow, MetricType, RunData, SeriesData, Severity};
@@ -72,7 +73,7 @@ pub fn process(run: &RunData) -> RunData {
     }
     names::append(run, &histograms, &mut out);
     totals::append(run, &mut out);
-    out.extend(crate::gpu::exporters::mapped(run));
+    out.extend(exporters::mapped(run));
     engine::append(run, &histograms, &mut out);
     events.extend(engine::bucket_fitness(&histograms));
     out.retain(|s| !s.timestamps_ns.is_empty());

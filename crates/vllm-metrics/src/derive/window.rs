@@ -106,12 +106,7 @@ pub fn merge(histograms: &[&Histogram], origin_ns: i64, window_ns: i64, longest_
     let mut all: Vec<Interval> = Vec::new();
     for histogram in histograms {
         if histogram.bounds == first.bounds {
-            all.extend(
-                histogram
-                    .intervals()
-                    .into_iter()
-                    .filter(|i| i.end_ns - i.start_ns <= longest_step_ns),
-            );
+            all.extend(histogram.intervals());
         } else {
             out.left_out += 1;
         }
@@ -173,5 +168,35 @@ mod tests {
         assert_eq!(at, [S, S, 12 * S]);
         assert_eq!((rate[0], rate[2]), (1.0, 1.0));
         assert!(rate[1].is_nan());
+    }
+
+    /// The run's quantile must be the same in a picture (`whole`) and in the summary (`Histogram::whole`): what was
+    /// observed while nothing was scraped is often what took longest.
+    #[test]
+    fn the_whole_run_includes_its_gaps_and_no_window_does() {
+        let histogram = Histogram {
+            name: "h".into(),
+            labels: "{}".into(),
+            origin: std::sync::Arc::new(crate::model::SeriesDef {
+                metric_name: "h_count".into(),
+                labels: "{}".into(),
+                metric_type: crate::model::MetricType::Histogram,
+                unit: "seconds".into(),
+                source: "vllm".into(),
+                endpoint_url: "".into(),
+            }),
+            bounds: vec![0.1, f64::INFINITY],
+            timestamps_ns: vec![0, S, 22 * S, 23 * S],
+            phases: vec!["".into(); 4],
+            cumulative: vec![0.0, 0.0, 10.0, 10.0, 10.0, 60.0, 20.0, 70.0],
+            sums: vec![0.0, 1.0, 401.0, 402.0],
+            totals: vec![0.0, 10.0, 60.0, 70.0],
+        };
+        let merged = merge(&[&histogram], 0, S, 3 * S);
+        let whole = merged.whole.unwrap();
+        assert_eq!(whole.count, 70.0);
+        assert_eq!(Some(whole), histogram.whole());
+        let counts: Vec<f64> = merged.windows.iter().map(|window| window.count).collect();
+        assert_eq!(counts, [10.0, 10.0]);
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::steps::{self, Inside, Step, median_step, seconds};
 use super::{SENSOR_ERROR_RATIO, SHORTEST_WINDOW};
-use crate::derive::labels;
-use crate::gpu::exporters;
+use crate::derive::exporters;
+use crate::labels;
 use crate::model::{RunData, SeriesData};
 
 /// How energy was measured, best first.

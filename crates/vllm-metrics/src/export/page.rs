@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use exposition::{FamilyHeader, Format, Kind, Role, SampleLine, WriteError, Writer};
 
 use crate::model::MetricType;
-use crate::session::LatestSample;
+use crate::recorder::LatestSample;
 
 /// Help texts of the series that the session makes about itself and its scrapes.
 const HELP: &[(&str, &str)] = &[

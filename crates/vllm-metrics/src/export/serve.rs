@@ -16,8 +16,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::page::{is_scraped, render};
+use crate::clock::RunClock;
 use crate::error::{Error, Result};
-use crate::session::Core;
+use crate::recorder::LatestValues;
 
 /// Connections served at once; more wait to be accepted.
 const CONNECTIONS: usize = 16;
@@ -28,14 +29,20 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Server {
     listener: TcpListener,
-    core: Arc<Core>,
+    latest: Arc<LatestValues>,
+    clock: RunClock,
     max_age: Duration,
 }
 
 impl Server {
     /// Binds `address` at once, so that a port that is taken is told at the start. Samples older than `max_age` are
     /// not shown.
-    pub(crate) fn bind(address: SocketAddr, core: &Arc<Core>, max_age: Duration) -> Result<Self> {
+    pub(crate) fn bind(
+        address: SocketAddr,
+        latest: &Arc<LatestValues>,
+        clock: &RunClock,
+        max_age: Duration,
+    ) -> Result<Self> {
         let start = |source| Error::Start {
             what: "the session's own metrics endpoint",
             source,
@@ -44,7 +51,8 @@ impl Server {
         listener.set_nonblocking(true).map_err(start)?;
         Ok(Self {
             listener,
-            core: Arc::clone(core),
+            latest: Arc::clone(latest),
+            clock: clock.clone(),
             max_age,
         })
     }
@@ -72,11 +80,11 @@ impl Server {
                 accepted = accept(&listener, &places) => accepted,
             };
             let Some((stream, place)) = accepted else { continue };
-            let (core, max_age) = (Arc::clone(&self.core), self.max_age);
+            let (latest, clock, max_age) = (Arc::clone(&self.latest), self.clock.clone(), self.max_age);
             connections.spawn(async move {
                 let _place = place;
                 let service = service_fn(|request| {
-                    let response = answer(&core, max_age, &request);
+                    let response = answer(&latest, clock.now_ns(), max_age, &request);
                     async { Ok::<_, Infallible>(response) }
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
@@ -104,7 +112,12 @@ async fn accept(
     }
 }
 
-fn answer<B>(core: &Core, max_age: Duration, request: &Request<B>) -> Response<Full<Bytes>> {
+fn answer<B>(
+    latest: &LatestValues,
+    now_ns: i64,
+    max_age: Duration,
+    request: &Request<B>,
+) -> Response<Full<Bytes>> {
     let scraped = match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => false,
         (&Method::GET, "/federate") => true,
@@ -113,7 +126,7 @@ fn answer<B>(core: &Core, max_age: Duration, request: &Request<B>) -> Response<F
         }
         _ => return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into()),
     };
-    let latest = core.latest.fresh(&core.queue, core.clock.now_ns(), max_age);
+    let latest = latest.fresh(now_ns, max_age);
     match render(latest.iter().filter(|sample| is_scraped(sample) == scraped)) {
         Ok(page) => plain(StatusCode::OK, page),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),

@@ -25,7 +25,6 @@ mod calls;
 mod condition;
 mod cost;
 mod device;
-pub mod exporters;
 mod facts;
 mod faults;
 mod output;

@@ -6,11 +6,12 @@ use exposition::Format;
 
 use super::page::{Layout, PageReader};
 use super::series::SeriesOrigin;
+use crate::clock::RunClock;
 use crate::model::{Record, SampleBatch};
-use crate::queue::{QueueEnd, RecordQueue};
+use crate::recorder::{Filter, Recorder, Subscription};
 use crate::select::Selector;
 
-/// Turns pages of one endpoint into records, exactly as a session does: parse, intern, enqueue.
+/// Turns pages of one endpoint into records, exactly as a session does: parse, intern, publish.
 ///
 /// ```
 /// use vllm_metrics::{PageIngest, Record};
@@ -23,8 +24,8 @@ use crate::select::Selector;
 #[derive(Debug)]
 pub struct PageIngest {
     reader: PageReader,
-    queue: RecordQueue,
-    end: QueueEnd,
+    recorder: Recorder,
+    subscription: Subscription,
 }
 
 /// Pages may pile up to this size before they are taken.
@@ -38,11 +39,12 @@ impl PageIngest {
             labels: std::collections::BTreeMap::new(),
             simulated: false,
         };
-        let (queue, end) = RecordQueue::new(CAPACITY_BYTES);
+        let recorder = Recorder::new(RunClock::start());
+        let subscription = recorder.subscribe(Filter::all(), CAPACITY_BYTES);
         Self {
             reader: PageReader::new(origin, Vec::new(), Selector::all()),
-            queue,
-            end,
+            recorder,
+            subscription,
         }
     }
 
@@ -51,19 +53,19 @@ impl PageIngest {
     pub fn page(&mut self, body: &[u8], at_ns: i64) -> usize {
         let page = self
             .reader
-            .read(body, Format::detect(body), at_ns, Layout::Full, &self.queue);
+            .read(body, Format::detect(body), at_ns, Layout::Full, &self.recorder);
         let samples = page.samples.len();
-        self.queue.push(Record::Samples(SampleBatch {
+        self.recorder.samples(SampleBatch {
             start_ns: at_ns,
             end_ns: at_ns,
             phase: Arc::default(),
             samples: page.samples,
-        }));
+        });
         samples
     }
 
     /// Everything since the last call, in order; a series always before its first sample.
-    pub fn records(&mut self) -> impl Iterator<Item = Record> + '_ {
-        self.end.drain()
+    pub fn records(&mut self) -> impl Iterator<Item = Record> {
+        self.subscription.try_take().into_iter()
     }
 }

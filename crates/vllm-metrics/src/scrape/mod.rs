@@ -10,7 +10,7 @@ pub use check::{EndpointCheck, check_endpoint, validate_endpoint};
 pub(crate) use fetch::{Fetched, Fetcher};
 pub use ingest::PageIngest;
 pub(crate) use page::{Layout, PageReader, PageResult};
-pub(crate) use series::{SeriesOrigin, labels_json};
+pub(crate) use series::SeriesOrigin;
 
 /// Why a scrape gave no samples.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ use exposition::{Event, Format, Parser};
 
 use super::series::{SeriesOrigin, define, only_rises};
 use crate::model::{Sample, SeriesId};
-use crate::queue::RecordQueue;
+use crate::recorder::Recorder;
 use crate::select::Selector;
 
 /// Reads the pages of one endpoint, one after the other.
@@ -88,14 +88,14 @@ impl PageReader {
         }
     }
 
-    /// Reads one page taken at `timestamp_ns`. `queue` is only asked about series that are new.
+    /// Reads one page taken at `timestamp_ns`. `recorder` is only asked about series that are new.
     pub(crate) fn read(
         &mut self,
         body: &[u8],
         format: Format,
         timestamp_ns: i64,
         layout: Layout,
-        queue: &RecordQueue,
+        recorder: &Recorder,
     ) -> PageResult {
         self.page = self.page.wrapping_add(1);
         let mut result = PageResult {
@@ -107,7 +107,7 @@ impl PageReader {
         for event in Parser::new(body, format) {
             match event {
                 Event::Sample(sample) => {
-                    let at = self.find(layout, place, &sample, queue);
+                    let at = self.find(layout, place, &sample, recorder);
                     place += 1;
                     result.own_timestamps += u32::from(sample.timestamp_ns.is_some());
                     self.take(at, sample.value, timestamp_ns, &mut result);
@@ -137,7 +137,7 @@ impl PageReader {
         layout: Layout,
         place: usize,
         sample: &exposition::Sample<'_>,
-        queue: &RecordQueue,
+        recorder: &Recorder,
     ) -> usize {
         if let Some(at) = self.order[layout as usize].get(place)
             && *self.known[*at as usize].key == *sample.series
@@ -146,7 +146,7 @@ impl PageReader {
         }
         let at = match self.by_key.get(sample.series) {
             Some(at) => *at,
-            None => self.add(sample, queue),
+            None => self.add(sample, recorder),
         };
         let order = &mut self.order[layout as usize];
         match order.get_mut(place) {
@@ -157,7 +157,7 @@ impl PageReader {
     }
 
     #[cold]
-    fn add(&mut self, sample: &exposition::Sample<'_>, queue: &RecordQueue) -> u32 {
+    fn add(&mut self, sample: &exposition::Sample<'_>, recorder: &Recorder) -> u32 {
         let (family, name) = (sample.family.text(), sample.name.text());
         let expected = self.expect.iter().any(|pattern| matches(pattern, &name));
         let skipped = !self.selector.selects(&family, &name);
@@ -169,7 +169,7 @@ impl PageReader {
         let id = if skipped {
             SeriesId(u32::MAX)
         } else {
-            queue.intern(define(sample, &self.origin))
+            recorder.series(define(sample, &self.origin))
         };
         let slot = if skipped {
             at
@@ -239,26 +239,25 @@ mod tests {
     use std::collections::BTreeMap;
 
     impl PageReader {
-        fn full(&mut self, body: &[u8], timestamp_ns: i64, queue: &RecordQueue) -> PageResult {
-            self.read(body, Format::Text, timestamp_ns, Layout::Full, queue)
+        fn full(&mut self, body: &[u8], timestamp_ns: i64, recorder: &Recorder) -> PageResult {
+            self.read(body, Format::Text, timestamp_ns, Layout::Full, recorder)
         }
     }
 
-    fn reader(expect: &[&str]) -> (PageReader, RecordQueue, crate::queue::QueueEnd) {
+    fn reader(expect: &[&str]) -> (PageReader, Recorder) {
         let origin = SeriesOrigin {
             endpoint_url: "http://a/metrics".into(),
             labels: BTreeMap::new(),
             simulated: false,
         };
-        let (queue, end) = RecordQueue::new(1 << 20);
+        let recorder = Recorder::new(crate::clock::RunClock::start());
         (
             PageReader::new(
                 origin,
                 expect.iter().map(ToString::to_string).collect(),
                 Selector::all(),
             ),
-            queue,
-            end,
+            recorder,
         )
     }
 
@@ -272,57 +271,57 @@ mod tests {
 
     #[test]
     fn series_keep_their_ids_when_places_change() {
-        let (mut reader, queue, _end) = reader(&[]);
-        let first = reader.full(b"a 1\nb{x=\"1\"} 2\nc 3\n", 5, &queue);
+        let (mut reader, recorder) = reader(&[]);
+        let first = reader.full(b"a 1\nb{x=\"1\"} 2\nc 3\n", 5, &recorder);
         assert_eq!(values(&first), [(0, 1.0), (1, 2.0), (2, 3.0)]);
-        let second = reader.full(b"a 1\nnew 9\nb{x=\"1\"} 4\n", 6, &queue);
+        let second = reader.full(b"a 1\nnew 9\nb{x=\"1\"} 4\n", 6, &recorder);
         assert_eq!(values(&second), [(0, 1.0), (3, 9.0), (1, 4.0)]);
         assert_eq!(second.samples[0].timestamp_ns, 6);
-        let third = reader.full(b"c 1\n", 7, &queue);
+        let third = reader.full(b"c 1\n", 7, &recorder);
         assert_eq!(values(&third), [(2, 1.0)]);
-        assert_eq!(queue.series_count(), 4);
+        assert_eq!(recorder.series_count(), 4);
     }
 
     #[test]
     fn the_same_series_twice_counts_once_however_it_is_spelled() {
-        let (mut reader, queue, _end) = reader(&[]);
+        let (mut reader, recorder) = reader(&[]);
         for _ in 0..2 {
             let page = b"a{x=\"1\",y=\"2\"} 1\na{y=\"2\",x=\"1\"} 2\na{x=\"1\",y=\"2\"} 3\n";
-            let result = reader.full(page, 0, &queue);
+            let result = reader.full(page, 0, &recorder);
             assert_eq!((values(&result), result.duplicates), (vec![(0, 1.0)], 2));
         }
     }
 
     #[test]
     fn a_counter_that_falls_is_a_reset_and_a_gauge_is_not() {
-        let (mut reader, queue, _end) = reader(&[]);
+        let (mut reader, recorder) = reader(&[]);
         let page = |n: u32| format!("# TYPE c counter\nc {n}\n# TYPE g gauge\ng {n}\n");
-        assert_eq!(reader.full(page(5).as_bytes(), 0, &queue).resets, 0);
-        assert_eq!(reader.full(page(5).as_bytes(), 0, &queue).resets, 0);
-        let fallen = reader.full(page(4).as_bytes(), 0, &queue);
+        assert_eq!(reader.full(page(5).as_bytes(), 0, &recorder).resets, 0);
+        assert_eq!(reader.full(page(5).as_bytes(), 0, &recorder).resets, 0);
+        let fallen = reader.full(page(4).as_bytes(), 0, &recorder);
         assert_eq!((fallen.resets, fallen.first_reset.as_deref()), (1, Some("c")));
     }
 
     #[test]
     fn bad_lines_cost_themselves_only() {
-        let (mut reader, queue, _end) = reader(&[]);
-        let result = reader.full(b"a 1\nwhat is this\nb NaN\n", 0, &queue);
+        let (mut reader, recorder) = reader(&[]);
+        let result = reader.full(b"a 1\nwhat is this\nb NaN\n", 0, &recorder);
         assert_eq!((result.samples.len(), result.bad_lines), (2, 1));
         assert!(result.samples[1].value.is_nan());
     }
 
     #[test]
     fn expected_metrics_are_looked_for() {
-        let (mut reader, queue, _end) = reader(&["vllm:*", "DCGM_X"]);
-        assert!(!reader.full(b"up 1\n", 0, &queue).expected_seen);
-        assert!(reader.full(b"up 1\nvllm:x 1\n", 0, &queue).expected_seen);
-        assert!(!reader.full(b"up 1\n", 0, &queue).expected_seen);
-        assert!(reader.full(b"DCGM_X 1\n", 0, &queue).expected_seen);
+        let (mut reader, recorder) = reader(&["vllm:*", "DCGM_X"]);
+        assert!(!reader.full(b"up 1\n", 0, &recorder).expected_seen);
+        assert!(reader.full(b"up 1\nvllm:x 1\n", 0, &recorder).expected_seen);
+        assert!(!reader.full(b"up 1\n", 0, &recorder).expected_seen);
+        assert!(reader.full(b"DCGM_X 1\n", 0, &recorder).expected_seen);
     }
 
     #[test]
     fn what_is_not_selected_is_looked_at_and_left_out() {
-        let (mut reader, queue, _end) = reader(&["go_x"]);
+        let (mut reader, recorder) = reader(&["go_x"]);
         reader.selector = crate::select::SelectionConfig {
             include: vec!["vllm:*".into()],
             exclude: vec!["vllm:b".into()],
@@ -330,11 +329,11 @@ mod tests {
         .resolve()
         .unwrap();
         for _ in 0..2 {
-            let result = reader.full(b"go_x 1\nvllm:a 2\nvllm:b 3\n", 0, &queue);
+            let result = reader.full(b"go_x 1\nvllm:a 2\nvllm:b 3\n", 0, &recorder);
             assert_eq!((values(&result), result.left_out), (vec![(0, 2.0)], 2));
             assert!(result.expected_seen);
         }
-        assert_eq!(queue.series_count(), 1);
+        assert_eq!(recorder.series_count(), 1);
         assert_eq!(reader.take_names().unwrap().len(), 3);
         assert_eq!(reader.take_names(), None);
     }

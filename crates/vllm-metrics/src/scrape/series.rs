@@ -6,6 +6,7 @@ use std::sync::Arc;
 use exposition::{Kind, Role, Sample};
 
 use crate::catalog::unit_of;
+use crate::labels;
 use crate::model::{MetricType, SeriesDef};
 
 /// What an endpoint adds to every series it exposes.
@@ -37,7 +38,7 @@ pub(crate) fn define(sample: &Sample<'_>, origin: &SeriesOrigin) -> SeriesDef {
     );
     let name = sample.name.text();
     SeriesDef {
-        labels: labels_json(&labels),
+        labels: labels::write(&labels),
         metric_type: metric_type(sample.kind),
         unit: Arc::from(unit_of(&name).unwrap_or_else(|| unit(&sample.family.text(), sample.role))),
         source: Arc::from(match (name.starts_with("vllm:"), origin.simulated) {
@@ -49,11 +50,6 @@ pub(crate) fn define(sample: &Sample<'_>, origin: &SeriesOrigin) -> SeriesDef {
         endpoint_url: Arc::clone(&origin.endpoint_url),
         metric_name: Arc::from(name),
     }
-}
-
-/// JSON object text with sorted keys and no spaces.
-pub(crate) fn labels_json(labels: &BTreeMap<String, String>) -> Arc<str> {
-    Arc::from(serde_json::to_string(labels).expect("a map of strings is always JSON"))
 }
 
 /// Whether a fall of the value means that the counting process started again.

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::driver::{DriverReport, SessionDriver};
+use super::driver::{DriverParts, DriverReport, SessionDriver};
 use super::receivers::{Receiver, Receivers};
 use super::samplers::{SamplerBody, Samplers};
-use super::{Core, DriverHandle, Running, Session};
+use super::writer::WriterThread;
+use super::{DriverHandle, Running, Session};
 use crate::clock::RunClock;
 use crate::collector::{Collector, ScrapeControl};
 use crate::config::{EndpointConfig, Resolved, SessionConfig};
@@ -20,7 +21,7 @@ use crate::gpu::GpuConfig;
 use crate::hooks;
 use crate::host::HostConfig;
 use crate::model::{ENDPOINTS_FACT, Manifest};
-use crate::queue::{RecordQueue, WriterThread};
+use crate::recorder::{Filter, LatestValues, Recorder, ThreadCpu};
 use crate::select::SelectionConfig;
 use crate::sink::{SampleSink, StopToken};
 use crate::store::send::{PushgatewayConfig, RemoteWriteConfig};
@@ -28,8 +29,6 @@ use crate::store::{self, Store, StoreFormat, StoreOptions};
 
 /// How long a value is shown by the session's own endpoint, at least.
 const SHOWN_FOR: Duration = Duration::from_secs(10);
-/// How often the writer makes what it has durable.
-const FLUSH_EVERY: Duration = Duration::from_millis(500);
 
 /// A session to be.
 ///
@@ -273,24 +272,39 @@ impl SessionBuilder {
                 self.open_store(&config, &manifest)?
             }
         };
-        let (receivers, store) = Receivers::start(self.receivers, store)?;
-        let (queue, queue_end) = RecordQueue::new(config.queue_bytes);
-        let core = Core::new(clock.clone(), queue);
-        let collector = Collector::new(&config, &core)?;
+        let recorder = Recorder::new(clock.clone());
+        // First, so that it has every record.
+        let subscription = recorder.subscribe(Filter::all(), config.queue_bytes);
+        let latest = LatestValues::subscribe(&recorder);
+        let collector = Collector::new(&config, &recorder)?;
         let endpoints = collector.reports();
         let server = match self.serve {
-            Some(address) => Some(Server::bind(address, &core, SHOWN_FOR.max(config.interval * 3))?),
+            Some(address) => Some(Server::bind(
+                address,
+                &latest,
+                &clock,
+                SHOWN_FOR.max(config.interval * 3),
+            )?),
             None => None,
         };
         let metrics_address = server.as_ref().and_then(Server::address);
         let control = ScrapeControl::new(config.endpoints.len());
         let wake = Arc::new(tokio::sync::Notify::new());
         let (hooks, reader) = hooks::hooks(&clock, config.hook_ring_words, Arc::clone(&wake));
-        let driver = SessionDriver::new(Arc::clone(&core), collector, control.clone(), reader, wake)
+        // Threads last, so that no error above leaves one behind.
+        let receivers = Receivers::start(self.receivers, &recorder, config.queue_bytes)?;
+        let writer = WriterThread::start("metrics-writer", store, subscription)?;
+        let collector_cpu = Arc::new(ThreadCpu::default());
+        let parts = DriverParts {
+            recorder: recorder.clone(),
+            queue: writer.queue().clone(),
+            latest: Arc::clone(&latest),
+            collector_cpu: Arc::clone(&collector_cpu),
+            writer_cpu: Arc::clone(writer.cpu()),
+        };
+        let driver = SessionDriver::new(parts, collector, control.clone(), reader, wake)
             .serving(server)
-            .sending(receivers.clone());
-        // Last, so that no error above leaves a thread behind.
-        let writer = WriterThread::start(store, queue_end, FLUSH_EVERY, Arc::clone(&core.writer_cpu))?;
+            .reporting_on(receivers.monitor());
         let longest_timeout = config
             .endpoints
             .iter()
@@ -298,7 +312,9 @@ impl SessionBuilder {
             .max()
             .unwrap_or_default();
         Ok(Parts {
-            core,
+            recorder,
+            latest,
+            collector_cpu,
             hooks,
             control,
             manifest,
@@ -332,7 +348,9 @@ impl fmt::Debug for SessionBuilder {
 
 /// Everything of a session but where it runs.
 struct Parts {
-    core: Arc<Core>,
+    recorder: Recorder,
+    latest: Arc<LatestValues>,
+    collector_cpu: Arc<ThreadCpu>,
     hooks: hooks::Hooks,
     control: ScrapeControl,
     manifest: Manifest,
@@ -361,27 +379,30 @@ impl Parts {
             samplers: Samplers::default(),
             driver,
             writer: self.writer,
+            receivers: self.receivers,
         };
         for (name, body) in self.samplers {
             running
                 .samplers
-                .start(name, body, &self.core)
+                .start(name, body, &self.recorder)
                 .inspect_err(|_| self.control.stop())?;
         }
         if let Some(config) = self.gpu {
             running
                 .samplers
-                .start_gpu(config, &self.core)
+                .start_gpu(config, &self.recorder)
                 .inspect_err(|_| self.control.stop())?;
         }
         if let Some(config) = self.host {
             running
                 .samplers
-                .start_host(config, &self.core)
+                .start_host(config, &self.recorder)
                 .inspect_err(|_| self.control.stop())?;
         }
         Ok(Session {
-            core: self.core,
+            recorder: self.recorder,
+            latest: self.latest,
+            collector_cpu: self.collector_cpu,
             hooks: self.hooks,
             control: self.control,
             manifest: std::sync::Mutex::new(self.manifest),
@@ -390,7 +411,6 @@ impl Parts {
             metrics_address: self.metrics_address,
             process_into: self.process_into,
             custom: self.custom,
-            receivers: self.receivers,
             #[cfg(feature = "upload")]
             upload: self.upload,
             running: Some(running),

@@ -11,14 +11,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::receivers::Receivers;
-use super::{Core, event};
+use super::receivers::ReceiverMonitor;
+
 use crate::collector::{Collector, ScrapeControl};
 use crate::export::Server;
 use crate::hooks::{Aside, Assembler, HookCosts, HookReader};
 use crate::model::Severity;
-use crate::queue::Dropped;
-use crate::selfcost::SelfSampler;
+use crate::recorder::{
+    Dropped, HookFigures, LatestValues, OwnCpu, QueueMonitor, Recorder, SelfSampler, ThreadCpu, event,
+};
 
 /// How often hook rings are emptied. The rings are sized for bursts, so this only bounds how old a row can get.
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
@@ -28,7 +29,8 @@ const WATCH_EVERY: u32 = 50;
 /// Drives one session; to be spawned on a tokio runtime (see `SessionBuilder::start_with_driver`).
 #[derive(Debug)]
 pub struct SessionDriver {
-    core: Arc<Core>,
+    recorder: Recorder,
+    collector_cpu: Arc<ThreadCpu>,
     /// Until its tasks are spawned.
     collector: Option<Collector>,
     control: ScrapeControl,
@@ -40,7 +42,17 @@ pub struct SessionDriver {
     server: Option<Server>,
 }
 
-/// What the driver has to tell at its end.
+/// What a driver needs of a session.
+#[derive(Debug)]
+pub(super) struct DriverParts {
+    pub(super) recorder: Recorder,
+    pub(super) queue: QueueMonitor,
+    pub(super) latest: Arc<LatestValues>,
+    pub(super) collector_cpu: Arc<ThreadCpu>,
+    pub(super) writer_cpu: Arc<ThreadCpu>,
+}
+
+/// What the driver reports at its end.
 #[derive(Debug, Default)]
 pub(crate) struct DriverReport {
     pub(crate) hooks: HookCosts,
@@ -52,7 +64,7 @@ pub(crate) struct DriverReport {
 
 impl SessionDriver {
     pub(super) fn new(
-        core: Arc<Core>,
+        parts: DriverParts,
         collector: Collector,
         control: ScrapeControl,
         reader: HookReader,
@@ -60,17 +72,22 @@ impl SessionDriver {
     ) -> Self {
         let stop = control.stopped();
         let drain = Drain {
-            own: SelfSampler::new(&core),
-            core: Arc::clone(&core),
+            own: SelfSampler::new(&parts.recorder),
+            recorder: parts.recorder.clone(),
+            queue: parts.queue,
+            latest: parts.latest,
+            collector_cpu: Arc::clone(&parts.collector_cpu),
+            writer_cpu: parts.writer_cpu,
             control: control.clone(),
             reader,
             assembler: Assembler::default(),
-            told: Dropped::default(),
-            told_hooks: 0,
-            receivers: Receivers::default(),
+            reported: Dropped::default(),
+            reported_hooks: 0,
+            receivers: ReceiverMonitor::default(),
         };
         Self {
-            core,
+            recorder: parts.recorder,
+            collector_cpu: parts.collector_cpu,
             collector: Some(collector),
             control,
             stop,
@@ -88,8 +105,8 @@ impl SessionDriver {
         self
     }
 
-    /// Tells in the run's events what the receivers do not take.
-    pub(super) fn sending(mut self, receivers: Receivers) -> Self {
+    /// Reports in the run's events what the receivers do not take.
+    pub(super) fn reporting_on(mut self, receivers: ReceiverMonitor) -> Self {
         self.drain.receivers = receivers;
         self
     }
@@ -108,8 +125,8 @@ impl SessionDriver {
     /// Runs until the session is finished.
     pub(super) async fn run(mut self) -> DriverReport {
         let tracker = TaskTracker::new();
-        let now_ns = self.core.clock.now_ns();
-        self.core.event(event(
+        let now_ns = self.recorder.now_ns();
+        self.recorder.event(event(
             now_ns,
             "session_started",
             Severity::Info,
@@ -148,10 +165,10 @@ impl SessionDriver {
 
     fn watch(&mut self) {
         if self.own_thread {
-            self.core.collector_cpu.tell();
+            self.collector_cpu.update();
         }
         self.drain.watch();
-        self.drain.own.sample(&self.drain.reader);
+        self.drain.sample_own_cost();
     }
 }
 
@@ -175,13 +192,18 @@ impl IntoFuture for SessionDriver {
 #[derive(Debug)]
 struct Drain {
     own: SelfSampler,
-    core: Arc<Core>,
+    recorder: Recorder,
+    /// The queue before the run's files.
+    queue: QueueMonitor,
+    latest: Arc<LatestValues>,
+    collector_cpu: Arc<ThreadCpu>,
+    writer_cpu: Arc<ThreadCpu>,
     control: ScrapeControl,
     reader: HookReader,
     assembler: Assembler,
-    told: Dropped,
-    told_hooks: u64,
-    receivers: Receivers,
+    reported: Dropped,
+    reported_hooks: u64,
+    receivers: ReceiverMonitor,
 }
 
 impl Drain {
@@ -191,14 +213,14 @@ impl Drain {
         for aside in asides {
             self.aside(aside);
         }
-        let queue = &self.core.queue;
+        let recorder = &self.recorder;
         self.assembler
-            .pass(&mut self.reader, &mut |record| queue.push(record));
+            .pass(&mut self.reader, &mut |record| recorder.publish(&record));
     }
 
     fn aside(&mut self, aside: Aside) {
         let mark = |at_ns, kind, message: String, attributes| {
-            self.core.event(event(
+            self.recorder.event(event(
                 at_ns,
                 kind,
                 Severity::Info,
@@ -215,7 +237,7 @@ impl Drain {
                     format!("phase {name} began"),
                     json!({"phase": *name}),
                 );
-                self.core.begin_phase(at_ns, name);
+                self.recorder.begin_phase(at_ns, name);
                 self.control.force();
             }
             Aside::ModelLoaded { at_ns } => {
@@ -236,17 +258,32 @@ impl Drain {
                 );
                 self.control.force();
             }
-            Aside::Event(event) => self.core.event(event),
+            Aside::Event(event) => self.recorder.event(event),
             Aside::Reason { id, reason } => self.assembler.reason(id, reason),
         }
     }
 
-    /// Tells about drops and troubled receivers since the last look.
+    fn sample_own_cost(&self) {
+        let costs = self.reader.costs();
+        let hooks = HookFigures {
+            p50_ns: costs.quantile_ns(0.5),
+            p99_ns: costs.quantile_ns(0.99),
+            dropped: self.reader.dropped(),
+        };
+        let cpu = OwnCpu {
+            collector: self.collector_cpu.get(),
+            writer: self.writer_cpu.get(),
+        };
+        self.own.sample(&self.queue, cpu, hooks);
+        self.latest.fold();
+    }
+
+    /// Reports drops and troubled receivers since the last call.
     fn watch(&mut self) {
         for news in self.receivers.news() {
             tracing::warn!("{news}");
-            self.core.event(event(
-                self.core.clock.now_ns(),
+            self.recorder.event(event(
+                self.recorder.now_ns(),
                 "not_delivered",
                 Severity::Warning,
                 "self",
@@ -254,23 +291,23 @@ impl Drain {
                 &json!({}),
             ));
         }
-        let dropped = self.core.queue.dropped();
+        let dropped = self.queue.dropped();
         let hooks = self.reader.dropped();
-        if dropped == self.told && hooks == self.told_hooks {
+        if dropped == self.reported && hooks == self.reported_hooks {
             return;
         }
-        let samples = dropped.samples - self.told.samples;
-        let rows = dropped.rows - self.told.rows;
-        let events = dropped.events - self.told.events;
-        let calls = hooks - self.told_hooks;
-        (self.told, self.told_hooks) = (dropped, hooks);
+        let samples = dropped.samples - self.reported.samples;
+        let rows = dropped.rows - self.reported.rows;
+        let events = dropped.events - self.reported.events;
+        let calls = hooks - self.reported_hooks;
+        (self.reported, self.reported_hooks) = (dropped, hooks);
         let message = format!(
             "dropped because the store could not keep up: {samples} samples, {rows} rows, {events} events; because a \
              hook ring was full: {calls} hook calls"
         );
         tracing::warn!("{message}");
-        self.core.event(event(
-            self.core.clock.now_ns(),
+        self.recorder.event(event(
+            self.recorder.now_ns(),
             "dropped",
             Severity::Warning,
             "self",
@@ -283,11 +320,11 @@ impl Drain {
         // Two passes ripen what has been completed; what is left then was not answered.
         self.pass();
         self.pass();
-        let queue = &self.core.queue;
-        let unfinished_requests = self.assembler.finish(&mut |record| queue.push(record));
+        let recorder = &self.recorder;
+        let unfinished_requests = self.assembler.finish(&mut |record| recorder.publish(&record));
         self.watch();
-        let now_ns = self.core.clock.now_ns();
-        self.core.event(event(
+        let now_ns = self.recorder.now_ns();
+        self.recorder.event(event(
             now_ns,
             "session_finished",
             Severity::Info,

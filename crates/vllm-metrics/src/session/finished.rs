@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Facts;
 use super::driver::DriverReport;
 use super::receivers::Sent;
 use super::samplers::SamplerSummaries;
-use super::{Core, Facts};
+use super::writer::WriterReport;
 use crate::collector::{EndpointReport, Gap};
 use crate::gpu::GpuSummary;
 use crate::host::HostSummary;
 use crate::model::Manifest;
-use crate::queue::{Dropped, WriterReport};
-use crate::selfcost::Memory;
+use crate::recorder::{Dropped, Memory};
 use crate::store::StoreFiles;
 
 /// A run that has been recorded.
@@ -93,7 +93,6 @@ pub struct OwnCost {
 
 impl OwnCost {
     pub(super) fn gather(
-        core: &Core,
         report: &DriverReport,
         sampled: &SamplerSummaries,
         endpoints: &[EndpointReport],
@@ -103,7 +102,6 @@ impl OwnCost {
             sampled.gpu.as_ref().map(|gpu| gpu.cpu_time),
             sampled.host.as_ref().map(|host| host.cpu_time),
         ];
-        let wall_ns = core.clock.now_ns() - core.clock.started_ns();
         let scrapes: u64 = endpoints.iter().map(|endpoint| endpoint.scrapes).sum();
         let mean = |total: Duration| {
             (scrapes > 0).then(|| Duration::from_secs_f64(total.as_secs_f64() / scrapes as f64))
@@ -121,14 +119,10 @@ impl OwnCost {
             body_bytes: endpoints.iter().map(|endpoint| endpoint.body_bytes).sum(),
             hook_p50_ns: report.hooks.quantile_ns(0.5),
             hook_p99_ns: report.hooks.quantile_ns(0.99),
-            queue_high_water_bytes: core.queue.high_water_bytes(),
-            series: core.queue.series_count(),
-            wall: Duration::from_nanos(u64::try_from(wall_ns).unwrap_or(0)),
-            collector_cpu: core.collector_cpu.get(),
-            writer_cpu: core.writer_cpu.get(),
             sampler_cpu: sampler_cpu.into_iter().flatten().reduce(|sum, cpu| sum + cpu),
             resident_bytes: memory.resident_bytes,
             peak_resident_bytes: memory.peak_resident_bytes,
+            ..Self::default()
         }
     }
 

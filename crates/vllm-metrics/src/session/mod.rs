@@ -1,12 +1,11 @@
 //! One run being recorded: start it, call its hooks, finish it, and get its files and what they cost.
 
 mod builder;
-mod core;
 mod driver;
 mod finished;
-mod latest;
 mod receivers;
 mod samplers;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,26 +17,27 @@ use std::time::Duration;
 use crate::clock::RunClock;
 use crate::collector::{EndpointReport, ScrapeControl};
 use crate::derive::{self, CustomMetric};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, panic_text};
 use crate::hooks::Hooks;
 use crate::model::Manifest;
-use crate::queue::{WriterThread, panic_text};
+use crate::recorder::{LatestSample, LatestValues, Recorder, ThreadCpu};
 use crate::store::{self, StoreFiles, StoreFormat};
 pub use builder::SessionBuilder;
-pub(crate) use core::{Core, CoreSink, OwnSeries, event};
 use driver::DriverReport;
 pub use driver::SessionDriver;
 pub use finished::{FinishedRun, Missing, OwnCost};
-pub use latest::LatestSample;
 use receivers::Receivers;
 pub use receivers::Sent;
 use samplers::Samplers;
+use writer::WriterThread;
 
 /// A run being recorded. Dropping it without [`Session::finish`] leaves the files as a kill would: readable up to
 /// the last flush.
 #[derive(Debug)]
 pub struct Session {
-    core: Arc<Core>,
+    recorder: Recorder,
+    latest: Arc<LatestValues>,
+    collector_cpu: Arc<ThreadCpu>,
     hooks: Hooks,
     control: ScrapeControl,
     manifest: Mutex<Manifest>,
@@ -46,7 +46,6 @@ pub struct Session {
     metrics_address: Option<SocketAddr>,
     process_into: Option<(PathBuf, StoreFormat)>,
     custom: Vec<CustomMetric>,
-    receivers: Receivers,
     #[cfg(feature = "upload")]
     upload: Option<store::upload::Upload>,
     running: Option<Running>,
@@ -58,6 +57,7 @@ struct Running {
     samplers: Samplers,
     driver: DriverHandle,
     writer: WriterThread,
+    receivers: Receivers,
 }
 
 /// Where the driver runs.
@@ -75,9 +75,14 @@ impl Session {
         SessionBuilder::default()
     }
 
+    /// The recorder behind this session: subscribe to what is recorded, or record more.
+    pub fn recorder(&self) -> Recorder {
+        self.recorder.clone()
+    }
+
     /// The run's clock.
     pub fn clock(&self) -> RunClock {
-        self.core.clock.clone()
+        self.recorder.clock().clone()
     }
 
     /// What the harness calls while it runs.
@@ -111,9 +116,7 @@ impl Session {
 
     /// The newest sample of every series that is no older than `max_age`, sorted by name, labels and endpoint.
     pub fn latest(&self, max_age: Duration) -> Vec<LatestSample> {
-        self.core
-            .latest
-            .fresh(&self.core.queue, self.core.clock.now_ns(), max_age)
+        self.latest.fresh(self.recorder.now_ns(), max_age)
     }
 
     /// Where the session's own endpoint listens, if [`SessionBuilder::serve`] asked for one: own series at
@@ -148,7 +151,7 @@ impl Session {
                 message: "the runtime that drove the session ended before it".into(),
             })?,
         };
-        self.close(running.samplers, running.writer, &report)
+        self.close(running.samplers, running.writer, running.receivers, &report)
     }
 
     /// As [`Session::finish`], for callers on a runtime: the waiting is done on a thread of its own.
@@ -161,25 +164,41 @@ impl Session {
             })?
     }
 
-    fn close(&self, samplers: Samplers, writer: WriterThread, report: &DriverReport) -> Result<FinishedRun> {
+    fn close(
+        &self,
+        samplers: Samplers,
+        writer: WriterThread,
+        receivers: Receivers,
+        report: &DriverReport,
+    ) -> Result<FinishedRun> {
         let sampled = samplers.finish();
         let endpoints = self.endpoints();
-        let mut cost = OwnCost::gather(&self.core, report, &sampled, &endpoints);
-        let dropped = self.core.queue.dropped();
+        let queue = writer.queue().clone();
+        let writer_cpu = Arc::clone(writer.cpu());
+        let mut cost = OwnCost::gather(report, &sampled, &endpoints);
+        cost.queue_high_water_bytes = queue.high_water_bytes();
+        cost.series = self.recorder.series_count();
+        let wall_ns = self.recorder.now_ns() - self.recorder.clock().started_ns();
+        cost.wall = Duration::from_nanos(u64::try_from(wall_ns).unwrap_or(0));
+        cost.collector_cpu = self.collector_cpu.get();
+        cost.writer_cpu = writer_cpu.get();
+        let dropped = queue.dropped();
         let mut manifest = self
             .manifest
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        manifest.ended_ns = Some(self.core.clock.now_ns());
+        manifest.ended_ns = Some(self.recorder.now_ns());
         cost.add_facts(dropped, report.hooks_dropped, &mut manifest.facts);
         let writer_report = Arc::clone(writer.report());
         let files = writer.finish(manifest.clone())?;
         // Closing the files is part of what the writer cost; too late for the facts inside them.
-        cost.writer_cpu = self.core.writer_cpu.get();
+        cost.writer_cpu = writer_cpu.get();
         let mut notes = [report.notes.as_slice(), sampled.notes.as_slice()].concat();
         let processed = self.process(&files, &mut notes).unwrap_or_default();
-        let sent = self.receivers.sent();
+        // After the files: a receiver that does not answer must not delay them.
+        let sent = receivers.finish(&manifest);
+        self.recorder.close();
         let incomplete = sent.iter().filter(|sent| !sent.is_complete());
         notes.extend(incomplete.map(ToString::to_string));
         #[cfg(feature = "upload")]

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use super::writer::WriterThread;
 use crate::error::Result;
+use crate::model::Manifest;
+use crate::recorder::{Filter, QueueMonitor, Recorder};
 use crate::store::Store;
 use crate::store::send::{
-    PushgatewayConfig, PushgatewayStore, RemoteWriteConfig, RemoteWriteStore, SendMonitor, SendStats, Tee,
+    PushgatewayConfig, PushgatewayStore, RemoteWriteConfig, RemoteWriteStore, SendMonitor, SendStats,
 };
 
 /// A receiver to be.
@@ -54,70 +57,101 @@ impl fmt::Display for Sent {
     }
 }
 
-/// The running receivers of a session.
-#[derive(Debug, Clone, Default)]
+/// The running receivers of a session, each a subscriber with a thread of its own.
+#[derive(Debug, Default)]
 pub(super) struct Receivers {
-    list: Vec<(String, SendMonitor, Told)>,
+    threads: Vec<WriterThread>,
+    monitor: ReceiverMonitor,
 }
 
-/// What has been said of a receiver.
+/// What the receivers have taken and lost so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ReceiverMonitor {
+    list: Vec<Monitored>,
+}
+
+#[derive(Debug, Clone)]
+struct Monitored {
+    receiver: String,
+    sends: SendMonitor,
+    queue: QueueMonitor,
+    reported: Reported,
+}
+
+/// What has been reported of a receiver.
 #[derive(Debug, Clone, Copy, Default)]
-struct Told {
+struct Reported {
     trouble: bool,
     lost: u64,
 }
 
 impl Receivers {
-    /// Starts them, and puts them beside `store`.
-    pub(super) fn start(wanted: Vec<Receiver>, store: Box<dyn Store>) -> Result<(Self, Box<dyn Store>)> {
-        if wanted.is_empty() {
-            return Ok((Self::default(), store));
-        }
-        let (mut list, mut stores) = (Vec::new(), Vec::<Box<dyn Store>>::new());
+    /// Starts them as subscribers of `recorder`.
+    pub(super) fn start(wanted: Vec<Receiver>, recorder: &Recorder, queue_bytes: usize) -> Result<Self> {
+        let mut receivers = Self::default();
         for receiver in wanted {
-            let (kind, target, monitor): (_, String, _) = match receiver {
+            let (kind, target, store, sends): (_, String, Box<dyn Store>, _) = match receiver {
                 Receiver::Pushgateway(config) => {
-                    let (store, monitor) = PushgatewayStore::start(&config)?;
-                    let target = store.target().to_owned();
-                    stores.push(Box::new(store));
-                    ("Pushgateway", target, monitor)
+                    let (store, sends) = PushgatewayStore::start(&config)?;
+                    ("Pushgateway", store.target().to_owned(), Box::new(store), sends)
                 }
                 Receiver::RemoteWrite(config) => {
-                    let (store, monitor) = RemoteWriteStore::start(config)?;
-                    let target = store.target().to_owned();
-                    stores.push(Box::new(store));
-                    ("remote write", target, monitor)
+                    let (store, sends) = RemoteWriteStore::start(config)?;
+                    ("remote write", store.target().to_owned(), Box::new(store), sends)
                 }
             };
-            list.push((format!("{kind} {target}"), monitor, Told::default()));
+            let subscription = recorder.subscribe(Filter::none().samples(true), queue_bytes);
+            let thread = WriterThread::start("metrics-push", store, subscription)?;
+            receivers.monitor.list.push(Monitored {
+                receiver: format!("{kind} {target}"),
+                sends,
+                queue: thread.queue().clone(),
+                reported: Reported::default(),
+            });
+            receivers.threads.push(thread);
         }
-        Ok((Self { list }, Box::new(Tee::new(store, stores))))
+        Ok(receivers)
     }
 
-    /// What became of everything so far.
-    pub(super) fn sent(&self) -> Vec<Sent> {
-        self.list
-            .iter()
-            .map(|(receiver, monitor, _)| Sent {
-                receiver: receiver.clone(),
-                stats: monitor.stats(),
-            })
-            .collect()
+    pub(super) fn monitor(&self) -> ReceiverMonitor {
+        self.monitor.clone()
     }
 
-    /// Trouble since the last look, a sentence each: the first error of a receiver, and each time it lost more.
+    /// Sends what waits, within each receiver's limit, and returns what became of everything.
+    pub(super) fn finish(self, manifest: &Manifest) -> Vec<Sent> {
+        for thread in self.threads {
+            if let Err(error) = thread.finish(manifest.clone()) {
+                tracing::warn!(%error, "a receiver could not be finished");
+            }
+        }
+        self.monitor.list.iter().map(Monitored::sent).collect()
+    }
+}
+
+impl ReceiverMonitor {
+    /// Trouble since the last call, a sentence each: the first error of a receiver, and each time it lost more.
     pub(super) fn news(&mut self) -> Vec<String> {
         let mut news = Vec::new();
-        for (receiver, monitor, told) in &mut self.list {
-            let stats = monitor.stats();
-            let lost = stats.samples_failed + stats.samples_dropped;
-            let is_new = stats.last_error.is_some() && !told.trouble;
-            if is_new || lost > told.lost {
-                *told = Told { trouble: true, lost };
-                let receiver = receiver.clone();
-                news.push(Sent { receiver, stats }.to_string());
+        for monitored in &mut self.list {
+            let sent = monitored.sent();
+            let lost = sent.stats.samples_failed + sent.stats.samples_dropped;
+            let is_new = sent.stats.last_error.is_some() && !monitored.reported.trouble;
+            if is_new || lost > monitored.reported.lost {
+                monitored.reported = Reported { trouble: true, lost };
+                news.push(sent.to_string());
             }
         }
         news
+    }
+}
+
+impl Monitored {
+    fn sent(&self) -> Sent {
+        let mut stats = self.sends.stats();
+        stats.samples_dropped += self.queue.dropped().samples;
+        Sent {
+            receiver: self.receiver.clone(),
+            stats,
+        }
     }
 }

@@ -1,13 +1,11 @@
 //! The sampler threads of a session: started together, stopped together, each with what it had to say.
 
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::{Core, CoreSink};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, panic_text};
 use crate::gpu::{GpuConfig, GpuSampler, GpuSummary};
 use crate::host::{HostConfig, HostSampler, HostSummary};
-use crate::queue::panic_text;
+use crate::recorder::Recorder;
 use crate::sink::{SampleSink, StopToken};
 
 /// What runs on a sampler's thread.
@@ -31,8 +29,8 @@ pub(super) struct SamplerSummaries {
 }
 
 impl Samplers {
-    pub(super) fn start(&mut self, name: String, body: SamplerBody, core: &Arc<Core>) -> Result<()> {
-        let sink = Box::new(CoreSink(Arc::clone(core)));
+    pub(super) fn start(&mut self, name: String, body: SamplerBody, recorder: &Recorder) -> Result<()> {
+        let sink = Box::new(recorder.clone());
         let stop = self.stop.clone();
         let thread = std::thread::Builder::new()
             .name(format!("metrics-{name}"))
@@ -42,14 +40,14 @@ impl Samplers {
         Ok(())
     }
 
-    pub(super) fn start_gpu(&mut self, config: GpuConfig, core: &Arc<Core>) -> Result<()> {
-        let sink = Box::new(CoreSink(Arc::clone(core)));
+    pub(super) fn start_gpu(&mut self, config: GpuConfig, recorder: &Recorder) -> Result<()> {
+        let sink = Box::new(recorder.clone());
         self.gpu = Some(GpuSampler::start(config, sink, self.stop.clone()).map_err(not_started)?);
         Ok(())
     }
 
-    pub(super) fn start_host(&mut self, config: HostConfig, core: &Arc<Core>) -> Result<()> {
-        let sink = Box::new(CoreSink(Arc::clone(core)));
+    pub(super) fn start_host(&mut self, config: HostConfig, recorder: &Recorder) -> Result<()> {
+        let sink = Box::new(recorder.clone());
         self.host = Some(HostSampler::start(config, sink, self.stop.clone()).map_err(not_started)?);
         Ok(())
     }

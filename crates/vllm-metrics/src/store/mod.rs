@@ -12,7 +12,7 @@
 //!
 //! With the feature `upload`, finished files are copied to an object store (`upload::Upload`).
 //!
-//! [`send`] has the stores that are receivers on the network; [`send::Tee`] puts them beside a file.
+//! [`send`] has the stores that are receivers on the network.
 
 mod assemble;
 mod atomic;

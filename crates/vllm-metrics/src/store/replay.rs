@@ -54,12 +54,12 @@ pub fn replay(run: &RunData, store: &mut dyn Store) -> Result<()> {
             });
             let start_ns = series.timestamps_ns.get(*start).copied().unwrap_or_default();
             row_count += end - start;
-            store.write(Record::Samples(SampleBatch {
+            store.write(Record::Samples(Arc::new(SampleBatch {
                 start_ns,
                 end_ns: start_ns,
                 phase: Arc::clone(phase),
                 samples: samples.collect(),
-            }))?;
+            })))?;
         }
         if row_count >= 64 * 1024 {
             row_count = 0;

@@ -97,13 +97,14 @@ impl Store for ScrapeEnds {
                 });
                 added
             }
-            Record::Samples(mut batch) => {
+            Record::Samples(batch) => {
                 let duration = self.duration(&batch)?;
+                let mut batch = Arc::unwrap_or_clone(batch);
                 for sample in &mut batch.samples {
                     sample.series = self.known[sample.series.0 as usize].id;
                 }
                 batch.samples.extend(duration);
-                self.inner.write(Record::Samples(batch))
+                self.inner.write(Record::Samples(Arc::new(batch)))
             }
             other => self.inner.write(other),
         }

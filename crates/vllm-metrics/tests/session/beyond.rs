@@ -16,6 +16,40 @@ const LONG: Duration = Duration::from_secs(20);
 const NEVER: Duration = Duration::from_secs(3600);
 
 #[test]
+fn no_secret_of_an_address_is_shown_or_stored() {
+    let server = Server::start(|n| Reply::Page(page(n)));
+    let dir = tempfile::tempdir().unwrap();
+    let (refusing, requests) = receiver::start(vec![400; 1000]);
+    let secret = |path: &str| format!("{}{path}?u=me&p=canary", refusing.replace("://", "://me:canary@"));
+    let (write, push) = (secret("/write"), secret(""));
+    let session = Session::builder()
+        .endpoint(EndpointConfig::new(format!("{}?token=canary", server.url())).bearer("canary"))
+        .interval(NEVER)
+        .output_dir(dir.path())
+        .format(vllm_metrics::StoreFormat::Csv)
+        .remote_write(RemoteWriteConfig::new(write, "test"))
+        .pushgateway(PushgatewayConfig::new(push, "test"))
+        .start()
+        .unwrap();
+    assert!(session.scrape_now(LONG));
+    // The address is used as given.
+    let lines = [receiver::next(&requests).line, receiver::next(&requests).line];
+    assert!(lines.iter().all(|line| line.contains("p=canary")), "{lines:?}");
+    let run = session.finish().unwrap();
+    assert_eq!(run.sent.len(), 2);
+    assert!(
+        run.sent.iter().all(|sent| sent.receiver.ends_with("?…")),
+        "{:?}",
+        run.sent
+    );
+    assert!(!format!("{run:?}").contains("canary"), "{run:?}");
+    for file in &run.files.all {
+        let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+        assert!(!text.contains("canary"), "{}", file.display());
+    }
+}
+
+#[test]
 fn receivers_get_what_the_files_get() {
     let server = Server::start(|n| Reply::Page(page(n)));
     let dir = tempfile::tempdir().unwrap();

@@ -21,7 +21,9 @@ fn open(format: StoreFormat, dir: &Path, options: &StoreOptions) -> Box<dyn Stor
 fn record(format: StoreFormat, dir: &Path) -> store::StoreFiles {
     let mut store = open(format, dir, &StoreOptions::default());
     for tick in 0..TICKS {
-        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        store
+            .write(Record::Samples(fixture::scrape(tick).into()))
+            .unwrap();
         if tick % 4 == 0 {
             store.flush().unwrap();
         }
@@ -56,7 +58,9 @@ fn every_format_is_whole_after_every_flush() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(format, dir.path(), &StoreOptions::default());
         for tick in 0..TICKS {
-            store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+            store
+                .write(Record::Samples(fixture::scrape(tick).into()))
+                .unwrap();
             store.flush().unwrap();
             let run = read_run(dir.path()).unwrap();
             assert_same(&run, &fixture::expected(tick + 1, fixture::manifest()));
@@ -75,9 +79,9 @@ fn rows_after_the_last_flush_are_all_that_a_kill_takes() {
         let dir = tempfile::tempdir().unwrap();
         let copy = tempfile::tempdir().unwrap();
         let mut store = open(format, dir.path(), &StoreOptions::default());
-        store.write(Record::Samples(fixture::scrape(0))).unwrap();
+        store.write(Record::Samples(fixture::scrape(0).into())).unwrap();
         store.flush().unwrap();
-        store.write(Record::Samples(fixture::scrape(1))).unwrap();
+        store.write(Record::Samples(fixture::scrape(1).into())).unwrap();
         // The files as they lie there: what a kill now would leave.
         for entry in fs::read_dir(dir.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -105,7 +109,9 @@ fn parts_are_joined_by_the_reader_and_at_the_end() {
         }
         let mut store = open(format, dir.path(), &options);
         for tick in 0..12 {
-            store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+            store
+                .write(Record::Samples(fixture::scrape(tick).into()))
+                .unwrap();
             store.flush().unwrap();
             assert_same(
                 &read_run(dir.path()).unwrap(),
@@ -168,7 +174,7 @@ fn any_format_converts_to_any_other_without_loss() {
 fn a_cut_run_stays_cut_through_a_conversion() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(StoreFormat::Parquet, dir.path(), &StoreOptions::default());
-    store.write(Record::Samples(fixture::scrape(0))).unwrap();
+    store.write(Record::Samples(fixture::scrape(0).into())).unwrap();
     store.flush().unwrap();
     let output = tempfile::tempdir().unwrap();
     let (files, notes) = store::convert(dir.path(), StoreFormat::Csv, output.path()).unwrap();
@@ -205,7 +211,11 @@ fn a_series_that_a_format_cannot_hold_costs_only_itself() {
                 })
                 .into(),
         };
-        assert_eq!(store.write(Record::Samples(batch)).is_err(), refused, "{format}");
+        assert_eq!(
+            store.write(Record::Samples(batch.into())).is_err(),
+            refused,
+            "{format}"
+        );
         let files = store.finish(&fixture::ended()).unwrap();
         let run = read_run(files.samples).unwrap();
         let sound = run

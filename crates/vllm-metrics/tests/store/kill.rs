@@ -113,7 +113,9 @@ fn writer() {
     fixture::write_rows(store.as_mut());
     for tick in 0.. {
         writeln!(out, "begun {}", tick + 1).unwrap();
-        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        store
+            .write(Record::Samples(fixture::scrape(tick).into()))
+            .unwrap();
         store.flush().unwrap();
         writeln!(out, "flushed {}", tick + 1).unwrap();
     }

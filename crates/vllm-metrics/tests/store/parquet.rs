@@ -19,7 +19,9 @@ fn a_file_is_whole_after_every_flush() {
     fixture::write_series(store.as_mut());
     fixture::write_rows(store.as_mut());
     for tick in 0..40 {
-        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        store
+            .write(Record::Samples(fixture::scrape(tick).into()))
+            .unwrap();
         store.flush().unwrap();
         let run = read_run(dir.path()).unwrap();
         assert_same(&run, &fixture::expected(tick + 1, fixture::manifest()));
@@ -41,7 +43,9 @@ fn segments_merge_without_losing_rows() {
     fixture::write_rows(store.as_mut());
     let ticks = 20_000;
     for tick in 0..ticks {
-        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        store
+            .write(Record::Samples(fixture::scrape(tick).into()))
+            .unwrap();
         if tick % 500 == 499 {
             store.flush().unwrap();
         }
@@ -66,7 +70,9 @@ fn parts_are_joined_by_the_reader_and_at_the_end() {
     fixture::write_series(store.as_mut());
     fixture::write_rows(store.as_mut());
     for tick in 0..30 {
-        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        store
+            .write(Record::Samples(fixture::scrape(tick).into()))
+            .unwrap();
         store.flush().unwrap();
         assert_same(
             &read_run(dir.path()).unwrap(),
@@ -98,7 +104,9 @@ fn retention_removes_old_parts_and_the_reader_says_so() {
     let mut store = open(dir.path(), &options);
     fixture::write_series(store.as_mut());
     for tick in 0..10 {
-        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        store
+            .write(Record::Samples(fixture::scrape(tick).into()))
+            .unwrap();
         store.flush().unwrap();
     }
     store.finish(&fixture::ended()).unwrap();
@@ -119,7 +127,9 @@ fn a_part_left_by_a_kill_while_sealing_is_not_read_twice() {
     fixture::write_series(store.as_mut());
     fixture::write_rows(store.as_mut());
     for tick in 0..5 {
-        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        store
+            .write(Record::Samples(fixture::scrape(tick).into()))
+            .unwrap();
     }
     store.flush().unwrap();
     let live = dir
@@ -154,7 +164,7 @@ fn scrape_ends_become_a_series() {
     for tick in 0..3 {
         let mut batch = fixture::scrape(tick);
         batch.end_ns = batch.start_ns + 1_234_567;
-        store.write(Record::Samples(batch)).unwrap();
+        store.write(Record::Samples(batch.into())).unwrap();
     }
     let files = store.finish(&fixture::ended()).unwrap();
     let run = read_run(&files.samples).unwrap();
@@ -175,7 +185,7 @@ fn a_run_is_found_by_folder_stamp_and_any_file() {
     let mut store = open(dir.path(), &StoreOptions::default());
     fixture::write_series(store.as_mut());
     fixture::write_rows(store.as_mut());
-    store.write(Record::Samples(fixture::scrape(0))).unwrap();
+    store.write(Record::Samples(fixture::scrape(0).into())).unwrap();
     let files = store.finish(&fixture::ended()).unwrap();
     assert_eq!(
         files.total_bytes,

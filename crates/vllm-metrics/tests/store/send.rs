@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use vllm_metrics::store::send::{
-    PushgatewayConfig, PushgatewayStore, RemoteWriteConfig, RemoteWriteStore, Tee,
-};
-use vllm_metrics::store::{self, Store};
-use vllm_metrics::{Record, StoreFormat, read_run};
+use vllm_metrics::Record;
+use vllm_metrics::store::Store;
+use vllm_metrics::store::send::{PushgatewayConfig, PushgatewayStore, RemoteWriteConfig, RemoteWriteStore};
 
 use crate::fixture;
 use crate::receiver;
@@ -22,7 +20,9 @@ fn a_gateway_gets_current_values_without_times() {
     fixture::write_series(store.as_mut());
     fixture::write_rows(store.as_mut());
     for tick in 0..2 {
-        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        store
+            .write(Record::Samples(fixture::scrape(tick).into()))
+            .unwrap();
         store.flush().unwrap();
         let request = receiver::next(&requests);
         assert_eq!(request.line, "put /metrics/job/run/instance/host:1 http/1.1");
@@ -154,12 +154,12 @@ fn remote_write_sends_sorted_labels_and_rising_times() {
     for tick in 0..3 {
         let batch = fixture::scrape(tick);
         expected += batch.samples.len();
-        store.write(Record::Samples(batch)).unwrap();
+        store.write(Record::Samples(batch.into())).unwrap();
     }
     // The same moment again: a receiver would refuse the request, so it is dropped and counted.
     let again = fixture::scrape(2);
     let dropped = again.samples.len() as u64;
-    store.write(Record::Samples(again)).unwrap();
+    store.write(Record::Samples(again.into())).unwrap();
     store.finish(&fixture::ended()).unwrap();
     let request = receiver::next(&requests);
     assert_eq!(request.line, "post /api/v1/write http/1.1");
@@ -207,7 +207,9 @@ fn a_refusal_that_may_pass_is_tried_again_and_others_are_not() {
     let mut store: Box<dyn Store> = Box::new(store);
     fixture::write_series(store.as_mut());
     for tick in 0..2 {
-        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        store
+            .write(Record::Samples(fixture::scrape(tick).into()))
+            .unwrap();
         store.flush().unwrap();
     }
     store.finish(&fixture::ended()).unwrap();
@@ -227,19 +229,16 @@ fn a_receiver_that_is_away_costs_the_run_nothing_but_counted_samples() {
     config.delivery.queue = 2;
     config.delivery.drain = Duration::from_millis(50);
     let (store, monitor) = PushgatewayStore::start(&config).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let main = store::open(StoreFormat::Parquet, dir.path(), &fixture::manifest()).unwrap();
-    let mut store: Box<dyn Store> = Box::new(Tee::new(main, vec![Box::new(store)]));
+    let mut store: Box<dyn Store> = Box::new(store);
     fixture::write_series(store.as_mut());
     fixture::write_rows(store.as_mut());
     for tick in 0..10 {
-        store.write(Record::Samples(fixture::scrape(tick))).unwrap();
+        store
+            .write(Record::Samples(fixture::scrape(tick).into()))
+            .unwrap();
         store.flush().unwrap();
     }
     assert!(monitor.stats().samples_dropped > 0);
-    let files = store.finish(&fixture::ended()).unwrap();
-    fixture::assert_same(
-        &read_run(files.samples).unwrap(),
-        &fixture::expected(10, fixture::ended()),
-    );
+    let error = store.finish(&fixture::ended()).unwrap_err().to_string();
+    assert!(error.contains("not all samples were delivered"), "{error}");
 }

@@ -5,7 +5,6 @@
 
 mod pushgateway;
 mod remote_write;
-mod tee;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,9 +20,9 @@ use url::Url;
 
 pub use pushgateway::{PushgatewayConfig, PushgatewayStore};
 pub use remote_write::{RemoteWriteConfig, RemoteWriteStore};
-pub use tee::Tee;
 
 use crate::error::{Error, Result};
+use crate::shown_url::ShownUrl;
 
 /// How hard to try to deliver.
 #[derive(Clone, PartialEq, Eq)]
@@ -152,7 +151,7 @@ struct Courier {
 
 impl Courier {
     fn start(method: Method, url: &Url, headers: &[(&str, &str)], delivery: &Delivery) -> Result<Self> {
-        let target = redacted(url);
+        let target = String::from(ShownUrl::new(url));
         let mut map = reqwest::header::HeaderMap::new();
         let own = delivery
             .headers
@@ -318,22 +317,14 @@ impl Worker {
     }
 }
 
-/// A URL as it may be shown: without user and password.
-fn redacted(url: &Url) -> String {
-    let mut url = url.clone();
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.to_string()
-}
-
 fn parse_url(text: &str) -> Result<Url> {
     let url: Url = text
         .parse()
-        .map_err(|error| Error::config(format!("`{text}` is not a URL: {error}")))?;
+        .map_err(|error| Error::config(format!("`{}` is not a URL: {error}", ShownUrl::from_text(text))))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Error::config(format!(
             "`{}` must begin with http:// or https://",
-            redacted(&url)
+            ShownUrl::new(&url)
         )));
     }
     Ok(url)

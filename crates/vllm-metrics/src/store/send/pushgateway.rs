@@ -17,9 +17,10 @@ use super::super::{Store, StoreFiles};
 use super::{Courier, Delivery, SendMonitor, export_reserved, labels, parse_url};
 use crate::error::{Error, Result};
 use crate::model::{Manifest, MetricType, Record, SeriesDef};
+use crate::shown_url::ShownUrl;
 
 /// Where and under which name to push.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PushgatewayConfig {
     /// Base URL: `http://gateway:9091`.
@@ -30,6 +31,17 @@ pub struct PushgatewayConfig {
     pub instance: String,
     /// How hard to try.
     pub delivery: Delivery,
+}
+
+impl std::fmt::Debug for PushgatewayConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PushgatewayConfig")
+            .field("url", &ShownUrl::from_text(&self.url))
+            .field("job", &self.job)
+            .field("instance", &self.instance)
+            .field("delivery", &self.delivery)
+            .finish()
+    }
 }
 
 impl PushgatewayConfig {
@@ -49,9 +61,12 @@ impl PushgatewayConfig {
         }
         let mut url = parse_url(&self.url)?;
         {
-            let mut path = url
-                .path_segments_mut()
-                .map_err(|()| Error::config(format!("`{}` cannot be a base URL", self.url)))?;
+            let mut path = url.path_segments_mut().map_err(|()| {
+                Error::config(format!(
+                    "`{}` cannot be a base URL",
+                    ShownUrl::from_text(&self.url)
+                ))
+            })?;
             path.pop_if_empty().push("metrics");
             let mut parts = vec![("job", &self.job)];
             if !self.instance.is_empty() {

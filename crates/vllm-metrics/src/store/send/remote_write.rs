@@ -14,12 +14,13 @@ use super::super::{Store, StoreFiles};
 use super::{Courier, Delivery, SendMonitor, export_reserved, labels, parse_url};
 use crate::error::{Error, Result};
 use crate::model::{Manifest, MetricType, Record, SampleBatch, SeriesDef};
+use crate::shown_url::ShownUrl;
 
 /// Receivers refuse much larger requests; a flush beyond this goes out in several.
 const SAMPLES_PER_REQUEST: usize = 10_000;
 
 /// Where to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoteWriteConfig {
     /// Full URL: `http://prometheus:9090/api/v1/write`.
@@ -31,6 +32,17 @@ pub struct RemoteWriteConfig {
     pub labels: BTreeMap<String, String>,
     /// How hard to try.
     pub delivery: Delivery,
+}
+
+impl std::fmt::Debug for RemoteWriteConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteWriteConfig")
+            .field("url", &ShownUrl::from_text(&self.url))
+            .field("job", &self.job)
+            .field("labels", &self.labels)
+            .field("delivery", &self.delivery)
+            .finish()
+    }
 }
 
 impl RemoteWriteConfig {

@@ -32,6 +32,7 @@ pub use parts::UploadingStore;
 
 use self::target::{Refusal, Target};
 use crate::error::{Error, Result};
+use crate::shown_url::ShownUrl;
 
 /// Where to upload to, and how hard to try.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl fmt::Debug for UploadConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options: Vec<_> = self.options.keys().collect();
         f.debug_struct("UploadConfig")
-            .field("url", &self.url)
+            .field("url", &ShownUrl::from_text(&self.url))
             .field("options", &options)
             .field("attempts", &self.attempts)
             .finish_non_exhaustive()

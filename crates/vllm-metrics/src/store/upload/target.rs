@@ -13,6 +13,7 @@ use url::Url;
 
 use super::UploadConfig;
 use crate::error::{Error, Result};
+use crate::shown_url::ShownUrl;
 
 /// A file up to this size is one request; a larger one goes in pieces of it, so that memory stays bounded.
 const PIECE: usize = 16 << 20;
@@ -32,7 +33,9 @@ pub(super) struct Refusal {
 
 impl Target {
     pub(super) fn open(config: &UploadConfig) -> Result<Self> {
-        let bad = |why: &dyn std::fmt::Display| Error::config(format!("upload to {}: {why}", config.url));
+        let bad = |why: &dyn std::fmt::Display| {
+            Error::config(format!("upload to {}: {why}", ShownUrl::from_text(&config.url)))
+        };
         let url = Url::parse(&config.url).map_err(|error| bad(&error))?;
         let prefix = Key::from_url_path(url.path()).map_err(|error| bad(&error))?;
         let store: Arc<dyn ObjectStore> = match url.scheme() {

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::series::derived_source;
 use crate::catalog::{Exported, Exporter, exported, exporters};
-use crate::derive::labels::{self, Labels, parse};
-use crate::derive::series::derived_source;
+use crate::labels::{self, Labels, parse};
 use crate::model::{RunData, SeriesData, SeriesDef};
 
 /// What an exporter's GPU series stands for; `None` for a name that is not a GPU's or has no counterpart here.

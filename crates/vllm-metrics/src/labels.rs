@@ -16,11 +16,7 @@ pub fn parse(text: &str) -> Labels {
 
 /// Writes labels as the label column has them.
 pub fn write(labels: &Labels) -> Arc<str> {
-    let object: serde_json::Map<String, serde_json::Value> = labels
-        .iter()
-        .map(|(k, v)| (k.clone(), serde_json::Value::String(v.clone())))
-        .collect();
-    Arc::from(serde_json::Value::Object(object).to_string())
+    Arc::from(serde_json::to_string(labels).expect("a map of strings is always JSON"))
 }
 
 /// The same label text with one more label, or with its value replaced.

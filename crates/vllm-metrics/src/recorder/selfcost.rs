@@ -5,33 +5,47 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::hooks::HookReader;
+use super::{OwnSeries, QueueMonitor, Recorder};
 use crate::model::{MetricType, Sample, SampleBatch, SeriesId};
 use crate::schedule::thread_cpu_time;
-use crate::session::{Core, OwnSeries};
 
-/// CPU time of one thread, told by itself now and then.
+/// CPU time of one thread, as the thread itself last measured it.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadCpu(AtomicU64);
 
 impl ThreadCpu {
-    /// To be called on the thread that it is about.
-    pub(crate) fn tell(&self) {
+    /// Must be called on the measured thread.
+    pub(crate) fn update(&self) {
         let ns = u64::try_from(thread_cpu_time().as_nanos()).unwrap_or(u64::MAX);
         self.0.store(ns, Ordering::Relaxed);
     }
 
-    /// What was told last; `None` before the first time.
+    /// The last measurement; `None` before the first.
     pub(crate) fn get(&self) -> Option<Duration> {
         let ns = self.0.load(Ordering::Relaxed);
         (ns > 0).then(|| Duration::from_nanos(ns))
     }
 }
 
+/// CPU time of the session's own threads, where it is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnCpu {
+    pub(crate) collector: Option<Duration>,
+    pub(crate) writer: Option<Duration>,
+}
+
+/// What hook calls have cost and lost so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct HookFigures {
+    pub(crate) p50_ns: Option<u32>,
+    pub(crate) p99_ns: Option<u32>,
+    pub(crate) dropped: u64,
+}
+
 /// The self series of one run, sampled about once a second.
 #[derive(Debug)]
 pub(crate) struct SelfSampler {
-    core: Arc<Core>,
+    recorder: Recorder,
     collector_cpu: SeriesId,
     writer_cpu: SeriesId,
     hook_p50: SeriesId,
@@ -46,9 +60,9 @@ pub(crate) struct SelfSampler {
 }
 
 impl SelfSampler {
-    pub(crate) fn new(core: &Arc<Core>) -> Self {
+    pub(crate) fn new(recorder: &Recorder) -> Self {
         let series = |name, metric_type, unit, label: Option<(&str, &str)>| {
-            core.own_series(&OwnSeries {
+            recorder.own_series(&OwnSeries {
                 name,
                 metric_type,
                 unit,
@@ -94,28 +108,27 @@ impl SelfSampler {
             dropped_events: dropped("events"),
             dropped_calls: dropped("hook_calls"),
             resident: bytes("vllm_metrics_process_resident_bytes"),
-            core: Arc::clone(core),
+            recorder: recorder.clone(),
         }
     }
 
     /// One tick. What is not known has no sample.
-    pub(crate) fn sample(&self, hooks: &HookReader) {
-        let start_ns = self.core.clock.now_ns();
-        let queue = &self.core.queue;
+    pub(crate) fn sample(&self, queue: &QueueMonitor, cpu: OwnCpu, hooks: HookFigures) {
+        let start_ns = self.recorder.now_ns();
         let dropped = queue.dropped();
         let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
-        let hook = |q| hooks.costs().quantile_ns(q).map(|ns| f64::from(ns) / 1e9);
+        let hook = |ns: Option<u32>| ns.map(|ns| f64::from(ns) / 1e9);
         let values = [
-            (self.collector_cpu, seconds(self.core.collector_cpu.get())),
-            (self.writer_cpu, seconds(self.core.writer_cpu.get())),
-            (self.hook_p50, hook(0.5)),
-            (self.hook_p99, hook(0.99)),
+            (self.collector_cpu, seconds(cpu.collector)),
+            (self.writer_cpu, seconds(cpu.writer)),
+            (self.hook_p50, hook(hooks.p50_ns)),
+            (self.hook_p99, hook(hooks.p99_ns)),
             (self.queue, Some(queue.held_bytes() as f64)),
             (self.queue_peak, Some(queue.high_water_bytes() as f64)),
             (self.dropped_samples, Some(dropped.samples as f64)),
             (self.dropped_rows, Some(dropped.rows as f64)),
             (self.dropped_events, Some(dropped.events as f64)),
-            (self.dropped_calls, Some(hooks.dropped() as f64)),
+            (self.dropped_calls, Some(hooks.dropped as f64)),
             (
                 self.resident,
                 Memory::read().resident_bytes.map(|bytes| bytes as f64),
@@ -131,9 +144,9 @@ impl SelfSampler {
                 })
             })
             .collect();
-        self.core.samples(SampleBatch {
+        self.recorder.samples(SampleBatch {
             start_ns,
-            end_ns: self.core.clock.now_ns(),
+            end_ns: self.recorder.now_ns(),
             phase: Arc::default(),
             samples,
         });
@@ -169,12 +182,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_and_cpu_time_are_told() {
+    fn memory_and_cpu_time_are_measured() {
         let memory = Memory::read();
         assert!(memory.peak_resident_bytes.unwrap() >= memory.resident_bytes.unwrap() / 2);
         let cpu = ThreadCpu::default();
         assert_eq!(cpu.get(), None);
-        cpu.tell();
+        cpu.update();
         assert!(cpu.get().is_some());
     }
 }

@@ -1,0 +1,267 @@
+//! The one handle through which everything that measures puts records into a run, and through which subscribers get
+//! them.
+//!
+//! ```text
+//!  collector ─┐                       ┌─► Subscription ─► writer thread ─► files
+//!  samplers ──┼─► Recorder ─► queues ─┼─► Subscription ─► push receivers
+//!  hooks ─────┤   (series ids,        ├─► Subscription ─► newest values, `/federate`
+//!  own cost ──┘    phases)            └─► Subscription ─► yours
+//! ```
+
+mod bus;
+mod latest;
+mod selfcost;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+pub(crate) use bus::QueueMonitor;
+pub use bus::{Dropped, Filter, Subscription};
+pub use latest::LatestSample;
+pub(crate) use latest::LatestValues;
+pub(crate) use selfcost::{HookFigures, Memory, OwnCpu, SelfSampler, ThreadCpu};
+
+use crate::clock::RunClock;
+use crate::labels;
+use crate::model::{
+    BatchRow, EventRow, MetricType, Record, RequestRow, SampleBatch, SeriesDef, SeriesId, Severity,
+};
+use crate::sink::SampleSink;
+use bus::Queue;
+
+/// Takes the records of one run and hands each to every subscription. Clones are the same recorder.
+///
+/// Nothing here blocks: a subscriber that cannot keep up loses records, which are counted
+/// ([`Subscription::dropped`]).
+///
+/// ```
+/// use vllm_metrics::{Filter, MetricType, Record, Recorder, RunClock, Sample, SampleBatch, SeriesDef};
+///
+/// let recorder = Recorder::new(RunClock::start());
+/// let subscription = recorder.subscribe(Filter::all(), 1 << 20);
+/// let series = recorder.series(SeriesDef {
+///     metric_name: "queue_length".into(),
+///     labels: "{}".into(),
+///     metric_type: MetricType::Gauge,
+///     unit: "requests".into(),
+///     source: "harness".into(),
+///     endpoint_url: "".into(),
+/// });
+/// let now_ns = recorder.now_ns();
+/// recorder.samples(SampleBatch {
+///     start_ns: now_ns,
+///     end_ns: now_ns,
+///     samples: vec![Sample { series, timestamp_ns: now_ns, value: 3.0 }],
+///     ..SampleBatch::default()
+/// });
+/// let records = subscription.try_take();
+/// assert!(matches!(records[..], [Record::Series(..), Record::Samples(_)]));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    clock: RunClock,
+    /// Held while a definition is published and while a subscription is added, so that each subscriber gets every
+    /// definition once, before its first sample.
+    series: Mutex<HashMap<Arc<SeriesDef>, SeriesId>>,
+    queues: RwLock<Vec<Arc<Queue>>>,
+    /// When each phase began, ascending; a handful per run.
+    phases: RwLock<Vec<(i64, Arc<str>)>>,
+    no_phase: Arc<str>,
+}
+
+impl Recorder {
+    /// A recorder without subscribers, on `clock`.
+    pub fn new(clock: RunClock) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                clock,
+                series: Mutex::default(),
+                queues: RwLock::default(),
+                phases: RwLock::default(),
+                no_phase: Arc::from(""),
+            }),
+        }
+    }
+
+    /// The run's clock.
+    pub fn clock(&self) -> &RunClock {
+        &self.inner.clock
+    }
+
+    /// Now, in nanoseconds on the run's clock.
+    pub fn now_ns(&self) -> i64 {
+        self.inner.clock.now_ns()
+    }
+
+    /// A subscription to everything published from now on that `filter` accepts, and to the definitions of all
+    /// series so far. At most about `capacity_bytes` wait in it; what comes beyond that is dropped and counted.
+    pub fn subscribe(&self, filter: Filter, capacity_bytes: usize) -> Subscription {
+        let (queue, subscription) = Queue::new(filter, capacity_bytes);
+        let series = self.inner.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known: Vec<_> = series.iter().map(|(def, id)| (*id, Arc::clone(def))).collect();
+        known.sort_by_key(|(id, _)| *id);
+        for (id, def) in known {
+            queue.push(&Record::Series(id, def));
+        }
+        let mut queues = self.inner.queues.write().unwrap_or_else(PoisonError::into_inner);
+        // Subscriptions that were dropped since the last one began.
+        queues.retain(|queue| !queue.is_closed() || Arc::strong_count(queue) > 1);
+        queues.push(queue);
+        subscription
+    }
+
+    /// The id of a series: the same for equal definitions. Its definition is published before the id is known to
+    /// anyone, so it always comes before the first sample. May lock and allocate; keep the id.
+    pub fn series(&self, def: SeriesDef) -> SeriesId {
+        let mut series = self.inner.series.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = series.get(&def) {
+            return *id;
+        }
+        let id = SeriesId(u32::try_from(series.len()).unwrap_or(u32::MAX));
+        let def = Arc::new(def);
+        series.insert(Arc::clone(&def), id);
+        self.publish(&Record::Series(id, def));
+        id
+    }
+
+    /// How many distinct series there are so far.
+    pub fn series_count(&self) -> usize {
+        self.inner
+            .series
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Publishes samples that were taken together. Their phase is filled in here.
+    pub fn samples(&self, mut batch: SampleBatch) {
+        batch.phase = self.phase_at(batch.start_ns);
+        self.publish(&Record::Samples(Arc::new(batch)));
+    }
+
+    /// Publishes a finished request.
+    pub fn request(&self, row: RequestRow) {
+        self.publish(&Record::Request(row));
+    }
+
+    /// Publishes a finished batch of requests.
+    pub fn batch(&self, row: BatchRow) {
+        self.publish(&Record::Batch(row));
+    }
+
+    /// Publishes an event.
+    pub fn event(&self, event: EventRow) {
+        self.publish(&Record::Event(event));
+    }
+
+    /// The phase `name` lasts from `at_ns` until the next one.
+    pub(crate) fn begin_phase(&self, at_ns: i64, name: Arc<str>) {
+        let mut phases = self.inner.phases.write().unwrap_or_else(PoisonError::into_inner);
+        phases.push((at_ns, name));
+        phases.sort_by_key(|(at_ns, _)| *at_ns);
+    }
+
+    /// The phase at `at_ns`; empty before the first mark.
+    fn phase_at(&self, at_ns: i64) -> Arc<str> {
+        let phases = self.inner.phases.read().unwrap_or_else(PoisonError::into_inner);
+        phases
+            .iter()
+            .rev()
+            .find(|(begin_ns, _)| *begin_ns <= at_ns)
+            .map_or_else(|| Arc::clone(&self.inner.no_phase), |(_, name)| Arc::clone(name))
+    }
+
+    pub(crate) fn publish(&self, record: &Record) {
+        let queues = self.inner.queues.read().unwrap_or_else(PoisonError::into_inner);
+        for queue in queues.iter() {
+            queue.push(record);
+        }
+    }
+
+    /// Ends every subscription: its subscriber gets what waits, and then the end.
+    pub(crate) fn close(&self) {
+        let queues = self.inner.queues.read().unwrap_or_else(PoisonError::into_inner);
+        for queue in queues.iter() {
+            queue.close();
+        }
+    }
+
+    /// The id of a series that the session makes about itself.
+    pub(crate) fn own_series(&self, own: &OwnSeries<'_>) -> SeriesId {
+        let labels: BTreeMap<String, String> = own
+            .labels
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+        self.series(SeriesDef {
+            metric_name: Arc::from(own.name),
+            labels: labels::write(&labels),
+            metric_type: own.metric_type,
+            unit: Arc::from(own.unit),
+            source: Arc::from("self"),
+            endpoint_url: Arc::from(own.endpoint_url),
+        })
+    }
+}
+
+/// A series that the session makes about itself.
+#[derive(Debug)]
+pub(crate) struct OwnSeries<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) metric_type: MetricType,
+    pub(crate) unit: &'a str,
+    pub(crate) labels: &'a [(&'a str, &'a str)],
+    pub(crate) endpoint_url: &'a str,
+}
+
+/// An event of the session's own.
+pub(crate) fn event(
+    at_ns: i64,
+    kind: &str,
+    severity: Severity,
+    source: &str,
+    message: impl Into<String>,
+    attributes: &serde_json::Value,
+) -> EventRow {
+    EventRow {
+        timestamp_ns: at_ns,
+        end_ns: None,
+        kind: Arc::from(kind),
+        severity,
+        source: Arc::from(source),
+        message: Arc::from(message.into()),
+        attributes: Arc::from(if attributes.is_null() {
+            "{}".to_owned()
+        } else {
+            attributes.to_string()
+        }),
+    }
+}
+
+/// Samplers write through the trait, so that they also run without a session.
+impl SampleSink for Recorder {
+    fn now_ns(&self) -> i64 {
+        Self::now_ns(self)
+    }
+
+    fn intern(&mut self, def: SeriesDef) -> SeriesId {
+        self.series(def)
+    }
+
+    fn samples(&mut self, batch: SampleBatch) {
+        Self::samples(self, batch);
+    }
+
+    fn event(&mut self, event: EventRow) {
+        Self::event(self, event);
+    }
+
+    fn fork(&self) -> Box<dyn SampleSink> {
+        Box::new(self.clone())
+    }
+}
