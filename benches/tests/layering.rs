@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["report-page", "run-diagnosis", "vllm-metrics", "vllm-report"],
     ),
     ("vllm-monitor", &["exposition", "vllm-metrics"]),
+    ("vllm-monitor-py", &["exposition", "vllm-metrics", "vllm-monitor"]),
     (
         "sut",
         &[

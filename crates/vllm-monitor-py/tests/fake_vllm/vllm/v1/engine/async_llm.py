@@ -1,0 +1,3 @@
+class AsyncLLM:
+    def __init__(self, *args, **keywords):
+        pass
