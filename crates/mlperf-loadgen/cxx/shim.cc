@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "early_stopping.h"
 #include "issue_query_controller.h"
 #include "loadgen.h"
+#include "logging.h"
 #include "mlperf-loadgen/src/ffi.rs.h"
 #include "query_sample.h"
 #include "query_sample_library.h"
@@ -110,11 +112,29 @@ mlperf::QuerySampleResponse response(size_t id, rust::Slice<const uint8_t> data,
   return mlperf::QuerySampleResponse(id, reinterpret_cast<uintptr_t>(data.data()), data.size(), n_tokens);
 }
 
+// When LoadGen's global logger is destroyed at the end of the process, it detaches the log of every thread that is
+// still there, and races with threads that end at that moment and do the same (a known gap in its logging.cc). So the
+// process ends before the destructors of globals run. Exit handlers run in the reverse order of their registration:
+// this one has to be registered after the globals exist. The exit status is kept. Only glibc tells a handler the
+// status; elsewhere a program ends by end_process.
+void end_before_destructors() {
+#ifdef __GLIBC__
+  mlperf::logging::GlobalLogger();
+  on_exit(
+      [](int status, void*) {
+        std::fflush(nullptr);
+        std::_Exit(status);
+      },
+      nullptr);
+#endif
+}
+
 }  // namespace
 
 // cxx turns an exception that leaves one of these functions into an Err.
 void start_test(const Callbacks& callbacks, const RawSettings& settings, const RawLogSettings& log,
                 size_t total_samples, size_t performance_samples, rust::Str qsl_name, rust::Str audit_config) {
+  end_before_destructors();
   Sut sut(callbacks);
   Qsl qsl(callbacks, std::string(qsl_name), total_samples, performance_samples);
   mlperf::LogSettings log_settings;
@@ -126,6 +146,8 @@ void start_test(const Callbacks& callbacks, const RawSettings& settings, const R
   log_settings.log_output.copy_summary_to_stdout = log.copy_summary_to_stdout;
   log_settings.enable_trace = log.enable_trace;
   mlperf::StartTest(&sut, &qsl, to_loadgen(settings), log_settings, std::string(audit_config));
+  // Once more, after the globals that the test has made.
+  end_before_destructors();
 }
 
 void issue_thread() { mlperf::RegisterIssueQueryThread(); }

@@ -4,70 +4,70 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::ffi::RawSample;
+use crate::ffi::{Callee, RawSample};
 use crate::gate;
 use crate::incidents::INCIDENTS;
 use crate::sample::IssuedSamples;
 use crate::sut::{QuerySampleLibrary, SystemUnderTest};
 
-/// The one Rust type that C++ sees.
-pub(crate) struct Callbacks<'a> {
+/// The harness's two objects, as LoadGen calls them.
+pub(crate) struct Harness<'a> {
     pub(crate) sut: &'a dyn SystemUnderTest,
     pub(crate) qsl: &'a dyn QuerySampleLibrary,
     /// Samples could not be loaded: queries no longer reach the SUT.
     pub(crate) broken: AtomicBool,
 }
 
-pub(crate) fn sut_name(callbacks: &Callbacks<'_>) -> String {
-    let name = guarded("SystemUnderTest::name", || callbacks.sut.name()).unwrap_or_default();
-    // LoadGen writes the name into JSON as it is. The empty name would be asked for again and again.
-    let name: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    if name.is_empty() {
-        "unnamed".to_owned()
-    } else {
-        name
+impl Callee for Harness<'_> {
+    fn sut_name(&self) -> String {
+        let name = guarded("SystemUnderTest::name", || self.sut.name()).unwrap_or_default();
+        // LoadGen writes the name into JSON as it is. The empty name would be asked for again and again.
+        let name: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        if name.is_empty() {
+            "unnamed".to_owned()
+        } else {
+            name
+        }
+    }
+
+    fn issue_query(&self, samples: &[RawSample]) {
+        // Made outside of the guarded part, so that samples are answered even if the closure never takes them.
+        let samples = IssuedSamples::new(samples, gate::epoch());
+        if self.broken.load(Ordering::Relaxed) {
+            return;
+        }
+        guarded("SystemUnderTest::issue_query", || self.sut.issue_query(samples));
+    }
+
+    fn flush_queries(&self) {
+        guarded("SystemUnderTest::flush_queries", || self.sut.flush_queries());
+    }
+
+    fn load_samples(&self, samples: &[usize]) {
+        match guarded("QuerySampleLibrary::load_samples", || {
+            self.qsl.load_samples(samples)
+        }) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                INCIDENTS.count(&INCIDENTS.load_failures, || {
+                    format!("loading samples failed: {error}")
+                });
+                self.broken.store(true, Ordering::Relaxed);
+            }
+            None => self.broken.store(true, Ordering::Relaxed),
+        }
+    }
+
+    fn unload_samples(&self, samples: &[usize]) {
+        guarded("QuerySampleLibrary::unload_samples", || {
+            self.qsl.unload_samples(samples);
+        });
     }
 }
 
 /// Whether a character may stand in LoadGen's JSON without an escape, which LoadGen does not write.
 pub(crate) fn is_plain(c: char) -> bool {
     c != '"' && c != '\\' && !c.is_control()
-}
-
-pub(crate) fn issue_query(callbacks: &Callbacks<'_>, samples: &[RawSample]) {
-    // Made outside of the guarded part, so that samples are answered even if the closure never takes them.
-    let samples = IssuedSamples::new(samples, gate::epoch());
-    if callbacks.broken.load(Ordering::Relaxed) {
-        return;
-    }
-    guarded("SystemUnderTest::issue_query", || {
-        callbacks.sut.issue_query(samples);
-    });
-}
-
-pub(crate) fn flush_queries(callbacks: &Callbacks<'_>) {
-    guarded("SystemUnderTest::flush_queries", || callbacks.sut.flush_queries());
-}
-
-pub(crate) fn load_samples(callbacks: &Callbacks<'_>, samples: &[usize]) {
-    match guarded("QuerySampleLibrary::load_samples", || {
-        callbacks.qsl.load_samples(samples)
-    }) {
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
-            INCIDENTS.count(&INCIDENTS.load_failures, || {
-                format!("loading samples failed: {error}")
-            });
-            callbacks.broken.store(true, Ordering::Relaxed);
-        }
-        None => callbacks.broken.store(true, Ordering::Relaxed),
-    }
-}
-
-pub(crate) fn unload_samples(callbacks: &Callbacks<'_>, samples: &[usize]) {
-    guarded("QuerySampleLibrary::unload_samples", || {
-        callbacks.qsl.unload_samples(samples);
-    });
 }
 
 fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {

@@ -3,9 +3,10 @@
 //! LoadGen's parser ignores keys that it does not know, benchmarks that do not exist, and `a=b` without blanks;
 //! it reads `6e5` as 6 and `010` as 8. So every line is checked here before LoadGen sees the file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -56,6 +57,10 @@ impl Benchmark {
             .map(str::to_owned)
             .collect();
         names.into_iter().map(Self).collect()
+    }
+
+    fn is_known(name: &str) -> bool {
+        Self::all().iter().any(|known| known.0 == name)
     }
 
     /// The name.
@@ -128,9 +133,14 @@ impl TestSettings {
     /// The round's configuration is compiled into LoadGen; there is no way to pass another one. LoadGen takes
     /// one `user.conf` per process, so a second call with a file is refused; calls without one are free.
     ///
-    /// Each line of the file is checked first. Unknown keys, benchmarks and scenarios, values that are not plain
-    /// decimal numbers of the right kind, and keys that LoadGen honours only in the round's configuration (the
-    /// seeds) are errors. Lines for other benchmarks or scenarios are fine and come back in the report.
+    /// Each line of the file is checked first. Errors, with file, line and a way out, are: values that are not plain
+    /// decimal numbers of the right kind (LoadGen reads `6e5` as 6 and `010` as 8), lines that LoadGen's parser fails
+    /// on, and keys, benchmarks and scenarios that are a letter or two from a known one. Lines that LoadGen ignores
+    /// come back in the report with the reason: for other benchmarks or scenarios, unknown names that resemble none
+    /// (MLCommons' own files have `expected_qps` and `performance_sample_count`), and keys that LoadGen takes from the
+    /// round's configuration alone, such as the seeds.
+    ///
+    /// Limits: 1 MiB and 10,000 lines.
     ///
     /// The mode is [`Mode::Performance`], unless the file sets it.
     ///
@@ -175,11 +185,40 @@ pub(crate) fn check_audit_config(path: &Path) -> Result<()> {
     parse(path, &read(path)?).map(drop)
 }
 
+/// Longest configuration file, in bytes and in lines; the longest published ones have a few hundred lines.
+const MOST_BYTES: u64 = 1 << 20;
+const MOST_LINES: usize = 10_000;
+
 fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|source| Error::ReadLog {
+    let failed = |source| Error::ReadLog {
         path: path.to_owned(),
         source,
-    })
+    };
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(MOST_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    let bad = |line, problem: String| Error::Config {
+        path: path.to_owned(),
+        line,
+        problem,
+    };
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(bad(1, format!("the file is longer than {MOST_BYTES} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let start = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = start.iter().filter(|byte| **byte == b'\n').count() + 1;
+        bad(line, "the line is not UTF-8".to_owned())
+    })?;
+    match text.lines().count() {
+        lines if lines > MOST_LINES => Err(bad(
+            MOST_LINES + 1,
+            format!("the file has {lines} lines, where {MOST_LINES} are allowed"),
+        )),
+        _ => Ok(text),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -287,31 +326,27 @@ fn parse_line(number: usize, line: &str, models: &[Benchmark]) -> Result<Option<
     let (Some(key), Some(scenario), Some(model)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(format!("{path} is not of the form model.scenario.key"));
     };
-    if model != "*" && !models.iter().any(|known| known.as_str() == model) {
-        let near = models.iter().min_by_key(|known| distance(model, known.as_str()));
-        let near = near.map_or("*", Benchmark::as_str);
-        return Err(format!(
-            "LoadGen knows no benchmark {model:?} in {path}; did you mean {near}?"
-        ));
-    }
-    if scenario != "*" && Scenario::ALL.iter().all(|known| known.as_str() != scenario) {
-        return Err(format!("LoadGen knows no scenario {scenario:?} in {path}"));
-    }
-    if ROUND_ONLY.contains(&key) {
-        return Err(format!("LoadGen takes {key} from its own configuration only"));
-    }
-    let Some((_, kind, _)) = KEYS.iter().find(|(known, ..)| *known == key) else {
-        let near = KEYS
-            .iter()
-            .map(|(known, ..)| *known)
-            .min_by_key(|known| distance(key, known));
-        return Err(format!(
-            "LoadGen knows no key {key:?}; did you mean {}?",
-            near.unwrap_or_default()
-        ));
+    let known = |what: &str, word: &str, all: &mut dyn Iterator<Item = &str>| match Known::of(word, all) {
+        Known::Typo(near) => Err(format!(
+            "LoadGen knows no {what} {word:?} in {path}; did you mean {near}?"
+        )),
+        known => Ok(known == Known::Yes),
     };
-    let limit_of_server = key == "target_latency" && (scenario == "Server" || scenario == "*");
-    check_value(key, value, if limit_of_server { Kind::Millis } else { *kind })?;
+    let scenarios = &mut Scenario::ALL.iter().map(|known| known.as_str());
+    known("benchmark", model, &mut models.iter().map(Benchmark::as_str))?;
+    known("scenario", scenario, scenarios)?;
+    let keys = &mut KEYS
+        .iter()
+        .map(|(known, ..)| *known)
+        .chain(ROUND_ONLY.iter().copied());
+    known("key", key, keys)?;
+    if let Some((_, kind, _)) = KEYS.iter().find(|(known, ..)| *known == key) {
+        let limit_of_server = key == "target_latency" && (scenario == "Server" || scenario == "*");
+        check_value(key, value, if limit_of_server { Kind::Millis } else { *kind })?;
+    } else if value.parse::<f64>().is_err() {
+        // LoadGen reads no settings at all from a file with such a line.
+        return Err(format!("{key} wants a number, not {value:?}"));
+    }
     Ok(Some(ConfigLine {
         line: number,
         model: model.to_owned(),
@@ -320,6 +355,33 @@ fn parse_line(number: usize, line: &str, models: &[Benchmark]) -> Result<Option<
         value: value.to_owned(),
     }))
 }
+
+/// Whether a word is a known one.
+#[derive(Debug, PartialEq)]
+enum Known {
+    Yes,
+    No,
+    /// So near to this known one that it is most likely meant.
+    Typo(String),
+}
+
+impl Known {
+    fn of(word: &str, all: &mut dyn Iterator<Item = &str>) -> Self {
+        let mut near = None;
+        for known in all {
+            if word == "*" || known == word {
+                return Self::Yes;
+            }
+            if known.len().abs_diff(word.len()) <= TYPO && distance(word, known) <= TYPO {
+                near = near.or(Some(known.to_owned()));
+            }
+        }
+        near.map_or(Self::No, Self::Typo)
+    }
+}
+
+/// Letters by which a mistyped word may differ.
+const TYPO: usize = 2;
 
 fn check_value(key: &str, value: &str, kind: Kind) -> Result<(), String> {
     let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
@@ -346,42 +408,73 @@ fn check_value(key: &str, value: &str, kind: Kind) -> Result<(), String> {
         Kind::Percentile if number.is_some_and(|n| n > 0.0 && n < 100.0) => return Ok(()),
         Kind::Percentile => "a percentile above 0 and below 100",
     };
-    Err(format!("{key} wants {want}, not {value:?}"))
+    let meant = number.filter(|n| *n >= 0.0 && n.fract() == 0.0 && *n <= 9e15);
+    Err(match (kind, meant, loadgen_reads(value)) {
+        (Kind::Count | Kind::Millis, Some(meant), Some(read)) => format!(
+            "{key} wants {want}, not {value:?}: LoadGen would read {read}; write {meant:.0} if that is meant"
+        ),
+        _ => format!("{key} wants {want}, not {value:?}"),
+    })
+}
+
+/// The whole number that LoadGen makes of a text: C's `strtoull` with base 0.
+fn loadgen_reads(value: &str) -> Option<u64> {
+    let (digits, radix) = match value.strip_prefix("0x").or(value.strip_prefix("0X")) {
+        Some(hexadecimal) => (hexadecimal, 16),
+        None if value.starts_with('0') => (value, 8),
+        None => (value, 10),
+    };
+    let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+    u64::from_str_radix(&digits[..end], radix).ok()
 }
 
 /// Sorts lines by whether LoadGen uses them, by its own rule: the most specific key wins, model before
 /// scenario, and among equal keys the last.
 fn sort_lines(lines: &[ConfigLine], model: &str, scenario: Scenario) -> ConfigReport {
     // 0 is the best match.
-    let rank = |line: &ConfigLine, scenario: &str| match (line.model.as_str(), line.scenario.as_str()) {
-        (m, s) if m == model && s == scenario => Some(0),
-        ("*", s) if s == scenario => Some(1),
+    let rank = |line: &ConfigLine| match (line.model.as_str(), line.scenario.as_str()) {
+        (m, s) if m == model && s == scenario.as_str() => Some(0),
+        ("*", s) if s == scenario.as_str() => Some(1),
         (m, "*") if m == model => Some(2),
         ("*", "*") => Some(3),
         _ => None,
     };
+    // The line that wins for each key.
+    let mut winners: HashMap<&str, (u8, usize)> = HashMap::new();
+    for line in lines {
+        if let Some(rank) = rank(line) {
+            let winner = winners.entry(&line.key).or_insert((rank, line.line));
+            if rank <= winner.0 {
+                *winner = (rank, line.line);
+            }
+        }
+    }
     let mut report = ConfigReport::default();
     for line in lines {
-        let (_, _, scenarios) = KEYS
-            .iter()
-            .find(|(key, ..)| *key == line.key)
-            .expect("parse_line has found the key");
+        let key = KEYS.iter().find(|(key, ..)| *key == line.key);
+        let winner = winners.get(line.key.as_str()).map(|(_, line)| *line);
         let reason = if line.model != "*" && line.model != model {
-            Some(format!("is for {}, not {model}", line.model))
+            Some(match Benchmark::is_known(&line.model) {
+                true => format!("is for {}, not {model}", line.model),
+                false => format!("does nothing: LoadGen knows no benchmark {}", line.model),
+            })
         } else if line.scenario != "*" && line.scenario != scenario.as_str() {
-            Some(format!("is for {}, not {scenario}", line.scenario))
-        } else if !scenarios.is_empty() && !scenarios.contains(&scenario) {
-            Some(format!("has no meaning in {scenario}"))
+            Some(match Scenario::ALL.iter().any(|s| s.as_str() == line.scenario) {
+                true => format!("is for {}, not {scenario}", line.scenario),
+                false => format!("does nothing: LoadGen knows no scenario {}", line.scenario),
+            })
+        } else if ROUND_ONLY.contains(&line.key.as_str()) {
+            Some("does nothing: LoadGen takes this key from its own configuration only".to_owned())
+        } else if let Some((_, _, scenarios)) = key {
+            if !scenarios.is_empty() && !scenarios.contains(&scenario) {
+                Some(format!("has no meaning in {scenario}"))
+            } else {
+                winner
+                    .filter(|winner| *winner != line.line)
+                    .map(|winner| format!("is overridden by line {winner}"))
+            }
         } else {
-            let mine = rank(line, scenario.as_str());
-            lines
-                .iter()
-                .filter(|other| other.key == line.key)
-                .filter_map(|other| Some((rank(other, scenario.as_str())?, other)))
-                .find(|(other_rank, other)| {
-                    Some(*other_rank) < mine || (Some(*other_rank) == mine && other.line > line.line)
-                })
-                .map(|(_, other)| format!("is overridden by line {}", other.line))
+            Some("does nothing: LoadGen has no such key".to_owned())
         };
         match reason {
             None => report.applied.push(line.clone()),
@@ -424,7 +517,7 @@ mod tests {
         for (line, expected) in [
             (
                 "*.Server.target_qsp = 5",
-                "user.conf, line 2: LoadGen knows no key \"target_qsp\"; did you mean target_qps?",
+                "user.conf, line 2: LoadGen knows no key \"target_qsp\" in *.Server.target_qsp; did you mean target_qps?",
             ),
             ("llama3.1-8b.Server.target_qps = 5", "did you mean llama3_1-8b?"),
             ("llama3_1-8b.Sever.target_qps = 5", "no scenario \"Sever\""),
@@ -453,7 +546,16 @@ mod tests {
                 "*.Server.target_latency = 1.5",
                 "whole decimal number of milliseconds",
             ),
-            ("*.*.qsl_rng_seed = 1", "from its own configuration only"),
+            (
+                "*.Server.min_duration = 6e5",
+                "LoadGen would read 6; write 600000 if that is meant",
+            ),
+            (
+                "*.Server.min_query_count = 010",
+                "LoadGen would read 8; write 10 if that is meant",
+            ),
+            ("*.*.qsl_rng_sed = 1", "did you mean qsl_rng_seed?"),
+            ("*.Offline.expected_qps = fast", "wants a number"),
             ("*.*.mode = 7", "mode wants 0"),
             ("target_qps = 5", "not of the form model.scenario.key"),
             ("#old *.Server.target_qps = 5", "a blank follows"),
@@ -497,6 +599,53 @@ mod tests {
                 "7 is for Offline, not Server",
                 "8 has no meaning in Server",
             ]
+        );
+    }
+
+    #[test]
+    fn lines_of_published_files_that_loadgen_ignores_are_remarks() {
+        let text = "gpt-oss-120b.*.performance_sample_count = 6396\n\
+                    *.Offline.expected_qps = 80\n\
+                    *.*.target_duration = 600000\n\
+                    llama2-70b-low-latency.Server.target_qps = 1\n\
+                    *.Interactive.target_qps = 2\n\
+                    *.*.qsl_rng_seed = 1\n\
+                    *.Offline.target_qps = 9\n";
+        let lines = parse(Path::new("user.conf"), text).unwrap();
+        let report = sort_lines(&lines, "gpt-oss-120b", Scenario::Offline);
+        let applied: Vec<usize> = report.applied.iter().map(|line| line.line).collect();
+        assert_eq!(applied, [7]);
+        let reasons: Vec<&str> = report.unused.iter().map(|(_, reason)| reason.as_str()).collect();
+        assert_eq!(
+            reasons,
+            [
+                "does nothing: LoadGen has no such key",
+                "does nothing: LoadGen has no such key",
+                "does nothing: LoadGen has no such key",
+                "does nothing: LoadGen knows no benchmark llama2-70b-low-latency",
+                "does nothing: LoadGen knows no scenario Interactive",
+                "does nothing: LoadGen takes this key from its own configuration only",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_has_a_longest_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("user.conf");
+        fs::write(&path, "*.*.min_query_count = 1\n".repeat(MOST_LINES)).unwrap();
+        let lines = parse(&path, &read(&path).unwrap()).unwrap();
+        let report = sort_lines(&lines, "llama3_1-8b", Scenario::Server);
+        assert_eq!((report.applied.len(), report.unused.len()), (1, MOST_LINES - 1));
+        fs::write(&path, "*.*.min_query_count = 1\n".repeat(MOST_LINES + 1)).unwrap();
+        let refused = read(&path).unwrap_err().to_string();
+        assert!(refused.contains("user.conf, line 10001"), "{refused}");
+        fs::write(&path, b"# ok\n\xff\n").unwrap();
+        assert!(
+            read(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("line 2: the line is not UTF-8")
         );
     }
 

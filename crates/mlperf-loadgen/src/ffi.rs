@@ -7,7 +7,37 @@
     reason = "mirrors of LoadGen's structures, private to this crate"
 )]
 
-use crate::callbacks::{Callbacks, flush_queries, issue_query, load_samples, sut_name, unload_samples};
+/// What LoadGen calls while a test runs. No method may panic: a panic must not cross into C++.
+pub(crate) trait Callee: Sync {
+    fn sut_name(&self) -> String;
+    fn issue_query(&self, samples: &[RawSample]);
+    fn flush_queries(&self);
+    fn load_samples(&self, samples: &[usize]);
+    fn unload_samples(&self, samples: &[usize]);
+}
+
+/// The one Rust type that C++ sees.
+pub(crate) struct Callbacks<'a>(pub(crate) &'a dyn Callee);
+
+fn sut_name(callbacks: &Callbacks<'_>) -> String {
+    callbacks.0.sut_name()
+}
+
+fn issue_query(callbacks: &Callbacks<'_>, samples: &[RawSample]) {
+    callbacks.0.issue_query(samples);
+}
+
+fn flush_queries(callbacks: &Callbacks<'_>) {
+    callbacks.0.flush_queries();
+}
+
+fn load_samples(callbacks: &Callbacks<'_>, samples: &[usize]) {
+    callbacks.0.load_samples(samples);
+}
+
+fn unload_samples(callbacks: &Callbacks<'_>, samples: &[usize]) {
+    callbacks.0.unload_samples(samples);
+}
 
 #[cxx::bridge(namespace = "mlperf_loadgen")]
 mod bridge {

@@ -111,9 +111,8 @@
 //!
 //! # Building
 //!
-//! The build takes LoadGen's sources from the folder `MLPERF_LOADGEN_DIR` (the unpacked source distribution
-//! `mlcommons-loadgen` 6.0.17), or fetches that distribution with pip, checked by its SHA-256. It needs a C++14
-//! compiler, and neither CMake nor Python headers. LoadGen is compiled with `-O2 -DNDEBUG` in every profile.
+//! LoadGen's sources are in `vendor/loadgen`, unchanged, with their hashes. The build needs a C++14 compiler, and neither
+//! a network, CMake nor Python. LoadGen is compiled with `-O2 -DNDEBUG` in every profile.
 //! Panics must unwind (`panic = "unwind"`, Cargo's default).
 
 mod accuracy;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::callbacks::{Callbacks, is_plain};
+use crate::callbacks::{Harness, is_plain};
 use crate::error::{Error, Result};
 use crate::incidents::{INCIDENTS, Incidents};
 use crate::log_settings::LogSettings;
@@ -90,11 +90,12 @@ pub fn run_test(
     INCIDENTS.take();
     let raw = settings.to_raw();
     let raw_log = log.to_raw();
-    let callbacks = Callbacks {
+    let harness = Harness {
         sut,
         qsl,
         broken: AtomicBool::new(false),
     };
+    let callbacks = ffi::Callbacks(&harness);
 
     gate::open();
     let open = CloseOnDrop;
@@ -121,12 +122,17 @@ pub fn run_test(
     }
 }
 
-/// Ends the process with `status` while a test is running that is not waited for any more.
+/// Ends the process with `status` at once: no destructor runs, neither C++ nor Rust, and no buffer is flushed. Write
+/// and close everything before.
 ///
-/// LoadGen cannot be stopped: in the Server scenario it follows its schedule to the end, whatever became of the
-/// system under test. A program that returns from `main` meanwhile lets C++ destroy LoadGen's globals under its
-/// running threads. Here nothing is destroyed: no destructor runs, neither C++ nor Rust, and no buffer is flushed, so
-/// write and close everything before. LoadGen's detail log is there up to about 10 ms before, its summary is not.
+/// Use it to end a process while a test is running that nobody waits for any more. LoadGen cannot be stopped: in the
+/// Server scenario it follows its schedule to the end, whatever became of the system under test. LoadGen's detail log
+/// is complete up to about 10 ms before the end; its summary does not exist then.
+///
+/// After a test that has ended, returning from `main` is safe with glibc: an exit handler of this crate ends the
+/// process, with the status that was asked for, before the destructors of LoadGen's globals run. Those race with
+/// threads that have called into LoadGen and end at the same moment. With another C library, use this function or
+/// join all threads that have answered samples first.
 pub fn end_process(status: u8) -> ! {
     ffi::end_process(i32::from(status));
     // Not reached; the C++ function has no way to say that it does not return.

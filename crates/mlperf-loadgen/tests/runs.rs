@@ -9,7 +9,7 @@
 mod cases;
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use mlperf_loadgen::{LoadGenLog, Validity, read_accuracy_log};
 use tempfile::TempDir;
@@ -25,16 +25,20 @@ fn child() {
     cases::run(&case, Path::new(&dir));
 }
 
+fn start(case: &str, dir: &Path) -> Output {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["child", "--exact", "--ignored", "--nocapture"])
+        .env(CASE, case)
+        .env(DIR, dir)
+        .current_dir(dir)
+        .output()
+        .unwrap()
+}
+
 /// Runs a case to its end and returns the folder with its logs; the case itself asserts what it sees.
 fn run(case: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--ignored", "--nocapture"])
-        .env(CASE, case)
-        .env(DIR, dir.path())
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
+    let output = start(case, dir.path());
     assert!(
         output.status.success(),
         "{case}: {}\n{}{}",
@@ -216,4 +220,14 @@ fn a_stray_audit_config_is_not_read_and_a_named_one_is() {
 #[test]
 fn a_log_folder_that_cannot_be_used_is_refused() {
     run("log folder");
+}
+
+#[test]
+fn a_process_ends_with_its_status_while_threads_end_that_answered() {
+    // Without the exit handler some of these end by a signal, in LoadGen's destructors.
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let output = start("exit", dir.path());
+        assert_eq!(output.status.code(), Some(7), "{}", output.status);
+    }
 }

@@ -25,6 +25,7 @@ pub(crate) fn run(case: &str, dir: &Path) {
         "user.conf" => user_conf(dir),
         "audit" => audit(dir),
         "log folder" => log_folder(dir),
+        "exit" => exit(dir),
         other => panic!("no case {other}"),
     }
 }
@@ -403,4 +404,30 @@ fn log_folder(dir: &Path) {
         &settings(Scenario::Offline),
         dir,
     );
+}
+
+/// Ends the process with status 7 while threads end that have called into LoadGen.
+fn exit(dir: &Path) {
+    let (send, receive) = channel::<IssuedSample>();
+    let receive = std::sync::Arc::new(Mutex::new(receive));
+    let together = std::sync::Arc::new(std::sync::Barrier::new(33));
+    for _ in 0..32 {
+        let (receive, together) = (receive.clone(), together.clone());
+        std::thread::spawn(move || {
+            let sample = receive.lock().unwrap().recv().unwrap();
+            answer(sample);
+            together.wait();
+        });
+    }
+    let mut settings = settings(Scenario::Offline);
+    settings.min_query_count = 32;
+    test(
+        |samples| samples.for_each(|sample| send.send(sample).unwrap()),
+        32,
+        &settings,
+        dir,
+    );
+    together.wait();
+    #[allow(clippy::exit, reason = "the end of the process is what is tested")]
+    std::process::exit(7);
 }
