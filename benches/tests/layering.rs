@@ -43,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vllm-client",
             "vllm-sim",
             "vllm-report",
+            "run-report",
         ],
     ),
     (
@@ -55,6 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vllm-client",
             "vllm-sim",
             "vllm-report",
+            "run-report",
             "sut",
         ],
     ),

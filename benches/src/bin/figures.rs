@@ -52,6 +52,10 @@ const GROUPS: &[Group] = &[
         measure: benches::report::figures,
     },
     Group {
+        names: &["report_hour_s", "report_hour_mb"],
+        measure: benches::report::hour_figures,
+    },
+    Group {
         names: &["collection_on_off_throughput_ratio"],
         measure: benches::overhead::each_second,
     },

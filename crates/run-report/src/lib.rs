@@ -15,6 +15,7 @@
 //! ```
 
 mod analysis;
+mod compare;
 mod error;
 pub mod facts;
 mod files;
@@ -24,6 +25,7 @@ mod page;
 mod write;
 
 pub use analysis::{Analysis, AnalysisOptions};
+pub use compare::{CompareOptions, Compared, Comparison, Word, compare, compare_repeats};
 pub use error::{Error, Result};
 pub use judged::{Judged, OwnFigure, Validity};
 pub use page::page;

@@ -53,6 +53,8 @@ pub struct RenderOptions {
     pub svg: bool,
     /// Limits on latency for the goodput in the summary. Default: what the run's facts tell, if anything.
     pub goodput: Option<Limits>,
+    /// The summary to write, where it was made already. Default: it is made.
+    pub summary: Option<serde_json::Value>,
 }
 
 impl Default for RenderOptions {
@@ -62,6 +64,7 @@ impl Default for RenderOptions {
             dpi: 300.0,
             svg: false,
             goodput: None,
+            summary: None,
         }
     }
 }
@@ -112,7 +115,10 @@ pub fn render(run: &RunData, out_dir: &Path, options: &RenderOptions) -> Result<
             .into_iter()
             .map(|(path, picture)| scope.spawn(move || write_picture(view, picture(view), path, options)))
             .collect();
-        let summary = write_summary(view, &rendered.summary, options.goodput.as_ref());
+        let summary = match &options.summary {
+            Some(made) => write_json(made, &rendered.summary),
+            None => write_json(&summary::of(view, options.goodput.as_ref()), &rendered.summary),
+        };
         let svgs: Result<Vec<Option<PathBuf>>> = threads
             .into_iter()
             .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -221,8 +227,8 @@ fn write_svg(view: &View<'_>, picture: &Picture, path: &Path) -> Result<()> {
     write_file(path, svg::write(&scene, 1.0 / SVG_GRID).as_bytes())
 }
 
-fn write_summary(view: &View<'_>, path: &Path, limits: Option<&Limits>) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(&summary::of(view, limits)).map_err(|source| Error::Json {
+fn write_json(value: &serde_json::Value, path: &Path) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|source| Error::Json {
         path: path.to_owned(),
         source,
     })?;

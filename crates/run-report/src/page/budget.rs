@@ -161,11 +161,21 @@ fn cause(what: &str, cause: &Cause, estimate: bool) -> Vec<Budget> {
                 .parts
                 .iter()
                 .map(|part| BudgetPart {
-                    name: part.name.to_owned(),
+                    name: part_name(part.name).to_owned(),
                     seconds: of_part(part.secs),
                     definition: String::new(),
                 })
                 .collect(),
         })
         .collect()
+}
+
+/// Parts of a first token have the names that they have in the whole request.
+fn part_name(name: &'static str) -> &'static str {
+    match name {
+        "delay of issuing" => "schedule lag",
+        "queue of the client" => "client queue",
+        "queue of the server" => "server queue",
+        other => other,
+    }
 }

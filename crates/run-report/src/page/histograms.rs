@@ -7,7 +7,7 @@ use vllm_metrics::derive::{histogram, labels};
 
 use crate::analysis::Analysis;
 
-/// Titles of those that everybody asks for, in the order of the page; the others follow by name.
+/// Families that are drawn as heat maps, in the order of the page. The buckets of others are in the list of all series.
 const TITLES: [(&str, &str); 8] = [
     ("vllm:time_to_first_token_seconds", "Time to first token (server)"),
     ("vllm:inter_token_latency_seconds", "Inter-token latency (server)"),
@@ -22,6 +22,11 @@ const TITLES: [(&str, &str); 8] = [
     ),
 ];
 
+/// Whether a family is drawn as a heat map.
+pub(super) fn is_drawn(family: &str) -> bool {
+    TITLES.iter().any(|(name, _)| *name == family)
+}
+
 pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Histogram> {
     let several = analysis
         .histograms
@@ -34,10 +39,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Histogram> {
         .histograms
         .iter()
         .filter_map(|histogram| {
-            let place = TITLES
-                .iter()
-                .position(|(name, _)| *name == histogram.name)
-                .unwrap_or(TITLES.len());
+            let place = TITLES.iter().position(|(name, _)| *name == histogram.name)?;
             Some((place, convert(histogram, several)?))
         })
         .collect();

@@ -28,7 +28,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Series> {
                 .def
                 .metric_name
                 .strip_suffix("_bucket")
-                .is_some_and(|family| families.contains(family))
+                .is_some_and(|family| super::histograms::is_drawn(family) && families.contains(family))
     };
     let mut all: Vec<Series> = record
         .series
