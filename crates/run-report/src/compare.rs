@@ -234,7 +234,7 @@ fn configuration(comparisons: &[Comparison], places: &[usize], runs: usize) -> V
                 .push((*place, mismatch));
         }
     }
-    settings
+    let mut differences: Vec<ConfigurationDifference> = settings
         .into_iter()
         .map(|(name, found)| {
             // A run without a mismatch has what the first run has.
@@ -250,5 +250,8 @@ fn configuration(comparisons: &[Comparison], places: &[usize], runs: usize) -> V
                     .any(|(_, mismatch)| mismatch.severity == Severity::Refuse),
             }
         })
-        .collect()
+        .collect();
+    // What forbids the comparison first.
+    differences.sort_by_key(|difference| !difference.blocking);
+    differences
 }

@@ -17,6 +17,7 @@
 mod analysis;
 mod compare;
 mod error;
+pub mod export;
 pub mod facts;
 mod files;
 mod input;

@@ -1,0 +1,261 @@
+//! Pages, comparisons and exports of made-up records.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use report_page::model::{Completeness, Quantity};
+use run_report::export::{Format, console};
+use run_report::{Analysis, AnalysisOptions, CompareOptions, Judged, OwnFigure, Validity, Word};
+use serde_json::Value;
+use support::record;
+use vllm_metrics::{Outcome, RunData};
+
+fn named<'a>(record: &'a RunData, name: &str) -> Analysis<'a> {
+    Analysis::of(
+        record,
+        AnalysisOptions {
+            name: name.into(),
+            ..AnalysisOptions::default()
+        },
+    )
+}
+
+fn html(analysis: &Analysis<'_>) -> String {
+    report_page::render(&run_report::page(&[analysis], None))
+        .unwrap()
+        .html
+}
+
+#[test]
+fn the_same_record_gives_the_same_bytes() {
+    let (one, other) = (record(200, 4.0), record(200, 4.0));
+    assert_eq!(html(&named(&one, "A")), html(&named(&other, "A")));
+}
+
+#[test]
+fn seconds_hold_every_token_and_every_request() {
+    let record = record(200, 4.0);
+    let analysis = named(&record, "A");
+    let seconds = &analysis.run.seconds;
+    let sum = |column: &run_diagnosis::input::Column| column.values(0..seconds.seconds).sum::<f64>();
+    let tokens: u32 = record.requests.iter().filter_map(|row| row.output_tokens).sum();
+    assert!((sum(&seconds.output_tokens) - f64::from(tokens)).abs() < 1e-3);
+    // Little's law holds exactly: requests in flight over all seconds are the times that they took.
+    let took: i64 = record
+        .requests
+        .iter()
+        .map(|row| row.done_ns.unwrap() - row.issued_ns)
+        .sum();
+    assert!((sum(&seconds.in_flight) - took as f64 / 1e9).abs() < 1e-3);
+    assert_eq!(analysis.run.facts.kv_capacity_tokens, Some(16_000.0));
+    assert_eq!(
+        analysis.run.facts.server_arguments["enable-prefix-caching"],
+        "False"
+    );
+    assert_eq!(analysis.run.facts.loopback, Some(true));
+}
+
+#[test]
+fn figures_are_those_of_the_summary_and_say_where_they_come_from() {
+    let record = record(200, 4.0);
+    let judged = Judged {
+        validity: Validity::NotValid,
+        result: "INVALID".into(),
+        reasons: vec!["3 queries failed".into()],
+        interrupted: None,
+        figures: vec![OwnFigure {
+            name: "LoadGen: tokens per second".into(),
+            value: 198.5,
+            unit: "tokens/s".into(),
+            definition: "Output tokens over LoadGen's own window.".into(),
+        }],
+    };
+    let folder = tempfile::tempdir().unwrap();
+    judged.write(folder.path(), "x").unwrap();
+    assert_eq!(Judged::read(folder.path(), "x").unwrap().as_ref(), Some(&judged));
+    assert_eq!(Judged::read(folder.path(), "y").unwrap(), None);
+    std::fs::write(Judged::path(folder.path(), "z"), "{}").unwrap();
+    let error = Judged::read(folder.path(), "z").unwrap_err().to_string();
+    assert!(error.contains("verdict_z.json"), "{error}");
+
+    let analysis = Analysis::of(
+        &record,
+        AnalysisOptions {
+            judged: Some(judged),
+            ..AnalysisOptions::default()
+        },
+    );
+    let page = run_report::page(&[&analysis], None);
+    let headline = &page.runs[0].headline;
+    assert_eq!(headline[0].source, "LoadGen");
+    let figure = |name: &str| headline.iter().find(|figure| figure.name == name).unwrap();
+    let completed = figure("Requests completed").quantity.value();
+    assert_eq!(completed, analysis.summary["requests"]["completed"].as_f64());
+    let p99 = figure("P99 time to first token, whole run")
+        .quantity
+        .value()
+        .unwrap();
+    let of_summary = analysis.summary["requests"]["time_to_first_token_seconds"]["percentiles"]["p99"]
+        .as_f64()
+        .unwrap();
+    assert!((p99 - of_summary).abs() < 1e-12, "{p99} {of_summary}");
+    assert!(headline.iter().all(|figure| !figure.definition.is_empty()));
+    let energy = &figure("Energy per output token").quantity;
+    assert!(matches!(energy, Quantity::Absent { reason } if !reason.is_empty()));
+    assert!(html(&analysis).contains("NOT VALID"));
+}
+
+#[test]
+fn a_killed_run_and_text_from_outside_are_shown_as_such() {
+    let mut record = record(60, 4.0);
+    record.manifest.ended_ns = None;
+    record
+        .notes
+        .push("the run was cut: 2 s of samples were recovered".into());
+    record.requests.last_mut().unwrap().outcome = Outcome::Unfinished;
+    let analysis = named(&record, "A");
+    let page = run_report::page(&[&analysis], None);
+    assert!(
+        matches!(&page.runs[0].completeness, Completeness::Interrupted { reason } if reason.contains("cut"))
+    );
+    assert!(
+        page.runs[0]
+            .absent
+            .iter()
+            .any(|absent| absent.reason.contains("recovered"))
+    );
+    let html = html(&analysis);
+    assert!(!html.contains("<script>alert(1)"));
+    assert!(html.contains("refused"));
+}
+
+#[test]
+fn records_with_little_in_them_are_shown() {
+    let empty = RunData::default();
+    assert!(html(&named(&empty, "A")).contains("the record has no requests"));
+    let mut one = record(60, 4.0);
+    one.requests.truncate(1);
+    assert!(html(&named(&one, "A")).contains("too short"));
+    one.series.clear();
+    assert!(html(&named(&one, "A")).contains("the record has no vllm:num_requests_running"));
+}
+
+#[test]
+fn equal_runs_do_not_differ_and_another_model_is_not_comparable() {
+    let (one, same) = (record(300, 4.0), record(300, 4.0));
+    let (a, b) = (named(&one, "A"), named(&same, "B"));
+    let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
+    assert_eq!(compared.word(), Word::NoDifference, "{:?}", compared.sentences());
+    let gates = compared
+        .page
+        .differences
+        .iter()
+        .filter(|difference| difference.gate);
+    assert!(gates.count() >= 3);
+
+    let mut other = record(300, 4.0);
+    other.manifest.facts.insert("model".into(), "another".into());
+    let c = named(&other, "C");
+    let compared = run_report::compare(&[&a, &b, &c], &CompareOptions::default()).unwrap();
+    assert_eq!(compared.word(), Word::NotComparable);
+    let model = &compared.page.configuration[0];
+    assert_eq!((model.name.as_str(), model.blocking), ("model", true));
+    let values: Vec<Option<&str>> = model.values.iter().map(Option::as_deref).collect();
+    assert_eq!(values, [Some("m"), Some("m"), Some("another")]);
+    let page = run_report::page(&[&a, &b, &c], Some(compared.page));
+    assert!(
+        report_page::render(&page)
+            .unwrap()
+            .html
+            .contains("not comparable")
+    );
+    assert!(run_report::compare(&[&a], &CompareOptions::default()).is_err());
+}
+
+#[test]
+fn a_slower_token_regresses_and_repeats_are_the_unit() {
+    let one = record(300, 4.0);
+    let mut slow = record(300, 4.0);
+    for row in &mut slow.requests {
+        let first = row.first_token_ns.unwrap();
+        row.done_ns = row.done_ns.map(|done| first + (done - first) * 103 / 100);
+    }
+    let (a, b) = (named(&one, "A"), named(&slow, "B"));
+    let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
+    let tpot = &compared.comparisons[0].gates[0];
+    assert_eq!(
+        (tpot.name.as_str(), tpot.word),
+        ("time per output token", Word::Regressed)
+    );
+
+    let repeats = run_report::compare_repeats(&[&a, &a, &a], &[&b, &b, &b], true, &CompareOptions::default());
+    let repeats = repeats.unwrap();
+    assert_eq!((repeats.comparisons.len(), repeats.comparisons[0].runs), (1, 3));
+    assert!(
+        repeats
+            .page
+            .differences
+            .iter()
+            .all(|difference| difference.run == 3)
+    );
+    assert!(run_report::compare_repeats(&[], &[&b], false, &CompareOptions::default()).is_err());
+}
+
+#[test]
+fn exports_have_the_keys_and_units_of_their_tools() {
+    let mut record = record(100, 4.0);
+    record.requests[3].outcome = Outcome::Failed;
+    record.requests[3].reason = Some("503".into());
+    let analysis = named(&record, "A");
+    let bench = Format::VllmBench.of(&analysis);
+    assert_eq!(bench["completed"], 399);
+    assert_eq!(bench["failed"], 1);
+    assert_eq!(bench["errors"][3], "503");
+    let list = |key: &str| bench[key].as_array().unwrap().len();
+    assert_eq!((list("ttfts"), list("itls"), list("input_lens")), (400, 400, 400));
+    let ttft = bench["mean_ttft_ms"].as_f64().unwrap();
+    let of_summary = &analysis.summary["requests"]["time_to_first_token_seconds"]["mean"];
+    assert!((ttft - of_summary.as_f64().unwrap() * 1e3).abs() < 1e-9);
+
+    let aiperf = Format::Aiperf.of(&analysis);
+    assert_eq!(aiperf["time_to_first_token"]["unit"], "ms");
+    assert_eq!(aiperf["request_count"]["avg"], 399.0);
+    let endpoints = Format::Endpoints.of(&analysis);
+    assert_eq!(endpoints["n_samples_failed"], 1);
+    let counts = endpoints["ttft"]["histogram"]["counts"].as_array().unwrap();
+    assert_eq!(counts.iter().filter_map(Value::as_u64).sum::<u64>(), 399);
+
+    let mlflow = Format::Mlflow.of(&analysis);
+    for batch in mlflow["log_batch"].as_array().unwrap() {
+        assert!(batch["metrics"].as_array().unwrap().len() <= run_report::export::MOST_METRICS);
+        for metric in batch["metrics"].as_array().unwrap() {
+            let key = metric["key"].as_str().unwrap();
+            assert!(!key.contains(['{', '=', '"']), "{key}");
+        }
+    }
+    let block = console(&analysis);
+    assert!(
+        block.contains("Successful requests:                     399       \n"),
+        "{block}"
+    );
+    assert!(block.contains("Mean TTFT (ms):"));
+    for format in Format::ALL {
+        assert_eq!(Format::from_name(format.name()), Some(format));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(format.write(&analysis, folder.path()).unwrap().exists());
+    }
+}
+
+#[test]
+fn a_trace_holds_requests_and_counters() {
+    let record = record(60, 4.0);
+    let analysis = named(&record, "A");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    run_report::write_trace(&run_report::page(&[&analysis], None), &path).unwrap();
+    let trace: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(events.len() > 240);
+    assert!(events.iter().any(|event| event["ph"] == "C"));
+}
