@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["mlperf-accuracy", "mlperf-loadgen", "mlperf-rules"],
     ),
     ("run-statistics", &[]),
+    ("monitor-acting", &[]),
     ("run-diagnosis", &["run-statistics"]),
     ("vllm-metrics", &["exposition"]),
     ("vllm-metrics-c", &["vllm-metrics"]),

@@ -1,0 +1,126 @@
+//! What survives a restart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::forecast::Expectation;
+use crate::guard::{Breaker, Fleet, Ledger, Limits};
+use crate::learn::Learner;
+use crate::verify::{Outcome, Verdict};
+use crate::{Intent, Time};
+
+/// Everything that survives a restart.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Decisions made so far.
+    pub decisions: u64,
+    /// What was learned.
+    pub learner: Learner,
+    /// The breaker.
+    pub breaker: Breaker,
+    /// Outcomes so far, by arm.
+    pub tallies: BTreeMap<Arc<str>, Tally>,
+    pub(crate) ledgers: BTreeMap<Arc<str>, Ledger>,
+    pub(crate) fleet: Fleet,
+    /// Goodput while nothing is wrong, and when it was last updated.
+    pub(crate) usual: BTreeMap<Arc<str>, (f64, Time)>,
+    /// Actions that stand or are not settled.
+    pub standing: Vec<Standing>,
+}
+
+impl Memory {
+    pub(crate) fn stands_on(&self, target: &str) -> bool {
+        self.standing.iter().any(|s| s.intent.target.as_ref() == target)
+    }
+
+    /// After loading, times in the future are cut to what they could be at most.
+    pub(crate) fn sanitize(&mut self, now: Time, limits: &Limits) {
+        for ledger in self.ledgers.values_mut() {
+            ledger.sanitize(now, limits);
+        }
+        for (_, at) in self.usual.values_mut() {
+            *at = (*at).min(now);
+        }
+        for standing in &mut self.standing {
+            if standing.intent.at > now {
+                // The clock went back: what was begun cannot be judged.
+                standing.window_ends = now;
+                standing.intent.deadline = now;
+                standing.revert_at = standing.revert_at.map(|_| now);
+            }
+        }
+    }
+}
+
+/// Outcomes of an arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tally {
+    /// Decisions for it.
+    pub chosen: u64,
+    /// Effects as promised.
+    pub success: u64,
+    /// Effects smaller than promised.
+    pub partial: u64,
+    /// No effect.
+    pub failure: u64,
+    /// Harm.
+    pub worse: u64,
+    /// Unknown.
+    pub not_applicable: u64,
+    /// Taken back before their time was over.
+    pub reverted: u64,
+}
+
+impl Tally {
+    pub(crate) fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Success => self.success += 1,
+            Outcome::PartialSuccess => self.partial += 1,
+            Outcome::Failure => self.failure += 1,
+            Outcome::MadeWorse => self.worse += 1,
+            Outcome::NotApplicable => self.not_applicable += 1,
+        }
+    }
+}
+
+/// An action that stands or is not settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The decision.
+    pub intent: Intent,
+    /// The promised signal without the action, at the deadline.
+    pub expected: Option<Expectation>,
+    /// Goodput without the action, at the deadline.
+    pub goodput: Option<Expectation>,
+    /// Goodput that counts as 1.
+    pub reference: f64,
+    /// Cost of the arm.
+    pub cost: f64,
+    /// Whether it restarts the server.
+    pub restarts: bool,
+    /// When its reward is complete.
+    pub window_ends: Time,
+    /// When it is to be taken back; `None` if it does not stand, or was taken back.
+    pub revert_at: Option<Time>,
+    /// The verdict, once there is one.
+    pub verdict: Option<Verdict>,
+    /// Whether the learner was told.
+    pub settled: bool,
+    /// Goodput since the decision: sum and number of samples.
+    pub earned: (f64, u64),
+    /// Samples in a row that showed harm.
+    pub harmed: u32,
+}
+
+impl Standing {
+    /// Share of the reference kept so far, less cost; `None` if nothing was observed.
+    pub(crate) fn reward(&self) -> Option<f64> {
+        let (sum, n) = self.earned;
+        (n > 0 && self.reference > 0.0)
+            .then(|| ((sum / n as f64 / self.reference).clamp(0.0, 1.0) - self.cost).clamp(-1.0, 1.0))
+    }
+}

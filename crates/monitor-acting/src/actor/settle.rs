@@ -1,0 +1,301 @@
+//! What stands: judged at its deadline, taken back, and its reward handed to the learner.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{Actor, Standing};
+use crate::verify::{Compared, Outcome, Verdict, judge};
+use crate::{Order, Settled, Situation, Ticket, Time, signal};
+
+/// Signals are compared as means over at most this many seconds.
+pub(super) const COMPARE_SECS: f64 = 10.0;
+/// Seconds after an action before harm can be seen.
+const HARM_AFTER_SECS: f64 = 5.0;
+/// Samples in a row that must show harm before the deadline.
+const HARM_SAMPLES: u32 = 3;
+/// Seconds after the window's end within which a reward is still complete.
+const LATE_SECS: f64 = 30.0;
+
+/// Seconds over which a signal is compared at its deadline.
+pub(super) fn compare_secs(within_secs: f64) -> f64 {
+    COMPARE_SECS.min(within_secs / 2.0)
+}
+
+impl Actor {
+    /// Goes through what stands on the situation's target.
+    pub(super) fn settle(&mut self, situation: &Situation, orders: &mut Vec<Order>) {
+        let all = std::mem::take(&mut self.memory.standing);
+        for mut standing in all {
+            if standing.intent.target != situation.target {
+                self.memory.standing.push(standing);
+                continue;
+            }
+            self.settle_one(&mut standing, situation, orders);
+            if !standing.settled || standing.revert_at.is_some() {
+                self.memory.standing.push(standing);
+            }
+        }
+    }
+
+    fn settle_one(&mut self, standing: &mut Standing, situation: &Situation, orders: &mut Vec<Order>) {
+        let now = situation.at;
+        if situation.observed
+            && !standing.settled
+            && now <= standing.window_ends
+            && let Some(goodput) = situation.signal(signal::GOODPUT)
+        {
+            standing.earned.0 += goodput.max(0.0);
+            standing.earned.1 += 1;
+        }
+        if self.killed {
+            self.finish(standing, unknown("the kill switch is on"), now, orders);
+            take_back(standing, "the kill switch is on", orders);
+            return;
+        }
+        if situation.restarted && !standing.restarts {
+            // The process that it acted on is gone, and its levers with it.
+            standing.revert_at = None;
+            self.finish(
+                standing,
+                unknown("the server was restarted meanwhile"),
+                now,
+                orders,
+            );
+            return;
+        }
+        if standing.verdict.is_none() {
+            let harmed = situation.observed && self.shows_harm(standing, now);
+            if harmed || now >= standing.intent.deadline {
+                let mut verdict = self.judge(standing, situation);
+                if harmed {
+                    // The deadline's longer window still holds samples from before the harm.
+                    verdict.outcome = Outcome::MadeWorse;
+                    verdict.why = "goodput was far below the forecast for several samples".into();
+                }
+                self.judged(standing, verdict, now, orders);
+            }
+        }
+        if standing.verdict.is_some() && !standing.settled && now >= standing.window_ends {
+            let verdict = standing.verdict.clone().expect("it was just found");
+            self.finish(standing, verdict, now, orders);
+        }
+        if standing.revert_at.is_some_and(|at| now >= at) {
+            take_back(standing, "its time is over", orders);
+        }
+    }
+
+    /// Whether goodput has been far below the forecast for several samples, before the deadline.
+    fn shows_harm(&self, standing: &mut Standing, now: Time) -> bool {
+        let early = now.secs_since(standing.intent.at) < HARM_AFTER_SECS;
+        let is_passive = standing.intent.plan.actions.is_empty();
+        let goodput = self
+            .recent_mean(
+                &standing.intent.target,
+                signal::GOODPUT,
+                now,
+                HARM_AFTER_SECS / 2.0,
+            )
+            .zip(standing.goodput);
+        // A restart costs goodput before it brings any.
+        let harmed = !early
+            && !is_passive
+            && !standing.restarts
+            && goodput.is_some_and(|(observed, expected)| {
+                let mut limits = self.config.limits.harm;
+                limits.share *= 2.0;
+                limits.is_harm(Compared { expected, observed })
+            });
+        standing.harmed = if harmed { standing.harmed + 1 } else { 0 };
+        standing.harmed >= HARM_SAMPLES
+    }
+
+    fn recent_mean(&self, target: &str, name: &str, now: Time, secs: f64) -> Option<f64> {
+        self.recents.get(target)?.signals.get(name)?.mean(now, secs)
+    }
+
+    fn judge(&self, standing: &Standing, situation: &Situation) -> Verdict {
+        let (intent, now) = (&standing.intent, situation.at);
+        if !situation.observed {
+            return unknown("the target cannot be observed");
+        }
+        if now.secs_since(intent.deadline) > LATE_SECS {
+            return unknown("its deadline passed unobserved");
+        }
+        let effect = &intent.plan.effect;
+        let secs = compare_secs(effect.within_secs);
+        let compared = |name: &str, expected: Option<crate::forecast::Expectation>| {
+            let observed = self.recent_mean(&intent.target, name, now, secs)?;
+            Some(Compared {
+                expected: expected?,
+                observed,
+            })
+        };
+        let signal = compared(&effect.signal, standing.expected);
+        let goodput = compared(signal::GOODPUT, standing.goodput).filter(|_| !standing.restarts);
+        let gone = !situation.failures.iter().any(|f| f.kind == intent.failure);
+        if intent.plan.actions.is_empty() {
+            // Doing nothing cannot do harm; it helps if the failure passes by itself.
+            return judge(effect, signal, None, gone, &self.config.limits.harm);
+        }
+        judge(effect, signal, goodput, gone, &self.config.limits.harm)
+    }
+
+    fn judged(&mut self, standing: &mut Standing, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
+        let target = Arc::clone(&standing.intent.target);
+        let arm = Arc::clone(&standing.intent.arm);
+        match verdict.outcome {
+            Outcome::Success | Outcome::PartialSuccess => {
+                if let Some(ledger) = self.memory.ledgers.get_mut(&target) {
+                    ledger.progress();
+                    // It would be refused while it stands anyway; this keeps it from being taken back and set again.
+                    if let Some(until) = standing.revert_at {
+                        ledger.hold(&arm, until);
+                    }
+                }
+                standing.verdict = Some(verdict);
+            }
+            Outcome::Failure | Outcome::MadeWorse => {
+                self.did_not_help(&target, &standing.intent.failure, &arm);
+                let why = if verdict.outcome == Outcome::MadeWorse {
+                    "it did harm"
+                } else {
+                    "it had no effect"
+                };
+                self.finish(standing, verdict, now, orders);
+                take_back_early(&mut self.memory, standing, why, orders);
+            }
+            Outcome::NotApplicable => {
+                self.finish(standing, verdict, now, orders);
+                take_back_early(
+                    &mut self.memory,
+                    standing,
+                    "its effect cannot be observed",
+                    orders,
+                );
+            }
+        }
+    }
+
+    fn did_not_help(&mut self, target: &str, failure: &str, arm: &Arc<str>) {
+        if arm.as_ref() == crate::arm::NOTHING {
+            return;
+        }
+        if let Some(episode) = self
+            .recents
+            .get_mut(target)
+            .and_then(|recents| recents.episode.as_mut())
+            .filter(|episode| episode.failure.as_ref() == failure)
+        {
+            episode.failed.insert(Arc::clone(arm));
+        }
+    }
+
+    /// Ends the judgement of an action: counts it and teaches the learner.
+    fn finish(&mut self, standing: &mut Standing, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
+        if standing.settled {
+            return;
+        }
+        standing.settled = true;
+        let intent = &standing.intent;
+        let late = now.secs_since(standing.window_ends) > LATE_SECS;
+        let reward = standing
+            .reward()
+            .filter(|_| verdict.outcome != Outcome::NotApplicable && !late);
+        if self.config.learning {
+            match reward {
+                Some(reward) => {
+                    self.memory
+                        .learner
+                        .observe(&intent.context, &intent.arm, reward, verdict.outcome);
+                }
+                None => self.memory.learner.censor(&intent.arm),
+            }
+        }
+        self.memory
+            .tallies
+            .entry(Arc::clone(&intent.arm))
+            .or_default()
+            .count(verdict.outcome);
+        standing.verdict = Some(verdict.clone());
+        orders.push(Order::Settled(Settled {
+            ticket: intent.ticket,
+            target: Arc::clone(&intent.target),
+            arm: Arc::clone(&intent.arm),
+            failure: Arc::clone(&intent.failure),
+            at: now,
+            verdict,
+            reward,
+            held_out: intent.held_out,
+        }));
+    }
+
+    /// An action could not be carried out.
+    pub(super) fn could_not(&mut self, ticket: Ticket, error: &str, now: Time) -> Vec<Order> {
+        let mut orders = Vec::new();
+        let Some(place) = self
+            .memory
+            .standing
+            .iter()
+            .position(|s| s.intent.ticket == ticket)
+        else {
+            return orders;
+        };
+        let mut standing = self.memory.standing.remove(place);
+        let (target, failure) = (
+            Arc::clone(&standing.intent.target),
+            Arc::clone(&standing.intent.failure),
+        );
+        let arm = Arc::clone(&standing.intent.arm);
+        self.did_not_help(&target, &failure, &arm);
+        let verdict = unknown(format!("it could not be carried out: {error}"));
+        self.finish(&mut standing, verdict, now, &mut orders);
+        // Its first steps may have been.
+        take_back(&mut standing, "it could not be carried out in full", &mut orders);
+        orders
+    }
+}
+
+fn unknown(why: impl Into<Cow<'static, str>>) -> Verdict {
+    Verdict {
+        outcome: Outcome::NotApplicable,
+        signal: Cow::Borrowed(""),
+        expected_without: None,
+        observed: None,
+        goodput: None,
+        why: why.into(),
+    }
+}
+
+fn take_back_early(
+    memory: &mut super::Memory,
+    standing: &mut Standing,
+    why: &'static str,
+    orders: &mut Vec<Order>,
+) {
+    if standing.intent.plan.revert.is_empty() {
+        standing.revert_at = None;
+        return;
+    }
+    memory
+        .tallies
+        .entry(Arc::clone(&standing.intent.arm))
+        .or_default()
+        .reverted += 1;
+    take_back(standing, why, orders);
+}
+
+fn take_back(standing: &mut Standing, why: &'static str, orders: &mut Vec<Order>) {
+    standing.revert_at = None;
+    let intent = &standing.intent;
+    if intent.plan.revert.is_empty() {
+        return;
+    }
+    orders.push(Order::Revert {
+        ticket: intent.ticket,
+        target: Arc::clone(&intent.target),
+        arm: Arc::clone(&intent.arm),
+        actions: intent.plan.revert.clone(),
+        why: Cow::Borrowed(why),
+        fence: intent.fence,
+    });
+}

@@ -1,0 +1,212 @@
+//! What was done to one target: cool-downs, budgets, the pace of restarts.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Limits;
+use crate::Time;
+
+const HOUR_SECS: f64 = 3600.0;
+
+/// Cool-down of one arm.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Pacing {
+    /// Not before this.
+    pub until: Time,
+    /// When it was used last.
+    pub used: Time,
+    /// Uses in a row, each within an hour of the one before.
+    pub in_a_row: u32,
+}
+
+/// What was done to one target. Survives restarts of the monitor and of the server.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Ledger {
+    arms: BTreeMap<Arc<str>, Pacing>,
+    actions: VecDeque<Time>,
+    /// Actions since the last progress.
+    fruitless: usize,
+    restarts: u32,
+    last_restart: Option<Time>,
+    /// Since when the target serves without interruption.
+    serving_since: Option<Time>,
+}
+
+impl Ledger {
+    /// Seconds until an arm may be used again.
+    pub fn cooldown_secs(&self, arm: &str, now: Time) -> f64 {
+        self.arms
+            .get(arm)
+            .map_or(0.0, |pacing| pacing.until.secs_since(now))
+    }
+
+    /// Seconds until the next restart is permitted.
+    pub fn restart_wait_secs(&self, now: Time, limits: &Limits) -> f64 {
+        let Some(last) = self.last_restart else { return 0.0 };
+        let pause = (limits.restart_pause_secs * 2f64.powi(self.restarts.saturating_sub(1).min(20) as i32))
+            .min(limits.longest_restart_pause_secs);
+        (pause - now.secs_since(last)).max(0.0)
+    }
+
+    /// Why the budget is exhausted, if it is.
+    pub fn exhausted(&mut self, now: Time, limits: &Limits) -> Option<String> {
+        while self
+            .actions
+            .front()
+            .is_some_and(|at| now.secs_since(*at) > HOUR_SECS)
+        {
+            self.actions.pop_front();
+        }
+        if self.fruitless >= limits.without_progress {
+            return Some(format!("{} actions brought no progress", self.fruitless));
+        }
+        if self.actions.len() >= limits.per_hour {
+            return Some(format!("{} actions within an hour", self.actions.len()));
+        }
+        None
+    }
+
+    /// Notes an action. `jitter` is a random number from 0 to 1.
+    pub fn note(&mut self, arm: &Arc<str>, restarts: bool, now: Time, jitter: f64, limits: &Limits) {
+        let before = self
+            .arms
+            .get(arm)
+            .filter(|pacing| now.secs_since(pacing.used) < HOUR_SECS);
+        let in_a_row = before.map_or(0, |pacing| pacing.in_a_row) + 1;
+        let secs = (limits.cooldown_secs * 2f64.powi((in_a_row - 1).min(20) as i32))
+            .min(limits.longest_cooldown_secs);
+        let pacing = Pacing {
+            until: now.plus_secs(secs * (1.0 + limits.jitter * jitter)),
+            used: now,
+            in_a_row,
+        };
+        self.arms.insert(Arc::clone(arm), pacing);
+        self.actions.push_back(now);
+        self.fruitless += 1;
+        if restarts {
+            self.restarts += 1;
+            self.last_restart = Some(now);
+            self.serving_since = None;
+        }
+    }
+
+    /// Puts off an arm until its time to live is over.
+    pub(crate) fn hold(&mut self, arm: &str, until: Time) {
+        if let Some(pacing) = self.arms.get_mut(arm) {
+            pacing.until = pacing.until.max(until);
+        }
+    }
+
+    /// An action brought what it promised.
+    pub fn progress(&mut self) {
+        self.fruitless = 0;
+    }
+
+    /// Notes whether the target serves. Long enough without interruption resets what is counted.
+    pub fn serving(&mut self, serves: bool, now: Time, limits: &Limits) {
+        if !serves {
+            self.serving_since = None;
+            return;
+        }
+        let since = *self.serving_since.get_or_insert(now);
+        if now.secs_since(since) >= limits.healthy_secs {
+            self.restarts = 0;
+            self.fruitless = 0;
+        }
+    }
+
+    /// After loading: no wait is longer than its own limit, whatever the clock did meanwhile.
+    pub(crate) fn sanitize(&mut self, now: Time, limits: &Limits) {
+        let latest = now.plus_secs(limits.longest_cooldown_secs * (1.0 + limits.jitter));
+        for pacing in self.arms.values_mut() {
+            pacing.until = pacing.until.min(latest);
+            pacing.used = pacing.used.min(now);
+        }
+        for at in &mut self.actions {
+            *at = (*at).min(now);
+        }
+        self.last_restart = self.last_restart.map(|at| at.min(now));
+        self.serving_since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: f64) -> Time {
+        Time::from_secs_f64(secs)
+    }
+
+    #[test]
+    fn cool_downs_double_and_are_bounded() {
+        let (mut ledger, limits) = (Ledger::default(), Limits::default());
+        let arm: Arc<str> = "a".into();
+        let mut now = 0.0;
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            ledger.note(&arm, false, at(now), 0.0, &limits);
+            let wait = ledger.cooldown_secs("a", at(now));
+            waits.push(wait);
+            now += wait;
+            assert_eq!(ledger.cooldown_secs("a", at(now)), 0.0);
+        }
+        assert_eq!(waits, [60.0, 120.0, 240.0, 480.0, 900.0, 900.0, 900.0, 900.0]);
+        ledger.note(&arm, false, at(now + 3601.0), 1.0, &limits);
+        let wait = ledger.cooldown_secs("a", at(now + 3601.0));
+        assert_eq!(wait, 72.0, "an hour of rest starts over, with full jitter");
+    }
+
+    #[test]
+    fn budgets_end_and_progress_renews_one_of_them() {
+        let (mut ledger, limits) = (Ledger::default(), Limits::default());
+        for i in 0..3 {
+            assert_eq!(ledger.exhausted(at(f64::from(i)), &limits), None);
+            // Other names do not give another budget.
+            ledger.note(&format!("arm{i}").into(), false, at(f64::from(i)), 0.0, &limits);
+        }
+        assert!(ledger.exhausted(at(3.0), &limits).is_some());
+        ledger.progress();
+        assert_eq!(ledger.exhausted(at(3.0), &limits), None);
+        for i in 3..12 {
+            ledger.note(&format!("arm{i}").into(), false, at(f64::from(i)), 0.0, &limits);
+            ledger.progress();
+        }
+        assert!(
+            ledger
+                .exhausted(at(20.0), &limits)
+                .is_some_and(|why| why.contains("hour"))
+        );
+        assert_eq!(ledger.exhausted(at(3700.0), &limits), None);
+    }
+
+    #[test]
+    fn restarts_slow_down_until_the_server_is_healthy() {
+        let (mut ledger, limits) = (Ledger::default(), Limits::default());
+        let arm: Arc<str> = "restart".into();
+        let mut now = 0.0;
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            ledger.note(&arm, true, at(now), 0.0, &limits);
+            waits.push(ledger.restart_wait_secs(at(now), &limits));
+            now += 1000.0;
+        }
+        assert_eq!(waits, [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]);
+        for second in 0..=600 {
+            ledger.serving(true, at(now + f64::from(second)), &limits);
+        }
+        ledger.note(&arm, true, at(now + 601.0), 0.0, &limits);
+        assert_eq!(ledger.restart_wait_secs(at(now + 601.0), &limits), 10.0);
+    }
+
+    #[test]
+    fn a_clock_that_jumped_back_does_not_block_for_ever() {
+        let (mut ledger, limits) = (Ledger::default(), Limits::default());
+        ledger.note(&"a".into(), true, at(1e6), 0.0, &limits);
+        ledger.sanitize(at(0.0), &limits);
+        assert!(ledger.cooldown_secs("a", at(0.0)) <= 1080.0);
+        assert!(ledger.restart_wait_secs(at(10.0), &limits) <= 10.0);
+    }
+}

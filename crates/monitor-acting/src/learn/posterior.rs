@@ -1,0 +1,184 @@
+//! The posterior of an arm's mean reward.
+
+use serde::{Deserialize, Serialize};
+
+use crate::arm::Prior;
+use crate::verify::Outcome;
+
+/// What an earlier observation of the same arm weighs after a new one: half after 23.
+const FORGET: f64 = 0.97;
+/// Weight of a new residual in the running surprise.
+const SURPRISE_RATE: f64 = 0.35;
+/// Mean standardized residual from which on the arm has changed.
+const SURPRISE: f64 = 1.6;
+/// Observations before a surprise is possible.
+const SETTLED: f64 = 4.0;
+/// Standard deviation of rewards before any was observed, and what that is worth in observations.
+const DEVIATION: f64 = 0.2;
+const DEVIATION_WEIGHT: f64 = 4.0;
+
+/// What was observed of one arm in one context, earlier observations weighing less.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Cell {
+    weight: f64,
+    mean: f64,
+    /// Weighted sum of squared deviations from the mean.
+    squares: f64,
+    surprise: f64,
+    /// Observations, unweighted.
+    pub count: u64,
+    /// Of these, successes.
+    pub successes: u64,
+    /// Partial successes.
+    pub partial: u64,
+    /// Those that made it worse.
+    pub worse: u64,
+}
+
+impl Cell {
+    /// Adds a reward. Returns whether the arm behaves differently from before, so that the past was cut.
+    pub(crate) fn add(&mut self, reward: f64, outcome: Outcome) -> bool {
+        self.count += 1;
+        match outcome {
+            Outcome::Success => self.successes += 1,
+            Outcome::PartialSuccess => self.partial += 1,
+            Outcome::MadeWorse => self.worse += 1,
+            Outcome::Failure | Outcome::NotApplicable => {}
+        }
+        let deviation = ((DEVIATION * DEVIATION * DEVIATION_WEIGHT + self.squares)
+            / (DEVIATION_WEIGHT + self.weight))
+            .sqrt()
+            .max(0.05);
+        let mut surprised = false;
+        if self.weight >= SETTLED {
+            let z = ((reward - self.mean) / deviation).clamp(-4.0, 4.0);
+            self.surprise += SURPRISE_RATE * (z - self.surprise);
+            if self.surprise.abs() > SURPRISE {
+                self.forget(0.1);
+                self.surprise = 0.0;
+                surprised = true;
+            }
+        }
+        self.forget(FORGET);
+        self.weight += 1.0;
+        let off = reward - self.mean;
+        self.mean += off / self.weight;
+        self.squares += off * (reward - self.mean);
+        surprised
+    }
+
+    /// Lets what was observed weigh less.
+    pub(crate) fn forget(&mut self, factor: f64) {
+        self.weight *= factor;
+        self.squares *= factor;
+    }
+
+    /// Mean of the rewards, recent ones weighing more; `None` if there were none.
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then_some(self.mean)
+    }
+}
+
+/// What is believed of an arm's mean reward: a normal distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Posterior {
+    /// Expected reward.
+    pub mean: f64,
+    /// Standard deviation of that expectation.
+    pub deviation: f64,
+    /// Observations that it rests on, the prior included.
+    pub weight: f64,
+}
+
+impl Posterior {
+    pub(crate) fn new<'a>(
+        prior: Prior,
+        borrowed: impl Iterator<Item = &'a Cell>,
+        most_borrowed: f64,
+        own: Option<&Cell>,
+    ) -> Self {
+        let (mut weight, mut sum) = (prior.weight, prior.weight * prior.mean);
+        for cell in borrowed {
+            weight += cell.weight;
+            sum += cell.weight * cell.mean;
+        }
+        let mean = sum / weight;
+        let weight = weight.min(most_borrowed.max(prior.weight));
+        let own = own.copied().unwrap_or_default();
+        let total = weight + own.weight;
+        let variance =
+            (DEVIATION * DEVIATION * DEVIATION_WEIGHT + own.squares) / (DEVIATION_WEIGHT + own.weight);
+        Self {
+            mean: (weight * mean + own.weight * own.mean) / total,
+            deviation: (variance / total).sqrt(),
+            weight: total,
+        }
+    }
+
+    /// The interval that holds the mean with probability 80 %.
+    pub fn interval(&self) -> (f64, f64) {
+        let half = 1.2816 * self.deviation;
+        (self.mean - half, self.mean + half)
+    }
+
+    /// Probability that this mean is above the other.
+    pub fn probability_above(&self, other: &Self) -> f64 {
+        let deviation = self.deviation.hypot(other.deviation).max(1e-12);
+        normal_cdf((self.mean - other.mean) / deviation)
+    }
+}
+
+/// Standard normal distribution function, by the logistic-like approximation of Abramowitz and Stegun 26.2.17
+/// (absolute error below 1e-7).
+fn normal_cdf(z: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
+    let poly = t
+        * (0.319_381_530
+            + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
+    let tail = poly * (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    if z >= 0.0 { 1.0 - tail } else { tail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distribution_function_is_right() {
+        for (z, p) in [(0.0, 0.5), (1.0, 0.841_344_7), (-1.96, 0.024_997_9), (6.0, 1.0)] {
+            assert!((normal_cdf(z) - p).abs() < 1e-6, "{z}: {}", normal_cdf(z));
+        }
+    }
+
+    #[test]
+    fn failures_lower_the_posterior() {
+        let prior = Prior {
+            mean: 0.7,
+            weight: 3.0,
+        };
+        let mut cell = Cell::default();
+        let mut before = Posterior::new(prior, std::iter::empty(), 8.0, None).mean;
+        for _ in 0..10 {
+            cell.add(0.1, Outcome::Failure);
+            let after = Posterior::new(prior, std::iter::empty(), 8.0, Some(&cell)).mean;
+            assert!(after < before);
+            before = after;
+        }
+        assert!(before < 0.3);
+        assert_eq!((cell.count, cell.successes), (10, 0));
+    }
+
+    #[test]
+    fn a_change_cuts_the_past() {
+        let mut cell = Cell::default();
+        for i in 0..60 {
+            cell.add(if i % 2 == 0 { 0.75 } else { 0.85 }, Outcome::Success);
+        }
+        let mut needed = 0;
+        while cell.mean > 0.4 {
+            cell.add(0.1, Outcome::Failure);
+            needed += 1;
+        }
+        assert!(needed <= 6, "{needed}");
+    }
+}
