@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("run-statistics", &[]),
     ("monitor-acting", &[]),
+    ("monitor-plugins", &[]),
     ("run-diagnosis", &["run-statistics"]),
     ("vllm-metrics", &["exposition"]),
     ("vllm-metrics-c", &["vllm-metrics"]),

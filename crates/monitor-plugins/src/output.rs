@@ -1,0 +1,197 @@
+//! What plugins return, taken apart and checked.
+
+use std::collections::BTreeMap;
+
+use rhai::{Dynamic, Map};
+use serde::{Deserialize, Serialize};
+
+/// A failure that a plugin found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The plugin.
+    pub plugin: String,
+    /// Type of the failure: one of the monitor's own, or a new one.
+    pub failure: String,
+    /// Whether it is present; otherwise it is predicted.
+    pub present: bool,
+    /// Its probability, 0 to 1; 1 if it is present.
+    pub probability: f64,
+    /// Seconds to it, if known.
+    pub secs_to_failure: Option<f64>,
+    /// Why, in words.
+    pub evidence: String,
+}
+
+/// Actions that must not be used now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Veto {
+    /// The plugin.
+    pub plugin: String,
+    /// The actions.
+    pub actions: Vec<String>,
+    /// Why.
+    pub why: String,
+}
+
+/// A message that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The plugin.
+    pub plugin: String,
+    /// Title.
+    pub title: String,
+    /// Text.
+    pub text: String,
+}
+
+/// A call that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The plugin.
+    pub plugin: String,
+    /// The function.
+    pub function: String,
+    /// What went wrong.
+    pub problem: String,
+    /// Whether the plugin was quarantined for it.
+    pub quarantined: bool,
+}
+
+/// Longest text that is taken over, in bytes; the rest is cut.
+const LONGEST_TEXT: usize = 2000;
+
+fn number(value: &Dynamic) -> Option<f64> {
+    value
+        .as_float()
+        .ok()
+        .or_else(|| value.as_int().ok().map(|n| n as f64))
+        .filter(|n| n.is_finite())
+}
+
+fn text(map: &Map, key: &str) -> Option<String> {
+    let mut text = map.get(key)?.clone().into_string().ok()?;
+    if text.len() > LONGEST_TEXT {
+        let end = (0..=LONGEST_TEXT)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(0);
+        text.truncate(end);
+    }
+    Some(text)
+}
+
+/// A name of a metric's part, a failure or a plugin: letters, digits and `_`, at most 100 bytes.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 100
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !name.as_bytes()[0].is_ascii_digit()
+}
+
+pub(crate) fn numbers(value: Dynamic, most: usize) -> Result<BTreeMap<String, f64>, String> {
+    if value.is_unit() {
+        return Ok(BTreeMap::new());
+    }
+    let map = value
+        .try_cast::<Map>()
+        .ok_or_else(|| "it returns a map of names to numbers".to_owned())?;
+    if map.len() > most {
+        return Err(format!("it returns {} values; {most} are the most", map.len()));
+    }
+    let mut numbers = BTreeMap::new();
+    for (name, value) in map {
+        if !is_name(&name) {
+            return Err(format!("{name:?} is not a name: letters, digits and _"));
+        }
+        // Absent stays absent: () is no number.
+        if value.is_unit() || value.is::<String>() || value.is_string() {
+            continue;
+        }
+        let value = match value.as_bool() {
+            Ok(value) => f64::from(u8::from(value)),
+            Err(_) => number(&value).ok_or_else(|| format!("{name} is not a finite number"))?,
+        };
+        numbers.insert(name.to_string(), value);
+    }
+    Ok(numbers)
+}
+
+pub(crate) fn findings(plugin: &str, value: Dynamic, most: usize) -> Result<Vec<Finding>, String> {
+    if value.is_unit() {
+        return Ok(Vec::new());
+    }
+    let items = if value.is_array() {
+        value.into_array().map_err(str::to_owned)?
+    } else {
+        vec![value]
+    };
+    if items.len() > most {
+        return Err(format!(
+            "it returns {} findings; {most} are the most",
+            items.len()
+        ));
+    }
+    items
+        .into_iter()
+        .map(|item| {
+            let map = item
+                .try_cast::<Map>()
+                .ok_or_else(|| "a finding is a map".to_owned())?;
+            let failure = text(&map, "failure")
+                .filter(|name| is_name(name))
+                .ok_or_else(|| "a finding has a failure: letters, digits and _".to_owned())?;
+            let probability = match map.get("probability") {
+                None => 1.0,
+                Some(value) => number(value)
+                    .filter(|p| (0.0..=1.0).contains(p))
+                    .ok_or_else(|| "a probability is a number from 0 to 1".to_owned())?,
+            };
+            Ok(Finding {
+                plugin: plugin.to_owned(),
+                failure,
+                present: !map.contains_key("probability"),
+                probability,
+                secs_to_failure: map.get("secs_to_failure").and_then(number).filter(|s| *s >= 0.0),
+                evidence: text(&map, "evidence").unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+pub(crate) fn veto(plugin: &str, value: Dynamic) -> Result<Option<Veto>, String> {
+    if value.is_unit() {
+        return Ok(None);
+    }
+    let map = value
+        .try_cast::<Map>()
+        .ok_or_else(|| "it returns a map with veto and why".to_owned())?;
+    let actions = map
+        .get("veto")
+        .and_then(|veto| veto.clone().into_array().ok())
+        .and_then(|veto| {
+            veto.into_iter()
+                .take(100)
+                .map(|item| item.into_string().ok())
+                .collect::<Option<Vec<_>>>()
+        })
+        .ok_or_else(|| "veto is an array of names of actions".to_owned())?;
+    Ok(Some(Veto {
+        plugin: plugin.to_owned(),
+        actions,
+        why: text(&map, "why").unwrap_or_default(),
+    }))
+}
+
+pub(crate) fn message(plugin: &str, value: Dynamic) -> Result<Option<Message>, String> {
+    if value.is_unit() {
+        return Ok(None);
+    }
+    let map = value
+        .try_cast::<Map>()
+        .ok_or_else(|| "it returns a map with title and text".to_owned())?;
+    Ok(Some(Message {
+        plugin: plugin.to_owned(),
+        title: text(&map, "title").ok_or_else(|| "a message has a title".to_owned())?,
+        text: text(&map, "text").unwrap_or_default(),
+    }))
+}
