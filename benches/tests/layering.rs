@@ -34,6 +34,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vllm-monitor", &["exposition", "vllm-metrics"]),
     ("vllm-monitor-py", &["exposition", "vllm-metrics", "vllm-monitor"]),
     (
+        "vllm-monitor-cli",
+        &["exposition", "vllm-client", "vllm-metrics", "vllm-monitor"],
+    ),
+    (
         "sut",
         &[
             "mlperf-accuracy",

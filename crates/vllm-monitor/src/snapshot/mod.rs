@@ -298,6 +298,8 @@ pub enum ProbeOutcome {
     Refused,
     /// No connection within the limit.
     ConnectTimeout,
+    /// The name could not be resolved, or there is no route to the address.
+    Unreachable,
     /// Connected, and no answer within the limit.
     NoReply,
     /// The connection was reset.
@@ -311,7 +313,7 @@ pub enum ProbeOutcome {
 impl ProbeOutcome {
     /// Whether a process took the connection.
     pub fn is_connected(self) -> bool {
-        !matches!(self, Self::Refused | Self::ConnectTimeout)
+        !matches!(self, Self::Refused | Self::ConnectTimeout | Self::Unreachable)
     }
 
     /// Whether it is an answer with status 200 to 299.
@@ -321,7 +323,10 @@ impl ProbeOutcome {
 
     /// Whether the network, and not the server, is the likely cause.
     pub fn is_transport_fault(self) -> bool {
-        matches!(self, Self::ConnectTimeout | Self::Reset | Self::Truncated)
+        matches!(
+            self,
+            Self::ConnectTimeout | Self::Unreachable | Self::Reset | Self::Truncated
+        )
     }
 
     /// In words, for evidence.
@@ -330,6 +335,7 @@ impl ProbeOutcome {
             Self::Status(code) => format!("status {code}"),
             Self::Refused => "connection refused".to_owned(),
             Self::ConnectTimeout => "no connection in time".to_owned(),
+            Self::Unreachable => "no route, or the name cannot be resolved".to_owned(),
             Self::NoReply => "connected, but no reply in time".to_owned(),
             Self::Reset => "connection reset".to_owned(),
             Self::Truncated => "answer cut short".to_owned(),

@@ -1,0 +1,31 @@
+//! The program `vllm-monitor` as a library: input and output around the pure core of the crate `vllm-monitor`.
+//!
+//! ```text
+//!  probe, tail, process, sampler ─► target ─► hub: Monitor::step ─► journal, serve, notify, keeper
+//! ```
+//!
+//! - [`target`](mod@target) runs one task per server. It gathers what the probes, the log, `/proc` and the samplers
+//!   report, and makes one snapshot at each tick. A server that does not answer, or answers garbage, delays no other.
+//! - [`hub`] owns the core's state. Every decision leaves it as a numbered [`hub::Record`].
+//! - [`serve`] answers over HTTP, [`journal`] writes JSON lines, [`notify`] sends alerts, [`keeper`] saves what was
+//!   learned.
+//! - [`supervise`] runs a server as a child; [`check`] looks at everything before it starts.
+//! - [`settings`] resolves flags, environment and file once.
+
+pub mod check;
+pub mod error;
+pub mod hub;
+pub mod journal;
+pub mod keeper;
+pub mod probe;
+pub mod process;
+pub mod runtime;
+pub mod sampler;
+pub mod serve;
+pub mod settings;
+pub mod status;
+pub mod supervise;
+pub mod tail;
+pub mod target;
+
+pub use error::{Error, Result};

@@ -1,0 +1,140 @@
+//! Who may ask, and who may do more than ask.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+/// Rules of access.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Names by which the monitor may be asked besides addresses, `localhost` and the machine's own name.
+    pub hosts: Vec<String>,
+    /// What opens routes that do more than read; without it they are closed.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let token = self.token.as_ref().map(|_| "redacted");
+        f.debug_struct("Access")
+            .field("hosts", &self.hosts)
+            .field("token", &token)
+            .finish()
+    }
+}
+
+impl Access {
+    /// Whether a `Host` header names this monitor. An address does: only a name can be made to point elsewhere.
+    fn knows_host(&self, host: &str) -> bool {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        name.parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    fn opens(&self, given: Option<&str>) -> bool {
+        let (Some(token), Some(given)) = (&self.token, given.and_then(|text| text.strip_prefix("Bearer ")))
+        else {
+            return false;
+        };
+        // The time does not depend on where the two differ.
+        token.len() == given.len()
+            && token
+                .bytes()
+                .zip(given.bytes())
+                .fold(0, |differs, (a, b)| differs | (a ^ b))
+                == 0
+    }
+}
+
+pub(super) async fn check(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    match refusal(&access, &request) {
+        Some((status, why)) => (status, why).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+fn refusal(access: &Access, request: &Request) -> Option<(StatusCode, String)> {
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    match text(header::HOST) {
+        Some(host) if access.knows_host(host) => {}
+        Some(host) => {
+            let host: String = host.chars().take(100).collect();
+            let why = format!("the name `{host}` is not allowed; allow it with --allow-host\n");
+            return Some((StatusCode::MISDIRECTED_REQUEST, why));
+        }
+        None => return Some((StatusCode::BAD_REQUEST, "a Host header is needed\n".to_owned())),
+    }
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if reads || access.opens(text(header::AUTHORIZATION)) {
+        return None;
+    }
+    let why = if access.token.is_some() {
+        "this route takes the monitor's token as `Authorization: Bearer …`\n"
+    } else {
+        "this route takes a token, and none is set; set one with --token-file\n"
+    };
+    Some((StatusCode::UNAUTHORIZED, why.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_refused_and_addresses_are_not() {
+        let access = Access {
+            hosts: vec!["monitor.example".into()],
+            token: None,
+        };
+        for host in [
+            "127.0.0.1:9464",
+            "[::1]:9464",
+            "10.1.2.3",
+            "localhost",
+            "LocalHost:1",
+            "Monitor.example:80",
+        ] {
+            assert!(access.knows_host(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example:9464",
+            "",
+            "127.0.0.1.evil.example",
+        ] {
+            assert!(!access.knows_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_token_opens_and_nothing_else_does() {
+        let access = Access {
+            hosts: Vec::new(),
+            token: Some("abc".into()),
+        };
+        assert!(access.opens(Some("Bearer abc")));
+        for wrong in [
+            None,
+            Some("abc"),
+            Some("Bearer abd"),
+            Some("Bearer abcd"),
+            Some("Bearer "),
+        ] {
+            assert!(!access.opens(wrong), "{wrong:?}");
+        }
+        assert!(
+            !Access::default().opens(Some("Bearer ")),
+            "without a token it stays closed"
+        );
+        assert!(!format!("{access:?}").contains("abc"));
+    }
+}

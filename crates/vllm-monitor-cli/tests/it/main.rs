@@ -1,0 +1,8 @@
+//! The whole monitor against the simulator, over real sockets.
+#![allow(missing_docs, reason = "tests have no documentation to publish")]
+#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+
+mod attach;
+mod check;
+mod supervise;
+mod world;
