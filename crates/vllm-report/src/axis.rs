@@ -1,5 +1,8 @@
 //! Axes: how far they reach, where their ticks stand, and how a value with a unit is written.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 /// What an axis measures, in base units as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Quantity {
@@ -11,6 +14,8 @@ pub(crate) enum Quantity {
     Seconds,
     /// Bytes, shown in KiB, MiB, GiB.
     Bytes,
+    /// Hertz, shown in MHz.
+    Hertz,
     /// Anything else, shown as stored with its unit (which may be empty).
     Other(String),
 }
@@ -22,6 +27,10 @@ impl Quantity {
             "ratio" => Self::Ratio,
             "seconds" => Self::Seconds,
             "bytes" => Self::Bytes,
+            "hertz" => Self::Hertz,
+            "watts" => Self::Other("W".into()),
+            "joules" => Self::Other("J".into()),
+            "celsius" => Self::Other("°C".into()),
             "" => Self::Other(String::new()),
             _ => match unit.strip_suffix("/second").or(unit.strip_suffix("_per_second")) {
                 Some("bytes") => Self::Other("bytes/s".into()),
@@ -57,6 +66,7 @@ impl Quantity {
                 }
                 (factor, name.into())
             }
+            Self::Hertz => (1e-6, "MHz".into()),
             Self::Other(unit) => (1.0, unit.clone()),
         }
     }
@@ -73,6 +83,8 @@ pub(crate) struct ValueAxis {
     pub(crate) ticks: Vec<f64>,
     /// Distance of ticks.
     pub(crate) step: f64,
+    /// Labels of the ticks 1, 2, … where they are not their values.
+    pub(crate) names: Vec<String>,
 }
 
 /// An axis from `min` to a little above `max` with about `count` ticks at round values.
@@ -99,6 +111,7 @@ pub(crate) fn value_axis(min: f64, max: f64, count: usize) -> ValueAxis {
         max: high,
         ticks,
         step,
+        names: Vec::new(),
     }
 }
 
@@ -166,15 +179,27 @@ pub(crate) fn short(value: f64) -> String {
     format!("{}{ending}", text.replace('-', "−"))
 }
 
-/// Ticks of elapsed time, in nanoseconds from the start, and how to write one.
+/// What a time axis counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Clock {
+    /// Time since the start of the run.
+    #[default]
+    Elapsed,
+    /// The time of day (UTC).
+    Utc,
+}
+
+/// Ticks of time, in nanoseconds from the start, and how to write one.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TimeAxis {
     /// Nanoseconds from the start.
     pub(crate) ticks: Vec<i64>,
     /// Distance of ticks in nanoseconds.
     pub(crate) step_ns: i64,
-    /// What the labels are: `seconds`, `min:s`, `h:min`, `days`.
+    /// What the labels are: `seconds`, `min:s`, `h:min`, `days`; of a time of day `UTC`.
     pub(crate) unit: &'static str,
+    /// Start of the axis since the epoch, for times of day.
+    utc_start_ns: Option<i64>,
 }
 
 const MS: i64 = 1_000_000;
@@ -214,8 +239,8 @@ const TIME_STEPS: &[i64] = &[
     7 * D,
 ];
 
-/// Ticks for `duration_ns` of elapsed time with at most about `count` of them.
-pub(crate) fn time_axis(duration_ns: i64, count: usize) -> TimeAxis {
+/// Ticks for `duration_ns` from `start_ns` with at most about `count` of them.
+pub(crate) fn time_axis(clock: Clock, start_ns: i64, duration_ns: i64, count: usize) -> TimeAxis {
     let duration = duration_ns.max(1);
     let wanted = duration / i64::try_from(count.max(1)).unwrap_or(1);
     let step_ns = TIME_STEPS
@@ -232,16 +257,26 @@ pub(crate) fn time_axis(duration_ns: i64, count: usize) -> TimeAxis {
         d if d < 3 * D => "h:min",
         _ => "days",
     };
+    // Times of day are round where the clock is, not where the run began.
+    let (first, utc_start_ns, unit) = match clock {
+        Clock::Elapsed => (0, None, unit),
+        Clock::Utc => ((-start_ns).rem_euclid(step_ns), Some(start_ns), "UTC"),
+    };
+    let ticks = (0..=duration / step_ns).map(|i| first + i * step_ns);
     TimeAxis {
-        ticks: (0..=duration / step_ns).map(|i| i * step_ns).collect(),
+        ticks: ticks.filter(|tick| *tick <= duration).collect(),
         step_ns,
         unit,
+        utc_start_ns,
     }
 }
 
 impl TimeAxis {
     /// The label of a tick.
     pub(crate) fn label(&self, tick_ns: i64) -> String {
+        if let Some(start_ns) = self.utc_start_ns {
+            return time_of_day(start_ns + tick_ns, self.step_ns);
+        }
         match self.unit {
             "seconds" => {
                 let digits = decimals(self.step_ns as f64 / S as f64);
@@ -255,6 +290,20 @@ impl TimeAxis {
                 tick_ns as f64 / D as f64
             ),
         }
+    }
+}
+
+/// A time of day with as much of it as ticks `step_ns` apart need.
+fn time_of_day(nanos: i64, step_ns: i64) -> String {
+    let format = match step_ns {
+        step if step < S => "%H:%M:%S%.3f",
+        step if step < MIN => "%H:%M:%S",
+        step if step < D => "%H:%M",
+        _ => "%m-%d",
+    };
+    match Timestamp::from_nanosecond(i128::from(nanos)) {
+        Ok(time) => time.to_zoned(TimeZone::UTC).strftime(format).to_string(),
+        Err(_) => nanos.to_string(),
     }
 }
 
@@ -300,19 +349,28 @@ mod tests {
 
     #[test]
     fn time_ticks_are_times_people_use() {
-        let axis = time_axis(600 * S, 8);
+        let axis = time_axis(Clock::Elapsed, 0, 600 * S, 8);
         assert_eq!(axis.step_ns, 2 * MIN);
         assert_eq!(
             axis.ticks.iter().map(|t| axis.label(*t)).collect::<Vec<_>>(),
             ["0:00", "2:00", "4:00", "6:00", "8:00", "10:00"]
         );
-        assert_eq!(time_axis(3 * S, 6).label(500 * MS), "0.5");
-        assert_eq!(time_axis(5 * H, 6).label(H), "1:00");
+        assert_eq!(time_axis(Clock::Elapsed, 0, 3 * S, 6).label(500 * MS), "0.5");
+        assert_eq!(time_axis(Clock::Elapsed, 0, 5 * H, 6).label(H), "1:00");
         assert_eq!(duration(598 * S), "9 min 58 s");
         assert_eq!(
             (duration(999 * MS), duration(2500 * MS)),
             ("1 s".into(), "2.5 s".into())
         );
+    }
+
+    #[test]
+    fn times_of_day_are_round_where_the_clock_is() {
+        let start = 1_795_262_400 * S + 43 * S;
+        let axis = time_axis(Clock::Utc, start, 600 * S, 8);
+        let labels: Vec<String> = axis.ticks.iter().map(|t| axis.label(*t)).collect();
+        assert_eq!(labels, ["12:02", "12:04", "12:06", "12:08", "12:10"]);
+        assert_eq!(time_axis(Clock::Utc, start, 20 * S, 8).label(2 * S), "12:00:45");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, KeyPointWeight, NoDefaultFormatting, Ranged, ValueFormatter};
 
-use crate::axis::{self, TimeAxis, ValueAxis};
+use crate::axis::{self, Clock, TimeAxis, ValueAxis};
 use crate::frame::Frame;
 
 /// Nanoseconds on the run's clock from start to end of the frame, labelled with the time elapsed.
@@ -17,11 +17,11 @@ pub(crate) struct TimeRange {
 
 impl TimeRange {
     /// The frame's time with at most about `ticks` ticks.
-    pub(crate) fn of(frame: &Frame, ticks: usize) -> Self {
+    pub(crate) fn of(frame: &Frame, clock: Clock, ticks: usize) -> Self {
         Self {
             start_ns: frame.start_ns,
             end_ns: frame.end_ns,
-            axis: axis::time_axis(frame.duration_ns(), ticks),
+            axis: axis::time_axis(clock, frame.start_ns, frame.duration_ns(), ticks),
         }
     }
 }
@@ -93,6 +93,12 @@ impl Ranged for ValueRange {
 
 impl ValueFormatter<f64> for ValueRange {
     fn format_ext(&self, value: &f64) -> String {
-        axis::tick_label(*value, self.0.step, self.0.max)
+        match (value.round() as usize)
+            .checked_sub(1)
+            .and_then(|row| self.0.names.get(row))
+        {
+            Some(name) => name.clone(),
+            None => axis::tick_label(*value, self.0.step, self.0.max),
+        }
     }
 }

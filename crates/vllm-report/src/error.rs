@@ -41,6 +41,20 @@ pub enum Error {
         /// Up to three names of the run, or the word none.
         nearest: String,
     },
+    /// Series of a metric were to be one line, and what they say does not combine; draw each.
+    #[error("the series of {name} cannot be drawn as one line: {why}; draw a line for each")]
+    NotCombined {
+        /// The metric.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// A heat map was to be one of several things in one panel; draw a grid.
+    #[error("the heat map of {name} fills a panel of its own; draw a grid, or quantiles")]
+    NotOverlaid {
+        /// The metric.
+        name: String,
+    },
     /// The picture's file could not be encoded.
     #[error("cannot encode {path}: {source}")]
     Encode {

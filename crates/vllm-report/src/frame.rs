@@ -117,7 +117,7 @@ impl Frame {
         }
     }
 
-    /// Stretches without samples, to the end of the run: (last before, first after).
+    /// Stretches without samples, to the end of the run: from when the first missing one was due to the first after.
     pub(crate) fn gaps_of(&self, timestamps_ns: &[i64]) -> Vec<(i64, i64)> {
         let (Some(interval), Some(&last)) = (self.usual_interval_ns(timestamps_ns), timestamps_ns.last())
         else {
@@ -127,6 +127,18 @@ impl Frame {
         between
             .chain([(last, self.end_ns)])
             .filter(|(from, to)| to - from > align::longest_step_ns(interval))
+            .map(|(from, to)| (from + interval, to))
+            .collect()
+    }
+
+    /// Endpoints that gave something and then, to the end of the run, nothing more: with the time from which on.
+    pub(crate) fn lost(&self) -> Vec<(Arc<str>, i64)> {
+        let endpoints = self.cadences.iter().filter(|c| !c.endpoint_url.is_empty());
+        endpoints
+            .filter_map(|cadence| {
+                let last = self.gaps_of(&cadence.timestamps_ns).pop()?;
+                (last.1 == self.end_ns).then(|| (Arc::clone(&cadence.endpoint_url), last.0))
+            })
             .collect()
     }
 

@@ -16,10 +16,13 @@ mod canvas;
 mod chart;
 mod coords;
 mod downsample;
+mod draw;
 mod error;
+mod failures;
 mod font;
 mod frame;
-mod own_cost;
+mod moments;
+mod outcome;
 mod panel;
 mod picture;
 mod query;
@@ -35,26 +38,43 @@ use std::path::{Path, PathBuf};
 use vllm_metrics::RunData;
 use vllm_metrics::derive::goodput::Limits;
 
+pub use axis::Clock;
+pub use chart::metric::{Distribution, Layout, Lines};
 pub use error::{Error, Result};
+pub use outcome::Outcome;
 pub use stats::{PERCENTILES, Stats};
+pub use style::Theme;
 pub use summary::SCHEMA as SUMMARY_SCHEMA;
 
-use picture::Picture;
+use chart::metric::Choice;
+use picture::{Look, Picture};
 use query::View;
 
-/// How pictures are made.
+/// How pictures and summary of a run are made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenderOptions {
     /// Stands before the headline of every picture, for example the name of a system.
     pub title: Option<String>,
     /// Pixels per inch; the standard pictures are 12 inches wide. Default 300.
     pub dpi: f32,
-    /// Also write each picture as SVG beside its PNG. Default no.
+    /// Also write each picture as SVG next to its PNG. Default no.
     pub svg: bool,
-    /// Limits on latency for the goodput in the summary. Default: what the run's facts tell, if anything.
+    /// Colours. Default [`Theme::Light`].
+    pub theme: Theme,
+    /// What the time axes count. Default [`Clock::Elapsed`].
+    pub clock: Clock,
+    /// Mark every warning and error of the record, not only losses and restarts. Default no.
+    pub events: bool,
+    /// Draw a bar for each batch of requests. Default no.
+    pub batches: bool,
+    /// Limits on latency for the goodput in the summary. Default: those in the run's facts, if any.
     pub goodput: Option<Limits>,
     /// The summary to write, where it was made already. Default: it is made.
     pub summary: Option<serde_json::Value>,
+    /// How the run ended. Default: what the record itself holds.
+    pub outcome: Option<Outcome>,
+    /// The file that the run was read from, for the summary.
+    pub input: Option<PathBuf>,
 }
 
 impl Default for RenderOptions {
@@ -63,8 +83,26 @@ impl Default for RenderOptions {
             title: None,
             dpi: 300.0,
             svg: false,
+            theme: Theme::Light,
+            clock: Clock::Elapsed,
+            events: false,
+            batches: false,
             goodput: None,
             summary: None,
+            outcome: None,
+            input: None,
+        }
+    }
+}
+
+impl RenderOptions {
+    fn look(&self) -> Look {
+        Look {
+            theme: self.theme,
+            clock: self.clock,
+            outcome: self.outcome.clone(),
+            events: self.events,
+            batches: self.batches,
         }
     }
 }
@@ -117,7 +155,7 @@ pub fn render(run: &RunData, out_dir: &Path, options: &RenderOptions) -> Result<
             .collect();
         let summary = match &options.summary {
             Some(made) => write_json(made, &rendered.summary),
-            None => write_json(&summary::of(view, options.goodput.as_ref()), &rendered.summary),
+            None => write_json(&summary::of(view, options), &rendered.summary),
         };
         let svgs: Result<Vec<Option<PathBuf>>> = threads
             .into_iter()
@@ -143,6 +181,24 @@ pub struct PlotOptions {
     pub size_inches: Option<(f32, f32)>,
     /// Pixels per inch. Default 300.
     pub dpi: f32,
+    /// Colours.
+    pub theme: Theme,
+    /// What the time axis counts.
+    pub clock: Clock,
+    /// A panel for each metric, or all in one.
+    pub layout: Layout,
+    /// Which lines a metric with several series becomes.
+    pub lines: Lines,
+    /// How histograms are drawn.
+    pub distribution: Distribution,
+    /// Only series that have all of these labels with these values.
+    pub labels: Vec<(String, String)>,
+    /// Mark every warning and error of the record, not only losses and restarts. Default no.
+    pub events: bool,
+    /// Draw a bar for each batch of requests. Default no.
+    pub batches: bool,
+    /// How the run ended. Default: what the record itself holds.
+    pub outcome: Option<Outcome>,
 }
 
 impl Default for PlotOptions {
@@ -151,30 +207,66 @@ impl Default for PlotOptions {
             title: None,
             size_inches: None,
             dpi: 300.0,
+            theme: Theme::Light,
+            clock: Clock::Elapsed,
+            layout: Layout::Grid,
+            lines: Lines::Each,
+            distribution: Distribution::Quantiles,
+            labels: Vec::new(),
+            events: false,
+            batches: false,
+            outcome: None,
         }
     }
 }
 
-/// Draws metrics by name into one file, a panel each: gauges as they are, counters as rates, histogram families as
-/// quantiles. A path that ends in `.svg` becomes SVG, any other PNG.
+/// Draws metrics by name into one file: gauges as they are, counters as rates, histogram families as quantile bands or
+/// heat maps. A path that ends in `.svg` becomes SVG, any other PNG.
+///
+/// ```no_run
+/// # fn run() -> vllm_metrics::RunData { unimplemented!() }
+/// use vllm_report::{Distribution, PlotOptions, Theme, plot};
+///
+/// let options = PlotOptions {
+///     distribution: Distribution::Heatmap,
+///     theme: Theme::Dark,
+///     ..PlotOptions::default()
+/// };
+/// plot(&run(), &["vllm:time_to_first_token_seconds"], "ttft.svg".as_ref(), &options)?;
+/// # Ok::<(), vllm_report::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::UnknownMetric`] names what the run does not hold and the nearest names that it does.
+/// [`Error::UnknownMetric`] names what the run does not hold and the nearest names that it does;
+/// [`Error::NotCombined`] and [`Error::NotOverlaid`] what cannot be drawn as asked.
 pub fn plot(run: &RunData, names: &[&str], path: &Path, options: &PlotOptions) -> Result<()> {
     let view = View::of(run);
-    let mut picture = chart::metric::picture(&view, names)?;
+    let choice = Choice {
+        lines: options.lines.clone(),
+        layout: options.layout,
+        distribution: options.distribution,
+        labels: options.labels.clone(),
+    };
+    let mut picture = chart::metric::picture(&view, names, &choice)?;
     if let Some(title) = &options.title {
         picture.title.clone_from(title);
     }
     if let Some((width, height)) = options.size_inches {
         picture.width = width * 100.0;
-        picture.height = height * 100.0;
+        picture.height = Some(height * 100.0);
         picture.inches = width;
     }
+    let look = Look {
+        theme: options.theme,
+        clock: options.clock,
+        outcome: options.outcome.clone(),
+        events: options.events,
+        batches: options.batches,
+    };
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg")) {
-        return write_svg(&view, &picture, path);
+        return write_svg(&view, &picture, path, &look);
     }
-    write_png(&view, &picture, path, options.dpi)
+    write_png(&view, &picture, path, options.dpi, &look)
 }
 
 /// Names that [`plot`] takes for this run, sorted.
@@ -182,9 +274,17 @@ pub fn metric_names(run: &RunData) -> Vec<String> {
     chart::metric::names(&View::of(run))
 }
 
-/// The summary of a run, as [`render`] writes it.
+/// The summary of a run, as [`render`] writes it by default.
 pub fn summarize(run: &RunData) -> serde_json::Value {
-    summary::of(&View::of(run), None)
+    summary::of(&View::of(run), &RenderOptions::default())
+}
+
+/// Writes the summary of a run to `path`, whole or not at all.
+///
+/// # Errors
+/// [`Error::Write`] if the file cannot be written.
+pub fn write_summary(run: &RunData, path: &Path, options: &RenderOptions) -> Result<()> {
+    write_json(&summary::of(&View::of(run), options), path)
 }
 
 /// The run's stamp, or one made of its start for a run that has none.
@@ -205,25 +305,26 @@ fn write_picture(
     if let Some(title) = &options.title {
         picture.title = format!("{title} · {}", picture.title);
     }
-    write_png(view, &picture, path, options.dpi)?;
+    let look = options.look();
+    write_png(view, &picture, path, options.dpi, &look)?;
     if !options.svg {
         return Ok(None);
     }
     let svg_path = path.with_extension("svg");
-    write_svg(view, &picture, &svg_path)?;
+    write_svg(view, &picture, &svg_path, &look)?;
     Ok(Some(svg_path))
 }
 
-fn write_png(view: &View<'_>, picture: &Picture, path: &Path, dpi: f32) -> Result<()> {
-    let image = raster::draw(&picture.scene(view, dpi)?)?;
+fn write_png(view: &View<'_>, picture: &Picture, path: &Path, dpi: f32, look: &Look) -> Result<()> {
+    let image = raster::draw(&picture.scene(view, dpi, look)?)?;
     write_file(path, &raster::encode_png(&image, dpi, path)?)
 }
 
-/// Points lie on a grid of tenths of a logical unit: finer than anybody zooms, and short to write.
+/// Points lie on a grid of tenths of a logical unit: finer than a reader zooms, and short to write.
 const SVG_GRID: f32 = 10.0;
 
-fn write_svg(view: &View<'_>, picture: &Picture, path: &Path) -> Result<()> {
-    let scene = picture.scene(view, picture.width / picture.inches * SVG_GRID)?;
+fn write_svg(view: &View<'_>, picture: &Picture, path: &Path, look: &Look) -> Result<()> {
+    let scene = picture.scene(view, picture.width / picture.inches * SVG_GRID, look)?;
     write_file(path, svg::write(&scene, 1.0 / SVG_GRID).as_bytes())
 }
 
@@ -236,7 +337,7 @@ fn write_json(value: &serde_json::Value, path: &Path) -> Result<()> {
     write_file(path, &text)
 }
 
-/// Written beside its place and moved there whole: a file that exists is never half a file.
+/// Written under a temporary name and moved into place: a file that exists is never half a file.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |source| Error::Write {
         path: path.to_owned(),

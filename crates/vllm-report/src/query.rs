@@ -1,13 +1,18 @@
-//! What charts ask of a run: sums over engines, windowed rates, quantile lines. Nothing here draws.
+//! What charts and the summary ask of a run: series by name, sums over engines and servers, windowed rates, quantiles.
+//! Nothing here draws.
 
-use plotters::style::RGBColor;
-use vllm_metrics::derive::align::{self, Combine};
+use std::collections::HashMap;
+
+use vllm_metrics::catalog::{self, AddsUp, Exporter};
+use vllm_metrics::derive::align::{self, Combine, Points};
 use vllm_metrics::derive::histogram::{self, Histogram};
-use vllm_metrics::derive::{counter, labels, names, totals, window};
+use vllm_metrics::derive::window::{Merged, Window};
+use vllm_metrics::derive::{counter, exporters, labels, names, window};
+use vllm_metrics::model::ENDPOINTS_FACT;
 use vllm_metrics::{RunData, SeriesData};
 
 use crate::frame::Frame;
-use crate::panel::{Line, Look};
+use crate::stats::Stats;
 
 /// A run with what every chart needs of it, worked out once.
 #[derive(Debug)]
@@ -20,18 +25,166 @@ pub(crate) struct View<'a> {
     pub(crate) histograms: Vec<Histogram>,
     /// Anything in it was simulated.
     pub(crate) simulated: bool,
+    by_name: HashMap<&'a str, Vec<&'a SeriesData>>,
+    /// Series of GPU exporters under the names of our own GPU sampler.
+    mapped: Vec<SeriesData>,
+}
+
+/// Times and values of one line, with the figures that stand for all of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Curve {
+    /// Times, ascending.
+    pub(crate) times: Vec<i64>,
+    /// Values.
+    pub(crate) values: Vec<f64>,
+    /// Samples further apart than this are not connected.
+    pub(crate) longest_step_ns: i64,
+    /// Figures of the whole run.
+    pub(crate) figures: Figures,
+}
+
+/// What a legend says of a curve. Each is the figure of that name in the summary.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Figures {
+    /// Weighted by time for a gauge, increase over time for a rate.
+    pub(crate) mean: Option<f64>,
+    /// Largest value, or largest mean over a window if the next field says so.
+    pub(crate) max: Option<f64>,
+    /// Length of the windows that `max` is of, where they are longer than the time between samples.
+    pub(crate) max_over_ns: Option<i64>,
+    /// Quantile over all observations of the run, which takes the place of a mean.
+    pub(crate) whole: Option<f64>,
+    /// Last value, of a count that only rises.
+    pub(crate) total: Option<f64>,
+}
+
+impl Curve {
+    /// Without figures; `None` where there is no finite value.
+    pub(crate) fn of(times: Vec<i64>, values: Vec<f64>, longest_step_ns: i64) -> Option<Self> {
+        largest(&values)?;
+        Some(Self {
+            times,
+            values,
+            longest_step_ns,
+            figures: Figures::default(),
+        })
+    }
 }
 
 impl<'a> View<'a> {
     /// Prepares a run.
     pub(crate) fn of(run: &'a RunData) -> Self {
-        let simulated =
-            run.manifest.simulated || run.series.iter().any(|s| s.def.source.ends_with("-simulated"));
+        let says_so = run
+            .manifest
+            .facts
+            .get("server_version")
+            .is_some_and(|version| version.contains("simulated"));
+        let simulated = run.manifest.simulated
+            || says_so
+            || run.series.iter().any(|s| s.def.source.ends_with("-simulated"));
+        let mut by_name: HashMap<&str, Vec<&SeriesData>> = HashMap::new();
+        for series in &run.series {
+            by_name.entry(&*series.def.metric_name).or_default().push(series);
+        }
         Self {
             run,
             frame: Frame::of(run),
             histograms: histogram::collect(run),
             simulated,
+            by_name,
+            mapped: exporters::mapped(run),
+        }
+    }
+
+    /// The addresses of the servers as `host:port`, as the record lists them.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let facts = &self.run.manifest.facts;
+        let listed = facts.get(ENDPOINTS_FACT).or(facts.get("server_url"));
+        let mut hosts: Vec<String> = match listed {
+            Some(urls) => urls
+                .split([' ', ','])
+                .map(|url| host_of(url).to_owned())
+                .collect(),
+            None => {
+                let cadences = self.frame.cadences.iter().filter(|c| !c.endpoint_url.is_empty());
+                cadences.map(|c| host_of(&c.endpoint_url).to_owned()).collect()
+            }
+        };
+        hosts.retain(|host| !host.is_empty());
+        hosts.dedup();
+        hosts
+    }
+
+    /// Why there is nothing of a server: it never answered, or `otherwise`.
+    pub(crate) fn why_nothing(&self, otherwise: &str) -> String {
+        let answered = self.frame.cadences.iter().any(|c| !c.endpoint_url.is_empty());
+        let hosts = self.hosts();
+        if answered || hosts.is_empty() {
+            return otherwise.to_owned();
+        }
+        format!("{} never answered", hosts.join(", "))
+    }
+
+    /// Every series of exactly this name.
+    pub(crate) fn named(&self, name: &str) -> &[&'a SeriesData] {
+        self.by_name.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The series of what vLLM calls `name`: under that name, under the name of an older release, or under the name of
+    /// another engine; the first of these that the run holds.
+    pub(crate) fn engine(&self, name: &str) -> &[&'a SeriesData] {
+        aliases(name)
+            .map(|alias| self.named(alias))
+            .find(|series| !series.is_empty())
+            .unwrap_or(&[])
+    }
+
+    /// The histograms of what vLLM calls `family`, by the same rule as [`View::engine`].
+    pub(crate) fn engine_family(&self, family: &str) -> Vec<&Histogram> {
+        aliases(family)
+            .map(|alias| self.family(alias))
+            .find(|found| !found.is_empty())
+            .unwrap_or_default()
+    }
+
+    /// Every histogram of a family.
+    pub(crate) fn family(&self, name: &str) -> Vec<&Histogram> {
+        self.histograms.iter().filter(|h| h.name == name).collect()
+    }
+
+    /// A metric of the GPUs by its name in our sampler, from the sampler or from a GPU exporter.
+    pub(crate) fn gpu(&self, name: &str) -> Vec<&SeriesData> {
+        let own = self.named(name).iter().copied();
+        own.chain(self.mapped.iter().filter(|s| &*s.def.metric_name == name))
+            .collect()
+    }
+
+    /// GPU utilisation, one series per GPU.
+    pub(crate) fn gpu_utilization(&self) -> Vec<SeriesData> {
+        self.named_or("vllm:gpu_utilization", names::gpu_utilization)
+    }
+
+    /// GPU memory in use, one series per GPU.
+    pub(crate) fn gpu_memory(&self) -> Vec<SeriesData> {
+        self.named_or("vllm:gpu_memory_used", names::gpu_memory_used)
+    }
+
+    /// KV cache in use, one series per engine.
+    pub(crate) fn kv_cache(&self) -> Vec<SeriesData> {
+        let own = self.named_or("vllm:kv_cache_usage_ratio", names::kv_cache_usage);
+        if !own.is_empty() {
+            return own;
+        }
+        let other = self.engine("vllm:kv_cache_usage_perc");
+        other.iter().map(|s| (*s).clone()).collect()
+    }
+
+    fn named_or(&self, name: &str, derive: fn(&RunData) -> Vec<SeriesData>) -> Vec<SeriesData> {
+        let own = self.named(name);
+        if own.is_empty() {
+            derive(self.run)
+        } else {
+            own.iter().map(|s| (*s).clone()).collect()
         }
     }
 
@@ -51,152 +204,188 @@ impl<'a> View<'a> {
             .unwrap_or(1_000_000_000)
     }
 
-    /// Rate of these counters, added up, and the window it is of.
-    pub(crate) fn rate(
-        &self,
-        series: impl Iterator<Item = &'a SeriesData>,
-        points: i64,
-    ) -> (Vec<i64>, Vec<f64>, i64) {
-        let series: Vec<&SeriesData> = series.collect();
+    /// What these counters rose in all, in windows of about `window_ns`, or of the usual interval without one; and that
+    /// interval.
+    pub(crate) fn windows(&self, series: &[&SeriesData], points: Option<i64>) -> (Vec<Window>, i64, i64) {
         let interval = self.interval_ns(series.iter().map(|s| &s.timestamps_ns[..]));
-        let window = self.window_ns(points, interval);
-        let longest = align::longest_step_ns(interval);
-        let rates: Vec<_> = series
-            .iter()
-            .map(|s| window::rates(&counter::steps(&s.timestamps_ns, &s.values), window, longest))
-            .collect();
-        let points: Vec<align::Points<'_>> = rates.iter().map(|(t, v)| (&t[..], &v[..])).collect();
-        let (times, values) = align::combine(&points, Combine::Sum);
-        (times, values, window)
+        let window = points.map_or(interval, |points| self.window_ns(points, interval));
+        let steps = match series {
+            [] => Vec::new(),
+            _ => counter::sum_steps(&points_of(series)),
+        };
+        let windows = window::windows(&steps, window, align::longest_step_ns(interval));
+        (windows, window, interval)
     }
 
-    /// A line of the rate of one counter, over all engines and endpoints.
-    pub(crate) fn rate_line(
-        &self,
-        name: &str,
-        counter: &'a str,
-        look: Look,
-        color: RGBColor,
-        points: i64,
-    ) -> Option<Line> {
-        let (times, values, window) = self.rate(totals::named(self.run, counter), points);
-        self.line(name, look, color, times, values, window)
+    /// Rate per second of these counters, added up; `None` with fewer than two samples.
+    pub(crate) fn rate(&self, series: &[&SeriesData], points: i64) -> Option<Curve> {
+        let (windows, window, interval) = self.windows(series, Some(points));
+        let (times, values) = window::rates(&windows);
+        // A window may be a step longer than it should and still follow the one before it at once.
+        let mut curve = Curve::of(times, values, align::longest_step_ns(window) + window)?;
+        curve.figures = Figures {
+            mean: rate_stats(&windows).mean,
+            max: largest(&curve.values),
+            max_over_ns: (window > interval).then_some(window),
+            ..Figures::default()
+        };
+        Some(curve)
     }
 
-    /// A line of a gauge, over all engines and endpoints.
-    pub(crate) fn gauge_line(
-        &self,
-        name: &str,
-        gauge: &str,
-        how: Combine,
-        look: Look,
-        color: RGBColor,
-    ) -> Option<Line> {
-        let (times, values) = totals::gauge(self.run, gauge, how);
+    /// These gauges as one, or each of a single one's samples.
+    pub(crate) fn gauge(&self, series: &[&SeriesData], how: Combine) -> Option<Curve> {
+        let (times, values) = align::combine(&points_of(series), how);
+        let stats = Stats::of_gauge(&times, &values);
         let interval = self.line_interval_ns(&times);
-        self.line(name, look, color, times, values, interval)
+        let longest = if interval > 0 {
+            align::longest_step_ns(interval)
+        } else {
+            i64::MAX
+        };
+        let mut curve = Curve::of(times, values, longest)?;
+        curve.figures = Figures {
+            mean: stats.mean,
+            max: stats.max,
+            ..Figures::default()
+        };
+        Some(curve)
     }
 
     /// The usual distance of a line's points. Those of several endpoints together lie closer than either's own.
-    pub(crate) fn line_interval_ns(&self, times: &[i64]) -> i64 {
+    fn line_interval_ns(&self, times: &[i64]) -> i64 {
         let own = self.frame.usual_interval_ns(times);
         own.max(self.frame.scrape_interval_ns()).unwrap_or(0)
     }
 
-    /// A line from times and values of scraped series, broken where no endpoint answered; `None` without any.
-    pub(crate) fn line(
-        &self,
-        name: &str,
-        look: Look,
-        color: RGBColor,
-        mut times: Vec<i64>,
-        mut values: Vec<f64>,
-        interval_ns: i64,
-    ) -> Option<Line> {
-        if times.is_empty() {
-            return None;
-        }
-        for &(from, _) in &self.frame.gaps {
-            let at = times.partition_point(|t| *t <= from);
-            times.insert(at, from);
-            values.insert(at, f64::NAN);
-        }
-        // A rate's window may be a step longer than it should and still follow the one before it at once.
-        let longest_step_ns = if interval_ns > 0 {
-            align::longest_step_ns(interval_ns) + interval_ns
-        } else {
-            i64::MAX
-        };
-        Some(Line {
-            name: name.into(),
-            color,
-            look,
-            times,
-            values,
-            longest_step_ns,
-            whole: None,
-        })
-    }
-
-    /// Quantile lines of the first of these histogram families that the run holds.
-    pub(crate) fn quantile_lines(
-        &self,
-        families: &[&str],
-        quantiles: &[(f64, &str, RGBColor)],
-        points: i64,
-    ) -> Vec<Line> {
-        let Some(found) = families.iter().map(|f| self.family(f)).find(|h| !h.is_empty()) else {
-            return Vec::new();
-        };
-        let interval = self.interval_ns(found.iter().map(|h| &h.timestamps_ns[..]));
+    /// What the histograms observed in all, in windows that give about `points` points; and the window.
+    pub(crate) fn merged(&self, histograms: &[&Histogram], points: i64) -> (Merged, i64) {
+        let interval = self.interval_ns(histograms.iter().map(|h| &h.timestamps_ns[..]));
         let window = self.window_ns(points, interval);
         let longest = align::longest_step_ns(interval);
-        let merged = window::merge(&found, self.frame.start_ns, window, longest);
-        let Some(estimator) = &merged.estimator else {
-            return Vec::new();
-        };
+        let merged = window::merge(histograms, self.frame.start_ns, window, longest);
+        (merged, window)
+    }
+
+    /// Quantiles of what these histograms observed, a curve for each of `quantiles` that has one.
+    pub(crate) fn quantiles(
+        &self,
+        histograms: &[&Histogram],
+        quantiles: &[f64],
+        points: i64,
+    ) -> Vec<Option<Curve>> {
+        let (merged, window) = self.merged(histograms, points);
         quantiles
             .iter()
-            .filter_map(|(q, name, color)| {
-                let (times, values) = merged
+            .map(|q| {
+                let estimator = merged.estimator.as_ref()?;
+                let mut points: Vec<(i64, f64)> = merged
                     .windows
                     .iter()
                     .filter_map(|w| estimator.quantile(w, *q).map(|v| (w.end_ns, v)))
-                    .unzip();
-                let mut line = self.line(name, Look::Line, *color, times, values, window)?;
-                line.whole = merged.whole.as_ref().and_then(|w| estimator.quantile(w, *q));
-                Some(line)
+                    .collect();
+                // Windows in which nothing was observed are no gap, those without a scrape are.
+                points.extend(self.frame.gaps.iter().map(|(from, _)| (*from, f64::NAN)));
+                points.sort_by_key(|(t, _)| *t);
+                let (times, values) = points.into_iter().unzip();
+                let mut curve = Curve::of(times, values, align::longest_step_ns(window) + window)?;
+                curve.figures = Figures {
+                    whole: merged.whole.as_ref().and_then(|w| estimator.quantile(w, *q)),
+                    max: largest(&curve.values),
+                    max_over_ns: Some(window),
+                    ..Figures::default()
+                };
+                Some(curve)
             })
             .collect()
     }
+}
 
-    /// Every histogram of a family.
-    pub(crate) fn family(&self, name: &str) -> Vec<&Histogram> {
-        self.histograms.iter().filter(|h| h.name == name).collect()
-    }
+/// Statistics of a counter's rate over windows: the mean is increase over time.
+pub(crate) fn rate_stats(windows: &[Window]) -> Stats {
+    let timed = windows.iter().filter(|w| w.end_ns > w.start_ns);
+    let (rates, secs): (Vec<f64>, Vec<f64>) = timed.map(|w| (w.per_second(), w.secs())).unzip();
+    Stats::weighted(&rates, &secs)
+}
 
-    /// GPU utilisation, one series per GPU.
-    pub(crate) fn gpu_utilization(&self) -> Vec<SeriesData> {
-        self.named_or("vllm:gpu_utilization", names::gpu_utilization)
-    }
+/// The largest finite value.
+pub(crate) fn largest(values: &[f64]) -> Option<f64> {
+    values.iter().copied().filter(|v| v.is_finite()).reduce(f64::max)
+}
 
-    /// GPU memory in use, one series per GPU.
-    pub(crate) fn gpu_memory(&self) -> Vec<SeriesData> {
-        self.named_or("vllm:gpu_memory_used", names::gpu_memory_used)
-    }
+/// Series as times and values.
+pub(crate) fn points_of<'s>(series: &[&'s SeriesData]) -> Vec<Points<'s>> {
+    series
+        .iter()
+        .map(|s| (&s.timestamps_ns[..], &s.values[..]))
+        .collect()
+}
 
-    /// KV cache in use, one series per engine.
-    pub(crate) fn kv_cache(&self) -> Vec<SeriesData> {
-        self.named_or("vllm:kv_cache_usage_ratio", names::kv_cache_usage)
-    }
-
-    fn named_or(&self, name: &str, derive: fn(&RunData) -> Vec<SeriesData>) -> Vec<SeriesData> {
-        let own: Vec<SeriesData> = totals::named(self.run, name).cloned().collect();
-        if own.is_empty() { derive(self.run) } else { own }
+/// How series of this metric become one, and what that is called; the reason where they do not.
+pub(crate) fn combined(series: &[&SeriesData]) -> Result<(Combine, &'static str), &'static str> {
+    match series.first().map(|s| catalog::adds_up(&s.def)) {
+        Some(AddsUp::Sum) => Ok((Combine::Sum, "sum over series")),
+        Some(AddsUp::Mean) => Ok((Combine::Mean, "mean over series")),
+        Some(AddsUp::Never(why)) => Err(why),
+        None => Err("there is no series"),
     }
 }
 
-/// What tells these series apart: the labels whose values differ, for example `engine 1`. Empty for a single one.
+/// Unit of what a histogram observes: its count series has none of its own, so the catalogue's or that of the name.
+pub(crate) fn unit_of_family(histogram: &Histogram) -> &str {
+    let known = catalog::unit_of(&format!("{}_sum", histogram.name)).filter(|unit| !unit.is_empty());
+    known.unwrap_or_else(|| unit_or_ending(&histogram.origin.unit, &histogram.name))
+}
+
+/// The unit of the definition, or the one that the name ends in.
+pub(crate) fn unit_or_ending<'n>(unit: &'n str, name: &'n str) -> &'n str {
+    if !unit.is_empty() {
+        return unit;
+    }
+    let name = name.strip_suffix("_total").unwrap_or(name);
+    [
+        "seconds", "bytes", "ratio", "tokens", "watts", "joules", "celsius", "hertz",
+    ]
+    .into_iter()
+    .find(|u| name.ends_with(u))
+    .unwrap_or("")
+}
+
+/// `name`, then the names that older releases of vLLM and other engines have for the same.
+fn aliases(name: &str) -> impl Iterator<Item = &str> {
+    let older = catalog::vllm_entries()
+        .iter()
+        .filter(move |entry| entry.now == Some(name))
+        .map(|entry| entry.name);
+    let others = catalog::exporters()
+        .iter()
+        .filter(move |e| e.exporter == Exporter::Sglang && e.ours == Some(name))
+        .map(|e| e.name);
+    std::iter::once(name).chain(older).chain(others)
+}
+
+/// An endpoint as `host:port`, with its path where that is not `/metrics`.
+pub(crate) fn host_of(endpoint_url: &str) -> &str {
+    let bare = endpoint_url
+        .split_once("://")
+        .map_or(endpoint_url, |(_, rest)| rest);
+    bare.strip_suffix("/metrics")
+        .unwrap_or(bare)
+        .trim_end_matches('/')
+}
+
+/// Labels that no reader tells series by, as long as others do.
+const QUIET_LABELS: &[&str] = &[
+    "derived_from",
+    "model_name",
+    "uuid",
+    "UUID",
+    "name",
+    "hostname",
+    "Hostname",
+];
+
+/// What distinguishes these series: the labels whose values differ, for example `engine 1`, and the server as
+/// `host:port` where there are several. Empty for a single one.
 pub(crate) fn distinct_names(series: &[&SeriesData]) -> Vec<String> {
     let all: Vec<labels::Labels> = series.iter().map(|s| labels::parse(&s.def.labels)).collect();
     let mut keys: Vec<&String> = all.iter().flat_map(|l| l.keys()).collect();
@@ -206,18 +395,56 @@ pub(crate) fn distinct_names(series: &[&SeriesData]) -> Vec<String> {
     let urls = series
         .iter()
         .any(|s| s.def.endpoint_url != series[0].def.endpoint_url);
+    // The number that a harness gave its servers says less than their addresses.
+    let quiet = |key: &str| QUIET_LABELS.contains(&key) || (urls && key == "replica");
+    if urls || keys.iter().any(|k| !quiet(k)) {
+        keys.retain(|k| !quiet(k));
+    }
     series
         .iter()
         .zip(&all)
         .map(|(s, l)| {
-            let mut parts: Vec<String> = keys
-                .iter()
-                .filter_map(|k| l.get(*k).map(|v| format!("{k} {v}")))
-                .collect();
-            if urls {
-                parts.push(s.def.endpoint_url.trim_start_matches("http://").to_string());
-            }
-            parts.join(", ")
+            let host = urls.then(|| host_of(&s.def.endpoint_url).to_owned());
+            let told = keys.iter().filter_map(|k| {
+                let value = l.get(*k)?;
+                // A name that says what it is needs no key.
+                Some(if k.contains("reason") || k.as_str() == "le" {
+                    value.clone()
+                } else {
+                    format!("{} {value}", k.replace("gpu", "GPU"))
+                })
+            });
+            host.into_iter().chain(told).collect::<Vec<_>>().join(", ")
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_named_by_host_and_port() {
+        for (url, name) in [
+            ("http://127.0.0.1:8000/metrics", "127.0.0.1:8000"),
+            ("https://gpu1/metrics", "gpu1"),
+            ("http://gpu1:9400/other", "gpu1:9400/other"),
+            ("gpu1:8000", "gpu1:8000"),
+        ] {
+            assert_eq!(host_of(url), name);
+        }
+    }
+
+    #[test]
+    fn older_releases_and_other_engines_have_their_own_names_for_the_same() {
+        let names: Vec<&str> = aliases("vllm:kv_cache_usage_perc").collect();
+        assert_eq!(
+            names,
+            [
+                "vllm:kv_cache_usage_perc",
+                "vllm:gpu_cache_usage_perc",
+                "sglang:token_usage"
+            ]
+        );
+    }
 }

@@ -28,7 +28,8 @@ pub(crate) fn draw(scene: &Scene) -> Result<Image> {
             height: scene.height.into(),
         });
     };
-    pixmap.fill(tiny_skia::Color::WHITE);
+    let Color { r, g, b, .. } = scene.ground;
+    pixmap.fill(tiny_skia::Color::from_rgba8(r, g, b, 255));
     for shape in &scene.shapes {
         draw_shape(&mut pixmap, shape);
     }

@@ -1,4 +1,4 @@
-//! A picture as a list of shapes in pixels, before anybody decides how it becomes a file.
+//! A picture as a list of shapes in pixels, before it becomes a file.
 //!
 //! The PNG writer and the SVG writer draw the same list, so both files show the same picture.
 
@@ -94,13 +94,15 @@ pub(crate) enum Shape {
     },
 }
 
-/// A whole picture on white ground.
+/// A whole picture.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scene {
     /// Width in pixels.
     pub(crate) width: u32,
     /// Height in pixels.
     pub(crate) height: u32,
+    /// What lies behind everything; opaque.
+    pub(crate) ground: Color,
     /// What it is called by programs that read pictures aloud.
     pub(crate) title: String,
     /// Shapes, the first at the bottom.

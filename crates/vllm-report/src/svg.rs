@@ -14,10 +14,11 @@ pub(crate) fn write(scene: &Scene, scale: f32) -> String {
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{:.0}\" height=\"{:.0}\" viewBox=\"0 0 {w} {h}\" \
          role=\"img\" font-family=\"Roboto, 'Helvetica Neue', Arial, sans-serif\">\n<title>{}</title>\n\
-         <rect width=\"{w}\" height=\"{h}\" fill=\"#ffffff\"/>\n",
+         <rect width=\"{w}\" height=\"{h}\" {}/>\n",
         w as f32 * scale,
         h as f32 * scale,
-        escape(&scene.title)
+        escape(&scene.title),
+        paint("fill", scene.ground)
     );
     for shape in &scene.shapes {
         shape_to(&mut out, shape);

@@ -180,7 +180,9 @@ fn texts(scene: &Scene) -> Vec<&str> {
 
 fn overview(run: &RunData) -> Scene {
     let view = View::of(run);
-    chart::overview::picture(&view).scene(&view, 300.0).unwrap()
+    chart::overview::picture(&view)
+        .scene(&view, 300.0, &Look::default())
+        .unwrap()
 }
 
 #[test]
@@ -228,13 +230,17 @@ fn the_overview_has_its_panels_units_phases_and_its_gap() {
     let scene = overview(&run);
     let texts = texts(&scene);
     for wanted in [
-        "Token throughput, tokens/s",
+        "Output tokens, tokens/s",
+        "Input tokens, tokens/s",
         "Requests in the engine",
         "Requests finished, per second",
-        "Time to first token, ms",
+        "Time to first token (server), ms",
+        "Time to first token from sending (client), ms",
+        "Time per output token (client), ms",
+        "Failed requests so far, by kind",
         "KV cache in use, %",
         "Preemptions, per second",
-        "Prefix cache hits, %",
+        "Prefix cache hit rate, %",
         "GPU utilization, %",
         "performance",
         "no data",
@@ -254,10 +260,16 @@ fn the_overview_has_its_panels_units_phases_and_its_gap() {
 
 #[test]
 fn no_line_is_drawn_over_the_gap() {
-    let run = run();
+    let mut run = run();
+    // Counts of failures so far go on where scrapes are missing.
+    run.requests.clear();
+    run.series.retain(|s| !s.def.labels.contains("abort"));
     let view = View::of(&run);
-    assert_eq!(view.frame.gaps, [(START + 19 * S, START + 30 * S)]);
-    let scene = chart::requests::picture(&view).scene(&view, 300.0).unwrap();
+    // From when the first missing scrape was due to the first that was made again.
+    assert_eq!(view.frame.gaps, [(START + 20 * S, START + 30 * S)]);
+    let scene = chart::requests::picture(&view)
+        .scene(&view, 300.0, &Look::default())
+        .unwrap();
     // The picture is one column of panels, three pixels a unit: from the plot's left edge to the right margin.
     let (left, right) = ((style::MARGIN + 46.0) * 3.0, (1200.0 - style::MARGIN) * 3.0);
     let x = |second: f32| left + (right - left) * second / 59.0;
@@ -291,11 +303,11 @@ fn simulated_data_are_marked_on_every_picture() {
         chart::overview::picture(&view),
         chart::requests::picture(&view),
         chart::gpu::picture(&view),
-        chart::metric::picture(&view, &["vllm:num_requests_running"]).unwrap(),
+        chart::metric::picture(&view, &["vllm:num_requests_running"], &Choice::default()).unwrap(),
     ];
     for picture in pictures {
         assert!(
-            texts(&picture.scene(&view, 300.0).unwrap()).contains(&"SIMULATED DATA"),
+            texts(&picture.scene(&view, 300.0, &Look::default()).unwrap()).contains(&"SIMULATED DATA"),
             "{}",
             picture.title
         );
@@ -308,7 +320,9 @@ fn a_run_without_gpus_says_so_and_an_empty_run_is_still_drawn() {
     let mut run = run();
     run.series.retain(|s| &*s.def.source != "nvml");
     let view = View::of(&run);
-    let scene = chart::gpu::picture(&view).scene(&view, 300.0).unwrap();
+    let scene = chart::gpu::picture(&view)
+        .scene(&view, 300.0, &Look::default())
+        .unwrap();
     assert!(texts(&scene).iter().any(|t| t.starts_with("No GPU data")));
 
     let folder = tempfile::tempdir().unwrap();
@@ -339,6 +353,7 @@ fn the_summary_is_strict_json_with_rates_quantiles_and_what_was_missing() {
         summary["totals"]["vllm:tokens_per_second"]["series"][0]["median"],
         200.0
     );
+    assert_eq!(tokens["aggregate"]["mean_per_second"], 200.0);
     let running = &summary["metrics"]["vllm:num_requests_running"]["series"][0];
     for key in ["count", "mean", "std", "min", "max", "median"] {
         assert!(running[key].is_number(), "{key}: {running}");
@@ -355,10 +370,11 @@ fn the_summary_is_strict_json_with_rates_quantiles_and_what_was_missing() {
         "mean over series"
     );
     assert_eq!(summary["missing"][0]["kind"], "gap");
-    assert_eq!(summary["gaps"][0]["duration_secs"], 11.0);
+    assert_eq!(summary["gaps"][0]["duration_secs"], 10.0);
     assert_eq!(summary["requests"]["failed"], 1);
-    assert_eq!(summary["requests"]["request_latency_seconds"]["median"], 0.49);
-    assert_eq!(summary["requests"]["time_per_output_token_seconds"]["max"], 0.1);
+    assert_eq!(summary["requests"]["latency_sent_seconds"]["median"], 0.49);
+    assert_eq!(summary["requests"]["tpot_seconds"]["max"], 0.1);
+    assert_eq!(summary["requests"]["failures"]["no reason was recorded"], 1);
     assert_eq!(summary["phases"][1]["name"], "performance");
     assert_eq!(summary["time_range"]["start"], "2026-11-21T12:00:00Z");
 }
@@ -518,17 +534,16 @@ fn what_is_scraped_less_often_than_the_rest_is_drawn_all_the_same() {
     };
     run.series.push(ticking("http://127.0.0.1:8000", S / 10, 0));
     let view = View::of(&run);
-    let lines = view.quantile_lines(
-        &["vllm:time_to_first_token_seconds"],
-        &[(0.5, "p50", crate::style::BLUE)],
-        100,
+    let family = view.family("vllm:time_to_first_token_seconds");
+    let lines = view.quantiles(&family, &[0.5], 100);
+    assert!(
+        lines[0].is_some(),
+        "histograms come once a second, gauges ten times"
     );
-    assert_eq!(lines.len(), 1, "histograms come once a second, gauges ten times");
-    let rate = view.rate(
-        vllm_metrics::derive::totals::named(&run, "vllm:generation_tokens_total"),
-        100,
-    );
-    assert!(rate.1.iter().any(|v| (v - 100.0).abs() < 1e-6), "{:?}", rate.1);
+    let rate = view
+        .rate(view.named("vllm:generation_tokens_total"), 100)
+        .unwrap();
+    assert!(rate.values.iter().any(|v| (v - 100.0).abs() < 1e-6), "{rate:?}");
 }
 
 #[test]

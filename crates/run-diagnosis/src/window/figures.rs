@@ -43,7 +43,7 @@ pub(super) fn figures(run: &Run, whole: Span, window: Option<Span>) -> Vec<Windo
             .filter(|request| span.contains(request.issued_ns));
         issued.filter_map(of).collect()
     };
-    let p99 = |values: &[f64]| percentile::linear(&percentile::sorted(values), 0.99);
+    let p99 = |values: &[f64]| percentile::loadgen(&percentile::sorted(values), 0.99);
     let ttft = RequestTimes::ttft_secs;
     let tpot = RequestTimes::tpot_secs;
     let e2e = RequestTimes::e2e_secs;

@@ -38,7 +38,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Value {
             "output_token_throughput_per_user",
             1.0,
             "tokens/sec/user",
-            figures.values(|row| Some(1.0 / vllm_metrics::derive::goodput::tpot_secs(row)?)),
+            figures.values(|row| Some(1.0 / vllm_metrics::derive::latency::tpot_secs(row)?)),
         ),
     ] {
         if values.count() > 0 {

@@ -1,7 +1,7 @@
 //! The figures that every format has, once.
 
 use vllm_metrics::derive::goodput::{self, Limits, started_ns};
-use vllm_metrics::derive::quantile;
+use vllm_metrics::derive::{latency, quantile};
 use vllm_metrics::{Outcome, RequestRow};
 
 use crate::analysis::Analysis;
@@ -73,19 +73,19 @@ impl<'a> Figures<'a> {
     }
 
     pub(super) fn ttft(&self) -> Values {
-        self.values(goodput::ttft_secs)
+        self.values(latency::ttft_sent_secs)
     }
 
     pub(super) fn tpot(&self) -> Values {
-        self.values(goodput::tpot_secs)
+        self.values(latency::tpot_secs)
     }
 
     pub(super) fn latency(&self) -> Values {
-        self.values(goodput::e2e_secs)
+        self.values(latency::latency_sent_secs)
     }
 
     pub(super) fn client_queue(&self) -> Values {
-        self.values(|row| Some((row.sent_ns? - row.issued_ns) as f64 / 1e9))
+        self.values(latency::client_queue_secs)
     }
 
     pub(super) fn output_lengths(&self) -> Values {

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use vllm_metrics::derive::goodput::{started_ns, tpot_secs, ttft_secs};
+use vllm_metrics::derive::goodput::started_ns;
+use vllm_metrics::derive::latency::{tpot_secs, ttft_sent_secs};
 use vllm_metrics::{Outcome, RequestRow};
 
 use super::figures::{Figures, Values};
@@ -101,7 +102,10 @@ fn details(rows: &[RequestRow], out: &mut Map<String, Value>) {
         "output_lens".into(),
         list(&|row| json!(row.output_tokens.filter(|_| !failed(row)).unwrap_or(0))),
     );
-    out.insert("ttfts".into(), list(&|row| json!(ttft_secs(row).unwrap_or(0.0))));
+    out.insert(
+        "ttfts".into(),
+        list(&|row| json!(ttft_sent_secs(row).unwrap_or(0.0))),
+    );
     out.insert(
         "itls".into(),
         list(&|row| {

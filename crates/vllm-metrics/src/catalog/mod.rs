@@ -13,12 +13,14 @@
 //! assert!(drift.renamed.is_empty(), "at 0.8.5 the older name is the right one");
 //! ```
 
+mod adds_up;
 mod drift;
 mod exporters;
 mod promised;
 mod version;
 mod vllm;
 
+pub use adds_up::{AddsUp, adds_up};
 pub use drift::{Drift, Renamed, Unexpected, Why, drift};
 pub use exporters::{Exported, Exporter, exported, exporters};
 pub use promised::{PROMISED, Promised, Source, promised};

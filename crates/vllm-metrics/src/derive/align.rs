@@ -45,58 +45,133 @@ pub enum Combine {
     Mean,
 }
 
-/// One series out of several: at every time of any of them, the latest values of all combined.
+/// One series out of several: at every time of any of them, the values of all combined.
 ///
-/// A series counts until its latest value is older than [`longest_step_ns`] of its own interval, so an endpoint that
-/// died leaves the sum. A time at which a series is just about to begin (first sample within one such step) is left
-/// out: the sum over some would look like a dip. A value that is not a number counts as absent; where every one is,
-/// so is the result.
+/// Series that were not sampled at the same moment are brought together by linear interpolation between their own
+/// samples, so that the result has no steps that come from the moments of sampling. A series has no known value
+/// inside a gap (a distance longer than [`longest_step_ns`] of its own interval) or where it is not a number: there
+/// the result is `NaN`, for what the others add up to is not what all do.
+///
+/// Before its first sample and after its last one (held for one such step) a series adds nothing to a sum; a mean
+/// exists only where every series has a value, so that it does not jump when one is absent. A time at which a
+/// series is just about to begin is left out.
 pub fn combine(series: &[Points<'_>], how: Combine) -> (Vec<i64>, Vec<f64>) {
     if let [(times, values)] = series {
         return (times.to_vec(), values.to_vec());
     }
-    let limits: Vec<i64> = series
-        .iter()
-        .map(|(times, _)| median_interval_ns(times).map_or(i64::MAX, longest_step_ns))
-        .collect();
+    let limits = limits(series);
+    let times = union(series);
+    let mut cursors = vec![0usize; series.len()];
+    let mut out = (Vec::with_capacity(times.len()), Vec::with_capacity(times.len()));
+    'times: for t in times {
+        let (mut sum, mut present, mut unknown) = (0.0, 0u32, false);
+        for ((points, cursor), limit) in series.iter().zip(&mut cursors).zip(&limits) {
+            match value_at(points, cursor, *limit, t) {
+                At::Known(value) => {
+                    sum += value;
+                    present += 1;
+                }
+                At::Unknown => unknown = true,
+                At::AboutToBegin => continue 'times,
+                At::Outside => unknown |= how == Combine::Mean,
+            }
+        }
+        let value = match (unknown, present, how) {
+            (true, ..) => f64::NAN,
+            (false, 0, _) => continue,
+            (false, n, Combine::Mean) => sum / f64::from(n),
+            (false, _, Combine::Sum) => sum,
+        };
+        out.0.push(t);
+        out.1.push(value);
+    }
+    out
+}
+
+/// Longest step of each series; one with too few samples to have an interval takes the longest of the others.
+pub(super) fn limits(series: &[Points<'_>]) -> Vec<i64> {
+    let own = || {
+        series
+            .iter()
+            .map(|(times, _)| median_interval_ns(times).map(longest_step_ns))
+    };
+    let longest = own().flatten().max().unwrap_or(i64::MAX);
+    own().map(|limit| limit.unwrap_or(longest)).collect()
+}
+
+/// Every time of any series, once, ascending.
+pub(super) fn union(series: &[Points<'_>]) -> Vec<i64> {
     let mut times: Vec<i64> = series
         .iter()
         .flat_map(|(times, _)| times.iter().copied())
         .collect();
     times.sort_unstable();
     times.dedup();
-    let mut cursors = vec![0usize; series.len()];
-    let mut out = (Vec::with_capacity(times.len()), Vec::with_capacity(times.len()));
-    'times: for t in times {
-        let (mut sum, mut present, mut unknown) = (0.0, 0u32, false);
-        for (((at, values), cursor), limit) in series.iter().zip(&mut cursors).zip(&limits) {
-            while at.get(*cursor).is_some_and(|&next| next <= t) {
-                *cursor += 1;
-            }
-            match cursor.checked_sub(1) {
-                Some(latest) if values[latest].is_nan() => unknown = true,
-                Some(latest) if t.saturating_sub(at[latest]) <= *limit => {
-                    sum += values[latest];
-                    present += 1;
-                }
-                Some(_) => {}
-                None if at.first().is_some_and(|first| first.saturating_sub(t) <= *limit) => continue 'times,
-                None => {}
-            }
+    times
+}
+
+/// What a series says at a moment.
+enum At {
+    Known(f64),
+    /// Inside a gap, or not a number.
+    Unknown,
+    /// Before its first sample, by no more than a step.
+    AboutToBegin,
+    /// Before its first sample or after its last.
+    Outside,
+}
+
+/// Value at `t`; the cursor only moves forward.
+fn value_at((times, values): &Points<'_>, cursor: &mut usize, limit: i64, t: i64) -> At {
+    while times.get(*cursor).is_some_and(|&next| next <= t) {
+        *cursor += 1;
+    }
+    let known = |value: f64| {
+        if value.is_nan() {
+            At::Unknown
+        } else {
+            At::Known(value)
         }
-        if present > 0 {
-            out.0.push(t);
-            out.1.push(if how == Combine::Mean {
-                sum / f64::from(present)
-            } else {
-                sum
-            });
-        } else if unknown {
-            out.0.push(t);
-            out.1.push(f64::NAN);
+    };
+    let Some(before) = cursor.checked_sub(1) else {
+        return match times.first() {
+            Some(first) if first.saturating_sub(t) <= limit => At::AboutToBegin,
+            _ => At::Outside,
+        };
+    };
+    let since = t - times[before];
+    match times.get(*cursor) {
+        _ if since == 0 => known(values[before]),
+        Some(&next) if next - times[before] <= limit => {
+            let share = since as f64 / (next - times[before]) as f64;
+            let (from, to) = (values[before], values[*cursor]);
+            known(from + (to - from) * share)
+        }
+        Some(_) => At::Unknown,
+        None if since <= limit => known(values[before]),
+        None => At::Outside,
+    }
+}
+
+/// How many seconds each sample of a gauge stands for: half the way to its neighbours, none of it over a gap. Weighted
+/// so, a mean is the area under the line through the samples over the time that it covers.
+///
+/// A sample that stands alone has no time; where none has any, all count the same.
+pub fn held_secs(timestamps_ns: &[i64]) -> Vec<f64> {
+    let limit = median_interval_ns(timestamps_ns).map_or(i64::MAX, longest_step_ns);
+    let mut weights = vec![0.0; timestamps_ns.len()];
+    for (i, pair) in timestamps_ns.windows(2).enumerate() {
+        let distance = pair[1] - pair[0];
+        if distance <= limit {
+            let half = distance as f64 / 2e9;
+            weights[i] += half;
+            weights[i + 1] += half;
         }
     }
-    out
+    if weights.iter().all(|w| *w == 0.0) {
+        weights.fill(1.0);
+    }
+    weights
 }
 
 #[cfg(test)]
@@ -126,7 +201,51 @@ mod tests {
         assert_eq!(times.first(), Some(&5));
         assert_eq!(values.first(), Some(&2.0));
         assert_eq!(values.last(), Some(&1.0));
-        let (_, mean) = combine(&[(&long, &ones), (&[5, 15, 25], &[1.0; 3])], Combine::Mean);
-        assert!(mean.iter().all(|v| *v == 1.0));
+    }
+
+    #[test]
+    fn a_mean_does_not_jump_when_one_is_absent() {
+        let all: Vec<i64> = (0..10).map(|i| i * 10).collect();
+        let with_gap: Vec<i64> = all.iter().copied().filter(|t| !(30..70).contains(t)).collect();
+        let (low, high) = (vec![0.2; 10], vec![0.6; 6]);
+        let (times, mean) = combine(&[(&all, &low), (&with_gap, &high)], Combine::Mean);
+        assert_eq!(times, all);
+        for (t, value) in times.iter().zip(&mean) {
+            let absent = (30..70).contains(t);
+            assert!(
+                if absent {
+                    value.is_nan()
+                } else {
+                    (value - 0.4).abs() < 1e-12
+                },
+                "{t}: {value}"
+            );
+        }
+        let (_, sum) = combine(&[(&all, &low), (&with_gap, &high)], Combine::Sum);
+        assert!(sum[4].is_nan() && (sum[8] - 0.8).abs() < 1e-12);
+    }
+
+    #[test]
+    fn series_sampled_at_different_moments_add_up_without_steps() {
+        let a: Vec<i64> = (0..20).map(|i| i * 10).collect();
+        let b: Vec<i64> = a.iter().map(|t| t + 4).collect();
+        let line = |times: &[i64]| times.iter().map(|t| *t as f64).collect::<Vec<f64>>();
+        let (times, sum) = combine(&[(&a, &line(&a)), (&b, &line(&b))], Combine::Sum);
+        for (t, value) in times.iter().zip(&sum).filter(|(t, _)| **t <= 190) {
+            assert!((value - 2.0 * *t as f64).abs() < 1e-9, "{t}: {value}");
+        }
+    }
+
+    #[test]
+    fn samples_weigh_the_time_they_stand_for() {
+        const S: i64 = 1_000_000_000;
+        // Three scrapes within ten milliseconds at the start, then one a second, and a gap.
+        let times = [0, S / 200, S / 100, S, 2 * S, 3 * S, 4 * S, 14 * S, 15 * S];
+        let weights = held_secs(&times);
+        let close = |got: f64, wanted: f64| (got - wanted).abs() < 1e-9;
+        assert!(close(weights[0], 0.0025) && close(weights[4], 1.0), "{weights:?}");
+        assert!(close(weights[6], 0.5) && close(weights[7], 0.5), "{weights:?}");
+        assert!(close(weights.iter().sum(), 5.0));
+        assert_eq!(held_secs(&[7]), [1.0]);
     }
 }

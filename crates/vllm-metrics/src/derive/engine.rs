@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::histogram::Histogram;
 use super::labels;
-use super::series::{Builder, derived_source, phase_at};
+use super::series::{Builder, Quotients, derived_source, phase_at};
 use super::{counter, names};
 use crate::model::{EventRow, RunData, SeriesData, Severity};
 
@@ -23,20 +23,34 @@ pub const ITERATION_TOKENS: &str = "vllm:iteration_tokens_total";
 
 /// Adds the series of the table above, per engine.
 pub fn append(run: &RunData, histograms: &[Histogram], out: &mut Vec<SeriesData>) {
-    for histogram in histograms.iter().filter(|h| h.name == ITERATION_TOKENS) {
-        steps(histogram, out);
-    }
-    for kv in names::kv_cache_usage(run) {
-        out.push(pressure(run, &kv));
-    }
+    out.extend(quotients(histograms).into_iter().map(|q| q.series));
+    out.extend(pressures(run));
 }
 
-fn steps(histogram: &Histogram, out: &mut Vec<SeriesData>) {
+/// Steps and tokens of every engine, with the weight of each value: seconds for steps per second, else steps.
+pub fn quotients(histograms: &[Histogram]) -> Vec<Quotients> {
+    histograms
+        .iter()
+        .filter(|h| h.name == ITERATION_TOKENS)
+        .flat_map(steps)
+        .collect()
+}
+
+/// `vllm:kv_pressure_ratio` of every engine.
+pub fn pressures(run: &RunData) -> Vec<SeriesData> {
+    names::kv_cache_usage(run)
+        .iter()
+        .map(|kv| pressure(run, kv))
+        .collect()
+}
+
+fn steps(histogram: &Histogram) -> [Quotients; 3] {
     let labels = labels::with(&histogram.labels, "derived_from", ITERATION_TOKENS);
     let gauge = |name, unit| Builder::gauge(name, Arc::clone(&labels), unit, &histogram.origin);
     let mut rate = gauge("vllm:engine_steps_per_second", "steps/second");
     let mut tokens = gauge("vllm:engine_tokens_per_step", "tokens");
     let mut seconds = gauge("vllm:engine_step_seconds", "seconds");
+    let (mut elapsed_secs, mut counts) = (Vec::new(), Vec::new());
     for interval in histogram.intervals() {
         let phase = &histogram.phases[interval.index];
         let elapsed = (interval.end_ns - interval.start_ns) as f64 / 1e9;
@@ -44,12 +58,27 @@ fn steps(histogram: &Histogram, out: &mut Vec<SeriesData>) {
             continue;
         }
         rate.push(interval.end_ns, interval.count / elapsed, phase);
-        if let Some(mean) = interval.mean() {
+        elapsed_secs.push(elapsed);
+        if let Some(mean) = interval.mean().filter(|mean| mean.is_finite()) {
             tokens.push(interval.end_ns, mean, phase);
             seconds.push(interval.end_ns, elapsed / interval.count, phase);
+            counts.push(interval.count);
         }
     }
-    out.extend([rate.finish(), tokens.finish(), seconds.finish()]);
+    [
+        Quotients {
+            series: rate.finish(),
+            weights: elapsed_secs,
+        },
+        Quotients {
+            series: tokens.finish(),
+            weights: counts.clone(),
+        },
+        Quotients {
+            series: seconds.finish(),
+            weights: counts,
+        },
+    ]
 }
 
 /// KV usage of one engine, raised to 1 where that engine preempted since the scrape before or keeps requests waiting

@@ -1,5 +1,6 @@
 //! Goodput: requests per second that met every limit on latency, from the request rows.
 
+use super::latency;
 use crate::model::{Manifest, Outcome, RequestRow};
 
 /// The fact of a run that holds its limits as they were written, for whoever reads it later.
@@ -111,33 +112,15 @@ pub fn started_ns(request: &RequestRow) -> i64 {
     request.sent_ns.unwrap_or(request.issued_ns)
 }
 
-/// Sent to first token, in seconds.
-pub fn ttft_secs(request: &RequestRow) -> Option<f64> {
-    request
-        .first_token_ns
-        .map(|t| (t - started_ns(request)) as f64 / 1e9)
-}
-
-/// (Done − first token) / (output tokens − 1), in seconds; `None` for fewer than two tokens.
-pub fn tpot_secs(request: &RequestRow) -> Option<f64> {
-    let (first, done, tokens) = (request.first_token_ns?, request.done_ns?, request.output_tokens?);
-    (tokens > 1).then(|| (done - first) as f64 / 1e9 / f64::from(tokens - 1))
-}
-
-/// Sent to done, in seconds.
-pub fn e2e_secs(request: &RequestRow) -> Option<f64> {
-    request.done_ns.map(|t| (t - started_ns(request)) as f64 / 1e9)
-}
-
 fn is_good(request: &RequestRow, limits: &Limits) -> bool {
     let within = |limit: Option<f64>, value: Option<f64>| match (limit, value) {
         (Some(limit), Some(value)) => value <= limit,
         _ => true,
     };
     request.outcome == Outcome::Completed
-        && within(limits.ttft_secs, ttft_secs(request))
-        && within(limits.tpot_secs, tpot_secs(request))
-        && within(limits.e2e_secs, e2e_secs(request))
+        && within(limits.ttft_secs, latency::ttft_sent_secs(request))
+        && within(limits.tpot_secs, latency::tpot_secs(request))
+        && within(limits.e2e_secs, latency::latency_sent_secs(request))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::goodput::{e2e_secs, ttft_secs};
 use super::histogram::{self, Histogram, Interval};
+use super::latency::{latency_sent_secs, ttft_sent_secs};
 use crate::model::{ENDPOINTS_FACT, RequestRow, RunData, TimeSource};
 
 const QUEUE: &str = "vllm:request_queue_time_seconds";
@@ -82,12 +82,12 @@ pub fn server_times(run: &RunData) -> Joined {
 /// where one of them is not known. Never below zero, which clocks read apart may give.
 pub fn outside_engine_secs(request: &RequestRow) -> Option<f64> {
     let inside = request.server_queue_ns? + request.server_prefill_ns? + request.server_decode_ns?;
-    Some((e2e_secs(request)? - inside as f64 / 1e9).max(0.0))
+    Some((latency_sent_secs(request)? - inside as f64 / 1e9).max(0.0))
 }
 
 /// True if all three times were found.
 fn estimate(request: &mut RequestRow, [queue, prefill, decode]: &[Times; 3]) -> bool {
-    let (Some(done), Some(whole)) = (request.done_ns, e2e_secs(request)) else {
+    let (Some(done), Some(whole)) = (request.done_ns, latency_sent_secs(request)) else {
         return false;
     };
     let (Some(q), Some(p), Some(d)) = (queue.mean_at(done), prefill.mean_at(done), decode.mean_at(done))
@@ -95,7 +95,7 @@ fn estimate(request: &mut RequestRow, [queue, prefill, decode]: &[Times; 3]) -> 
         return false;
     };
     // Queue and prefill both lie before the first token: others' means may not exceed what this client measured.
-    let first = ttft_secs(request).unwrap_or(whole);
+    let first = ttft_sent_secs(request).unwrap_or(whole);
     let shrink = if q + p > first && q + p > 0.0 {
         first / (q + p)
     } else {

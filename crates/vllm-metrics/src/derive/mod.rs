@@ -26,6 +26,7 @@ pub mod expression;
 pub mod goodput;
 pub mod histogram;
 pub mod join;
+pub mod latency;
 pub mod names;
 pub mod quantile;
 pub mod series;

@@ -14,6 +14,34 @@ pub fn of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
     Some(sorted[below] * (1.0 - share) + sorted[above] * share)
 }
 
+/// Quantile `q` of sorted values by LoadGen's rule: the value at place `n · q`, counted from 0 and rounded down. `None`
+/// for no values.
+pub fn of_sorted_as_loadgen(sorted: &[f64], q: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let place = (sorted.len() as f64 * q.clamp(0.0, 1.0)) as usize;
+    Some(sorted[place.min(last)])
+}
+
+/// Quantile `q` of sorted values with weights: the least value that, together with all below it, has at least the
+/// share `q` of the weight. `None` for no values or no weight.
+pub fn of_weighted(sorted: &[(f64, f64)], q: f64) -> Option<f64> {
+    let total: f64 = sorted.iter().map(|(_, weight)| weight).sum();
+    if total <= 0.0 {
+        return None;
+    }
+    // Sums of weights differ in their last digits by the order in which they are added.
+    let wanted = q.clamp(0.0, 1.0) * total * (1.0 - 1e-12);
+    let mut below = 0.0;
+    let found = sorted
+        .iter()
+        .filter(|(_, weight)| *weight > 0.0)
+        .find(|(_, weight)| {
+            below += weight;
+            below >= wanted
+        });
+    found.or(sorted.last()).map(|(value, _)| *value)
+}
+
 /// Quantile `q` by linear interpolation inside the bucket that holds it, as Prometheus' `histogram_quantile` does.
 ///
 /// `bounds` are upper bounds, ascending, the last one `+Inf`; `counts` are observations per bucket (not cumulative).
@@ -67,5 +95,26 @@ mod tests {
         assert_eq!(linear(&bounds, &[10.0, 0.0, 0.0], 0.5), Some(0.5));
         assert_eq!(linear(&bounds, &[0.0, 0.0, 3.0], 0.5), Some(2.0));
         assert_eq!(linear(&bounds, &[0.0, 0.0, 0.0], 0.5), None);
+    }
+
+    #[test]
+    fn ranks_follow_loadgen() {
+        let v: Vec<f64> = (0..64).map(f64::from).collect();
+        assert_eq!(of_sorted_as_loadgen(&v, 0.99), Some(63.0));
+        assert_eq!(of_sorted_as_loadgen(&v, 0.5), Some(32.0));
+        assert_eq!(of_sorted_as_loadgen(&[5.0], 1.0), Some(5.0));
+        assert_eq!(of_sorted_as_loadgen(&[], 0.5), None);
+    }
+
+    #[test]
+    fn weights_say_how_long_a_value_was_held() {
+        let v = [(0.0, 0.01), (1.0, 9.0), (5.0, 1.0)];
+        assert_eq!(of_weighted(&v, 0.5), Some(1.0));
+        assert_eq!(of_weighted(&v, 0.95), Some(5.0));
+        assert_eq!(
+            of_weighted(&[(1.0, 1.0), (2.0, 1.0), (3.0, 1.0), (4.0, 1.0)], 0.5),
+            Some(2.0)
+        );
+        assert_eq!(of_weighted(&[(1.0, 0.0)], 0.5), None);
     }
 }

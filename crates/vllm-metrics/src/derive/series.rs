@@ -22,6 +22,15 @@ pub fn phase_at(series: &SeriesData, index: usize) -> Arc<str> {
     }
 }
 
+/// A derived series each of whose values is a quotient over an interval.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quotients {
+    /// The quotients.
+    pub series: SeriesData,
+    /// Their denominators, one per value: weighted by these, the mean of the values is the quotient of the whole run.
+    pub weights: Vec<f64>,
+}
+
 /// Collects the points of one derived series.
 #[derive(Debug)]
 pub struct Builder {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::align::{self, Combine, Points};
 use super::counter;
-use super::series::{Builder, phase_at};
+use super::series::{Builder, Quotients, phase_at};
 use crate::model::{RunData, SeriesData};
 
 const RATES: &[(&str, &str, &str)] = &[
@@ -34,31 +34,44 @@ const RATES: &[(&str, &str, &str)] = &[
 
 /// Adds every total whose counters the run holds.
 pub fn append(run: &RunData, out: &mut Vec<SeriesData>) {
+    out.extend(quotients(run).into_iter().map(|q| q.series));
+}
+
+/// Every total whose counters the run holds, with the weight of each value: the interval's seconds for a rate, the
+/// tokens that were looked up for the hit ratio. Weighted so, a total's mean is that of the whole run.
+pub fn quotients(run: &RunData) -> Vec<Quotients> {
+    let mut out = Vec::new();
     for (name, counter, unit) in RATES {
-        let (times, values) = rate(run, counter);
-        push(run, name, counter, unit, &times, &values, out);
+        let points = steps_of(named(run, counter))
+            .iter()
+            .filter_map(|step| Some((step.end_ns, step.per_second()?, step.secs())))
+            .collect();
+        out.extend(quotient(run, name, counter, unit, points));
     }
     let (queries, hits) = ("vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total");
-    let (query_times, query_rate) = rate(run, queries);
-    let (hit_times, hit_rate) = rate(run, hits);
-    if query_times == hit_times {
-        let (times, values): (Vec<i64>, Vec<f64>) = query_times
+    let (query_steps, hit_steps) = (steps_of(named(run, queries)), steps_of(named(run, hits)));
+    let same_times = query_steps.len() == hit_steps.len()
+        && query_steps
             .iter()
-            .zip(query_rate.iter().zip(&hit_rate))
+            .zip(&hit_steps)
+            .all(|(q, h)| (q.start_ns, q.end_ns) == (h.start_ns, h.end_ns));
+    if same_times {
+        let points = query_steps
+            .iter()
+            .zip(&hit_steps)
             // Without queries there is no ratio: the row is missing, not 0.
-            .filter(|(_, (q, _))| **q > 0.0)
-            .map(|(t, (q, h))| (*t, h / q))
-            .unzip();
-        push(
+            .filter(|(q, _)| q.increase > 0.0)
+            .map(|(q, h)| (q.end_ns, h.increase / q.increase, q.increase))
+            .collect();
+        out.extend(quotient(
             run,
             "vllm:prefix_cache_hit_ratio",
             hits,
             "ratio",
-            &times,
-            &values,
-            out,
-        );
+            points,
+        ));
     }
+    out
 }
 
 /// Every series of this metric name.
@@ -73,16 +86,19 @@ pub fn rate(run: &RunData, counter: &str) -> (Vec<i64>, Vec<f64>) {
 
 /// Rate per second of these counters, added up.
 pub fn rate_of<'a>(series: impl Iterator<Item = &'a SeriesData>) -> (Vec<i64>, Vec<f64>) {
-    let rates: Vec<(Vec<i64>, Vec<f64>)> = series
-        .map(|s| {
-            counter::steps(&s.timestamps_ns, &s.values)
-                .iter()
-                .filter_map(|step| step.per_second().map(|rate| (step.end_ns, rate)))
-                .unzip()
-        })
-        .collect();
-    let points: Vec<Points<'_>> = rates.iter().map(|(t, v)| (&t[..], &v[..])).collect();
-    align::combine(&points, Combine::Sum)
+    steps_of(series)
+        .iter()
+        .filter_map(|step| Some((step.end_ns, step.per_second()?)))
+        .unzip()
+}
+
+/// The steps of these counters, added up.
+pub fn steps_of<'a>(series: impl Iterator<Item = &'a SeriesData>) -> Vec<counter::Step> {
+    let points: Vec<Points<'_>> = series.map(|s| (&s.timestamps_ns[..], &s.values[..])).collect();
+    if points.is_empty() {
+        return Vec::new();
+    }
+    counter::sum_steps(&points)
 }
 
 /// A gauge combined over all its series; empty if the run lacks it.
@@ -93,18 +109,15 @@ pub fn gauge(run: &RunData, name: &str, how: Combine) -> (Vec<i64>, Vec<f64>) {
     align::combine(&points, how)
 }
 
-fn push(
+/// Time, value and weight of each point.
+fn quotient(
     run: &RunData,
     name: &str,
     from: &str,
     unit: &str,
-    times: &[i64],
-    values: &[f64],
-    out: &mut Vec<SeriesData>,
-) {
-    let Some(first) = named(run, from).next() else {
-        return;
-    };
+    points: Vec<(i64, f64, f64)>,
+) -> Option<Quotients> {
+    let first = named(run, from).next()?;
     let mut origin = (*first.def).clone();
     // A total over endpoints belongs to none of them.
     if named(run, from).any(|s| s.def.endpoint_url != origin.endpoint_url) {
@@ -112,12 +125,17 @@ fn push(
     }
     let labels = Arc::from(format!(r#"{{"derived_from":"{from}"}}"#));
     let mut builder = Builder::gauge(name, labels, unit, &origin);
-    for (&t, &value) in times.iter().zip(values) {
+    let mut weights = Vec::with_capacity(points.len());
+    for (t, value, weight) in points.into_iter().filter(|(_, value, _)| value.is_finite()) {
         let index = first
             .timestamps_ns
             .partition_point(|at| *at <= t)
             .saturating_sub(1);
         builder.push(t, value, &phase_at(first, index));
+        weights.push(weight);
     }
-    out.push(builder.finish());
+    Some(Quotients {
+        series: builder.finish(),
+        weights,
+    })
 }

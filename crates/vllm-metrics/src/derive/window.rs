@@ -15,28 +15,39 @@ pub struct Window {
     pub end_ns: i64,
     /// Sum of increases.
     pub increase: f64,
+    /// A single step longer than a usual one: how its increase is spread over it is not known.
+    pub gap: bool,
 }
 
-/// Rates per second over windows of about `window_ns`, at the time of each window's end.
+impl Window {
+    /// Length in seconds.
+    pub fn secs(&self) -> f64 {
+        self.nanos() as f64 / 1e9
+    }
+
+    /// Increase per second.
+    pub fn per_second(&self) -> f64 {
+        self.increase / (self.nanos().max(1) as f64 * 1e-9)
+    }
+
+    fn nanos(&self) -> i64 {
+        self.end_ns - self.start_ns
+    }
+}
+
+/// Steps joined into windows of about `window_ns`, nothing left out: the increases sum to those of the steps.
 ///
-/// A step longer than `longest_step_ns` is a gap. How its increase is spread over it is not known, so in its place
-/// stands a `NaN` at its start: no line may cross it.
-pub fn rates(steps: &[super::counter::Step], window_ns: i64, longest_step_ns: i64) -> (Vec<i64>, Vec<f64>) {
-    let mut out = (Vec::new(), Vec::new());
+/// A step longer than `longest_step_ns` is a window of its own. What is left at an end or before such a step joins the
+/// window before it, or is a short window where there is none.
+pub fn windows(steps: &[super::counter::Step], window_ns: i64, longest_step_ns: i64) -> Vec<Window> {
+    let mut out: Vec<Window> = Vec::new();
     let mut open: Option<Window> = None;
-    let mut push = |t: i64, rate: f64| {
-        out.0.push(t);
-        out.1.push(rate);
-    };
     for step in steps {
-        if step.end_ns - step.start_ns > longest_step_ns {
-            if let Some(rest) = open.take().filter(|w| w.nanos() * 2 >= window_ns) {
-                push(rest.end_ns, rest.per_second());
-            }
-            push(step.start_ns, f64::NAN);
-            continue;
+        let gap = step.end_ns - step.start_ns > longest_step_ns;
+        if gap {
+            close(&mut out, open.take(), window_ns);
         }
-        let window = match open {
+        let window = match open.take() {
             Some(w) => Window {
                 end_ns: step.end_ns,
                 increase: w.increase + step.increase,
@@ -46,30 +57,45 @@ pub fn rates(steps: &[super::counter::Step], window_ns: i64, longest_step_ns: i6
                 start_ns: step.start_ns,
                 end_ns: step.end_ns,
                 increase: step.increase,
+                gap,
             },
         };
-        if is_full(window.nanos(), window_ns) {
-            push(window.end_ns, window.per_second());
-            open = None;
+        if gap || is_full(window.nanos(), window_ns) {
+            out.push(window);
         } else {
             open = Some(window);
         }
     }
-    // What is left is shorter than a window; half a window still says something.
-    if let Some(rest) = open.filter(|w| w.nanos() * 2 >= window_ns) {
-        push(rest.end_ns, rest.per_second());
-    }
+    close(&mut out, open, window_ns);
     out
 }
 
-impl Window {
-    fn nanos(&self) -> i64 {
-        self.end_ns - self.start_ns
+/// What is left is shorter than a window; half a window still stands for itself.
+fn close(out: &mut Vec<Window>, rest: Option<Window>, window_ns: i64) {
+    let Some(rest) = rest else { return };
+    match out.last_mut() {
+        Some(last) if !last.gap && rest.nanos() * 2 < window_ns => {
+            last.end_ns = rest.end_ns;
+            last.increase += rest.increase;
+        }
+        _ => out.push(rest),
     }
+}
 
-    fn per_second(&self) -> f64 {
-        self.increase / (self.nanos().max(1) as f64 * 1e-9)
-    }
+/// Rates per second of windows, at the time of each window's end.
+///
+/// In the place of a gap stands a `NaN` at its start: no line may cross it.
+pub fn rates(windows: &[Window]) -> (Vec<i64>, Vec<f64>) {
+    windows
+        .iter()
+        .map(|w| {
+            if w.gap {
+                (w.start_ns, f64::NAN)
+            } else {
+                (w.end_ns, w.per_second())
+            }
+        })
+        .unzip()
 }
 
 /// Three quarters of a window count: scrapes jitter, and what is missing comes with the next one.
@@ -157,17 +183,23 @@ mod tests {
     fn a_forced_scrape_makes_no_spike() {
         let times = [0, S, 2 * S, 2 * S + S / 100, 3 * S, 4 * S];
         let values = [0.0, 10.0, 20.0, 25.0, 30.0, 40.0];
-        let (_, rate) = rates(&counter::steps(&times, &values), S, 3 * S);
+        let (_, rate) = rates(&windows(&counter::steps(&times, &values), S, 3 * S));
         assert!(rate.iter().all(|r| (9.0..=11.0).contains(r)), "{rate:?}");
     }
 
     #[test]
     fn a_gap_is_a_break() {
         let times = [0, S, 11 * S, 12 * S];
-        let (at, rate) = rates(&counter::steps(&times, &[0.0, 1.0, 101.0, 102.0]), S, 3 * S);
+        let windows = windows(&counter::steps(&times, &[0.0, 1.0, 101.0, 102.0]), S, 3 * S);
+        let (at, rate) = rates(&windows);
         assert_eq!(at, [S, S, 12 * S]);
         assert_eq!((rate[0], rate[2]), (1.0, 1.0));
         assert!(rate[1].is_nan());
+        assert_eq!(
+            windows.iter().map(|w| w.increase).sum::<f64>(),
+            102.0,
+            "a gap hides no increase"
+        );
     }
 
     /// The run's quantile must be the same in a picture (`whole`) and in the summary (`Histogram::whole`): what was

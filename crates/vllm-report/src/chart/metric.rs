@@ -1,51 +1,93 @@
-//! Any metric by its name: gauges as they are, counters as rates, histograms as quantiles.
+//! Any metric by its name: gauges as they are, counters as rates, histograms as quantile bands or heat maps; alone, in a
+//! grid or overlaid; a line for each series, for each value of some labels, or for all together.
 
-use vllm_metrics::derive::align;
-use vllm_metrics::derive::{counter, window};
+use std::collections::BTreeMap;
+
+use vllm_metrics::derive::align::Combine;
+use vllm_metrics::derive::histogram::Histogram;
+use vllm_metrics::derive::labels;
 use vllm_metrics::{MetricType, SeriesData};
 
 use super::ESTIMATES;
 use crate::axis::Quantity;
 use crate::error::{Error, Result};
-use crate::panel::{Line, Look, Panel};
+use crate::panel::{Body, Heat, Line, Look, Panel};
 use crate::picture::Picture;
-use crate::query::{self, View};
-use crate::style;
+use crate::query::{self, Curve, View};
+use crate::style::{self, Ink};
 
 /// Points over the width of a page.
 const POINTS: i64 = 600;
-const QUANTILES: &[(f64, &str, plotters::style::RGBColor)] = &[
-    (0.5, "p50", style::SERIES[0]),
-    (0.9, "p90", style::SERIES[2]),
-    (0.99, "p99", style::SERIES[1]),
-];
 
-/// A picture with a panel for each name.
-pub(crate) fn picture(view: &View<'_>, names: &[&str]) -> Result<Picture> {
-    let columns = if names.len() > 2 { 2 } else { 1 };
+/// Which lines a metric with several series becomes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Lines {
+    /// One for each series.
+    #[default]
+    Each,
+    /// One for each combination of the values of these labels; series that agree in them are combined.
+    By(Vec<String>),
+    /// One for all.
+    Together,
+}
+
+/// How several metrics share a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Layout {
+    /// A panel for each.
+    #[default]
+    Grid,
+    /// All in one panel. Metrics of different units are each drawn as a share of their own maximum.
+    Overlay,
+}
+
+/// How a histogram is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Distribution {
+    /// The median in a band from the 10th to the 90th percentile, with the 99th above.
+    #[default]
+    Quantiles,
+    /// How often each bucket was hit over time.
+    Heatmap,
+}
+
+/// What is drawn of which series.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Choice {
+    pub(crate) lines: Lines,
+    pub(crate) layout: Layout,
+    pub(crate) distribution: Distribution,
+    /// Only series with all of these labels.
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+/// A picture of the metrics of these names.
+pub(crate) fn picture(view: &View<'_>, names: &[&str], choice: &Choice) -> Result<Picture> {
+    let overlay = choice.layout == Layout::Overlay && names.len() > 1;
+    let columns = if names.len() > 2 && !overlay { 2 } else { 1 };
     let points = POINTS / columns as i64;
-    let panels = names
+    let mut panels = names
         .iter()
-        .map(|name| panel(view, name, points))
+        .map(|name| panel(view, name, choice, points))
         .collect::<Result<Vec<_>>>()?;
-    let rows = panels.len().div_ceil(columns).max(1);
+    if overlay {
+        panels = vec![overlaid(panels)?];
+    }
     let histogram = names.iter().any(|n| !view.family(n).is_empty());
+    let estimated = histogram && choice.distribution == Distribution::Quantiles;
     Ok(Picture {
         title: if let [only] = names {
             (*only).to_owned()
         } else {
             format!("{} metrics", names.len())
         },
+        row: if panels.len() == 1 { 500.0 } else { 290.0 },
         panels,
         columns,
         width: 1200.0,
-        height: if rows == 1 {
-            640.0
-        } else {
-            144.0 + 290.0 * rows as f32
-        },
+        height: None,
         inches: 12.0,
-        notes: if histogram {
+        notes: if estimated {
             vec![ESTIMATES.into()]
         } else {
             Vec::new()
@@ -68,100 +110,261 @@ pub(crate) fn names(view: &View<'_>) -> Vec<String> {
     names
 }
 
-fn panel(view: &View<'_>, name: &str, points: i64) -> Result<Panel> {
-    let family = view.family(name);
-    if let Some(first) = family.first() {
-        return Ok(Panel {
-            title: name.into(),
-            quantity: Quantity::from_unit(unit_or_ending(&first.origin.unit, name)),
-            lines: view.quantile_lines(&[name], QUANTILES, points),
-            fixed_max: None,
-            absent: "Nothing was observed".into(),
-        });
+fn chosen(choice: &Choice, label_text: &str) -> bool {
+    if choice.labels.is_empty() {
+        return true;
     }
-    let series: Vec<&SeriesData> = view
-        .run
-        .series
+    let labels = labels::parse(label_text);
+    choice
+        .labels
         .iter()
-        .filter(|s| &*s.def.metric_name == name)
-        .collect();
-    let Some(first) = series.first() else {
+        .all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn panel(view: &View<'_>, name: &str, choice: &Choice, points: i64) -> Result<Panel> {
+    let absent = if choice.labels.is_empty() {
+        "no samples"
+    } else {
+        "no series has these labels"
+    };
+    let family: Vec<&Histogram> = view.family(name);
+    if !family.is_empty() {
+        let family: Vec<&Histogram> = family.into_iter().filter(|h| chosen(choice, &h.labels)).collect();
+        return Ok(
+            distribution(view, name, &family, choice, points).or_absent(if family.is_empty() {
+                absent
+            } else {
+                "nothing was observed"
+            }),
+        );
+    }
+    let all = view.named(name);
+    let Some(first) = all.first() else {
         return Err(Error::UnknownMetric {
             name: name.into(),
             nearest: nearest(view, name),
         });
     };
-    let counter = first.def.metric_type == MetricType::Counter;
-    let unit = unit_or_ending(&first.def.unit, name);
-    let labels = query::distinct_names(&series);
-    let mut lines: Vec<Line> = series
-        .iter()
-        .zip(labels)
-        .enumerate()
-        .map(|(i, (s, label))| line(view, s, label, i, counter.then_some(points)))
-        .collect();
-    // The busiest first: the legend may not have room for all.
-    lines.sort_by(|a, b| peak(b).total_cmp(&peak(a)));
-    Ok(Panel {
-        title: if counter {
-            format!("{name}, rate")
-        } else {
-            name.into()
-        },
-        quantity: if counter {
-            Quantity::PerSecond(unit.into())
-        } else {
-            Quantity::from_unit(unit)
-        },
-        lines,
-        fixed_max: None,
-        absent: "No samples".into(),
-    })
-}
-
-fn line(view: &View<'_>, series: &SeriesData, label: String, index: usize, rate_points: Option<i64>) -> Line {
-    let (times, values, interval) = if let Some(points) = rate_points {
-        let interval = view.interval_ns(std::iter::once(&series.timestamps_ns[..]));
-        let window = view.window_ns(points, interval);
-        let (times, values) = window::rates(
-            &counter::steps(&series.timestamps_ns, &series.values),
-            window,
-            align::longest_step_ns(interval),
-        );
-        (times, values, Some(window))
-    } else {
-        let interval = align::median_interval_ns(&series.timestamps_ns);
-        (series.timestamps_ns.clone(), series.values.clone(), interval)
-    };
-    Line {
-        name: label,
-        color: style::series(index),
-        look: Look::Line,
-        times,
-        values,
-        longest_step_ns: interval.map_or(i64::MAX, align::longest_step_ns),
-        whole: None,
-    }
-}
-
-fn peak(line: &Line) -> f64 {
-    line.values
+    let series: Vec<&SeriesData> = all
         .iter()
         .copied()
-        .filter(|v| v.is_finite())
-        .fold(f64::NEG_INFINITY, f64::max)
+        .filter(|s| chosen(choice, &s.def.labels))
+        .collect();
+    let counter = first.def.metric_type == MetricType::Counter;
+    let unit = query::unit_or_ending(&first.def.unit, name);
+    let mut lines: Vec<Line> = groups(&series, &choice.lines, name)?
+        .into_iter()
+        .enumerate()
+        .filter_map(|(i, group)| {
+            let curve = if counter {
+                view.rate(&group.series, points)
+            } else {
+                view.gauge(&group.series, group.how)
+            };
+            Line::of(group.name, Look::Line, Ink::Series(i), curve)
+        })
+        .collect();
+    // The busiest first: the legend may not have room for all.
+    lines.sort_by(|a, b| b.max().unwrap_or(0.0).total_cmp(&a.max().unwrap_or(0.0)));
+    let title = if counter {
+        format!("{name}, rate")
+    } else {
+        name.to_owned()
+    };
+    let quantity = if counter {
+        Quantity::PerSecond(unit.into())
+    } else {
+        Quantity::from_unit(unit)
+    };
+    let mut panel = Panel::of(title, quantity, lines.into_iter().map(Some)).or_absent(absent);
+    panel.scraped = all.iter().any(|s| !s.def.endpoint_url.is_empty());
+    Ok(panel)
 }
 
-/// The unit of the definition, or the one that the name ends in.
-fn unit_or_ending<'a>(unit: &'a str, name: &'a str) -> &'a str {
-    if !unit.is_empty() {
-        return unit;
+/// Series that become one line.
+struct Group<'a> {
+    name: String,
+    series: Vec<&'a SeriesData>,
+    how: Combine,
+}
+
+fn groups<'a>(series: &[&'a SeriesData], lines: &Lines, metric: &str) -> Result<Vec<Group<'a>>> {
+    let single = |(name, one): (String, &&'a SeriesData)| Group {
+        name,
+        series: vec![*one],
+        how: Combine::Sum,
+    };
+    let keys: &[String] = match lines {
+        Lines::Each => {
+            return Ok(query::distinct_names(series)
+                .into_iter()
+                .zip(series)
+                .map(single)
+                .collect());
+        }
+        Lines::By(keys) => keys,
+        Lines::Together => &[],
+    };
+    let mut by: BTreeMap<Vec<String>, Vec<&SeriesData>> = BTreeMap::new();
+    for one in series {
+        let mut labels = labels::parse(&one.def.labels);
+        // The address of the server is as good as a label.
+        labels
+            .entry("server".into())
+            .or_insert_with(|| query::host_of(&one.def.endpoint_url).to_owned());
+        let values = keys
+            .iter()
+            .map(|key| labels.remove(key).unwrap_or_default())
+            .collect();
+        by.entry(values).or_default().push(one);
     }
-    let name = name.strip_suffix("_total").unwrap_or(name);
-    ["seconds", "bytes", "ratio", "tokens"]
-        .into_iter()
-        .find(|u| name.ends_with(u))
-        .unwrap_or("")
+    let counter = series
+        .first()
+        .is_some_and(|s| s.def.metric_type == MetricType::Counter);
+    by.into_iter()
+        .map(|(values, series)| {
+            let how = match query::combined(&series) {
+                _ if counter || series.len() == 1 => Combine::Sum,
+                Ok((how, _)) => how,
+                Err(why) => {
+                    return Err(Error::NotCombined {
+                        name: metric.to_owned(),
+                        why: why.to_owned(),
+                    });
+                }
+            };
+            let name = if keys.is_empty() && series.len() > 1 && !counter {
+                if how == Combine::Mean {
+                    "mean of all"
+                } else {
+                    "all together"
+                }
+                .to_owned()
+            } else {
+                values.join(", ")
+            };
+            Ok(Group { name, series, how })
+        })
+        .collect()
+}
+
+fn distribution(view: &View<'_>, name: &str, family: &[&Histogram], choice: &Choice, points: i64) -> Panel {
+    let unit = family.first().map_or("", |h| query::unit_of_family(h));
+    let quantity = Quantity::from_unit(unit);
+    if choice.distribution == Distribution::Heatmap {
+        let mut panel = Panel::of(name, quantity, []);
+        panel.body = Body::Heat(heat(view, family, points / 3));
+        return panel;
+    }
+    let mut curves = view.quantiles(family, &[0.1, 0.5, 0.9, 0.99], points).into_iter();
+    let mut next = || curves.next().flatten();
+    let (low, median, high, p99) = (next(), next(), next(), next());
+    let band = match (low, high) {
+        (Some(low), Some(high)) if low.times == high.times => Line::of(
+            "p10 to p90",
+            Look::Band(low.values),
+            style::WORK,
+            Some(without_figures(high)),
+        ),
+        _ => None,
+    };
+    Panel::of(
+        name,
+        quantity,
+        [
+            Line::of("p50", Look::Line, style::WORK, median),
+            Line::of("p99", Look::Line, style::SLOW, p99),
+            band,
+        ],
+    )
+}
+
+/// A band has two edges: one figure would be of neither.
+fn without_figures(curve: Curve) -> Curve {
+    Curve {
+        figures: query::Figures::default(),
+        ..curve
+    }
+}
+
+fn heat(view: &View<'_>, family: &[&Histogram], points: i64) -> Heat {
+    let (merged, _) = view.merged(family, points);
+    // Rows from the first bucket that holds anything to the last, with one empty row at either end.
+    let counts = |row: usize| {
+        merged
+            .windows
+            .iter()
+            .map(move |w| w.counts.get(row).copied().unwrap_or(0.0))
+    };
+    let rows = merged.bounds.iter().filter(|bound| bound.is_finite()).count();
+    let used: Vec<usize> = (0..merged.bounds.len())
+        .filter(|row| counts(*row).any(|c| c > 0.0))
+        .collect();
+    let (Some(first), Some(last)) = (used.first(), used.last()) else {
+        return Heat {
+            bounds: Vec::new(),
+            columns: Vec::new(),
+        };
+    };
+    let from = first.saturating_sub(1);
+    let to = (last + 2).min(merged.bounds.len());
+    let mut bounds: Vec<f64> = merged.bounds[from..to.min(rows).max(from)].to_vec();
+    if to > rows {
+        // What lies above the last finite bound has no upper one.
+        bounds.push(f64::INFINITY);
+    }
+    let columns = merged
+        .windows
+        .iter()
+        .map(|w| (w.start_ns, w.end_ns, w.counts[from..to].to_vec()))
+        .collect();
+    Heat { bounds, columns }
+}
+
+/// The lines of several panels in one. Metrics of different units lose their axis, not their figures.
+fn overlaid(panels: Vec<Panel>) -> Result<Panel> {
+    if let Some(heat) = panels.iter().find(|panel| matches!(panel.body, Body::Heat(_))) {
+        return Err(Error::NotOverlaid {
+            name: heat.title.clone(),
+        });
+    }
+    let same = panels.windows(2).all(|pair| pair[0].quantity == pair[1].quantity);
+    let (quantity, title) = match panels.first() {
+        Some(first) if same => (first.quantity.clone(), String::new()),
+        _ => (Quantity::Ratio, "share of each one's maximum".to_owned()),
+    };
+    let scraped = panels.iter().any(|panel| panel.scraped);
+    let mut lines: Vec<Option<Line>> = Vec::new();
+    for panel in panels {
+        let Body::Lines(of_panel) = panel.body else {
+            continue;
+        };
+        let top = of_panel.iter().filter_map(Line::max).fold(0.0, f64::max);
+        let (factor, unit) = panel.quantity.shown(top);
+        for mut line in of_panel {
+            let mut name = panel.title.clone();
+            if !line.name.is_empty() {
+                name = format!("{name} {}", line.name);
+            }
+            if !same {
+                // The figures are said in the metric's own unit; what is drawn is its share.
+                name = format!("{name} ({} {unit})", line.figures(factor));
+                let share = if top > 0.0 { 1.0 / top } else { 1.0 };
+                line.curve.values.iter_mut().for_each(|v| *v *= share);
+                if let Look::Band(lower) = &mut line.look {
+                    lower.iter_mut().for_each(|v| *v *= share);
+                }
+                line.curve = without_figures(line.curve);
+            }
+            line.name = name;
+            line.ink = Ink::Series(lines.len());
+            lines.push(Some(line));
+        }
+    }
+    let mut panel = Panel::of(title, quantity, lines);
+    panel.scraped = scraped;
+    panel.fixed_max = (!same).then_some(1.0);
+    Ok(panel)
 }
 
 /// Names that share the most beginning or contain what was asked for.

@@ -1,154 +1,149 @@
 //! The performance overview: what came out, how fast it felt, and what it cost the server, on one page.
 
-use vllm_metrics::derive::align::{self, Combine, Points};
-use vllm_metrics::derive::totals;
+use vllm_metrics::SeriesData;
+use vllm_metrics::derive::align::Combine;
 
 use super::{ESTIMATES, gpu, requests};
 use crate::axis::Quantity;
 use crate::panel::{Line, Look, Panel};
 use crate::picture::Picture;
-use crate::query::View;
-use crate::style;
+use crate::query::{self, Curve, Figures, View};
+use crate::stats::Stats;
+use crate::style::{self, Ink};
 
 /// Points over the width of one panel.
 const POINTS: i64 = 240;
 
-/// The picture: three panels a row, a fourth row when there are GPUs.
+/// The picture, three panels a row; those with nothing to show give their room to the others.
 pub(crate) fn picture(view: &View<'_>) -> Picture {
     let mut panels = vec![
-        requests::tokens(view, POINTS),
+        requests::output_tokens(view, POINTS),
         requests::in_engine(view),
         requests::finished(view, POINTS),
-        latency(view, "Time to first token", &["vllm:time_to_first_token_seconds"]),
+    ];
+    panels.extend(requests::by_server(view));
+    panels.extend([
+        requests::failed(view),
+        requests::client_ttft(view, POINTS),
+        requests::client_tpot(view, POINTS),
         latency(
             view,
-            "Inter-token latency",
-            &[
-                "vllm:inter_token_latency_seconds",
-                "vllm:time_per_output_token_seconds",
-            ],
+            "Time to first token (server)",
+            "vllm:time_to_first_token_seconds",
         ),
-        latency(view, "End-to-end latency", &["vllm:e2e_request_latency_seconds"]),
+        latency(
+            view,
+            "Inter-token latency (server)",
+            "vllm:inter_token_latency_seconds",
+        ),
+        latency(
+            view,
+            "End-to-end latency (server)",
+            "vllm:e2e_request_latency_seconds",
+        ),
         kv_cache(view),
         preemptions(view),
         prefix_cache(view),
-    ];
+        requests::input_tokens(view, POINTS),
+    ]);
     let utilization = gpu::utilization(view);
-    if !utilization.lines.is_empty() {
-        panels.push(utilization);
-        panels.extend(gpu::memory(view));
+    if !utilization.is_empty() {
+        panels.extend([
+            utilization,
+            gpu::memory(view),
+            gpu::power(view),
+            gpu::throttling(view, POINTS),
+        ]);
     }
-    let rows = panels.len().div_ceil(3) as f32;
+    let mut notes = vec![ESTIMATES.into()];
+    notes.extend(gpu::energy(view));
     Picture {
         title: "Performance overview".into(),
         panels,
         columns: 3,
         width: 1600.0,
-        height: 144.0 + rows * 270.0,
+        row: 270.0,
+        height: None,
         inches: 12.0,
-        notes: vec![ESTIMATES.into()],
+        notes,
     }
+    .without_empty_panels()
 }
 
-fn latency(view: &View<'_>, title: &str, families: &[&str]) -> Panel {
-    Panel {
-        title: title.into(),
-        quantity: Quantity::Seconds,
-        lines: view.quantile_lines(
-            families,
-            &[(0.5, "p50", style::BLUE), (0.99, "p99", style::ORANGE)],
-            POINTS,
-        ),
-        fixed_max: None,
-        absent: format!("The server observed nothing in {}", families[0]),
-    }
+fn latency(view: &View<'_>, title: &str, family: &str) -> Panel {
+    let found = view.engine_family(family);
+    let names = [("p50", style::WORK), ("p99", style::SLOW)];
+    let curves = view.quantiles(&found, &[0.5, 0.99], POINTS);
+    let lines = names
+        .into_iter()
+        .zip(curves)
+        .map(|((name, ink), curve)| Line::of(name, Look::Line, ink, curve));
+    Panel::of(title, Quantity::Seconds, lines)
+        .or_absent(view.why_nothing(&format!("the server observed nothing in {family}")))
 }
 
 fn kv_cache(view: &View<'_>) -> Panel {
     let series = view.kv_cache();
-    let points: Vec<Points<'_>> = series
-        .iter()
-        .map(|s| (&s.timestamps_ns[..], &s.values[..]))
-        .collect();
-    let (times, values) = align::combine(&points, Combine::Mean);
-    let interval = view.line_interval_ns(&times);
-    let name = if series.len() > 1 {
-        "mean of engines"
-    } else {
-        "in use"
-    };
-    let mut lines: Vec<Line> = view
-        .line(name, Look::Area, style::VIOLET, times, values, interval)
-        .into_iter()
-        .collect();
-    if series.len() > 1 {
-        lines.extend(series.iter().enumerate().filter_map(|(i, s)| {
-            let (times, values) = (s.timestamps_ns.clone(), s.values.clone());
-            view.line(
-                &format!("engine {i}"),
-                Look::Background,
-                style::series(i),
-                times,
-                values,
-                interval,
-            )
+    let all: Vec<&SeriesData> = series.iter().collect();
+    let whole = if all.len() > 1 { "mean of all" } else { "in use" };
+    let mut lines = vec![Line::of(
+        whole,
+        Look::Area,
+        style::MEMORY,
+        view.gauge(&all, Combine::Mean),
+    )];
+    if all.len() > 1 {
+        let names = query::distinct_names(&all);
+        lines.extend(all.iter().zip(names).enumerate().map(|(i, (one, name))| {
+            let curve = view.gauge(&[*one], Combine::Mean);
+            Line::of(name, Look::Background, Ink::Series(i), curve)
         }));
     }
-    Panel {
-        title: "KV cache in use".into(),
-        quantity: Quantity::Ratio,
-        lines,
-        fixed_max: Some(1.0),
-        absent: "The server exposed no KV cache usage".into(),
-    }
+    Panel::of("KV cache in use", Quantity::Ratio, lines)
+        .of_whole()
+        .or_absent(view.why_nothing("the server exposed no KV cache usage"))
 }
 
 fn preemptions(view: &View<'_>) -> Panel {
-    Panel {
-        title: "Preemptions".into(),
-        quantity: Quantity::PerSecond(String::new()),
-        lines: view
-            .rate_line(
-                "preemptions",
-                "vllm:num_preemptions_total",
-                Look::Area,
-                style::BAD,
-                POINTS,
-            )
-            .into_iter()
-            .collect(),
-        fixed_max: None,
-        absent: "The server exposed no counter of preemptions".into(),
-    }
+    let rate = view.rate(view.engine("vllm:num_preemptions_total"), POINTS);
+    Panel::of(
+        "Preemptions",
+        Quantity::PerSecond(String::new()),
+        [Line::of("", Look::Area, Ink::Bad, rate)],
+    )
+    .or_absent(view.why_nothing("the server exposed no counter of preemptions"))
 }
 
 fn prefix_cache(view: &View<'_>) -> Panel {
-    let (queries, hits) = ("vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total");
-    let (times, asked, window) = view.rate(totals::named(view.run, queries), POINTS);
-    let (hit_times, hit, _) = view.rate(totals::named(view.run, hits), POINTS);
-    let ratio: (Vec<i64>, Vec<f64>) = if times == hit_times {
-        // Nothing asked, no ratio.
-        times
-            .iter()
-            .zip(asked.iter().zip(&hit))
-            .filter(|(_, (a, _))| **a > 0.0)
-            .map(|(t, (a, h))| (*t, h / a))
-            .unzip()
-    } else {
-        (Vec::new(), Vec::new())
-    };
-    Panel {
-        title: "Prefix cache hits".into(),
-        quantity: Quantity::Ratio,
-        lines: view
-            .line("tokens found", Look::Area, style::GREEN, ratio.0, ratio.1, window)
-            .into_iter()
-            .collect(),
-        fixed_max: Some(1.0),
-        absent: if times.is_empty() {
-            "The server exposed no prefix cache counters".into()
-        } else {
-            "No tokens were looked up in the prefix cache".into()
+    let windows = |name: &str| view.windows(view.engine(name), Some(POINTS));
+    let (asked, window, _) = windows("vllm:prefix_cache_queries_total");
+    let (hits, _, _) = windows("vllm:prefix_cache_hits_total");
+    let same = asked.len() == hits.len() && asked.iter().zip(&hits).all(|(a, h)| a.end_ns == h.end_ns);
+    let pairs = || asked.iter().zip(&hits).filter(|(a, _)| same && a.increase > 0.0);
+    // Nothing asked, no ratio.
+    let (times, ratios): (Vec<i64>, Vec<f64>) =
+        pairs().map(|(a, h)| (a.end_ns, h.increase / a.increase)).unzip();
+    let weights: Vec<f64> = pairs().map(|(a, _)| a.increase).collect();
+    let stats = Stats::weighted(&ratios, &weights);
+    let curve = Curve::of(times, ratios, window * 4).map(|curve| Curve {
+        figures: Figures {
+            mean: stats.mean,
+            max: stats.max,
+            max_over_ns: Some(window),
+            ..Figures::default()
         },
-    }
+        ..curve
+    });
+    let why = if asked.is_empty() {
+        "the server exposed no prefix cache counters"
+    } else {
+        "no tokens were looked up in the prefix cache"
+    };
+    Panel::of(
+        "Prefix cache hit rate",
+        Quantity::Ratio,
+        [Line::of("", Look::Area, style::INPUT, curve)],
+    )
+    .of_whole()
+    .or_absent(view.why_nothing(why))
 }
