@@ -14,6 +14,7 @@
 //! ```
 
 mod adds_up;
+mod blanks;
 mod drift;
 mod exporters;
 mod promised;
@@ -21,6 +22,7 @@ mod version;
 mod vllm;
 
 pub use adds_up::{AddsUp, adds_up};
+pub use blanks::{blank, may_be_blank};
 pub use drift::{Drift, Renamed, Unexpected, Why, drift};
 pub use exporters::{Exported, Exporter, exported, exporters};
 pub use promised::{PROMISED, Promised, Source, promised};

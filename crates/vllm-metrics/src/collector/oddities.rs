@@ -62,6 +62,16 @@ impl Target {
                 json!({"endpoint_url": url, "series": page.duplicates, "example": example}),
             );
         }
+        for (series, meaning) in &page.new_blanks {
+            tell(
+                "not_supported",
+                Severity::Info,
+                format!(
+                    "{series} has the exporter's number for an absent value ({meaning}): it is not recorded"
+                ),
+                json!({"endpoint_url": url, "series": series, "meaning": meaning}),
+            );
+        }
         if page.own_timestamps > 0 && !self.said.own_timestamps {
             self.said.own_timestamps = true;
             tell(

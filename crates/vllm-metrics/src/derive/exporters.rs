@@ -4,12 +4,11 @@
 //! [`mapped`] makes ours beside them, so that plots and energy need to know one set of names.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use super::series::derived_source;
-use crate::catalog::{Exported, Exporter, exported, exporters};
+use super::series::{Builder, phase_at};
+use crate::catalog::{Exported, Exporter, blank, exported, exporters};
 use crate::labels::{self, Labels, parse};
-use crate::model::{RunData, SeriesData, SeriesDef};
+use crate::model::{RunData, SeriesData};
 
 /// What an exporter's GPU series stands for; `None` for a name that is not a GPU's or has no counterpart here.
 pub fn canonical(name: &str) -> Option<&'static Exported> {
@@ -78,19 +77,15 @@ fn series_of(from: &SeriesData, entry: &Exported, name: &str, mut labels: Labels
         labels.insert(key.to_owned(), value.to_owned());
     }
     labels.insert("derived_from".to_owned(), from.def.metric_name.to_string());
-    SeriesData {
-        def: Arc::new(SeriesDef {
-            metric_name: name.into(),
-            labels: labels::write(&labels),
-            metric_type: entry.metric_type,
-            unit: entry.unit.into(),
-            source: derived_source(&from.def),
-            endpoint_url: from.def.endpoint_url.clone(),
-        }),
-        timestamps_ns: from.timestamps_ns.clone(),
-        values: from.values.iter().map(|value| value * entry.factor).collect(),
-        phases: from.phases.clone(),
+    let labels = labels::write(&labels);
+    let mut builder = Builder::typed(name, labels, entry.unit, entry.metric_type, &from.def);
+    for (i, (&t, &value)) in from.timestamps_ns.iter().zip(&from.values).enumerate() {
+        // Records of other tools hold the exporter's number for an absent value.
+        if blank(&from.def.metric_name, value).is_none() {
+            builder.push(t, value * entry.factor, &phase_at(from, i));
+        }
     }
+    builder.finish()
 }
 
 /// The exporter's labels under our names; those of jobs and pods are left behind.
@@ -111,8 +106,11 @@ fn canonical_labels(theirs: &Labels) -> Labels {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::model::MetricType::Gauge;
+    use crate::model::{SeriesData, SeriesDef};
 
     fn series(name: &str, labels: &str, values: &[f64]) -> SeriesData {
         SeriesData {
@@ -179,6 +177,35 @@ mod tests {
             labels,
             r#"{"derived_from":"DCGM_FI_DEV_GPU_UTIL","gpu":"0","name":"H100","uuid":"GPU-1"}"#
         );
+    }
+
+    #[test]
+    fn a_blank_of_an_older_record_is_no_measurement() {
+        let run = RunData {
+            series: vec![
+                series(
+                    "DCGM_FI_DEV_POWER_USAGE",
+                    r#"{"gpu":"0"}"#,
+                    &[140_737_488_355_330.0, 300.0],
+                ),
+                series(
+                    "DCGM_FI_DEV_GPU_UTIL",
+                    r#"{"gpu":"0"}"#,
+                    &[9_223_372_036_854_775_794.0, 50.0],
+                ),
+            ],
+            ..RunData::default()
+        };
+        let power = mapped(&run)
+            .into_iter()
+            .find(|s| &*s.def.metric_name == "gpu_power_watts")
+            .unwrap();
+        assert_eq!(
+            (&power.timestamps_ns[..], &power.values[..]),
+            (&[1][..], &[300.0][..])
+        );
+        let named = crate::derive::names::gpu_utilization(&run);
+        assert_eq!(named[0].values, [0.5]);
     }
 
     #[test]

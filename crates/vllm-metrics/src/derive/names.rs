@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::histogram::{self, Histogram};
 use super::labels;
 use super::series::{Builder, phase_at};
+use crate::catalog::blank;
 use crate::model::{MetricType, Outcome, RunData, SeriesData, SeriesDef};
 
 /// Where a derived gauge may come from: metric name and what its value is multiplied with to reach the base unit.
@@ -110,7 +111,10 @@ fn rename(run: &RunData, candidates: Candidates, name: &str, unit: &str) -> Vec<
 
 fn copy(series: &SeriesData, factor: f64, builder: &mut Builder) {
     for (i, (&t, &value)) in series.timestamps_ns.iter().zip(&series.values).enumerate() {
-        builder.push(t, value * factor, &phase_at(series, i));
+        // Records of other tools hold what the exporter wrote.
+        if blank(&series.def.metric_name, value).is_none() {
+            builder.push(t, value * factor, &phase_at(series, i));
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use exposition::{Event, Format, Parser};
 
 use super::series::{SeriesOrigin, define, only_rises};
+use crate::catalog::{blank, may_be_blank};
 use crate::model::{Sample, SeriesId};
 use crate::recorder::Recorder;
 use crate::select::Selector;
@@ -38,6 +39,10 @@ struct Known {
     expected: bool,
     /// Not selected: looked at, not recorded.
     skipped: bool,
+    /// Its exporter writes certain numbers for values that it does not have.
+    may_be_blank: bool,
+    /// That it did so has been said.
+    blank_said: bool,
     previous: f64,
     /// The page it was last seen on.
     seen_on: u32,
@@ -69,6 +74,10 @@ pub(crate) struct PageResult {
     pub(crate) first_reset: Option<String>,
     /// Samples with a timestamp of the source's own clock, which is not ours and is not used.
     pub(crate) own_timestamps: u32,
+    /// Samples that are the exporter's number for an absent value; they are not recorded.
+    pub(crate) blanks: u32,
+    /// Series that are so for the first time, with what the number means.
+    pub(crate) new_blanks: Vec<(String, &'static str)>,
     /// Whether one of the expected metrics was there; true when none is expected.
     pub(crate) expected_seen: bool,
 }
@@ -161,6 +170,7 @@ impl PageReader {
         let (family, name) = (sample.family.text(), sample.name.text());
         let expected = self.expect.iter().any(|pattern| matches(pattern, &name));
         let skipped = !self.selector.selects(&family, &name);
+        let may_be_blank = may_be_blank(&name);
         if let Some(names) = &mut self.first_names {
             names.insert((family.into_owned(), name.into_owned()));
         }
@@ -185,6 +195,8 @@ impl PageReader {
             only_rises: only_rises(sample),
             expected,
             skipped,
+            may_be_blank,
+            blank_said: false,
             previous: f64::NEG_INFINITY,
             seen_on: self.page.wrapping_sub(1),
         });
@@ -203,6 +215,18 @@ impl PageReader {
             return;
         }
         known.seen_on = self.page;
+        if known.may_be_blank && !known.skipped {
+            let key = String::from_utf8_lossy(&known.key);
+            let name = key.split(['{', ' ']).next().unwrap_or_default();
+            if let Some(meaning) = blank(name, value) {
+                result.expected_seen |= known.expected;
+                result.blanks += 1;
+                if !std::mem::replace(&mut known.blank_said, true) {
+                    result.new_blanks.push((key.into_owned(), meaning));
+                }
+                return;
+            }
+        }
         if known.only_rises {
             if value < known.previous {
                 result.resets += 1;
@@ -336,5 +360,26 @@ mod tests {
         assert_eq!(recorder.series_count(), 1);
         assert_eq!(reader.take_names().unwrap().len(), 3);
         assert_eq!(reader.take_names(), None);
+    }
+
+    #[test]
+    fn an_exporters_number_for_no_value_is_no_sample_and_is_said_once() {
+        let (mut reader, recorder) = reader(&[]);
+        let page =
+            b"DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"} 9223372036854775794\nDCGM_FI_DEV_GPU_UTIL{gpu=\"1\"} 50\n\
+                     DCGM_FI_DEV_GPU_TEMP{gpu=\"0\"} 2147483634\n";
+        let first = reader.full(page, 0, &recorder);
+        assert_eq!((values(&first), first.blanks), (vec![(1, 50.0)], 2));
+        let said: Vec<(&str, &str)> = first
+            .new_blanks
+            .iter()
+            .map(|(s, why)| (s.as_str(), *why))
+            .collect();
+        assert_eq!(said[1], ("DCGM_FI_DEV_GPU_TEMP{gpu=\"0\"}", "not supported"));
+        let second = reader.full(page, 1, &recorder);
+        assert_eq!(
+            (second.samples.len(), second.blanks, second.new_blanks.len()),
+            (1, 2, 0)
+        );
     }
 }
