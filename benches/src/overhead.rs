@@ -12,9 +12,8 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Parser as _;
-use sut::cli::Cli;
-use sut::exit::Exit;
 use sut::overhead::{Comparison, Finding, Program, measure};
+use sut::{Cli, Exit};
 
 use crate::figure::Figure;
 
@@ -28,7 +27,7 @@ pub fn child() -> Option<Exit> {
         return None;
     }
     let cli = Cli::parse_from(std::iter::once(OsString::from("sut")).chain(args));
-    Some(match sut::commands::run(cli) {
+    Some(match sut::run(cli) {
         Ok(exit) => exit,
         Err(fail) => {
             // A closed pipe must not change the exit status.

@@ -22,6 +22,18 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// In a word, for summaries of several runs.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Valid => "VALID",
+            Self::NotValid => "NOT VALID",
+            Self::Usage => "NOT STARTED",
+            Self::Unreachable => "NO SERVER",
+            Self::Partial => "ABORTED",
+            Self::Bug => "FAILED",
+        }
+    }
+
     /// Of a run that ended.
     pub fn counting(counts: bool) -> Self {
         if counts { Self::Valid } else { Self::NotValid }

@@ -1,35 +1,28 @@
 //! The System Under Test as a library; `main.rs` is a thin program over it.
+//!
+//! ```text
+//! commands ── series ── run ── harness, recorder ── workload ── server ── plan ── cli
+//! ```
 
-pub mod app;
-pub mod bridge;
-pub mod cli;
-pub mod closing;
-pub mod collect;
-pub mod commands;
-pub mod counters;
-pub mod ending;
-pub mod exit;
-pub mod in_turn;
-pub mod lanes;
-pub mod ledger;
-pub mod leftovers;
-pub mod load;
-pub mod making;
-pub mod no_summary;
-pub mod official;
-pub mod overhead;
-pub mod peak;
-pub mod plan;
-pub mod printouts;
-pub mod progress;
-pub mod prompts;
-pub mod recording;
-pub mod report;
-pub mod scoring;
-pub mod server;
-pub mod standing;
-pub mod submission;
-pub mod telemetry;
-pub mod upload;
-pub mod user_conf;
-pub mod worker;
+mod cli;
+mod commands;
+mod console;
+mod exit;
+mod harness;
+mod plan;
+mod recorder;
+mod run;
+mod series;
+mod server;
+mod shutdown;
+mod workload;
+
+pub use cli::Cli;
+pub use commands::run;
+pub use exit::{Exit, Fail};
+
+/// The overhead check, for the benches.
+pub mod overhead {
+    pub use crate::series::Program;
+    pub use crate::series::overhead::{Comparison, Finding, Ratio, measure};
+}

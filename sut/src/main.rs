@@ -4,10 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sut::cli::Cli;
+use sut::Cli;
 
 fn main() -> ExitCode {
-    let exit = match sut::commands::run(Cli::parse()) {
+    let exit = match sut::run(Cli::parse()) {
         Ok(exit) => exit,
         Err(fail) => {
             // A closed pipe must not change the exit status.

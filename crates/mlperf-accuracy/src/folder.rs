@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mlperf_dataset::Dataset;
 use mlperf_rules::BenchmarkSpec;
-use mlperf_rules::files::{ACCURACY_LOG, ACCURACY_TXT};
+use mlperf_rules::files::{self, ACCURACY_LOG, ACCURACY_TXT};
 
 use crate::{
     AccuracyLogError, AnsweredText, Beside, Measure, Punkt, Score, ScoreError, beside_limits,
@@ -90,6 +90,49 @@ impl Scored {
     }
 }
 
+/// What scoring a run over this dataset will lack, a sentence each; empty when nothing. It is known before the run.
+pub fn lacking(spec: &BenchmarkSpec, dataset: &Dataset) -> Vec<String> {
+    let Some(measure) = Measure::of_benchmark(&spec.loadgen_name) else {
+        return vec![format!(
+            "{} is not scored natively: the accuracy log is for the benchmark's own script",
+            spec.loadgen_name
+        )];
+    };
+    let mut lacking = Vec::new();
+    let without = |what: &dyn Fn(&mlperf_dataset::Prompt) -> bool| {
+        dataset.prompts.iter().filter(|prompt| !what(prompt)).count()
+    };
+    let of = dataset.prompts.len();
+    match measure {
+        Measure::Rouge { .. } => {
+            let missing = without(&|prompt| prompt.reference.is_some());
+            if missing > 0 {
+                lacking.push(format!(
+                    "{missing} of {of} samples have no reference answer, so no answer will be scored"
+                ));
+            }
+            if let Err(error) = find_punkt() {
+                lacking.push(format!("rougeLsum will be left out: {error}"));
+            }
+        }
+        Measure::ExactMatch(_) => {
+            let missing = without(&|prompt| prompt.part.is_some());
+            if missing > 0 {
+                lacking.push(format!(
+                    "{missing} of {of} samples do not name the part of the dataset that they are from (column \
+                     dataset), so no answer will be scored"
+                ));
+            }
+        }
+    }
+    lacking
+}
+
+fn find_punkt() -> Result<Punkt, crate::PunktError> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    Punkt::find(std::env::var("NLTK_DATA").ok().as_deref(), home.as_deref())
+}
+
 /// Scores the run in `log_dir` and writes its `accuracy.txt`. What keeps a run from being scored is a remark: the
 /// answers are there all the same, and the reference scripts can judge them.
 pub fn score_folder(
@@ -137,13 +180,10 @@ pub fn evaluate(
         });
     }
     let (punkt, no_punkt) = match measure {
-        Measure::Rouge { .. } => {
-            let home = std::env::var_os("HOME").map(PathBuf::from);
-            match Punkt::find(std::env::var("NLTK_DATA").ok().as_deref(), home.as_deref()) {
-                Ok(punkt) => (Some(punkt), None),
-                Err(error) => (None, Some(error.to_string())),
-            }
-        }
+        Measure::Rouge { .. } => match find_punkt() {
+            Ok(punkt) => (Some(punkt), None),
+            Err(error) => (None, Some(error.to_string())),
+        },
         Measure::ExactMatch(_) => (None, None),
     };
     let result = score(measure, dataset, &answers, punkt.as_ref())?;
@@ -167,7 +207,7 @@ fn scored(spec: &BenchmarkSpec, result: &Score, log_dir: &Path, no_punkt: Option
         ));
     }
     let path = log_dir.join(ACCURACY_TXT);
-    let file = match std::fs::write(&path, result.accuracy_line() + "\n") {
+    let file = match files::write(&path, &(result.accuracy_line() + "\n")) {
         Ok(()) => Some(path),
         Err(error) => {
             remarks.push(format!("{} could not be written: {error}", path.display()));

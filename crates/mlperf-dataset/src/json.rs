@@ -1,5 +1,6 @@
 //! JSON: a list of objects, or an object of columns as pandas writes it; and JSONL, one object per line.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -9,16 +10,96 @@ use super::table::{Cell, Table};
 
 /// Reads a whole JSON text.
 pub(super) fn read(text: &[u8], path: &Path, wanted: &[&str]) -> Result<Table, DatasetError> {
-    let mut json = serde_json::Deserializer::from_slice(text);
+    let text = mended(text);
+    let mut json = serde_json::Deserializer::from_slice(&text);
     let table = (&mut json).deserialize_any(Whole { wanted });
-    let table = table
-        .and_then(|table| json.end().map(|()| table))
-        .map_err(|e| bad(path, &e.to_string()))?;
-    check(table, path)
+    match table.and_then(|table| json.end().map(|()| table)) {
+        Ok(table) if table.rows == 0 && table.names.iter().any(|name| name == "data") => Err(bad(
+            path,
+            "its rows are under \"data\"; write them as a plain list of objects, for example with pandas: \
+             to_json(new_file, orient=\"records\")",
+        )),
+        Ok(table) => check(table, path),
+        // Objects one behind the other, in a file of the wrong name.
+        Err(_) if is_lines(&text) => read_lines(&text, path, wanted),
+        Err(error) => Err(bad(path, &error.to_string())),
+    }
+}
+
+/// Whether the first line is an object of its own and another one follows.
+fn is_lines(text: &[u8]) -> bool {
+    let mut objects = serde_json::Deserializer::from_slice(text).into_iter::<serde_json::Map<_, _>>();
+    let is_object = |object: Option<Result<serde_json::Map<String, serde_json::Value>, _>>| {
+        object.is_some_and(|object| object.is_ok())
+    };
+    is_object(objects.next()) && is_object(objects.next())
+}
+
+/// The text without a byte order mark, with `null` for Python's `NaN` and `Infinity`, and with the replacement character
+/// for halves of surrogate pairs: none of them is JSON, and all of them are written.
+fn mended(text: &[u8]) -> Cow<'_, [u8]> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut out: Option<Vec<u8>> = None;
+    let (mut at, mut kept, mut in_text) = (0, 0, false);
+    while at < text.len() {
+        let rest = &text[at..];
+        let (replaced, by): (usize, &[u8]) = match rest[0] {
+            b'"' => {
+                in_text = !in_text;
+                (0, b"")
+            }
+            b'\\' if in_text => match lone_surrogate(rest) {
+                true => (6, b"\\ufffd"),
+                false => {
+                    // What is escaped ends no text; a pair of surrogates is passed as a whole.
+                    at += if is_surrogate(rest, 0xd8..=0xdb) { 11 } else { 1 };
+                    (0, b"")
+                }
+            },
+            b'N' | b'I' | b'-' if !in_text => ["NaN", "-NaN", "Infinity", "-Infinity"]
+                .iter()
+                .find(|word| rest.starts_with(word.as_bytes()))
+                .map_or((0, b"".as_slice()), |word| (word.len(), b"null")),
+            _ => (0, b""),
+        };
+        if replaced > 0 {
+            let out = out.get_or_insert_with(Vec::new);
+            out.extend_from_slice(&text[kept..at]);
+            out.extend_from_slice(by);
+            at += replaced;
+            kept = at;
+        } else {
+            at += 1;
+        }
+    }
+    match out {
+        None => Cow::Borrowed(text),
+        Some(mut out) => {
+            out.extend_from_slice(&text[kept..]);
+            Cow::Owned(out)
+        }
+    }
+}
+
+/// Whether `rest` begins with an escape like `\ud83d` whose high byte is in a range.
+fn is_surrogate(rest: &[u8], high: std::ops::RangeInclusive<u8>) -> bool {
+    rest.get(..6)
+        .and_then(|escape| escape.strip_prefix(b"\\u"))
+        .and_then(|digits| u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())
+        .is_some_and(|code| high.contains(&code.to_be_bytes()[0]))
+}
+
+/// Whether `rest` begins with half of a surrogate pair.
+fn lone_surrogate(rest: &[u8]) -> bool {
+    if is_surrogate(rest, 0xdc..=0xdf) {
+        return true;
+    }
+    is_surrogate(rest, 0xd8..=0xdb) && !rest.get(6..).is_some_and(|next| is_surrogate(next, 0xdc..=0xdf))
 }
 
 /// Reads one object per line; empty lines are skipped.
 pub(super) fn read_lines(text: &[u8], path: &Path, wanted: &[&str]) -> Result<Table, DatasetError> {
+    let text = mended(text);
     let mut table = Table::default();
     let mut lines = Vec::new();
     for (at, line) in text.split(|b| *b == b'\n').enumerate() {

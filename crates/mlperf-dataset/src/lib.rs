@@ -1,7 +1,21 @@
-//! Prompts: where they come from and what is known about them. Token ids are what is sent.
+//! Prompts of MLPerf's language benchmarks: from files, or made.
+//!
+//! [`Dataset::load`] reads JSON, JSONL, CSV, Parquet and pickled pandas tables, all but Parquet also packed with gzip.
+//! Only columns that a prompt is made of are looked at. A pickle is read without running anything of it.
+//! [`Synthetic`] makes prompts from a seed.
+//!
+//! # Examples
+//! ```
+//! use mlperf_dataset::Synthetic;
+//!
+//! let dataset = Synthetic { samples: 3, ..Synthetic::default() }.build();
+//! assert_eq!(dataset.prompts.len(), 3);
+//! assert!(dataset.synthetic);
+//! ```
 
 mod csv;
 mod error;
+mod gzip;
 mod json;
 mod lengths;
 mod parquet;
@@ -67,7 +81,7 @@ pub const PART_COLUMNS: &[&str] = &["dataset"];
 pub const EXTENSIONS: &[&str] = &["json", "jsonl", "csv", "parquet", "pkl", "pickle"];
 
 impl Dataset {
-    /// Reads a file; its name's ending says which format it has.
+    /// Reads a file; its name's ending says which format it has. `.gz` behind it is unpacked.
     ///
     /// JSON is a list of objects or an object of columns; JSONL one object per line; CSV has a header line; Parquet
     /// and pickled pandas tables are read by column. A pickle is read without running anything of it.
@@ -79,11 +93,7 @@ impl Dataset {
             path: path.to_owned(),
             source,
         };
-        let extension = path
-            .extension()
-            .and_then(|e| e.to_str())
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+        let (extension, packed) = extension(path);
         let usual = [
             INPUT_IDS_COLUMNS,
             INPUT_COLUMNS,
@@ -97,15 +107,34 @@ impl Dataset {
             .into_iter()
             .chain(asked.into_iter().flatten().map(String::as_str))
             .collect();
-        let bytes = || std::fs::read(path).map_err(read_error);
+        let bytes = || -> Result<Vec<u8>, DatasetError> {
+            let bytes = std::fs::read(path).map_err(read_error)?;
+            // A name may hide it, or claim it.
+            if packed || gzip::is_packed(&bytes) {
+                return gzip::unpack(&bytes).map_err(|what| DatasetError::Format {
+                    path: path.to_owned(),
+                    what,
+                });
+            }
+            Ok(bytes)
+        };
         let table = match extension.as_str() {
             "json" => json::read(&bytes()?, path, &wanted)?,
             "jsonl" => json::read_lines(&bytes()?, path, &wanted)?,
             "csv" => csv::read(&bytes()?, path, &wanted)?,
+            "parquet" if packed => {
+                return Err(DatasetError::Format {
+                    path: path.to_owned(),
+                    what: "unpack it first: gunzip".to_owned(),
+                });
+            }
             "parquet" => parquet::read(File::open(path).map_err(read_error)?, path, &wanted)?,
             "pkl" | "pickle" => pickle::read(&bytes()?, path, &wanted)?,
             _ => {
-                let what = format!("its name must end in one of .{}", EXTENSIONS.join(" ."));
+                let what = format!(
+                    "its name must end in one of .{}, with or without .gz",
+                    EXTENSIONS.join(" .")
+                );
                 return Err(DatasetError::Format {
                     path: path.to_owned(),
                     what,
@@ -118,5 +147,19 @@ impl Dataset {
             synthetic: false,
             prompts,
         })
+    }
+}
+
+/// The ending of a file's name that says its format, in lower case, and whether `.gz` follows it.
+pub fn extension(path: &Path) -> (String, bool) {
+    let ending = |path: &Path| {
+        path.extension()
+            .and_then(|ending| ending.to_str())
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
+    match ending(path).as_str() {
+        "gz" => (ending(&path.with_extension("")), true),
+        other => (other.to_owned(), false),
     }
 }

@@ -14,7 +14,15 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::error::DatasetError;
-use super::table::{Cell, Table};
+use super::table::{Cell, Table, whole};
+
+/// Most rows of a file.
+const MOST_ROWS: i64 = 10_000_000;
+/// Rows that are unpacked at once: few, since a small file can name one long text in every row.
+const BATCH_ROWS: usize = 128;
+/// What is made of a file may be at most this many times its bytes, or [`ALWAYS`].
+const EXPANSION: u64 = 64;
+const ALWAYS: u64 = 256 << 20;
 
 /// Reads the wanted columns of a file.
 pub(super) fn read(file: File, path: &Path, wanted: &[&str]) -> Result<Table, DatasetError> {
@@ -22,7 +30,25 @@ pub(super) fn read(file: File, path: &Path, wanted: &[&str]) -> Result<Table, Da
         path: path.to_owned(),
         what,
     };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| bad(e.to_string()))?;
+    let unreadable = |error: &dyn std::fmt::Display| {
+        let error = error.to_string();
+        if error.contains("Disabled feature") {
+            return bad(format!(
+                "it is compressed in a way that is not read here ({error}); write it anew with \
+                 pandas.read_parquet(file).to_parquet(new_file, compression=\"zstd\")"
+            ));
+        }
+        bad(error)
+    };
+    let mut budget = file
+        .metadata()
+        .map_or(0, |metadata| metadata.len().saturating_mul(EXPANSION))
+        .max(ALWAYS);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(&e))?;
+    let rows = builder.metadata().file_metadata().num_rows();
+    if rows > MOST_ROWS {
+        return Err(bad(format!("it has {rows} rows; at most {MOST_ROWS} are read")));
+    }
     let names: Vec<String> = builder
         .schema()
         .fields()
@@ -39,16 +65,35 @@ pub(super) fn read(file: File, path: &Path, wanted: &[&str]) -> Result<Table, Da
     let mask = ProjectionMask::roots(builder.parquet_schema(), keep.collect::<Vec<_>>());
     for batch in builder
         .with_projection(mask)
+        .with_batch_size(BATCH_ROWS)
         .build()
-        .map_err(|e| bad(e.to_string()))?
+        .map_err(|e| unreadable(&e))?
     {
-        let batch = batch.map_err(|e| bad(e.to_string()))?;
+        let batch = batch.map_err(|e| unreadable(&e))?;
         for (name, cells) in &mut table.columns {
             let Some(column) = batch.column_by_name(name) else {
                 return Err(bad(format!("column {name} is missing in a part of the file")));
             };
+            let dictionary = column.as_any_dictionary_opt();
+            let keys = dictionary.map(arrow_array::AnyDictionaryArray::normalized_keys);
             for row in 0..batch.num_rows() {
-                cells.push(cell(column, row));
+                let cell = match (dictionary, &keys) {
+                    _ if column.is_null(row) => Cell::Null,
+                    (Some(dictionary), Some(keys)) => cell(dictionary.values(), keys[row]),
+                    _ => cell(column, row),
+                };
+                let size = std::mem::size_of::<Cell>()
+                    + match &cell {
+                        Cell::Ids(ids) => 4 * ids.len(),
+                        Cell::Text(text) => text.len(),
+                        _ => 0,
+                    };
+                budget = budget.checked_sub(size as u64).ok_or_else(|| {
+                    bad(format!(
+                        "what it holds is more than {EXPANSION} times as large as the file"
+                    ))
+                })?;
+                cells.push(cell);
             }
         }
         table.rows += batch.num_rows();
@@ -60,10 +105,19 @@ fn cell(array: &ArrayRef, row: usize) -> Cell {
     if array.is_null(row) {
         return Cell::Null;
     }
+    // Older writers mark texts as bytes.
+    let text = |bytes: &[u8]| {
+        std::str::from_utf8(bytes).map_or(Cell::Other("bytes that are no text"), |text| {
+            Cell::Text(text.to_owned())
+        })
+    };
     match array.data_type() {
         DataType::Utf8 => Cell::Text(array.as_string::<i32>().value(row).to_owned()),
         DataType::LargeUtf8 => Cell::Text(array.as_string::<i64>().value(row).to_owned()),
         DataType::Utf8View => Cell::Text(array.as_string_view().value(row).to_owned()),
+        DataType::Binary => text(array.as_binary::<i32>().value(row)),
+        DataType::LargeBinary => text(array.as_binary::<i64>().value(row)),
+        DataType::BinaryView => text(array.as_binary_view().value(row)),
         DataType::List(_) => ids(&array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => ids(&array.as_list::<i64>().value(row)),
         DataType::FixedSizeList(..) => ids(&array.as_fixed_size_list().value(row)),
@@ -84,6 +138,10 @@ fn float(x: f64) -> Cell {
 fn ids(list: &ArrayRef) -> Cell {
     if list.null_count() > 0 {
         return Cell::Other("a list with empty places");
+    }
+    if let Some(floats) = list.as_primitive_opt::<Float64Type>() {
+        let ids: Option<Vec<i32>> = floats.values().iter().map(|x| whole(*x)).collect();
+        return ids.map_or(Cell::Other("a list of floats that are no token ids"), Cell::Ids);
     }
     let ids = integers(list).and_then(|numbers| {
         numbers

@@ -169,11 +169,20 @@ impl Table {
                     };
             }
         }
-        if let Some((_, cells)) = part {
-            for (prompt, cell) in prompts.iter_mut().zip(cells) {
-                // Only a name of a part is one; a column of numbers by this name is something else.
-                if let Cell::Text(name) = cell {
-                    prompt.part = Some(name);
+        if let Some((column, cells)) = part {
+            for (row, cell) in cells.into_iter().enumerate() {
+                match cell {
+                    Cell::Text(name) => prompts[row].part = Some(name),
+                    Cell::Other(kind) => {
+                        return Err(bad(
+                            &column,
+                            row,
+                            "the name of a part of the dataset",
+                            kind.to_owned(),
+                        ));
+                    }
+                    // A column of numbers by this name is something else.
+                    _ => {}
                 }
             }
         }
@@ -218,6 +227,11 @@ fn token_ids(cell: Cell) -> Result<Vec<i32>, String> {
         None if ids.is_empty() => Err("an empty list".to_owned()),
         None => Ok(ids),
     }
+}
+
+/// A float that is a token id.
+pub(super) fn whole(x: f64) -> Option<i32> {
+    (x.fract() == 0.0 && (0.0..=f64::from(i32::MAX)).contains(&x)).then_some(x as i32)
 }
 
 /// `[1, 2, 3]`, `1 2 3` or `1,2,3`.
@@ -284,6 +298,11 @@ impl<'de> Visitor<'de> for CellVisitor {
                 Cell::Int(n) if !other => match i32::try_from(n) {
                     Ok(id) => ids.push(id),
                     Err(_) => other = true,
+                },
+                // As tools write ids that passed through a column of floats.
+                Cell::Float(x) if !other => match whole(x) {
+                    Some(id) => ids.push(id),
+                    None => other = true,
                 },
                 _ => other = true,
             }

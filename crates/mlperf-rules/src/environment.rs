@@ -118,7 +118,7 @@ impl Environment {
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
-        fs::write(path, text + "\n")
+        crate::files::write(path, &(text + "\n"))
     }
 }
 

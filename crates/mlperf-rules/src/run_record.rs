@@ -123,7 +123,7 @@ impl RunRecord {
     pub fn write(&self, log_dir: &Path) -> std::io::Result<PathBuf> {
         let path = log_dir.join(RUN_RECORD);
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
-        std::fs::write(&path, text + "\n")?;
+        crate::files::write(&path, &(text + "\n"))?;
         Ok(path)
     }
 

@@ -1,43 +1,57 @@
 //! Which benchmark, scenario and kind of run: flags that name one thing together.
 
-use super::{Plan, ServerPlan};
-use crate::cli::{ComplianceArg, ModeArg, RunArgs, ScenarioArg};
-use mlperf_rules::RuleScenario;
+use mlperf_loadgen::{Benchmark, Mode};
 use mlperf_rules::compliance::ComplianceTest;
+use mlperf_rules::{BenchmarkSpec, RuleScenario, RunKind};
+
+use super::{BENCHMARK, Plan, ServerPlan};
+use crate::cli::{ComplianceArg, ModeArg, RunArgs};
 
 /// What follows a benchmark's name in LoadGen for the tighter limits.
 const INTERACTIVE: &str = "-interactive";
 
 /// Benchmark and scenario. Interactive is a scenario to the rules and a benchmark's other name to LoadGen: either may
 /// be given.
-pub(super) fn benchmark(args: &RunArgs, wrong: &mut Vec<String>) -> (String, ScenarioArg) {
-    let name = args.lg_model_name.as_deref().unwrap_or("llama3_1-8b");
-    let Some(base) = name.strip_suffix(INTERACTIVE) else {
-        let usual = if args.find_peak {
-            ScenarioArg::Server
-        } else {
-            ScenarioArg::Offline
-        };
-        return (name.to_owned(), args.scenario.unwrap_or(usual));
+pub(super) fn benchmark(args: &RunArgs, wrong: &mut Vec<String>) -> (Option<BenchmarkSpec>, RuleScenario) {
+    let name = args.lg_model_name.as_deref().unwrap_or(BENCHMARK);
+    let asked = args.scenario.map(RuleScenario::from);
+    let (base, scenario) = match name.strip_suffix(INTERACTIVE) {
+        Some(base) => {
+            if let Some(other) =
+                asked.filter(|other| !matches!(other, RuleScenario::Server | RuleScenario::Interactive))
+            {
+                wrong.push(format!(
+                    "--lg-model-name {name}: it is the benchmark of the Interactive scenario, and --scenario is {other}; \
+                     give --lg-model-name {base}"
+                ));
+            }
+            (base, RuleScenario::Interactive)
+        }
+        None if args.find_peak => (name, asked.unwrap_or(RuleScenario::Server)),
+        None => (name, asked.unwrap_or(RuleScenario::Offline)),
     };
-    match args.scenario {
-        None | Some(ScenarioArg::Server | ScenarioArg::Interactive) => {}
-        Some(other) => wrong.push(format!(
-            "--lg-model-name {name}: it is the benchmark of the Interactive scenario, and --scenario is {other:?}; \
-             give --lg-model-name {base}"
-        )),
+    let spec = match BenchmarkSpec::named(base) {
+        Ok(spec) => Some(spec),
+        // LoadGen suggests a name of its own; ours are those that there are rules for.
+        Err(error) => {
+            wrong.push(format!("--lg-model-name: {error}"));
+            None
+        }
+    };
+    (spec, scenario)
+}
+
+/// LoadGen's mode. Of both, the first; the accuracy run is another process's.
+pub(super) fn mode(args: &RunArgs) -> Mode {
+    match args.test_mode {
+        Some(ModeArg::Accuracy) => Mode::Accuracy,
+        None | Some(ModeArg::Performance | ModeArg::Both) => Mode::Performance,
     }
-    (base.to_owned(), ScenarioArg::Interactive)
 }
 
 /// Which compliance test is to be run.
 pub(super) fn compliance(args: &RunArgs, wrong: &mut Vec<String>) -> Option<ComplianceTest> {
-    let asked = args.compliance.and_then(|arg| match arg {
-        ComplianceArg::None => None,
-        ComplianceArg::Test06 => Some(ComplianceTest::Test06),
-        ComplianceArg::Test07 => Some(ComplianceTest::Test07),
-        ComplianceArg::Test09 => Some(ComplianceTest::Test09),
-    });
+    let asked = args.compliance.and_then(ComplianceArg::test);
     if asked.is_some() && args.audit_config.is_some() {
         wrong.push("--compliance writes its audit.config itself: leave --audit-config out".into());
     }
@@ -62,7 +76,7 @@ pub(super) fn references(args: &RunArgs, server: &ServerPlan, wrong: &mut Vec<St
     if !args.simulate_references {
         return;
     }
-    if *server != ServerPlan::Simulator {
+    if !matches!(server, ServerPlan::Simulator | ServerPlan::Handed(_)) {
         wrong.push(
             "--simulate-references is for the built-in simulator: leave --url and --model out (a simulator of its own \
              is started by: sut sim --references DATASET)"
@@ -75,32 +89,38 @@ pub(super) fn references(args: &RunArgs, server: &ServerPlan, wrong: &mut Vec<St
 }
 
 impl Plan {
-    /// The scenario as the rules name it.
-    pub fn rule_scenario(&self) -> RuleScenario {
-        match self.scenario {
-            ScenarioArg::Offline => RuleScenario::Offline,
-            ScenarioArg::Server => RuleScenario::Server,
-            ScenarioArg::Interactive => RuleScenario::Interactive,
-            ScenarioArg::SingleStream => RuleScenario::SingleStream,
-            ScenarioArg::MultiStream => RuleScenario::MultiStream,
-        }
+    /// LoadGen's benchmark, which has the tighter limits under a name of its own.
+    ///
+    /// # Errors
+    /// When LoadGen does not know it.
+    pub(crate) fn loadgen_benchmark(&self) -> Result<Benchmark, mlperf_loadgen::Error> {
+        self.benchmark.loadgen_benchmark(self.scenario)
     }
 
-    /// The benchmark's name for LoadGen, which has the tighter limits under a name of their own.
-    pub fn loadgen_name(&self) -> String {
+    /// The benchmark's name for LoadGen.
+    pub(crate) fn loadgen_name(&self) -> String {
         match self.scenario {
-            ScenarioArg::Interactive => format!("{}{INTERACTIVE}", self.benchmark),
-            _ => self.benchmark.clone(),
+            RuleScenario::Interactive => format!("{}{INTERACTIVE}", self.benchmark.loadgen_name),
+            _ => self.benchmark.loadgen_name.clone(),
         }
     }
 
     /// Whether an audit file is in effect.
-    pub fn is_compliance(&self) -> bool {
+    pub(crate) fn is_compliance(&self) -> bool {
         self.compliance.is_some() || self.audit_config.is_some()
     }
 
+    /// What kind of run the records call it.
+    pub(crate) fn kind(&self) -> RunKind {
+        match (self.mode, self.is_compliance()) {
+            (Mode::Accuracy, _) => RunKind::Accuracy,
+            (_, true) => RunKind::Compliance,
+            (_, false) => RunKind::Performance,
+        }
+    }
+
     /// Whether the answers' texts are wanted, which cost a little.
-    pub fn keeps_texts(&self) -> bool {
-        self.mode == ModeArg::Accuracy || self.compliance == Some(ComplianceTest::Test07)
+    pub(crate) fn keeps_texts(&self) -> bool {
+        self.mode == Mode::Accuracy || self.compliance == Some(ComplianceTest::Test07)
     }
 }

@@ -1,10 +1,13 @@
-//! The resolved run: what `cli::RunArgs` and the configuration file become once, with no options left that have a
-//! default, every cross-check done, and all that is wrong said at once.
+//! The resolved run: what the flags and the configuration file become once. A plan holds domain types only, with no
+//! default and no name left to look up, and everything that is wrong is reported at once.
 
-pub(crate) mod file;
+mod file;
+mod generation;
 mod kind;
 mod metrics;
+mod overrides;
 mod peak;
+mod recording;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -15,127 +18,157 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
-
-pub use self::metrics::MetricsPlan;
-pub(crate) use self::metrics::record_nothing;
-pub use self::sources::{DatasetPlan, HandedServer, ServerPlan};
-use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs, ScenarioArg};
-use crate::exit::Fail;
-use crate::overhead;
-use crate::peak::PeakPlan;
+use mlperf_loadgen::Mode;
 use mlperf_rules::compliance::ComplianceTest;
+use mlperf_rules::{BenchmarkSpec, RuleScenario};
+use vllm_client::Strategy;
+
+pub(crate) use self::file::collect_args;
+pub(crate) use self::generation::Generation;
+pub(crate) use self::metrics::{METRICS_DIR, MetricsPlan};
+pub(crate) use self::overrides::{HandedServer, Kind, Overrides, Record, Trial};
+pub(crate) use self::peak::PeakPlan;
+pub(crate) use self::recording::RecordingPlan;
+pub(crate) use self::sources::{DatasetPlan, ServerPlan};
+use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs};
+use crate::exit::Fail;
 
 /// Lowest rate: a query in eleven days. Below, LoadGen's times in nanoseconds come to their end.
 const LOWEST_QPS: f64 = 1e-6;
+/// Most samples that `--num-samples` may ask for: more would not fit into memory.
+const MOST_SAMPLES: usize = 10_000_000;
+/// Where LoadGen logs unless told.
+pub(crate) const LOG_DIR: &str = "./mlperf_logs";
+/// The benchmark unless told.
+pub(crate) const BENCHMARK: &str = "llama3_1-8b";
 
-/// A run with nothing left open.
+/// What a command line without a subcommand asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
-    /// Where the server is.
-    pub server: ServerPlan,
-    /// How requests are spread over several servers.
-    pub balance: BalanceArg,
-    /// How often a request is sent again that failed before its first token.
-    pub retries: u32,
-    /// Name the server knows the model by; `None`: the only model it lists.
-    pub model: Option<String>,
-    /// Bearer token. Never printed.
-    pub api_key: Option<String>,
-    /// Where the prompts come from.
-    pub dataset: DatasetPlan,
-    /// Refuse a run that cannot be an official one.
-    pub official: bool,
-    /// Search the highest valid rate instead of one run.
-    pub peak: Option<PeakPlan>,
-    /// Cut the dataset to its first so many samples.
-    pub num_samples: Option<usize>,
-    /// Scenario.
-    pub scenario: ScenarioArg,
-    /// Mode.
-    pub mode: ModeArg,
-    /// Benchmark name in mlperf.conf, without `-interactive`.
-    pub benchmark: String,
-    /// Write the audit file of this test, put it in effect and verify what came of it.
-    pub compliance: Option<ComplianceTest>,
-    /// The built-in simulator answers with the dataset's references.
-    pub simulate_references: bool,
-    /// user.conf.
-    pub user_conf: Option<PathBuf>,
-    /// Audit file to put in effect.
-    pub audit_config: Option<PathBuf>,
-    /// Arrivals per second, or expected samples per second.
-    pub target_qps: Option<f64>,
-    /// Shortest duration.
-    pub duration: Option<Duration>,
-    /// Prompts per HTTP request.
-    pub batch_size: usize,
-    /// Requests in flight at most.
-    pub concurrency: usize,
-    /// Longest output; `None`: the benchmark's.
-    pub max_tokens: Option<u32>,
-    /// Whole-request deadline.
-    pub request_timeout: Duration,
-    /// Longest time without any answer before the run is ended.
-    pub stall_timeout: Duration,
-    /// Seed.
-    pub seed: u64,
-    /// LoadGen's log folder.
-    pub log_dir: PathBuf,
-    /// What to record; `None`: nothing.
-    pub metrics: Option<MetricsPlan>,
-    /// Start and stop the server's profiler around the test.
-    pub profiler: bool,
-    /// Print batch times.
-    pub print_timing: bool,
-    /// Print length histograms.
-    pub print_histogram: bool,
-    /// Amount of logging.
-    pub log_level: LogLevel,
-    /// Stop before load is sent.
-    pub dry_run: bool,
-    /// Where a run of the overhead check leaves its figures.
-    pub figures_dir: Option<PathBuf>,
+pub(crate) enum Task {
+    /// One run, in this process.
+    One(Plan),
+    /// Show the plan and every check, send nothing.
+    DryRun(Plan),
+    /// A performance run (the plan), an accuracy run, and the plan's compliance test where it names one.
+    Both(Plan),
+    /// A search for the highest valid rate.
+    Peak(Plan, PeakPlan),
 }
 
-impl Plan {
-    /// Merges the command line with its configuration file and resolves both.
+/// One run, with nothing left open.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    /// Where the server is.
+    pub(crate) server: ServerPlan,
+    /// How requests are spread over several servers.
+    pub(crate) balance: Strategy,
+    /// How often a request is sent again that failed before its first token.
+    pub(crate) retries: u32,
+    /// Name the server knows the model by; `None`: the only model it lists.
+    pub(crate) model: Option<String>,
+    /// Bearer token. Never printed.
+    pub(crate) api_key: Option<String>,
+    /// Where the prompts come from.
+    pub(crate) dataset: DatasetPlan,
+    /// Refuse a run that cannot be an official one.
+    pub(crate) official: bool,
+    /// Cut the dataset to its first so many samples.
+    pub(crate) num_samples: Option<usize>,
+    /// Scenario, as the rules name it.
+    pub(crate) scenario: RuleScenario,
+    /// [`Mode::Performance`] or [`Mode::Accuracy`].
+    pub(crate) mode: Mode,
+    /// The benchmark.
+    pub(crate) benchmark: BenchmarkSpec,
+    /// How answers are generated.
+    pub(crate) generation: Generation,
+    /// Write the audit file of this test, put it in effect and verify what came of it.
+    pub(crate) compliance: Option<ComplianceTest>,
+    /// The built-in simulator answers with the dataset's references.
+    pub(crate) simulate_references: bool,
+    /// user.conf.
+    pub(crate) user_conf: Option<PathBuf>,
+    /// Audit file to put in effect.
+    pub(crate) audit_config: Option<PathBuf>,
+    /// Arrivals per second, or expected samples per second; `None`: as user.conf or the benchmark says.
+    pub(crate) target_qps: Option<f64>,
+    /// Shortest duration; `None`: as user.conf or the benchmark says.
+    pub(crate) duration: Option<Duration>,
+    /// Prompts per HTTP request.
+    pub(crate) batch_size: usize,
+    /// Requests in flight at most.
+    pub(crate) concurrency: usize,
+    /// Whole-request deadline.
+    pub(crate) request_timeout: Duration,
+    /// Longest time without any answer before the run is ended.
+    pub(crate) stall_timeout: Duration,
+    /// Seed.
+    pub(crate) seed: u64,
+    /// LoadGen's log folder.
+    pub(crate) log_dir: PathBuf,
+    /// What to record; `None`: nothing.
+    pub(crate) metrics: Option<MetricsPlan>,
+    /// Start and stop the server's profiler around the test.
+    pub(crate) profiler: bool,
+    /// Print batch times.
+    pub(crate) print_timing: bool,
+    /// Print length histograms.
+    pub(crate) print_histogram: bool,
+    /// Where to leave the figures that a parent process compares.
+    pub(crate) figures_dir: Option<PathBuf>,
+}
+
+/// Everything wrong, under one heading.
+pub(crate) fn refusal(heading: &str, wrong: &[String]) -> Fail {
+    let mut message = format!("{heading}, because:");
+    for problem in wrong {
+        let _ = write!(message, "\n  - {}", words::without_credentials(problem));
+    }
+    Fail::usage(anyhow!(message))
+}
+
+impl Task {
+    /// Merges the command line with its configuration file, puts a parent's changes over both and resolves the result.
+    /// The amount of logging comes with it.
     ///
     /// # Errors
     /// [`crate::exit::Exit::Usage`] with every problem found, one a line.
-    pub fn resolve(args: RunArgs) -> Result<Self, Fail> {
-        let mut args = Self::merged(args)?;
-        let figures_dir = overhead::apply(&mut args);
+    pub(crate) fn resolve(args: RunArgs, overrides: Option<&Overrides>) -> Result<(Self, LogLevel), Fail> {
+        let mut args = file::run_args(args).map_err(Fail::usage)?;
+        if let Some(overrides) = overrides {
+            overrides.apply(&mut args);
+        }
+        let level = args.log_level.unwrap_or(LogLevel::Info);
+        let (both, dry_run) = (args.test_mode == Some(ModeArg::Both), args.dry_run);
         let mut wrong = Vec::new();
-        let plan = Self::from_args(args, &mut wrong);
-        if wrong.is_empty() {
-            return Ok(Self { figures_dir, ..plan });
-        }
-        let mut message = String::from("nothing was sent, because:");
-        for problem in wrong {
-            let _ = write!(message, "\n  - {problem}");
-        }
-        Err(Fail::usage(anyhow!(message)))
+        let resolved = Plan::from_args(args, overrides, &mut wrong);
+        let (Some((plan, peak)), []) = (resolved, wrong.as_slice()) else {
+            return Err(refusal("nothing was sent", &wrong));
+        };
+        let task = match peak {
+            _ if dry_run => Self::DryRun(plan),
+            Some(peak) => Self::Peak(plan, peak),
+            None if both => Self::Both(plan),
+            None => Self::One(plan),
+        };
+        Ok((task, level))
     }
+}
 
-    /// The command line with its configuration file behind it, not resolved.
-    ///
-    /// # Errors
-    /// [`crate::exit::Exit::Usage`] for a file that cannot be read.
-    pub fn merged(args: RunArgs) -> Result<RunArgs, Fail> {
-        match &args.config {
-            None => Ok(args),
-            Some(path) => {
-                let (mut from_file, recording) = file::read::<RunArgs>(path).map_err(Fail::usage)?;
-                from_file.recording = recording;
-                Ok(file::merge(args, from_file))
-            }
-        }
-    }
-
-    fn from_args(args: RunArgs, wrong: &mut Vec<String>) -> Self {
+impl Plan {
+    /// `None` when something is wrong without which there is no plan at all.
+    fn from_args(
+        args: RunArgs,
+        overrides: Option<&Overrides>,
+        wrong: &mut Vec<String>,
+    ) -> Option<(Self, Option<PeakPlan>)> {
         let (benchmark, scenario) = kind::benchmark(&args, wrong);
+        let mode = kind::mode(&args);
         let peak = peak::resolve(&args, scenario, wrong);
-        let server = sources::server(&args, wrong);
+        let server = match overrides.and_then(|overrides| overrides.server.clone()) {
+            Some(handed) => ServerPlan::Handed(handed),
+            None => sources::server(&args, wrong),
+        };
         let dataset = sources::dataset(&args, wrong);
         for (flag, path) in [
             ("--user-conf", &args.user_conf),
@@ -151,16 +184,20 @@ impl Plan {
         if batch_size == 0 {
             wrong.push("--batch-size: must be at least 1".into());
         }
-        if batch_size > 1 && scenario != ScenarioArg::Offline {
+        if batch_size > 1 && scenario != RuleScenario::Offline {
             wrong.push(format!(
                 "--batch-size {batch_size}: only the Offline scenario may put several prompts in one request"
             ));
         }
-        if args.num_samples == Some(0) {
-            wrong.push("--num-samples: must be at least 1".into());
+        if let Some(samples) = args.num_samples
+            && !(1..=MOST_SAMPLES).contains(&samples)
+        {
+            wrong.push(format!(
+                "--num-samples {samples}: must be from 1 to {MOST_SAMPLES}"
+            ));
         }
         let concurrency = args.concurrency.unwrap_or(match scenario {
-            ScenarioArg::Offline => 512,
+            RuleScenario::Offline => 512,
             _ => 4096,
         });
         if concurrency == 0 {
@@ -176,24 +213,28 @@ impl Plan {
         if args.max_tokens == Some(0) {
             wrong.push("--max-tokens: must be at least 1".into());
         }
-        let duration = words::duration("--duration", args.duration.as_deref(), wrong);
-        let request_timeout = words::seconds("--request-timeout", args.request_timeout, 1800.0, wrong);
-        let stall_timeout = words::seconds("--stall-timeout", args.stall_timeout, 300.0, wrong);
+        let duration = words::duration("--duration", args.duration.as_ref(), wrong);
+        let mut limit = |flag, given, default| {
+            words::duration(flag, given, wrong).unwrap_or(Duration::from_secs(default))
+        };
+        let request_timeout = limit("--request-timeout", args.request_timeout.as_ref(), 1800);
+        let stall_timeout = limit("--stall-timeout", args.stall_timeout.as_ref(), 300);
         let metrics = metrics::resolve(&args, wrong);
         let compliance = kind::compliance(&args, wrong);
         kind::references(&args, &server, wrong);
-        Self {
+        let benchmark = benchmark?;
+        let plan = Self {
             server,
-            balance: args.balance.unwrap_or(BalanceArg::RoundRobin),
+            balance: args.balance.unwrap_or(BalanceArg::RoundRobin).into(),
             retries: args.retries.unwrap_or(0),
-            model: args.model.clone(),
+            model: args.model,
             api_key: args.api_key,
             dataset,
             official: args.official,
-            peak,
             num_samples: args.num_samples,
             scenario,
-            mode: args.test_mode.unwrap_or(ModeArg::Performance),
+            mode,
+            generation: Generation::new(&benchmark, mode, args.max_tokens),
             benchmark,
             compliance,
             simulate_references: args.simulate_references,
@@ -203,37 +244,21 @@ impl Plan {
             duration,
             batch_size,
             concurrency,
-            max_tokens: args.max_tokens,
             request_timeout,
             stall_timeout,
             seed: args.seed.unwrap_or(1),
-            log_dir: args
-                .output_log_dir
-                .unwrap_or_else(|| PathBuf::from("./mlperf_logs")),
+            log_dir: args.output_log_dir.unwrap_or_else(|| PathBuf::from(LOG_DIR)),
             metrics,
             profiler: args.enable_profiler,
             print_timing: args.print_timing,
             print_histogram: args.print_histogram,
-            log_level: args.log_level.unwrap_or(LogLevel::Info),
-            dry_run: args.dry_run,
-            figures_dir: None,
-        }
-    }
-
-    /// The plan as text for a person, without the key and without the credentials of any URL.
-    pub fn shown(&self) -> String {
-        let api_key = self.api_key.as_ref().map(|_| "(redacted)".to_owned());
-        words::without_credentials(&format!(
-            "{:#?}",
-            Self {
-                api_key,
-                ..self.clone()
-            }
-        ))
+            figures_dir: overrides.and_then(|overrides| overrides.figures_dir.clone()),
+        };
+        Some((plan, peak))
     }
 
     /// True when the server is our simulator, and so everything that comes out of the run is simulated.
-    pub fn simulated(&self) -> bool {
+    pub(crate) fn simulated(&self) -> bool {
         self.server == ServerPlan::Simulator
     }
 }

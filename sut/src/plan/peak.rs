@@ -2,16 +2,26 @@
 
 use std::time::Duration;
 
-use super::words::parse_duration;
-use crate::cli::{ModeArg, RunArgs, ScenarioArg};
-use crate::peak::PeakPlan;
+use mlperf_rules::RuleScenario;
+
+use super::{Trial, words};
+use crate::cli::{ModeArg, RunArgs};
 
 /// Length of a short trial.
 const TRIAL: Duration = Duration::from_secs(60);
 /// How closely the peak is to be known.
 const PRECISION: f64 = 0.02;
 
-pub(super) fn resolve(args: &RunArgs, scenario: ScenarioArg, wrong: &mut Vec<String>) -> Option<PeakPlan> {
+/// What the flags of the search say.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PeakPlan {
+    /// Shortest duration of a short trial.
+    pub(crate) trial: Duration,
+    /// How closely the peak is to be known, as a fraction of it.
+    pub(crate) precision: f64,
+}
+
+pub(super) fn resolve(args: &RunArgs, scenario: RuleScenario, wrong: &mut Vec<String>) -> Option<PeakPlan> {
     if !args.find_peak {
         for (flag, given) in [
             ("--peak-trial", args.peak_trial.is_some()),
@@ -23,20 +33,13 @@ pub(super) fn resolve(args: &RunArgs, scenario: ScenarioArg, wrong: &mut Vec<Str
         }
         return None;
     }
-    if !matches!(scenario, ScenarioArg::Server | ScenarioArg::Interactive) {
+    if !Trial::is_searched(scenario) {
         wrong.push("--find-peak searches a rate of arrivals, which only Server and Interactive have".into());
     }
     if args.test_mode.is_some_and(|mode| mode != ModeArg::Performance) {
         wrong.push("--find-peak makes performance runs: leave --test-mode out".into());
     }
-    let trial = match args.peak_trial.as_deref().map(parse_duration) {
-        None => TRIAL,
-        Some(Ok(trial)) => trial,
-        Some(Err(why)) => {
-            wrong.push(format!("--peak-trial: {why}"));
-            TRIAL
-        }
-    };
+    let trial = words::duration("--peak-trial", args.peak_trial.as_ref(), wrong).unwrap_or(TRIAL);
     if args.compliance.is_some() || args.audit_config.is_some() {
         wrong.push("--find-peak makes no compliance runs: leave --compliance and --audit-config out".into());
     }
@@ -44,19 +47,6 @@ pub(super) fn resolve(args: &RunArgs, scenario: ScenarioArg, wrong: &mut Vec<Str
         wrong.push(format!(
             "{flag} is not for the trials of --find-peak: record a run at the rate that it finds"
         ));
-    }
-    // Each trial reads its flags from a file beside its logs, and that is no place for a secret.
-    for (flag, values) in [
-        ("--url", args.url.as_deref().unwrap_or_default()),
-        ("--metrics-url", args.metrics_url.as_slice()),
-        ("--metrics-upload", args.metrics_upload.as_slice()),
-    ] {
-        if vllm_client::redact_args(values) != values {
-            wrong.push(format!(
-                "{flag} holds a password or token, which --find-peak would store in the flags of its trials: give the \
-                 server's key with --api-key or VLLM_API_KEY, and record a run at the rate that is found"
-            ));
-        }
     }
     let precision = args.peak_precision.unwrap_or(PRECISION);
     if !(0.001..=1.0).contains(&precision) {

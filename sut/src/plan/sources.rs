@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
+use mlperf_dataset::EXTENSIONS;
 use vllm_client::server::ServerConfig;
 
-use super::words::{seconds, split_words};
+use super::HandedServer;
+use super::words::{duration, split_words};
 use crate::cli::{ModeArg, RunArgs};
 
 /// Where the server is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ServerPlan {
+pub(crate) enum ServerPlan {
     /// Running already.
     Attach {
         /// Base URLs without a trailing slash, at least one.
@@ -17,45 +19,15 @@ pub enum ServerPlan {
     },
     /// Started and stopped by us.
     Start(Box<ServerConfig>),
-    /// Started, and to be stopped, by the parent of runs in turn.
+    /// Started, and to be stopped, by the process that started this one.
     Handed(HandedServer),
     /// The built-in simulator.
     Simulator,
 }
 
-/// A server that one process started and another one runs its test on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HandedServer {
-    /// Its process.
-    pub pid: i32,
-    /// Base URL without a trailing slash.
-    pub url: String,
-    /// Name that it serves the model by.
-    pub model: String,
-}
-
-impl HandedServer {
-    /// As a flag's value.
-    pub fn to_flag(&self) -> String {
-        format!("{}@{}={}", self.pid, self.url, self.model)
-    }
-
-    /// From a flag's value.
-    fn from_flag(text: &str) -> Option<Self> {
-        let (pid, rest) = text.split_once('@')?;
-        // A URL without a query holds no equals sign; a model's name may.
-        let (url, model) = rest.split_once('=')?;
-        Some(Self {
-            pid: pid.parse().ok()?,
-            url: url.to_owned(),
-            model: model.to_owned(),
-        })
-    }
-}
-
 /// Where the prompts come from.
 #[derive(Debug, Clone, PartialEq)]
-pub enum DatasetPlan {
+pub(crate) enum DatasetPlan {
     /// A file.
     File {
         /// Its path.
@@ -71,16 +43,7 @@ pub enum DatasetPlan {
     Synthetic,
 }
 
-/// Formats that a dataset file may have.
-const DATASET_EXTENSIONS: [&str; 6] = ["json", "jsonl", "csv", "parquet", "pkl", "pickle"];
-
 pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
-    if let Some(flag) = &args.handed_server {
-        if let Some(handed) = HandedServer::from_flag(flag) {
-            return ServerPlan::Handed(handed);
-        }
-        wrong.push(format!("--handed-server {flag}: must be pid@url=model"));
-    }
     let starts = [
         ("--serve-command", args.serve_command.is_some()),
         ("--server-args", args.server_args.is_some()),
@@ -126,14 +89,16 @@ pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
         }
     };
     if let Some(command) = &args.serve_command {
-        config.command = split_words(command);
-        if config.command.is_empty() {
-            wrong.push("--serve-command: is empty".into());
+        match split_words(command) {
+            Ok(words) if words.is_empty() => wrong.push("--serve-command: is empty".into()),
+            Ok(words) => config.command = words,
+            Err(why) => wrong.push(format!("--serve-command: {why}")),
         }
     }
-    config
-        .args
-        .extend(split_words(args.server_args.as_deref().unwrap_or("")));
+    match split_words(args.server_args.as_deref().unwrap_or("")) {
+        Ok(words) => config.args.extend(words),
+        Err(why) => wrong.push(format!("--server-args: {why}")),
+    }
     if config
         .args
         .iter()
@@ -145,8 +110,8 @@ pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
                 .into(),
         );
     }
-    if args.startup_timeout.is_some() {
-        config.startup_timeout = seconds("--startup-timeout", args.startup_timeout, 600.0, wrong);
+    if let Some(limit) = duration("--startup-timeout", args.startup_timeout.as_ref(), wrong) {
+        config.startup_timeout = limit;
     }
     ServerPlan::Start(Box::new(config))
 }
@@ -197,16 +162,12 @@ pub(super) fn dataset(args: &RunArgs, wrong: &mut Vec<String>) -> DatasetPlan {
         }
         return DatasetPlan::Synthetic;
     };
-    let extension = path
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or("")
-        .to_ascii_lowercase();
-    if !DATASET_EXTENSIONS.contains(&extension.as_str()) {
+    let (extension, _) = mlperf_dataset::extension(path);
+    if !EXTENSIONS.contains(&extension.as_str()) {
         wrong.push(format!(
-            "{flag} {}: its name must end in one of .{}",
+            "{flag} {}: its name must end in one of .{}, with or without .gz",
             path.display(),
-            DATASET_EXTENSIONS.join(" .")
+            EXTENSIONS.join(" .")
         ));
     } else if !path.is_file() {
         wrong.push(format!("{flag}: there is no file {}", path.display()));

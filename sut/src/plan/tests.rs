@@ -6,10 +6,16 @@ use super::words::{parse_duration, split_words};
 use super::*;
 use crate::cli::Cli;
 
-fn plan(line: &str) -> Result<Plan, String> {
+fn task(line: &str) -> Result<(Task, LogLevel), String> {
     let cli = Cli::try_parse_from(std::iter::once("sut").chain(line.split_whitespace()))
         .map_err(|e| e.to_string())?;
-    Plan::resolve(cli.run).map_err(|fail| fail.error.to_string())
+    Task::resolve(cli.run, None).map_err(|fail| fail.error.to_string())
+}
+
+fn plan(line: &str) -> Result<Plan, String> {
+    match task(line)?.0 {
+        Task::One(plan) | Task::DryRun(plan) | Task::Both(plan) | Task::Peak(plan, _) => Ok(plan),
+    }
 }
 
 #[test]
@@ -59,7 +65,7 @@ fn a_server_from_a_file() {
     };
     let made = yaml(
         "model: org/m\nargs: {max_num_seqs: 4}\n",
-        "--server-args=--x --startup-timeout 7",
+        "--server-args=--x --startup-timeout 7s",
     )
     .unwrap();
     let ServerPlan::Start(config) = made.server else {
@@ -86,9 +92,11 @@ fn a_server_from_a_file() {
 
 #[test]
 fn the_flags_of_the_search() {
-    let peak = plan("--find-peak").unwrap();
-    assert_eq!(peak.scenario, ScenarioArg::Server);
-    assert_eq!(peak.peak.unwrap().trial, Duration::from_secs(60));
+    let Task::Peak(searched, peak) = task("--find-peak").unwrap().0 else {
+        panic!("it is a search");
+    };
+    assert_eq!(searched.scenario, RuleScenario::Server);
+    assert_eq!(peak.trial, Duration::from_secs(60));
     assert!(
         plan("--find-peak --scenario Offline")
             .unwrap_err()
@@ -108,22 +116,25 @@ fn the_flags_of_the_search() {
 
 #[test]
 fn the_seed_command_line_is_accepted() {
-    let plan = plan(
+    let (task, level) = task(
         "--model meta-llama/Llama-3.1-8B --scenario Offline --test-mode performance \
          --enable-metrics-collection --metrics-output-dir ./m --metrics-collection-interval 2 \
          --enable-profiler --print-timing --print-histogram --log-level DEBUG --lg-model-name llama3_1-8b \
          --batch-size 4 --num-samples 13368 --output-log-dir logs",
     )
     .unwrap();
+    let Task::One(plan) = task else {
+        panic!("it is one run");
+    };
     assert_eq!(plan.metrics.unwrap().interval, Duration::from_secs(2));
-    assert_eq!(plan.log_level, LogLevel::Debug);
+    assert_eq!(level, LogLevel::Debug);
 }
 
 #[test]
 fn every_problem_is_said_at_once() {
     let message = plan(
         "--url ftp://h --scenario server --batch-size 4 --target-qps=-1 --duration 5x --user-conf none.conf \
-         --metrics-format csv --input-column x --concurrency 0",
+         --no-plots --input-column x --concurrency 0",
     )
     .unwrap_err();
     for part in [
@@ -132,7 +143,7 @@ fn every_problem_is_said_at_once() {
         "--target-qps -1",
         "--duration 5x",
         "none.conf",
-        "--metrics-format has no effect",
+        "--no-plots has no effect",
         "--input-column names a column",
         "--concurrency",
     ] {
@@ -148,10 +159,11 @@ fn durations() {
         ("1.5h", 5400.0),
         ("250ms", 0.25),
         ("90", 90.0),
+        ("1h 30m", 5400.0),
     ] {
         assert_eq!(parse_duration(text), Ok(Duration::from_secs_f64(secs)), "{text}");
     }
-    for text in ["", "s", "5x", "-1s", "0"] {
+    for text in ["", "s", "5x", "-1s", "0", "-1", "NaN", "inf"] {
         assert!(parse_duration(text).is_err(), "{text}");
     }
 }
@@ -159,9 +171,10 @@ fn durations() {
 #[test]
 fn words_keep_quoted_spaces() {
     assert_eq!(
-        split_words(r#"a "b c" 'd "e"' f''g "" "#),
-        ["a", "b c", "d \"e\"", "fg", ""]
+        split_words(r#"a "b c" 'd "e"' f''g "" h\ i"#).unwrap(),
+        ["a", "b c", "d \"e\"", "fg", "", "h i"]
     );
+    assert!(split_words("a 'b").is_err());
 }
 
 #[test]
@@ -175,39 +188,117 @@ fn a_configuration_file_fills_in_and_refuses_unknown_keys() {
     )
     .unwrap();
     let made = plan(&format!("--config {} --target-qps 7", file.display())).unwrap();
-    assert_eq!((made.scenario, made.target_qps), (ScenarioArg::Server, Some(7.0)));
+    assert_eq!(
+        (made.scenario, made.target_qps),
+        (RuleScenario::Server, Some(7.0))
+    );
     assert!(made.metrics.is_some());
     assert!(matches!(made.server, ServerPlan::Attach { urls } if urls.len() == 2));
     std::fs::write(&file, "target_qps = 1\n").unwrap();
-    let message = Plan::resolve(
-        Cli::try_parse_from(["sut", "--config", file.to_str().unwrap()])
-            .unwrap()
-            .run,
-    )
-    .map_err(|fail| format!("{:#}", fail.error))
-    .unwrap_err();
-    assert!(
-        message.contains("run.toml") && message.contains("target_qps"),
-        "{message}"
-    );
+    let wrong = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        plan(&format!("--config {}", file.display())).unwrap_err()
+    };
+    for (text, told) in [
+        (
+            "target_qps = 1\n",
+            "line 1, column 1: unknown key target_qps: did you mean target-qps?",
+        ),
+        (
+            "\nscenaro = 'Server'\n",
+            "line 2, column 1: unknown key scenaro: did you mean scenario?",
+        ),
+        ("metrics-formt = 1\n", "did you mean metrics-format?"),
+        ("config = 'x'\n", "unknown key config"),
+        ("retries = 'many'\n", "line 1"),
+        ("retries = \n", "line 1"),
+    ] {
+        let message = wrong(text);
+        assert!(
+            message.contains("run.toml") && message.contains(told),
+            "{told} is missing in {message}"
+        );
+    }
+    // No error repeats a value: one of them may be a secret.
+    for text in [
+        "api_key = 'CANARY'\n",
+        "api-key = ['CANARY']\n",
+        "authorisation = 'CANARY'\n",
+        "retries = 'CANARY'\n",
+        "api-key = 'CANARY\n",
+        "metrics-pushgateway = { url = 'http://h', authorisation = 'CANARY' }\n",
+        "metrics-remote-write = { url = 'http://h', authorization = ['CANARY'] }\n",
+    ] {
+        let message = wrong(text);
+        assert!(!message.contains("CANARY"), "{message}");
+    }
 }
 
+/// A child of a series gets its parent's command line.
 #[test]
-fn a_search_refuses_what_its_files_would_give_away() {
-    let base = "--find-peak --scenario Server --url http://a:1 --enable-metrics-collection";
-    for (url, refused) in [
-        ("http://me:hush@a:9400/metrics", true),
-        ("me:hush@a:9400", true),
-        ("http://a:9400/metrics?token=hush", true),
-        ("http://a:9400/metrics", false),
-    ] {
-        let made = plan(&format!("{base} --metrics-url {url}"));
-        assert_eq!(made.is_err(), refused, "{url}");
-        if let Err(message) = made {
-            assert!(message.contains("--metrics-url holds"), "{message}");
-            assert!(!message.contains("hush"), "{message}");
-        }
-    }
+fn a_parents_changes_win() {
+    let child = |line: &str, overrides: &Overrides| {
+        let cli = Cli::try_parse_from(std::iter::once("sut").chain(line.split_whitespace())).unwrap();
+        let (task, _) = Task::resolve(cli.run, Some(overrides))
+            .map_err(|fail| fail.error)
+            .unwrap();
+        let Task::One(plan) = task else {
+            panic!("a child runs one test: {task:?}");
+        };
+        plan
+    };
+    let both = child(
+        "--test-mode both --compliance TEST06 --output-log-dir x --model m",
+        &Overrides {
+            log_dir: "x/accuracy".into(),
+            kind: Some(Kind::Accuracy),
+            server: Some(HandedServer {
+                pid: Some(7),
+                urls: vec!["http://h:1".into()],
+                model: "m".into(),
+            }),
+            ..Overrides::default()
+        },
+    );
+    assert_eq!((both.mode, both.compliance), (Mode::Accuracy, None));
+    assert_eq!(both.log_dir, PathBuf::from("x/accuracy"));
+    assert!(matches!(both.server, ServerPlan::Handed(handed) if handed.pid == Some(7)));
+    let trial = child(
+        "--find-peak --peak-trial 5s --url http://h:1 --metrics-format csv --official",
+        &Overrides {
+            log_dir: "t".into(),
+            trial: Some(Trial {
+                interactive: true,
+                target_qps: 12.5,
+                millis: 1500,
+                num_samples: Some(9),
+            }),
+            record: Some(Record::Nothing),
+            ..Overrides::default()
+        },
+    );
+    assert_eq!(trial.scenario, RuleScenario::Interactive);
+    assert_eq!((trial.target_qps, trial.num_samples), (Some(12.5), Some(9)));
+    assert_eq!(trial.duration, Some(Duration::from_millis(1500)));
+    assert!(trial.metrics.is_none() && !trial.official);
+    let arm = child(
+        "--overhead-check 3 --no-plots",
+        &Overrides {
+            record: Some(Record::WithoutPictures("m".into())),
+            ..Overrides::default()
+        },
+    );
+    assert!(
+        arm.metrics
+            .is_some_and(|metrics| metrics.output_dir == *"m" && !metrics.plots)
+    );
+    // What a parent writes is what a child reads.
+    let overrides = Overrides {
+        kind: Some(Kind::Compliance(ComplianceTest::Test09)),
+        ..Overrides::default()
+    };
+    let text = serde_json::to_string(&overrides).unwrap();
+    assert_eq!(serde_json::from_str::<Overrides>(&text).unwrap(), overrides);
 }
 
 #[test]
@@ -230,7 +321,7 @@ fn every_example_configuration_resolves() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "toml") {
             let cli = Cli::try_parse_from(["sut", "--config", path.to_str().unwrap()]).unwrap();
-            Plan::resolve(cli.run).map_err(|fail| fail.error).unwrap();
+            Task::resolve(cli.run, None).map_err(|fail| fail.error).unwrap();
             seen += 1;
         }
     }
@@ -263,9 +354,9 @@ fn interactive_is_a_scenario_and_a_benchmarks_other_name() {
     let by_name = plan("--lg-model-name llama3_1-8b-interactive").unwrap();
     let by_scenario = plan("--scenario interactive").unwrap();
     for plan in [by_name, by_scenario] {
-        assert_eq!(plan.scenario, ScenarioArg::Interactive);
+        assert_eq!(plan.scenario, RuleScenario::Interactive);
         assert_eq!(
-            (plan.benchmark.as_str(), plan.loadgen_name().as_str()),
+            (plan.benchmark.loadgen_name.as_str(), plan.loadgen_name().as_str()),
             ("llama3_1-8b", "llama3_1-8b-interactive")
         );
     }

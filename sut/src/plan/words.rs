@@ -1,68 +1,93 @@
-//! Durations and command lines as people write them.
+//! Durations, sizes and command lines as people write them.
 
 use std::time::Duration;
 
-pub(super) fn seconds(flag: &str, given: Option<f64>, default: f64, wrong: &mut Vec<String>) -> Duration {
-    let value = given.unwrap_or(default);
-    match Duration::try_from_secs_f64(value) {
-        Ok(duration) if !duration.is_zero() => duration,
-        _ => {
-            wrong.push(format!("{flag} {value}: must be a number of seconds above 0"));
-            Duration::from_secs_f64(default)
-        }
-    }
-}
+use jiff::SignedDuration;
 
-/// A time between two samples, in seconds.
-pub(crate) fn interval(
-    flag: &str,
-    given: Option<f64>,
-    default: Duration,
-    wrong: &mut Vec<String>,
-) -> Duration {
-    match given {
-        None => default,
-        Some(secs) if (0.01..=86_400.0).contains(&secs) => Duration::from_secs_f64(secs),
-        Some(secs) => {
-            wrong.push(format!("{flag} {secs}: must be from 0.01 to 86400 seconds"));
-            default
-        }
-    }
-}
+use crate::cli::TimeText;
 
-/// A duration of a flag that may be left out.
-pub(crate) fn duration(flag: &str, text: Option<&str>, wrong: &mut Vec<String>) -> Option<Duration> {
-    parse_duration(text?)
-        .map_err(|why| wrong.push(format!("{flag} {}: {why}", text.unwrap_or_default())))
-        .ok()
-}
-
-/// `30s`, `10m`, `1.5h`, `500ms`, or a bare number of seconds.
+/// `30s`, `10m`, `1.5h`, `500ms`, `1h 30m`, or a bare number of seconds.
 ///
 /// # Errors
 /// What is wrong with the text.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(split);
-    let scale = match suffix {
-        "" | "s" => 1.0,
-        "ms" => 1e-3,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        other => return Err(format!("unknown unit {other:?}; use ms, s, m or h")),
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let duration = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| "must be above 0".to_owned())?,
+        Err(_) => {
+            let parsed: SignedDuration = text
+                .parse()
+                .map_err(|_| "must be like 500ms, 30s, 10m or 90 (seconds)".to_owned())?;
+            Duration::try_from(parsed).map_err(|_| "must be above 0".to_owned())?
+        }
     };
-    let number: f64 = number
-        .trim()
-        .parse()
-        .map_err(|_| "must be like 30s, 10m or 90".to_owned())?;
-    match Duration::try_from_secs_f64(number * scale) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("must be above 0".into()),
+    if duration.is_zero() {
+        return Err("must be above 0".into());
+    }
+    Ok(duration)
+}
+
+/// A duration of a flag that may be left out.
+pub(crate) fn duration(flag: &str, given: Option<&TimeText>, wrong: &mut Vec<String>) -> Option<Duration> {
+    let TimeText(text) = given?;
+    parse_duration(text)
+        .map_err(|why| wrong.push(format!("{flag} {text}: {why}")))
+        .ok()
+}
+
+/// A time between two samples.
+pub(crate) fn interval(
+    flag: &str,
+    given: Option<&TimeText>,
+    default: Duration,
+    wrong: &mut Vec<String>,
+) -> Duration {
+    let Some(interval) = duration(flag, given, wrong) else {
+        return default;
+    };
+    if !(Duration::from_millis(10)..=Duration::from_secs(86_400)).contains(&interval) {
+        wrong.push(format!("{flag} {}: must be from 10ms to 24h", shown(interval)));
+    }
+    interval
+}
+
+/// A duration as this program writes it: the largest unit that leaves it whole, else seconds.
+pub(crate) fn shown(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        0 => format!("{duration:?}"),
+        _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
+        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
+        _ if millis < 1000 => format!("{millis}ms"),
+        _ => format!("{}s", millis as f64 / 1e3),
+    }
+}
+
+/// `64MB`, `1GiB`, or a bare number of bytes.
+///
+/// # Errors
+/// What is wrong with the text.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale: u64 = match unit {
+        "" | "B" => 1,
+        "k" | "kB" | "KB" => 1_000,
+        "M" | "MB" => 1_000_000,
+        "G" | "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        other => return Err(format!("unknown unit {other:?}; use kB, MB, GB, KiB, MiB or GiB")),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok((number * scale as f64).max(1.0) as u64),
+        _ => Err("must be like 64MB or 1GiB".into()),
     }
 }
 
 /// `text` with `user:password@` taken out of every URL in it.
-pub(super) fn without_credentials(text: &str) -> String {
+pub(crate) fn without_credentials(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
@@ -79,23 +104,10 @@ pub(super) fn without_credentials(text: &str) -> String {
     out + rest
 }
 
-/// Splits a command line into words; single and double quotes keep spaces. Nothing is expanded.
-pub(super) fn split_words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote: Option<char> = None;
-    for c in text.chars() {
-        match quote {
-            Some(open) if c == open => quote = None,
-            Some(_) => word.get_or_insert_default().push(c),
-            None if c == '"' || c == '\'' => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            None if c.is_whitespace() => words.extend(word.take()),
-            None => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
+/// Splits a command line into words by a shell's rules for quotes and backslashes. Nothing is expanded.
+///
+/// # Errors
+/// For a quote that is not closed.
+pub(super) fn split_words(text: &str) -> Result<Vec<String>, String> {
+    shlex::split(text).ok_or_else(|| "a quote is not closed".to_owned())
 }

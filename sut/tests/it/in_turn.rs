@@ -88,7 +88,7 @@ fn a_signal_ends_runs_in_turn() {
     assert_eq!(done.status, Some(4), "{}", done.shown());
     assert!(done.stdout.contains("SIGTERM was received"), "{}", done.shown());
     assert!(
-        done.stdout.contains("performance    exit status 4"),
+        done.stdout.contains("performance    ABORTED (exit 4)"),
         "{}",
         done.shown()
     );

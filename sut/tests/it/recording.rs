@@ -146,7 +146,10 @@ fn mistakes_in_the_file_name_their_line() {
             ["line 4", "colour"],
         ),
         ("metrics-custom = [\"x=rate(\"]\n", ["line 1", "column"]),
-        ("seed = 1\nmetrics-keep-parts = \"many\"\n", ["line 2", "many"]),
+        (
+            "seed = 1\nmetrics-keep-parts = \"many\"\n",
+            ["line 2", "metrics-keep-parts"],
+        ),
         ("seed = 1\nno-such-key = 2\n", ["line 2", "no-such-key"]),
     ] {
         std::fs::write(&file, text).expect("a file");

@@ -1,12 +1,17 @@
 //! Columns of texts as pandas 3 keeps them: Arrow arrays of large strings.
 
 use super::PickleError;
+use super::budget::Budget;
 use super::heap::{Heap, Value};
 use super::names::Global;
 use super::numpy::find_bytes;
 
 /// The texts of an `ArrowStringArray`.
-pub(super) fn texts(heap: &Heap<'_>, value: Value) -> Result<Vec<Option<String>>, PickleError> {
+pub(super) fn texts(
+    heap: &Heap<'_>,
+    value: Value,
+    budget: &mut Budget,
+) -> Result<Vec<Option<String>>, PickleError> {
     let object = heap
         .object(value)
         .filter(|o| o.callable == Global::ArrowStringArray);
@@ -30,15 +35,15 @@ pub(super) fn texts(heap: &Heap<'_>, value: Value) -> Result<Vec<Option<String>>
             .ok_or_else(|| PickleError::bad("a chunked column without chunks"))?;
         let mut all = Vec::new();
         for chunk in chunks {
-            all.extend(restored(heap, *chunk)?);
+            all.extend(restored(heap, *chunk, budget)?);
         }
         return Ok(all);
     }
-    restored(heap, array)
+    restored(heap, array, budget)
 }
 
 /// `_restore_array((type, length, nulls, offset, buffers, children, dictionary))`.
-fn restored(heap: &Heap<'_>, array: Value) -> Result<Vec<Option<String>>, PickleError> {
+fn restored(heap: &Heap<'_>, array: Value, budget: &mut Budget) -> Result<Vec<Option<String>>, PickleError> {
     let bad = |what: &str| PickleError::Bad(format!("a column of texts {what}"));
     let args = heap.call(array, Global::ArrowRestore).unwrap_or_default();
     let data = args
@@ -99,12 +104,14 @@ fn restored(heap: &Heap<'_>, array: Value) -> Result<Vec<Option<String>>, Pickle
                     .get(row / 8)
                     .ok_or_else(|| bad("whose mask of missing values is too short"))?;
                 if byte & (1 << (row % 8)) == 0 {
+                    budget.take(std::mem::size_of::<Option<String>>())?;
                     return Ok(None);
                 }
             }
             let span = offset_at(row)
                 .zip(offset_at(row + 1))
                 .and_then(|(from, to)| bytes.get(from..to));
+            budget.take(std::mem::size_of::<Option<String>>() + span.map_or(0, <[u8]>::len))?;
             let text = span.and_then(|span| std::str::from_utf8(span).ok());
             text.map(|text| Some(text.to_owned()))
                 .ok_or_else(|| bad("whose texts lie outside its data"))

@@ -6,31 +6,53 @@
 
 use super::PickleError;
 use super::arrow;
+use super::budget::Budget;
 use super::heap::{Heap, Value};
 use super::names::Global;
-use super::numpy::Array;
+use super::numpy::{Array, class_of};
 use crate::table::{Cell, Table};
 
-/// Converted token ids may be at most this many times the file's bytes: an honest file writes each id out (pandas
-/// shares equal objects, hence the factor), a hostile one can name one long list a million times.
-const EXPANSION: usize = 64;
+/// Most columns of a table.
+const MOST_COLUMNS: usize = 1 << 20;
 
-/// Where the values of a block are.
+/// Where the values of a column are.
 enum Values<'a, 'h> {
     Array(Array<'a, 'h>),
     /// One column of texts in Arrow's layout.
     Texts(Vec<Option<String>>),
+    /// One column of codes, and what each stands for.
+    Categories(Array<'a, 'h>, Labels<'a, 'h>),
 }
 
-struct Block<'a, 'h> {
-    values: Values<'a, 'h>,
-    /// Column number of each row of the array.
-    positions: Vec<usize>,
+/// Some columns of the table. Its values are looked at only when one of them is wanted: a column of another kind must
+/// not keep the others from being read.
+struct Block {
+    values: Value,
+    positions: Positions,
+}
+
+/// Column number of each row of a block's array.
+enum Positions {
+    Slice { start: usize, stop: usize, step: usize },
+    List(Vec<usize>),
+}
+
+impl Positions {
+    /// Which row of the block a column is.
+    fn item(&self, column: usize) -> Option<usize> {
+        match self {
+            Self::Slice { start, stop, step } => {
+                let behind = column.checked_sub(*start).filter(|_| column < *stop)?;
+                behind.is_multiple_of(*step).then(|| behind / step)
+            }
+            Self::List(list) => list.iter().position(|position| *position == column),
+        }
+    }
 }
 
 /// The table at the top of a pickle, with the wanted columns.
-pub(super) fn table<'a>(
-    heap: &Heap<'a>,
+pub(super) fn table(
+    heap: &Heap<'_>,
     top: Value,
     wanted: &[&str],
     file_len: usize,
@@ -42,62 +64,111 @@ pub(super) fn table<'a>(
             heap.kind(top)
         )));
     };
+    let mut budget = Budget::new(file_len);
     let state = frame.state.unwrap_or(Value::None);
     let manager = heap.get(state, "_mgr").or_else(|| heap.get(state, "_data"));
     let manager = manager.ok_or_else(|| PickleError::bad("a DataFrame without its data"))?;
-    let (blocks, axes) = manager_parts(heap, manager)?;
+    let (blocks, axes) = manager_parts(heap, manager, &mut budget)?;
     let [columns, rows] = axes.as_slice() else {
         return Err(PickleError::bad("a DataFrame that has not two axes"));
     };
-    let names = index_names(heap, *columns)?;
-    let rows = index_len(heap, *rows)?;
-
+    let names = index_names(heap, *columns, &mut budget)?;
     let mut table = Table::new(names, wanted);
-    table.rows = rows;
-    let mut budget = file_len.saturating_mul(EXPANSION);
+    // Row labels of another kind do not matter where the columns say how many rows there are.
+    let mut rows = index_len(heap, *rows, &mut budget).ok();
     for (name, cells) in &mut table.columns {
         let Some(column) = table.names.iter().position(|n| n == name) else {
             continue;
         };
         let found = blocks
             .iter()
-            .find_map(|b| Some((b, b.positions.iter().position(|p| *p == column)?)));
+            .find_map(|block| Some((block, block.positions.item(column)?)));
         let (block, item) = found.ok_or_else(|| PickleError::Bad(format!("column {name} has no data")))?;
+        let values = Values::find(heap, block.values, &mut budget).map_err(|error| error.of_column(name))?;
+        let rows = *rows.get_or_insert(values.rows());
         for row in 0..rows {
-            let cell = block.cell(heap, item, row)?;
+            let cell = values.cell(heap, item, row)?;
             let size = match &cell {
                 Cell::Ids(ids) => 4 * ids.len(),
                 Cell::Text(text) => text.len(),
                 _ => 0,
             };
-            budget = budget.checked_sub(size + 1).ok_or_else(|| {
-                PickleError::Bad(format!(
-                    "its cells are more than {EXPANSION} times as large as the file"
-                ))
-            })?;
+            budget.take(size + 1)?;
             cells.push(cell);
         }
     }
+    table.rows = rows.unwrap_or(0);
     Ok(table)
 }
 
-impl<'a> Block<'a, '_> {
+impl<'a, 'h> Values<'a, 'h> {
+    fn find(heap: &'h Heap<'a>, value: Value, budget: &mut Budget) -> Result<Self, PickleError> {
+        if class_of(heap, value) == Some(Global::Categorical) {
+            return categories(heap, value, budget);
+        }
+        match Array::find(heap, value) {
+            Some(array) => Ok(Self::Array(array?)),
+            None => Ok(Self::Texts(arrow::texts(heap, value, budget)?)),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Self::Array(array) | Self::Categories(array, _) => array.shape.last().copied().unwrap_or(0),
+            Self::Texts(texts) => texts.len(),
+        }
+    }
+
     fn cell(&self, heap: &Heap<'a>, item: usize, row: usize) -> Result<Cell, PickleError> {
-        match &self.values {
-            Values::Array(array) => array.cell(heap, item, row),
-            Values::Texts(texts) => match texts.get(row) {
-                Some(text) => Ok(text.clone().map_or(Cell::Null, Cell::Text)),
-                None => Err(PickleError::bad(
-                    "a column of texts that is shorter than its table",
-                )),
+        match self {
+            Self::Array(array) => array.cell(heap, item, row),
+            Self::Texts(texts) => text_cell(texts, row),
+            Self::Categories(codes, labels) => match codes.cell(heap, 0, row)? {
+                // The code of a missing value is -1.
+                Cell::Int(code) => {
+                    usize::try_from(code).map_or(Ok(Cell::Null), |code| labels.cell(heap, code))
+                }
+                _ => Err(PickleError::bad("a category whose codes are not numbers")),
             },
         }
     }
 }
 
-type Parts<'a, 'h> = (Vec<Block<'a, 'h>>, Vec<Value>);
+fn text_cell(texts: &[Option<String>], row: usize) -> Result<Cell, PickleError> {
+    match texts.get(row) {
+        Some(text) => Ok(text.clone().map_or(Cell::Null, Cell::Text)),
+        None => Err(PickleError::bad(
+            "a column of texts that is shorter than its table",
+        )),
+    }
+}
 
-fn manager_parts<'a, 'h>(heap: &'h Heap<'a>, manager: Value) -> Result<Parts<'a, 'h>, PickleError> {
+/// A categorical column: state (its type, its codes), where the type's state holds the categories as an index.
+fn categories<'a, 'h>(
+    heap: &'h Heap<'a>,
+    value: Value,
+    budget: &mut Budget,
+) -> Result<Values<'a, 'h>, PickleError> {
+    let bad = || PickleError::bad("a category in an unknown layout");
+    let state = heap
+        .object(value)
+        .and_then(|object| object.state)
+        .ok_or_else(bad)?;
+    let Some([dtype, codes, ..]) = heap.items(state) else {
+        return Err(bad());
+    };
+    let index = heap
+        .object(*dtype)
+        .filter(|dtype| dtype.callable == Global::CategoricalDtype)
+        .and_then(|dtype| heap.get(dtype.state?, "categories"))
+        .ok_or_else(bad)?;
+    let codes = Array::find(heap, *codes).ok_or_else(bad)??;
+    Ok(Values::Categories(codes, labels(heap, index, budget)?))
+}
+
+type Parts = (Vec<Block>, Vec<Value>);
+
+fn manager_parts(heap: &Heap<'_>, manager: Value, budget: &mut Budget) -> Result<Parts, PickleError> {
     let bad = |what: &str| PickleError::Bad(format!("a DataFrame whose block manager {what}"));
     let args = heap
         .call(manager, Global::BlockManager)
@@ -105,14 +176,15 @@ fn manager_parts<'a, 'h>(heap: &'h Heap<'a>, manager: Value) -> Result<Parts<'a,
     if let [blocks, axes] = args {
         let blocks = heap.items(*blocks).ok_or_else(|| bad("has no blocks"))?;
         let blocks = blocks.iter().map(|block| {
-            // The third argument is the number of dimensions, which the array tells too.
+            // The third argument is the number of dimensions, which the array has, too.
             match heap.call(*block, Global::UnpickleBlock) {
-                Some([values, positions, ..]) => make_block(heap, *values, *positions),
+                Some([values, positions, ..]) => make_block(heap, *values, *positions, budget),
                 _ => Err(bad("has a block of another kind")),
             }
         });
+        let blocks = blocks.collect::<Result<_, _>>()?;
         let axes = heap.items(*axes).ok_or_else(|| bad("has no axes"))?;
-        return Ok((blocks.collect::<Result<_, _>>()?, axes.to_vec()));
+        return Ok((blocks, axes.to_vec()));
     }
     let state = heap
         .object(manager)
@@ -134,47 +206,44 @@ fn manager_parts<'a, 'h>(heap: &'h Heap<'a>, manager: Value) -> Result<Parts<'a,
     let blocks =
         blocks.iter().map(
             |block| match (heap.get(*block, "values"), heap.get(*block, "mgr_locs")) {
-                (Some(values), Some(positions)) => make_block(heap, values, positions),
+                (Some(values), Some(positions)) => make_block(heap, values, positions, budget),
                 _ => Err(bad("has a block without values")),
             },
         );
     Ok((blocks.collect::<Result<_, _>>()?, axes.to_vec()))
 }
 
-fn make_block<'a, 'h>(
-    heap: &'h Heap<'a>,
+fn make_block(
+    heap: &Heap<'_>,
     values: Value,
     positions: Value,
-) -> Result<Block<'a, 'h>, PickleError> {
-    let positions = find_positions(heap, positions)?;
-    let values = match Array::find(heap, values) {
-        Some(array) => Values::Array(array?),
-        None => Values::Texts(arrow::texts(heap, values)?),
-    };
-    Ok(Block { values, positions })
+    budget: &mut Budget,
+) -> Result<Block, PickleError> {
+    Ok(Block {
+        values,
+        positions: find_positions(heap, positions, budget)?,
+    })
 }
 
 /// Positions as a slice or as an array.
-fn find_positions(heap: &Heap<'_>, value: Value) -> Result<Vec<usize>, PickleError> {
-    let bad = || PickleError::bad("a block whose place among the columns is not told");
+fn find_positions(heap: &Heap<'_>, value: Value, budget: &mut Budget) -> Result<Positions, PickleError> {
+    let bad = || PickleError::bad("a block whose place among the columns is unknown");
     if let Some([Value::Int(start), Value::Int(stop), Value::Int(step)]) = heap.call(value, Global::Slice) {
         let (start, stop) = (usize::try_from(*start), usize::try_from(*stop));
         let step = usize::try_from(*step).ok().filter(|step| *step > 0);
         let (Ok(start), Ok(stop), Some(step)) = (start, stop, step) else {
             return Err(bad());
         };
-        // A table has no million columns; a hostile slice might.
-        if stop > 1 << 20 {
-            return Err(bad());
-        }
-        return Ok((start..stop).step_by(step).collect());
+        return Ok(Positions::Slice { start, stop, step });
     }
     let array = Array::find(heap, value).ok_or_else(bad)??;
+    budget.take(8 * array.shape.first().copied().unwrap_or(0))?;
     let numbers = array.integers().ok_or_else(bad)?;
     numbers
         .into_iter()
         .map(|n| usize::try_from(n).map_err(|_| bad()))
-        .collect()
+        .collect::<Result<_, _>>()
+        .map(Positions::List)
 }
 
 /// What an index holds: a range, or the values of an array.
@@ -184,7 +253,24 @@ enum Labels<'a, 'h> {
     Texts(Vec<Option<String>>),
 }
 
-fn labels<'a, 'h>(heap: &'h Heap<'a>, index: Value) -> Result<Labels<'a, 'h>, PickleError> {
+impl<'a> Labels<'a, '_> {
+    fn cell(&self, heap: &Heap<'a>, at: usize) -> Result<Cell, PickleError> {
+        match self {
+            Self::Range(start, _, step) => Ok(i64::try_from(at)
+                .ok()
+                .and_then(|at| start.checked_add(at.checked_mul(*step)?))
+                .map_or(Cell::Other("a number too large"), Cell::Int)),
+            Self::Array(array) => array.cell(heap, 0, at),
+            Self::Texts(texts) => text_cell(texts, at),
+        }
+    }
+}
+
+fn labels<'a, 'h>(
+    heap: &'h Heap<'a>,
+    index: Value,
+    budget: &mut Budget,
+) -> Result<Labels<'a, 'h>, PickleError> {
     let bad = || PickleError::bad("an index of another kind than a range or plain labels");
     let Some([Value::Global(class), dict]) = heap.call(index, Global::NewIndex) else {
         return Err(bad());
@@ -199,15 +285,15 @@ fn labels<'a, 'h>(heap: &'h Heap<'a>, index: Value) -> Result<Labels<'a, 'h>, Pi
             let data = heap.get(*dict, "data").ok_or_else(bad)?;
             match Array::find(heap, data) {
                 Some(array) => Ok(Labels::Array(array?)),
-                None => arrow::texts(heap, data).map(Labels::Texts),
+                None => arrow::texts(heap, data, budget).map(Labels::Texts),
             }
         }
         _ => Err(bad()),
     }
 }
 
-fn index_len(heap: &Heap<'_>, index: Value) -> Result<usize, PickleError> {
-    match labels(heap, index)? {
+fn index_len(heap: &Heap<'_>, index: Value, budget: &mut Budget) -> Result<usize, PickleError> {
+    match labels(heap, index, budget)? {
         Labels::Range(start, stop, step) => range_len(start, stop, step),
         Labels::Array(array) => Ok(array.shape.first().copied().unwrap_or(0)),
         Labels::Texts(texts) => Ok(texts.len()),
@@ -224,28 +310,25 @@ fn range_len(start: i64, stop: i64, step: i64) -> Result<usize, PickleError> {
     usize::try_from(steps).map_err(|_| PickleError::bad("a range beyond this machine's memory"))
 }
 
-fn index_names(heap: &Heap<'_>, index: Value) -> Result<Vec<String>, PickleError> {
-    match labels(heap, index)? {
-        Labels::Range(start, stop, step) => {
-            let n = range_len(start, stop, step)?;
-            if n > 1 << 20 {
-                return Err(PickleError::bad("a table of more than a million columns"));
-            }
-            Ok((0..n as i64).map(|at| (start + at * step).to_string()).collect())
-        }
-        Labels::Array(array) => (0..array.shape.first().copied().unwrap_or(0))
-            .map(|at| {
-                Ok(match array.cell(heap, 0, at)? {
-                    Cell::Text(name) => name,
-                    Cell::Int(number) => number.to_string(),
-                    _ => format!("(column {at})"),
-                })
-            })
-            .collect(),
-        Labels::Texts(texts) => Ok(texts
-            .into_iter()
-            .enumerate()
-            .map(|(at, t)| t.unwrap_or_else(|| format!("(column {at})")))
-            .collect()),
+fn index_names(heap: &Heap<'_>, index: Value, budget: &mut Budget) -> Result<Vec<String>, PickleError> {
+    let labels = labels(heap, index, budget)?;
+    let count = match &labels {
+        Labels::Range(start, stop, step) => range_len(*start, *stop, *step)?,
+        Labels::Array(array) => array.shape.first().copied().unwrap_or(0),
+        Labels::Texts(texts) => texts.len(),
+    };
+    if count > MOST_COLUMNS {
+        return Err(PickleError::bad("a table of more than a million columns"));
     }
+    (0..count)
+        .map(|at| {
+            let name = match labels.cell(heap, at)? {
+                Cell::Text(name) => name,
+                Cell::Int(number) => number.to_string(),
+                _ => format!("(column {at})"),
+            };
+            budget.take(std::mem::size_of::<String>() + name.len())?;
+            Ok(name)
+        })
+        .collect()
 }

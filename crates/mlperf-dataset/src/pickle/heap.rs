@@ -19,6 +19,8 @@ pub(super) enum Value {
     Dict(u32),
     Global(Global),
     Object(u32),
+    /// Something that no table of prompts is made of, in a word.
+    Other(&'static str),
 }
 
 /// A noted call: what, with which arguments, and the state that was set afterwards.
@@ -39,6 +41,8 @@ pub(super) struct Heap<'a> {
     pub(super) tuples: Vec<Box<[Value]>>,
     pub(super) dicts: Vec<Vec<(Value, Value)>>,
     pub(super) objects: Vec<Object>,
+    /// The first name that is not on the list, and where it stands in the file.
+    pub(super) unknown: Option<(String, usize)>,
 }
 
 impl<'a> Heap<'a> {
@@ -102,6 +106,7 @@ impl<'a> Heap<'a> {
             Value::Dict(_) => "a dict".to_owned(),
             Value::Global(global) => format!("the name {global:?}"),
             Value::Object(at) => format!("a {:?}", self.objects[at as usize].callable),
+            Value::Other(kind) => kind.to_owned(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! A pickled pandas table, read without Python and without running anything of it.
 //!
 //! A pickle is a program for a small stack machine, and its way to call functions makes an untrusted one dangerous.
-//! Here no call is ever made. [`vm`] runs the program over plain data: a function or class is a name out of a short
-//! list, and "calling" it only notes the name and the arguments; a name that is not on the list ends the reading at
-//! once. Afterwards [`numpy`] and [`frame`] look at the notes and find a table in them.
+//! Here no call is ever made. [`vm`] runs the program over plain data: a function or class is a mere name, and "calling"
+//! it only notes the name and the arguments. Afterwards [`numpy`] and [`frame`] look at the notes and find a table in
+//! them. Names that a table needs stand in a short list; a column that is made with any other name is not read, and
+//! where it was asked for, the error names it.
 
 mod arrow;
+mod budget;
 mod frame;
 mod heap;
 mod names;
@@ -30,6 +32,14 @@ impl PickleError {
     fn bad(what: impl Into<String>) -> Self {
         Self::Bad(what.into())
     }
+
+    /// With the column that it is about.
+    fn of_column(self, name: &str) -> Self {
+        match self {
+            Self::Bad(what) => Self::Bad(format!("column {name}: {what}")),
+            refused @ Self::Refused { .. } => refused,
+        }
+    }
 }
 
 /// Reads the wanted columns of a pickled DataFrame.
@@ -45,13 +55,12 @@ pub(super) fn read(bytes: &[u8], path: &Path, wanted: &[&str]) -> Result<Table, 
             what,
         },
     };
-    if bytes.starts_with(b"\x1f\x8b") {
-        return Err(path_error(PickleError::bad(
-            "it is compressed with gzip; unpack it first (gunzip)",
-        )));
-    }
-    let (heap, top) = vm::run(bytes).map_err(path_error)?;
-    frame::table(&heap, top, wanted, bytes.len()).map_err(path_error)
+    let (mut heap, top) = vm::run(bytes).map_err(path_error)?;
+    frame::table(&heap, top, wanted, bytes.len()).map_err(|error| match heap.unknown.take() {
+        // Without it the table might have been found.
+        Some((name, at)) => path_error(PickleError::Refused { name, at }),
+        None => path_error(error),
+    })
 }
 
 #[cfg(test)]

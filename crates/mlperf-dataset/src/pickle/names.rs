@@ -1,4 +1,4 @@
-//! The names that a pickled table may hold. Each is a mere tag; nothing of the kind exists here.
+//! The names that a pickled table may need. Each is a mere tag; nothing of the kind exists here.
 
 /// What a pickle may name. Each is a mere tag; nothing of the kind exists here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,12 @@ pub(super) enum Global {
     Encode,
     BytesClass,
     ByteArrayClass,
+    NdArrayBacked,
+    StringArray,
+    Categorical,
+    CategoricalDtype,
+    /// A name that is not on the list: nothing of it is run, and a column that needs it is not read.
+    Unknown,
 }
 
 /// The whole list: what pandas 1 to 3 and numpy 1 and 2 name when they pickle a table of numbers, texts and lists.
@@ -44,6 +50,8 @@ const ALLOWED: &[(&str, &str, Global)] = &[
     ("pandas.core.indexes.base", "_new_Index", Global::NewIndex),
     ("pandas.core.indexes.base", "Index", Global::Index),
     ("pandas.core.indexes.numeric", "Int64Index", Global::Index),
+    ("pandas.core.indexes.numeric", "UInt64Index", Global::Index),
+    ("pandas.core.indexes.numeric", "Float64Index", Global::Index),
     ("pandas", "Index", Global::Index),
     ("pandas.core.indexes.range", "RangeIndex", Global::RangeIndex),
     ("pandas", "RangeIndex", Global::RangeIndex),
@@ -54,6 +62,26 @@ const ALLOWED: &[(&str, &str, Global)] = &[
         Global::ArrowStringArray,
     ),
     ("pandas", "StringDtype", Global::StringDtype),
+    (
+        "pandas._libs.arrays",
+        "__pyx_unpickle_NDArrayBacked",
+        Global::NdArrayBacked,
+    ),
+    ("pandas.arrays", "StringArray", Global::StringArray),
+    ("pandas.core.arrays.string_", "StringArray", Global::StringArray),
+    ("pandas", "Categorical", Global::Categorical),
+    (
+        "pandas.core.arrays.categorical",
+        "Categorical",
+        Global::Categorical,
+    ),
+    ("pandas", "CategoricalDtype", Global::CategoricalDtype),
+    ("pandas.api.types", "CategoricalDtype", Global::CategoricalDtype),
+    (
+        "pandas.core.dtypes.dtypes",
+        "CategoricalDtype",
+        Global::CategoricalDtype,
+    ),
     ("pandas.core.arrays.string_", "StringDtype", Global::StringDtype),
     ("pyarrow.lib", "_restore_array", Global::ArrowRestore),
     ("pyarrow.lib", "type_for_alias", Global::ArrowType),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::PickleError;
 use super::heap::{Heap, Value};
 use super::names::Global;
-use crate::table::Cell;
+use crate::table::{Cell, whole};
 
 /// Element type of raw bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,16 @@ impl<'a, 'h> Array<'a, 'h> {
         match object.callable {
             Global::Reconstruct => Some(Self::reconstructed(heap, object.state)),
             Global::FromBuffer => Some(Self::from_buffer(heap, heap.call(value, Global::FromBuffer)?)),
+            // Texts of pandas without pyarrow: state (dtype, array of objects).
+            Global::NdArrayBacked if class_of(heap, value) == Some(Global::StringArray) => {
+                let [_, array, ..] = object.state.and_then(|state| heap.items(state))? else {
+                    return None;
+                };
+                match heap.object(*array)?.callable {
+                    Global::Reconstruct | Global::FromBuffer => Self::find(heap, *array),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }
@@ -149,6 +159,14 @@ impl<'a, 'h> Array<'a, 'h> {
     }
 }
 
+/// The class that an array of pandas' own is made of.
+pub(super) fn class_of(heap: &Heap<'_>, value: Value) -> Option<Global> {
+    match heap.call(value, Global::NdArrayBacked)? {
+        [Value::Global(class), ..] => Some(*class),
+        _ => None,
+    }
+}
+
 /// An element of a column of objects.
 pub(super) fn object_cell(heap: &Heap<'_>, value: Value) -> Result<Cell, PickleError> {
     Ok(match value {
@@ -165,8 +183,10 @@ pub(super) fn object_cell(heap: &Heap<'_>, value: Value) -> Result<Cell, PickleE
                 .iter()
                 .map(|item| match item {
                     Value::Int(n) => Ok(i32::try_from(*n).ok()),
+                    Value::Float(x) => Ok(whole(*x)),
                     other => Ok(match scalar(heap, *other).transpose()? {
                         Some(Cell::Int(n)) => i32::try_from(n).ok(),
+                        Some(Cell::Float(x)) => whole(x),
                         _ => None,
                     }),
                 })
@@ -176,6 +196,7 @@ pub(super) fn object_cell(heap: &Heap<'_>, value: Value) -> Result<Cell, PickleE
         Value::Dict(_) => Cell::Other("a dict"),
         Value::Bytes(_) => Cell::Other("bytes"),
         Value::Global(_) => Cell::Other("a name"),
+        Value::Other(kind) => Cell::Other(kind),
         Value::Object(_) => {
             if let Some(cell) = scalar(heap, value) {
                 return cell;
@@ -250,7 +271,9 @@ fn find_dtype(heap: &Heap<'_>, value: Value) -> Result<Dtype, PickleError> {
     let args = heap.call(value, Global::Dtype).ok_or_else(bad)?;
     let name = args.first().and_then(|name| heap.str(*name)).ok_or_else(bad)?;
     let kind = *name.as_bytes().first().ok_or_else(bad)?;
-    let digits: String = name[1..].chars().take_while(char::is_ascii_digit).collect();
+    // Only an ASCII letter is a kind, and behind it a character begins.
+    let rest = name.get(1..).ok_or_else(bad)?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     let mut size: usize = if digits.is_empty() {
         8
     } else {

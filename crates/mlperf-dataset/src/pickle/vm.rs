@@ -66,11 +66,11 @@ impl<'a> Machine<'a> {
         usize::try_from(value).map_err(|_| self.error("a length beyond this machine's memory"))
     }
 
-    /// A little-endian signed number of up to 8 bytes.
-    fn signed(&mut self, n: usize) -> Result<i64, PickleError> {
+    /// A little-endian signed number.
+    fn signed(&mut self, n: usize) -> Result<Value, PickleError> {
         let bytes = self.take(n)?;
         if n > 8 {
-            return Err(self.error("an integer beyond 64 bits"));
+            return Ok(Value::Other("a number too large"));
         }
         let fill = if bytes.last().is_some_and(|b| b & 0x80 != 0) {
             0xff
@@ -79,7 +79,7 @@ impl<'a> Machine<'a> {
         };
         let mut whole = [fill; 8];
         whole[..n].copy_from_slice(bytes);
-        Ok(i64::from_le_bytes(whole))
+        Ok(Value::Int(i64::from_le_bytes(whole)))
     }
 
     fn pop(&mut self) -> Result<Value, PickleError> {
@@ -191,10 +191,11 @@ impl<'a> Machine<'a> {
     }
 
     fn push_global(&mut self, module: &str, name: &str, at: usize) -> Result<(), PickleError> {
-        let Some(global) = names::find(module, name) else {
-            let name = format!("{module}.{name}").chars().take(200).collect();
-            return Err(PickleError::Refused { name, at });
-        };
+        let global = names::find(module, name).unwrap_or_else(|| {
+            let name = || format!("{module}.{name}").chars().take(200).collect();
+            self.heap.unknown.get_or_insert_with(|| (name(), at));
+            Global::Unknown
+        });
         self.stack.push(Value::Global(global));
         Ok(())
     }
@@ -300,17 +301,17 @@ impl<'a> Machine<'a> {
             }
             b'J' => {
                 let n = self.signed(4)?;
-                self.stack.push(Value::Int(n));
+                self.stack.push(n);
             }
             0x8a => {
                 let n = self.number(1)?;
                 let n = self.signed(n)?;
-                self.stack.push(Value::Int(n));
+                self.stack.push(n);
             }
             0x8b => {
                 let n = self.number(4)?;
                 let n = self.signed(n)?;
-                self.stack.push(Value::Int(n));
+                self.stack.push(n);
             }
             b'G' => {
                 let mut bytes = [0; 8];

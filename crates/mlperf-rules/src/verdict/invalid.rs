@@ -3,11 +3,13 @@
 use mlperf_loadgen::{RunResult, Validity};
 
 use super::words::{number, time};
-use super::{Check, Finding};
+use super::{Check, Evidence, Finding};
 use crate::early_stopping::over_allowed;
 
 /// LoadGen's verdict; when it is INVALID, every condition that was not met with its numbers.
-pub(super) fn loadgen_valid(result: &RunResult) -> Finding {
+pub(super) fn loadgen_valid(evidence: &Evidence<'_>) -> Finding {
+    let result = evidence.result;
+    let failed = evidence.incidents.is_some_and(|incidents| incidents.failed > 0);
     let check = Check::LoadGenValid;
     match result.validity {
         Some(Validity::Valid) => return Finding::pass(check),
@@ -18,7 +20,7 @@ pub(super) fn loadgen_valid(result: &RunResult) -> Finding {
     let mut clauses = Vec::new();
     let mut ways_out = Vec::new();
     for (what, way_out) in [
-        duration(result),
+        duration(result, failed),
         counts(result),
         latency(result),
         early_stopping(result),
@@ -70,7 +72,8 @@ pub(super) fn measured_secs(result: &RunResult) -> Option<f64> {
     }
 }
 
-fn duration(result: &RunResult) -> Reason {
+/// LoadGen counts failed queries among those it reached, so a run with any gives no rate to aim at.
+fn duration(result: &RunResult, failed: bool) -> Reason {
     if result.min_duration_met != Some(false) {
         return None;
     }
@@ -92,9 +95,11 @@ fn duration(result: &RunResult) -> Reason {
         _ => None,
     };
     let way_out = match rate {
+        Some(_) if failed => return Some((what, None)),
         Some(rate) => format!(
-            "LoadGen prepares as many samples as --target-qps says, so set it to what was reached: {}",
-            number((rate * 1.05).ceil())
+            "LoadGen prepares as many samples as --target-qps says, so set it to {} (5 % above the {} reached)",
+            number((rate * 1.05).ceil()),
+            number(rate)
         ),
         None => "LoadGen ended the schedule early, so look for limits (max_duration, max_query_count, \
                  max_async_queries) in user.conf"

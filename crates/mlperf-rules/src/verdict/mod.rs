@@ -204,11 +204,6 @@ impl Verdict {
         self.bad().all(|finding| !finding.check.is_vital())
     }
 
-    /// The result counts and could be submitted.
-    pub fn is_official(&self) -> bool {
-        self.bad().next().is_none()
-    }
-
     /// What stands in the way, in order.
     pub fn bad(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.is_bad())
@@ -222,21 +217,18 @@ impl Verdict {
             .expect("every check is made")
     }
 
-    /// The whole verdict in one paragraph, with numbers and the nearest way out.
-    pub fn paragraph(&self) -> String {
+    /// The verdict for people, a line each: a heading, what stands in the way, and the ways out.
+    pub fn lines(&self) -> Vec<String> {
         let vital: Vec<&Finding> = self.bad().filter(|finding| finding.check.is_vital()).collect();
-        if vital.is_empty() {
-            let rest: Vec<&Finding> = self.bad().collect();
-            if rest.is_empty() {
-                return format!("The result is valid and meets what round {ROUND} asks for.");
-            }
-            return format!(
-                "The result is valid, but not an official one: {}.",
-                words::clauses(&rest)
-            );
+        if !vital.is_empty() {
+            // Why a worthless result is not official either is of no use to the reader.
+            return words::lines("not a valid result:", &vital);
         }
-        // Why a worthless result is not official either is of no use to the reader.
-        format!("The result does not count: {}.", words::clauses(&vital))
+        let rest: Vec<&Finding> = self.bad().collect();
+        if rest.is_empty() {
+            return vec![format!("valid, and meets what round {ROUND} asks for")];
+        }
+        words::lines("valid, but not an official result:", &rest)
     }
 }
 
@@ -244,7 +236,7 @@ impl Verdict {
 pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let mut findings = vec![
         ended(evidence.result),
-        invalid::loadgen_valid(evidence.result),
+        invalid::loadgen_valid(evidence),
         no_errors(evidence.result),
         every_query_answered(evidence),
     ];
@@ -307,7 +299,7 @@ fn every_query_answered(evidence: &Evidence<'_>) -> Finding {
         return Finding::pass(check);
     }
     let counts = [
-        (incidents.failed, "failed"),
+        (incidents.failed, "queries failed"),
         (incidents.dropped, "dropped without an answer"),
         (incidents.missing_first_token, "without a first token"),
         (incidents.second_first_token, "with two first tokens"),
@@ -321,7 +313,7 @@ fn every_query_answered(evidence: &Evidence<'_>) -> Finding {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    let mut what = format!("not every query got one good answer: {}", counts.join(", "));
+    let mut what = counts.join(", ");
     if let Some(first) = incidents.reasons.first() {
         what.push_str(&format!(" (first: {first})"));
     }

@@ -272,8 +272,7 @@ fn client_kept_up(evidence: &Evidence<'_>) -> Finding {
     Finding::fail(
         check,
         format!(
-            "our own program was late: at the 99th percentile queries were issued {} after their time (at most {}), \
-             where {} (a hundredth of the limit) is allowed",
+            "sut issued queries late: p99 delay {} (longest {}), allowed {} (a hundredth of the limit)",
             time(p99),
             time(delay.max.as_nanos() as f64),
             time(allowed)
@@ -285,7 +284,7 @@ fn client_kept_up(evidence: &Evidence<'_>) -> Finding {
 fn real_server(simulated: bool) -> Finding {
     if simulated {
         return Finding::fail(Check::RealServer, "the server was the built-in simulator")
-            .with_way_out("name a server by --url or --model");
+            .with_way_out("point --url at a real server, or start one with --model");
     }
     Finding::pass(Check::RealServer)
 }
@@ -295,11 +294,8 @@ fn no_prefix_caching(caching: Option<PrefixCaching>) -> Finding {
     match caching {
         None => Finding::not_applicable(check),
         Some(PrefixCaching::Off) => Finding::pass(check),
-        Some(PrefixCaching::On) => Finding::fail(
-            check,
-            "the server reuses what it computed for other queries (prefix caching)",
-        )
-        .with_way_out("serve with --no-enable-prefix-caching"),
+        Some(PrefixCaching::On) => Finding::fail(check, "prefix caching is on; MLPerf does not allow it")
+            .with_way_out("serve with --no-enable-prefix-caching"),
         Some(PrefixCaching::Unknown) => Finding::unknown(
             check,
             "the server does not tell whether its prefix caching is off",

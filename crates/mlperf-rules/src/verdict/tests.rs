@@ -37,8 +37,13 @@ fn verdict(text: &str, scenario: Scenario) -> Verdict {
     })
 }
 
+/// The lines of a verdict, one behind the other.
+fn shown(verdict: &Verdict) -> String {
+    verdict.lines().join(" | ")
+}
+
 fn paragraph(name: &str, scenario: Scenario) -> String {
-    verdict(&recorded(name), scenario).paragraph()
+    shown(&verdict(&recorded(name), scenario))
 }
 
 #[test]
@@ -47,36 +52,36 @@ fn every_invalid_has_its_numbers_and_a_way_out() {
         (
             "ttft_over",
             Scenario::Server,
-            "The result does not count: LoadGen says INVALID because TTFT at the 99th percentile was 1.19 s, 2288 % \
-             over the limit of 50 ms. Nearest way out: 408 queries/s arrived and 258 were finished, so the queue grew \
-             all the time: try --target-qps 245.",
+            "not a valid result: | - LoadGen says INVALID because TTFT at the 99th percentile was 1.19 s, 2288 % \
+             over the limit of 50 ms | To fix: 408 queries/s arrived and 258 were finished, so the queue grew \
+             all the time: try --target-qps 245",
         ),
         (
             "tpot_over",
             Scenario::Server,
-            "The result does not count: LoadGen says INVALID because TPOT at the 99th percentile was 8.58 ms, 329 % \
-             over the limit of 2 ms. Nearest way out: the server kept up with the 95.9 queries/s that arrived, so \
-             latency gives out before throughput: try --target-qps 50.",
+            "not a valid result: | - LoadGen says INVALID because TPOT at the 99th percentile was 8.58 ms, 329 % \
+             over the limit of 2 ms | To fix: the server kept up with the 95.9 queries/s that arrived, so \
+             latency gives out before throughput: try --target-qps 50",
         ),
         (
             "early_stopping",
             Scenario::Server,
-            "The result does not count: LoadGen says INVALID because 300 queries with 0 over the TPOT limit are too \
-             few for confidence at the 99th percentile: 159 more within it are needed. Nearest way out: run for at \
-             least --duration 1s.",
+            "not a valid result: | - LoadGen says INVALID because 300 queries with 0 over the TPOT limit are too \
+             few for confidence at the 99th percentile: 159 more within it are needed | To fix: run for at \
+             least --duration 1s",
         ),
         (
             "short_offline",
             Scenario::Offline,
-            "The result does not count: LoadGen says INVALID because the run took 71 ms of the 2 s that it has to \
-             last. Nearest way out: LoadGen prepares as many samples as --target-qps says, so set it to what was \
-             reached: 3700.",
+            "not a valid result: | - LoadGen says INVALID because the run took 71 ms of the 2 s that it has to \
+             last | To fix: LoadGen prepares as many samples as --target-qps says, so set it to \
+             3700 (5 % above the 3520 reached)",
         ),
         (
             "few_single_stream",
             Scenario::SingleStream,
-            "The result does not count: LoadGen says INVALID because 50 queries are too few for confidence at the \
-             90th percentile: it takes 64. Nearest way out: set *.SingleStream.min_query_count = 64 in user.conf.",
+            "not a valid result: | - LoadGen says INVALID because 50 queries are too few for confidence at the \
+             90th percentile: it takes 64 | To fix: set *.SingleStream.min_query_count = 64 in user.conf",
         ),
     ] {
         assert_eq!(paragraph(name, scenario), expected, "{name}");
@@ -89,10 +94,10 @@ fn valid_with_errors_does_not_count() {
     assert!(!verdict.counts());
     assert_eq!(verdict.finding(Check::LoadGenValid).outcome, Outcome::Pass);
     assert_eq!(
-        verdict.paragraph(),
-        "The result does not count: LoadGen logged 5 errors although it says VALID (5 × \"Number of tokens need to be \
-         greater than 1\"). Nearest way out: LoadGen takes no answer of one token, so ask the server for at least two \
-         (min_tokens)."
+        shown(&verdict),
+        "not a valid result: | - LoadGen logged 5 errors although it says VALID (5 × \"Number of tokens need to be \
+         greater than 1\") | To fix: LoadGen takes no answer of one token, so ask the server for at least two \
+         (min_tokens)"
     );
 }
 
@@ -100,11 +105,8 @@ fn valid_with_errors_does_not_count() {
 fn a_full_length_run_with_the_rounds_settings_is_official() {
     let verdict = verdict(&recorded("official_server"), Scenario::Server);
     assert_eq!(verdict.bad().collect::<Vec<_>>(), Vec::<&Finding>::new());
-    assert!(verdict.counts() && verdict.is_official());
-    assert_eq!(
-        verdict.paragraph(),
-        "The result is valid and meets what round v6.1 asks for."
-    );
+    assert!(verdict.counts() && verdict.bad().next().is_none());
+    assert_eq!(shown(&verdict), "valid, and meets what round v6.1 asks for");
 }
 
 /// Each change to the log of an official run makes just one check fail.
@@ -168,12 +170,8 @@ fn whatever_is_not_as_the_round_has_it_is_found() {
         assert_eq!(bad.len(), 1, "{bad:?}");
         assert_eq!((bad[0].check, bad[0].outcome), (check, Outcome::Fail));
         assert!(bad[0].what.contains(words), "{}", bad[0].what);
-        assert!(verdict.counts() && !verdict.is_official());
-        assert!(
-            verdict
-                .paragraph()
-                .starts_with("The result is valid, but not an official one: ")
-        );
+        assert!(verdict.counts() && verdict.bad().next().is_some());
+        assert!(shown(&verdict).starts_with("valid, but not an official result: | - "));
     }
 }
 
@@ -199,16 +197,16 @@ fn a_client_that_is_late_or_not_looked_at_is_not_official() {
     };
     let late = IssueDelay::from_ns((0..1000).map(|i| i * 30_000));
     assert_eq!(
-        with(late, false).paragraph(),
-        "The result is valid, but not an official one: our own program was late: at the 99th percentile queries were \
-         issued 29.7 ms after their time (at most 30 ms), where 20 ms (a hundredth of the limit) is allowed. Nearest \
-         way out: give this program more cores, or take other work off the machine."
+        shown(&with(late, false)),
+        "valid, but not an official result: | - sut issued queries late: p99 delay 29.7 ms (longest 30 ms), allowed 20 ms \
+         (a hundredth of the limit) | To fix: \
+         give this program more cores, or take other work off the machine"
     );
     assert_eq!(
         with(None, false).finding(Check::ClientKeptUp).outcome,
         Outcome::Unknown
     );
-    assert!(!with(None, false).is_official());
+    assert!(with(None, false).bad().next().is_some());
     assert_eq!(
         with(ON_TIME, true).finding(Check::RealServer).outcome,
         Outcome::Fail
@@ -234,9 +232,8 @@ fn unanswered_queries_count_even_where_loadgen_is_content() {
     });
     assert!(!verdict.counts());
     assert_eq!(
-        verdict.paragraph(),
-        "The result does not count: not every query got one good answer: 3 failed (first: sample 7: connection \
-         reset). Nearest way out: look at the server's log at that time."
+        shown(&verdict),
+        "not a valid result: | - 3 queries failed (first: sample 7: connection reset) | To fix: look at the server's log at that time"
     );
 }
 
@@ -246,7 +243,7 @@ fn a_log_that_was_cut_says_so() {
     let end = text.find("result_validity").unwrap();
     let verdict = verdict(&text[..end], Scenario::Server);
     assert_eq!(verdict.finding(Check::Ended).outcome, Outcome::Fail);
-    assert!(verdict.paragraph().contains("stops before the result"));
+    assert!(shown(&verdict).contains("stops before the result"));
 }
 
 #[test]

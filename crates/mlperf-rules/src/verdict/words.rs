@@ -75,10 +75,10 @@ pub(super) fn way_out_of_errors(errors: &[String]) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Findings as one chain of clauses, and their ways out behind them.
-pub(super) fn clauses(findings: &[&Finding]) -> String {
-    let what: Vec<&str> = findings.iter().map(|finding| finding.what.as_str()).collect();
-    let mut text = what.join("; ");
+/// Findings under a heading, a line each, and the ways out behind them.
+pub(super) fn lines(heading: &str, findings: &[&Finding]) -> Vec<String> {
+    let mut lines = vec![heading.to_owned()];
+    lines.extend(findings.iter().map(|finding| format!("- {}", finding.what)));
     let mut ways: Vec<&str> = Vec::new();
     for way in findings.iter().filter_map(|finding| finding.way_out.as_deref()) {
         // One may hold another: the same advice twice is no second way.
@@ -86,11 +86,8 @@ pub(super) fn clauses(findings: &[&Finding]) -> String {
             ways.push(way);
         }
     }
-    if !ways.is_empty() {
-        text.push_str(". Nearest way out: ");
-        text.push_str(&ways.join("; "));
-    }
-    text
+    lines.extend(ways.iter().map(|way| format!("To fix: {way}")));
+    lines
 }
 
 #[cfg(test)]

@@ -1,0 +1,65 @@
+//! Flags about the record that test runs and `sut collect` share. Each is also a key of the configuration file, where
+//! some take a table instead of a text.
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::TimeText;
+use super::merge::flags;
+use super::spec::{CustomSpec, EndpointSpec, ReceiverSpec};
+
+flags! {
+    /// Flags about the record that test runs and `sut collect` share.
+    #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
+    #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+    pub struct RecordingArgs {
+        /// One more Prometheus endpoint to scrape, with labels for its series: http://gpu7:9400,node=gpu7. Repeat for
+        /// several. In the configuration file also a table with url, labels, authorization, timeout, interval,
+        /// full-interval, partial, include, exclude, expect, server-version, ca-file and insecure-skip-verify.
+        #[arg(long, value_name = "URL[,LABEL=VALUE...]", help_heading = "Recording")]
+        pub metrics_endpoint: Vec<EndpointSpec>,
+        /// Record only metrics that fit: an exact name, a glob (vllm:*_seconds), or re:REGEX. Repeat for several.
+        #[arg(long, value_name = "PATTERN", help_heading = "Recording")]
+        pub metrics_include: Vec<String>,
+        /// Leave out metrics that fit. Repeat for several; wins over --metrics-include.
+        #[arg(long, value_name = "PATTERN", help_heading = "Recording")]
+        pub metrics_exclude: Vec<String>,
+        /// Metric of your own over the recorded series: 'busy=sum(vllm:num_requests_running) / 256'. Repeat for several.
+        /// In the configuration file also a table with name, expression and unit.
+        #[arg(long, value_name = "NAME=EXPRESSION", help_heading = "Recording")]
+        pub metrics_custom: Vec<CustomSpec>,
+        /// Limits on latency for the goodput in the summary: 'ttft:200ms tpot:50ms e2e:10s'.
+        #[arg(long, value_name = "LIMITS", help_heading = "Recording")]
+        pub goodput: Option<String>,
+        /// Start a new part of each file when it is this large: 64MB, 1GiB.
+        #[arg(long, value_name = "SIZE", help_heading = "Recording")]
+        pub metrics_rotate_size: Option<String>,
+        /// Start a new part of each file when it is this old: 10m, 1h.
+        #[arg(long, value_name = "TIME", help_heading = "Recording")]
+        pub metrics_rotate_every: Option<TimeText>,
+        /// Keep at most this many finished parts of each file; older ones are removed.
+        #[arg(long, value_name = "N", help_heading = "Recording")]
+        pub metrics_keep_parts: Option<usize>,
+        /// Remove finished parts older than this: 1h, 24h.
+        #[arg(long, value_name = "TIME", help_heading = "Recording")]
+        pub metrics_keep_for: Option<TimeText>,
+        /// Push current values to this Pushgateway as well, for example http://gateway:9091. In the configuration file
+        /// also a table with url, job, labels (instance only), authorization and timeout.
+        #[arg(long, value_name = "URL", help_heading = "Recording")]
+        pub metrics_pushgateway: Option<ReceiverSpec>,
+        /// Send every sample by Prometheus remote write as well, for example http://prometheus:9090/api/v1/write. In the
+        /// configuration file also a table with url, job, labels, authorization and timeout.
+        #[arg(long, value_name = "URL", help_heading = "Recording")]
+        pub metrics_remote_write: Option<ReceiverSpec>,
+        /// The label `job` of what is sent. Default: sut.
+        #[arg(long, value_name = "NAME", help_heading = "Recording")]
+        pub metrics_job: Option<String>,
+        /// Serve a Prometheus page of the recorder itself (/metrics) and of the newest scraped samples (/federate) at this
+        /// address while recording, for example 127.0.0.1:9464; port 0 lets the system choose.
+        #[arg(long, value_name = "ADDRESS", help_heading = "Recording")]
+        pub metrics_serve: Option<String>,
+        /// Leave an event of every scrape that says what it found.
+        #[arg(long, help_heading = "Recording")]
+        pub metrics_debug: bool,
+    }
+}

@@ -1,0 +1,243 @@
+//! Flags of a test run. Each is also a key of the configuration file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::merge::flags;
+use super::{BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg, RecordingArgs, ScenarioArg, TimeText};
+
+flags! {
+    /// Flags of a test run. Every flag is also a key of the configuration file.
+    #[derive(Debug, Clone, Default, Args, Deserialize)]
+    #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+    pub struct RunArgs {
+        /// Read flags from this TOML file; flags on the command line win.
+        #[arg(long, value_name = "FILE")]
+        #[serde(skip)]
+        pub config: Option<PathBuf>,
+
+        /// Attach to a running server, for example http://127.0.0.1:8000. Repeat it, or separate by commas, for several
+        /// replicas of one model.
+        #[arg(
+            long,
+            value_name = "URL",
+            value_delimiter = ',',
+            visible_aliases = ["base-url", "endpoints", "target", "api-server-url", "api-server-urls"],
+            help_heading = "Server"
+        )]
+        #[serde(deserialize_with = "one_or_many")]
+        pub url: Option<Vec<String>>,
+        /// How requests are spread over several servers.
+        #[arg(long, value_enum, help_heading = "Server")]
+        pub balance: Option<BalanceArg>,
+        /// Send a request again up to so many times when it failed before its first token (connection refused or reset,
+        /// overload); each retry is recorded and counted, and its time counts. Default 0.
+        #[arg(long, value_name = "N", help_heading = "Server")]
+        pub retries: Option<u32>,
+        /// Model name as the server knows it. Without --url, `vllm serve MODEL` is started; without both, the built-in
+        /// simulator is used.
+        #[arg(long, help_heading = "Server")]
+        pub model: Option<String>,
+        /// Command that starts the server, without the model: the model and the server arguments are appended.
+        #[arg(long, value_name = "COMMAND", help_heading = "Server")]
+        pub serve_command: Option<String>,
+        /// Arguments passed to the server that is started, for example "--max-num-seqs 512".
+        #[arg(
+            long,
+            value_name = "ARGS",
+            allow_hyphen_values = true,
+            help_heading = "Server"
+        )]
+        pub server_args: Option<String>,
+        /// Start the server that this YAML file describes: model, command, environment, and any argument of the server.
+        /// --model, --serve-command and --startup-timeout win over the file; --server-args come after its arguments.
+        #[arg(long, value_name = "FILE", help_heading = "Server")]
+        pub server_config: Option<PathBuf>,
+        /// Longest wait for a started server to become ready: 90, 30s, 10m. Default: 10m.
+        #[arg(long, value_name = "TIME", help_heading = "Server")]
+        pub startup_timeout: Option<TimeText>,
+        /// Bearer token for the server. Never stored.
+        #[arg(long, env = "VLLM_API_KEY", hide_env_values = true, help_heading = "Server")]
+        pub api_key: Option<String>,
+        /// Use the server's /start_profile and /stop_profile around the test.
+        #[arg(long, help_heading = "Server")]
+        pub enable_profiler: bool,
+
+        /// Dataset of token ids: .json, .jsonl, .csv, .parquet or .pkl. Without one, synthetic prompts are made.
+        #[arg(long, value_name = "FILE", help_heading = "Load")]
+        pub dataset_path: Option<PathBuf>,
+        /// Dataset of accuracy runs, where the benchmark has another one for them (gpt-oss-120b).
+        #[arg(long, value_name = "FILE", help_heading = "Load")]
+        pub accuracy_dataset_path: Option<PathBuf>,
+        /// Column of the prompt text.
+        #[arg(long, help_heading = "Load")]
+        pub input_column: Option<String>,
+        /// Column of the prompt's token ids.
+        #[arg(long, help_heading = "Load")]
+        pub input_ids_column: Option<String>,
+        /// Column of the reference output.
+        #[arg(long, help_heading = "Load")]
+        pub output_column: Option<String>,
+        /// Let the built-in simulator answer with the dataset's reference token ids, so that accuracy means something.
+        #[arg(long, help_heading = "Load")]
+        pub simulate_references: bool,
+        /// Scenario.
+        #[arg(long, ignore_case = true, help_heading = "Load")]
+        pub scenario: Option<ScenarioArg>,
+        /// Mode.
+        #[arg(long, ignore_case = true, help_heading = "Load")]
+        pub test_mode: Option<ModeArg>,
+        /// Prompts per HTTP request (Offline only).
+        #[arg(long, help_heading = "Load")]
+        pub batch_size: Option<usize>,
+        /// Refuse, before any load is sent, a run that could not be submitted to the closed division: settings that are
+        /// not the rules', a short dataset, a simulator, prefix caching.
+        #[arg(long, help_heading = "Load")]
+        pub official: bool,
+        /// Search the highest Server rate that is valid, beginning at --target-qps: short trials, then a run of full length.
+        #[arg(long, help_heading = "Load")]
+        pub find_peak: bool,
+        /// Shortest duration of a short trial of --find-peak. Default 60s.
+        #[arg(long, value_name = "TIME", help_heading = "Load")]
+        pub peak_trial: Option<TimeText>,
+        /// How closely --find-peak closes in, as a fraction of the rate. Default 0.02.
+        #[arg(long, value_name = "FRACTION", help_heading = "Load")]
+        pub peak_precision: Option<f64>,
+        /// Samples of the dataset to use.
+        #[arg(long, visible_aliases = ["num-prompts", "request-count"], help_heading = "Load")]
+        pub num_samples: Option<usize>,
+        /// Requests in flight at most.
+        #[arg(long, visible_aliases = ["max-concurrency", "offline-async-concurrency"], help_heading = "Load")]
+        pub concurrency: Option<usize>,
+        /// Arrivals per second (Server), or expected samples per second (Offline).
+        #[arg(long, visible_aliases = ["request-rate", "server-target-qps"], value_name = "QPS", help_heading = "Load")]
+        pub target_qps: Option<f64>,
+        /// Shortest duration of the run: 90, 30s, 10m. Default: as user.conf or the benchmark says; 20s on the built-in
+        /// simulator. Overrides user.conf.
+        #[arg(long, value_name = "TIME", help_heading = "Load")]
+        pub duration: Option<TimeText>,
+        /// Longest output in tokens. Default: the benchmark's.
+        #[arg(long, help_heading = "Load")]
+        pub max_tokens: Option<u32>,
+        /// Deadline of a request: 90, 30s, 10m; one that takes longer has failed. Default: 30m.
+        #[arg(long, value_name = "TIME", help_heading = "Load")]
+        pub request_timeout: Option<TimeText>,
+        /// Longest time without any answer from the server while some are due; then the run is aborted. Default: 5m.
+        #[arg(long, value_name = "TIME", help_heading = "Load")]
+        pub stall_timeout: Option<TimeText>,
+        /// Seed of the synthetic dataset and of the simulator.
+        #[arg(long, help_heading = "Load")]
+        pub seed: Option<u64>,
+
+        /// LoadGen's user.conf.
+        #[arg(long, value_name = "FILE", help_heading = "LoadGen")]
+        pub user_conf: Option<PathBuf>,
+        /// Benchmark name as in LoadGen's mlperf.conf.
+        #[arg(long, help_heading = "LoadGen")]
+        pub lg_model_name: Option<String>,
+        /// Folder for LoadGen's logs.
+        #[arg(long, value_name = "DIR", help_heading = "LoadGen")]
+        pub output_log_dir: Option<PathBuf>,
+        /// Compliance audit.config to put in effect. Without it none is, whatever lies in the working folder.
+        #[arg(
+            long,
+            value_name = "FILE",
+            visible_alias = "audit-conf",
+            help_heading = "LoadGen"
+        )]
+        pub audit_config: Option<PathBuf>,
+        /// Run a compliance test: its audit.config is written and put in effect, and what LoadGen logged is verified.
+        #[arg(long, ignore_case = true, help_heading = "LoadGen")]
+        pub compliance: Option<ComplianceArg>,
+
+        /// What to record.
+        #[command(flatten)]
+        #[serde(skip)]
+        pub metrics: MetricsArgs,
+        /// What else to record, and where else to send it; keys of the same file.
+        #[command(flatten)]
+        #[serde(skip)]
+        pub recording: RecordingArgs,
+
+        /// Print the times of every batch and their statistics.
+        #[arg(long, help_heading = "Console")]
+        pub print_timing: bool,
+        /// Print histograms of prompt and output lengths.
+        #[arg(long, help_heading = "Console")]
+        pub print_histogram: bool,
+        /// Amount of logging.
+        #[arg(long, ignore_case = true, help_heading = "Console")]
+        pub log_level: Option<LogLevel>,
+        /// Run the load with and without metrics collection, PAIRS times each in alternation (default 5), and tell what
+        /// collection costs: the ratio of throughputs with its 95 % interval. Exit status 1 if it costs 0.5 % or more, or
+        /// if the interval contains 1 and is wider than 4 %: then nothing was shown.
+        #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "5", help_heading = "Metrics")]
+        #[serde(skip)]
+        pub overhead_check: Option<u32>,
+        /// Show the resolved plan and every check, send no load.
+        #[arg(long, help_heading = "Console")]
+        pub dry_run: bool,
+    }
+}
+
+flags! {
+    /// What a test run records. Any of these but the `--no-…` ones turns recording on.
+    #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
+    #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+    pub struct MetricsArgs {
+        /// Record server, GPU, host and harness metrics, and draw them at the end.
+        #[arg(long, visible_alias = "enable-metrics", help_heading = "Metrics")]
+        pub enable_metrics_collection: bool,
+        /// Folder for metrics and pictures.
+        #[arg(long, value_name = "DIR", help_heading = "Metrics")]
+        pub metrics_output_dir: Option<PathBuf>,
+        /// Time between scrapes: 1, 500ms. Default: 1s.
+        #[arg(long, value_name = "TIME", visible_aliases = ["metrics-interval", "scrape-interval"], help_heading = "Metrics")]
+        pub metrics_collection_interval: Option<TimeText>,
+        /// File format of the raw metrics.
+        #[arg(long, value_enum, help_heading = "Metrics")]
+        pub metrics_format: Option<FormatArg>,
+        /// Metrics endpoint, when it is not URL/metrics.
+        #[arg(
+            long,
+            value_name = "URL",
+            visible_alias = "server-metrics",
+            help_heading = "Metrics"
+        )]
+        pub metrics_url: Option<String>,
+        /// Upload the record and its pictures when the run has ended: s3://bucket/prefix, credentials from AWS_ACCESS_KEY_ID
+        /// and its kin, or file:///folder. Needs a build with the feature `upload`.
+        #[arg(long, value_name = "URL", help_heading = "Metrics")]
+        pub metrics_upload: Option<String>,
+        /// Do not sample GPUs.
+        #[arg(long, help_heading = "Metrics")]
+        pub no_gpu_telemetry: bool,
+        /// GPUs to sample, by NVML index: 0,1,2. Default: those that the server's processes compute on; all of this
+        /// machine where those cannot be told, and none when the server is elsewhere.
+        #[arg(long, value_name = "INDICES", value_delimiter = ',', help_heading = "Metrics")]
+        pub gpus: Option<Vec<u32>>,
+        /// Time between two samples of a GPU. Default: that between scrapes.
+        #[arg(long, value_name = "TIME", help_heading = "Metrics")]
+        pub gpu_interval: Option<TimeText>,
+        /// Draw nothing at the end.
+        #[arg(long, help_heading = "Metrics")]
+        pub no_plots: bool,
+    }
+}
+
+/// A key of the configuration file that takes one text or a list of them.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Option::<Given>::deserialize(file)? {
+        None => None,
+        Some(Given::One(one)) => Some(vec![one]),
+        Some(Given::Many(many)) => Some(many),
+    })
+}

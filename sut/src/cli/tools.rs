@@ -1,0 +1,137 @@
+//! Flags of the subcommands.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::merge::flags;
+use super::{FormatArg, RecordingArgs, TimeText};
+
+/// Flags of `sut sim`.
+#[derive(Debug, Args)]
+pub struct SimCommand {
+    /// What to simulate.
+    #[command(flatten)]
+    pub server: vllm_sim::SimArgs,
+    /// Answer this dataset's prompts with its reference token ids.
+    #[arg(long, value_name = "DATASET")]
+    pub references: Option<PathBuf>,
+    /// Stop after this time: 90, 30s, 10m. Default: until interrupted.
+    #[arg(long, value_name = "TIME", alias = "for-secs")]
+    pub duration: Option<TimeText>,
+}
+
+flags! {
+    /// Flags of `sut collect`. Every flag is also a key of its configuration file.
+    #[derive(Debug, Clone, Default, Args, Deserialize)]
+    #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+    pub struct CollectArgs {
+        /// Read flags from this TOML file; flags on the command line win.
+        #[arg(long, value_name = "FILE")]
+        #[serde(skip)]
+        pub config: Option<PathBuf>,
+        /// Server or metrics endpoint; repeat for several.
+        #[arg(long, visible_aliases = ["endpoint", "server-metrics"])]
+        pub url: Vec<String>,
+        /// Time between scrapes: 1, 500ms. Default: 1s.
+        #[arg(long, visible_alias = "metrics-collection-interval")]
+        pub interval: Option<TimeText>,
+        /// Stop after this time: 90, 30s, 10m. Default: until interrupted.
+        #[arg(long)]
+        pub duration: Option<TimeText>,
+        /// Folder for the files. Default: ./metrics_output.
+        #[arg(long, visible_alias = "metrics-output-dir")]
+        pub output_dir: Option<PathBuf>,
+        /// File format. Default: parquet.
+        #[arg(long, value_enum)]
+        pub format: Option<FormatArg>,
+        /// Draw nothing at the end.
+        #[arg(long)]
+        pub no_plots: bool,
+        /// What else to record, and where else to send it; keys of the same file.
+        #[command(flatten)]
+        #[serde(skip)]
+        pub recording: RecordingArgs,
+    }
+}
+
+/// Flags of `sut report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Any file of the run.
+    pub run: PathBuf,
+    /// Where the folder `visualizations` goes; default: beside the run.
+    #[arg(long)]
+    pub output_dir: Option<PathBuf>,
+}
+
+/// Flags of `sut convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Any file of the run.
+    pub run: PathBuf,
+    /// Format to write.
+    #[arg(long, value_enum)]
+    pub to: FormatArg,
+    /// Folder to write into; made when it is missing.
+    #[arg(long)]
+    pub output_dir: PathBuf,
+}
+
+/// Flags of `sut score`.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// Folder of the run's logs.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Dataset of the run.
+    #[arg(long, value_name = "FILE")]
+    pub dataset_path: PathBuf,
+    /// Column of the reference output.
+    #[arg(long)]
+    pub output_column: Option<String>,
+}
+
+/// Division of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DivisionArg {
+    /// The benchmark as it is.
+    Closed,
+    /// Anything, with the same measurements.
+    Open,
+}
+
+/// Flags of `sut submission`.
+#[derive(Debug, Clone, Args)]
+pub struct SubmissionArgs {
+    /// Folder of a run, or one above several (as --test-mode both leaves it); repeat for more. All runs of one
+    /// benchmark on one system.
+    #[arg(long = "run", value_name = "DIR", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Folder to lay the submission out in. One that has a submission already is added to.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Division.
+    #[arg(long)]
+    pub division: DivisionArg,
+    /// The submitting organisation: the name of its folder.
+    #[arg(long, value_name = "NAME")]
+    pub submitter: String,
+    /// The system: the name of its folder and file.
+    #[arg(long, value_name = "NAME")]
+    pub system: String,
+    /// Facts that no record holds: TOML with `[system]` and `[measurements]`, or a flat JSON system description. Repeat
+    /// for several; the later one wins.
+    #[arg(long = "facts", value_name = "FILE")]
+    pub facts: Vec<PathBuf>,
+    /// How weights were quantised and calibrated: a Markdown file, carried as documentation/calibration.md.
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
+    /// Where the code of this submission is: a link or a sentence, carried in `src/<benchmark>/README.md`.
+    #[arg(long, value_name = "TEXT")]
+    pub source: Option<String>,
+    /// Lay out runs, too, that are not fit for a submission, and mark them as such.
+    #[arg(long)]
+    pub allow_unfit: bool,
+}

@@ -1,0 +1,143 @@
+//! `sut collect`: records metrics endpoints without sending load.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use vllm_client::{Client, ClientConfig};
+use vllm_metrics::catalog::Version;
+use vllm_metrics::config::DEFAULT_INTERVAL;
+use vllm_metrics::{EndpointCheck, EndpointConfig, Session};
+
+use super::wait_for_end;
+use crate::cli::{CollectArgs, FormatArg};
+use crate::console::print;
+use crate::exit::{Exit, Fail};
+use crate::plan::{self, METRICS_DIR, MetricsPlan, RecordingPlan, refusal, words};
+use crate::recorder;
+
+/// Longest wait for the last forced scrape of an endpoint to tell that it answers.
+const FIRST_SCRAPE: Duration = Duration::from_secs(2);
+
+/// Records until interrupted or for the time that was asked for.
+///
+/// # Errors
+/// [`Fail`] with the exit status and what to tell the user.
+pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
+    let args = plan::collect_args(args).map_err(Fail::usage)?;
+    let Collecting {
+        metrics,
+        endpoints,
+        duration,
+    } = resolve(&args)?;
+    let looked = recorder::probe_endpoints(&endpoints).context("cannot ask the endpoints")?;
+    for answer in &looked {
+        match recorder::describe_probe(answer) {
+            Ok(line) => tracing::info!("metrics: {line}"),
+            Err(line) => tracing::warn!("NO METRICS: {line}; it is tried again while recording"),
+        }
+    }
+    let mut builder = Session::builder()
+        .interval(metrics.interval)
+        .output_dir(&metrics.output_dir)
+        .format(metrics.format);
+    let count = endpoints.len();
+    for (endpoint, (_, answer)) in endpoints.into_iter().zip(&looked) {
+        builder = builder.endpoint(match answer {
+            Ok(found) if endpoint.server_version.is_none() => with_version(endpoint, found)?,
+            _ => endpoint,
+        });
+    }
+    let recording = RecordingPlan {
+        // They are among the endpoints already.
+        endpoints: Vec::new(),
+        ..metrics.recording.clone()
+    };
+    let session = recording.start(builder)?;
+    session.scrape_now(FIRST_SCRAPE);
+    tracing::info!(
+        "recording {count} endpoint{} into {}; stop with Ctrl-C",
+        if count == 1 { "" } else { "s" },
+        metrics.output_dir.display()
+    );
+    wait_for_end(duration)?;
+    let finished = session.finish().context("the record was not finished")?;
+    let (mut files, mut lines) = (Vec::new(), Vec::new());
+    recorder::finish(&metrics, &finished, &mut files, &mut lines);
+    for line in lines {
+        print(&format!("  {line}\n"));
+    }
+    for (name, path) in files {
+        print(&format!("  {name:<10} {}\n", path.display()));
+    }
+    let unreachable = finished.missing.never_answered.len() == count;
+    Ok(if unreachable {
+        Exit::Unreachable
+    } else {
+        Exit::Valid
+    })
+}
+
+/// Everything checked.
+struct Collecting {
+    metrics: MetricsPlan,
+    endpoints: Vec<EndpointConfig>,
+    duration: Option<Duration>,
+}
+
+fn resolve(args: &CollectArgs) -> Result<Collecting, Fail> {
+    let mut wrong = Vec::new();
+    let interval = words::interval("--interval", args.interval.as_ref(), DEFAULT_INTERVAL, &mut wrong);
+    let duration = words::duration("--duration", args.duration.as_ref(), &mut wrong);
+    let format = args.format.unwrap_or(FormatArg::Parquet).into();
+    let recording = RecordingPlan::resolve(&args.recording, format, interval, &mut wrong);
+    let mut endpoints: Vec<EndpointConfig> = args.url.iter().map(EndpointConfig::new).collect();
+    endpoints.extend(recording.endpoints.iter().cloned());
+    if endpoints.is_empty() {
+        wrong.push("nothing to record: give --url or --metrics-endpoint".into());
+    }
+    if !wrong.is_empty() {
+        return Err(refusal("nothing was recorded", &wrong));
+    }
+    let metrics = MetricsPlan {
+        output_dir: args
+            .output_dir
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(METRICS_DIR)),
+        interval,
+        format,
+        url: None,
+        upload: None,
+        plots: !args.no_plots,
+        gpu: false,
+        gpus: None,
+        gpu_interval: interval,
+        recording,
+    };
+    Ok(Collecting {
+        metrics,
+        endpoints,
+        duration,
+    })
+}
+
+/// Asks the vLLM server behind an endpoint that answered for its version, so that its page is compared with what that
+/// version exports.
+fn with_version(endpoint: EndpointConfig, found: &EndpointCheck) -> Result<EndpointConfig, Fail> {
+    let is_vllm = found.names.iter().any(|name| name.starts_with("vllm:"));
+    let Some(base) = found.endpoint_url.strip_suffix("/metrics").filter(|_| is_vllm) else {
+        return Ok(endpoint);
+    };
+    let Ok(client) = Client::new(ClientConfig::new(base)) else {
+        return Ok(endpoint);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot ask for the version")?;
+    Ok(match runtime.block_on(client.version()) {
+        // A version that the catalogue cannot place compares with nothing.
+        Ok(version) if version.parse::<Version>().is_ok() => endpoint.server_version(version),
+        _ => endpoint,
+    })
+}

@@ -1,0 +1,72 @@
+//! One function per subcommand. A command checks its flags, calls the libraries and prints; it returns the exit status.
+
+mod collect;
+mod convert;
+mod report;
+mod score;
+mod sim;
+mod submission;
+
+use std::time::Duration;
+
+use crate::cli::{Cli, Command, LogLevel, RunArgs};
+use crate::exit::{Exit, Fail};
+use crate::plan::{Overrides, Task};
+use crate::series::{both, overhead, peak};
+use crate::shutdown::Shutdown;
+use crate::{console, run as test_run};
+
+/// Runs what the command line says.
+///
+/// # Errors
+/// [`Fail`] with the exit status and what to tell the user.
+pub fn run(cli: Cli) -> Result<Exit, Fail> {
+    let Some(command) = cli.command else {
+        return test(cli.run);
+    };
+    console::install(LogLevel::Info);
+    match command {
+        Command::Sim(args) => sim::run(&args),
+        Command::Collect(args) => collect::run(*args),
+        Command::Report(args) => report::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Score(args) => score::run(&args),
+        Command::Submission(args) => submission::run(args),
+    }
+}
+
+/// A test, or several.
+fn test(args: RunArgs) -> Result<Exit, Fail> {
+    let overrides = Overrides::from_environment()?;
+    if args.overhead_check.is_some() && overrides.is_none() {
+        console::install(args.log_level.unwrap_or(LogLevel::Info));
+        return overhead::run(args);
+    }
+    let (task, level) = Task::resolve(args, overrides.as_ref())?;
+    console::install(level);
+    match task {
+        Task::One(plan) => test_run::run(plan),
+        Task::DryRun(plan) => test_run::dry_run(plan),
+        Task::Both(plan) => both::run(&plan),
+        Task::Peak(plan, peak) => peak::run(&plan, &peak),
+    }
+}
+
+/// Blocks until a signal asks for the end, or until the time is over.
+fn wait_for_end(limit: Option<Duration>) -> Result<(), Fail> {
+    let (runtime, shutdown) = Shutdown::watched()?;
+    runtime.block_on(async {
+        let end = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.stop.cancelled() => {}
+            () = end => {}
+        }
+    });
+    runtime.shutdown_background();
+    Ok(())
+}

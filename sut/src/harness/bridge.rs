@@ -1,0 +1,149 @@
+//! LoadGen's side of the harness: takes queries on LoadGen's thread and hands them to the workers.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::SystemTime;
+
+use mlperf_loadgen::{IssuedSample, IssuedSamples, QuerySampleLibrary, SystemUnderTest};
+use tokio::sync::mpsc;
+use vllm_metrics::Hooks;
+
+use super::counters::Counters;
+
+/// Why a query failed that came, or was waiting, when the run was already being ended.
+pub(crate) const ENDING: &str = "the run is being ended";
+
+/// What one `IssueQuery` became: the samples that go out together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// Number of the batch within the run.
+    pub(crate) id: u64,
+    /// Its samples, never empty.
+    pub(crate) samples: Vec<IssuedSample>,
+}
+
+/// The System Under Test as LoadGen sees it.
+///
+/// `issue_query` only cuts the query into batches and sends them into a channel. The channel is unbounded on purpose:
+/// its entries are small, the run's query count bounds them, and waiting here would distort LoadGen's arrival
+/// schedule. What is in flight is limited behind it, by the workers' permits.
+#[derive(Debug)]
+pub(crate) struct Bridge {
+    /// Name in LoadGen's logs.
+    pub(crate) name: String,
+    /// Largest batch.
+    pub(crate) batch_size: usize,
+    /// To the dispatcher.
+    pub(crate) queue: mpsc::UnboundedSender<Batch>,
+    /// Progress.
+    pub(crate) counters: Arc<Counters>,
+    /// The recorder, when there is one.
+    pub(crate) hooks: Option<Hooks>,
+    /// Number of the next batch.
+    pub(crate) next_batch: std::sync::atomic::AtomicU64,
+    /// Where LoadGen's thread is held once nobody waits for its test any more.
+    pub(crate) gate: Arc<IssueGate>,
+}
+
+/// Holds LoadGen's issuing threads for good once it is closed.
+///
+/// LoadGen has no abort: it would go on issuing queries while the run's files are written and the process ends. Those
+/// that it has handed over are answered; no more come.
+#[derive(Debug, Default)]
+pub(crate) struct IssueGate {
+    closed: RwLock<bool>,
+}
+
+impl IssueGate {
+    /// From now on nobody passes. Returns when those have left who had passed.
+    pub(crate) fn close(&self) {
+        *self.closed.write().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// Lets the caller through, and holds up [`IssueGate::close`] until the guard is dropped; never returns once it is
+    /// closed.
+    fn pass(&self) -> RwLockReadGuard<'_, bool> {
+        loop {
+            let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+            if !*closed {
+                return closed;
+            }
+            drop(closed);
+            // May wake for no reason.
+            std::thread::park();
+        }
+    }
+}
+
+impl Bridge {
+    fn send(&self, samples: Vec<IssuedSample>) {
+        let id = self.next_batch.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Some(hooks) = &self.hooks {
+            hooks.batch_issued(id, u32::try_from(samples.len()).unwrap_or(u32::MAX));
+            for sample in &samples {
+                let scheduled_ns = sample.scheduled_at().and_then(unix_ns);
+                hooks.request_issued(sample.id() as u64, sample.index() as u64, Some(id), scheduled_ns);
+            }
+        }
+        if let Err(back) = self.queue.send(Batch { id, samples }) {
+            // The dispatcher is gone, so nobody else can answer.
+            for sample in back.0.samples {
+                self.counters.fail("ending", ENDING);
+                // Refused only after the test, when there is nothing left to answer.
+                let _refused = sample.fail(ENDING);
+            }
+        }
+    }
+}
+
+/// A wall-clock time in nanoseconds since the epoch, which is what the run's clock counts in.
+pub(crate) fn unix_ns(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok()
+}
+
+impl SystemUnderTest for Bridge {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn issue_query(&self, samples: IssuedSamples<'_>) {
+        let _inside = self.gate.pass();
+        self.counters
+            .issued
+            .fetch_add(samples.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        let mut batch = Vec::with_capacity(self.batch_size.min(samples.len()));
+        for sample in samples {
+            batch.push(sample);
+            if batch.len() == self.batch_size {
+                self.send(std::mem::replace(&mut batch, Vec::with_capacity(self.batch_size)));
+            }
+        }
+        if !batch.is_empty() {
+            self.send(batch);
+        }
+    }
+}
+
+/// The dataset as LoadGen sees it. Everything is in memory before the test, so loading does nothing.
+#[derive(Debug)]
+pub(crate) struct Library {
+    /// Name in LoadGen's logs.
+    pub(crate) name: String,
+    /// Samples in the dataset.
+    pub(crate) total: usize,
+    /// Samples that a performance run draws from.
+    pub(crate) performance: usize,
+}
+
+impl QuerySampleLibrary for Library {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn total_sample_count(&self) -> usize {
+        self.total
+    }
+
+    fn performance_sample_count(&self) -> usize {
+        self.performance
+    }
+}

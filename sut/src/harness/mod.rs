@@ -1,0 +1,14 @@
+//! The harness: LoadGen's side (queries in, answers out), the workers' side (requests to the server), and what both
+//! count. [`start`] puts it together; a [`RunningTest`] is watched by the caller and ends as a [`TestResult`].
+
+mod bridge;
+pub(crate) mod counters;
+mod figures;
+pub(crate) mod forecast;
+pub(crate) mod request_log;
+mod running;
+mod threads;
+mod worker;
+
+pub(crate) use self::figures::Figures;
+pub(crate) use self::running::{LoadGenResult, RunningTest, Setup, TestResult, start};

@@ -1,0 +1,186 @@
+//! The times of every answered query, as the harness itself measured them: what the closing table and the
+//! print-outs are made of, whether or not metrics are recorded.
+
+use std::sync::Mutex;
+
+/// One answered query; times in nanoseconds on the run's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RequestTimes {
+    /// Batch it was handed over in.
+    pub(crate) batch: u64,
+    /// When LoadGen wanted it sent.
+    pub(crate) scheduled_ns: i64,
+    /// When it was handed to the connection pool.
+    pub(crate) sent_ns: i64,
+    /// When its first token arrived.
+    pub(crate) first_token_ns: Option<i64>,
+    /// When its end arrived.
+    pub(crate) done_ns: i64,
+    /// Output tokens, the first included.
+    pub(crate) output_tokens: u32,
+    /// Prompt tokens, where the server told.
+    pub(crate) prompt_tokens: Option<u32>,
+}
+
+/// All answers so far. Its memory is bounded by LoadGen's query count: 64 bytes each.
+#[derive(Debug, Default)]
+pub(crate) struct RequestLog {
+    answered: Mutex<Vec<RequestTimes>>,
+}
+
+impl RequestLog {
+    /// Adds one.
+    pub(crate) fn push(&self, answered: RequestTimes) {
+        self.lock().push(answered);
+    }
+
+    /// Everything, leaving the requests empty.
+    pub(crate) fn take(&self) -> Vec<RequestTimes> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<RequestTimes>> {
+        self.answered
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What the harness measured, in one place.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct LatencyStats {
+    /// RequestTimes queries.
+    pub(crate) completed: u64,
+    /// Their output tokens.
+    pub(crate) output_tokens: u64,
+    /// From the first scheduled time to the end of [`Window`].
+    pub(crate) duration_secs: f64,
+    /// Output tokens over that time; `None` when nothing was answered.
+    pub(crate) tokens_per_sec: Option<f64>,
+    /// Answers over that time.
+    pub(crate) queries_per_sec: Option<f64>,
+    /// Scheduled to first token, ascending.
+    pub(crate) ttft_ns: Vec<i64>,
+    /// Sent to first token, ascending: the server's share of it.
+    pub(crate) ttft_from_send_ns: Vec<i64>,
+    /// (Last token − first token) / (tokens − 1), ascending; answers of one token have none.
+    pub(crate) tpot_ns: Vec<i64>,
+    /// Scheduled to last token, ascending.
+    pub(crate) latency_ns: Vec<i64>,
+    /// Scheduled to sent, ascending: the harness's own share, permits included.
+    pub(crate) issue_delay_ns: Vec<i64>,
+}
+
+/// When a run's throughput stops counting: LoadGen's two definitions, so that its figures and ours can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Window {
+    /// At the last answer (Offline).
+    LastAnswer,
+    /// At the answer of the query that was scheduled last, even if others are still out (every other scenario).
+    AnswerOfLastQuery,
+}
+
+impl LatencyStats {
+    /// Computes all of it.
+    pub(crate) fn from_answers(answers: &[RequestTimes], window: Window) -> Self {
+        let last = match window {
+            Window::LastAnswer => answers.iter().max_by_key(|a| a.done_ns),
+            Window::AnswerOfLastQuery => answers.iter().max_by_key(|a| a.scheduled_ns),
+        };
+        let start = answers.iter().map(|a| a.scheduled_ns).min();
+        let (Some(start), Some(end)) = (start, last.map(|a| a.done_ns)) else {
+            return Self::default();
+        };
+        let duration_secs = (end - start).max(1) as f64 / 1e9;
+        let output_tokens = answers.iter().map(|a| u64::from(a.output_tokens)).sum::<u64>();
+        let sorted = |mut values: Vec<i64>| {
+            values.sort_unstable();
+            values
+        };
+        Self {
+            completed: answers.len() as u64,
+            output_tokens,
+            duration_secs,
+            tokens_per_sec: Some(output_tokens as f64 / duration_secs),
+            queries_per_sec: Some(answers.len() as f64 / duration_secs),
+            ttft_ns: sorted(
+                answers
+                    .iter()
+                    .filter_map(|a| Some(a.first_token_ns? - a.scheduled_ns))
+                    .collect(),
+            ),
+            ttft_from_send_ns: sorted(
+                answers
+                    .iter()
+                    .filter_map(|a| Some(a.first_token_ns? - a.sent_ns))
+                    .collect(),
+            ),
+            tpot_ns: sorted(
+                answers
+                    .iter()
+                    .filter(|a| a.output_tokens > 1)
+                    .filter_map(|a| Some((a.done_ns - a.first_token_ns?) / i64::from(a.output_tokens - 1)))
+                    .collect(),
+            ),
+            latency_ns: sorted(answers.iter().map(|a| a.done_ns - a.scheduled_ns).collect()),
+            issue_delay_ns: sorted(answers.iter().map(|a| a.sent_ns - a.scheduled_ns).collect()),
+        }
+    }
+}
+
+/// The value at percentile `p` (0 to 100) of ascending values by LoadGen's rule: that at the index `p / 100 × n`, rounded
+/// down. `None` when there are none.
+pub(crate) fn percentile(sorted: &[i64], p: f64) -> Option<i64> {
+    let last = sorted.len().checked_sub(1)?;
+    let index = (p / 100.0 * sorted.len() as f64) as usize;
+    Some(sorted[index.min(last)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_two_answers() {
+        let answer = |scheduled_ns, first, done_ns, output_tokens| RequestTimes {
+            batch: 0,
+            scheduled_ns,
+            sent_ns: scheduled_ns + 10,
+            first_token_ns: Some(first),
+            done_ns,
+            output_tokens,
+            prompt_tokens: None,
+        };
+        let answers = [answer(0, 1_000, 1_000_000_000, 1), answer(500, 2_500, 6_500, 5)];
+        let measured = LatencyStats::from_answers(&answers, Window::LastAnswer);
+        assert_eq!((measured.completed, measured.output_tokens), (2, 6));
+        assert_eq!(measured.duration_secs, 1.0);
+        assert_eq!(measured.tokens_per_sec, Some(6.0));
+        assert_eq!(measured.ttft_ns, [1_000, 2_000]);
+        assert_eq!(
+            measured.tpot_ns,
+            [1_000],
+            "an answer of one token has no time per output token"
+        );
+        assert_eq!(measured.issue_delay_ns, [10, 10]);
+        let until_last_query = LatencyStats::from_answers(&answers, Window::AnswerOfLastQuery);
+        assert_eq!(until_last_query.duration_secs, 6_500e-9);
+    }
+
+    #[test]
+    fn nothing_answered_is_not_zero() {
+        let measured = LatencyStats::from_answers(&[], Window::LastAnswer);
+        assert_eq!(measured.tokens_per_sec, None);
+        assert_eq!(percentile(&measured.ttft_ns, 99.0), None);
+    }
+
+    #[test]
+    fn percentiles_are_loadgens() {
+        assert_eq!(percentile(&[10, 20], 50.0), Some(20));
+        assert_eq!(percentile(&[7], 99.0), Some(7));
+        assert_eq!(percentile(&[0, 1, 2, 3, 4], 100.0), Some(4));
+        let hundred: Vec<i64> = (0..100).collect();
+        assert_eq!(percentile(&hundred, 99.0), Some(99));
+        assert_eq!(percentile(&hundred, 90.0), Some(90));
+    }
+}

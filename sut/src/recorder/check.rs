@@ -1,0 +1,58 @@
+//! A look at every endpoint before anything depends on it, told with the reason where there are no metrics.
+
+use vllm_metrics::{EndpointCheck, EndpointConfig, Error, check_endpoint};
+
+/// What one endpoint answered, with its URL as it was given.
+pub(super) type Probed = (String, Result<EndpointCheck, Error>);
+
+/// Endpoints asked at once: enough that one that does not answer delays few, and no burst for a thousand.
+const AT_ONCE: usize = 16;
+
+/// Asks every endpoint.
+///
+/// Not to be called on a runtime's thread.
+pub(crate) fn probe(endpoints: &[EndpointConfig]) -> std::io::Result<Vec<Probed>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(async {
+        let mut looked = Vec::with_capacity(endpoints.len());
+        for some in endpoints.chunks(AT_ONCE) {
+            let asked: Vec<_> = some
+                .iter()
+                .map(|endpoint| tokio::spawn(check_endpoint(endpoint.clone())))
+                .collect();
+            for (endpoint, answer) in some.iter().zip(asked) {
+                let answer = answer.await.unwrap_or_else(|panic| {
+                    Err(Error::Panicked {
+                        thread: "endpoint check",
+                        message: panic.to_string(),
+                    })
+                });
+                looked.push((endpoint.url.clone(), answer));
+            }
+        }
+        looked
+    }))
+}
+
+/// One answer as a sentence; an error for an endpoint without metrics.
+pub(crate) fn describe((_, answer): &Probed) -> Result<String, String> {
+    match answer {
+        Ok(found) => {
+            let mut text = format!(
+                "{}: {} samples of {} metrics in {} bytes, {:.1} ms",
+                found.endpoint_url,
+                found.samples,
+                found.names.len(),
+                found.body_bytes,
+                found.took.as_secs_f64() * 1e3
+            );
+            if found.bad_lines > 0 {
+                text += &format!("; {} lines could not be read", found.bad_lines);
+            }
+            Ok(text)
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}

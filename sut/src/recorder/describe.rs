@@ -1,0 +1,182 @@
+//! What a finished record says of itself at the end of the console: what it holds, what it cost, what is missing.
+
+use std::time::Duration;
+
+use vllm_metrics::derive::goodput::{self, LIMITS_FACT, Limits};
+use vllm_metrics::derive::join;
+use vllm_metrics::{FinishedRun, Gap, RequestRow, RunData, TimeSource};
+
+use crate::harness::request_log::percentile;
+
+/// What the recorder cost and what it missed, a line each.
+pub(super) fn describe(finished: &FinishedRun) -> Vec<String> {
+    let cost = &finished.cost;
+    let mut lines = vec![
+        format!(
+            "{} scrapes of {} series, {} read, {} on disk; fetch {} (longest {}) and parse {} on average",
+            cost.scrapes,
+            cost.series,
+            bytes(cost.body_bytes),
+            bytes(finished.files.total_bytes),
+            ms(cost.mean_fetch),
+            ms(cost.longest_fetch),
+            ms(cost.mean_parse)
+        ),
+        own_cost(finished),
+    ];
+    lines.extend(finished.sent.iter().map(|sent| format!("sent: {sent}")));
+    lines.extend(missing(finished));
+    lines
+}
+
+/// CPU, hook calls, queue, drops and memory in one line.
+fn own_cost(finished: &FinishedRun) -> String {
+    let cost = &finished.cost;
+    let share = cost
+        .cpu_share_ratio()
+        .map_or("unknown CPU time".to_owned(), |share| {
+            format!("{:.2} % of one core", share * 100.0)
+        });
+    let secs =
+        |cpu: Option<Duration>| cpu.map_or("unknown".to_owned(), |cpu| format!("{:.3} s", cpu.as_secs_f64()));
+    let hooks = match (cost.hook_p50_ns, cost.hook_p99_ns) {
+        (Some(p50), Some(p99)) => format!("a hook call p50 {p50} ns, p99 {p99} ns"),
+        _ => "too few hook calls to time one".into(),
+    };
+    let dropped = finished.missing.dropped;
+    let drops = if dropped == vllm_metrics::Dropped::default() && finished.missing.dropped_hook_calls == 0 {
+        "nothing dropped".to_owned()
+    } else {
+        format!(
+            "DROPPED {} samples, {} rows, {} events, {} hook calls",
+            dropped.samples, dropped.rows, dropped.events, finished.missing.dropped_hook_calls
+        )
+    };
+    format!(
+        "own cost: {share} (scraping {}, writing {}, sampling {} of CPU in {:.1} s); {hooks}; queue at most {}; \
+         {drops}; process memory {}, at most {}",
+        secs(cost.collector_cpu),
+        secs(cost.writer_cpu),
+        cost.sampler_cpu.map_or("none".to_owned(), |cpu| secs(Some(cpu))),
+        cost.wall.as_secs_f64(),
+        bytes(cost.queue_high_water_bytes),
+        cost.resident_bytes.map_or("unknown".to_owned(), bytes),
+        cost.peak_resident_bytes.map_or("unknown".to_owned(), bytes),
+    )
+}
+
+fn missing(finished: &FinishedRun) -> Vec<String> {
+    let missing = &finished.missing;
+    let mut lines = Vec::new();
+    for url in &missing.never_answered {
+        lines.push(format!(
+            "MISSING: {url} never answered; there are no metrics of it in this run"
+        ));
+    }
+    for gap in &missing.gaps {
+        lines.push(describe_gap(gap, finished.manifest.started_ns));
+    }
+    for (count, what) in [
+        (missing.missed_ticks, "scrapes came too late to be made"),
+        (missing.dropped_hook_calls, "hook calls were dropped"),
+        (missing.unfinished_requests, "requests had no end"),
+        (missing.refused_records, "records could not be stored"),
+        (missing.bad_lines, "lines of metrics pages could not be read"),
+    ] {
+        if count > 0 {
+            lines.push(format!("MISSING: {count} {what}"));
+        }
+    }
+    if missing.dropped != vllm_metrics::Dropped::default() {
+        lines.push(format!(
+            "MISSING: dropped before the store: {:?}",
+            missing.dropped
+        ));
+    }
+    lines.extend(missing.notes.iter().map(|note| format!("note: {note}")));
+    lines
+}
+
+fn describe_gap(gap: &Gap, started_ns: i64) -> String {
+    let since_start = |ns: i64| (ns - started_ns) as f64 / 1e9;
+    format!(
+        "MISSING: {} gave nothing from {:.1} s to {:.1} s of the run ({} scrapes): {}",
+        gap.endpoint_url,
+        since_start(gap.start_ns),
+        since_start(gap.end_ns),
+        gap.missed_scrapes,
+        gap.reason
+    )
+}
+
+/// What the stored requests say beside the closing table: the server's share of their times, and the goodput.
+pub(super) fn of_requests(run: &RunData) -> Vec<String> {
+    if run.requests.is_empty() {
+        return Vec::new();
+    }
+    let joined = join::server_times(run);
+    let mut lines = Vec::new();
+    for (source, word) in [
+        (TimeSource::Server, "as the server told"),
+        (
+            TimeSource::Estimate,
+            "ESTIMATED from the histograms around each end; a server with --enable-per-request-metrics tells them",
+        ),
+    ] {
+        let rows: Vec<&RequestRow> = joined
+            .requests
+            .iter()
+            .filter(|r| r.server_time_source == Some(source))
+            .collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let median = |of: &dyn Fn(&RequestRow) -> Option<i64>| {
+            let mut values: Vec<i64> = rows.iter().filter_map(|r| of(r)).collect();
+            values.sort_unstable();
+            percentile(&values, 50.0).map_or("unknown".to_owned(), |ns| format!("{:.2} ms", ns as f64 / 1e6))
+        };
+        lines.push(format!(
+            "inside the server, median of {}: queue {}, prefill {}, decode {}; outside the engine {} ({word})",
+            rows.len(),
+            median(&|r| r.server_queue_ns),
+            median(&|r| r.server_prefill_ns),
+            median(&|r| r.server_decode_ns),
+            median(&|r| join::outside_engine_secs(r).map(|secs| (secs * 1e9) as i64)),
+        ));
+    }
+    if joined.told == 0 && joined.estimated == 0 {
+        lines.push(
+            "the server's queue, prefill and decode times are not known: start it with --enable-per-request-metrics"
+                .into(),
+        );
+    }
+    if let (Some(limits), Some(written)) = (
+        Limits::of_manifest(&run.manifest),
+        run.manifest.facts.get(LIMITS_FACT),
+    ) {
+        let got = goodput::count(&run.requests, &limits);
+        lines.push(format!(
+            "goodput within {written}: {} requests/s, {} of {} requests",
+            got.per_second()
+                .map_or("unknown".to_owned(), |rate| format!("{rate:.2}")),
+            got.good,
+            got.requests
+        ));
+    }
+    lines
+}
+
+fn ms(duration: Option<Duration>) -> String {
+    duration.map_or("none".to_owned(), |duration| {
+        format!("{:.2} ms", duration.as_secs_f64() * 1e3)
+    })
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        0..10_000 => format!("{count} B"),
+        10_000..10_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        _ => format!("{:.1} MB", count as f64 / 1e6),
+    }
+}

@@ -1,0 +1,13 @@
+//! The record of a run or of `sut collect`: which endpoints, GPUs and processes are watched, and what is made of the
+//! record at its end.
+
+mod check;
+mod describe;
+mod finish;
+mod start;
+mod upload;
+
+pub(crate) use self::check::{describe as describe_probe, probe as probe_endpoints};
+pub(crate) use self::finish::finish;
+pub(crate) use self::start::{Subject, probe, start};
+pub(crate) use self::upload::finish as finish_upload;

@@ -1,0 +1,81 @@
+//! `--metrics-upload`: the record's files and its pictures go to an object store when the run has ended.
+
+use vllm_metrics::{FinishedRun, SessionBuilder};
+
+use crate::exit::Fail;
+use crate::plan::MetricsPlan;
+
+/// Lets the session upload its files at its end. A URL or an option that cannot be used is told before any load.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`].
+#[cfg(feature = "upload")]
+pub(super) fn attach(builder: SessionBuilder, metrics: &MetricsPlan) -> Result<SessionBuilder, Fail> {
+    Ok(match start(metrics)? {
+        Some(upload) => builder.upload(upload),
+        None => builder,
+    })
+}
+
+/// Nothing to do: the plan refuses the flag in a build without the feature.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "upload"))]
+pub(super) fn attach(builder: SessionBuilder, _metrics: &MetricsPlan) -> Result<SessionBuilder, Fail> {
+    Ok(builder)
+}
+
+#[cfg(feature = "upload")]
+fn start(metrics: &MetricsPlan) -> Result<Option<vllm_metrics::store::upload::Upload>, Fail> {
+    use vllm_metrics::store::upload::{Upload, UploadConfig};
+    let Some(url) = &metrics.upload else {
+        return Ok(None);
+    };
+    Upload::start(UploadConfig::new(url))
+        .map(Some)
+        .map_err(|error| Fail::usage(anyhow::anyhow!(error).context("--metrics-upload")))
+}
+
+/// Uploads what was made of the finished record, and tells in lines what became of everything.
+#[cfg(feature = "upload")]
+pub(crate) fn finish(metrics: &MetricsPlan, finished: &FinishedRun) -> Vec<String> {
+    let pictures = match start(metrics) {
+        Ok(Some(upload)) => upload,
+        Ok(None) => return Vec::new(),
+        Err(fail) => return vec![format!("NOT UPLOADED: {:#}", fail.error)],
+    };
+    let folder = metrics.output_dir.join("visualizations");
+    // Without pictures there is no folder.
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .contains(&finished.manifest.stamp)
+        {
+            pictures.file(entry.path());
+        }
+    }
+    let (drawn, recorded) = (pictures.settle(), finished.uploads.clone().unwrap_or_default());
+    let mut lines = vec![format!(
+        "{} files, {} bytes uploaded to {}; {} attempts were repeated",
+        recorded.files + drawn.files,
+        recorded.bytes + drawn.bytes,
+        metrics.upload.as_deref().unwrap_or_default(),
+        recorded.retries + drawn.retries
+    )];
+    // What the session itself could not upload stands among what is missing.
+    lines.extend(
+        drawn
+            .problems()
+            .into_iter()
+            .map(|problem| format!("MISSING: {problem}")),
+    );
+    lines
+}
+
+/// Nothing was uploaded.
+#[cfg(not(feature = "upload"))]
+pub(crate) fn finish(_metrics: &MetricsPlan, _finished: &FinishedRun) -> Vec<String> {
+    Vec::new()
+}

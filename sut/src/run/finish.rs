@@ -1,0 +1,158 @@
+//! What follows the run: the verdict, the record's pictures, the closing table.
+
+use std::path::PathBuf;
+
+use mlperf_dataset::Dataset;
+use mlperf_rules::compliance::ComplianceTest;
+use mlperf_rules::{ENVIRONMENT, RunRecord, findings};
+use tokio::runtime::Runtime;
+
+use super::answers::Answers;
+use super::execute::Executed;
+use super::judge::{Ended, Judged, judge};
+use super::table::SummaryTable;
+use super::{environment, no_summary, user_conf};
+use crate::console::print;
+use crate::exit::{Exit, Fail};
+use crate::harness::Figures;
+use crate::harness::counters::Counters;
+use crate::plan::Plan;
+use crate::recorder;
+use crate::server::Server;
+use crate::workload::Load;
+use mlperf_rules::RuleScenario;
+
+/// Judges the run, writes what is made of it and prints the closing table.
+pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail> {
+    let Executed {
+        plan,
+        server,
+        dataset,
+        load,
+        logs,
+        loadgen,
+        reason,
+        test,
+        stats,
+        printed,
+        recorded,
+        caching,
+        _lock,
+    } = executed;
+    let simulated = server.simulated();
+    let counters = &test.counters;
+    if let Some(folder) = &plan.figures_dir {
+        Figures::new(&stats, Counters::get(&counters.failed), simulated).write(folder)?;
+    }
+    let mut remarks = load.remarks.clone();
+    let mut files: Vec<(&'static str, PathBuf)> = vec![("LoadGen logs", plan.log_dir.clone())];
+    if loadgen.is_none() {
+        match no_summary::write(&plan.log_dir, reason.as_ref(), counters) {
+            Ok(path) => files.push(("no summary", path)),
+            Err(error) => remarks.push(format!("the note on LoadGen's missing summary: {error}")),
+        }
+    }
+    let mut judged = judge(
+        Ended {
+            loadgen,
+            reason: reason.as_ref(),
+            round: &load.round,
+            logs: &logs,
+            issue_delays_ns: &stats.issue_delay_ns,
+            simulated,
+            prefix_caching: caching,
+            compliance: plan.is_compliance(),
+            mode: plan.mode,
+        },
+        &mut remarks,
+    );
+    let mut recorder = Vec::new();
+    if let (Some(metrics), Some(recorded)) = (&plan.metrics, recorded) {
+        match recorded {
+            Ok(finished) => {
+                recorder::finish(metrics, &finished, &mut files, &mut recorder);
+                recorder.extend(recorder::finish_upload(metrics, &finished));
+            }
+            // The run itself is unaffected; only its record is not whole.
+            Err(error) => recorder.push(format!("THE RECORD WAS NOT FINISHED: {error}")),
+        }
+    }
+    let environment = plan.log_dir.join(ENVIRONMENT);
+    match environment::read(server.version.as_deref()).write(&environment) {
+        Ok(()) => files.push(("environment", environment)),
+        Err(error) => remarks.push(format!("{} could not be written: {error}", environment.display())),
+    }
+    let mut answers = Answers {
+        plan: &plan,
+        dataset: &dataset,
+        texts: &test.texts,
+        test: load.compliance,
+        remarks: &mut remarks,
+        files: &mut files,
+    };
+    judged.outcome = answers.judge(judged.outcome);
+    let conf = user_conf::write(&plan, &load.settings, &load.from_files, simulated);
+    if let Err(error) = conf {
+        remarks.push(format!("user.conf of the run could not be written: {error}"));
+    }
+    match record(&plan, &server, &dataset, &load, &judged, load.compliance).write(&plan.log_dir) {
+        Ok(path) => files.push(("run", path)),
+        Err(error) => remarks.push(format!("the run's record could not be written: {error}")),
+    }
+    let replicas = server.pool.status();
+    runtime.block_on(server.stop());
+    let table = SummaryTable {
+        title: format!(
+            "{}, {}, {}",
+            plan.model.as_deref().unwrap_or(&plan.benchmark.loadgen_name),
+            plan.scenario,
+            load.settings.mode
+        ),
+        simulated,
+        result: judged.outcome.to_string(),
+        remarks,
+        issued: Counters::get(&counters.issued),
+        failures: counters.failures(),
+        retries: counters.retries(),
+        replicas,
+        loadgen_tokens_per_sec: judged.tokens_per_sec,
+        measured: stats,
+        has_first_token: plan.scenario != RuleScenario::Offline,
+        recorder,
+        files,
+    };
+    print(&printed);
+    print(&table.render());
+    Ok(judged.outcome.exit())
+}
+
+/// `sut_run.json`.
+fn record(
+    plan: &Plan,
+    server: &Server,
+    dataset: &Dataset,
+    load: &Load,
+    judged: &Judged,
+    compliance: Option<ComplianceTest>,
+) -> RunRecord {
+    RunRecord {
+        program: format!("sut {}", env!("CARGO_PKG_VERSION")),
+        benchmark: plan.benchmark.loadgen_name.clone(),
+        scenario: plan.scenario,
+        kind: plan.kind(),
+        compliance,
+        simulated: server.simulated(),
+        result: judged.outcome.to_string(),
+        counts: judged.outcome.counts(),
+        findings: judged.verdict.as_ref().map(findings).unwrap_or_default(),
+        model: server.model.clone(),
+        server_version: server.version.clone(),
+        server_on_this_host: server.is_on_this_host(),
+        dataset: dataset.origin.clone(),
+        samples: dataset.prompts.len(),
+        max_tokens: plan.generation.max_tokens,
+        batch_size: plan.batch_size,
+        concurrency: plan.concurrency,
+        target_qps: load.settings.target_qps(),
+    }
+}

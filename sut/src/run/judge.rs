@@ -1,0 +1,135 @@
+//! LoadGen's logs and everything else that decides whether a run counts.
+
+use mlperf_loadgen::{LoadGenLog, LogSettings, Mode, TestSettings, Validity};
+use mlperf_rules::verdict::{self, Check, Evidence, IssueDelay, Verdict};
+use vllm_client::PrefixCaching;
+
+use super::outcome::RunOutcome;
+use crate::harness::LoadGenResult;
+use crate::shutdown::ShutdownReason;
+
+/// A run that was judged.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Judged {
+    pub(super) outcome: RunOutcome,
+    /// LoadGen's tokens per second.
+    pub(super) tokens_per_sec: Option<f64>,
+    /// The verdict; `None` when there are no logs to judge.
+    pub(super) verdict: Option<Verdict>,
+}
+
+impl Judged {
+    fn without_logs(outcome: RunOutcome) -> Self {
+        Self {
+            outcome,
+            tokens_per_sec: None,
+            verdict: None,
+        }
+    }
+}
+
+/// What a verdict is made from, besides LoadGen's logs.
+#[derive(Debug)]
+pub(super) struct Ended<'a> {
+    /// `None` when LoadGen was given up.
+    pub(super) loadgen: Option<LoadGenResult>,
+    /// What ended the run early.
+    pub(super) reason: Option<&'a ShutdownReason>,
+    /// The round's own settings.
+    pub(super) round: &'a TestSettings,
+    /// Where LoadGen logged.
+    pub(super) logs: &'a LogSettings,
+    /// Scheduled to sent, in nanoseconds.
+    pub(super) issue_delays_ns: &'a [i64],
+    /// The server was a simulator.
+    pub(super) simulated: bool,
+    /// What the server said of its prefix caching, before or after.
+    pub(super) prefix_caching: PrefixCaching,
+    /// An audit file was in effect: the run is not judged as a result.
+    pub(super) compliance: bool,
+    /// The mode of the run.
+    pub(super) mode: Mode,
+}
+
+/// Reads LoadGen's logs and judges the run.
+pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
+    let Ended {
+        loadgen,
+        reason,
+        round,
+        logs,
+        issue_delays_ns,
+        simulated,
+        prefix_caching,
+        compliance,
+        mode,
+    } = ended;
+    if let Some(reason) = reason {
+        remarks.push(reason.to_string());
+    }
+    let Some(loadgen) = loadgen else {
+        remarks.push(
+            "LoadGen was still following its schedule and was given up; it has written no summary".into(),
+        );
+        return Judged::without_logs(RunOutcome::Aborted { summary: false });
+    };
+    let report = match loadgen {
+        Ok(report) => report,
+        Err(error) => {
+            remarks.push(format!("LoadGen: {error}"));
+            // An exception out of a running test, or a refusal before the first query.
+            return Judged::without_logs(RunOutcome::NotRun {
+                refused: !matches!(error, mlperf_loadgen::Error::LoadGen(_)),
+            });
+        }
+    };
+    let log = match LoadGenLog::read(&logs.outdir) {
+        Ok(log) => log,
+        Err(error) => {
+            remarks.push(format!(
+                "LoadGen's logs in {} cannot be read: {error}",
+                logs.outdir.display()
+            ));
+            return Judged::without_logs(RunOutcome::NoLogs);
+        }
+    };
+    let result = &log.result;
+    let verdict = verdict::judge(&Evidence {
+        result,
+        incidents: Some(&report.incidents),
+        round,
+        issue_delay: IssueDelay::from_ns(issue_delays_ns.iter().copied()),
+        simulated,
+        prefix_caching: Some(match prefix_caching {
+            PrefixCaching::On => verdict::PrefixCaching::On,
+            PrefixCaching::Off => verdict::PrefixCaching::Off,
+            PrefixCaching::Unknown => verdict::PrefixCaching::Unknown,
+        }),
+    });
+    // Under an audit file a run is short on purpose, and LoadGen's early stopping calls it INVALID as a rule.
+    let counts = if compliance {
+        let mut vital = verdict.bad().filter(|finding| finding.check.is_vital());
+        vital.all(|finding| finding.check == Check::LoadGenValid)
+    } else {
+        verdict.counts()
+    };
+    let outcome = match (reason, counts, result.validity) {
+        (Some(_), _, _) => RunOutcome::Aborted { summary: true },
+        (None, true, _) if compliance => RunOutcome::NotVerified(None),
+        (None, true, _) if mode == Mode::Accuracy => RunOutcome::NotScored,
+        (None, true, _) => RunOutcome::Valid,
+        (None, false, Some(Validity::Valid)) => RunOutcome::NotCounted,
+        (None, false, Some(Validity::Invalid)) => RunOutcome::Invalid,
+        (None, false, None) => RunOutcome::NoVerdict,
+    };
+    // Why a run that was ended early does not meet LoadGen's limits, or what else an accuracy or compliance run is not,
+    // explains nothing.
+    if reason.is_none() && !(counts && (compliance || mode == Mode::Accuracy)) {
+        remarks.extend(verdict.lines());
+    }
+    Judged {
+        outcome,
+        tokens_per_sec: result.tokens_per_sec.or(result.completed_tokens_per_sec),
+        verdict: Some(verdict),
+    }
+}

@@ -1,0 +1,69 @@
+//! One run from top to bottom: prepare, execute, finish. Each stage owns what the next one needs.
+
+mod answers;
+mod clean;
+mod dry_run;
+mod environment;
+mod execute;
+mod finish;
+mod judge;
+mod no_summary;
+mod outcome;
+mod prepare;
+mod printouts;
+mod progress;
+mod table;
+mod user_conf;
+mod watch;
+
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::exit::{Exit, Fail};
+use crate::plan::Plan;
+use crate::shutdown::Shutdown;
+
+/// Runs a test as planned and returns the program's exit status.
+///
+/// # Errors
+/// [`Fail`] when no load was sent, or when the run's files could not be made.
+pub(crate) fn run(plan: Plan) -> Result<Exit, Fail> {
+    if let Err(error) = vllm_client::raise_open_files_limit() {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+    }
+    let (runtime, shutdown) = start()?;
+    let prepared = prepare::prepare(plan, false, &runtime, &shutdown)?;
+    let executed = execute::execute(prepared, &runtime, &shutdown)?;
+    let given_up = executed.loadgen.is_none();
+    let exit = finish::finish(executed, &runtime)?;
+    // Nothing is left to wait for: what is still on the runtime belongs to a server that is gone.
+    runtime.shutdown_background();
+    if given_up {
+        // Everything is written; LoadGen's threads still live, so nothing of theirs may be destroyed.
+        mlperf_loadgen::end_process(exit as u8);
+    }
+    Ok(exit)
+}
+
+/// Makes every check, shows the plan and sends nothing.
+///
+/// # Errors
+/// As [`run`] before load is sent.
+pub(crate) fn dry_run(plan: Plan) -> Result<Exit, Fail> {
+    let (runtime, shutdown) = start()?;
+    let prepared = prepare::prepare(plan, true, &runtime, &shutdown)?;
+    dry_run::show(&prepared)?;
+    runtime.block_on(prepared.target.server.stop());
+    Ok(Exit::Valid)
+}
+
+fn start() -> anyhow::Result<(Runtime, Shutdown)> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |count| count.get().min(4)))
+        .thread_name("sut-worker")
+        .enable_all()
+        .build()
+        .context("cannot start the worker threads")?;
+    let shutdown = Shutdown::on_signals(&runtime)?;
+    Ok((runtime, shutdown))
+}

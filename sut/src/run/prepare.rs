@@ -1,0 +1,133 @@
+//! Everything that can be found out, refused and made ready before load is sent.
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use mlperf_dataset::Dataset;
+use mlperf_loadgen::LogSettings;
+use tokio::runtime::Runtime;
+use vllm_client::PrefixCaching;
+
+use super::clean;
+use crate::exit::Fail;
+use crate::plan::Plan;
+use crate::recorder::Subject;
+use crate::server::{self, Server};
+use crate::shutdown::Shutdown;
+use crate::workload::{self, BatchPrompts, Load, official, prompts};
+
+/// A run that is ready before load is sent.
+pub(super) struct Prepared {
+    pub(super) plan: Plan,
+    pub(super) target: Target,
+    pub(super) workload: Workload,
+    pub(super) logs: LogSettings,
+    /// Keeps other runs of this program out of the folder of the logs.
+    pub(super) lock: Option<std::fs::File>,
+}
+
+/// The server, and what it says about itself.
+pub(super) struct Target {
+    pub(super) server: Server,
+    pub(super) caching: PrefixCaching,
+}
+
+/// What is sent.
+pub(super) struct Workload {
+    pub(super) dataset: Dataset,
+    pub(super) bodies: Vec<Bytes>,
+    pub(super) weights: Vec<u64>,
+    pub(super) batch_prompts: Option<BatchPrompts>,
+    pub(super) load: Load,
+    /// Samples that LoadGen will issue, where that is known.
+    pub(super) expected: Option<u64>,
+}
+
+impl Prepared {
+    /// As the recorder sees it.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject {
+            plan: &self.plan,
+            server: &self.target.server,
+            settings: &self.workload.load.settings,
+            dataset: &self.workload.dataset.origin,
+            samples: self.workload.dataset.prompts.len(),
+        }
+    }
+}
+
+/// Prepares a run; a `dry_run` leaves an earlier run's files as they are.
+pub(super) fn prepare(
+    plan: Plan,
+    dry_run: bool,
+    runtime: &Runtime,
+    shutdown: &Shutdown,
+) -> Result<Prepared, Fail> {
+    let dataset = prompts::load(&plan)?;
+    let mut load = workload::settings(&plan, dataset.prompts.len())?;
+    let logs = workload::logs(&plan)?;
+    let lock = if dry_run {
+        None
+    } else {
+        Some(clean::lock(&plan.log_dir)?)
+    };
+    let references = if plan.simulate_references {
+        prompts::references(&dataset)?
+    } else {
+        Vec::new()
+    };
+    let server = runtime.block_on(server::start(&plan, references, shutdown))?;
+    let caching = runtime.block_on(server.prefix_caching());
+    official::check(&plan, &mut load, &server, caching)?;
+    let bodies = prompts::bodies(&plan, &dataset, &server)?;
+    let weights = prompts::weights(&plan, &dataset);
+    if dataset.synthetic {
+        load.remarks
+            .push(format!("synthetic prompts: {}", dataset.origin));
+    }
+    let batch_prompts = if plan.batch_size > 1 {
+        Some(prompts::batch_prompts(&plan, &dataset, &server)?)
+    } else {
+        None
+    };
+    if let Some(metrics) = &plan.metrics {
+        check_folder(&metrics.output_dir)?;
+    }
+    if !dry_run {
+        // Last, so that a run which is refused leaves the earlier one as it was.
+        clean::make_room(
+            &plan.log_dir,
+            logs.audit_config.as_deref(),
+            plan.user_conf.as_deref(),
+        )
+        .map_err(|error| Fail::usage(anyhow!("--output-log-dir: {error}")))?;
+    }
+    // An audit file changes the counts without our knowledge.
+    let expected = if plan.is_compliance() {
+        None
+    } else {
+        Some(workload::expected_samples(&load, dataset.prompts.len()))
+    };
+    Ok(Prepared {
+        plan,
+        target: Target { server, caching },
+        workload: Workload {
+            dataset,
+            bodies,
+            weights,
+            batch_prompts,
+            load,
+            expected,
+        },
+        logs,
+        lock,
+    })
+}
+
+/// Finds out before any load is sent whether the record can be written.
+fn check_folder(folder: &std::path::Path) -> Result<(), Fail> {
+    let unusable =
+        |error: std::io::Error| Fail::usage(anyhow!("--metrics-output-dir {}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(unusable)?;
+    tempfile::tempfile_in(folder).map_err(unusable)?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! How this program runs itself: the same command line, with [`Overrides`] in the environment.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::exit::Exit;
+use crate::plan::Overrides;
+use crate::shutdown::{Shutdown, ShutdownReason};
+
+/// How often the parent looks at its child.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a child may take to end after it was told to.
+const END_WITHIN: Duration = Duration::from_secs(60);
+/// Lines of a child's console that an error shows.
+const LAST_LINES: usize = 24;
+
+/// The program to run and its flags.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The executable and what it needs to behave as `sut`.
+    pub command: Vec<OsString>,
+    /// The flags of the run.
+    pub args: Vec<OsString>,
+}
+
+impl Program {
+    /// This program with its own arguments.
+    pub(crate) fn current() -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program's file")?;
+        Ok(Self {
+            command: vec![program.into_os_string()],
+            args: std::env::args_os().skip(1).collect(),
+        })
+    }
+
+    /// Runs it to its end. Its console goes to `console`, or to ours. A signal to us is handed on, and a child that does
+    /// not end then is killed.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn run(
+        &self,
+        overrides: &Overrides,
+        console: Option<&Path>,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<ExitStatus> {
+        let [program, leading @ ..] = &self.command[..] else {
+            return Err(anyhow!("there is no program to run"));
+        };
+        let mut command = Command::new(program);
+        command
+            .args(leading)
+            .args(&self.args)
+            .env(Overrides::VARIABLE, serde_json::to_string(overrides)?);
+        if let Some(console) = console {
+            let out = File::create(console).with_context(|| format!("cannot write {}", console.display()))?;
+            let err = out.try_clone().context("cannot share the console's file")?;
+            command.stdin(Stdio::null()).stdout(out).stderr(err);
+        }
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        wait(&mut child, shutdown).context("cannot wait for a run's process")
+    }
+}
+
+/// What the status of a child means; [`Exit::Partial`] for one that was killed.
+pub(crate) fn exit_of(status: ExitStatus) -> Exit {
+    status.code().map_or(Exit::Partial, Exit::from_code)
+}
+
+fn wait(child: &mut Child, shutdown: &Shutdown) -> std::io::Result<ExitStatus> {
+    let mut told: Option<Instant> = None;
+    let mut hurried = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        match (told, shutdown.reason()) {
+            (None, Some(reason)) => {
+                told = Some(Instant::now());
+                hand_on(child.id(), &reason);
+            }
+            (Some(at), Some(_)) if at.elapsed() > END_WITHIN => child.kill()?,
+            (Some(_), Some(reason)) if shutdown.now.is_cancelled() && !hurried => {
+                hurried = true;
+                hand_on(child.id(), &reason);
+            }
+            _ => {}
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Asks the child to end. A terminal sends Ctrl-C to every process of the group, and a child that gets a signal twice
+/// ends without waiting for LoadGen; so an interrupt from a terminal is left to the terminal.
+fn hand_on(pid: u32, reason: &ShutdownReason) {
+    let from_terminal =
+        *reason == ShutdownReason::Signal("SIGINT") && std::io::IsTerminal::is_terminal(&std::io::stdin());
+    if from_terminal {
+        return;
+    }
+    if let Ok(pid) = i32::try_from(pid)
+        && let Err(error) = kill(Pid::from_raw(pid), Signal::SIGTERM)
+    {
+        // It has just ended by itself.
+        tracing::debug!("the run's process could not be signalled: {error}");
+    }
+}
+
+/// The end of a child's console, for an error.
+pub(crate) fn last_lines(console: &Path) -> String {
+    let text = std::fs::read_to_string(console).unwrap_or_else(|error| error.to_string());
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+}

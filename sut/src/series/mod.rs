@@ -1,0 +1,8 @@
+//! Several runs, each a process of its own, since LoadGen runs one test per process.
+
+pub(crate) mod both;
+mod child;
+pub(crate) mod overhead;
+pub(crate) mod peak;
+
+pub use self::child::Program;

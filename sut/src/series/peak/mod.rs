@@ -1,0 +1,194 @@
+//! `--find-peak`: the highest Server rate that is valid. Short trials bracket it and close in; a long run confirms it.
+//!
+//! The server is started once and stays; each trial is a run of this program in a process of its own.
+
+mod search;
+mod table;
+mod trial;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use mlperf_rules::RuleScenario;
+
+use self::search::{Next, Search};
+use self::trial::Outcome;
+use super::child::Program;
+use crate::console::print;
+use crate::exit::{Exit, Fail};
+use crate::plan::words::shown;
+use crate::plan::{HandedServer, Overrides, PeakPlan, Plan, Record, Trial};
+use crate::server;
+use crate::shutdown::Shutdown;
+use crate::workload::{self, official, prompts};
+
+/// Rate to begin with unless told.
+const FIRST_RATE: f64 = 1.0;
+/// Queries that a short trial has at least: with one of them over a limit it can still be valid (662), and a little
+/// more.
+const FEWEST_QUERIES: f64 = 700.0;
+/// Long runs that may fail before the search gives up confirming.
+const MOST_CONFIRMATIONS: u32 = 5;
+
+/// Searches, prints a table and the answer.
+///
+/// # Errors
+/// [`Fail`] when no trial could be made, or one said nothing about its rate.
+pub(crate) fn run(plan: &Plan, peak: &PeakPlan) -> Result<Exit, Fail> {
+    let (runtime, shutdown) = Shutdown::watched()?;
+    let dataset = prompts::load(plan)?;
+    let samples = dataset.prompts.len();
+    let references = if plan.simulate_references {
+        prompts::references(&dataset)?
+    } else {
+        Vec::new()
+    };
+    let mut load = workload::settings(plan, samples)?;
+    let server = runtime.block_on(server::start(plan, references, &shutdown))?;
+    let caching = runtime.block_on(server.prefix_caching());
+    official::check(plan, &mut load, &server, caching)?;
+    let mut search = PeakSearch {
+        plan,
+        peak,
+        program: Program::current()?,
+        server: server.to_hand_on(),
+        samples,
+        long: plan.duration.unwrap_or(load.round.min_duration),
+        folder: plan.log_dir.join("peak"),
+        shutdown: &shutdown,
+        trials: Vec::new(),
+        short: 0,
+    };
+    let answer = search.search(plan.target_qps.unwrap_or(FIRST_RATE));
+    let simulated = server.simulated();
+    runtime.block_on(server.stop());
+    let (answer, error) = match answer {
+        Ok(answer) => (answer, None),
+        Err(error) => (Answer::Ended, Some(error)),
+    };
+    let found = Found {
+        short: search.short.min(search.trials.len()),
+        trials: search.trials,
+        answer,
+    };
+    if error.is_none() || !found.trials.is_empty() {
+        let text = table::render(&found, &load.settings, simulated);
+        print(&text.0);
+        if error.is_none() {
+            return Ok(text.1);
+        }
+    }
+    error.map_or(Ok(Exit::Partial), Err)
+}
+
+/// What a search came to.
+#[derive(Debug)]
+struct Found {
+    trials: Vec<Outcome>,
+    /// How many of the trials were short ones.
+    short: usize,
+    answer: Answer,
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// This rate held in a long run, the last of the trials.
+    Confirmed(f64),
+    /// It held in short trials only.
+    Unconfirmed(f64),
+    /// Every rate that was tried was valid.
+    Above(f64),
+    /// No rate was valid.
+    None,
+    /// The search was ended before it had an answer.
+    Ended,
+}
+
+struct PeakSearch<'a> {
+    plan: &'a Plan,
+    peak: &'a PeakPlan,
+    program: Program,
+    server: HandedServer,
+    samples: usize,
+    /// Duration of a confirming run.
+    long: Duration,
+    folder: PathBuf,
+    shutdown: &'a Shutdown,
+    trials: Vec<Outcome>,
+    /// How many of the trials were short ones.
+    short: usize,
+}
+
+impl PeakSearch<'_> {
+    fn search(&mut self, first: f64) -> Result<Answer, Fail> {
+        let mut search = Search::new(first, self.peak.precision);
+        let mut rate = loop {
+            match search.next() {
+                Next::Try(rate) => {
+                    let valid = self.short(rate)?;
+                    self.short += 1;
+                    search.note(rate, valid);
+                }
+                Next::Found(rate) => break rate,
+                Next::AllValid(rate) => return Ok(Answer::Above(rate)),
+                Next::NoneValid => return Ok(Answer::None),
+            }
+        };
+        for _ in 0..MOST_CONFIRMATIONS {
+            if self.trial(rate, self.long, None)? {
+                return Ok(Answer::Confirmed(rate));
+            }
+            rate = search.below(rate);
+        }
+        Ok(Answer::Unconfirmed(rate))
+    }
+
+    /// A trial that is long enough for LoadGen's test of confidence, with as many samples as it has queries: LoadGen
+    /// issues whole datasets, and a large one would make every trial long.
+    fn short(&mut self, rate: f64) -> Result<bool, Fail> {
+        let fewest = Duration::try_from_secs_f64(FEWEST_QUERIES / rate)
+            .map_err(|error| Fail::usage(anyhow!("a trial at {rate} queries/s: its duration: {error}")))?;
+        let duration = self.peak.trial.max(fewest);
+        let queries = (duration.as_secs_f64() * rate).ceil() as usize;
+        // Whole datasets: as few as are needed, and each just large enough.
+        let datasets = queries.div_ceil(self.samples).max(1);
+        self.trial(rate, duration, Some(queries.div_ceil(datasets).max(1)))
+    }
+
+    /// One run; a long one has no number of samples of its own and is as it would be submitted.
+    fn trial(&mut self, rate: f64, duration: Duration, num_samples: Option<usize>) -> Result<bool, Fail> {
+        let number = self.trials.len() + 1;
+        let folder = self.folder.join(format!("{number:02}_{rate}qps"));
+        let overrides = Overrides {
+            log_dir: folder.clone(),
+            server: Some(self.server.clone()),
+            trial: Some(Trial {
+                interactive: self.plan.scenario == RuleScenario::Interactive,
+                target_qps: rate,
+                millis: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+                num_samples,
+            }),
+            record: Some(match num_samples {
+                Some(_) => Record::Nothing,
+                None => Record::Into(folder.join("metrics_output")),
+            }),
+            ..Overrides::default()
+        };
+        let why = if num_samples.is_some() && duration > self.peak.trial {
+            format!(", since LoadGen's test needs {FEWEST_QUERIES} queries")
+        } else {
+            String::new()
+        };
+        tracing::info!("trial {number}: {rate} queries/s for {}{why}", shown(duration));
+        let outcome = trial::run(&self.program, &overrides, rate, self.shutdown)?;
+        tracing::info!(
+            "trial {number}: {} after {:.0} s",
+            outcome.word,
+            outcome.took.as_secs_f64()
+        );
+        let valid = outcome.valid;
+        self.trials.push(outcome);
+        Ok(valid)
+    }
+}

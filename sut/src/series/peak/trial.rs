@@ -1,0 +1,97 @@
+//! One trial of a search, and what it says about its rate.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use mlperf_loadgen::{Latencies, LoadGenLog, Validity};
+
+use crate::exit::Fail;
+use crate::plan::Overrides;
+use crate::series::child::{Program, last_lines};
+use crate::shutdown::Shutdown;
+
+/// What a trial came to.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    /// Queries a second that arrived.
+    pub(super) rate: f64,
+    /// The result counts.
+    pub(super) valid: bool,
+    /// LoadGen's word, or what kept it from one.
+    pub(super) word: &'static str,
+    /// Queries that LoadGen issued, where it tells.
+    pub(super) queries: Option<u64>,
+    /// TTFT at the 99th percentile, ns.
+    pub(super) ttft_p99_ns: Option<i64>,
+    /// TPOT at the 99th percentile, ns.
+    pub(super) tpot_p99_ns: Option<i64>,
+    /// Completed tokens a second.
+    pub(super) tokens_per_sec: Option<f64>,
+    /// How long it took, preparations included.
+    pub(super) took: Duration,
+    /// Its folder.
+    pub(super) folder: PathBuf,
+}
+
+/// Runs a trial to its end.
+///
+/// # Errors
+/// [`Fail`] when the trial says nothing about the rate: bad input, a server that is gone, a signal.
+pub(super) fn run(
+    program: &Program,
+    overrides: &Overrides,
+    rate: f64,
+    shutdown: &Shutdown,
+) -> Result<Outcome, Fail> {
+    let folder = &overrides.log_dir;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let console = folder.join("console.txt");
+    let started = Instant::now();
+    let status = program.run(overrides, Some(&console), shutdown)?;
+    if let Some(reason) = shutdown.reason() {
+        return Err(Fail::partial(anyhow!("the search was ended: {reason}")));
+    }
+    let valid = match status.code() {
+        Some(0) => true,
+        Some(1) => false,
+        other => {
+            let status = other.map_or("by a signal".to_owned(), |code| format!("with status {code}"));
+            return Err(Fail::partial(anyhow!(
+                "the trial at {rate} queries/s ended {status}, which says nothing about the rate; its console is {}:\n{}",
+                console.display(),
+                last_lines(&console)
+            )));
+        }
+    };
+    let log = LoadGenLog::read(folder).map_err(|error| anyhow!(error).context("a trial's log"))?;
+    let result = log.result;
+    let failed = result
+        .errors
+        .iter()
+        .any(|error| error.contains("n_tokens argument missing"));
+    if !valid && result.validity == Some(Validity::Valid) && !failed {
+        // Every limit was met and every query answered, so a lower rate mends nothing.
+        return Err(Fail::partial(anyhow!(
+            "the trial at {rate} queries/s does not count for a reason that is not its rate; its console is {}:\n{}",
+            console.display(),
+            last_lines(&console)
+        )));
+    }
+    let p99 = |latencies: &Latencies| latencies.percentile_ns(99.0);
+    Ok(Outcome {
+        rate,
+        valid,
+        word: match (valid, result.validity) {
+            (true, _) => "VALID",
+            (false, Some(Validity::Valid)) => "NOT VALID",
+            (false, _) => "INVALID",
+        },
+        queries: result.generated_query_count,
+        ttft_p99_ns: p99(&result.ttft),
+        tpot_p99_ns: p99(&result.tpot),
+        tokens_per_sec: result.completed_tokens_per_sec,
+        took: started.elapsed(),
+        folder: folder.clone(),
+    })
+}

@@ -1,0 +1,353 @@
+//! The server of a run: attached to, started, or simulated; and what is known about it once it is ready.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use url::{Host, Url};
+use vllm_client::server::{Died, ServerConfig, ServerProcess};
+use vllm_client::{
+    ApiKey, Client, ClientConfig, ModelInfo, Pool, PrefixCaching, RetryPolicy, Timeouts, WaitReady,
+};
+use vllm_sim::{EngineConfig, ReferenceAnswer, SimConfig, Simulator};
+
+use crate::exit::Fail;
+use crate::plan::{HandedServer, Plan, ServerPlan};
+use crate::shutdown::Shutdown;
+
+/// A server that is ready, and what must be stopped at the end.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Its replicas, at least one.
+    pub(crate) pool: Arc<Pool>,
+    /// Name that requests give.
+    pub(crate) model: String,
+    /// Longest prompt plus answer in tokens, where told.
+    pub(crate) max_model_len: Option<u64>,
+    /// What `/version` says, where it is served.
+    pub(crate) version: Option<String>,
+    held: Held,
+}
+
+/// What must be stopped at the end.
+#[derive(Debug)]
+enum Held {
+    /// Nothing: the server was there before us.
+    Nothing,
+    /// Our simulator, and the folder of its simulated GPU driver, which goes with it.
+    Simulator(Simulator, tempfile::TempDir),
+    /// Nothing by us: the process that started us started it, and will stop it.
+    ByParent(HandedServer),
+    /// A process that we started.
+    Process(Box<ServerProcess>),
+}
+
+/// Name of the started server's log, in the folder of LoadGen's logs unless its configuration names another one.
+pub(crate) const SERVER_LOG: &str = "vllm_server.log";
+
+/// Longest wait for a profiler's trace.
+const PROFILE_WRITING: Duration = Duration::from_secs(300);
+
+/// How long an attached server may take to answer all its routes.
+const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Starts what the plan says and waits until it is ready, or until the run is ended.
+///
+/// # Errors
+/// [`crate::exit::Exit::Unreachable`] when it does not become ready, [`crate::exit::Exit::Usage`] when it does not
+/// serve the model that was asked for, [`crate::exit::Exit::Partial`] when `ending` has ended it.
+pub(crate) async fn start(
+    plan: &Plan,
+    references: Vec<ReferenceAnswer>,
+    ending: &Shutdown,
+) -> Result<Server, Fail> {
+    tokio::select! {
+        biased;
+        // Dropping the start kills a server that is still loading: nothing is left behind.
+        () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
+        started = become_ready(plan, references) => started,
+    }
+}
+
+async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<Server, Fail> {
+    let (urls, held) = match &plan.server {
+        ServerPlan::Attach { urls } => (urls.clone(), Held::Nothing),
+        ServerPlan::Handed(handed) => (handed.urls.clone(), Held::ByParent(handed.clone())),
+        ServerPlan::Simulator => {
+            let gpu_dir = tempfile::tempdir().context("cannot make a folder for the simulated GPU driver")?;
+            let simulator = Simulator::start(SimConfig {
+                gpu_dir: Some(gpu_dir.path().to_owned()),
+                model: "simulated-8b".into(),
+                // Prefix caching is forbidden in MLPerf, so the demonstration does not use it either.
+                engine: EngineConfig {
+                    seed: plan.seed,
+                    enable_prefix_caching: false,
+                    ..EngineConfig::h100_8b()
+                },
+                per_request_metrics: true,
+                references: references.into(),
+                ..SimConfig::default()
+            })
+            .context("the built-in simulator did not start")?;
+            let url = simulator.url();
+            tracing::info!(
+                "no --url and no --model: using the built-in simulator at {url}; all results are SIMULATED"
+            );
+            (vec![url], Held::Simulator(simulator, gpu_dir))
+        }
+        ServerPlan::Start(config) => {
+            let mut config = ServerConfig::clone(config);
+            if config.log_path == Path::new(SERVER_LOG) {
+                config.log_path = plan.log_dir.join(SERVER_LOG);
+            }
+            if let Some(key) = &plan.api_key {
+                config.env.insert("VLLM_API_KEY".to_owned(), key.clone());
+            }
+            if plan.profiler && config.profiler_dir.is_none() {
+                config.profiler_dir = Some(plan.log_dir.join("profile"));
+            }
+            let log = config.log_path.clone();
+            let process = ServerProcess::start(config).map_err(Fail::unreachable)?;
+            let shown = process.command_line().join(" ");
+            tracing::info!("started {shown}; its log is {}", log.display());
+            let ready = process.wait_ready().await.map_err(Fail::unreachable)?;
+            tracing::info!("the server was ready after {:.1} s", ready.waited.as_secs_f64());
+            (vec![process.url()], Held::Process(Box::new(process)))
+        }
+    };
+    let clients = urls
+        .iter()
+        .map(|url| client(url, plan))
+        .collect::<Result<Vec<_>, _>>()?;
+    let asked = match &held {
+        // A started server may serve its model under another name, which it has told.
+        Held::Process(process) => Some(process.config().served_model_name().to_owned()),
+        Held::ByParent(handed) => Some(handed.model.clone()),
+        _ => plan.model.clone(),
+    };
+    let mut models = Vec::with_capacity(clients.len());
+    for client in &clients {
+        // Replicas are of one model, so what the first one serves is asked of the others.
+        let asked = asked
+            .as_deref()
+            .or(models.first().map(|model: &ModelInfo| model.id.as_str()));
+        models.push(served(client, asked).await?);
+    }
+    let mut version = None;
+    for client in &clients {
+        match client.version().await {
+            Ok(told) => {
+                if version.as_ref().is_some_and(|first| *first != told) {
+                    tracing::warn!("{} is version {told}, the first one is another", client.url());
+                }
+                version.get_or_insert(told);
+            }
+            Err(error) => tracing::warn!("the server does not tell its version: {error}"),
+        }
+    }
+    let retry = RetryPolicy {
+        max_attempts: plan.retries.saturating_add(1),
+        ..RetryPolicy::default()
+    };
+    Ok(Server {
+        model: models[0].id.clone(),
+        max_model_len: models.iter().filter_map(|model| model.max_model_len).min(),
+        pool: Arc::new(Pool::new(clients, plan.balance, retry).map_err(Fail::usage)?),
+        version,
+        held,
+    })
+}
+
+/// Waits until a server answers and picks the model that is asked for, or its only one.
+async fn served(client: &Client, asked: Option<&str>) -> Result<ModelInfo, Fail> {
+    let url = client.url();
+    // An attached server may have its metrics elsewhere or off; the recorder says what it misses.
+    let wait = WaitReady {
+        deadline: ATTACH_DEADLINE,
+        model: None,
+        metrics: false,
+        ..WaitReady::default()
+    };
+    let ready = client.wait_ready(&wait).await.map_err(|error| {
+        Fail::unreachable(anyhow!(error).context(format!("no vLLM server is ready at {url}")))
+    })?;
+    let names: Vec<&str> = ready.models.iter().map(|model| model.id.as_str()).collect();
+    let names = names.join(", ");
+    match (asked, ready.models.as_slice()) {
+        (Some(name), models) => models
+            .iter()
+            .find(|model| model.id == name)
+            .cloned()
+            .ok_or_else(|| {
+                Fail::usage(anyhow!(
+                    "--model {name}: {url} does not serve it; it serves {names}"
+                ))
+            }),
+        (None, [only]) => Ok(only.clone()),
+        (None, several) => Err(Fail::usage(anyhow!(
+            "{url} serves {} models ({names}): choose one with --model",
+            several.len()
+        ))),
+    }
+}
+
+fn client(url: &str, plan: &Plan) -> Result<Client, Fail> {
+    let timeouts = Timeouts {
+        request: plan.request_timeout,
+        // An answer may wait long in the server's queue; once it flows it must keep flowing.
+        first_token: plan.request_timeout,
+        between_chunks: plan.request_timeout.min(plan.stall_timeout),
+        ..Timeouts::default()
+    };
+    Client::new(ClientConfig {
+        api_key: plan.api_key.as_ref().map(ApiKey::new),
+        timeouts,
+        pool_size: plan.concurrency,
+        // Accuracy is judged by texts; in a timed run they would only cost.
+        keep_text: plan.keeps_texts(),
+        ..ClientConfig::new(url)
+    })
+    .map_err(Fail::usage)
+}
+
+impl Server {
+    /// Base URLs of the replicas.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
+        self.pool.clients().iter().map(Client::url)
+    }
+
+    /// Whether any replica reuses what it computed for another query: on if one says so, off if all say so.
+    pub(crate) async fn prefix_caching(&self) -> PrefixCaching {
+        let mut all = PrefixCaching::Off;
+        for client in self.pool.clients() {
+            match client.prefix_caching().await {
+                Ok(PrefixCaching::On) => return PrefixCaching::On,
+                Ok(PrefixCaching::Off) => {}
+                Ok(PrefixCaching::Unknown) => all = PrefixCaching::Unknown,
+                Err(error) => {
+                    tracing::debug!("prefix caching is not known: {error}");
+                    all = PrefixCaching::Unknown;
+                }
+            }
+        }
+        all
+    }
+
+    /// Starts every replica's profiler.
+    ///
+    /// # Errors
+    /// [`crate::exit::Exit::Usage`]: a server has the route only when it was started with a profiler.
+    pub(crate) async fn start_profile(&self) -> Result<(), Fail> {
+        for client in self.pool.clients() {
+            client
+                .start_profile()
+                .await
+                .map_err(|error| Fail::usage(anyhow!(error).context("--enable-profiler")))?;
+        }
+        Ok(())
+    }
+
+    /// Stops every replica's profiler, which may take long: it writes its trace then.
+    pub(crate) async fn stop_profile(&self) {
+        for client in self.pool.clients() {
+            if let Err(error) = client.stop_profile(PROFILE_WRITING).await {
+                tracing::warn!("the profiler could not be stopped: {error}");
+            }
+        }
+    }
+
+    /// How a server that we started has died; `None` while it lives, and for every other server.
+    pub(crate) fn has_died(&self) -> Option<Died> {
+        match &self.held {
+            Held::Process(process) => process.has_died(),
+            _ => None,
+        }
+    }
+
+    /// Whether what it measures is simulated: our own simulator says so in its version, wherever it runs.
+    pub(crate) fn simulated(&self) -> bool {
+        matches!(self.held, Held::Simulator(..))
+            || self.version.as_ref().is_some_and(|v| v.contains("simulated"))
+    }
+
+    /// The driver library of the simulated GPUs, where the server is simulated.
+    pub(crate) fn simulated_gpu_library(&self) -> Option<&std::path::Path> {
+        match &self.held {
+            Held::Simulator(simulator, _) => simulator.nvml_library(),
+            _ => None,
+        }
+    }
+
+    /// Whether all of it runs on this machine, as far as its addresses tell: what this machine's sensors say is about it then.
+    pub(crate) fn is_on_this_host(&self) -> bool {
+        self.urls().all(is_loopback)
+    }
+
+    /// Whether it was there before us.
+    pub(crate) fn is_attached(&self) -> bool {
+        matches!(self.held, Held::Nothing)
+    }
+
+    /// The started server's process, for what is measured per process.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        match &self.held {
+            Held::Process(process) => Some(process.pid()),
+            Held::ByParent(handed) => handed.pid,
+            _ => None,
+        }
+    }
+
+    /// What a child needs to run its test on this server.
+    pub(crate) fn to_hand_on(&self) -> HandedServer {
+        HandedServer {
+            pid: self.pid(),
+            urls: self.urls().map(str::to_owned).collect(),
+            model: self.model.clone(),
+        }
+    }
+
+    /// Stops what was started; an attached server is left alone.
+    pub(crate) async fn stop(self) {
+        match self.held {
+            Held::Nothing | Held::ByParent(_) => {}
+            Held::Simulator(simulator, _gpu_dir) => simulator.stop(),
+            Held::Process(process) => {
+                if let Err(error) = process.stop().await {
+                    tracing::error!("the server could not be stopped: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Whether a URL's host is this machine by its loopback address or name.
+fn is_loopback(url: &str) -> bool {
+    match Url::parse(url).ok().as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        for (url, local) in [
+            ("http://127.0.0.1:8000", true),
+            ("http://localhost", true),
+            ("http://me@LOCALHOST:1/a", true),
+            ("http://[::1]:8000", true),
+            ("http://localhost.example.com", false),
+            ("http://127.evil:80", false),
+            ("http://10.0.0.1", false),
+            ("no URL", false),
+        ] {
+            assert_eq!(is_loopback(url), local, "{url}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Shutdown: records the first reason to end a run and cancels its tasks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use vllm_client::{ControlError, Pool};
+
+/// What ended a run early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ShutdownReason {
+    /// One of [`SIGNALS`].
+    Signal(&'static str),
+    /// The server no longer answers its health route.
+    ServerGone(String),
+    /// Queries were outstanding and none was answered for too long.
+    Stalled(Duration),
+}
+
+impl std::fmt::Display for ShutdownReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Signal(name) => write!(f, "{name} was received"),
+            Self::ServerGone(why) => write!(f, "the server is gone: {why}"),
+            Self::Stalled(limit) => {
+                write!(
+                    f,
+                    "no query was answered for {:.1} s although some were waiting",
+                    limit.as_secs_f64()
+                )
+            }
+        }
+    }
+}
+
+/// Shared by the watchers, the workers and the main loop.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shutdown {
+    reason: Arc<Mutex<Option<ShutdownReason>>>,
+    /// Cancelled as soon as there is a reason; the workers then answer everything as failed.
+    pub(crate) stop: CancellationToken,
+    /// Cancelled by a second signal: do not wait for LoadGen any longer.
+    pub(crate) now: CancellationToken,
+}
+
+impl Shutdown {
+    /// One that signals cause, watched for on `runtime`.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub(crate) fn on_signals(runtime: &Runtime) -> anyhow::Result<Self> {
+        let shutdown = Self::default();
+        let _entered = runtime.enter();
+        runtime.spawn(watch_signals(shutdown.clone()).context("cannot watch for signals")?);
+        Ok(shutdown)
+    }
+
+    /// As [`Shutdown::on_signals`], with a runtime of its own for a program that has none.
+    ///
+    /// # Errors
+    /// When the runtime cannot be started or the handlers cannot be installed.
+    pub(crate) fn watched() -> anyhow::Result<(Runtime, Self)> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("cannot start the thread that watches for signals")?;
+        let shutdown = Self::on_signals(&runtime)?;
+        Ok((runtime, shutdown))
+    }
+
+    /// Ends the run, unless it is being ended already.
+    pub(crate) fn begin(&self, reason: ShutdownReason) {
+        let mut known = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            tracing::warn!("ending the run: {reason}");
+            *known = Some(reason);
+            self.stop.cancel();
+        }
+    }
+
+    /// Why the run is being ended; `None` while it goes on.
+    pub(crate) fn reason(&self) -> Option<ShutdownReason> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Probes in a row that must fail before a server counts as gone.
+const PROBES: u32 = 3;
+/// Time between two probes.
+const PROBE_EVERY: Duration = Duration::from_millis(300);
+
+/// Asks the servers' health routes whenever a request failed in a way that a dead server makes it fail. One that is
+/// gone among several is told; the run ends when all are.
+pub(crate) async fn watch_servers(pool: Arc<Pool>, suspect: Arc<Notify>, shutdown: Shutdown) {
+    let mut told = vec![false; pool.clients().len()];
+    loop {
+        tokio::select! {
+            () = shutdown.stop.cancelled() => return,
+            () = suspect.notified() => {}
+        }
+        let mut failed = 0;
+        let mut why = String::new();
+        while failed < PROBES {
+            let health = pool.check_health().await;
+            for ((client, health), told) in pool.clients().iter().zip(&health).zip(&mut told) {
+                if let Err(error) = health
+                    && pool.clients().len() > 1
+                    && !std::mem::replace(told, true)
+                {
+                    tracing::warn!("{} does not answer; the others go on: {error}", client.url());
+                }
+            }
+            match first_error(health) {
+                None => break,
+                Some(error) => why = error,
+            }
+            failed += 1;
+            tokio::select! {
+                () = shutdown.stop.cancelled() => return,
+                () = tokio::time::sleep(PROBE_EVERY) => {}
+            }
+        }
+        if failed == PROBES {
+            return shutdown.begin(ShutdownReason::ServerGone(why));
+        }
+    }
+}
+
+/// Why no server is healthy; `None` if any is.
+pub(crate) fn first_error(health: Vec<Result<(), ControlError>>) -> Option<String> {
+    let errors: Result<Vec<ControlError>, ()> =
+        health.into_iter().map(|health| health.err().ok_or(())).collect();
+    errors.ok()?.first().map(ToString::to_string)
+}
+
+type Kind = fn() -> SignalKind;
+
+/// Signals that end a run in order: Ctrl-C, `kill`, a closed terminal or session, Ctrl-\\.
+const SIGNALS: [(&str, Kind); 4] = [
+    ("SIGINT", SignalKind::interrupt),
+    ("SIGTERM", SignalKind::terminate),
+    ("SIGHUP", SignalKind::hangup),
+    ("SIGQUIT", SignalKind::quit),
+];
+
+/// Turns the first signal into an orderly end, and a second one into an end without waiting.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+fn watch_signals(shutdown: Shutdown) -> std::io::Result<impl Future<Output = ()>> {
+    let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
+    for (name, kind) in SIGNALS {
+        let mut stream = signal(kind())?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            // The receiver is gone when the run has ended.
+            while stream.recv().await.is_some() && sender.send(name).is_ok() {}
+        });
+    }
+    Ok(async move {
+        if let Some(name) = received.recv().await {
+            shutdown.begin(ShutdownReason::Signal(name));
+        }
+        // A terminal that closes sends SIGHUP to the group, often twice: that is still the first request.
+        while let Some(name) = received.recv().await {
+            if name != "SIGHUP" {
+                return shutdown.now.cancel();
+            }
+        }
+    })
+}

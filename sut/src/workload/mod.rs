@@ -1,0 +1,8 @@
+//! What is sent: prompts as request bodies, LoadGen's settings, and where they are not the rules'.
+
+pub(crate) mod official;
+pub(crate) mod prompts;
+mod settings;
+
+pub(crate) use self::prompts::BatchPrompts;
+pub(crate) use self::settings::{Load, expected_samples, logs, settings};

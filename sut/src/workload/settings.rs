@@ -1,0 +1,206 @@
+//! What LoadGen is told: the round's settings for the benchmark, the user's file, then the flags that override them,
+//! each with a remark when it makes the run an unofficial one.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use mlperf_loadgen::{EffectiveSettings, LogSettings, Mode, Scenario, TestSettings};
+use mlperf_rules::compliance::ComplianceTest;
+
+use super::official;
+use crate::exit::Fail;
+use crate::plan::Plan;
+
+/// Length of the demonstration on the simulator, long enough for pictures and short enough to wait for.
+const DEMO_DURATION: Duration = Duration::from_secs(20);
+/// Rates that the simulated server sustains without its queue growing.
+const DEMO_OFFLINE_QPS: f64 = 50.0;
+const DEMO_SERVER_QPS: f64 = 30.0;
+
+/// Settings of the run, and what a reader of the result must know about them.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`] for an unknown benchmark, a wrong line of user.conf, or settings that LoadGen cannot
+/// run with.
+pub(crate) fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
+    let mut remarks = Vec::new();
+    let benchmark = plan
+        .loadgen_benchmark()
+        .map_err(|error| Fail::usage(anyhow!(error).context("--lg-model-name")))?;
+    let scenario = plan.scenario.loadgen();
+    // First, since LoadGen reads a user's file once per process and then keeps it.
+    let (round, _) = TestSettings::from_config(&benchmark, scenario, None).map_err(Fail::usage)?;
+    let (mut settings, report) =
+        TestSettings::from_config(&benchmark, scenario, plan.user_conf.as_deref()).map_err(Fail::usage)?;
+    for (line, why) in &report.unused {
+        remarks.push(format!("user.conf line {} has no effect here: {why}", line.line));
+    }
+    settings.mode = plan.mode;
+    let from_files = settings.clone();
+    // An accuracy run sends every sample once and an audit file has its own counts: neither has a duration to shorten.
+    let demo = plan.simulated()
+        && plan.user_conf.is_none()
+        && settings.mode == Mode::Performance
+        && !plan.is_compliance();
+    if let Some(qps) = plan.target_qps {
+        set_rate(&mut settings, qps)?;
+    } else if demo {
+        set_rate(
+            &mut settings,
+            if scenario == Scenario::Server {
+                DEMO_SERVER_QPS
+            } else {
+                DEMO_OFFLINE_QPS
+            },
+        )?;
+    }
+    let shortened = plan
+        .duration
+        .or((demo && plan.num_samples.is_none()).then_some(DEMO_DURATION));
+    if let Some(duration) = shortened.or(plan.num_samples.map(|_| Duration::ZERO).filter(|_| demo)) {
+        settings.min_duration = duration;
+    }
+    let samples = samples as u64;
+    let wanted = settings.performance_sample_count_override.unwrap_or(samples);
+    if samples < wanted {
+        // A short dataset is what a trial run has, and never what an official one has.
+        settings.performance_sample_count_override = Some(samples);
+    }
+    if (plan.num_samples.is_some() || shortened.is_some() || samples < wanted)
+        && settings.min_query_count > samples
+    {
+        settings.min_query_count = samples;
+    }
+    let effective = settings
+        .effective(samples as usize, samples as usize)
+        .map_err(Fail::usage)?;
+    let unofficial = official::settings(plan, &effective);
+    Ok(Load {
+        compliance: audited(plan)?,
+        settings,
+        effective,
+        round,
+        from_files,
+        remarks,
+        unofficial,
+    })
+}
+
+/// What LoadGen is told, and what a reader of the result must know about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    /// The compliance test whose audit file is in effect; `None` without one, and with one that is of no test that this
+    /// program can tell and verify for the benchmark.
+    pub(crate) compliance: Option<ComplianceTest>,
+    /// The settings of this run.
+    pub(crate) settings: TestSettings,
+    /// What LoadGen makes of them.
+    pub(crate) effective: EffectiveSettings,
+    /// The round's own for the benchmark and scenario.
+    pub(crate) round: TestSettings,
+    /// The round's with the user's file, before the flags.
+    pub(crate) from_files: TestSettings,
+    /// Lines of user.conf without effect, and the like.
+    pub(crate) remarks: Vec<String>,
+    /// Where they are not what the rules say.
+    pub(crate) unofficial: Vec<String>,
+}
+
+/// Which test an audit file is of, whoever wrote it.
+fn audited(plan: &Plan) -> Result<Option<ComplianceTest>, Fail> {
+    let Some(path) = &plan.audit_config else {
+        return Ok(plan.compliance);
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Fail::usage(anyhow!("--audit-config {}: {error}", path.display())))?;
+    Ok(ComplianceTest::of_audit(&text).filter(|test| plan.benchmark.asks(test.name())))
+}
+
+fn set_rate(settings: &mut TestSettings, qps: f64) -> Result<(), Fail> {
+    let between = || {
+        Duration::try_from_secs_f64(1.0 / qps).map_err(|error| {
+            Fail::usage(anyhow!(
+                "--target-qps {qps}: the time between two queries: {error}"
+            ))
+        })
+    };
+    match settings.scenario {
+        Scenario::Server => settings.server_target_qps = qps,
+        Scenario::Offline => settings.offline_expected_qps = qps,
+        Scenario::SingleStream => settings.single_stream_expected_latency = between()?,
+        Scenario::MultiStream => settings.multi_stream_expected_latency = between()?,
+    }
+    Ok(())
+}
+
+/// Where LoadGen logs; the folder is made when it is missing.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`] when it cannot be written.
+pub(crate) fn logs(plan: &Plan) -> Result<LogSettings, Fail> {
+    std::fs::create_dir_all(&plan.log_dir).map_err(|error| {
+        Fail::usage(anyhow!(
+            "--output-log-dir {}: cannot make the folder: {error}",
+            plan.log_dir.display()
+        ))
+    })?;
+    let audit_config = match plan.compliance {
+        None => plan.audit_config.clone(),
+        Some(test) => {
+            let samples = set_of(plan, test)?;
+            let written = test.write_audit(&plan.log_dir, samples);
+            Some(written.map_err(|error| {
+                Fail::usage(anyhow!("--output-log-dir {}: {error}", plan.log_dir.display()))
+            })?)
+        }
+    };
+    let logs = LogSettings {
+        audit_config,
+        ..LogSettings::new(&plan.log_dir)
+    };
+    logs.check()
+        .map_err(|error| Fail::usage(anyhow!(error).context("--output-log-dir")))?;
+    Ok(logs)
+}
+
+/// Samples of a compliance test's set; refused where the round does not ask the test.
+fn set_of(plan: &Plan, test: ComplianceTest) -> Result<u64, Fail> {
+    let spec = &plan.benchmark;
+    if spec.asks(test.name()) {
+        return Ok(spec.compliance_limits(test.name()).samples);
+    }
+    let asked = match spec.compliance.as_slice() {
+        [] => "no compliance test".to_owned(),
+        tests => tests.join(" and "),
+    };
+    Err(Fail::usage(anyhow!(
+        "--compliance {test}: the round asks {asked} of {}; run another with MLCommons' audit.config (--audit-config) \
+         and its verification script",
+        spec.loadgen_name
+    )))
+}
+
+/// How many samples LoadGen will issue. In SingleStream and MultiStream it goes on after them until the least duration
+/// is over.
+pub(crate) fn expected_samples(load: &Load, samples: usize) -> u64 {
+    let settings = &load.settings;
+    if settings.mode == Mode::Accuracy {
+        return settings.accuracy_sample_count_override.unwrap_or(samples as u64);
+    }
+    let by_time = settings.target_qps() * settings.min_duration.as_secs_f64();
+    let count = match settings.scenario {
+        Scenario::Offline => by_time * 1.1,
+        Scenario::Server => by_time,
+        Scenario::SingleStream | Scenario::MultiStream => return load.effective.min_sample_count,
+    };
+    let count = (count.ceil() as u64).max(settings.min_query_count);
+    let set = settings
+        .performance_sample_count_override
+        .unwrap_or(samples as u64)
+        .max(1);
+    if settings.sample_concatenate_permutation {
+        count.div_ceil(set) * set
+    } else {
+        count
+    }
+}
