@@ -22,6 +22,94 @@ pub(crate) enum Command {
     /// Check, before a start, what would keep a server from starting. Ends with 0, with 1 if something would, and
     /// with 2 if not everything could be checked.
     Check(Check),
+    /// Ask a monitor that runs. Ends with 0 if every server takes requests, 1 if one does not, 3 without a monitor.
+    Status(Ask),
+    /// Show the status of a monitor that runs, again and again.
+    Watch(Watch),
+    /// Evaluate recorded runs as if they were under way, as fast as possible.
+    Replay(Replay),
+    /// Write what a monitor knows and has learned.
+    Export(Export),
+    /// Start the next monitor with what another one has learned. No monitor may use the state file meanwhile.
+    Import(Import),
+}
+
+/// Where the monitor answers.
+const MONITOR: &str = "127.0.0.1:9464";
+
+/// `vllm-monitor status`
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// Address of the monitor.
+    #[arg(long, value_name = "ADDRESS", default_value = MONITOR)]
+    pub(crate) monitor: String,
+    /// Write JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `vllm-monitor watch`
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Address of the monitor.
+    #[arg(long, value_name = "ADDRESS", default_value = MONITOR)]
+    pub(crate) monitor: String,
+    /// Seconds between looks.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    pub(crate) every_secs: f64,
+}
+
+/// `vllm-monitor replay`
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// Runs that `vllm-metrics` or `sut` recorded, or files of snapshots (`.jsonl`).
+    #[arg(required = true, value_name = "RECORD")]
+    pub(crate) records: Vec<PathBuf>,
+    /// Write decisions as JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Settings file, TOML or JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One setting, such as `parameters.hang.floor_secs=20`; may be given again.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+/// What `export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// The status, and what was learned, which `import` reads.
+    Json,
+    /// The page of `/metrics`.
+    Prometheus,
+}
+
+/// `vllm-monitor export`
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// What to write.
+    #[arg(long, value_enum, default_value = "json")]
+    pub(crate) format: Format,
+    /// Address of the monitor.
+    #[arg(long, value_name = "ADDRESS", default_value = MONITOR)]
+    pub(crate) monitor: String,
+    /// Where what was learned is kept.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state_file: Option<String>,
+    /// The file to write; standard output if none is given.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `vllm-monitor import`
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// A JSON file that `export` wrote.
+    pub(crate) file: PathBuf,
+    /// Where what was learned is kept.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state_file: Option<String>,
 }
 
 /// Settings that every observing command takes.
@@ -51,6 +139,9 @@ pub(crate) struct Common {
     /// Where to keep what was learned, or `off` [default: the user's state folder].
     #[arg(long, value_name = "FILE")]
     state_file: Option<String>,
+    /// Seconds between saves of it [default: 60].
+    #[arg(long, value_name = "SECONDS")]
+    save_interval_secs: Option<f64>,
     /// Where to write events as JSON lines: a file, `-`, `stderr` or `off`.
     #[arg(long, value_name = "FILE")]
     log_file: Option<String>,
@@ -191,6 +282,7 @@ impl Common {
             allow_hosts: self.allow_hosts.clone(),
             token_file: self.token_file.clone(),
             state_file: self.state_file.clone(),
+            save_interval_secs: self.save_interval_secs,
             log_file: self.log_file.clone(),
             webhooks: self.webhooks.clone(),
             alertmanagers: self.alertmanagers.clone(),

@@ -94,6 +94,16 @@ impl Keeper {
         })
     }
 
+    /// Replaces the state in a file that no monitor uses.
+    ///
+    /// # Errors
+    /// Why it cannot be replaced, in words.
+    pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), String> {
+        let keeper = Self::take(path)?;
+        let mut file = keeper.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.replace(bytes).map_err(|e| e.to_string())
+    }
+
     /// Saves the hub's state. Failures are counted, and the next save tries again. Writes to disk: not for an async
     /// runtime's thread.
     pub fn save(&self, hub: &Hub) {

@@ -8,7 +8,7 @@
 //!   report, and makes one snapshot at each tick. A server that does not answer, or answers garbage, delays no other.
 //! - [`hub`] owns the core's state. Every decision leaves it as a numbered [`hub::Record`].
 //! - [`serve`] answers over HTTP, [`journal`] writes JSON lines, [`notify`] sends alerts, [`keeper`] saves what was
-//!   learned.
+//!   learned; [`transfer`] carries it elsewhere.
 //! - [`supervise`] runs a server as a child; [`check`] looks at everything before it starts.
 //! - [`settings`] resolves flags, environment and file once.
 
@@ -17,8 +17,10 @@ pub mod error;
 pub mod hub;
 pub mod journal;
 pub mod keeper;
+pub mod notify;
 pub mod probe;
 pub mod process;
+pub mod recorded;
 pub mod runtime;
 pub mod sampler;
 pub mod serve;
@@ -27,5 +29,6 @@ pub mod status;
 pub mod supervise;
 pub mod tail;
 pub mod target;
+pub mod transfer;
 
 pub use error::{Error, Result};

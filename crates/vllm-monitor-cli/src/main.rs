@@ -5,14 +5,18 @@
     reason = "a program for people at a terminal"
 )]
 
+mod ask;
 mod check_command;
 mod cli;
+mod replay;
 mod run;
+mod view;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
+use vllm_monitor_cli::notify::Watch;
 use vllm_monitor_cli::runtime::Runtime;
 use vllm_monitor_cli::settings::{Flags, Resolved};
 use vllm_monitor_cli::{Error, Result};
@@ -33,6 +37,11 @@ fn main() -> ExitCode {
         },
         Command::Run(command) => run::run(command),
         Command::Check(command) => check_command::check(command),
+        Command::Status(command) => ask::status(command),
+        Command::Watch(command) => ask::watch(command),
+        Command::Replay(command) => replay::replay(command),
+        Command::Export(command) => ask::export(command),
+        Command::Import(command) => ask::import(command),
     };
     match result {
         Ok(code) => code,
@@ -53,6 +62,17 @@ fn resolve(flags: &Flags) -> Result<Resolved> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     Resolved::new(flags, &environment)
+}
+
+/// Where what was learned is kept, by the flag or as a monitor would resolve it.
+fn state_file(flag: Option<&str>) -> Result<std::path::PathBuf> {
+    let flags = Flags {
+        state_file: flag.map(str::to_owned),
+        ..Flags::default()
+    };
+    resolve(&flags)?
+        .state_file
+        .ok_or_else(|| Error::Settings(vec!["no state file: give one with --state-file".to_owned()]))
 }
 
 fn print(settings: &Resolved) {
@@ -92,7 +112,8 @@ fn observe(flags: &Flags, print_config: bool) -> Result<ExitCode> {
         ]));
     }
     runtime()?.block_on(async {
-        let monitor = Runtime::start(settings).await?;
+        let mut monitor = Runtime::start(settings).await?;
+        monitor.follow_for_systemd(Watch::Monitor);
         for warning in monitor.warnings() {
             eprintln!("vllm-monitor: {warning}");
         }

@@ -13,12 +13,10 @@ use crate::error::Result;
 use crate::hub::Hub;
 use crate::journal::{Journal, Level};
 use crate::keeper::Keeper;
+use crate::notify::{Notifiers, Systemd, Watch};
 use crate::serve::{App, Server};
 use crate::settings::Resolved;
 use crate::target::{Note, Target};
-
-/// Time between saves of what was learned.
-const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A monitor that runs. [`Runtime::finish`] saves and ends it.
 #[derive(Debug)]
@@ -29,6 +27,9 @@ pub struct Runtime {
     keeper: Option<Arc<Keeper>>,
     saving: Option<tokio::task::JoinHandle<()>>,
     journal: Journal,
+    notifiers: Notifiers,
+    interval: Duration,
+    systemd: Option<tokio::task::JoinHandle<()>>,
     warnings: Vec<String>,
 }
 
@@ -51,6 +52,7 @@ impl Runtime {
         let monitor = Monitor::with_policy(settings.core, policy);
         let hub = Arc::new(Hub::new(monitor, opened.state, RunClock::start()));
         let journal = Journal::start(&settings.journal, level, &hub)?;
+        let notifiers = Notifiers::start(&settings.alerts, &hub)?;
         let targets: BTreeMap<Arc<str>, Target> = settings
             .targets
             .into_iter()
@@ -75,7 +77,7 @@ impl Runtime {
         let saving = opened
             .keeper
             .clone()
-            .map(|keeper| tokio::spawn(save_regularly(keeper, Arc::clone(&hub))));
+            .map(|keeper| tokio::spawn(save_regularly(keeper, Arc::clone(&hub), settings.save_interval)));
         Ok(Self {
             hub,
             targets,
@@ -83,8 +85,19 @@ impl Runtime {
             keeper: opened.keeper,
             saving,
             journal,
+            notifiers,
+            interval: settings.interval,
+            systemd: None,
             warnings: opened.warning.into_iter().collect(),
         })
+    }
+
+    /// Tells systemd how the service is, if systemd started this process and wants to know.
+    pub fn follow_for_systemd(&mut self, watch: Watch) {
+        if let Some(systemd) = Systemd::from_environment(|name| std::env::var(name).ok()) {
+            let following = systemd.follow(Arc::clone(&self.hub), self.interval, watch);
+            self.systemd = Some(tokio::spawn(following));
+        }
     }
 
     /// The core and what is known.
@@ -116,9 +129,15 @@ impl Runtime {
             keeper,
             saving,
             journal,
+            notifiers,
+            interval: _,
+            systemd,
             warnings: _,
         } = self;
         drop((targets, server));
+        if let Some(systemd) = systemd {
+            systemd.abort();
+        }
         if let Some(saving) = saving {
             saving.abort();
             let _aborted = saving.await;
@@ -131,12 +150,13 @@ impl Runtime {
             journal.join();
         });
         let _ended = last.await;
+        notifiers.finish().await;
     }
 }
 
-async fn save_regularly(keeper: Arc<Keeper>, hub: Arc<Hub>) {
+async fn save_regularly(keeper: Arc<Keeper>, hub: Arc<Hub>, interval: Duration) {
     loop {
-        tokio::time::sleep(SAVE_INTERVAL).await;
+        tokio::time::sleep(interval).await;
         let (keeper, hub) = (Arc::clone(&keeper), Arc::clone(&hub));
         let saved = tokio::task::spawn_blocking(move || keeper.save(&hub));
         if saved.await.is_err() {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 pub(super) struct FileSettings {
     pub(super) interval_secs: Option<f64>,
     pub(super) state_file: Option<String>,
+    pub(super) save_interval_secs: Option<f64>,
     pub(super) log_file: Option<String>,
     pub(super) log_patterns: Option<PathBuf>,
     pub(super) serve: ServeTable,
@@ -51,6 +52,7 @@ pub(super) struct TargetTable {
 const OURS: &[&str] = &[
     "interval_secs",
     "state_file",
+    "save_interval_secs",
     "log_file",
     "log_patterns",
     "serve",

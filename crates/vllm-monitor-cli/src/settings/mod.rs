@@ -32,6 +32,8 @@ pub struct Resolved {
     pub access: Access,
     /// Where what was learned is kept; not kept if not set.
     pub state_file: Option<PathBuf>,
+    /// Time between saves of it.
+    pub save_interval: Duration,
     /// Where events go.
     pub journal: Destination,
     /// Where alerts go besides.

@@ -22,8 +22,9 @@ use crate::target::TargetSpec;
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 /// Longest file that is read as a token or key.
 const LONGEST_SECRET: usize = 4096;
-/// Shortest and longest time between snapshots and between canaries, in seconds.
+/// Shortest and longest time between snapshots, saves and canaries, in seconds.
 const INTERVALS: std::ops::RangeInclusive<f64> = 0.1..=60.0;
+const SAVE_INTERVALS: std::ops::RangeInclusive<f64> = 0.05..=3600.0;
 const CANARY_INTERVALS: std::ops::RangeInclusive<f64> = 10.0..=86_400.0;
 
 /// Variables of the environment that are the program's, and the keys that they set. The core has more.
@@ -54,6 +55,8 @@ pub struct Flags {
     pub token_file: Option<PathBuf>,
     /// A file, or `off`.
     pub state_file: Option<String>,
+    /// Seconds between saves.
+    pub save_interval_secs: Option<f64>,
     /// A file, `-` for standard output, `stderr`, or `off`.
     pub log_file: Option<String>,
     /// Where events go if nothing is said.
@@ -192,7 +195,10 @@ impl Draft<'_> {
         };
         let core = self.core(&path, rest);
         let patterns = self.patterns(file.log_patterns.as_deref());
-        let interval = self.interval(&path, file.interval_secs);
+        let intervals = (self.flags.interval_secs, file.interval_secs);
+        let interval = self.secs("interval_secs", intervals, &path, 1.0, &INTERVALS);
+        let saves = (self.flags.save_interval_secs, file.save_interval_secs);
+        let save_interval = self.secs("save_interval_secs", saves, &path, 60.0, &SAVE_INTERVALS);
         let listen = self.listen(&path, file.serve.listen.clone());
         let access = self.access(&path, &file);
         let state_file = self.state_file(&path, file.state_file.clone());
@@ -206,6 +212,7 @@ impl Draft<'_> {
             listen,
             access,
             state_file,
+            save_interval,
             journal,
             alerts,
             printed: std::mem::take(&mut self.printed),
@@ -254,20 +261,28 @@ impl Draft<'_> {
         }))
     }
 
-    fn interval(&mut self, path: &Path, file: Option<f64>) -> Duration {
-        let flag = self.flags.interval_secs.map(|secs| secs.to_string());
+    /// A number of seconds within a range.
+    fn secs(
+        &mut self,
+        key: &str,
+        (flag, file): (Option<f64>, Option<f64>),
+        path: &Path,
+        default: f64,
+        range: &std::ops::RangeInclusive<f64>,
+    ) -> Duration {
+        let flag = flag.map(|secs| secs.to_string());
         let file = file.map(|secs| (secs.to_string(), path));
-        let picked = self.pick("interval_secs", flag, file, Some("1".to_owned()));
+        let picked = self.pick(key, flag, file, Some(default.to_string()));
         let (value, from) = picked.expect("it has a default");
         match value.parse::<f64>() {
-            Ok(secs) if INTERVALS.contains(&secs) => Duration::from_secs_f64(secs),
+            Ok(secs) if range.contains(&secs) => Duration::from_secs_f64(secs),
             _ => {
                 self.problems.push(format!(
-                    "{from}: interval_secs = {value}: {} to {} seconds is possible",
-                    INTERVALS.start(),
-                    INTERVALS.end()
+                    "{from}: {key} = {value}: {} to {} seconds is possible",
+                    range.start(),
+                    range.end()
                 ));
-                Duration::from_secs(1)
+                Duration::from_secs_f64(default)
             }
         }
     }

@@ -19,6 +19,7 @@ pub use arguments::{ServerCommand, Switches, take_switches};
 use child::{Child, Fate};
 
 use crate::error::{Error, Result};
+use crate::notify::Watch;
 use crate::runtime::Runtime;
 use crate::settings::Resolved;
 use crate::target::Note;
@@ -42,10 +43,13 @@ pub async fn run(
     // Before the server can end, or its end would be missed.
     let mut ended = listen(SignalKind::child())?;
     let mut signals = Signals::listen()?;
-    let monitor = match settings {
+    let mut monitor = match settings {
         Some(settings) => Some(Runtime::start(settings).await?),
         None => None,
     };
+    if let Some(monitor) = &mut monitor {
+        monitor.follow_for_systemd(Watch::Server);
+    }
     let notes = monitor.as_ref().and_then(|monitor| {
         let only = monitor.hub().read(|_, views| views.keys().next().cloned());
         monitor.notes(&only?)

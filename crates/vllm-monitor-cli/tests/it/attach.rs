@@ -112,15 +112,19 @@ async fn a_hang_with_a_request_in_flight_is_named_while_health_answers_200() {
     for _ in 0..20 {
         complete(&url, 8).await;
     }
+    let tokens = |target: &serde_json::Value| target["tokens_generated"].as_f64();
+    world
+        .until_status(0, "the end of what was sent", |target| {
+            tokens(target) == Some(160.0) && target["active_requests"] == 0.0
+        })
+        .await;
     // A long answer is under way when the engine freezes.
     let waiting = tokio::spawn({
         let url = url.clone();
         async move { complete(&url, 1500).await }
     });
     world
-        .until_status(0, "a running request", |target| {
-            target["num_running_requests"].as_f64() > Some(0.0)
-        })
+        .until_status(0, "a running request", |target| tokens(target) > Some(165.0))
         .await;
     simulator.set_hung(true);
     let target = world.until_state(0, "ERROR").await;

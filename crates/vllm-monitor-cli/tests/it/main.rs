@@ -4,5 +4,9 @@
 
 mod attach;
 mod check;
+mod commands;
+mod deploy;
+mod faults;
+mod notify;
 mod supervise;
 mod world;

@@ -29,6 +29,7 @@ pub(crate) fn decoding_simulator() -> Simulator {
         listen: "127.0.0.1:0".parse().unwrap(),
         engine: EngineConfig {
             output_length: OutputLength::Fixed(1900),
+            speed_ratio: 0.2,
             ..EngineConfig::tiny_cpu()
         },
         ..SimConfig::default()

@@ -10,9 +10,14 @@ pub(super) fn canonical(sample_name: &str) -> (&str, Part, bool) {
     let Some(entry) = vllm_entry(sample_name) else {
         return (sample_name, Part::Value, false);
     };
+    // A counter's family is named without `_total` in some versions; the rest is what the sample is within its family.
+    let family = entry.name.strip_suffix("_total").unwrap_or(entry.name);
     let part = match sample_name.strip_prefix(entry.name) {
         Some("_sum") => Part::Sum,
         Some("_count") => Part::Count,
+        Some("_bucket") => Part::Other,
+        Some("_created") => Part::Other,
+        _ if sample_name.strip_prefix(family) == Some("_created") => Part::Other,
         _ => Part::Value,
     };
     (entry.now.unwrap_or(entry.name), part, entry.now.is_some())
@@ -77,6 +82,25 @@ mod tests {
                 "vllm:iteration_tokens_total_count",
                 "vllm:iteration_tokens_total",
                 Part::Count,
+                false,
+            ),
+            // When a series began, in seconds since the epoch, is no value of it.
+            (
+                "vllm:generation_tokens_created",
+                "vllm:generation_tokens_total",
+                Part::Other,
+                false,
+            ),
+            (
+                "vllm:iteration_tokens_total_created",
+                "vllm:iteration_tokens_total",
+                Part::Other,
+                false,
+            ),
+            (
+                "vllm:time_to_first_token_seconds_bucket",
+                "vllm:time_to_first_token_seconds",
+                Part::Other,
                 false,
             ),
             ("gpu_power_watts", "gpu_power_watts", Part::Value, false),

@@ -18,6 +18,8 @@ pub(super) enum Part {
     Value,
     Sum,
     Count,
+    /// Buckets and times of creation, which feed no field.
+    Other,
 }
 
 /// A field that series feed.

@@ -1,0 +1,94 @@
+//! A status as text for people.
+
+use std::fmt::Write as _;
+
+use vllm_monitor::Prediction;
+
+use vllm_monitor_cli::status::{Status, TargetStatus};
+
+/// Longest list of evidence that is shown for one target.
+const MOST_EVIDENCE: usize = 3;
+/// Probability at 60 s from which on a forecast is shown.
+const SHOWN_PROBABILITY: f64 = 0.05;
+
+/// Everything, one block per target.
+pub(crate) fn text(status: &Status) -> String {
+    let mut text = String::new();
+    let _infallible = writeln!(
+        text,
+        "{}  {} targets, monitor {}",
+        status.time,
+        status.targets.len(),
+        if status.monitor_active { "active" } else { "STUCK" }
+    );
+    for target in &status.targets {
+        write_target(&mut text, target);
+    }
+    text
+}
+
+fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+fn duration(secs: f64) -> String {
+    match secs {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.1} d", s / 86_400.0),
+    }
+}
+
+fn write_target(text: &mut String, target: &TargetStatus) {
+    let _infallible = writeln!(
+        text,
+        "\n{:<13} {}  for {}\n  running {}  waiting {}  KV {}  {} tokens/s  {} ms between tokens",
+        target.state.as_str(),
+        target.name,
+        duration(target.state_secs),
+        number(target.num_running_requests, 0),
+        number(target.num_waiting_requests, 0),
+        target
+            .kv_cache_usage
+            .map_or_else(|| "-".to_owned(), |usage| format!("{:.0} %", usage * 100.0)),
+        number(target.tokens_per_sec, 0),
+        number(target.avg_step_duration_ms, 1),
+    );
+    if let Some((phase, secs)) = &target.phase {
+        let _infallible = writeln!(text, "  loading: {phase} for {}", duration(*secs));
+    }
+    if let Some(reason) = target.side_states.reason() {
+        let _infallible = writeln!(text, "  {reason}");
+    }
+    let mut lines = |word: &str, evidence: &[String]| {
+        for line in evidence.iter().take(MOST_EVIDENCE) {
+            let _infallible = writeln!(text, "  {word} {line}");
+        }
+    };
+    lines("because", &target.evidence);
+    lines("against", &target.against);
+    for (failure_type, kind) in &target.alerts {
+        let _infallible = writeln!(text, "  ALERT {failure_type} ({kind:?})");
+    }
+    for (failure_type, assessment) in &target.assessments {
+        let Prediction::Forecast(forecast) = &assessment.prediction else {
+            continue;
+        };
+        let p = forecast.probability.at(60.0);
+        if p < SHOWN_PROBABILITY {
+            continue;
+        }
+        let when = forecast.time_to_failure.map_or_else(String::new, |time| {
+            format!(", in about {}", duration(time.p50_secs))
+        });
+        let _infallible = writeln!(
+            text,
+            "  forecast {failure_type}: {:.0} % within 60 s{when}",
+            p * 100.0
+        );
+    }
+    for (source, why) in &target.unavailable {
+        let _infallible = writeln!(text, "  without {source}: {why}");
+    }
+}
