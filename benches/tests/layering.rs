@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["mlperf-accuracy", "mlperf-loadgen", "mlperf-rules"],
     ),
     ("run-statistics", &[]),
-    ("monitor-acting", &[]),
+    ("monitor-acting", &["monitor-plugins", "vllm-monitor"]),
     ("monitor-plugins", &[]),
     ("run-diagnosis", &["run-statistics"]),
     ("vllm-metrics", &["exposition"]),

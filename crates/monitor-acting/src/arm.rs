@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::verify::Effect;
-use crate::{Action, SIGNALS, Target};
+use crate::{Action, SIGNALS, Target, Which, signal};
 
 const BUILT_IN: &str = include_str!("../../../configs/monitor/arms.toml");
 
@@ -88,6 +88,13 @@ pub enum StepAction {
         lever: Cow<'static, str>,
         /// How its value is computed.
         scaled: Scaled,
+    },
+    /// Abort a share of the running requests, at least one.
+    Abort {
+        /// Which.
+        abort: Which,
+        /// Share of the running requests.
+        share: f64,
     },
     /// One of the server's own routes.
     Route {
@@ -339,7 +346,7 @@ impl StepAction {
     /// The action, with values computed from signals. `None` if a signal that it needs is not fresh.
     pub(crate) fn plan(
         &self,
-        signal: impl Fn(&str) -> Option<f64>,
+        value_of: impl Fn(&str) -> Option<f64>,
         ttl_secs: f64,
     ) -> std::result::Result<Action, Cow<'static, str>> {
         Ok(match self {
@@ -351,7 +358,7 @@ impl StepAction {
             Self::ScaledLever { lever, scaled } => {
                 let mut sum = 0.0;
                 for name in &scaled.of {
-                    sum += signal(name).ok_or_else(|| {
+                    sum += value_of(name).ok_or_else(|| {
                         Cow::Owned(format!("{name} is not known, from which {lever} is computed"))
                     })?;
                 }
@@ -359,6 +366,14 @@ impl StepAction {
                     lever: lever.clone(),
                     value: (sum * scaled.factor).floor().clamp(scaled.floor, scaled.ceiling),
                     ttl_secs,
+                }
+            }
+            Self::Abort { abort, share } => {
+                let running = value_of(signal::RUNNING)
+                    .ok_or(Cow::Borrowed("how many requests are running is not known"))?;
+                Action::Abort {
+                    which: *abort,
+                    count: (running * share).ceil().max(1.0) as u64,
                 }
             }
             Self::Route { route } => Action::Route { path: route.clone() },

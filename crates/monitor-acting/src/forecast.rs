@@ -60,6 +60,14 @@ impl Recent {
         (n > 0.0).then(|| sum / n)
     }
 
+    /// The newest value goes on: for a failure that has just begun.
+    pub fn persist(&self) -> Option<Expectation> {
+        self.points.back().map(|(_, value)| Expectation {
+            mean: *value,
+            deviation: 0.0,
+        })
+    }
+
     /// The mean over a window of `window_secs` that ends `ahead_secs` after the newest point, without an action, from
     /// the points since `since`. `None` with fewer than three points; with fewer than ten the level is continued. A
     /// signal that was never negative is not forecast below 0.

@@ -1,6 +1,6 @@
 //! Decides which action to take on a server in trouble, and whether it helped.
 //!
-//! The core is pure: no clock, no I/O, no threads; randomness is a function of a seed and the number of the decision.
+//! The core is pure: no clock, no I/O, no threads; chance is a function of a seed and the number of the decision.
 //! A shell feeds it and carries out its orders:
 //!
 //! ```text
@@ -18,9 +18,14 @@
 //! - [`learn`] chooses among admissible actions by Thompson sampling and learns from what came of them.
 //! - [`audit`] is a hash-chained log of intents and outcomes; [`store`] keeps what survives a restart.
 //!
+//! - [`adapter`] makes situations of what the monitor knows; [`actuate`] and [`shell`] carry orders out. They are the
+//!   only parts with I/O beside the audit and the store.
+//!
 //! What it does not do: observe a server (the monitor does), or act without an entry in the audit.
 
 mod actor;
+pub mod actuate;
+pub mod adapter;
 pub mod arm;
 pub mod audit;
 mod error;
@@ -28,6 +33,7 @@ pub mod forecast;
 pub mod guard;
 pub mod learn;
 mod order;
+pub mod shell;
 mod situation;
 pub mod store;
 pub mod strategy;
@@ -36,6 +42,6 @@ pub mod verify;
 
 pub use actor::{Actor, ActorConfig, Memory, Standing, Tally};
 pub use error::{Error, Result};
-pub use order::{Action, Intent, Order, Plan, Settled, Ticket};
+pub use order::{Action, Intent, Order, Plan, Settled, Ticket, Which};
 pub use situation::{Capability, Evidence, EvidenceKind, Failure, SIGNALS, Situation, Target, signal};
 pub use time::Time;

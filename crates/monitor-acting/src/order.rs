@@ -16,6 +16,26 @@ use crate::{Evidence, Time};
 #[serde(transparent)]
 pub struct Ticket(pub u64);
 
+/// Which requests are aborted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// Those that arrived last.
+    Newest,
+    /// Those that hold the most tokens.
+    Longest,
+}
+
+impl Which {
+    /// Key of the levers' route.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Newest => "abort_newest",
+            Self::Longest => "abort_longest",
+        }
+    }
+}
+
 /// One thing to do to a target, as data. Actuators carry it out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
@@ -35,6 +55,13 @@ pub enum Action {
     ResetLever {
         /// The lever.
         lever: Cow<'static, str>,
+    },
+    /// Abort requests under way.
+    Abort {
+        /// Which.
+        which: Which,
+        /// How many.
+        count: u64,
     },
     /// One of the server's own control routes, sent by POST.
     Route {

@@ -358,7 +358,9 @@ impl Actor {
         let since = self.failing_since(&target, &intent.failure).unwrap_or(now);
         let expect = |name: &str| {
             let recent = signals.and_then(|signals| signals.get(name))?;
-            recent.expect(since, effect.within_secs, compare_secs(effect.within_secs))
+            recent
+                .expect(since, effect.within_secs, compare_secs(effect.within_secs))
+                .or_else(|| recent.persist())
         };
         let goodput = signals.and_then(|signals| signals.get(signal::GOODPUT));
         let recent = goodput.and_then(|recent| recent.mean(now, 60.0)).unwrap_or(0.0);

@@ -1,0 +1,48 @@
+//! Measures acting on simulated servers in virtual time. Everything here is SIMULATED.
+//!
+//! ```text
+//! cargo run --release -p monitor-acting --example acting_eval -- all [SEEDS]
+//! cargo run --release -p monitor-acting --example acting_eval -- saved|learning|restarts|waves [SEEDS]
+//! ```
+//!
+//! - `saved`: each fault, with and without acting at the same seed (the true counterfactual), and with each single
+//!   action, of which the best is the oracle.
+//! - `learning`: regret of Thompson sampling, a fixed ladder, epsilon-greedy and random, on rewards measured by `saved`;
+//!   with a flip of what the arms do.
+//! - `restarts`: the same curve when the process is killed with SIGKILL again and again.
+//! - `waves`: 24 hours of square-wave load.
+#![allow(clippy::print_stdout, reason = "a program for people at a terminal")]
+
+mod bandit;
+mod killed;
+mod saved;
+mod statistics;
+mod waves;
+mod world;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let what = words.first().map_or("all", String::as_str);
+    if what == "child" {
+        return killed::child(&words[1..]);
+    }
+    let seeds: u64 = words.get(1).map_or(Ok(30), |n| n.parse())?;
+    println!("SIMULATED: virtual time, {seeds} seeds\n");
+    match what {
+        "saved" => {
+            saved::report(&saved::measure(seeds));
+        }
+        "learning" => bandit::report(&saved::pools(&saved::measure(seeds)), seeds),
+        "restarts" => killed::report(seeds)?,
+        "waves" => waves::report(),
+        "all" => {
+            let measured = saved::measure(seeds);
+            saved::report(&measured);
+            bandit::report(&saved::pools(&measured), seeds);
+            killed::report(seeds)?;
+            waves::report();
+        }
+        other => return Err(format!("{other} is none of all, saved, learning, restarts and waves").into()),
+    }
+    Ok(())
+}

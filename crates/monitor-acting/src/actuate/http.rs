@@ -1,0 +1,138 @@
+//! Bounded HTTP to servers and hooks.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Reach;
+
+/// How long a call may take. A pause that waits for requests takes longest.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How long connecting may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// Longest answer that is read, in bytes.
+const LONGEST_ANSWER: usize = 1 << 20;
+
+/// A token that is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a token.
+    pub fn new(token: impl Into<String>) -> Self {
+        Self(token.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: reqwest::Client,
+}
+
+impl Http {
+    pub(super) fn new() -> Result<Self, String> {
+        let client = reqwest::Client::builder()
+            .timeout(LIMIT)
+            .connect_timeout(CONNECT_LIMIT)
+            // A control call goes where it was sent, or nowhere.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|e| format!("no HTTP client: {e}"))?;
+        Ok(Self { client })
+    }
+
+    pub(super) async fn get(&self, reach: &Reach, path: &str) -> Result<Value, String> {
+        let url = format!("{}{path}", reach.url.trim_end_matches('/'));
+        self.send(self.client.get(url), reach.token.as_ref()).await
+    }
+
+    pub(super) async fn post(
+        &self,
+        reach: &Reach,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, String> {
+        let url = format!("{}{path}", reach.url.trim_end_matches('/'));
+        self.send(with_body(self.client.post(url), body), reach.token.as_ref())
+            .await
+    }
+
+    /// Any other address.
+    pub(super) async fn call(
+        &self,
+        method: reqwest::Method,
+        url: &str,
+        content_type: &str,
+        body: Option<&Value>,
+        token: Option<&Secret>,
+    ) -> Result<Value, String> {
+        let mut request = self.client.request(method, url);
+        if let Some(body) = body {
+            request = request
+                .header("content-type", content_type)
+                .body(body.to_string());
+        }
+        self.send(request, token).await
+    }
+
+    async fn send(
+        &self,
+        mut request: reqwest::RequestBuilder,
+        token: Option<&Secret>,
+    ) -> Result<Value, String> {
+        if let Some(Secret(token)) = token {
+            request = request.bearer_auth(token);
+        }
+        let mut answer = request.send().await.map_err(|e| describe(&e))?;
+        let status = answer.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|e| describe(&e))? {
+            if body.len() + chunk.len() > LONGEST_ANSWER {
+                return Err(format!("its answer is longer than {LONGEST_ANSWER} bytes"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if !status.is_success() {
+            let text = String::from_utf8_lossy(&body);
+            let text: String = text.chars().take(300).collect();
+            return Err(format!("status {}: {}", status.as_u16(), text.trim()));
+        }
+        // Some of vLLM's routes answer without a body.
+        Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+}
+
+fn with_body(request: reqwest::RequestBuilder, body: Option<&Value>) -> reqwest::RequestBuilder {
+    match body {
+        Some(body) => request
+            .header("content-type", "application/json")
+            .body(body.to_string()),
+        None => request,
+    }
+}
+
+/// An error with its causes, without the address: it may hold credentials.
+fn describe(error: &reqwest::Error) -> String {
+    use std::error::Error as _;
+    let mut text = if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else if error.is_connect() {
+        "cannot connect".to_owned()
+    } else {
+        "the call failed".to_owned()
+    };
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
