@@ -10,6 +10,8 @@ mod spec;
 mod tools;
 mod values;
 
+use std::sync::LazyLock;
+
 use clap::{Parser, Subcommand};
 
 pub(crate) use merge::Merge;
@@ -19,7 +21,8 @@ pub(crate) use run::{MetricsArgs, RunArgs};
 pub(crate) use spec::EndpointSpec;
 pub(crate) use spec::{Receiver, ReceiverSpec};
 pub(crate) use tools::{
-    CollectArgs, ConvertArgs, DivisionArg, ReportArgs, ScoreArgs, SimCommand, SubmissionArgs,
+    CollectArgs, CompletionsArgs, ConvertArgs, DivisionArg, DoctorArgs, GuardArgs, ProcessArgs, ReportArgs,
+    ScoreArgs, ShellArg, SimCommand, SubmissionArgs,
 };
 pub(crate) use values::{BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg, ScenarioArg, TimeText};
 
@@ -27,7 +30,8 @@ pub(crate) use values::{BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg,
 #[derive(Debug, Parser)]
 #[command(
     name = "sut",
-    version,
+    version = version(),
+    long_version = long_version(),
     about,
     args_conflicts_with_subcommands = true,
     max_term_width = 110
@@ -52,8 +56,49 @@ pub enum Command {
     Report(ReportArgs),
     /// Write a stored run once more in another format. The input is never touched.
     Convert(ConvertArgs),
+    /// Write the derived series of a stored run, also of one that was killed. The input is never touched.
+    Process(ProcessArgs),
+    /// Find out why there are no metrics: ask a server step by step.
+    Doctor(DoctorArgs),
     /// Score the answers of an accuracy run once more.
     Score(ScoreArgs),
     /// Lay out a submission from runs, as MLCommons' submission checker wants it.
     Submission(SubmissionArgs),
+    /// Write completions for a shell to standard output, for example: sut completions bash > sut.bash
+    Completions(CompletionsArgs),
+    /// End a server when the process that started it is gone.
+    #[command(hide = true)]
+    Guard(GuardArgs),
+}
+
+/// `0.1.0`.
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// With LoadGen's version, its round and the features of the build.
+fn long_version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(version_text);
+    &TEXT
+}
+
+fn version_text() -> String {
+    let features: Vec<&str> = [
+        ("tls", cfg!(feature = "tls")),
+        ("upload", cfg!(feature = "upload")),
+    ]
+    .into_iter()
+    .filter_map(|(name, on)| on.then_some(name))
+    .collect();
+    format!(
+        "{}\nLoadGen {}, round {}\nfeatures: {}",
+        version(),
+        mlperf_loadgen::loadgen_version(),
+        mlperf_rules::verdict::ROUND,
+        if features.is_empty() {
+            "none".to_owned()
+        } else {
+            features.join(", ")
+        }
+    )
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::TimeText;
 use super::merge::flags;
+use super::run::one_or_many;
 use super::spec::{CustomSpec, EndpointSpec, ReceiverSpec};
 
 flags! {
@@ -28,9 +29,11 @@ flags! {
         /// In the configuration file also a table with name, expression and unit.
         #[arg(long, value_name = "NAME=EXPRESSION", help_heading = "Recording")]
         pub metrics_custom: Vec<CustomSpec>,
-        /// Limits on latency for the goodput in the summary: 'ttft:200ms tpot:50ms e2e:10s'.
-        #[arg(long, value_name = "LIMITS", help_heading = "Recording")]
-        pub goodput: Option<String>,
+        /// Limits on latency for the goodput in the summary: ttft:200ms tpot:50ms e2e:10s; a number without a unit is in
+        /// milliseconds.
+        #[arg(long, value_name = "LIMIT", num_args = 1.., help_heading = "Recording")]
+        #[serde(deserialize_with = "one_or_many")]
+        pub goodput: Option<Vec<String>>,
         /// Start a new part of each file when it is this large: 64MB, 1GiB.
         #[arg(long, value_name = "SIZE", help_heading = "Recording")]
         pub metrics_rotate_size: Option<String>,

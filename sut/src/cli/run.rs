@@ -83,13 +83,13 @@ flags! {
         /// Let the built-in simulator answer with the dataset's reference token ids, so that accuracy means something.
         #[arg(long, help_heading = "Load")]
         pub simulate_references: bool,
-        /// Scenario.
+        /// LoadGen's scenario. Default: Offline.
         #[arg(long, ignore_case = true, help_heading = "Load")]
         pub scenario: Option<ScenarioArg>,
-        /// Mode.
+        /// Timed run, scored run, or one after the other. Default: performance.
         #[arg(long, ignore_case = true, help_heading = "Load")]
         pub test_mode: Option<ModeArg>,
-        /// Prompts per HTTP request (Offline only).
+        /// Prompts per HTTP request (Offline only). Default: 1.
         #[arg(long, help_heading = "Load")]
         pub batch_size: Option<usize>,
         /// Refuse, before any load is sent, a run that could not be submitted to the closed division: settings that are
@@ -105,18 +105,18 @@ flags! {
         /// How closely --find-peak closes in, as a fraction of the rate. Default 0.02.
         #[arg(long, value_name = "FRACTION", help_heading = "Load")]
         pub peak_precision: Option<f64>,
-        /// Samples of the dataset to use.
-        #[arg(long, visible_aliases = ["num-prompts", "request-count"], help_heading = "Load")]
+        /// Samples of the dataset to use. Default: all.
+        #[arg(long, visible_aliases = ["num-prompts", "request-count", "max-requests"], help_heading = "Load")]
         pub num_samples: Option<usize>,
-        /// Requests in flight at most.
+        /// Requests in flight at most. Default: 512 in Offline, else 4096.
         #[arg(long, visible_aliases = ["max-concurrency", "offline-async-concurrency"], help_heading = "Load")]
         pub concurrency: Option<usize>,
         /// Arrivals per second (Server), or expected samples per second (Offline).
-        #[arg(long, visible_aliases = ["request-rate", "server-target-qps"], value_name = "QPS", help_heading = "Load")]
+        #[arg(long, visible_aliases = ["request-rate", "server-target-qps", "rate"], value_name = "QPS", help_heading = "Load")]
         pub target_qps: Option<f64>,
         /// Shortest duration of the run: 90, 30s, 10m. Default: as user.conf or the benchmark says; 20s on the built-in
         /// simulator. Overrides user.conf.
-        #[arg(long, value_name = "TIME", help_heading = "Load")]
+        #[arg(long, value_name = "TIME", visible_aliases = ["benchmark-duration", "max-seconds"], help_heading = "Load")]
         pub duration: Option<TimeText>,
         /// Longest output in tokens. Default: the benchmark's.
         #[arg(long, help_heading = "Load")]
@@ -127,18 +127,24 @@ flags! {
         /// Longest time without any answer from the server while some are due; then the run is aborted. Default: 5m.
         #[arg(long, value_name = "TIME", help_heading = "Load")]
         pub stall_timeout: Option<TimeText>,
-        /// Seed of the synthetic dataset and of the simulator.
+        /// Seed of the synthetic dataset and of the simulator. Default: 1.
         #[arg(long, help_heading = "Load")]
         pub seed: Option<u64>,
 
         /// LoadGen's user.conf.
         #[arg(long, value_name = "FILE", help_heading = "LoadGen")]
         pub user_conf: Option<PathBuf>,
-        /// Benchmark name as in LoadGen's mlperf.conf.
+        /// Benchmark name as in LoadGen's mlperf.conf; it sets limits, counts and the length of answers. Default:
+        /// llama3_1-8b.
         #[arg(long, help_heading = "LoadGen")]
         pub lg_model_name: Option<String>,
-        /// Folder for LoadGen's logs.
-        #[arg(long, value_name = "DIR", help_heading = "LoadGen")]
+        /// Folder for LoadGen's logs and the result. Default: ./mlperf_logs. A run in it that counts is moved aside.
+        #[arg(
+            long,
+            value_name = "DIR",
+            visible_aliases = ["output-dir", "result-dir", "artifact-dir", "report-dir"],
+            help_heading = "LoadGen"
+        )]
         pub output_log_dir: Option<PathBuf>,
         /// Compliance audit.config to put in effect. Without it none is, whatever lies in the working folder.
         #[arg(
@@ -167,7 +173,7 @@ flags! {
         /// Print histograms of prompt and output lengths.
         #[arg(long, help_heading = "Console")]
         pub print_histogram: bool,
-        /// Amount of logging.
+        /// Amount of logging. Default: INFO.
         #[arg(long, ignore_case = true, help_heading = "Console")]
         pub log_level: Option<LogLevel>,
         /// Run the load with and without metrics collection, PAIRS times each in alternation (default 5), and tell what
@@ -190,13 +196,13 @@ flags! {
         /// Record server, GPU, host and harness metrics, and draw them at the end.
         #[arg(long, visible_alias = "enable-metrics", help_heading = "Metrics")]
         pub enable_metrics_collection: bool,
-        /// Folder for metrics and pictures.
+        /// Folder for metrics and pictures. Default: ./metrics_output.
         #[arg(long, value_name = "DIR", help_heading = "Metrics")]
         pub metrics_output_dir: Option<PathBuf>,
         /// Time between scrapes: 1, 500ms. Default: 1s.
         #[arg(long, value_name = "TIME", visible_aliases = ["metrics-interval", "scrape-interval"], help_heading = "Metrics")]
         pub metrics_collection_interval: Option<TimeText>,
-        /// File format of the raw metrics.
+        /// File format of the raw metrics. Default: parquet.
         #[arg(long, value_enum, help_heading = "Metrics")]
         pub metrics_format: Option<FormatArg>,
         /// Metrics endpoint, when it is not URL/metrics.
@@ -221,14 +227,16 @@ flags! {
         /// Time between two samples of a GPU. Default: that between scrapes.
         #[arg(long, value_name = "TIME", help_heading = "Metrics")]
         pub gpu_interval: Option<TimeText>,
-        /// Draw nothing at the end.
+        /// Do not draw pictures at the end.
         #[arg(long, help_heading = "Metrics")]
         pub no_plots: bool,
     }
 }
 
 /// A key of the configuration file that takes one text or a list of them.
-fn one_or_many<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Option<Vec<String>>, D::Error> {
+pub(super) fn one_or_many<'de, D: serde::Deserializer<'de>>(
+    file: D,
+) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Given {

@@ -135,3 +135,56 @@ pub struct SubmissionArgs {
     #[arg(long)]
     pub allow_unfit: bool,
 }
+
+/// Flags of `sut process`.
+#[derive(Debug, Args)]
+pub struct ProcessArgs {
+    /// Any raw file of the run.
+    pub run: PathBuf,
+    /// Folder to write into. Default: the run's own.
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+    /// Format to write. Default: that of the run.
+    #[arg(long, value_enum)]
+    pub to: Option<FormatArg>,
+}
+
+/// Flags of `sut doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Server or metrics endpoint.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000", visible_aliases = ["base-url", "endpoint"])]
+    pub url: String,
+}
+
+/// Flags of `sut completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell; `man` writes the man page instead.
+    #[arg(value_enum)]
+    pub shell: ShellArg,
+}
+
+/// What completions are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShellArg {
+    /// Bash.
+    Bash,
+    /// Elvish.
+    Elvish,
+    /// Fish.
+    Fish,
+    /// PowerShell.
+    Powershell,
+    /// Zsh.
+    Zsh,
+    /// The man page, in roff.
+    Man,
+}
+
+/// Flags of the process that watches over a started server.
+#[derive(Debug, Args)]
+pub struct GuardArgs {
+    /// Process group of the server.
+    pub group: i32,
+}

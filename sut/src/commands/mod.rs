@@ -1,7 +1,10 @@
 //! One function per subcommand. A command checks its flags, calls the libraries and prints; it returns the exit status.
 
 mod collect;
+mod completions;
 mod convert;
+mod doctor;
+mod process;
 mod report;
 mod score;
 mod sim;
@@ -14,7 +17,7 @@ use crate::exit::{Exit, Fail};
 use crate::plan::{Overrides, Task};
 use crate::series::{both, overhead, peak};
 use crate::shutdown::Shutdown;
-use crate::{console, run as test_run};
+use crate::{console, run as test_run, server};
 
 /// Runs what the command line says.
 ///
@@ -30,6 +33,10 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
         Command::Collect(args) => collect::run(*args),
         Command::Report(args) => report::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Process(args) => process::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Guard(args) => server::guard::run(args.group),
         Command::Score(args) => score::run(&args),
         Command::Submission(args) => submission::run(args),
     }

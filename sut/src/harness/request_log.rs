@@ -67,6 +67,9 @@ pub(crate) struct LatencyStats {
     pub(crate) tpot_ns: Vec<i64>,
     /// Scheduled to last token, ascending.
     pub(crate) latency_ns: Vec<i64>,
+    /// Answers whose end or first token lies before their scheduled time: the wall clock, which LoadGen schedules by, was
+    /// stepped. They are in none of the latencies.
+    pub(crate) impossible: u64,
     /// Scheduled to sent, ascending: the harness's own share, permits included.
     pub(crate) issue_delay_ns: Vec<i64>,
 }
@@ -91,6 +94,10 @@ impl LatencyStats {
         let (Some(start), Some(end)) = (start, last.map(|a| a.done_ns)) else {
             return Self::default();
         };
+        let impossible = |a: &RequestTimes| {
+            a.done_ns < a.scheduled_ns || a.first_token_ns.is_some_and(|first| first < a.scheduled_ns)
+        };
+        let possible: Vec<&RequestTimes> = answers.iter().filter(|a| !impossible(a)).collect();
         let duration_secs = (end - start).max(1) as f64 / 1e9;
         let output_tokens = answers.iter().map(|a| u64::from(a.output_tokens)).sum::<u64>();
         let sorted = |mut values: Vec<i64>| {
@@ -103,27 +110,28 @@ impl LatencyStats {
             duration_secs,
             tokens_per_sec: Some(output_tokens as f64 / duration_secs),
             queries_per_sec: Some(answers.len() as f64 / duration_secs),
+            impossible: (answers.len() - possible.len()) as u64,
             ttft_ns: sorted(
-                answers
+                possible
                     .iter()
                     .filter_map(|a| Some(a.first_token_ns? - a.scheduled_ns))
                     .collect(),
             ),
             ttft_from_send_ns: sorted(
-                answers
+                possible
                     .iter()
                     .filter_map(|a| Some(a.first_token_ns? - a.sent_ns))
                     .collect(),
             ),
             tpot_ns: sorted(
-                answers
+                possible
                     .iter()
                     .filter(|a| a.output_tokens > 1)
                     .filter_map(|a| Some((a.done_ns - a.first_token_ns?) / i64::from(a.output_tokens - 1)))
                     .collect(),
             ),
-            latency_ns: sorted(answers.iter().map(|a| a.done_ns - a.scheduled_ns).collect()),
-            issue_delay_ns: sorted(answers.iter().map(|a| a.sent_ns - a.scheduled_ns).collect()),
+            latency_ns: sorted(possible.iter().map(|a| a.done_ns - a.scheduled_ns).collect()),
+            issue_delay_ns: sorted(possible.iter().map(|a| a.sent_ns - a.scheduled_ns).collect()),
         }
     }
 }
@@ -165,6 +173,22 @@ mod tests {
         assert_eq!(measured.issue_delay_ns, [10, 10]);
         let until_last_query = LatencyStats::from_answers(&answers, Window::AnswerOfLastQuery);
         assert_eq!(until_last_query.duration_secs, 6_500e-9);
+    }
+
+    #[test]
+    fn a_stepped_clock_gives_no_negative_latency() {
+        let answer = |scheduled_ns| RequestTimes {
+            batch: 0,
+            scheduled_ns,
+            sent_ns: 100,
+            first_token_ns: Some(200),
+            done_ns: 300,
+            output_tokens: 2,
+            prompt_tokens: None,
+        };
+        let stats = LatencyStats::from_answers(&[answer(50), answer(250), answer(5_000)], Window::LastAnswer);
+        assert_eq!((stats.completed, stats.impossible), (3, 2));
+        assert_eq!((stats.ttft_ns, stats.latency_ns), (vec![150], vec![250]));
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl RecordingPlan {
         let endpoints: Vec<EndpointConfig> =
             args.metrics_endpoint.iter().map(|spec| spec.0.clone()).collect();
         check_endpoints(&endpoints, interval, wrong);
-        if let Some(limits) = &args.goodput
+        let goodput = args.goodput.as_ref().map(|limits| limits.join(" "));
+        if let Some(limits) = &goodput
             && let Err(error) = limits.parse::<Limits>()
         {
             wrong.push(format!("--goodput {limits}: {error}"));
@@ -93,7 +94,7 @@ impl RecordingPlan {
             serve,
             debug: args.metrics_debug,
             custom: args.metrics_custom.iter().map(|spec| spec.0.clone()).collect(),
-            goodput: args.goodput.clone(),
+            goodput,
         }
     }
 
@@ -274,7 +275,7 @@ mod tests {
                 "gopher://b,0bad=1".parse().unwrap(),
             ],
             metrics_include: vec!["re:(".into()],
-            goodput: Some("ttft:fast".into()),
+            goodput: Some(vec!["ttft:fast".into()]),
             metrics_rotate_size: Some("5 pounds".into()),
             metrics_keep_for: Some(crate::cli::TimeText("soon".into())),
             metrics_serve: Some("9464".into()),

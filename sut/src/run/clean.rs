@@ -102,6 +102,13 @@ fn remove(log_dir: &Path, in_effect: Option<&Path>) -> io::Result<()> {
     for name in names.into_iter().chain(outcomes) {
         remove_file(&log_dir.join(name))?;
     }
+    for entry in fs::read_dir(log_dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("result_") && name.ends_with(".json") {
+            remove_file(&path)?;
+        }
+    }
     let audit = log_dir.join(AUDIT_CONFIG);
     let wanted = in_effect.is_some_and(|path| same_file(path, &audit));
     if !wanted && fs::read_to_string(&audit).is_ok_and(|text| ComplianceTest::wrote(&text)) {

@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use super::answers::Answers;
 use super::execute::Executed;
 use super::judge::{Ended, Judged, judge};
+use super::result::{RunResult, stamp_now};
 use super::table::SummaryTable;
 use super::{environment, no_summary, user_conf};
 use crate::console::print;
@@ -66,10 +67,19 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         },
         &mut remarks,
     );
+    if stats.impossible > 0 {
+        remarks.push(format!(
+            "the machine's clock was stepped during the run: {} answers lie before their scheduled times and are left out \
+             of the latencies; LoadGen's own figures are wrong then",
+            stats.impossible
+        ));
+    }
     let mut recorder = Vec::new();
+    let mut stamp = None;
     if let (Some(metrics), Some(recorded)) = (&plan.metrics, recorded) {
         match recorded {
             Ok(finished) => {
+                stamp = Some(finished.manifest.stamp.clone());
                 recorder::finish(metrics, &finished, &mut files, &mut recorder);
                 recorder.extend(recorder::finish_upload(metrics, &finished));
             }
@@ -95,9 +105,41 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
     if let Err(error) = conf {
         remarks.push(format!("user.conf of the run could not be written: {error}"));
     }
-    match record(&plan, &server, &dataset, &load, &judged, load.compliance).write(&plan.log_dir) {
+    let record = record(&plan, &server, &dataset, &load, &judged, load.compliance);
+    match record.write(&plan.log_dir) {
         Ok(path) => files.push(("run", path)),
         Err(error) => remarks.push(format!("the run's record could not be written: {error}")),
+    }
+    let (failures, retries) = (counters.failures(), counters.retries());
+    let path_of = |name: &str| {
+        files
+            .iter()
+            .find(|(file, _)| *file == name)
+            .map(|(_, path)| path.clone())
+    };
+    let result = RunResult {
+        stamp: &stamp.unwrap_or_else(stamp_now),
+        outcome: &judged.outcome,
+        reasons: &remarks,
+        run: serde_json::to_value(&record).unwrap_or_default(),
+        stats: &stats,
+        issued: Counters::get(&counters.issued),
+        failures: &failures,
+        retries: &retries,
+        loadgen_tokens_per_sec: judged.tokens_per_sec,
+        min_duration_secs: load.settings.min_duration.as_secs_f64(),
+        min_query_count: load.effective.min_query_count,
+        summary: path_of("summary").as_deref(),
+        missing: recorder
+            .iter()
+            .filter(|line| line.starts_with("MISSING"))
+            .collect(),
+        files: &files,
+    }
+    .write(&plan.log_dir);
+    match result {
+        Ok(path) => files.push(("result", path)),
+        Err(error) => remarks.push(format!("the result could not be written: {error}")),
     }
     let replicas = server.pool.status();
     runtime.block_on(server.stop());
@@ -112,8 +154,8 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         result: judged.outcome.to_string(),
         remarks,
         issued: Counters::get(&counters.issued),
-        failures: counters.failures(),
-        retries: counters.retries(),
+        failures,
+        retries,
         replicas,
         loadgen_tokens_per_sec: judged.tokens_per_sec,
         measured: stats,

@@ -9,9 +9,11 @@ mod finish;
 mod judge;
 mod no_summary;
 mod outcome;
+mod outlook;
 mod prepare;
 mod printouts;
 mod progress;
+mod result;
 mod table;
 mod user_conf;
 mod watch;
@@ -33,6 +35,13 @@ pub(crate) fn run(plan: Plan) -> Result<Exit, Fail> {
     }
     let (runtime, shutdown) = start()?;
     let prepared = prepare::prepare(plan, false, &runtime, &shutdown)?;
+    let outlook = outlook::Outlook::of(&prepared);
+    for line in outlook.load {
+        tracing::info!("load: {line}");
+    }
+    for obstacle in outlook.obstacles {
+        tracing::warn!("{obstacle}");
+    }
     let executed = execute::execute(prepared, &runtime, &shutdown)?;
     let given_up = executed.loadgen.is_none();
     let exit = finish::finish(executed, &runtime)?;

@@ -1,5 +1,7 @@
 //! The server of a run: attached to, started, or simulated; and what is known about it once it is ready.
 
+pub(crate) mod guard;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use vllm_client::{
 };
 use vllm_sim::{EngineConfig, ReferenceAnswer, SimConfig, Simulator};
 
+use self::guard::Guard;
 use crate::exit::Fail;
 use crate::plan::{HandedServer, Plan, ServerPlan};
 use crate::shutdown::Shutdown;
@@ -39,8 +42,8 @@ enum Held {
     Simulator(Simulator, tempfile::TempDir),
     /// Nothing by us: the process that started us started it, and will stop it.
     ByParent(HandedServer),
-    /// A process that we started.
-    Process(Box<ServerProcess>),
+    /// A process that we started, and what ends it when we are gone.
+    Process(Box<ServerProcess>, Option<Guard>),
 }
 
 /// Name of the started server's log, in the folder of LoadGen's logs unless its configuration names another one.
@@ -111,9 +114,15 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
             let process = ServerProcess::start(config).map_err(Fail::unreachable)?;
             let shown = process.command_line().join(" ");
             tracing::info!("started {shown}; its log is {}", log.display());
+            // Before it is waited for: loading a model takes long enough to be interrupted in.
+            let guard = Guard::start(process.pid())
+                .inspect_err(|error| {
+                    tracing::warn!("the server outlives this process if that is killed: {error:#}");
+                })
+                .ok();
             let ready = process.wait_ready().await.map_err(Fail::unreachable)?;
             tracing::info!("the server was ready after {:.1} s", ready.waited.as_secs_f64());
-            (vec![process.url()], Held::Process(Box::new(process)))
+            (vec![process.url()], Held::Process(Box::new(process), guard))
         }
     };
     let clients = urls
@@ -122,7 +131,7 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
         .collect::<Result<Vec<_>, _>>()?;
     let asked = match &held {
         // A started server may serve its model under another name, which it has told.
-        Held::Process(process) => Some(process.config().served_model_name().to_owned()),
+        Held::Process(process, _) => Some(process.config().served_model_name().to_owned()),
         Held::ByParent(handed) => Some(handed.model.clone()),
         _ => plan.model.clone(),
     };
@@ -260,7 +269,7 @@ impl Server {
     /// How a server that we started has died; `None` while it lives, and for every other server.
     pub(crate) fn has_died(&self) -> Option<Died> {
         match &self.held {
-            Held::Process(process) => process.has_died(),
+            Held::Process(process, _) => process.has_died(),
             _ => None,
         }
     }
@@ -292,7 +301,7 @@ impl Server {
     /// The started server's process, for what is measured per process.
     pub(crate) fn pid(&self) -> Option<i32> {
         match &self.held {
-            Held::Process(process) => Some(process.pid()),
+            Held::Process(process, _) => Some(process.pid()),
             Held::ByParent(handed) => handed.pid,
             _ => None,
         }
@@ -312,7 +321,7 @@ impl Server {
         match self.held {
             Held::Nothing | Held::ByParent(_) => {}
             Held::Simulator(simulator, _gpu_dir) => simulator.stop(),
-            Held::Process(process) => {
+            Held::Process(process, _guard) => {
                 if let Err(error) = process.stop().await {
                     tracing::error!("the server could not be stopped: {error}");
                 }

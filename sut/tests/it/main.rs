@@ -4,6 +4,7 @@ mod attached;
 mod end_to_end;
 mod fault_table;
 mod faults;
+mod first_minute;
 mod in_turn;
 mod official;
 mod overhead;

@@ -60,7 +60,7 @@ fn the_profiler_is_started_and_stopped_once() {
     let mut page = String::new();
     let mut stream = TcpStream::connect(server.address()).expect("a connection");
     stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
         .expect("a request");
     stream.read_to_string(&mut page).expect("a page");
     for route in ["/start_profile", "/stop_profile"] {

@@ -1,0 +1,234 @@
+//! What a new user meets first: commands about stored runs, help in finding out what is wrong, the result as a file.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Run, simulator};
+
+fn sut(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sut"))
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn shown(output: &Output) -> String {
+    format!(
+        "{:?}\n{}{}",
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn a_stored_run_that_is_not_there_is_an_error_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for line in [
+        vec!["report", "metrics_output/vllm_metrics_20240101_000000.parquet"],
+        vec!["process", "nofile.parquet"],
+        vec!["convert", "nofile.parquet", "--to", "csv", "--output-dir", "out"],
+    ] {
+        let output = sut(folder.path(), &line);
+        assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+        assert!(shown(&output).contains("there is no file"), "{}", shown(&output));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_run_leaves_its_result_as_a_file_and_can_be_processed_again() {
+    let flags = "--duration 1s --num-samples 32 --no-plots";
+    let run = Run::new(&flags.split(' ').collect::<Vec<_>>()).finish();
+    // Whether LoadGen calls so short a run VALID depends on the machine.
+    assert!(matches!(run.status, Some(0 | 1)), "{}", run.shown());
+    assert!(run.stderr.contains(" samples in one query"), "{}", run.shown());
+    let path = std::fs::read_dir(run.log_dir())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().contains("result_"))
+        .unwrap();
+    let result: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let word = if run.status == Some(0) { "VALID" } else { "INVALID" };
+    assert_eq!(result["outcome"], word);
+    assert_eq!(result["exit_status"], run.status.unwrap());
+    assert_eq!(result["run"]["simulated"], true);
+    let figures = &result["figures"];
+    assert_eq!(
+        figures["samples_completed"]["value"],
+        result["figures"]["samples_issued"]["value"]
+    );
+    let rate = figures["output_tokens_per_s"]["value"].as_f64().unwrap();
+    let (ours, _) = run.both_throughputs().unwrap();
+    assert!((rate / ours - 1.0).abs() < 1e-3, "{rate} {ours}");
+    for name in [
+        "ttft_scheduled_ms",
+        "ttft_sent_ms",
+        "tpot_ms",
+        "latency_scheduled_ms",
+    ] {
+        let figure = &figures[name];
+        assert!(
+            figure["p99"].as_f64() >= figure["p50"].as_f64(),
+            "{name}: {figure}"
+        );
+        assert!(
+            figure["definition"].as_str().is_some_and(|text| !text.is_empty()),
+            "{name}"
+        );
+    }
+
+    let processed: Vec<_> = run
+        .files("")
+        .into_iter()
+        .filter(|path| path.to_string_lossy().contains("_processed"))
+        .collect();
+    assert!(!processed.is_empty(), "{}", run.shown());
+    for path in &processed {
+        std::fs::remove_file(path).unwrap();
+    }
+    let raw = run.files("vllm_metrics_")[0].clone();
+    let output = sut(&run.metrics_dir(), &["process", raw.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert!(processed.iter().all(|path| path.exists()), "{}", shown(&output));
+    // What exists is never overwritten, and what is derived is not derived from.
+    assert_eq!(
+        sut(&run.metrics_dir(), &["process", raw.to_str().unwrap()])
+            .status
+            .code(),
+        Some(2)
+    );
+    let derived = processed[0].to_str().unwrap();
+    assert_eq!(
+        sut(&run.metrics_dir(), &["process", derived]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn a_dry_run_is_for_people() {
+    let flags = "--dry-run --scenario Server --target-qps 2 --duration 5s --num-samples 32";
+    let run = Run::new(&flags.split(' ').collect::<Vec<_>>())
+        .without_metrics()
+        .finish();
+    assert_eq!(run.status, Some(0), "{}", run.shown());
+    for told in [
+        "dry run: every check was made, nothing was sent",
+        "queries at 2 per second",
+        "the run cannot be VALID",
+        "LoadGen's early-stopping test needs at least 459",
+        "TTFT 2s, TPOT 100ms",
+    ] {
+        assert!(run.stdout.contains(told), "{told} is missing in\n{}", run.shown());
+    }
+    assert!(
+        !run.stdout.contains("Plan {") && !run.stdout.contains("Some("),
+        "{}",
+        run.shown()
+    );
+}
+
+#[test]
+fn the_doctor_finds_out_why_there_are_no_metrics() {
+    let server = simulator(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let output = sut(folder.path(), &["doctor", "--url", &server.url()]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert!(
+        shown(&output).contains("nothing is in the way"),
+        "{}",
+        shown(&output)
+    );
+    server.stop();
+    // Nothing listens there any more.
+    let output = sut(folder.path(), &["doctor", "--url", "http://127.0.0.1:9"]);
+    assert_eq!(output.status.code(), Some(3), "{}", shown(&output));
+    assert!(
+        shown(&output).contains("nothing answers there"),
+        "{}",
+        shown(&output)
+    );
+}
+
+#[test]
+fn versions_completions_and_the_man_page_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let version = shown(&sut(folder.path(), &["--version"]));
+    assert!(
+        version.contains("LoadGen ") && version.contains("features: "),
+        "{version}"
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        let output = shown(&sut(folder.path(), &["completions", shell]));
+        assert!(output.contains("target-qps"), "{shell}");
+    }
+    assert!(shown(&sut(folder.path(), &["completions", "man"])).contains(".TH"));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let run = Run::new(&["--duration", "200ms", "--num-samples", "8", "--max-tokens", "4"]).without_metrics();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = run
+        .command()
+        .stdout(Stdio::from(full.try_clone().unwrap()))
+        .stderr(Stdio::from(full))
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+/// A started server dies with the program: in order after a closed terminal, and however else that ends.
+#[test]
+fn a_started_server_is_never_orphaned() {
+    for (signal, status) in [(Signal::SIGHUP, Some(4)), (Signal::SIGKILL, None)] {
+        let serve = format!(
+            "sh -c 'echo $$ >pid; exec \"$0\" sim --port \"$1\" --served-model-name \"$2\"' {} {{port}} {{model}}",
+            env!("CARGO_BIN_EXE_sut")
+        );
+        let run = Run::new(&[
+            "--model",
+            "tiny",
+            "--serve-command",
+            &serve,
+            "--scenario",
+            "Server",
+            "--duration",
+            "300s",
+            "--target-qps",
+            "5",
+        ])
+        .without_metrics();
+        let child = run
+            .command()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let until = |what: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(90);
+            while !what() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert!(what(), "not within the deadline");
+        };
+        let log = run.folder().join("mlperf_logs/mlperf_log_detail.txt");
+        until(&|| log.exists());
+        let server: i32 = std::fs::read_to_string(run.folder().join("pid"))
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        let done = run.ended(child);
+        assert_eq!(done.status, status, "{}", done.shown());
+        until(&|| kill(Pid::from_raw(server), None) == Err(Errno::ESRCH));
+    }
+}
