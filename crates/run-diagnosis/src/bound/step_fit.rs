@@ -2,13 +2,17 @@
 
 use std::ops::Range;
 
-use run_statistics::{FitError, least_squares};
+use run_statistics::{FitError, least_squares, percentile};
 use serde::Serialize;
 
 use crate::input::Run;
 
 /// Busy seconds that a fit needs.
 const FEWEST_SECONDS: usize = 30;
+
+/// Steps are counted and not timed: of fewer steps a second the time of one is off by more than a twentieth, which is
+/// more than tokens per step usually change it.
+const FEWEST_STEPS: f64 = 20.0;
 
 /// A coefficient counts as seen from so many standard errors.
 const SEEN: f64 = 2.0;
@@ -64,6 +68,14 @@ impl StepFit {
             return Err(format!(
                 "the step time could not be fitted: {} busy seconds with known steps, {FEWEST_SECONDS} are needed",
                 step_secs.len()
+            ));
+        }
+        let step_median = percentile::median(&step_secs).unwrap_or(f64::INFINITY);
+        if step_median * FEWEST_STEPS > 1.0 {
+            return Err(format!(
+                "the step time could not be fitted: {:.1} steps a second are too few to time one, {FEWEST_STEPS:.0} are \
+                 needed",
+                1.0 / step_median
             ));
         }
         let fit = least_squares(&rows, columns, &step_secs).map_err(|error| match error {

@@ -18,12 +18,18 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Value {
     };
     put("schema_version", json!(SCHEMA_VERSION));
     put("benchmark_id", json!(record.manifest.stamp));
-    put("input_config", json!({ "sut": record.manifest.facts }));
+    // `input_config` is aiperf's own configuration, which this run did not have.
+    put("recorded_facts", json!(record.manifest.facts));
     let interrupted = analysis
         .judged
         .as_ref()
         .and_then(|judged| judged.interrupted.clone());
     put("was_cancelled", json!(interrupted.is_some()));
+    put(
+        "is_complete",
+        json!(interrupted.is_none() && record.manifest.ended_ns.is_some()),
+    );
+    put("incomplete_reason", json!(interrupted));
     put("error_summary", errors(analysis));
     put("start_time", time(figures.start_ns));
     put("end_time", time(figures.end_ns));

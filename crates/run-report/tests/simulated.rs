@@ -1,0 +1,223 @@
+//! What runs on the simulator's engine are said to be: equal, slower, and bound by what bounds them.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "support/simulated.rs"]
+mod support;
+
+use run_diagnosis::bound::Verdict;
+use run_report::{Analysis, AnalysisOptions, CompareOptions, Word};
+use support::Simulated;
+use vllm_metrics::RunData;
+use vllm_sim::virtual_time::{Arrivals, Workload};
+use vllm_sim::{OutputLength, SimConfig};
+
+fn server(seed: u64) -> SimConfig {
+    let mut config = SimConfig::default();
+    config.engine.seed = seed;
+    config.engine.enable_prefix_caching = false;
+    config
+}
+
+fn poisson(seed: u64, rate_per_s: f64, requests: u32, prompt: u32, output: u32) -> Workload {
+    Workload {
+        seed,
+        arrivals: Arrivals::Poisson { rate_per_s },
+        requests,
+        prompt_tokens: OutputLength::LogNormal {
+            median: f64::from(prompt),
+            sigma: 0.3,
+        },
+        output_tokens: Some(OutputLength::LogNormal {
+            median: f64::from(output),
+            sigma: 0.3,
+        }),
+        shared_prefix_tokens: 0,
+    }
+}
+
+fn simulated(server: SimConfig, workload: Workload) -> Simulated {
+    Simulated {
+        server,
+        workload,
+        scenario: "Server",
+        scheduled_at: None,
+        clock_ratio: None,
+    }
+}
+
+fn named<'a>(record: &'a RunData, name: &str) -> Analysis<'a> {
+    Analysis::of(
+        record,
+        AnalysisOptions {
+            name: name.into(),
+            ..AnalysisOptions::default()
+        },
+    )
+}
+
+/// Words for time per output token, of B against A.
+fn tpot_word(a: &RunData, b: &RunData) -> Word {
+    let (a, b) = (named(a, "A"), named(b, "B"));
+    let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
+    let gates = &compared.comparisons[0].gates;
+    let tpot = gates.iter().find(|gate| gate.name == "time per output token");
+    tpot.unwrap_or_else(|| panic!("{:?}", compared.sentences())).word
+}
+
+/// A run with a step that takes `slower` times as long; the workload is the same for the same seed.
+fn of_speed(seed: u64, engine_seed: u64, slower: f64) -> RunData {
+    let mut config = server(engine_seed);
+    config.engine.speed_ratio = 1.0 / slower;
+    simulated(config, poisson(seed, 8.0, 1_000, 200, 128)).record()
+}
+
+fn pairs() -> u64 {
+    // All twenty take a minute without optimisation.
+    match std::env::var("RUN_REPORT_PAIRS") {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => 4,
+    }
+}
+
+#[test]
+fn equal_runs_do_not_differ_and_three_percent_are_found() {
+    let (mut equal, mut slower) = (0, 0);
+    for seed in 0..pairs() {
+        let a = of_speed(seed, 2 * seed, 1.0);
+        equal += u64::from(tpot_word(&a, &of_speed(seed, 2 * seed + 1, 1.0)) == Word::NoDifference);
+        slower += u64::from(tpot_word(&a, &of_speed(seed, 2 * seed + 1, 1.03)) == Word::Regressed);
+    }
+    let enough = pairs() - pairs() / 20;
+    eprintln_counts("no difference", equal, "regressed", slower);
+    assert!(equal >= enough, "{equal} of {} equal runs", pairs());
+    assert!(slower >= enough, "{slower} of {} slower runs", pairs());
+}
+
+#[allow(
+    clippy::print_stderr,
+    reason = "counts of a check that is run by hand with more pairs"
+)]
+fn eprintln_counts(one: &str, ones: u64, other: &str, others: u64) {
+    eprintln!("{one} {ones}, {other} {others} of {}", pairs());
+}
+
+#[test]
+fn another_dataset_model_or_caching_setting_is_not_comparable() {
+    let a = of_speed(1, 1, 1.0);
+    let refused = |change: &dyn Fn(&mut RunData), what: &str| {
+        let mut b = of_speed(1, 2, 1.0);
+        change(&mut b);
+        let (a, b) = (named(&a, "A"), named(&b, "B"));
+        let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
+        assert_eq!(compared.word(), Word::NotComparable, "{what}");
+        let mut blocking = compared
+            .page
+            .configuration
+            .iter()
+            .filter(|setting| setting.blocking);
+        assert!(
+            blocking.any(|setting| setting.name == what),
+            "{what}: {:?}",
+            compared.page
+        );
+    };
+    refused(
+        &|run| drop(run.manifest.facts.insert("dataset".into(), "another".into())),
+        "dataset_hash",
+    );
+    refused(
+        &|run| drop(run.manifest.facts.insert("model".into(), "another".into())),
+        "model",
+    );
+    let mut caching = server(2);
+    caching.engine.enable_prefix_caching = true;
+    let b = simulated(caching, poisson(1, 8.0, 1_000, 200, 128)).record();
+    let (a, b) = (named(&a, "A"), named(&b, "B"));
+    let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
+    assert_eq!(compared.word(), Word::NotComparable);
+}
+
+/// Runs made to be bound by one thing, and the rule that has to be named first.
+fn bounds(seed: u64) -> Vec<(&'static str, Simulated)> {
+    let base = || simulated(server(seed), poisson(seed, 8.0, 1_000, 200, 128));
+    let client = Simulated {
+        workload: Workload {
+            arrivals: Arrivals::Closed { concurrency: 4 },
+            ..poisson(seed, 8.0, 700, 200, 128)
+        },
+        scheduled_at: Some(8.0),
+        ..base()
+    };
+    let mut sequences = base();
+    sequences.server.engine.max_num_seqs = 8;
+    sequences.workload = poisson(seed, 12.0, 1_200, 100, 128);
+    let mut kv = base();
+    kv.server.engine.num_gpu_blocks = 400;
+    kv.server.engine.max_model_len = 4_096;
+    kv.workload = poisson(seed, 7.0, 700, 100, 400);
+    let mut prefill = base();
+    prefill.workload = poisson(seed, 9.0, 900, 4_000, 3);
+    let offline = |requests, prompt, output, concurrency| Simulated {
+        workload: Workload {
+            arrivals: Arrivals::Closed { concurrency },
+            ..poisson(seed, 1.0, requests, prompt, output)
+        },
+        scenario: "Offline",
+        ..base()
+    };
+    let decode = offline(260, 16, 500, 8);
+    let mut large = offline(26_000, 16, 300, 512);
+    large.server.engine.max_num_seqs = 512;
+    let mut front_end = base();
+    front_end.server.engine.front_end_serial = true;
+    front_end.server.engine.step.front_end_ns = 60e6;
+    front_end.workload = poisson(seed, 18.0, 1_500, 20, 30);
+    let mut power = large.clone();
+    power.server.engine.speed_ratio = 0.8;
+    power.clock_ratio = Some(0.8);
+    let mut idle = base();
+    idle.workload = poisson(seed, 2.0, 300, 200, 128);
+    vec![
+        ("client", client),
+        ("sequence_limit", sequences),
+        ("kv_capacity", kv),
+        ("prefill_compute", prefill),
+        ("decode_bandwidth_weights", decode),
+        ("decode_compute", large),
+        ("front_end", front_end),
+        ("power", power),
+        ("below_capacity", idle),
+    ]
+}
+
+/// The rule that is named first, and what is said of the run.
+fn first_named(record: &RunData) -> (String, String) {
+    let analysis = named(record, "A");
+    let diagnosis = analysis.diagnosis.as_ref().unwrap();
+    let rule = match &diagnosis.verdict {
+        Verdict::BoundBy { rule } => rule.clone(),
+        other => format!("{other:?}"),
+    };
+    (rule, analysis.lines().join(" "))
+}
+
+#[test]
+fn what_bounds_a_run_is_named_first() {
+    let seeds: u64 = match std::env::var("RUN_REPORT_SEEDS") {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => 1,
+    };
+    let only = std::env::var("RUN_REPORT_BOUND").ok();
+    let wanted = |bound: &str| only.as_deref().is_none_or(|only| only == bound);
+    let mut wrong = Vec::new();
+    for seed in 0..seeds {
+        for (bound, run) in bounds(seed).into_iter().filter(|(bound, _)| wanted(bound)) {
+            let (found, said) = first_named(&run.record());
+            if found != bound {
+                wrong.push(format!("seed {seed}: {bound} was called {found}: {said}"));
+            }
+        }
+    }
+    assert!(wrong.len() as u64 <= seeds / 10, "{}", wrong.join("\n"));
+}
