@@ -17,6 +17,12 @@ pub enum Exit {
     Unreachable = 3,
     /// The run was cut: the server died, a deadline passed or a signal came. What was recorded is readable.
     Partial = 4,
+    /// `sut compare`, or a run with `--baseline`: a figure that decides got worse.
+    Regression = 5,
+    /// `sut compare`, or a run with `--baseline`: the runs did different work.
+    NotComparable = 6,
+    /// `sut compare --strict`: a figure that decides is left open.
+    Inconclusive = 7,
     /// A bug in this program.
     Bug = 70,
 }
@@ -30,6 +36,9 @@ impl Exit {
             Self::Usage => "NOT STARTED",
             Self::Unreachable => "NO SERVER",
             Self::Partial => "ABORTED",
+            Self::Regression => "REGRESSED",
+            Self::NotComparable => "NOT COMPARABLE",
+            Self::Inconclusive => "INCONCLUSIVE",
             Self::Bug => "FAILED",
         }
     }
@@ -47,6 +56,9 @@ impl Exit {
             Self::Usage,
             Self::Unreachable,
             Self::Partial,
+            Self::Regression,
+            Self::NotComparable,
+            Self::Inconclusive,
         ]
         .into_iter()
         .find(|exit| i32::from(*exit as u8) == code)

@@ -21,8 +21,8 @@ pub(crate) use run::{MetricsArgs, RunArgs};
 pub(crate) use spec::EndpointSpec;
 pub(crate) use spec::{Receiver, ReceiverSpec};
 pub(crate) use tools::{
-    CollectArgs, CompletionsArgs, ConvertArgs, DivisionArg, DoctorArgs, GuardArgs, ProcessArgs, ReportArgs,
-    ScoreArgs, ShellArg, SimCommand, SubmissionArgs,
+    CollectArgs, CompareArgs, CompletionsArgs, ConvertArgs, DivisionArg, DoctorArgs, ExportArg, GuardArgs,
+    ProcessArgs, ReportArgs, ScoreArgs, ShellArg, SimCommand, SubmissionArgs,
 };
 pub(crate) use values::{BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg, ScenarioArg, TimeText};
 
@@ -52,8 +52,10 @@ pub enum Command {
     Sim(SimCommand),
     /// Record a server's metrics without sending load, until interrupted or for --duration.
     Collect(Box<CollectArgs>),
-    /// Draw the pictures and the summary of a stored run again.
+    /// Make the report, the pictures and the summary of a stored run again, also of one that was cut.
     Report(ReportArgs),
+    /// Compare stored runs: improved, regressed, no difference, inconclusive or not comparable.
+    Compare(CompareArgs),
     /// Write a stored run once more in another format. The input is never touched.
     Convert(ConvertArgs),
     /// Write the derived series of a stored run, also of one that was killed. The input is never touched.

@@ -230,6 +230,10 @@ flags! {
         /// Do not draw pictures at the end.
         #[arg(long, help_heading = "Metrics")]
         pub no_plots: bool,
+        /// Compare this run with a stored one at its end: any file of that run. A regression ends with status 5, runs
+        /// that are not comparable with 6.
+        #[arg(long, value_name = "RUN", help_heading = "Metrics")]
+        pub baseline: Option<PathBuf>,
     }
 }
 

@@ -61,9 +61,57 @@ flags! {
 pub struct ReportArgs {
     /// Any file of the run.
     pub run: PathBuf,
-    /// Where the folder `visualizations` goes; default: beside the run.
+    /// Where the report and the folder `visualizations` go; default: the folder of the run.
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
+    /// Also write the run in the format of another tool. Repeat for several.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub export: Vec<ExportArg>,
+    /// Print the closing block of `vllm bench serve` with this run's figures.
+    #[arg(long)]
+    pub bench_output: bool,
+}
+
+/// Another tool's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportArg {
+    /// What `vllm bench serve --save-result` writes.
+    VllmBench,
+    /// aiperf's `profile_export_aiperf.json`.
+    Aiperf,
+    /// MLPerf Endpoints' `result_summary.json`.
+    Endpoints,
+    /// Requests for an MLflow tracking server; `scripts/send-mlflow` sends them.
+    Mlflow,
+}
+
+/// Flags of `sut compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Any file of each run; the first is the baseline, and each other one is compared with it.
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// Repeats of the other setting: the runs before it are then repeats of the baseline, at least three a side.
+    #[arg(long, num_args = 1.., value_name = "RUN")]
+    pub against: Vec<PathBuf>,
+    /// With --against: the runs were made in turn, A B A B, so that the i-th of both sides is a pair.
+    #[arg(long, requires = "against")]
+    pub in_turn: bool,
+    /// Smallest change that is called improved or regressed, as a fraction.
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.01)]
+    pub min_effect: f64,
+    /// Changes within this margin are no difference, as a fraction.
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.02)]
+    pub equivalence: f64,
+    /// A setting that may differ, such as vllm_version. Repeat for several.
+    #[arg(long, value_name = "SETTING")]
+    pub across: Vec<String>,
+    /// Exit with 7 where a figure that decides is left open.
+    #[arg(long)]
+    pub strict: bool,
+    /// The page of the comparison; default: comparison_<stamp>_<stamp>.html in the folder of the last run.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Flags of `sut convert`.

@@ -63,7 +63,7 @@ pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
     wait_for_end(duration)?;
     let finished = session.finish().context("the record was not finished")?;
     let (mut files, mut lines) = (Vec::new(), Vec::new());
-    recorder::finish(&metrics, &finished, &mut files, &mut lines);
+    recorder::finish(&metrics, &finished, None, &mut files, &mut lines);
     for line in lines {
         print(&format!("  {line}\n"));
     }
@@ -109,6 +109,7 @@ fn resolve(args: &CollectArgs) -> Result<Collecting, Fail> {
         url: None,
         upload: None,
         plots: !args.no_plots,
+        baseline: None,
         gpu: false,
         gpus: None,
         gpu_interval: interval,

@@ -1,6 +1,7 @@
 //! One function per subcommand. A command checks its flags, calls the libraries and prints; it returns the exit status.
 
 mod collect;
+mod compare;
 mod completions;
 mod convert;
 mod doctor;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
         Command::Sim(args) => sim::run(&args),
         Command::Collect(args) => collect::run(*args),
         Command::Report(args) => report::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Process(args) => process::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -1,14 +1,16 @@
-//! `sut report`: draws the pictures and the summary of a stored run.
+//! `sut report`: makes the report, the pictures and the summary of a stored run.
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
+use run_report::Judged;
+use run_report::export::{Format, console};
 use vllm_metrics::store::read_run;
-use vllm_report::RenderOptions;
 
-use crate::cli::ReportArgs;
+use crate::cli::{ExportArg, ReportArgs};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
+use crate::recorder::{Wanted, make};
 
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, Fail> {
     must_exist(&args.run)?;
@@ -16,24 +18,43 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Fail> {
     for note in &run.notes {
         tracing::warn!("{note}");
     }
-    let folder = args.output_dir.clone().unwrap_or_else(|| {
-        let of_run = if args.run.is_dir() {
-            Some(args.run.as_path())
-        } else {
-            args.run.parent()
+    let of_run = folder_of(&args.run);
+    let folder = args.output_dir.as_deref().unwrap_or(of_run);
+    let wanted = Wanted {
+        folder,
+        plots: true,
+        judged: Judged::read(of_run, &run.manifest.stamp).map_err(Fail::usage)?,
+    };
+    let (made, analysis) = make(&run, wanted)?;
+    for line in &made.lines {
+        print(&format!("{line}\n"));
+    }
+    if args.bench_output {
+        print(&console(&analysis));
+    }
+    for (_, path) in made.files {
+        print(&format!("{}\n", path.display()));
+    }
+    for export in &args.export {
+        let format = match export {
+            ExportArg::VllmBench => Format::VllmBench,
+            ExportArg::Aiperf => Format::Aiperf,
+            ExportArg::Endpoints => Format::Endpoints,
+            ExportArg::Mlflow => Format::Mlflow,
         };
-        of_run.unwrap_or_else(|| Path::new(".")).to_owned()
-    });
-    let rendered = vllm_report::render(&run, &folder, &RenderOptions::default()).context("cannot draw")?;
-    for path in [
-        rendered.gpu,
-        rendered.requests,
-        rendered.overview,
-        rendered.summary,
-    ] {
+        let path = format.write(&analysis, folder).map_err(anyhow::Error::from)?;
         print(&format!("{}\n", path.display()));
     }
     Ok(Exit::Valid)
+}
+
+/// The folder that a run's files are in.
+pub(super) fn folder_of(run: &Path) -> &Path {
+    let of_run = if run.is_dir() { Some(run) } else { run.parent() };
+    match of_run {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Refuses a stored run that is not there, before anything is made of its name.

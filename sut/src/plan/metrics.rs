@@ -28,6 +28,8 @@ pub(crate) struct MetricsPlan {
     pub(crate) upload: Option<String>,
     /// Draw pictures at the end.
     pub(crate) plots: bool,
+    /// The record of a run to compare with.
+    pub(crate) baseline: Option<PathBuf>,
     /// Sample the GPUs.
     pub(crate) gpu: bool,
     /// Which, by NVML index; `None`: the server's own where its process is known, else all of this machine.
@@ -87,11 +89,24 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
         url: metrics.metrics_url.clone(),
         upload: metrics.metrics_upload.clone(),
         plots: !metrics.no_plots,
+        baseline: baseline(metrics.baseline.as_ref(), wrong),
         gpu: !metrics.no_gpu_telemetry,
         gpus: metrics.gpus.clone(),
         gpu_interval,
         recording: RecordingPlan::resolve(&args.recording, format, interval, wrong),
     })
+}
+
+/// A baseline that is not there is found before the run.
+fn baseline(path: Option<&PathBuf>, wrong: &mut Vec<String>) -> Option<PathBuf> {
+    let path = path?;
+    if !path.exists() {
+        wrong.push(format!(
+            "--baseline {}: there is no such file or folder",
+            path.display()
+        ));
+    }
+    Some(path.clone())
 }
 
 #[cfg(test)]

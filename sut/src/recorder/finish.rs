@@ -1,22 +1,26 @@
-//! After the end of a record: its lines for the console, its pictures and its summary.
+//! After the end of a record: its lines for the console, its report, its pictures and its summary.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use run_report::{CompareOptions, Judged};
 use vllm_metrics::FinishedRun;
 use vllm_metrics::store::read_run;
-use vllm_report::RenderOptions;
 
 use super::describe::{describe, of_requests};
+use super::report::{Wanted, compare_records, make};
+use crate::exit::Exit;
 use crate::plan::MetricsPlan;
 
-/// Draws what was recorded; adds what came out to `files` and what is missing to `lines`.
+/// Makes everything of what was recorded; adds what came out to `files` and what is missing to `lines`. The status of
+/// the comparison with `--baseline`, if one was made.
 pub(crate) fn finish(
     metrics: &MetricsPlan,
     finished: &FinishedRun,
+    judged: Option<Judged>,
     files: &mut Vec<(&'static str, PathBuf)>,
     lines: &mut Vec<String>,
-) {
+) -> Option<Exit> {
     lines.extend(describe(finished));
     files.push(("samples", finished.samples_path.clone()));
     files.extend(finished.processed_path.clone().map(|path| ("processed", path)));
@@ -26,36 +30,56 @@ pub(crate) fn finish(
             .clone()
             .map(|path| ("requests", path)),
     );
-    if let Err(error) = draw(metrics, finished, files, lines) {
-        // The raw record is whole; only what is made of it is not, and it can be made again.
-        lines.push(format!(
-            "NO PICTURES: {error:#}; try again with: sut report {}",
-            finished.samples_path.display()
-        ));
+    match report(metrics, finished, judged, files, lines) {
+        Ok(exit) => exit,
+        Err(error) => {
+            // The raw record is whole; only what is made of it is not, and it can be made again.
+            lines.push(format!(
+                "NO REPORT: {error:#}; try again with: sut report {}",
+                finished.samples_path.display()
+            ));
+            None
+        }
     }
 }
 
-fn draw(
+fn report(
     metrics: &MetricsPlan,
     finished: &FinishedRun,
+    judged: Option<Judged>,
     files: &mut Vec<(&'static str, PathBuf)>,
     lines: &mut Vec<String>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Exit>> {
     let run = read_run(&finished.samples_path).context("the record cannot be read back")?;
     lines.extend(of_requests(&run));
-    if !metrics.plots {
-        // The summary is the one file that says what was missing, so it is written all the same.
-        let folder = metrics.output_dir.join("visualizations");
-        std::fs::create_dir_all(&folder).context("the summary's folder cannot be made")?;
-        let path = folder.join(format!("metrics_summary_{}.json", run.manifest.stamp));
-        let text = serde_json::to_string_pretty(&vllm_report::summarize(&run))?;
-        mlperf_rules::files::write(&path, &(text + "\n"))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        files.push(("summary", path));
-        return Ok(());
+    if let Some(judged) = &judged {
+        files.push(("verdict", judged.write(&metrics.output_dir, &run.manifest.stamp)?));
     }
-    let rendered = vllm_report::render(&run, &metrics.output_dir, &RenderOptions::default())?;
-    files.push(("overview", rendered.overview));
-    files.push(("summary", rendered.summary));
-    Ok(())
+    let wanted = Wanted {
+        folder: &metrics.output_dir,
+        plots: metrics.plots,
+        judged: judged.clone(),
+    };
+    let (made, _) = make(&run, wanted)?;
+    files.extend(made.files);
+    lines.extend(made.lines);
+    let Some(baseline) = &metrics.baseline else {
+        return Ok(None);
+    };
+    let base = read_run(baseline).with_context(|| format!("--baseline {}", baseline.display()))?;
+    let folder = if baseline.is_dir() {
+        baseline
+    } else {
+        baseline.parent().unwrap_or(Path::new("."))
+    };
+    let base_judged = Judged::read(folder, &base.manifest.stamp)?;
+    let page = metrics.output_dir.join(format!(
+        "comparison_{}_{}.html",
+        base.manifest.stamp, run.manifest.stamp
+    ));
+    let records = [(base, base_judged), (run, judged)];
+    let compared = compare_records(&records, None, &CompareOptions::default(), false, &page)?;
+    lines.extend(compared.lines);
+    files.push(("comparison", compared.page));
+    Ok(Some(compared.exit))
 }

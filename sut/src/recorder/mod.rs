@@ -3,11 +3,14 @@
 
 mod check;
 mod describe;
+mod facts;
 mod finish;
+mod report;
 mod start;
 mod upload;
 
 pub(crate) use self::check::{describe as describe_probe, probe as probe_endpoints};
 pub(crate) use self::finish::finish;
+pub(crate) use self::report::{Wanted, compare_records, make, names};
 pub(crate) use self::start::{Subject, probe, start};
 pub(crate) use self::upload::finish as finish_upload;

@@ -7,9 +7,10 @@ use vllm_metrics::gpu::{GpuConfig, GpuSelection};
 use vllm_metrics::host::HostConfig;
 use vllm_metrics::{EndpointConfig, Session, SessionBuilder};
 
+use mlperf_dataset::Dataset;
 use mlperf_loadgen::TestSettings;
 
-use super::{check, upload};
+use super::{check, facts, upload};
 use crate::exit::Fail;
 use crate::plan::{MetricsPlan, Plan};
 use crate::server::Server;
@@ -19,10 +20,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) server: &'a Server,
     pub(crate) settings: &'a TestSettings,
-    /// Where the prompts came from.
-    pub(crate) dataset: &'a str,
-    /// How many there are.
-    pub(crate) samples: usize,
+    /// What is asked.
+    pub(crate) dataset: &'a Dataset,
 }
 
 /// What the endpoints of a run answer, a line each; an error for one that has no metrics.
@@ -69,13 +68,12 @@ pub(crate) fn start(metrics: &MetricsPlan, subject: &Subject<'_>) -> Result<Sess
 }
 
 /// What the record says about its run.
-fn labels(subject: &Subject<'_>) -> Vec<(&'static str, String)> {
+fn labels(subject: &Subject<'_>) -> Vec<(String, String)> {
     let Subject {
         plan,
         server,
         settings,
         dataset,
-        samples,
     } = subject;
     let mut labels = vec![
         ("model", server.model.clone()),
@@ -83,8 +81,8 @@ fn labels(subject: &Subject<'_>) -> Vec<(&'static str, String)> {
         ("benchmark", plan.benchmark.loadgen_name.clone()),
         ("scenario", plan.scenario.to_string()),
         ("mode", settings.mode.to_string()),
-        ("dataset", (*dataset).to_owned()),
-        ("samples", samples.to_string()),
+        ("dataset", dataset.origin.clone()),
+        ("samples", dataset.prompts.len().to_string()),
         ("target_qps", settings.target_qps().to_string()),
         (
             "min_duration_secs",
@@ -98,7 +96,8 @@ fn labels(subject: &Subject<'_>) -> Vec<(&'static str, String)> {
     if let Some(version) = &server.version {
         labels.push(("server_version", version.clone()));
     }
-    labels
+    let named = labels.into_iter().map(|(key, value)| (key.to_owned(), value));
+    named.chain(facts::of(plan, settings, dataset)).collect()
 }
 
 /// The endpoints of one run: that of `--metrics-url`, or one for each server.

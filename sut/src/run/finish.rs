@@ -20,6 +20,7 @@ use crate::harness::counters::Counters;
 use crate::plan::Plan;
 use crate::recorder;
 use crate::server::Server;
+use crate::shutdown::ShutdownReason;
 use crate::workload::Load;
 use mlperf_rules::RuleScenario;
 
@@ -74,19 +75,6 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
             stats.impossible
         ));
     }
-    let mut recorder = Vec::new();
-    let mut stamp = None;
-    if let (Some(metrics), Some(recorded)) = (&plan.metrics, recorded) {
-        match recorded {
-            Ok(finished) => {
-                stamp = Some(finished.manifest.stamp.clone());
-                recorder::finish(metrics, &finished, &mut files, &mut recorder);
-                recorder.extend(recorder::finish_upload(metrics, &finished));
-            }
-            // The run itself is unaffected; only its record is not whole.
-            Err(error) => recorder.push(format!("THE RECORD WAS NOT FINISHED: {error}")),
-        }
-    }
     let environment = plan.log_dir.join(ENVIRONMENT);
     match environment::read(server.version.as_deref()).write(&environment) {
         Ok(()) => files.push(("environment", environment)),
@@ -109,6 +97,25 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
     match record.write(&plan.log_dir) {
         Ok(path) => files.push(("run", path)),
         Err(error) => remarks.push(format!("the run's record could not be written: {error}")),
+    }
+    let mut recorder = Vec::new();
+    let mut stamp = None;
+    let mut exit = judged.outcome.exit();
+    if let (Some(metrics), Some(recorded)) = (&plan.metrics, recorded) {
+        match recorded {
+            Ok(finished) => {
+                stamp = Some(finished.manifest.stamp.clone());
+                let verdict = verdict(&judged, &remarks, reason.as_ref());
+                let compared = recorder::finish(metrics, &finished, Some(verdict), &mut files, &mut recorder);
+                // A run that does not count has its own status.
+                if let (Exit::Valid, Some(compared)) = (exit, compared) {
+                    exit = compared;
+                }
+                recorder.extend(recorder::finish_upload(metrics, &finished));
+            }
+            // The run itself is unaffected; only its record is not whole.
+            Err(error) => recorder.push(format!("THE RECORD WAS NOT FINISHED: {error}")),
+        }
     }
     let (failures, retries) = (counters.failures(), counters.retries());
     let path_of = |name: &str| {
@@ -165,7 +172,22 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
     };
     print(&printed);
     print(&table.render());
-    Ok(judged.outcome.exit())
+    Ok(exit)
+}
+
+/// The verdict as it is stored with the record.
+fn verdict(judged: &Judged, remarks: &[String], reason: Option<&ShutdownReason>) -> run_report::Judged {
+    run_report::Judged {
+        validity: if judged.outcome.counts() {
+            run_report::Validity::Valid
+        } else {
+            run_report::Validity::NotValid
+        },
+        result: judged.outcome.to_string(),
+        reasons: remarks.to_vec(),
+        interrupted: reason.map(ToString::to_string),
+        figures: judged.figures.clone(),
+    }
 }
 
 /// `sut_run.json`.

@@ -1,7 +1,8 @@
 //! LoadGen's logs and everything else that decides whether a run counts.
 
-use mlperf_loadgen::{LoadGenLog, LogSettings, Mode, TestSettings, Validity};
+use mlperf_loadgen::{Latencies, LoadGenLog, LogSettings, Mode, RunResult, TestSettings, Validity};
 use mlperf_rules::verdict::{self, Check, Evidence, IssueDelay, Verdict};
+use run_report::OwnFigure;
 use vllm_client::PrefixCaching;
 
 use super::outcome::RunOutcome;
@@ -16,6 +17,8 @@ pub(super) struct Judged {
     pub(super) tokens_per_sec: Option<f64>,
     /// The verdict; `None` when there are no logs to judge.
     pub(super) verdict: Option<Verdict>,
+    /// LoadGen's own figures.
+    pub(super) figures: Vec<OwnFigure>,
 }
 
 impl Judged {
@@ -24,6 +27,7 @@ impl Judged {
             outcome,
             tokens_per_sec: None,
             verdict: None,
+            figures: Vec::new(),
         }
     }
 }
@@ -131,5 +135,55 @@ pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         outcome,
         tokens_per_sec: result.tokens_per_sec.or(result.completed_tokens_per_sec),
         verdict: Some(verdict),
+        figures: figures(result),
     }
+}
+
+/// What LoadGen measured, under its own definitions.
+fn figures(result: &RunResult) -> Vec<OwnFigure> {
+    let figure = |name: &str, value: Option<f64>, unit: &str, definition: &str| {
+        value.map(|value| OwnFigure {
+            name: format!("LoadGen: {name}"),
+            value,
+            unit: unit.to_owned(),
+            definition: definition.to_owned(),
+        })
+    };
+    let p99 = |latencies: &Latencies| latencies.percentile_ns(99.0).map(|ns| ns as f64 / 1e9);
+    [
+        figure(
+            "tokens per second",
+            result.tokens_per_sec.or(result.completed_tokens_per_sec),
+            "tokens/s",
+            "Offline: output tokens over the time to the last answer. Server: up to the answer of the query that was \
+             scheduled last.",
+        ),
+        figure(
+            "samples per second",
+            result.samples_per_sec.or(result.completed_samples_per_sec),
+            "samples/s",
+            "As for tokens per second, of samples.",
+        ),
+        figure(
+            "p99 time to first token",
+            p99(&result.ttft),
+            "seconds",
+            "From the time at which the query was scheduled, over the whole run.",
+        ),
+        figure(
+            "p99 time per output token",
+            p99(&result.tpot),
+            "seconds",
+            "(last - first token) / (tokens - 1), over the whole run.",
+        ),
+        figure(
+            "p99 latency",
+            p99(&result.latency),
+            "seconds",
+            "From the time at which the query was scheduled to its answer, over the whole run.",
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -49,8 +49,7 @@ impl Prepared {
             plan: &self.plan,
             server: &self.target.server,
             settings: &self.workload.load.settings,
-            dataset: &self.workload.dataset.origin,
-            samples: self.workload.dataset.prompts.len(),
+            dataset: &self.workload.dataset,
         }
     }
 }

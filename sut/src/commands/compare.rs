@@ -1,0 +1,66 @@
+//! `sut compare`: stored runs against each other.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use run_report::{CompareOptions, Judged};
+use vllm_metrics::RunData;
+use vllm_metrics::store::read_run;
+
+use super::report::{folder_of, must_exist};
+use crate::cli::CompareArgs;
+use crate::console::print;
+use crate::exit::{Exit, Fail};
+use crate::recorder::{compare_records, names};
+
+pub(super) fn run(args: &CompareArgs) -> Result<Exit, Fail> {
+    let options = options(args)?;
+    let paths: Vec<&PathBuf> = args.runs.iter().chain(&args.against).collect();
+    if paths.len() < 2 {
+        return Err(Fail::usage(anyhow!(
+            "a comparison needs two runs: sut compare BASELINE RUN"
+        )));
+    }
+    let mut records: Vec<(RunData, Option<Judged>)> = Vec::new();
+    for (path, name) in paths.iter().zip(names()) {
+        must_exist(path)?;
+        let record = read_run(path).map_err(Fail::usage)?;
+        for note in &record.notes {
+            tracing::warn!("{name}: {note}");
+        }
+        print(&format!("{name} is {}\n", path.display()));
+        let judged = Judged::read(folder_of(path), &record.manifest.stamp).map_err(Fail::usage)?;
+        records.push((record, judged));
+    }
+    let repeats = (!args.against.is_empty()).then_some((args.runs.len(), args.in_turn));
+    let page = args.output.clone().unwrap_or_else(|| {
+        let stamp = |(record, _): &(RunData, Option<Judged>)| record.manifest.stamp.clone();
+        let (first, last) = (&records[0], &records[records.len() - 1]);
+        let name = format!("comparison_{}_{}.html", stamp(first), stamp(last));
+        folder_of(paths[paths.len() - 1]).join(name)
+    });
+    let compared = compare_records(&records, repeats, &options, args.strict, &page)?;
+    for line in &compared.lines {
+        print(&format!("{line}\n"));
+    }
+    print(&format!("{}\n", compared.page.display()));
+    Ok(compared.exit)
+}
+
+fn options(args: &CompareArgs) -> Result<CompareOptions, Fail> {
+    for (flag, value) in [
+        ("--min-effect", args.min_effect),
+        ("--equivalence", args.equivalence),
+    ] {
+        if !(value > 0.0 && value < 1.0) {
+            return Err(Fail::usage(anyhow!(
+                "{flag} {value}: must be above 0 and below 1"
+            )));
+        }
+    }
+    Ok(CompareOptions {
+        min_effect: args.min_effect,
+        equivalence: args.equivalence,
+        across: args.across.clone(),
+    })
+}

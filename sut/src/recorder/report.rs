@@ -1,0 +1,141 @@
+//! What is made of a stored record: report, trace, pictures, summary, and its comparison with others.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use run_report::{Analysis, AnalysisOptions, CompareOptions, Judged, Word};
+use vllm_metrics::RunData;
+use vllm_report::RenderOptions;
+
+use crate::exit::Exit;
+
+/// What to make of a record.
+pub(crate) struct Wanted<'a> {
+    /// Where the files go.
+    pub(crate) folder: &'a Path,
+    /// Draw the pictures.
+    pub(crate) plots: bool,
+    /// What judged the run.
+    pub(crate) judged: Option<Judged>,
+}
+
+/// What was made of a record.
+pub(crate) struct Made {
+    /// By what they are.
+    pub(crate) files: Vec<(&'static str, PathBuf)>,
+    /// The steady window, what bound the run, and what the report leaves out.
+    pub(crate) lines: Vec<String>,
+}
+
+/// Looks at a record once and makes everything of it.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn make<'a>(record: &'a RunData, wanted: Wanted<'_>) -> anyhow::Result<(Made, Analysis<'a>)> {
+    let analysis = Analysis::of(
+        record,
+        AnalysisOptions {
+            judged: wanted.judged,
+            ..AnalysisOptions::default()
+        },
+    );
+    let stamp = &record.manifest.stamp;
+    let folder = wanted.folder;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let page = run_report::page(&[&analysis], None);
+    let report = run_report::write_report(&page, &folder.join(format!("report_{stamp}.html")))?;
+    let trace = run_report::write_trace(&page, &folder.join(format!("trace_{stamp}.json")))?;
+    let mut files = vec![("report", report.path), ("trace", trace.path)];
+    if wanted.plots {
+        let options = RenderOptions {
+            summary: Some(analysis.summary.clone()),
+            ..RenderOptions::default()
+        };
+        let rendered = vllm_report::render(record, folder, &options).context("cannot draw")?;
+        files.extend([
+            ("overview", rendered.overview),
+            ("requests", rendered.requests),
+            ("GPUs", rendered.gpu),
+            ("summary", rendered.summary),
+        ]);
+    } else {
+        // The summary is the one file that says what was missing, so it is written all the same.
+        let folder = folder.join("visualizations");
+        std::fs::create_dir_all(&folder).context("the summary's folder cannot be made")?;
+        let path = folder.join(format!("metrics_summary_{stamp}.json"));
+        let text = serde_json::to_string_pretty(&analysis.summary)?;
+        mlperf_rules::files::write(&path, &(text + "\n"))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        files.push(("summary", path));
+    }
+    let mut lines = analysis.lines();
+    lines.extend(report.remarks);
+    lines.extend(trace.remarks);
+    Ok((Made { files, lines }, analysis))
+}
+
+/// A comparison, written.
+pub(crate) struct Compared {
+    /// The page.
+    pub(crate) page: PathBuf,
+    /// In sentences.
+    pub(crate) lines: Vec<String>,
+    /// The status of its word.
+    pub(crate) exit: Exit,
+}
+
+/// `A`, `B` and so on.
+pub(crate) fn names() -> impl Iterator<Item = String> {
+    let letters = ('A'..='Z').map(|letter| letter.to_string());
+    letters.chain((27..).map(|number| format!("run {number}")))
+}
+
+/// Compares records and writes the page. `repeats` is the number of runs of the baseline, where both sides are repeats
+/// of a setting.
+///
+/// # Errors
+/// When there is nothing to compare, or the page cannot be written.
+pub(crate) fn compare_records(
+    records: &[(RunData, Option<Judged>)],
+    repeats: Option<(usize, bool)>,
+    options: &CompareOptions,
+    strict: bool,
+    page: &Path,
+) -> anyhow::Result<Compared> {
+    let analyses: Vec<Analysis<'_>> = records
+        .iter()
+        .zip(names())
+        .map(|((record, judged), name)| {
+            Analysis::of(
+                record,
+                AnalysisOptions {
+                    name,
+                    judged: judged.clone(),
+                    ..AnalysisOptions::default()
+                },
+            )
+        })
+        .collect();
+    let runs: Vec<&Analysis<'_>> = analyses.iter().collect();
+    let compared = match repeats {
+        Some((count, in_turn)) => {
+            let (base, other) = runs.split_at(count.min(runs.len()));
+            run_report::compare_repeats(base, other, in_turn, options)?
+        }
+        None => run_report::compare(&runs, options)?,
+    };
+    let exit = match compared.word() {
+        Word::Regressed => Exit::Regression,
+        Word::NotComparable => Exit::NotComparable,
+        _ if strict && compared.is_undecided() => Exit::Inconclusive,
+        _ => Exit::Valid,
+    };
+    let lines = compared.sentences();
+    run_report::write_report(&run_report::page(&runs, Some(compared.page)), page)?;
+    Ok(Compared {
+        page: page.to_owned(),
+        lines,
+        exit,
+    })
+}
