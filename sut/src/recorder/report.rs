@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use run_report::{Analysis, AnalysisOptions, CompareOptions, Judged, Word};
 use vllm_metrics::RunData;
-use vllm_report::RenderOptions;
+use vllm_report::{Outcome, RenderOptions};
 
 use crate::exit::Exit;
 
@@ -50,6 +50,10 @@ pub(crate) fn make<'a>(record: &'a RunData, wanted: Wanted<'_>) -> anyhow::Resul
     if wanted.plots {
         let options = RenderOptions {
             summary: Some(analysis.summary.clone()),
+            outcome: analysis.judged.as_ref().map(|judged| Outcome {
+                word: judged.result.clone(),
+                reason: judged.interrupted.clone(),
+            }),
             ..RenderOptions::default()
         };
         let rendered = vllm_report::render(record, folder, &options).context("cannot draw")?;
