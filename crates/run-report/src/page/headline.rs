@@ -78,11 +78,12 @@ fn window(analysis: &Analysis<'_>) -> Vec<Figure> {
     let mut figures = Vec::new();
     for found in &analysis.window.figures {
         let unit = if found.unit == "s" { "seconds" } else { found.unit };
-        for (where_, value, missing) in [
-            ("whole run", found.whole_run, "no request has it"),
-            ("steady window", found.window, why_none.as_str()),
-        ] {
-            let quantity = value.map_or_else(|| Quantity::absent(missing), Quantity::measured);
+        for (where_, value) in [("whole run", found.whole_run), ("steady window", found.window)] {
+            // Without a window one figure says so for all of them.
+            if where_ == "steady window" && analysis.window.span.is_none() {
+                continue;
+            }
+            let quantity = value.map_or_else(|| Quantity::absent("no request has it"), Quantity::measured);
             figures.push(Figure {
                 limit: limit(found.name),
                 ..figure(
@@ -94,6 +95,15 @@ fn window(analysis: &Analysis<'_>) -> Vec<Figure> {
                 )
             });
         }
+    }
+    if analysis.window.span.is_none() {
+        figures.push(figure(
+            "Steady window",
+            "seconds",
+            "The stretch of the run whose figures describe the server, without its start and its drain.",
+            source,
+            Quantity::absent(why_none),
+        ));
     }
     figures
 }
