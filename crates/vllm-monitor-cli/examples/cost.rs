@@ -100,13 +100,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let half = Duration::from_secs_f64(secs / 2.0);
     std::thread::sleep(half);
     let (before, begun) = (cost(monitor.0.id())?, Instant::now());
-    let (steps_before, missed_before) = (
+    let (steps_before, pages_before, missed_before) = (
         counter(port, "vllm:monitor_target_steps_total")?,
+        counter(port, "vllm:monitor_pages_total")?,
         counter(port, "vllm:monitor_missed_ticks_total")?,
     );
     std::thread::sleep(half);
     let (after, elapsed) = (cost(monitor.0.id())?, begun.elapsed().as_secs_f64());
     let steps = counter(port, "vllm:monitor_target_steps_total")? - steps_before;
+    let pages = counter(port, "vllm:monitor_pages_total")? - pages_before;
     let missed = counter(port, "vllm:monitor_missed_ticks_total")? - missed_before;
     let cores = (after.cpu_secs - before.cpu_secs) / elapsed;
     println!("{targets} targets (SIMULATED server), {elapsed:.0} s, one snapshot a second each");
@@ -120,7 +122,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         after.resident_bytes / 1e6,
         (after.resident_bytes - before.resident_bytes) / 1e6
     );
-    println!("evaluations: {steps:.0}, missed ticks: {missed:.0}");
+    println!("evaluations: {steps:.0}, pages read: {pages:.0}, missed ticks: {missed:.0}");
     std::fs::remove_file(path)?;
     Ok(())
 }

@@ -59,6 +59,8 @@ pub struct Counts {
     pub steps: u64,
     /// Ticks that were missed.
     pub missed_ticks: u64,
+    /// Pages of metrics read.
+    pub pages: u64,
     /// Lines of metrics pages that could not be read.
     pub bad_lines: u64,
     /// Pages that were not pages of metrics.

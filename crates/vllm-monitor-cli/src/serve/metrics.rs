@@ -405,7 +405,7 @@ fn tasks(page: &mut Page, rows: &[Row<'_>]) -> Result<(), WriteError> {
         probes,
     )?;
     type Count = fn(&crate::hub::Counts) -> u64;
-    let counters: [(&str, &str, Count); 7] = [
+    let counters: [(&str, &str, Count); 8] = [
         (
             "vllm:monitor_target_steps_total",
             "Evaluations of the target.",
@@ -416,6 +416,7 @@ fn tasks(page: &mut Page, rows: &[Row<'_>]) -> Result<(), WriteError> {
             "Evaluations that were left out because one was late.",
             |c| c.missed_ticks,
         ),
+        ("vllm:monitor_pages_total", "Pages of metrics read.", |c| c.pages),
         (
             "vllm:monitor_bad_lines_total",
             "Lines of metrics pages that could not be read.",

@@ -138,6 +138,7 @@ impl Watched {
         self.see_status(answer);
         if let Some(body) = answer.success() {
             let summary = self.pages.read(&mut self.builder, body, probe.at);
+            self.counts.pages += u64::from(summary.samples > 0);
             self.counts.bad_lines += summary.bad_lines as u64;
             if summary.samples == 0 {
                 self.counts.bad_pages += 1;
