@@ -35,7 +35,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vllm-monitor-py", &["exposition", "vllm-metrics", "vllm-monitor"]),
     (
         "vllm-monitor-cli",
-        &["exposition", "vllm-client", "vllm-metrics", "vllm-monitor"],
+        &[
+            "monitor-acting",
+            "monitor-plugins",
+            "exposition",
+            "vllm-client",
+            "vllm-metrics",
+            "vllm-monitor",
+        ],
     ),
     (
         "sut",

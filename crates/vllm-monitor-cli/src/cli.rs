@@ -32,6 +32,10 @@ pub(crate) enum Command {
     Export(Export),
     /// Start the next monitor with what another one has learned. No monitor may use the state file meanwhile.
     Import(Import),
+    /// Check or show an audit of actions.
+    Audit(crate::tools::Audit),
+    /// Write, check, list and try plugins.
+    Plugins(crate::tools::Plugins),
 }
 
 /// Where the monitor answers.

@@ -10,6 +10,7 @@ mod check_command;
 mod cli;
 mod replay;
 mod run;
+mod tools;
 mod view;
 
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
         Command::Replay(command) => replay::replay(command),
         Command::Export(command) => ask::export(command),
         Command::Import(command) => ask::import(command),
+        Command::Audit(command) => tools::audit(command),
+        Command::Plugins(command) => tools::plugins(command),
     };
     match result {
         Ok(code) => code,

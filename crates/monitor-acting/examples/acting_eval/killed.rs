@@ -41,7 +41,8 @@ pub(crate) fn child(words: &[String]) -> Result<(), Box<dyn std::error::Error>> 
         memory
             .learner
             .observe(&context, &choice.arm, reward, Outcome::Success);
-        writeln!(curve, "{} {}", memory.decisions, 0.85 - means[place])?;
+        // One write, so that a kill leaves no half of a line.
+        curve.write_all(format!("{} {}\n", memory.decisions, 0.85 - means[place]).as_bytes())?;
         memory.decisions += 1;
         file.save(&memory)?;
     }
