@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("run-diagnosis", &["run-statistics"]),
     ("vllm-metrics", &["exposition"]),
     ("vllm-metrics-c", &["vllm-metrics"]),
-    ("vllm-client", &[]),
+    ("vllm-client", &["exposition"]),
     ("vllm-sim", &["exposition", "fake-nvml"]),
     ("report-page", &[]),
     ("vllm-report", &["vllm-metrics"]),

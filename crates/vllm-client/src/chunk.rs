@@ -6,10 +6,12 @@ use std::sync::LazyLock;
 use memchr::memmem::{Finder, FinderRev};
 use serde::Deserialize;
 
-use crate::completion::{FinishReason, ServerMetrics, Usage};
+use crate::answer::{FinishReason, MaybeUsage, ServerMetrics};
 
 static CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\":[{\"index\":0,"));
 static TOKEN_IDS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"token_ids\":["));
+static MODEL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"model\":\""));
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 static SECOND_CHOICE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"},{"));
 static INNER_OBJECT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\":{"));
 static FINISH: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"finish_reason\":"));
@@ -29,7 +31,8 @@ pub(crate) struct Scanned<'a> {
 pub(crate) fn scan<'a>(data: &'a [u8], ids: &mut Vec<i32>) -> Option<Scanned<'a>> {
     let choices = CHOICES.find(data)?;
     let head = data[..choices].strip_prefix(b"{")?;
-    if memchr::memchr(b'{', head).is_some() {
+    // `"error"` as a key, or as the value of `object`.
+    if memchr::memchr(b'{', head).is_some() || ERROR.find(head).is_some() {
         return None;
     }
     let choice = &data[choices..];
@@ -48,7 +51,11 @@ pub(crate) fn scan<'a>(data: &'a [u8], ids: &mut Vec<i32>) -> Option<Scanned<'a>
     let start = ids.len();
     match numbers(after, ids) {
         Some(rest)
-            if rest.starts_with(b"}]") && rest.ends_with(b"}") && memchr::memchr(b'{', rest).is_none() =>
+            if rest == b"}]}"
+                || (rest.starts_with(b"}]")
+                    && rest.ends_with(b"}")
+                    && memchr::memchr(b'{', rest).is_none()
+                    && ERROR.find(rest).is_none()) =>
         {
             Some(Scanned { finish })
         }
@@ -84,14 +91,22 @@ fn numbers<'a>(text: &'a [u8], ids: &mut Vec<i32>) -> Option<&'a [u8]> {
     }
 }
 
+/// The model that a chunk of [`scan`]'s shape names, as JSON text without its quotes.
+pub(crate) fn model_of(data: &[u8]) -> Option<&[u8]> {
+    let rest = &data[MODEL.find(data)? + MODEL.needle().len()..];
+    Some(&rest[..memchr::memchr(b'"', rest)?])
+}
+
 /// A chunk, or a whole unstreamed answer, as JSON says it. Fields we do not use are not named.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Chunk {
     pub(crate) id: Option<String>,
     #[serde(default)]
+    pub(crate) model: Option<String>,
+    #[serde(default)]
     pub(crate) choices: Option<Vec<Choice>>,
     #[serde(default)]
-    pub(crate) usage: Option<Usage>,
+    pub(crate) usage: Option<MaybeUsage>,
     #[serde(default)]
     pub(crate) metrics: Option<ServerMetrics>,
     #[serde(default)]
@@ -106,6 +121,7 @@ impl Chunk {
     pub(crate) fn of(choice: Choice) -> Self {
         Self {
             id: None,
+            model: None,
             choices: Some(vec![choice]),
             usage: None,
             metrics: None,

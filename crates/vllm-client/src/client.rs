@@ -1,18 +1,23 @@
 //! One server's client: posts a prepared body and turns the answer into a completion or a named failure.
 
 use std::error::Error as _;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Request, Response};
 use url::Url;
 
-use crate::completion::{Completion, FirstToken, Gatherer};
+use crate::answer::{Completion, FirstToken};
+use crate::completion::{Expected, Gatherer};
 use crate::config::ClientConfig;
 use crate::error::{ControlError, Received, StreamError, TimeoutKind};
+use crate::secrets::redact_url;
 use crate::sse::{CutError, Cutter};
 
+/// How long a connection is kept that nothing is sent on.
+const MOST_IDLE: Duration = Duration::from_secs(4);
 /// How long the connection is waited for after the end mark, so that it can be used again.
 const DRAIN: Duration = Duration::from_millis(200);
 /// Bytes of an error answer that are kept.
@@ -22,6 +27,10 @@ const BODY_EXCERPT: usize = 512;
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) http: reqwest::Client,
+    /// Keeps no connections: for a request whose kept connection had been closed.
+    fresh: reqwest::Client,
+    /// When each connection was given back that may be kept now, the last one at the end: the pool takes it first.
+    kept: Arc<Mutex<Vec<Instant>>>,
     pub(crate) base: Url,
     completions: Url,
     /// The base URL as shown in errors.
@@ -48,26 +57,31 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let http = with_certificates(reqwest::Client::builder(), &config)?
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(config.timeouts.connect)
-            .pool_max_idle_per_host(config.pool_size)
-            // Servers close idle connections after a few seconds (uvicorn: 5): give up on them before they do, so
-            // that no request is written into a connection that is being closed.
-            .pool_idle_timeout(Duration::from_secs(4))
-            .tcp_nodelay(true)
-            .default_headers(headers)
-            .build()
-            .map_err(|e| ControlError::BadSetting {
-                key: "client",
-                reason: chain(&e),
-            })?;
+        let make = |pool_size| {
+            with_certificates(reqwest::Client::builder(), &config)?
+                .http1_only()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .connect_timeout(config.timeouts.connect)
+                .pool_max_idle_per_host(pool_size)
+                // Servers close idle connections after a few seconds (uvicorn: 5): give up on them before they do,
+                // so that few requests are written into a connection that is being closed.
+                .pool_idle_timeout(MOST_IDLE)
+                .tcp_nodelay(true)
+                .default_headers(headers.clone())
+                .build()
+                .map_err(|e| ControlError::BadSetting {
+                    key: "client",
+                    reason: chain(&e),
+                })
+        };
+        let (http, fresh) = (make(config.pool_size)?, make(0)?);
         let completions = join(&base, "v1/completions");
         Ok(Self {
             http,
+            fresh,
+            kept: Arc::default(),
             base,
             completions,
             shown,
@@ -85,8 +99,11 @@ impl Client {
     /// `on_first` is called at most once, on the spot, when the first chunk with a token arrives: after the clock was
     /// read and before anything else is done with the answer. Dropping the future aborts the request.
     ///
+    /// A request whose kept connection the server had closed before it answered is sent again at once, once, on a new
+    /// connection, and the completion has [`Remark::SentAgain`](crate::Remark::SentAgain). Nothing else is retried here.
+    ///
     /// # Errors
-    /// See [`StreamError`]; nothing is retried here.
+    /// See [`StreamError`].
     pub async fn complete(
         &self,
         body: Bytes,
@@ -132,19 +149,31 @@ impl Client {
         on_first: impl FnOnce(FirstToken),
     ) -> Result<Completion, StreamError> {
         let sent_at = Instant::now();
-        let mut gatherer = Gatherer::new(self.config.keep_text);
+        let expected = Expected::of(
+            request
+                .body()
+                .and_then(|body| body.as_bytes())
+                .unwrap_or_default(),
+        );
+        let mut gatherer = Gatherer::new(self.config.keep_text, expected);
         let mut cutter = Cutter::default();
         let mut on_first = Some(on_first);
         let mut watch = Watch::new(&self.config, begun_at, sent_at);
         let sleep = tokio::time::sleep_until(watch.next_check().into());
         tokio::pin!(sleep);
 
-        let sending = self.http.execute(request);
+        let sending = self.send(request);
         tokio::pin!(sending);
         let mut response = loop {
             tokio::select! {
                 biased;
-                sent = &mut sending => break sent.map_err(|e| self.send_error(&e))?,
+                sent = &mut sending => {
+                    let (response, again) = sent.map_err(|e| self.send_error(&e))?;
+                    if again {
+                        gatherer.sent_again();
+                    }
+                    break response;
+                }
                 () = &mut sleep => {
                     watch.check(Received::default())?;
                     sleep.as_mut().reset(watch.next_check().into());
@@ -172,14 +201,18 @@ impl Client {
             let at = Instant::now();
             let Some(piece) = piece else {
                 let rest = cutter.pending();
-                // A clean end in the middle of an event is a cut stream; something that never was one is garbage.
+                gatherer.ends_with(rest);
+                if gatherer.done() {
+                    break at;
+                }
+                // A clean end in the middle of an event is a cut stream.
                 return Err(StreamError::Truncated {
                     received: gatherer.received(),
                 })
                 .inspect_err(|_| tracing::debug!(rest = %crate::error::excerpt(rest), "stream ended early"));
             };
-            let cut: Result<(), EventError> = cutter.feed(&piece, |data| {
-                if let Some(first) = gatherer.event(data, at)?
+            let cut: Result<(), EventError> = cutter.feed(&piece, |event| {
+                if let Some(first) = gatherer.event(event, at)?
                     && let Some(call) = on_first.take()
                 {
                     call(first);
@@ -200,21 +233,79 @@ impl Client {
                 break at;
             }
         };
-        // Read the end of the body, so that the connection goes back to the pool. The answer is complete: a server
-        // that fails to end it costs a connection, not the request.
+        // Read the end of the body, so that the connection goes back to the pool, and by the same rules as before: it
+        // must not matter where TCP has cut. A server that does not end the body costs a connection, not the request.
         let drained = tokio::time::timeout(DRAIN, async {
             while let Ok(Some(rest)) = response.chunk().await {
-                if !rest.iter().all(u8::is_ascii_whitespace) {
-                    return false;
-                }
+                let at = Instant::now();
+                let cut: Result<(), EventError> =
+                    cutter.feed(&rest, |event| Ok(gatherer.event(event, at).map(drop)?));
+                cut?;
             }
-            true
+            Ok(())
         })
         .await;
-        if drained != Ok(true) {
-            tracing::debug!(url = %self.shown, "the body did not end after its end mark; the connection is dropped");
+        match drained {
+            Ok(Ok(())) => self.keeps_connection(),
+            Ok(Err(EventError::Stream(error))) => return Err(*error),
+            Ok(Err(EventError::Cut(error))) => return Err(gatherer.cut_error(error)),
+            Err(_) => {
+                tracing::debug!(url = %self.shown, "the body did not end after its end mark; the connection is dropped");
+            }
         }
         gatherer.into_completion(self.config.token_policy, sent_at, finished_at)
+    }
+
+    /// Sends a request; once more, on a new connection, if it broke before any byte of an answer and a kept connection
+    /// may have been used. True if it was sent twice.
+    pub(crate) async fn send(&self, request: Request) -> reqwest::Result<(Response, bool)> {
+        let again = self.takes_kept().then(|| request.try_clone()).flatten();
+        match self.http.execute(request).await {
+            Ok(response) => Ok((response, false)),
+            Err(error)
+                if error.is_request()
+                    && !error.is_connect()
+                    && !error.is_timeout()
+                    && !is_not_http(&error) =>
+            {
+                let Some(again) = again else {
+                    return Err(error);
+                };
+                tracing::debug!(url = %self.shown, "a kept connection was closed; sending the request again");
+                match self.fresh.execute(again).await {
+                    Ok(response) => Ok((response, true)),
+                    // The server is gone. That the first attempt broke says more: it may have been worked on.
+                    Err(second) if second.is_connect() => Err(error),
+                    Err(second) => Err(second),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes that a connection has been given back.
+    pub(crate) fn keeps_connection(&self) {
+        let mut kept = self.lock_kept();
+        if kept.len() < self.config.pool_size {
+            kept.push(Instant::now());
+        }
+    }
+
+    /// Whether the next request is likely to go out on a kept connection.
+    fn takes_kept(&self) -> bool {
+        let mut kept = self.lock_kept();
+        match kept.pop() {
+            Some(since) if since.elapsed() < MOST_IDLE => true,
+            // What lies below is older still.
+            _ => {
+                kept.clear();
+                false
+            }
+        }
+    }
+
+    fn lock_kept(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn request(&self, body: Bytes) -> Request {
@@ -242,7 +333,7 @@ impl Client {
                 reason,
             };
         }
-        if reason.contains("invalid HTTP") {
+        if is_not_http(error) {
             return StreamError::Malformed {
                 reason: "the answer is not HTTP".to_owned(),
                 line: reason,
@@ -266,9 +357,11 @@ impl Client {
 
     pub(crate) async fn status_error(&self, response: Response) -> StreamError {
         let code = response.status().as_u16();
+        let retry_after = retry_after(response.headers(), SystemTime::now());
         StreamError::Status {
             url: self.shown.clone(),
             code,
+            retry_after,
             body: self.body_excerpt(response).await,
         }
     }
@@ -401,6 +494,20 @@ impl From<StreamError> for EventError {
     }
 }
 
+fn is_not_http(error: &reqwest::Error) -> bool {
+    chain(error).contains("invalid HTTP")
+}
+
+/// How long the server asks to wait: `Retry-After` in seconds or as a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(secs) = text.parse() {
+        return Some(Duration::from_secs(secs));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
 fn is_event_stream(response: &Response) -> bool {
     let kind = response
         .headers()
@@ -442,7 +549,7 @@ fn parse_base(text: &str) -> Result<Url, ControlError> {
         } else {
             "write it as http://host:port"
         };
-        return Err(bad(trimmed, way_out));
+        return Err(bad(&redact_url(trimmed), way_out));
     };
     if !url.username().is_empty() || url.password().is_some() {
         return Err(bad(
@@ -455,14 +562,14 @@ fn parse_base(text: &str) -> Result<Url, ControlError> {
         "https" if cfg!(feature = "tls") => {}
         "https" => {
             return Err(bad(
-                trimmed,
+                &redact_url(trimmed),
                 "TLS is not built in; build with the feature `tls`, or use http:// (a local proxy can add TLS)",
             ));
         }
-        _ => return Err(bad(trimmed, "write it as http://host:port")),
+        _ => return Err(bad(&redact_url(trimmed), "write it as http://host:port")),
     }
     if url.host_str().is_none_or(str::is_empty) {
-        return Err(bad(trimmed, "it names no host"));
+        return Err(bad(&redact_url(trimmed), "it names no host"));
     }
     url.set_query(None);
     url.set_fragment(None);
@@ -495,11 +602,42 @@ mod tests {
         }
         let client = Client::new(ClientConfig::new("http://h:1/a/v1")).unwrap();
         assert_eq!(client.completions.as_str(), "http://h:1/a/v1/completions");
-        for bad in ["", "h:1", "ftp://h", "http://", "http://u:secret@h:1"] {
+        for bad in [
+            "",
+            "h:1",
+            "ftp://h",
+            "http://",
+            "http://u:secret@h:1",
+            "http://u:secret@[h",
+            "ftp://h/?key=secret",
+            "https://[h/?key=secret",
+        ] {
             let error = Client::new(ClientConfig::new(bad)).unwrap_err();
             assert!(matches!(error, ControlError::BadUrl { .. }), "{bad}: {error}");
             assert!(!error.to_string().contains("secret"));
         }
+    }
+
+    #[test]
+    fn retry_after_in_seconds_and_as_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        for (text, wait) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
+            assert_eq!(
+                retry_after(&headers, now),
+                wait.map(Duration::from_secs),
+                "{text}"
+            );
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 
     #[test]

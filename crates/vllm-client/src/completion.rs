@@ -1,158 +1,44 @@
-//! A finished completion, and the gathering of one from the chunks of a stream.
+//! The gathering of a completion from the chunks of a stream.
 
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
+use crate::answer::{
+    Completion, FinishReason, FirstToken, MaybeUsage, Remark, ServerMetrics, TokenSource, Usage,
+};
 use crate::chunk::{self, Chunk};
 use crate::config::TokenPolicy;
 use crate::error::{Received, StreamError, excerpt};
-use crate::sse::CutError;
+use crate::sse::{CutError, Event, MAX_EVENT_BYTES};
 
-/// The first token of an answer, as given to the callback of [`Client::complete`](crate::Client::complete).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FirstToken {
-    /// When the bytes that hold it were handed to us; read before they were looked at.
-    pub at: Instant,
-    /// Its id; `None` when the server sends text without ids.
-    pub token_id: Option<i32>,
-    /// How many tokens the chunk held: more than 1 under speculative decoding, or when the server batches chunks.
-    /// 0 when the server sends no ids.
-    pub tokens_in_chunk: usize,
+/// Most token ids of an answer to a request that sets no `max_tokens`.
+const MOST_TOKENS: usize = 1 << 22;
+/// Longest text of an answer, in bytes.
+const MOST_TEXT: usize = 256 << 20;
+
+/// What the request says about its answer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expected {
+    max_tokens: Option<usize>,
+    model: Option<String>,
 }
 
-/// Why the server stopped generating.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
-#[non_exhaustive]
-pub enum FinishReason {
-    /// End-of-sequence token or a stop text.
-    Stop,
-    /// `max_tokens` or the model's length.
-    Length,
-    /// Any other word of the server.
-    Other(String),
-}
-
-impl FinishReason {
-    /// The server's word.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::Other(word) => word,
-        }
-    }
-}
-
-impl From<String> for FinishReason {
-    fn from(word: String) -> Self {
-        match word.as_str() {
-            "stop" => Self::Stop,
-            "length" => Self::Length,
-            _ => Self::Other(word),
-        }
-    }
-}
-
-/// The server's own token counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct Usage {
-    /// Tokens of the prompt.
-    pub prompt_tokens: u64,
-    /// Tokens generated. Absent in some servers' first chunks.
-    #[serde(default)]
-    pub completion_tokens: u64,
-    /// Where the server tells: how much of the prompt came from its prefix cache.
-    #[serde(default)]
-    pub prompt_tokens_details: Option<PromptTokensDetails>,
-}
-
-/// Part of [`Usage`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct PromptTokensDetails {
-    /// Prompt tokens found in the prefix cache.
-    #[serde(default)]
-    pub cached_tokens: Option<u64>,
-}
-
-/// What the server measured for this request (`--enable-per-request-metrics`). All in milliseconds, as sent.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
-pub struct ServerMetrics {
-    /// Waiting in the engine's queue.
-    pub queue_time_ms: Option<f64>,
-    /// From arrival to the first token, inside the server.
-    pub time_to_first_token_ms: Option<f64>,
-    /// From the first token to the last.
-    pub generation_time_ms: Option<f64>,
-    /// Mean gap between tokens.
-    pub mean_itl_ms: Option<f64>,
-    /// Generated tokens per second.
-    pub tokens_per_second: Option<f64>,
-}
-
-/// Where the token count of a completion comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenSource {
-    /// The ids themselves came.
-    Ids,
-    /// No ids came; the count is the server's `usage`.
-    UsageOnly,
-}
-
-/// A completed answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Completion {
-    /// The generated ids, the first token's included. Empty under [`TokenSource::UsageOnly`].
-    pub token_ids: Vec<i32>,
-    /// Whether [`Completion::n_tokens`] counts ids or repeats the server's count.
-    pub token_source: TokenSource,
-    /// The answer's text; only with [`ClientConfig::keep_text`](crate::ClientConfig::keep_text).
-    pub text: Option<String>,
-    /// Why generation ended; `None` when the server did not say.
-    pub finish_reason: Option<FinishReason>,
-    /// The server's counts, when sent.
-    pub usage: Option<Usage>,
-    /// The server's own times, when sent.
-    pub server_metrics: Option<ServerMetrics>,
-    /// The server's id of the request (`cmpl-…`), where a chunk that was parsed in full carried it.
-    pub request_id: Option<String>,
-    /// When the request was handed to the connection pool.
-    pub sent_at: Instant,
-    /// When the first token's bytes arrived. `None` for an empty answer, and for an unstreamed one.
-    pub first_token_at: Option<Instant>,
-    /// When the end mark arrived.
-    pub finished_at: Instant,
-    /// Chunks that carried tokens or text.
-    pub chunks: usize,
-    /// The longest gap between two of them.
-    pub longest_gap: Option<Duration>,
-}
-
-impl Completion {
-    /// Generated tokens: ids where they came, else the server's count.
-    pub fn n_tokens(&self) -> usize {
-        match self.token_source {
-            TokenSource::Ids => self.token_ids.len(),
-            TokenSource::UsageOnly => self
-                .usage
-                .map_or(0, |u| usize::try_from(u.completion_tokens).unwrap_or(usize::MAX)),
-        }
-    }
-
-    /// Whether the server's count is that of the ids; `None` when there is nothing to compare.
-    pub fn usage_agrees(&self) -> Option<bool> {
-        match self.token_source {
-            TokenSource::Ids => self
-                .usage
-                .map(|u| u.completion_tokens == self.token_ids.len() as u64),
-            TokenSource::UsageOnly => None,
-        }
-    }
-
-    /// The ids as LoadGen and the accuracy scripts take them: 32-bit little-endian.
-    pub fn token_bytes(&self) -> Vec<u8> {
-        self.token_ids.iter().flat_map(|id| id.to_le_bytes()).collect()
+impl Expected {
+    /// Reads it from a request's body, which is JSON. A quote inside of a JSON string is escaped, so that a key with
+    /// bare quotes before a colon is a key. The first one is the outermost, unless the caller wrote it otherwise.
+    pub(crate) fn of(body: &[u8]) -> Self {
+        let after = |key: &[u8]| {
+            let at = memchr::memmem::find(body, key)?;
+            Some(body[at + key.len()..].trim_ascii_start())
+        };
+        let max_tokens = after(b"\"max_tokens\":").and_then(|text| {
+            let end = text.iter().position(|b| !b.is_ascii_digit())?;
+            std::str::from_utf8(&text[..end]).ok()?.parse().ok()
+        });
+        let model = after(b"\"model\":").and_then(|text| {
+            let mut values = serde_json::Deserializer::from_slice(text).into_iter::<String>();
+            values.next()?.ok()
+        });
+        Self { max_tokens, model }
     }
 }
 
@@ -160,6 +46,9 @@ impl Completion {
 #[derive(Debug)]
 pub(crate) struct Gatherer {
     keep_text: bool,
+    expected: Expected,
+    remarks: Vec<Remark>,
+    model_seen: bool,
     ids: Vec<i32>,
     text: String,
     text_chunks: usize,
@@ -175,9 +64,12 @@ pub(crate) struct Gatherer {
 }
 
 impl Gatherer {
-    pub(crate) fn new(keep_text: bool) -> Self {
+    pub(crate) fn new(keep_text: bool, expected: Expected) -> Self {
         Self {
             keep_text,
+            expected,
+            remarks: Vec::new(),
+            model_seen: false,
             // Enough for the short answers; longer ones double a few times.
             ids: Vec::with_capacity(128),
             text: String::new(),
@@ -205,29 +97,91 @@ impl Gatherer {
         self.done
     }
 
-    /// Takes the data of one event whose bytes arrived at `at`. Returns the first token if this event brought it.
-    pub(crate) fn event(&mut self, data: &[u8], at: Instant) -> Result<Option<FirstToken>, StreamError> {
+    /// Takes one event whose bytes arrived at `at`. Returns the first token if this event brought it.
+    pub(crate) fn event(&mut self, event: Event<'_>, at: Instant) -> Result<Option<FirstToken>, StreamError> {
+        let data = event.data;
         let before = self.ids.len();
         if !self.keep_text
             && !self.done
+            && !event.is_error
             && let Some(scanned) = chunk::scan(data, &mut self.ids)
         {
+            let new = self.ids.len() - before;
+            self.check_tokens(new, data)?;
             if let Some(word) = scanned.finish {
                 self.finish(FinishReason::from(String::from_utf8_lossy(word).into_owned()))?;
             }
-            let new = self.ids.len() - before;
+            if !self.model_seen
+                && let Some(model) = chunk::model_of(data)
+            {
+                self.check_model(&String::from_utf8_lossy(model));
+            }
             return Ok(self.arrived(before, new, new > 0, at));
+        }
+        // Gateways send empty events, and some an empty object, to keep a stream alive.
+        let text = data.trim_ascii();
+        if text.is_empty() || text == b"{}" {
+            return Ok(None);
+        }
+        if text == b"[DONE]" {
+            self.done = true;
+            return Ok(None);
         }
         if self.done {
             return Err(self.malformed("data after the end mark [DONE]", data));
         }
-        if data == b"[DONE]" {
-            self.done = true;
-            return Ok(None);
+        if event.is_error {
+            let value = serde_json::from_slice(text)
+                .unwrap_or_else(|_| serde_json::Value::from(String::from_utf8_lossy(text)));
+            return Err(self.server_error(value.get("error").unwrap_or(&value)));
         }
-        let chunk: Chunk = serde_json::from_slice(data)
+        let chunk: Chunk = serde_json::from_slice(text)
             .map_err(|e| self.malformed(&format!("not a completion chunk: {e}"), data))?;
         self.chunk(chunk, data, at)
+    }
+
+    /// A body that ended in order without a blank line after its last event: only the end mark counts then.
+    pub(crate) fn ends_with(&mut self, pending: &[u8]) {
+        self.done |= pending.trim_ascii() == b"[DONE]";
+    }
+
+    /// Notes that the request was sent a second time.
+    pub(crate) fn sent_again(&mut self) {
+        self.remarks.push(Remark::SentAgain);
+    }
+
+    /// Checks `new` tokens that have just been added.
+    fn check_tokens(&self, new: usize, data: &[u8]) -> Result<(), StreamError> {
+        if new > 0 && self.finish.is_some() {
+            return Err(self.malformed("tokens after the finish reason", data));
+        }
+        let most = self.expected.max_tokens.unwrap_or(MOST_TOKENS);
+        if self.ids.len() > most {
+            return Err(self.malformed(&format!("more than the {most} tokens that were asked for"), data));
+        }
+        Ok(())
+    }
+
+    fn odd_usage(&mut self, usage: &serde_json::Value) {
+        // With usage on every chunk one remark is enough.
+        let is_known = |remark: &Remark| matches!(remark, Remark::UsageUnreadable { .. });
+        if !self.remarks.iter().any(is_known) {
+            let usage = excerpt(usage.to_string().as_bytes());
+            self.remarks.push(Remark::UsageUnreadable { usage });
+        }
+    }
+
+    fn check_model(&mut self, answered: &str) {
+        self.model_seen = true;
+        let Some(asked) = self.expected.model.as_deref() else {
+            return;
+        };
+        if asked != answered && !answered.is_empty() && !answered.contains('\\') {
+            self.remarks.push(Remark::OtherModel {
+                asked: asked.to_owned(),
+                answered: answered.to_owned(),
+            });
+        }
     }
 
     /// Takes one parsed chunk, or a whole unstreamed answer.
@@ -248,7 +202,16 @@ impl Gatherer {
             return Err(self.malformed("neither choices nor usage", data));
         }
         self.request_id = chunk.id.or(self.request_id.take());
-        self.usage = chunk.usage.or(self.usage);
+        if !self.model_seen
+            && let Some(model) = chunk.model
+        {
+            self.check_model(&model);
+        }
+        match chunk.usage {
+            Some(MaybeUsage::Told(usage)) => self.usage = Some(usage),
+            Some(MaybeUsage::Odd(usage)) => self.odd_usage(&usage),
+            None => {}
+        }
         self.metrics = chunk.metrics.or(self.metrics);
         let mut choices = chunk.choices.unwrap_or_default().into_iter();
         let Some(choice) = choices.next() else {
@@ -263,11 +226,15 @@ impl Gatherer {
             return Err(self.malformed(&format!("token id {id} is negative"), data));
         }
         self.ids.extend_from_slice(&ids);
+        self.check_tokens(ids.len(), data)?;
         let text = choice.text.unwrap_or_default();
         if !text.is_empty() && ids.is_empty() {
             self.text_chunks += 1;
         }
         if self.keep_text {
+            if self.text.len() + text.len() > MOST_TEXT {
+                return Err(self.malformed(&format!("a text of more than {MOST_TEXT} bytes"), data));
+            }
             self.text.push_str(&text);
         }
         if let Some(reason) = choice.finish_reason {
@@ -342,11 +309,14 @@ impl Gatherer {
 
     pub(crate) fn cut_error(&self, error: CutError) -> StreamError {
         let (reason, line) = match error {
-            CutError::UnknownField(line) => ("a line that no event stream has", line),
-            CutError::TooLong => ("an event without an end", String::new()),
+            CutError::NoField(line) => ("a line that no event stream has".to_owned(), line),
+            CutError::TooLong => (
+                format!("an event of more than {MAX_EVENT_BYTES} bytes"),
+                String::new(),
+            ),
         };
         StreamError::Malformed {
-            reason: reason.to_owned(),
+            reason,
             line,
             received: self.received(),
         }
@@ -354,7 +324,7 @@ impl Gatherer {
 
     /// The completion, if what came makes one.
     pub(crate) fn into_completion(
-        self,
+        mut self,
         policy: TokenPolicy,
         sent_at: Instant,
         finished_at: Instant,
@@ -373,7 +343,14 @@ impl Gatherer {
                 });
             }
         };
+        if let (TokenSource::Ids, Some(usage)) = (token_source, usage_tokens)
+            && usage != self.ids.len() as u64
+        {
+            let ids = self.ids.len() as u64;
+            self.remarks.push(Remark::UsageDisagrees { ids, usage });
+        }
         Ok(Completion {
+            remarks: self.remarks,
             token_ids: self.ids,
             token_source,
             text: self.keep_text.then_some(self.text),

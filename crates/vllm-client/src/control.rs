@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use exposition::{Event, Format, Parser};
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -70,25 +71,20 @@ impl PrefixCaching {
     /// counter that is not zero.
     pub fn from_metrics_page(page: &[u8]) -> Self {
         let mut found = Self::Unknown;
-        for line in page.split(|b| *b == b'\n') {
-            if line.starts_with(b"vllm:cache_config_info{") {
-                if memchr::memmem::find(line, b"enable_prefix_caching=\"True\"").is_some() {
-                    return Self::On;
-                }
-                if memchr::memmem::find(line, b"enable_prefix_caching=\"False\"").is_some() {
-                    found = Self::Off;
-                }
-            } else if line.starts_with(b"vllm:prefix_cache_hits_total")
-                || line.starts_with(b"vllm:gpu_prefix_cache_hits_total")
-            {
-                let value = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
-                if std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|v| v.parse::<f64>().ok())
-                    .is_some_and(|v| v > 0.0)
+        for event in Parser::new(page, Format::Text) {
+            let Event::Sample(sample) = event else { continue };
+            match sample.name.raw() {
+                b"vllm:prefix_cache_hits_total" | b"vllm:gpu_prefix_cache_hits_total"
+                    if sample.value > 0.0 =>
                 {
                     return Self::On;
                 }
+                b"vllm:cache_config_info" => match sample.labels.get("enable_prefix_caching") {
+                    Some(on) if on.eq_ignore_ascii_case("true") => return Self::On,
+                    Some(off) if off.eq_ignore_ascii_case("false") => found = Self::Off,
+                    _ => {}
+                },
+                _ => {}
             }
         }
         found
@@ -105,6 +101,8 @@ struct Version {
     version: String,
 }
 
+/// Longest answer of a control route, in bytes. A metrics page of vLLM has some 50 kB.
+const MOST_BYTES: usize = 64 << 20;
 /// Kept connections that may have ended unseen before a question is given up.
 const MOST_STALE: usize = 4;
 
@@ -274,11 +272,18 @@ impl Client {
                     body,
                 }));
             }
-            response
-                .bytes()
-                .await
-                .map(|b| Ok(Vec::from(b)))
-                .map_err(|e| chain(&e))
+            let mut response = response;
+            let mut body = Vec::new();
+            while let Some(piece) = response.chunk().await.map_err(|e| chain(&e))? {
+                if body.len() + piece.len() > MOST_BYTES {
+                    return Ok(Err(ControlError::Unexpected {
+                        url: url.to_string(),
+                        reason: format!("an answer of more than {MOST_BYTES} bytes"),
+                    }));
+                }
+                body.extend_from_slice(&piece);
+            }
+            Ok(Ok(body))
         };
         match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(answer)) => answer,
@@ -314,6 +319,24 @@ mod tests {
             ),
             ("vllm:prefix_cache_hits_total{engine=\"0\"} 0.0\n", Unknown),
             ("vllm:gpu_prefix_cache_hits_total{engine=\"0\"} 16.0\n", On),
+            // A timestamp and an exemplar are no hits; line ends and spellings vary.
+            (
+                "vllm:prefix_cache_hits_total{engine=\"0\"} 0.0 1700000000000\n",
+                Unknown,
+            ),
+            (
+                "vllm:prefix_cache_hits_total{engine=\"0\"} 0.0 # {trace_id=\"a\"} 1.0\n",
+                Unknown,
+            ),
+            ("vllm:prefix_cache_hits_total{engine=\"0\"} 12.0\r\n", On),
+            (
+                "vllm:cache_config_info{engine=\"0\",enable_prefix_caching=\"false\"} 1\n",
+                Off,
+            ),
+            (
+                "vllm:cache_config_info{block_size=\"16\", enable_prefix_caching=\"True\", engine=\"0\"} 1\n",
+                On,
+            ),
         ] {
             assert_eq!(
                 PrefixCaching::from_metrics_page(page.as_bytes()),

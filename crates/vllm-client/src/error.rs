@@ -80,6 +80,8 @@ pub enum StreamError {
         url: String,
         /// HTTP status code.
         code: u16,
+        /// How long the server asks to wait before another attempt (`Retry-After`).
+        retry_after: Option<Duration>,
         /// The first 512 bytes of the body.
         body: String,
     },
@@ -125,8 +127,9 @@ pub enum StreamError {
     /// [`RequestBody`](crate::RequestBody) does) from vLLM 0.10.2 or newer, or set
     /// [`TokenPolicy::AllowCountOnly`](crate::TokenPolicy::AllowCountOnly).
     #[error(
-        "the server sent {text_chunks} chunks of text and no token ids (usage says {usage_tokens:?} tokens): \
-         it needs return_token_ids (vLLM 0.10.2 or newer), or allow count-only results"
+        "the server sent {text_chunks} chunks of text and no token ids ({}): \
+         it needs return_token_ids (vLLM 0.10.2 or newer), or allow count-only results",
+        usage_tokens.map_or("no usage came".to_owned(), |tokens| format!("usage says {tokens} tokens"))
     )]
     NoTokenIds {
         /// Chunks of text that arrived.
@@ -169,6 +172,14 @@ impl StreamError {
                 Self::Server { code, .. } => *code == 429 || *code >= 500,
                 Self::Malformed { .. } | Self::NoTokenIds { .. } => false,
             }
+    }
+
+    /// How long the server asked to wait before another attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     /// A short fixed word for counting failures by kind.

@@ -16,9 +16,20 @@
 //!
 //! Tokens are never invented: a completion either carries the ids that the server sent, or is marked as counted from
 //! the server's `usage` only ([`TokenSource`]), or is a [`StreamError`] that says what the caller can do about it.
-//! A [`Client`] never retries; [`StreamError::had_first_token`] tells whether a caller may. A [`Pool`] of replicas
-//! does so where its policy says, only before the first token, and hands back every attempt.
+//!
+//! The server is checked, not believed. Tokens beyond the request's `max_tokens`, after the finish reason or after the
+//! end mark fail the answer, wherever TCP has cut the stream. A `usage` that disagrees with the ids or cannot be read,
+//! and an answer from another model, are [`Remark`]s on the completion: count them.
+//!
+//! A [`Client`] sends a request again only when a kept connection had been closed before any byte of the answer, once
+//! ([`Remark::SentAgain`]). [`StreamError::is_retryable`] says whether a caller may send it again. A [`Pool`] of replicas
+//! does so where its policy allows, only before the first token, waits as long as the server asks (`Retry-After`), and
+//! hands back every attempt.
+//!
+//! Limits: an event 32 MiB, an answer its `max_tokens` or 4,194,304 tokens, its text and an unstreamed answer 256 MiB, a
+//! control answer 64 MiB; [`Timeouts`] for the times.
 
+mod answer;
 mod chunk;
 mod client;
 mod completion;
@@ -33,8 +44,10 @@ pub mod server;
 mod sse;
 mod unstreamed;
 
+pub use answer::{
+    Completion, FinishReason, FirstToken, PromptTokensDetails, Remark, ServerMetrics, TokenSource, Usage,
+};
 pub use client::Client;
-pub use completion::{Completion, FinishReason, FirstToken, ServerMetrics, TokenSource, Usage};
 pub use config::{ApiKey, ClientConfig, Timeouts, TokenPolicy};
 pub use control::{ModelInfo, PrefixCaching, Readiness, WaitReady};
 pub use error::{ControlError, Received, StreamError, TimeoutKind};
@@ -43,5 +56,5 @@ pub use pool::{
     Attempt, Pool, PoolBatchCompletion, PoolCompletion, PoolError, ReplicaStatus, RetryPolicy, Strategy,
 };
 pub use request::RequestBody;
-pub use secrets::redact_args;
+pub use secrets::{redact_args, redact_url};
 pub use unstreamed::BatchCompletion;

@@ -34,7 +34,9 @@ pub struct RetryPolicy {
     /// Attempts in all; 1 is no retry, the default.
     pub max_attempts: u32,
     /// Pause before the second attempt; doubles for each further one, up to 5 s. Default 50 ms. Pauses and attempts
-    /// together last no longer than one request may ([`Timeouts::request`](crate::Timeouts::request)).
+    /// together last no longer than one request may ([`Timeouts::request`](crate::Timeouts::request)). A server that
+    /// asks for a longer wait (`Retry-After` with status 429 or 503) gets it; a pool of several servers passes it over
+    /// for that time, at most 30 s, and asks another.
     pub first_pause: Duration,
 }
 
@@ -343,6 +345,13 @@ impl Pool {
             return;
         };
         state.failed += 1;
+        if let Some(asked) = error.retry_after()
+            && inner.states.len() > 1
+        {
+            inner.states[replica].begin_rest_of(asked.min(LONGEST_REST), Instant::now());
+            return;
+        }
+        let state = &mut inner.states[replica];
         match error {
             // The request's fault, or an answer of a server that works.
             StreamError::Status { code: 400..=499, .. } | StreamError::NoTokenIds { .. } => {}

@@ -6,18 +6,83 @@ const HIDDEN: &str = "(redacted)";
 /// Whether a flag, variable or field of this name holds a secret.
 pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let ends = ["token", "key", "secret", "password", "passwd", "credential"];
+    let ends = [
+        "token",
+        "key",
+        "secret",
+        "password",
+        "passwd",
+        "passphrase",
+        "credential",
+    ];
+    let words = [
+        "auth",
+        "authorization",
+        "authorisation",
+        "bearer",
+        "cookie",
+        "credentials",
+        "pass",
+        "pat",
+        "pwd",
+    ];
     // Parts, so that `--max-num-batched-tokens` and `--ssl-keyfile` stay readable.
     name.split(['-', '_', '.', '"', '\''])
-        .any(|part| ends.iter().any(|end| part.ends_with(end)))
+        .any(|part| words.contains(&part) || ends.iter().any(|end| part.ends_with(end)))
 }
 
-/// Replaces the values of flags (`--api-key x`, `--api-key=x`) and assignments (`HF_TOKEN=x`) that hold secrets, and
-/// user and password of URLs. A word that is itself a command line, as of `--server-args "--hf-token x"`, is read as
-/// one.
+/// Replaces the values of flags (`--api-key x`, `--api-key=x`), assignments (`HF_TOKEN=x`), headers
+/// (`Authorization: Bearer x`) and JSON fields (`{"api_key": "x"}`, at any depth) that hold secrets, and user and
+/// password of URLs. A word that is itself a command line, as of `--server-args "--hf-token x"`, is read as one.
 pub fn redact_args(words: &[String]) -> Vec<String> {
     let mut after = After::Other;
     words.iter().map(|word| after.word(word)).collect()
+}
+
+/// A URL as it may be shown: user, password, query and fragment replaced. What is no URL is treated as one.
+pub fn redact_url(url: &str) -> String {
+    let shown = without_users(url);
+    match shown.find(['?', '#']) {
+        Some(at) if at + 1 < shown.len() => format!("{}{HIDDEN}", &shown[..=at]),
+        _ => shown,
+    }
+}
+
+/// JSON with the values of secret names replaced, at any depth; `None` for what is no JSON object or list.
+fn redact_json(word: &str) -> Option<String> {
+    fn redact(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (name, value) in map {
+                    if is_secret(name) {
+                        *value = HIDDEN.into();
+                    } else {
+                        redact(value);
+                    }
+                }
+            }
+            serde_json::Value::Array(list) => list.iter_mut().for_each(redact),
+            serde_json::Value::String(text) => *text = without_users(text),
+            _ => {}
+        }
+    }
+    let is_json = word.trim_start().starts_with(['{', '[']);
+    let mut value: serde_json::Value = is_json.then(|| serde_json::from_str(word).ok()).flatten()?;
+    let before = value.clone();
+    redact(&mut value);
+    // As written where there is nothing to hide.
+    Some(if value == before {
+        word.to_owned()
+    } else {
+        value.to_string()
+    })
+}
+
+/// A header line with its value replaced if the header holds a secret: `Authorization: Bearer x`.
+fn redact_header(word: &str) -> Option<String> {
+    let (name, value) = word.split_once(':')?;
+    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    (is_name && !value.starts_with("//") && is_secret(name)).then(|| format!("{name}: {HIDDEN}"))
 }
 
 /// What the words so far say of the next one.
@@ -44,6 +109,9 @@ impl After {
             return HIDDEN.to_owned();
         }
         *self = Self::Other;
+        if let Some(shown) = redact_json(word).or_else(|| redact_header(word)) {
+            return shown;
+        }
         let pieces = pieces(word);
         if pieces.len() > 1 {
             let mut inner = Self::Other;
@@ -202,10 +270,65 @@ mod tests {
                 &["http://h/m?a=1&token=canary"],
                 "http://h/m?a=1&token=(redacted)",
             ),
+            (
+                &["--override-x", "{\"api_key\":\"canary\",\"n\":1}"],
+                "--override-x {\"api_key\":\"(redacted)\",\"n\":1}",
+            ),
+            (
+                &[
+                    "--server-args",
+                    "--x '{\"extra\": {\"password\": \"canary\"}}' --y 1",
+                ],
+                "--server-args --x '{\"extra\":{\"password\":\"(redacted)\"}}' --y 1",
+            ),
+            (
+                &["--x={\"auth\":[\"canary\",{\"token\":\"canary\"}]}"],
+                "--x={\"auth\":\"(redacted)\"}",
+            ),
+            (
+                &["--x", "{\"url\":\"redis://me:canary@h\"}"],
+                "--x {\"url\":\"redis://(redacted)@h\"}",
+            ),
+            (
+                &["--header", "Authorization: Bearer canary"],
+                "--header Authorization: (redacted)",
+            ),
+            (
+                &["--server-args", "--header \"Authorization: Bearer canary\" --y 1"],
+                "--server-args --header \"Authorization: (redacted)\" --y 1",
+            ),
+            (
+                &["--auth", "canary", "--bearer=canary"],
+                "--auth (redacted) --bearer=(redacted)",
+            ),
+            (
+                &["--pat", "canary", "--pwd", "canary"],
+                "--pat (redacted) --pwd (redacted)",
+            ),
+            (
+                &["--passphrase=canary", "--pass", "canary"],
+                "--passphrase=(redacted) --pass (redacted)",
+            ),
         ] {
             let words = shown(words);
             assert_eq!(words, told);
             assert!(!words.contains("canary"), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_url_shows_no_user_and_no_query() {
+        for (url, told) in [
+            ("http://h:1/v1", "http://h:1/v1"),
+            (
+                "http://me:canary@h/?token=canary#canary",
+                "http://(redacted)@h/?(redacted)",
+            ),
+            ("http://h/m#canary", "http://h/m#(redacted)"),
+            ("http://me:canary@[bad", "http://(redacted)@[bad"),
+            ("http://h/?", "http://h/?"),
+        ] {
+            assert_eq!(redact_url(url), told);
         }
     }
 

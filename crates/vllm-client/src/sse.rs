@@ -1,19 +1,28 @@
 //! Cuts a byte stream into server-sent events without copying the common case: an event that lies whole in one piece.
 //!
-//! Follows the event-stream format of the HTML standard (LF, CRLF or CR line ends, comments, several `data` lines
-//! joined by LF, a byte order mark), with one difference: a line whose field name the standard does not know is an
-//! error instead of being ignored, because here it means that something other than a token stream arrived.
+//! Follows the event-stream format of the HTML standard: LF, CRLF or CR line ends, comments, several `data` lines
+//! joined by LF, a byte order mark, unknown fields ignored. Two differences: a line that does not begin with a word is
+//! an error, because something other than an event stream arrived then, and a line `error: …` counts as an event of
+//! that name, because some servers write it.
 
 /// Longest line or event that is buffered, in bytes. The longest honest one holds a prompt's token ids.
-const MAX_EVENT_BYTES: usize = 32 << 20;
+pub(crate) const MAX_EVENT_BYTES: usize = 32 << 20;
 
 /// Why bytes are not an event stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CutError {
     /// A line that no event stream has; holds its beginning.
-    UnknownField(String),
-    /// An event that does not end.
+    NoField(String),
+    /// An event of more than [`MAX_EVENT_BYTES`].
     TooLong,
+}
+
+/// One event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Event<'a> {
+    pub(crate) data: &'a [u8],
+    /// The event's name is `error`.
+    pub(crate) is_error: bool,
 }
 
 /// Cuts events out of pieces of bytes in order of arrival.
@@ -24,6 +33,8 @@ pub(crate) struct Cutter {
     /// Data of an event whose blank line has not arrived, where it could not stay borrowed.
     data: Vec<u8>,
     has_data: bool,
+    /// The event being cut is named `error`.
+    is_error: bool,
     /// The last piece ended in CR: an LF at the start of the next one belongs to it.
     skip_lf: bool,
     started: bool,
@@ -34,7 +45,7 @@ impl Cutter {
     pub(crate) fn feed<E: From<CutError>>(
         &mut self,
         piece: &[u8],
-        mut on_event: impl FnMut(&[u8]) -> Result<(), E>,
+        mut on_event: impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut rest = piece;
         if self.skip_lf && !rest.is_empty() {
@@ -67,15 +78,21 @@ impl Cutter {
                 self.started = true;
                 line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
             }
-            if line.is_empty() {
+            let field = if line.is_empty() { Field::End } else { field(line)? };
+            if let Field::End = field {
+                let is_error = std::mem::take(&mut self.is_error);
                 if let Some(data) = borrowed.take() {
-                    on_event(data)?;
+                    on_event(Event { data, is_error })?;
                 } else if self.has_data {
-                    on_event(&self.data)?;
+                    let data = &self.data;
+                    on_event(Event { data, is_error })?;
                     self.has_data = false;
                     self.data.clear();
                 }
-            } else if let Some(value) = data_value(line)? {
+            } else if let Field::Name(name) = field {
+                self.is_error = name == b"error";
+            } else if let Field::Data(value) | Field::Error(value) = field {
+                self.is_error |= matches!(field, Field::Error(_));
                 if borrowed.is_none() && !self.has_data && owned.is_none() {
                     // `line` is `head` or its end, so it lives as long as the piece.
                     borrowed = Some(&head[head.len() - value.len()..]);
@@ -113,23 +130,47 @@ impl Cutter {
         Ok(())
     }
 
-    /// The beginning of what has arrived and does not make an event yet; empty when nothing is pending.
+    /// The data of an event whose blank line has not arrived; empty when there is none.
     pub(crate) fn pending(&self) -> &[u8] {
-        if self.has_data { &self.data } else { &self.partial }
+        match field(&self.partial) {
+            Ok(Field::Data(value)) if !self.has_data => value,
+            _ if self.has_data => &self.data,
+            _ => &[],
+        }
     }
 }
 
-/// The value of a `data` line; `None` for a comment and for the fields that carry nothing for us.
-fn data_value(line: &[u8]) -> Result<Option<&[u8]>, CutError> {
+/// One line that is not empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field<'a> {
+    /// The blank line.
+    End,
+    Data(&'a [u8]),
+    /// The event's name.
+    Name(&'a [u8]),
+    /// `error: …`, which the standard does not know.
+    Error(&'a [u8]),
+    /// A comment, or a field that carries nothing for us.
+    Other,
+}
+
+fn field(line: &[u8]) -> Result<Field<'_>, CutError> {
     let colon = memchr::memchr(b':', line);
     let name = &line[..colon.unwrap_or(line.len())];
+    let value = colon.map_or(&line[line.len()..], |at| &line[at + 1..]);
+    let value = value.strip_prefix(b" ").unwrap_or(value);
     match name {
-        b"data" => {
-            let value = colon.map_or(&line[line.len()..], |at| &line[at + 1..]);
-            Ok(Some(value.strip_prefix(b" ").unwrap_or(value)))
+        b"data" => Ok(Field::Data(value)),
+        b"event" => Ok(Field::Name(value)),
+        b"error" => Ok(Field::Error(value)),
+        b"" => Ok(Field::Other),
+        word if word
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b)) =>
+        {
+            Ok(Field::Other)
         }
-        b"" | b"event" | b"id" | b"retry" => Ok(None),
-        _ => Err(CutError::UnknownField(crate::error::excerpt(line))),
+        _ => Err(CutError::NoField(crate::error::excerpt(line))),
     }
 }
 
@@ -148,8 +189,13 @@ mod tests {
         let mut cutter = Cutter::default();
         let mut events = Vec::new();
         for piece in pieces {
-            cutter.feed(piece, |data| {
-                events.push(String::from_utf8(data.to_vec()).unwrap());
+            cutter.feed(piece, |event| {
+                let text = String::from_utf8(event.data.to_vec()).unwrap();
+                events.push(if event.is_error {
+                    format!("error {text}")
+                } else {
+                    text
+                });
                 Ok::<(), String>(())
             })?;
         }
@@ -185,6 +231,33 @@ mod tests {
             .feed(b"data: a\n", |_| -> Result<(), String> { panic!("not complete") })
             .unwrap();
         assert_eq!(cutter.pending(), b"a");
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_errors_are_named() {
+        for text in [
+            "x-trace: 7\nevent: error\ndata: a\n\ndata: b\n\n",
+            "data: a\nevent: error\n\nid\ndata: b\n\n",
+            "error: a\n\nevent: error\n\ndata: b\n\n",
+        ] {
+            assert_eq!(cut(&[text.as_bytes()]).unwrap(), ["error a", "b"], "{text}");
+            // One byte at a time.
+            let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            assert_eq!(cut(&bytes).unwrap(), ["error a", "b"], "{text}");
+        }
+    }
+
+    #[test]
+    fn data_without_its_blank_line_is_pending() {
+        for text in ["data: [DONE]", "data: [DONE]\n", "data:[DONE]\r\n: c\n"] {
+            let mut cutter = Cutter::default();
+            cutter
+                .feed(text.as_bytes(), |_| -> Result<(), String> {
+                    panic!("not complete")
+                })
+                .unwrap();
+            assert_eq!(cutter.pending(), b"[DONE]", "{text}");
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::Client;
+use crate::answer::{Completion, MaybeUsage, Usage};
 use crate::chunk::Chunk;
-use crate::completion::{Completion, Gatherer, Usage};
+use crate::completion::{Expected, Gatherer};
 use crate::error::{Received, StreamError, TimeoutKind, excerpt};
 
 /// Largest answer, in bytes.
@@ -38,9 +39,10 @@ impl Client {
     /// See [`StreamError`].
     pub async fn complete_unstreamed(&self, body: Bytes) -> Result<Completion, StreamError> {
         let sent_at = Instant::now();
+        let expected = Expected::of(&body);
         let (chunk, data): (Chunk, _) = self.answer(sent_at, body).await?;
         let finished_at = Instant::now();
-        let mut gatherer = Gatherer::new(self.config.keep_text);
+        let mut gatherer = Gatherer::new(self.config.keep_text, expected);
         gatherer.chunk(chunk, &data, finished_at)?;
         let mut completion = gatherer.into_completion(self.config.token_policy, sent_at, finished_at)?;
         completion.first_token_at = None;
@@ -65,13 +67,17 @@ impl Client {
         prompts: usize,
     ) -> Result<BatchCompletion, StreamError> {
         let sent_at = Instant::now();
+        let asked = body.clone();
         let (mut chunk, data): (Chunk, _) = self.answer(begun_at, body).await?;
         let finished_at = Instant::now();
         let mut choices = chunk.choices.take().unwrap_or_default();
-        let usage = chunk.usage.take();
+        let usage = match chunk.usage.take() {
+            Some(MaybeUsage::Told(usage)) => Some(usage),
+            Some(MaybeUsage::Odd(_)) | None => None,
+        };
         if chunk.error.is_some() || chunk.object.as_deref() == Some("error") {
             // Says what the server said, as for a single prompt.
-            Gatherer::new(false).chunk(chunk, &data, finished_at)?;
+            Gatherer::new(false, Expected::default()).chunk(chunk, &data, finished_at)?;
             choices.clear();
         }
         choices.sort_by_key(|choice| choice.index);
@@ -91,7 +97,7 @@ impl Client {
         }
         let answers = choices.into_iter().map(|mut choice| {
             choice.index = 0;
-            let mut gatherer = Gatherer::new(self.config.keep_text);
+            let mut gatherer = Gatherer::new(self.config.keep_text, Expected::of(&asked));
             gatherer.chunk(Chunk::of(choice), &data, finished_at)?;
             let mut answer = gatherer.into_completion(self.config.token_policy, sent_at, finished_at)?;
             answer.first_token_at = None;
@@ -125,9 +131,8 @@ impl Client {
     }
 
     async fn whole(&self, body: Bytes) -> Result<Vec<u8>, StreamError> {
-        let mut response = self
-            .http
-            .execute(self.request(body))
+        let (mut response, _) = self
+            .send(self.request(body))
             .await
             .map_err(|e| self.send_error(&e))?;
         if response.status() != 200 {
@@ -147,6 +152,7 @@ impl Client {
             }
             data.extend_from_slice(&piece);
         }
+        self.keeps_connection();
         Ok(data)
     }
 }

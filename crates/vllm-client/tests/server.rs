@@ -188,3 +188,66 @@ async fn a_server_that_never_answers_is_told() {
     assert!(matches!(error, ServerError::NotReady { .. }), "{error}");
     assert!(error.to_string().contains("loading weights"), "{error}");
 }
+
+/// Not a test: a program that starts a server and is killed.
+#[test]
+#[ignore = "runs as the child process of another test"]
+fn parent() {
+    let Ok(dir) = std::env::var("SERVER_DIR") else {
+        return;
+    };
+    // The leader and a child of its own, which does not hear of the leader's end.
+    let mut config = config(Path::new(&dir), "sleep 600 & echo $! > child; wait");
+    config.stop_timeout = Duration::from_secs(1);
+    let server = ServerProcess::start(config).unwrap();
+    println!("server {}", server.pid());
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+#[test]
+fn a_server_dies_with_the_program_that_started_it_however_that_dies() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+    for signal in ["KILL", "HUP", "QUIT", "TERM"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut program = Command::new(std::env::current_exe().unwrap())
+            .args(["parent", "--exact", "--ignored", "--nocapture"])
+            .env("SERVER_DIR", dir.path())
+            .current_dir(dir.path())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+        let leader: i32 = lines
+            .find_map(|line| line.unwrap().rsplit_once("server ")?.1.trim().parse().ok())
+            .unwrap();
+        let child: i32 = until(|| {
+            std::fs::read_to_string(dir.path().join("child"))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
+        });
+        let number = program.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{signal}"), &number])
+            .status();
+        assert!(sent.unwrap().success());
+        program.wait().unwrap();
+        until(|| (!alive(leader) && !alive(child)).then_some(()));
+    }
+}
+
+/// Asks until there is an answer.
+fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "it never happens");
+        std::thread::yield_now();
+    }
+}

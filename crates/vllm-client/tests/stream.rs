@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{DONE, Step, answer, end, piece, send, serve, stream_head, tokens, usage};
 use vllm_client::{
-    Client, ClientConfig, Completion, FinishReason, FirstToken, Received, RequestBody, StreamError,
+    Client, ClientConfig, Completion, FinishReason, FirstToken, Received, Remark, RequestBody, StreamError,
     TimeoutKind, Timeouts, TokenPolicy, TokenSource,
 };
 
@@ -493,4 +493,289 @@ async fn batches_are_answered_whole_or_not_at_all() {
     ))
     .await;
     assert!(matches!(error.unwrap_err(), StreamError::NoTokenIds { .. }));
+}
+
+/// Everything in one piece, and one byte a piece: the answer must be the same.
+async fn in_every_cut(text: &str) -> Result<Completion, StreamError> {
+    let whole = run(vec![stream_head(), piece(text), end()]).await.0;
+    let mut steps = vec![stream_head()];
+    steps.extend(text.as_bytes().chunks(1).map(piece));
+    steps.push(end());
+    let cut = run(steps).await.0;
+    let facts = |result: &Result<Completion, StreamError>| match result {
+        Ok(done) => (done.token_ids.clone(), format!("{:?}", done.remarks)),
+        Err(error) => (Vec::new(), error.to_string()),
+    };
+    assert_eq!(facts(&whole), facts(&cut), "{text}");
+    whole
+}
+
+fn parts() -> Vec<String> {
+    vec![
+        tokens(&[11], ""),
+        tokens(&[12, 13], ""),
+        tokens(&[14], "length"),
+        usage(4),
+        DONE.to_owned(),
+    ]
+}
+
+/// The usual answer with something put in before one of its events.
+fn with(at: usize, more: &str) -> String {
+    let mut parts = parts();
+    parts.insert(at, more.to_owned());
+    parts.concat()
+}
+
+#[tokio::test]
+async fn what_the_standard_allows_between_events_changes_nothing() {
+    let usual = in_every_cut(&parts().concat()).await.unwrap();
+    assert!(usual.remarks.is_empty(), "{:?}", usual.remarks);
+    for more in [
+        ": ping\n\n",
+        ":\n\ndata\n\n",
+        "data:\n\n",
+        "data: \r\n\r\n",
+        "data:   \n\n",
+        "data: {}\n\n",
+        "x-trace: 7\n\n",
+        "retry: 10\nid: 5\n\n",
+        "event: message\n",
+    ] {
+        for at in 0..5 {
+            let done = in_every_cut(&with(at, more)).await.unwrap();
+            assert_eq!(done.token_ids, usual.token_ids, "{more:?} before event {at}");
+            assert_eq!(done.chunks, usual.chunks, "{more:?} before event {at}");
+        }
+    }
+    let start = format!("\u{feff}{}", parts().concat());
+    assert_eq!(in_every_cut(&start).await.unwrap().token_ids, usual.token_ids);
+    for from_to in [
+        ("\n", "\r\n"),
+        ("\n", "\r"),
+        ("data: ", "data:"),
+        ("data: ", "data:  "),
+    ] {
+        let text = parts().concat().replace(from_to.0, from_to.1);
+        assert_eq!(
+            in_every_cut(&text).await.unwrap().token_ids,
+            usual.token_ids,
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_no_first_token() {
+    let steps = vec![stream_head(), piece("data:\n\n: a\n\ndata: {}\n\n"), Step::Stall];
+    let server = serve(move |_, _| steps.clone()).await;
+    let (result, firsts) = ask(config(&server.url)).await;
+    assert!(firsts.is_empty());
+    assert!(matches!(
+        result.unwrap_err(),
+        StreamError::Timeout {
+            kind: TimeoutKind::FirstToken,
+            ..
+        }
+    ));
+}
+
+#[tokio::test]
+async fn the_end_mark_counts_however_it_is_written() {
+    let without = parts()[..4].concat();
+    for mark in [
+        "data: [DONE]",
+        "data: [DONE]\n",
+        "data:[DONE]\r\n",
+        "data: [DONE] \n\n",
+        "data:  [DONE]\n\n",
+        "data: [DONE]\n\ndata: [DONE]\n\n",
+        "data: [DONE]\n\n: bye\n\n",
+    ] {
+        let done = in_every_cut(&format!("{without}{mark}")).await.unwrap();
+        assert_eq!(done.token_ids, [11, 12, 13, 14], "{mark:?}");
+    }
+    let cut = in_every_cut(&format!("{without}data: [DO")).await.unwrap_err();
+    assert!(matches!(cut, StreamError::Truncated { .. }), "{cut}");
+}
+
+#[tokio::test]
+async fn tokens_after_the_end_fail_the_answer_however_they_are_cut() {
+    let after_done = parts().concat() + &tokens(&[99], "");
+    let after_finish = with(3, &tokens(&[99], ""));
+    for text in [&after_done, &after_finish] {
+        let error = in_every_cut(text).await.unwrap_err();
+        assert!(matches!(error, StreamError::Malformed { .. }), "{error}");
+    }
+    // In a piece of its own, a while later.
+    let steps = vec![
+        stream_head(),
+        piece(parts().concat()),
+        piece(tokens(&[99], "")),
+        end(),
+    ];
+    let error = run(steps).await.0.unwrap_err();
+    assert!(error.to_string().contains("after the end mark"), "{error}");
+}
+
+#[tokio::test]
+async fn more_tokens_than_were_asked_for_fail_the_answer_at_once() {
+    // `body` asks for 4, and the server never stops.
+    let steps = vec![
+        stream_head(),
+        piece(tokens(&[1, 2, 3, 4], "")),
+        piece(tokens(&[5], "")),
+        Step::Stall,
+    ];
+    let error = run(steps).await.0.unwrap_err();
+    assert!(error.to_string().contains("more than the 4 tokens"), "{error}");
+}
+
+#[tokio::test]
+async fn an_odd_usage_is_named_and_fails_no_answer() {
+    let usage_of = |usage: &str| {
+        let mut parts = parts();
+        parts[3] = format!("data: {{\"id\":\"x\",\"choices\":[],\"usage\":{usage}}}\n\n");
+        parts.concat()
+    };
+    for (usage, kinds) in [
+        (
+            "{\"prompt_tokens\":3.0,\"total_tokens\":7.0,\"completion_tokens\":4.0}",
+            &[][..],
+        ),
+        (
+            "{\"prompt_tokens\":3,\"completion_tokens\":7}",
+            &["usage_disagrees"],
+        ),
+        (
+            "{\"prompt_tokens\":3,\"completion_tokens\":0}",
+            &["usage_disagrees"],
+        ),
+        ("{\"completion_tokens\":4}", &["usage_unreadable"]),
+        (
+            "{\"prompt_tokens\":3,\"completion_tokens\":null}",
+            &["usage_unreadable"],
+        ),
+        (
+            "{\"prompt_tokens\":3,\"completion_tokens\":1e300}",
+            &["usage_unreadable"],
+        ),
+        ("\"none\"", &["usage_unreadable"]),
+        ("null", &[]),
+    ] {
+        let done = in_every_cut(&usage_of(usage)).await.unwrap();
+        assert_eq!(done.token_ids.len(), 4, "{usage}");
+        let found: Vec<&str> = done.remarks.iter().map(Remark::kind).collect();
+        assert_eq!(found, kinds, "{usage}");
+    }
+}
+
+#[tokio::test]
+async fn another_models_answer_is_named() {
+    let other = parts()
+        .concat()
+        .replace("\"model\":\"m\"", "\"model\":\"other-70b\"");
+    let done = in_every_cut(&other).await.unwrap();
+    let expected = Remark::OtherModel {
+        asked: "m".to_owned(),
+        answered: "other-70b".to_owned(),
+    };
+    assert_eq!(done.remarks, [expected]);
+}
+
+#[tokio::test]
+async fn errors_in_a_stream_are_the_servers_in_every_form() {
+    for event in [
+        "event: error\ndata: {\"message\":\"boom\",\"code\":500}\n\n",
+        "error: {\"message\":\"boom\",\"code\":500}\n\n",
+        "data: {\"error\":{\"message\":\"boom\",\"code\":500}}\n\n",
+        "event: error\ndata: boom\n\n",
+    ] {
+        let error = in_every_cut(&with(2, event)).await.unwrap_err();
+        assert!(
+            matches!(&error, StreamError::Server { message, .. } if message == "boom"),
+            "{event}: {error}"
+        );
+    }
+    // Beside an answer, in the compact form that the quick scan reads.
+    for beside in [
+        tokens(&[12], "").replace("}]}", "}],\"error\":\"boom\"}"),
+        tokens(&[12], "").replace("{\"id\"", "{\"error\":\"boom\",\"id\""),
+        tokens(&[12], "").replace("text_completion", "error"),
+    ] {
+        let error = in_every_cut(&with(1, &beside)).await.unwrap_err();
+        assert!(matches!(error, StreamError::Server { .. }), "{beside}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_costs_no_answer() {
+    // Closes after each answer without saying so.
+    let server = serve(|_, _| {
+        let mut steps = vec![stream_head(), piece(whole()), end()];
+        steps.push(Step::Close);
+        steps
+    })
+    .await;
+    let client = Client::new(patient(&server.url)).unwrap();
+    let mut again = 0;
+    for _ in 0..20 {
+        let done = client.complete(body(), |_| {}).await.unwrap();
+        again += done
+            .remarks
+            .iter()
+            .filter(|remark| **remark == Remark::SentAgain)
+            .count();
+    }
+    // Each attempt that broke had never been read by the server.
+    assert_eq!(server.seen.lock().unwrap().len(), 20, "{again} were sent again");
+}
+
+#[tokio::test]
+async fn a_request_on_a_connection_that_is_being_closed_is_sent_again_once_and_named() {
+    // The second request finds its connection closed.
+    let server = serve(|_, before| match before {
+        1 => vec![Step::Close],
+        _ => vec![stream_head(), piece(whole()), end()],
+    })
+    .await;
+    let client = Client::new(patient(&server.url)).unwrap();
+    assert!(client.complete(body(), |_| {}).await.unwrap().remarks.is_empty());
+    let done = client.complete(body(), |_| {}).await.unwrap();
+    assert_eq!(done.remarks, [Remark::SentAgain]);
+    assert_eq!(done.token_ids, [11, 12, 13, 14]);
+    assert_eq!(*server.connections.lock().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_every_connection_is_asked_twice_at_most() {
+    let server = serve(|_, before| {
+        if before == 0 {
+            vec![stream_head(), piece(whole()), end()]
+        } else {
+            vec![Step::Break]
+        }
+    })
+    .await;
+    let client = Client::new(patient(&server.url)).unwrap();
+    client.complete(body(), |_| {}).await.unwrap();
+    let error = client.complete(body(), |_| {}).await.unwrap_err();
+    assert!(matches!(error, StreamError::Reset { .. }), "{error}");
+    assert_eq!(server.seen.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_control_answer_without_an_end_is_cut_off() {
+    let server = serve(|_, _| {
+        let mut steps = vec![send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")];
+        steps.extend((0..80).map(|_| piece(vec![b' '; 1 << 20])));
+        steps
+    })
+    .await;
+    let error = Client::new(patient(&server.url))
+        .unwrap()
+        .models()
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("more than"), "{error}");
 }

@@ -116,7 +116,7 @@ fn assert_loadgen_agrees(run: &Finished, failed: usize) {
 fn faults_of_single_requests_in_both_scenarios() {
     let faults = [
         ("status code=503 requests=10..14", "4 x status"),
-        ("reset tokens=0 requests=20", ""),
+        ("reset tokens=1 requests=20", ""),
         ("reset tokens=3 requests=21..23", ""),
         // A chunked answer that breaks off is a broken connection.
         ("truncate tokens=3 requests=30..32", "5 x reset"),

@@ -40,7 +40,7 @@ fn per_replica(run: &Finished) -> Vec<(usize, usize)> {
 fn requests_that_failed_before_their_first_token_are_sent_again_and_written_down() {
     let server = simulator(&[
         "status code=503 requests=10..16",
-        "reset tokens=0 requests=30..32",
+        "truncate tokens=0 requests=30..32",
     ]);
     let run = run(&[&server], "--retries 4");
     let shown = run.shown();

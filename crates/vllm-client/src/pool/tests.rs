@@ -129,6 +129,7 @@ fn a_bad_request_says_nothing_about_the_server() {
         pool.note(
             0,
             Some(&StreamError::Status {
+                retry_after: None,
                 url: String::new(),
                 code: 400,
                 body: String::new(),
@@ -136,6 +137,39 @@ fn a_bad_request_says_nothing_about_the_server() {
         );
     }
     assert!(!pool.status()[0].resting);
+}
+
+fn asks_to_wait(secs: u64) -> StreamError {
+    StreamError::Status {
+        retry_after: Some(Duration::from_secs(secs)),
+        url: String::new(),
+        code: 429,
+        body: String::new(),
+    }
+}
+
+#[test]
+fn a_server_gets_the_wait_it_asks_for_within_the_requests_limit() {
+    let mut one = pool(1, Strategy::RoundRobin);
+    one.retry.max_attempts = 9;
+    let mut tries = Tries::new(&one, |_: &Attempt| {});
+    let settled = tries.settle::<()>(one.choose(1, &[]), Instant::now(), Err(asks_to_wait(7)));
+    assert!(matches!(settled, Settled::Again(wait) if wait == Duration::from_secs(7)));
+    let settled = tries.settle::<()>(one.choose(1, &[]), Instant::now(), Err(asks_to_wait(7200)));
+    assert!(
+        matches!(settled, Settled::Failed(_)),
+        "the request's limit is an hour"
+    );
+
+    // Others need not wait for it, and it is passed over.
+    let mut two = pool(2, Strategy::RoundRobin);
+    two.retry.max_attempts = 9;
+    let mut tries = Tries::new(&two, |_: &Attempt| {});
+    let slot = two.choose(1, &[]);
+    let asked = slot.replica;
+    let settled = tries.settle::<()>(slot, Instant::now(), Err(asks_to_wait(7)));
+    assert!(matches!(settled, Settled::Again(wait) if wait < Duration::from_secs(7)));
+    assert!(two.status()[asked].resting && !two.status()[1 - asked].resting);
 }
 
 #[test]

@@ -67,14 +67,19 @@ impl<'a, F: FnMut(&Attempt)> Tries<'a, F> {
             .timeouts
             .request
             .saturating_sub(self.begun_at.elapsed());
-        if attempts >= pool.retry.max_attempts || !attempt.error.is_retryable() || left <= self.pause {
+        // With other replicas there is no need to wait for this one: it is passed over meanwhile.
+        let asked = match pool.clients.len() {
+            1 => attempt.error.retry_after().unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        let wait = self.pause.max(asked);
+        if attempts >= pool.retry.max_attempts || !attempt.error.is_retryable() || left <= wait {
             return Settled::Failed(attempt);
         }
         tracing::debug!(url = %attempt.url, error = %attempt.error, attempts, "sending a request again");
         (self.on_retry)(&attempt);
         self.failed.push(attempt);
-        let pause = self.pause;
-        self.pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-        Settled::Again(pause)
+        self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+        Settled::Again(wait)
     }
 }

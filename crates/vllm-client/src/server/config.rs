@@ -107,7 +107,21 @@ impl ServerConfig {
     /// # Errors
     /// As [`ServerConfig::from_yaml_file`].
     pub fn from_yaml(text: &str, origin: &str, model: Option<&str>) -> Result<Self, ServerError> {
-        let raw: Raw = serde_saphyr::from_str(text).map_err(|e| bad(origin, &e.to_string()))?;
+        let raw: Raw = serde_saphyr::from_str(text).map_err(|e| {
+            // The key alone: the lines around may hold a secret.
+            let line = e
+                .location()
+                .and_then(|at| text.lines().nth((at.line() as usize).checked_sub(1)?));
+            let key = line.and_then(|line| Some(line.split_once(':')?.0.trim()));
+            let what = e.without_snippet();
+            match key.filter(|key| {
+                key.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+            }) {
+                Some(key) => bad(origin, &format!("{key}: {what}")),
+                None => bad(origin, &what.to_string()),
+            }
+        })?;
         raw.resolve(origin, model)
     }
 
@@ -360,6 +374,20 @@ config:
         let text = "command: [run.sh, '{model}', 'at={host}:{port}']";
         let config = ServerConfig::from_yaml(text, "s.yaml", Some("dir")).unwrap();
         assert_eq!(config.words(7), ["run.sh", "dir", "at=127.0.0.1:7"]);
+    }
+
+    #[test]
+    fn an_error_shows_no_line_of_the_file() {
+        for text in [
+            "env: {HF_TOKEN: canary}\nport: many\n",
+            "env:\n  HF_TOKEN: canary\nprot: 1\n",
+            "api_key: canary\nport: [1\n",
+            "api_key: [canary\n",
+        ] {
+            let error = ServerConfig::from_yaml(text, "s.yaml", Some("m")).unwrap_err();
+            let error = format!("{error} {error:?}");
+            assert!(!error.contains("canary") && error.contains("s.yaml"), "{error}");
+        }
     }
 
     #[test]

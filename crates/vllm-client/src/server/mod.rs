@@ -1,11 +1,13 @@
 //! Starts, watches and stops one vLLM server process.
 //!
-//! The process gets a process group of its own and only that group is ever signalled. Its output goes to a log file
+//! The process gets a process group of its own and only that group is ever signalled. When this program dies, however
+//! that happens, a watchdog process ends the group. Its output goes to a log file
 //! that is kept. A child that dies, with whatever exit status (vLLM exits with 0 when its engine dies), is known at
 //! once, with its last log lines.
 
 mod config;
 mod process;
+mod watchdog;
 
 pub use config::{ServerConfig, arguments_from_map};
 pub use process::{Died, Exit, ServerProcess, Stopped};

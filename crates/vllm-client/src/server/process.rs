@@ -16,6 +16,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use tokio::sync::watch;
 
+use super::watchdog::Watchdog;
 use super::{ServerConfig, ServerError};
 use crate::config::{ApiKey, ClientConfig};
 use crate::{Client, Readiness, WaitReady};
@@ -83,6 +84,7 @@ pub struct ServerProcess {
     log_start: u64,
     exit: watch::Receiver<Option<Exit>>,
     watcher: Option<JoinHandle<()>>,
+    watchdog: Watchdog,
     over: bool,
 }
 
@@ -117,7 +119,13 @@ impl ServerProcess {
             });
         };
         tracing::info!(command = ?config.redacted_command(port), log = %config.log_path.display(), "starting server");
-        let child = Command::new(program)
+        // Before the server, so that there is no moment at which only the server is there.
+        let watched = |source| ServerError::Spawn {
+            command: "/bin/sh (the watchdog)".to_owned(),
+            source,
+        };
+        let mut watchdog = Watchdog::start(config.stop_timeout).map_err(watched)?;
+        let mut child = Command::new(program)
             .args(rest)
             .envs(&config.env)
             .stdin(Stdio::null())
@@ -131,6 +139,12 @@ impl ServerProcess {
             })?;
         let group =
             Pid::from_raw(i32::try_from(child.id()).expect("a process id fits the system's own type"));
+        if let Err(error) = watchdog.watch(group) {
+            // Without it a death of this program would leave the server behind.
+            let killed = child.kill().and_then(|()| child.wait());
+            tracing::warn!(?killed, "the server is ended: its watchdog died");
+            return Err(watched(error));
+        }
         let (tell, exit) = watch::channel(None);
         let watcher = std::thread::Builder::new()
             .name("server-watch".to_owned())
@@ -147,6 +161,7 @@ impl ServerProcess {
             log_start,
             exit,
             watcher: Some(watcher),
+            watchdog,
             over: false,
         })
     }
@@ -298,6 +313,8 @@ impl ServerProcess {
 
     fn reap(&mut self) {
         self.over = true;
+        // While the leader's number still belongs to it.
+        self.watchdog.stand_down();
         if let Some(watcher) = self.watcher.take()
             && watcher.join().is_err()
         {
