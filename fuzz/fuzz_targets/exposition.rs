@@ -9,6 +9,13 @@ fuzz_target!(|input: &[u8]| {
     let Some((&choice, page)) = input.split_first() else { return };
     let format = if choice % 2 == 0 { Format::Text } else { Format::OpenMetrics };
 
+    // A byte order mark at the start means nothing; within the page it is a bad name.
+    let page = page.strip_prefix(b"\xef\xbb\xbf").unwrap_or(page);
+    if !page.starts_with(b"\xef\xbb\xbf") {
+        let marked = [b"\xef\xbb\xbf", page].concat();
+        assert_eq!(events(page, format), events(&marked, format));
+    }
+
     // White space at the start of a line means nothing, but it keeps the line from being read the quick way.
     let indented: Vec<u8> = page.split_inclusive(|&b| b == b'\n').flat_map(|line| [b" ", line].concat()).collect();
     assert_eq!(events(page, format), events(&indented, format));

@@ -1,4 +1,4 @@
-//! Finding the structure of lines 64 bytes at a time, so that nobody looks at single characters of names and labels.
+//! Finds the structure of lines 64 bytes at a time, without a look at single characters of names and labels.
 //!
 //! Each block of the page is classified once into bit masks, one bit per byte. From them follows, by a running
 //! parity of the quotes, which bytes are inside quoted text, and so which bytes give a line its structure. The
@@ -140,7 +140,7 @@ impl<'a> Scanner<'a> {
         let n_whole = whole.len().min(WINDOW);
         let (for_whole, for_tail) = self.window.split_at_mut(n_whole);
         dispatch!(self.level, simd => masks(simd, whole, for_whole));
-        // Beyond the tail nobody asks; there the tail's masks do no harm.
+        // The masks are not used beyond the tail.
         if !for_tail.is_empty() {
             dispatch!(self.level, simd => masks(simd, &[self.tail], &mut for_tail[..1]));
         }

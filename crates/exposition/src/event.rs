@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::kind::{Kind, Role};
-use crate::labels::{Labels, unescape};
-use crate::line;
+use crate::labels::Labels;
+use crate::name::{Name, unescape};
 
 /// One step through a page.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,37 +49,6 @@ impl<'a> Event<'a> {
     }
 }
 
-/// A metric or label name as it stands in the page.
-///
-/// Classic names are ASCII and need nothing. The newer quoted form allows any UTF-8 text and may hold escapes;
-/// [`Name::text`] resolves them. Names compare by their raw bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Name<'a> {
-    raw: &'a [u8],
-}
-
-impl<'a> Name<'a> {
-    pub(crate) fn new(raw: &'a [u8]) -> Self {
-        Self { raw }
-    }
-
-    /// The bytes as written, without the quotes.
-    pub fn raw(self) -> &'a [u8] {
-        self.raw
-    }
-
-    /// The name itself; borrowed unless a quoted name holds escapes.
-    pub fn text(self) -> Cow<'a, str> {
-        unescape(self.raw)
-    }
-}
-
-impl std::fmt::Debug for Name<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Debug::fmt(&self.text(), f)
-    }
-}
-
 /// One sample line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample<'a> {
@@ -104,13 +73,6 @@ pub struct Sample<'a> {
     /// What follows the `#` of an exemplar, known to be well formed. Kept as text, since hardly any sample has one
     /// and every sample is moved about.
     pub(crate) exemplar: Option<&'a [u8]>,
-}
-
-impl<'a> Sample<'a> {
-    /// The exemplar that stands behind the value.
-    pub fn exemplar(&self) -> Option<Exemplar<'a>> {
-        self.exemplar.and_then(|text| line::take_exemplar(text).ok())
-    }
 }
 
 /// One request or event picked out by the source as an example of what the sample counts.

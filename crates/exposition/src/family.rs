@@ -10,7 +10,7 @@ pub(crate) struct Families<'a> {
     current: &'a [u8],
     current_kind: Kind,
     declared: Vec<(&'a [u8], Kind)>,
-    /// Made only when a sample stands apart from its `# TYPE` line, which well-behaved pages never do.
+    /// Made only when a sample does not follow its `# TYPE` line, which well-formed pages never do.
     index: HashMap<&'a [u8], Kind>,
     indexed: usize,
 }

@@ -6,14 +6,14 @@
 //! [`crate::metadata`], which know the whole grammar; both sides must agree on every line that this one accepts.
 
 use crate::block::Scanner;
-use crate::event::Name;
 use crate::float;
 use crate::kind::Kind;
 use crate::labels::Labels;
 use crate::line::Line;
 use crate::metadata::Metadata;
+use crate::name::Name;
 
-/// Reads the sample line that begins at `start` and tells where the next line begins; `None` if it is not of the
+/// Reads the sample line that begins at `start` and returns where the next line begins; `None` if it is not of the
 /// usual form.
 ///
 /// The scanner stands at `start`, and afterwards at the next line; it may stand anywhere if the answer is `None`.
@@ -71,7 +71,7 @@ pub(crate) fn parse<'a>(
     Some((line, next))
 }
 
-/// Reads the `# TYPE` or `# HELP` line that begins at `start` and tells where the next one begins; `None` if it is
+/// Reads the `# TYPE` or `# HELP` line that begins at `start` and returns where the next one begins; `None` if it is
 /// of another form. The scanner moves as in [`parse`].
 #[inline]
 pub(crate) fn parse_metadata<'a>(
@@ -170,6 +170,7 @@ mod tests {
             "a{b=\"c\"} 1.5e+09\n",
             "a{b=\"c }{,=\",d=\"\"} -1\n",
             "_ 0",
+            "a +Inf\n",
         ] {
             assert!(check(taken.as_bytes()), "{taken}");
         }
@@ -181,7 +182,6 @@ mod tests {
             "a ",
             "a  1",
             "a 1 2",
-            "a NaN",
             "a{} 1",
             "a{b=\"c\",} 1",
             "a{1=\"c\"} 1",

@@ -1,8 +1,8 @@
-//! The labels of a sample: raw text that was checked when the line was parsed, and is taken apart when asked for.
+//! The labels of a sample: raw text that was checked when the line was parsed, and is split when it is iterated.
 
 use std::borrow::Cow;
 
-use crate::event::Name;
+use crate::name::{Name, unescape};
 
 /// The text between the braces of a sample, known to be well formed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -35,6 +35,25 @@ impl<'a> Labels<'a> {
         self.iter()
             .find(|label| label.name.text() == name)
             .map(Label::value)
+    }
+
+    /// The first label name that stands here twice. Prometheus refuses such a line; the parser does not look, because a
+    /// reader that knows a series by its bytes has to ask only once per series.
+    ///
+    /// ```
+    /// use exposition::{Event, Format, Parser};
+    ///
+    /// let mut parser = Parser::new(b"f{a=\"1\",a=\"2\"} 4\n", Format::Text);
+    /// let Some(Event::Sample(sample)) = parser.next() else { panic!("a sample") };
+    /// assert_eq!(sample.labels.duplicate().unwrap().text(), "a");
+    /// ```
+    pub fn duplicate(self) -> Option<Name<'a>> {
+        let is_before =
+            |at: usize, name: Name<'_>| self.iter().take(at).any(|l| l.name.text() == name.text());
+        self.iter()
+            .enumerate()
+            .find(|(at, label)| is_before(*at, label.name))
+            .map(|(_, label)| label.name)
     }
 }
 
@@ -112,27 +131,4 @@ pub(crate) fn take_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
             return None;
         }
     }
-}
-
-/// Resolves `\\`, `\"` and `\n`; any other backslash stands for itself, as OpenMetrics has it.
-pub(crate) fn unescape(raw: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(raw);
-    if !text.contains('\\') {
-        return text;
-    }
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('n') => out.push('\n'),
-            Some(escaped @ ('\\' | '"')) => out.push(escaped),
-            Some(other) => out.extend(['\\', other]),
-            None => out.push('\\'),
-        }
-    }
-    Cow::Owned(out)
 }

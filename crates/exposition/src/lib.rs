@@ -21,12 +21,12 @@
 //! assert_eq!(samples[0].value, 3.0);
 //! ```
 //!
-//! A line that cannot be read costs itself only: it becomes an [`Event::Bad`] with its number and the reason, and
-//! the next line is parsed as if nothing had happened. Whoever wants the page as owned data takes [`Page`]; whoever
-//! serves one takes [`Writer`].
+//! A line that cannot be read affects no other line: it becomes an [`Event::Bad`] with its number and the reason, and
+//! parsing goes on with the next line. A byte order mark at the start of the page is skipped. [`Page`] holds a page as
+//! owned data, [`Writer`] writes one.
 //!
-//! What is not checked: that label names are unique within a line, that a family's lines stand together, that
-//! buckets are cumulative. Such pages occur, their samples are still facts, and judging them is the reader's matter.
+//! Not checked: that label names are unique within a line ([`Labels::duplicate`] looks for that), that a family's lines
+//! stand together, that buckets are cumulative. Such pages occur, and a reader may still want their samples.
 
 mod block;
 mod event;
@@ -37,14 +37,16 @@ mod kind;
 mod labels;
 mod line;
 mod metadata;
+mod name;
 mod page;
 mod parse;
 mod write;
 
-pub use event::{Event, Exemplar, LineError, Name, Reason, Sample};
+pub use event::{Event, Exemplar, LineError, Reason, Sample};
 pub use float::format_float;
 pub use kind::{Format, Kind, Role};
 pub use labels::{Label, Labels};
+pub use name::Name;
 pub use page::{Family, Page, Point, PointExemplar};
 pub use parse::Parser;
 pub use write::{ExemplarLine, FamilyHeader, SampleLine, WriteError, Writer};

@@ -1,11 +1,12 @@
-//! One sample line, taken apart with all the freedom that the formats give: the complete grammar, line by line.
+//! Parses one sample line in any form that the formats allow: the complete grammar.
 //!
 //! [`crate::fast`] reads the usual form of a line quicker and leaves everything else to this.
 
-use crate::event::{Exemplar, Name, Reason};
+use crate::event::{Exemplar, Reason, Sample};
 use crate::float;
 use crate::kind::Format;
 use crate::labels::{Labels, take_quoted};
+use crate::name::Name;
 
 /// A sample line without the knowledge of its family.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,7 +80,7 @@ fn take_tail(text: &[u8], format: Format) -> Result<(Option<i64>, Option<&[u8]>)
 }
 
 /// Reads what follows the `#`.
-pub(crate) fn take_exemplar(text: &[u8]) -> Result<Exemplar<'_>, Reason> {
+fn take_exemplar(text: &[u8]) -> Result<Exemplar<'_>, Reason> {
     let text = trim_start(text).strip_prefix(b"{").ok_or(Reason::Exemplar)?;
     let braces = take_braces(text)?;
     if braces.name.is_some() {
@@ -99,6 +100,13 @@ pub(crate) fn take_exemplar(text: &[u8]) -> Result<Exemplar<'_>, Reason> {
         value,
         timestamp_ns,
     })
+}
+
+impl<'a> Sample<'a> {
+    /// The exemplar that stands behind the value.
+    pub fn exemplar(&self) -> Option<Exemplar<'a>> {
+        self.exemplar.and_then(|text| take_exemplar(text).ok())
+    }
 }
 
 struct Braces<'a> {

@@ -1,4 +1,4 @@
-//! One line that begins with `#`, taken apart with all the freedom that the formats give.
+//! Parses one line that begins with `#`, in any form that the formats allow.
 //!
 //! [`crate::fast`] reads the usual form quicker and leaves everything else to this.
 

@@ -1,5 +1,5 @@
-//! A whole page as owned data, for those who want to change it, keep it, or compare it. Allocates freely; the
-//! scraper's way is [`Parser`].
+//! A whole page as owned data, to change, keep or compare it. It allocates for every sample; a scraper uses
+//! [`Parser`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -58,7 +58,7 @@ pub struct PointExemplar {
 }
 
 impl Page {
-    /// Reads a page, and tells which lines could not be read.
+    /// Reads a page and returns it with the lines that could not be read.
     pub fn parse(page: &[u8], format: Format) -> (Self, Vec<LineError<'_>>) {
         let mut builder = Builder::default();
         let mut bad = Vec::new();
@@ -92,7 +92,7 @@ impl Page {
     ///
     /// # Errors
     /// What [`Writer`] refuses: empty names, a unit that OpenMetrics refuses, a sample its family cannot have; and two
-    /// families that have one name in this format, such as an OpenMetrics counter beside an untyped sample.
+    /// families that have one name in this format, such as an OpenMetrics counter and an untyped sample.
     pub fn write(&self, format: Format) -> Result<String, WriteError> {
         let mut writer = Writer::new(format);
         let mut declared = HashSet::new();

@@ -1,12 +1,15 @@
 //! The parser: one walk over the page, line by line.
 
 use crate::block::Scanner;
-use crate::event::{Event, LineError, Name, Reason, Sample};
+use crate::event::{Event, LineError, Reason, Sample};
 use crate::family::Families;
 use crate::fast;
 use crate::kind::Format;
 use crate::line::{self, Line};
 use crate::metadata::{self, Comment, Metadata};
+use crate::name::Name;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Iterator over the events of a page, in the order of its lines.
 ///
@@ -31,10 +34,17 @@ impl<'a> Parser<'a> {
     /// The format decides the unit of timestamps and whether `# EOF` must end the page; everything else of either
     /// format is understood in both.
     pub fn new(page: &'a [u8], format: Format) -> Self {
+        let at = if page.starts_with(BYTE_ORDER_MARK) {
+            BYTE_ORDER_MARK.len()
+        } else {
+            0
+        };
+        let mut scanner = Scanner::new(page);
+        scanner.start(at);
         Self {
             page,
-            scanner: Scanner::new(page),
-            at: 0,
+            scanner,
+            at,
             line: 0,
             format,
             families: Families::default(),

@@ -28,6 +28,9 @@ pub struct Board {
     pub weights_bytes: f64,
     /// Memory set aside for KV blocks, in bytes.
     pub kv_bytes: f64,
+    /// Share of the maximum clock that a power cap leaves while the GPU works, above 0 and at most 1. Below 1 the
+    /// throttle reason is the software power cap, and the time under the cap is counted.
+    pub clock_ratio: f64,
 }
 
 impl Default for Board {
@@ -38,12 +41,13 @@ impl Default for Board {
             limit_watts: 700.0,
             weights_bytes: 18e9,
             kv_bytes: 58e9,
+            clock_ratio: 1.0,
         }
     }
 }
 
-/// Simulated GPUs that a sampler reads through the fake library. Dropping it leaves the files to whoever owns the
-/// folder.
+/// Simulated GPUs that a sampler reads through the fake library. Dropping it does not remove the
+/// files.
 #[derive(Debug)]
 pub struct LiveGpus {
     library: PathBuf,
@@ -57,6 +61,9 @@ struct State {
     temperature_celsius: f64,
     power_watts: f64,
     energy_joules: f64,
+    /// Time under the power cap.
+    capped_ns: f64,
+    is_capped: bool,
     at: f64,
 }
 
@@ -81,6 +88,8 @@ impl LiveGpus {
             temperature_celsius: 30.0,
             power_watts: board.idle_watts,
             energy_joules: 0.0,
+            capped_ns: 0.0,
+            is_capped: false,
             at: unix_seconds(),
         };
         let mut gpus = Self {
@@ -127,18 +136,24 @@ impl LiveGpus {
         // Decode is bound by memory and leaves the cores waiting: about half of prefill's power above rest.
         let demand =
             board.idle_watts + (board.limit_watts * 1.02 - board.idle_watts) * busy * (0.5 + 0.5 * prefill);
-        let capped = demand > board.limit_watts;
+        let is_capped = demand > board.limit_watts || (board.clock_ratio < 1.0 && busy > 0.0);
         state.energy_joules += state.power_watts * elapsed;
+        if std::mem::replace(&mut state.is_capped, is_capped) {
+            state.capped_ns += elapsed * 1e9;
+        }
         state.power_watts = demand.min(board.limit_watts);
         state.at = now;
         // A heatsink: first order towards a temperature in proportion to the power, with 20 s time constant.
         let target = 28.0 + state.power_watts * 0.06;
         state.temperature_celsius += (target - state.temperature_celsius) * (1.0 - (-elapsed / 20.0).exp());
         let memory = board.weights_bytes + board.kv_bytes * load.kv_usage_ratio.clamp(0.0, 1.0);
-        let (clock_mhz, throttle) = match (busy > 0.0, capped) {
+        let (clock_mhz, throttle) = match (busy > 0.0, is_capped) {
             (false, _) => (345.0, THROTTLE_IDLE),
             (true, false) => (1980.0, 0.0),
-            (true, true) => (1980.0 * board.limit_watts / demand, THROTTLE_POWER_CAP),
+            (true, true) => {
+                let ratio = (board.limit_watts / demand).min(board.clock_ratio);
+                (1980.0 * ratio, THROTTLE_POWER_CAP)
+            }
         };
         let values: [f64; VALUES] = [
             busy * 100.0,
@@ -150,7 +165,7 @@ impl LiveGpus {
             throttle,
             state.energy_joules,
             now,
-            0.0,
+            state.capped_ns,
             0.0,
             0.0,
         ];
@@ -167,4 +182,48 @@ fn unix_seconds() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_power_cap_lowers_the_clock_and_counts_its_time() {
+        let dir = std::env::temp_dir().join(format!("fake-nvml-cap-{}", std::process::id()));
+        let board = Board {
+            clock_ratio: 0.8,
+            ..Board::default()
+        };
+        let mut gpus = LiveGpus::create(&dir, 1, board).expect("the folder can be written");
+        let busy = Load {
+            busy_ratio: 1.0,
+            prefill_ratio: 0.0,
+            kv_usage_ratio: 0.5,
+        };
+        let read = || -> Vec<f64> {
+            let bytes = std::fs::read(dir.join("live")).expect("the live file");
+            let numbers = bytes.chunks_exact(8);
+            numbers
+                .map(|number| f64::from_ne_bytes(number.try_into().expect("eight bytes")))
+                .collect()
+        };
+        gpus.set(0, busy).expect("the live file can be written");
+        let first = read();
+        assert_eq!((first[4], first[6], first[9]), (1584.0, THROTTLE_POWER_CAP, 0.0));
+        // The clock has moved on by the second write, however little.
+        while read()[9] == 0.0 {
+            gpus.set(0, busy).expect("the live file can be written");
+        }
+        let idle = Load {
+            busy_ratio: 0.0,
+            ..busy
+        };
+        gpus.set(0, idle).expect("the live file can be written");
+        let capped = read()[9];
+        assert_eq!((read()[4], read()[6]), (345.0, THROTTLE_IDLE));
+        gpus.set(0, idle).expect("the live file can be written");
+        assert_eq!(read()[9], capped, "at rest no time is counted");
+        std::fs::remove_dir_all(dir).expect("the folder is ours");
+    }
 }

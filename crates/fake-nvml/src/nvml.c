@@ -211,11 +211,13 @@ static int read_script(void) {
 /* ---- values ----------------------------------------------------------------------------------------------- */
 
 /* The live file: per GPU LIVE_VALUES doubles, in this order: utilization %, memory activity %, memory used bytes,
- * power W, SM clock MHz, temperature C, throttle bits, energy J at `energy_at`, energy_at (Unix s), 3 unused. */
+ * power W, SM clock MHz, temperature C, throttle bits, energy J at `energy_at`, energy_at (Unix s), ns of power
+ * capping (field 74), 2 unused. */
 static int live_value(const struct gpu *g, int key, double *out) {
     static const int PLACE[K_FIELDS] = { [K_UTILIZATION] = 1, [K_MEMORY_ACTIVITY] = 2, [K_MEMORY_USED] = 3,
         [K_POWER] = 4, [K_SM_CLOCK] = 5, [K_TEMPERATURE] = 6, [K_THROTTLE] = 7, [K_ENERGY] = 8 };
-    int place = key < K_FIELDS ? PLACE[key] : key == K_FIELDS + 83 ? 8 : key == K_FIELDS + 186 ? 4 : 0;
+    int place = key < K_FIELDS ? PLACE[key] : key == K_FIELDS + 83 ? 8 : key == K_FIELDS + 186 ? 4
+        : key == K_FIELDS + 74 ? 10 : 0;
     if (live_fd < 0 || place == 0) return 0;
     double record[LIVE_VALUES];
     if (pread(live_fd, record, sizeof record, (off_t)(g->index * sizeof record)) != (ssize_t)sizeof record) return 0;

@@ -1,4 +1,4 @@
-//! What went wrong during a test that LoadGen cannot be told in words: counted, with the first reasons kept.
+//! Events of a test for which LoadGen has no message: counted, with the first reasons kept.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

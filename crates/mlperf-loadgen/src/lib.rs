@@ -10,7 +10,7 @@
 //! * Each sample arrives as an [`IssuedSample`], which is consumed by its answer.
 //! * [`TestSettings`] holds LoadGen's settings with units; [`TestSettings::from_config`] fills them from the
 //!   round's configuration and a `user.conf`, for a [`Benchmark`] whose name is checked.
-//!   [`TestSettings::effective`] tells what LoadGen will make of them, before any load is sent.
+//!   [`TestSettings::effective`] returns what LoadGen will make of them, before any load is sent.
 //! * [`LogSettings`] says where LoadGen writes; [`run_test`] runs the test.
 //! * [`LoadGenLog`] reads the result back, typed; [`read_accuracy_log`] reads the answers' bytes.
 //!

@@ -91,7 +91,7 @@ impl LogSettings {
         self.outdir
             .to_str()
             .ok_or_else(|| bad("is not UTF-8".to_owned()))?;
-        // Only an attempt tells: permissions, read-only mounts and full inode tables all look different.
+        // Only an attempt shows it: permissions, read-only mounts and full inode tables all look different.
         let probe = self
             .outdir
             .join(format!(".loadgen-write-check-{}", std::process::id()));

@@ -125,7 +125,7 @@ pub fn run_test(
 /// Ends the process with `status` at once: no destructor runs, neither C++ nor Rust, and no buffer is flushed. Write
 /// and close everything before.
 ///
-/// Use it to end a process while a test is running that nobody waits for any more. LoadGen cannot be stopped: in the
+/// Use it to end a process while a test is still running and no longer waited for. LoadGen cannot be stopped: in the
 /// Server scenario it follows its schedule to the end, whatever became of the system under test. LoadGen's detail log
 /// is complete up to about 10 ms before the end; its summary does not exist then.
 ///

@@ -69,7 +69,7 @@ pub struct IssuedSample {
     has_first_token: bool,
 }
 
-/// Why LoadGen was not told.
+/// Why a call did not reach LoadGen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
@@ -156,7 +156,7 @@ impl IssuedSample {
     /// least 2: LoadGen logs an error for 0 and for 1, so an answer that ends with its first token cannot be
     /// reported without one.
     ///
-    /// If the test needs a first token and none was reported, LoadGen is told one now (it would read beyond its
+    /// If the test needs a first token and none was reported, one is reported to LoadGen now (it would read beyond its
     /// tables otherwise) and the token count goes out as 0, so that the run's log has an error for it.
     ///
     /// # Errors
@@ -214,7 +214,7 @@ impl Drop for IssuedSample {
             };
             format!("sample {} was dropped{why} without an answer", self.index)
         });
-        // A refusal is counted; there is nobody to return it to.
+        // A refusal is counted; a drop cannot return it.
         let _ = self.answer(&[], 0);
     }
 }

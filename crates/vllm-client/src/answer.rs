@@ -60,7 +60,7 @@ pub struct Usage {
     /// Tokens generated. Absent in some servers' first chunks.
     #[serde(default, deserialize_with = "count")]
     pub completion_tokens: u64,
-    /// Where the server tells: how much of the prompt came from its prefix cache.
+    /// How much of the prompt came from the server's prefix cache, if it says so.
     #[serde(default)]
     pub prompt_tokens_details: Option<PromptTokensDetails>,
 }

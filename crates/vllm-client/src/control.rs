@@ -1,4 +1,4 @@
-//! The routes beside completions: health, models, version, metrics page, profiler; and waiting until all is ready.
+//! All routes but completions: health, models, version, metrics page, profiler; and waiting until all is ready.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use crate::error::{ControlError, excerpt};
 pub struct ModelInfo {
     /// The name that requests must give.
     pub id: String,
-    /// Path or repository it was loaded from, where told.
+    /// Path or repository it was loaded from, if the server says so.
     #[serde(default)]
     pub root: Option<String>,
-    /// Longest prompt plus answer in tokens, where told.
+    /// Longest prompt plus answer in tokens, if the server says so.
     #[serde(default)]
     pub max_model_len: Option<u64>,
 }
@@ -142,7 +142,7 @@ impl Client {
         self.control(Method::GET, "metrics").await
     }
 
-    /// Whether the server's prefix caching is on, as its metrics page tells.
+    /// Whether the server's prefix caching is on, read from its metrics page.
     ///
     /// # Errors
     /// As [`Client::health`].

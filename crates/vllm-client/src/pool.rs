@@ -1,5 +1,5 @@
-//! Several servers behind one door: chooses a replica, keeps account of its health, and sends again what may be sent
-//! again. Every attempt that failed is handed back, so that nothing is retried in silence.
+//! Load balancing over replicas: chooses a replica, tracks its health, and retries what may be retried. Every failed
+//! attempt is returned to the caller.
 
 mod replica;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the threads of a simulated server tell the one that watches over them.
+//! Orders to the supervisor thread of a simulated server.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

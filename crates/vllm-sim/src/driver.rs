@@ -217,7 +217,7 @@ impl EngineHandle {
             };
             let end = match plan {
                 Plan::Step { end } => end,
-                // Checked under the lock: whoever sets it takes the lock before waking this thread.
+                // Checked under the lock: the flag is set before the lock is taken to wake this thread.
                 _ if self.stopping() => return,
                 Plan::Idle => {
                     drop(self.wake.wait(engine).unwrap_or_else(PoisonError::into_inner));

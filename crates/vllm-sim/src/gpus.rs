@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use fake_nvml::live::{Board, LiveGpus, Load};
 
+use crate::config::EngineConfig;
 use crate::driver::{EngineHandle, Engines};
 use crate::error::{Error, Result};
 use crate::threads::spawn;
@@ -30,12 +31,17 @@ impl Gpus {
     ///
     /// # Errors
     /// [`Error::Gpus`] when the folder cannot be written, [`Error::Start`] when the system grants no thread.
-    pub(crate) fn start(dir: &Path, count: u32, per_token_ns: f64, engines: Engines) -> Result<Self> {
+    pub(crate) fn start(dir: &Path, count: u32, engine: &EngineConfig, engines: Engines) -> Result<Self> {
         let gpus = |source| Error::Gpus {
             dir: dir.to_owned(),
             source,
         };
-        let mut live = LiveGpus::create(dir, count, Board::default()).map_err(gpus)?;
+        let board = Board {
+            clock_ratio: engine.gpu_clock_ratio,
+            ..Board::default()
+        };
+        let per_token_ns = engine.step.per_token_ns / engine.gpu_clock_ratio / engine.speed_ratio;
+        let mut live = LiveGpus::create(dir, count, board).map_err(gpus)?;
         let library = live.library().to_owned();
         let stop = Arc::new(Mutex::new(false));
         let stopped = Arc::clone(&stop);
@@ -88,7 +94,8 @@ impl Drop for Gpus {
 struct Meter {
     busy_ns: u64,
     computed_tokens: u64,
-    /// Busy time not yet shown: an engine tells a step's time when the step ends, and a step may be longer than a look.
+    /// Busy time not yet shown: an engine counts a step's time when the step ends, and a step may be longer than the
+    /// interval.
     owed_ns: f64,
 }
 

@@ -54,7 +54,7 @@ impl Lever {
         Self::ALL.into_iter().find(|lever| lever.name() == name)
     }
 
-    /// Where it stands when nobody has moved it; `None` means no limit.
+    /// Its configured value; `None` means no limit.
     pub fn default_value(self, config: &SimConfig) -> Option<u64> {
         let engine = &config.engine;
         match self {

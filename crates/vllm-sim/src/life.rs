@@ -13,7 +13,7 @@ use crate::control::Control;
 use crate::driver::{EngineHandle, Engines, QUEUE_BATCHES};
 use crate::error::{Error, Result};
 use crate::faults::Faults;
-use crate::http::{self, Door, Gates, Shared, Source};
+use crate::http::{self, Acceptor, Gates, Shared, Source};
 use crate::threads::spawn;
 
 /// A serving server.
@@ -90,9 +90,9 @@ impl Life {
         for _ in 1..threads {
             let (socket, sockets) = mpsc::unbounded_channel();
             others.push(socket);
-            sources.push(Source::Dealt(sockets));
+            sources.push(Source::Assigned(sockets));
         }
-        sources.insert(0, Source::Door(Door { listener, others }));
+        sources.insert(0, Source::Acceptor(Acceptor { listener, others }));
 
         let mut sinks = Vec::new();
         for (thread, source) in sources.into_iter().enumerate() {

@@ -47,14 +47,8 @@ impl Simulator {
         let engines = Engines::default();
         let gpus = match &config.gpu_dir {
             Some(dir) => {
-                let engine = &config.engine;
-                let per_token_ns = engine.step.per_token_ns / engine.speed_ratio;
-                Some(Gpus::start(
-                    dir,
-                    config.replicas,
-                    per_token_ns,
-                    Arc::clone(&engines),
-                )?)
+                let engines = Arc::clone(&engines);
+                Some(Gpus::start(dir, config.replicas, &config.engine, engines)?)
             }
             None => None,
         };

@@ -321,3 +321,31 @@ fn formats_are_recognised() {
         assert_eq!(Format::from_content_type(format.content_type()), format);
     }
 }
+
+#[test]
+fn a_byte_order_mark_costs_no_line() {
+    let page = "\u{feff}up 1\n\u{feff}down 2\n";
+    let events: Vec<_> = Parser::new(page.as_bytes(), Format::Text).collect();
+    assert!(matches!(&events[0], Event::Sample(sample) if sample.series == b"up"));
+    assert!(matches!(&events[1], Event::Bad(error) if error.line == 2));
+    let commented = "\u{feff}# TYPE a counter\na 1\n";
+    let sample = Parser::new(commented.as_bytes(), Format::Text)
+        .find_map(|event| match event {
+            Event::Sample(sample) => Some(sample),
+            _ => None,
+        })
+        .expect("a sample");
+    assert_eq!(sample.kind, Kind::Counter);
+}
+
+#[test]
+fn a_name_that_stands_twice_is_found() {
+    let page = b"f{a=\"1\",b=\"2\",a=\"2\"} 4\ng{a=\"1\",b=\"1\"} 4\n";
+    let twice: Vec<_> = Parser::new(page, Format::Text)
+        .filter_map(|event| match event {
+            Event::Sample(sample) => Some(sample.labels.duplicate().map(|name| name.text().into_owned())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(twice, [Some("a".to_owned()), None]);
+}

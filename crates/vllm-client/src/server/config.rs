@@ -25,7 +25,7 @@ pub struct ServerConfig {
     pub command: Vec<String>,
     /// Server arguments, passed on as they are.
     pub args: Vec<String>,
-    /// Environment variables set beside the inherited ones.
+    /// Environment variables set in addition to the inherited ones.
     pub env: BTreeMap<String, String>,
     /// Where standard output and error go; appended to, never removed.
     pub log_path: PathBuf,
@@ -130,7 +130,7 @@ impl ServerConfig {
         self.argument("--served-model-name").unwrap_or(&self.model)
     }
 
-    /// The API key the server was told to ask for, from its arguments or environment.
+    /// The API key that the server requires, from its arguments or environment.
     pub(crate) fn api_key(&self) -> Option<&str> {
         self.argument("--api-key")
             .or_else(|| self.env.get("VLLM_API_KEY").map(String::as_str))

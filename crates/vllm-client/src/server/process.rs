@@ -21,7 +21,7 @@ use super::{ServerConfig, ServerError};
 use crate::config::{ApiKey, ClientConfig};
 use crate::{Client, Readiness, WaitReady};
 
-/// Log lines told when a server dies or does not become ready.
+/// Log lines quoted when a server dies or does not become ready.
 const LAST_LINES: usize = 20;
 /// How much of the log's end is read to find them.
 const TAIL_BYTES: u64 = 16 << 10;
@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself, with this status. 0 is a death too when nobody asked for it.
+    /// By itself, with this status. An exit with 0 that was not asked for is a failure too.
     Code(i32),
     /// By this signal.
     Signal(i32),
@@ -227,7 +227,7 @@ impl ServerProcess {
         let mut exit = self.exit.clone();
         let exit = match exit.wait_for(Option::is_some).await {
             Ok(exit) => exit.unwrap_or(Exit::Code(-1)),
-            // The watcher is gone without a word: it tells before it ends, so this is its panic.
+            // The watcher sends before it ends, so that a closed channel means that it panicked.
             Err(_) => Exit::Code(-1),
         };
         self.report(exit)
@@ -348,7 +348,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Waits for the leader's end without reaping it, and tells.
+/// Waits for the leader's end without reaping it, and sends how it ended.
 fn watch_child(pid: Pid, tell: &watch::Sender<Option<Exit>>) {
     let exit = loop {
         match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {

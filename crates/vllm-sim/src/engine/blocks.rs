@@ -1,6 +1,6 @@
 //! The paged KV cache: a pool of fixed-size blocks with reference counts, and the prefix cache on top of it.
 //!
-//! A block that nobody holds stays findable by its content hash until it is handed out again, oldest first; it
+//! A block without holders stays findable by its content hash until it is handed out again, oldest first; it
 //! counts as free all the while. So the usage gauge falls when a request ends although its prefix can still be hit.
 
 use std::collections::HashMap;
@@ -53,7 +53,7 @@ impl BlockPool {
         pool
     }
 
-    /// Blocks nobody holds, cached ones included.
+    /// Blocks without holders, cached ones included.
     pub(crate) fn free(&self) -> usize {
         self.free
     }

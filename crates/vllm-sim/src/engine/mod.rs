@@ -1,4 +1,4 @@
-//! The engine: a pure state machine in virtual time. No clock, no thread, no socket; whoever drives it brings `now`.
+//! The engine: a pure state machine in virtual time. No clock, no thread, no socket: the caller passes `now`.
 //!
 //! `submit` queues a request, `begin_step` plans one step and says when it ends, `finish_step` yields its tokens.
 //! The scheduler follows vLLM's: running requests first, in order of arrival, then waiting ones while the token

@@ -275,7 +275,7 @@ impl Engine {
         self.publish_gauges();
     }
 
-    /// Forgets the step under way: nobody will end it.
+    /// Discards the step under way: it will not be ended.
     pub(crate) fn drop_step(&mut self) {
         self.step.clear();
         self.stepping = false;
@@ -492,7 +492,7 @@ impl Engine {
             .unwrap_or_else(|| self.config.watermark_blocks()) as usize;
         while *budget > 0 && self.running.len() < most_running {
             let Some(&slot) = self.waiting.front() else { return };
-            // The only request needs no room beside it, and could otherwise wait for ever.
+            // A request that runs alone needs no reserve, and could otherwise wait for ever.
             let reserved = if self.running.is_empty() { 0 } else { watermark };
             let hit = self.prefix_hit(slot);
             let block_size = self.config.block_size;

@@ -32,7 +32,7 @@
 //! Which requests: `requests=A..B` (counted from 0 in order of arrival, B excluded; also `A` alone or `A..`),
 //! `every=N`, `probability=P` (drawn from the seed and the request's number), `times=N` at most. When:
 //! `from=DURATION`, `until=DURATION` since the start. All given conditions must hold; none means always. Generation
-//! requests and scrapes are counted apart. `refuse` and `slow` can only be told when; `hang`, `engine-death`, `die`
+//! requests and scrapes are counted separately. `refuse` and `slow` take conditions on time only; `hang`, `engine-death`, `die`
 //! and `restart` without a condition on requests happen at `from`, once.
 
 mod parse;
@@ -99,13 +99,13 @@ impl Faults {
             .collect()
     }
 
-    /// Counts a generation request and says what befalls it.
+    /// Counts a generation request and returns the fault to inject, if any.
     pub(crate) fn on_generation(&self) -> Option<Fault> {
         let number = self.generations.fetch_add(1, Ordering::Relaxed);
         self.pick(number, |rule| !rule.fault.is_about_metrics() && !rule.is_timed())
     }
 
-    /// Counts a scrape and says what befalls it.
+    /// Counts a scrape and returns the fault to inject, if any.
     pub(crate) fn on_scrape(&self) -> Option<Fault> {
         let number = self.scrapes.fetch_add(1, Ordering::Relaxed);
         self.pick(number, |rule| rule.fault.is_about_metrics())

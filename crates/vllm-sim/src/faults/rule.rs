@@ -121,7 +121,7 @@ impl When {
         self.first.is_some() || self.end.is_some() || self.every.is_some() || self.probability.is_some()
     }
 
-    /// True if request `number`, now, is one of those meant. `rule` keeps the draws of two rules apart.
+    /// True if the conditions hold for request `number` now. `rule` makes the draws of two rules independent.
     pub(crate) fn holds(&self, seed: u64, rule: u64, number: u64, elapsed: Duration) -> bool {
         self.first.is_none_or(|first| number >= first)
             && self.end.is_none_or(|end| number < end)

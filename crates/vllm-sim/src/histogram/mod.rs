@@ -2,7 +2,7 @@
 
 pub(crate) mod buckets;
 
-/// Counts per bucket, kept apart (not cumulative) so that an observation touches one of them.
+/// Counts per bucket, not cumulative, so that an observation changes one of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Histogram {
     bounds: std::sync::Arc<[f64]>,

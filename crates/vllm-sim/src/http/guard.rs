@@ -1,8 +1,8 @@
 //! Who may call: requests that a web page of another site makes are refused, and the controls ask for a token.
 //!
 //! A server on the loopback address is reachable from every page that is open in a browser on that machine: by
-//! requests to it, and by a name of the page's own that it lets point here (DNS rebinding). Neither can be told by
-//! the peer's address.
+//! requests to it, and by a host name of the page's own that resolves to it (DNS rebinding). The peer's address shows
+//! neither.
 
 use std::net::IpAddr;
 

@@ -83,7 +83,7 @@ impl Worker {
         }
     }
 
-    /// Registers an answer; `None` when there are as many as can be told apart.
+    /// Registers an answer; `None` when all slots are taken.
     fn insert(&self, answer: Rc<RefCell<Answer>>) -> Option<(u32, u64)> {
         let mut answers = self.answers.borrow_mut();
         let slot = match self.free.borrow_mut().pop() {

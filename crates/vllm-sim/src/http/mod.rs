@@ -13,7 +13,7 @@ mod stream;
 mod strike;
 mod wire;
 
-pub(crate) use serve::{Door, Gates, Source, serve};
+pub(crate) use serve::{Acceptor, Gates, Source, serve};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -220,7 +220,7 @@ pub(crate) fn read(
         seed: body.seed.unwrap_or(0) as u64,
         stream,
         include_usage,
-        // vLLM looks at it only beside include_usage.
+        // vLLM ignores it without include_usage.
         continuous_usage: include_usage && options.continuous_usage_stats.unwrap_or(false),
         return_token_ids: body.return_token_ids.unwrap_or(false),
     })

@@ -37,7 +37,7 @@ pub(crate) struct Gates {
 
 /// A listening socket and where its connections go.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct Acceptor {
     pub(crate) listener: std::net::TcpListener,
     /// The other threads.
     pub(crate) others: Vec<mpsc::UnboundedSender<std::net::TcpStream>>,
@@ -47,9 +47,9 @@ pub(crate) struct Door {
 #[derive(Debug)]
 pub(crate) enum Source {
     /// It accepts them.
-    Door(Door),
+    Acceptor(Acceptor),
     /// It is given them.
-    Dealt(mpsc::UnboundedReceiver<std::net::TcpStream>),
+    Assigned(mpsc::UnboundedReceiver<std::net::TcpStream>),
 }
 
 /// Serves connections on the calling thread until it is stopped. Every connection is cut then.
@@ -78,17 +78,17 @@ pub(crate) fn serve(
                 tokio::task::yield_now().await;
             }
         });
-        let mourner = Rc::clone(&worker);
+        let waker = Rc::clone(&worker);
         tokio::task::spawn_local(async move {
             if turns(&mut gates.dead, true).await {
-                mourner.wake_all();
+                waker.wake_all();
             }
         });
         let refuse = gates.refuse.clone();
         let incoming = async {
             match source {
-                Source::Door(door) => accept(&worker, door, refuse).await,
-                Source::Dealt(sockets) => receive(&worker, sockets, refuse).await,
+                Source::Acceptor(acceptor) => accept(&worker, acceptor, refuse).await,
+                Source::Assigned(sockets) => receive(&worker, sockets, refuse).await,
             }
         };
         tokio::select! {
@@ -99,9 +99,13 @@ pub(crate) fn serve(
 }
 
 /// Accepts for ever, but for the times at which connections are refused.
-async fn accept(worker: &Rc<Worker>, door: Door, mut refuse: watch::Receiver<bool>) -> io::Result<()> {
-    let address = door.listener.local_addr()?;
-    let mut listener = Some(TcpListener::from_std(door.listener)?);
+async fn accept(
+    worker: &Rc<Worker>,
+    acceptor: Acceptor,
+    mut refuse: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let address = acceptor.listener.local_addr()?;
+    let mut listener = Some(TcpListener::from_std(acceptor.listener)?);
     let mut turn = 0;
     let for_connections = refuse.clone();
     loop {
@@ -115,11 +119,11 @@ async fn accept(worker: &Rc<Worker>, door: Door, mut refuse: watch::Receiver<boo
         tokio::select! {
             accepted = open.accept() => match accepted {
                 Ok((socket, _)) => {
-                    turn = (turn + 1) % (door.others.len() + 1);
+                    turn = (turn + 1) % (acceptor.others.len() + 1);
                     match turn.checked_sub(1) {
                         None => spawn(worker, socket, for_connections.clone()),
                         // A thread that is gone cannot serve: the connection is closed.
-                        Some(other) => drop(door.others[other].send(socket.into_std()?)),
+                        Some(other) => drop(acceptor.others[other].send(socket.into_std()?)),
                     }
                 }
                 Err(error) => {

@@ -10,7 +10,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Pulled once, by whoever answers a request on the connection.
+/// Fired at most once, by the handler of a request on the connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trigger(Rc<Cell<bool>>);
 

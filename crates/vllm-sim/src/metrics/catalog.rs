@@ -178,7 +178,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     (
         "vllm:admission_rejections",
-        "Requests refused at the door, by the limit they met.",
+        "Requests refused at admission, by the limit they met.",
         Rejections,
     ),
     (

@@ -188,7 +188,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// The `_created` family that the Python client writes beside a counter or histogram.
+    /// The `_created` family that the Python client writes for each counter and histogram.
     fn created(&mut self, name: &str, help: &str, label: &str, parts: &[(&str, Read)]) {
         family(&mut self.writer, &format!("{name}_created"), Kind::Gauge, help);
         for engine in &self.engines {

@@ -52,7 +52,7 @@ pub struct RequestRecord {
     pub ended: Duration,
     /// How it ended.
     pub outcome: Outcome,
-    /// When each token left the engine; empty unless the server was told to keep them.
+    /// When each token left the engine; empty unless [`RunOptions::keep_token_times`](super::RunOptions::keep_token_times) is set.
     pub token_times: Vec<Duration>,
 }
 
