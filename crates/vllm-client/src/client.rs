@@ -9,7 +9,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY
 use reqwest::{Method, Request, Response};
 use url::Url;
 
-use crate::answer::{Completion, FirstToken};
+use crate::answer::{Completion, FirstToken, Remark};
 use crate::completion::{Expected, Gatherer};
 use crate::config::ClientConfig;
 use crate::error::{ControlError, Received, StreamError, TimeoutKind};
@@ -31,6 +31,8 @@ pub struct Client {
     fresh: reqwest::Client,
     /// When each connection was given back that may be kept now, the last one at the end: the pool takes it first.
     kept: Arc<Mutex<Vec<Instant>>>,
+    /// Kinds of remarks that have been logged.
+    warned: Arc<Mutex<Vec<&'static str>>>,
     pub(crate) base: Url,
     completions: Url,
     /// The base URL as shown in errors.
@@ -82,6 +84,7 @@ impl Client {
             http,
             fresh,
             kept: Arc::default(),
+            warned: Arc::default(),
             base,
             completions,
             shown,
@@ -253,7 +256,21 @@ impl Client {
                 tracing::debug!(url = %self.shown, "the body did not end after its end mark; the connection is dropped");
             }
         }
-        gatherer.into_completion(self.config.token_policy, sent_at, finished_at)
+        let completion = gatherer.into_completion(self.config.token_policy, sent_at, finished_at)?;
+        self.warn_once(&completion.remarks);
+        Ok(completion)
+    }
+
+    /// Logs the first remark of each kind; the others are on their completions.
+    fn warn_once(&self, remarks: &[Remark]) {
+        for remark in remarks {
+            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if !warned.contains(&remark.kind()) {
+                warned.push(remark.kind());
+                drop(warned);
+                tracing::warn!(url = %self.shown, kind = remark.kind(), "{remark}; further answers like this are not logged");
+            }
+        }
     }
 
     /// Sends a request; once more, on a new connection, if it broke before any byte of an answer and a kept connection
