@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::ffi;
-use crate::settings::{Mode, Scenario, TestSettings};
+use crate::scenario::{Mode, Scenario};
+use crate::settings::TestSettings;
 
 /// A benchmark's name that stands in LoadGen's configuration, such as `llama3_1-8b`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

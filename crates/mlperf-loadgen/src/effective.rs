@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::ffi;
-use crate::settings::{Mode, Scenario, TestSettings};
+use crate::scenario::{Mode, Scenario};
+use crate::settings::TestSettings;
 
 /// What LoadGen makes of [`TestSettings`] and a library's sample counts, computed by LoadGen itself: the
 /// `effective_*` values of its detail log, before any load is sent.

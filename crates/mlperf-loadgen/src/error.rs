@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Mode, Scenario};
+use crate::scenario::{Mode, Scenario};
 
 /// What can be refused before a test starts, or go wrong with its files.
 #[derive(Debug, thiserror::Error)]

@@ -128,6 +128,7 @@ mod log;
 mod log_settings;
 mod run;
 mod sample;
+mod scenario;
 mod settings;
 mod sut;
 
@@ -141,5 +142,6 @@ pub use log::{Latencies, LoadGenLog, LogEntry, RunResult, Validity};
 pub use log_settings::LogSettings;
 pub use run::{RunReport, end_process, run_test};
 pub use sample::{IssuedSample, IssuedSamples, Refused};
-pub use settings::{Mode, Scenario, TestSettings};
+pub use scenario::{Mode, Scenario};
+pub use settings::TestSettings;
 pub use sut::{CallbackError, QuerySampleLibrary, SystemUnderTest};

@@ -1,96 +1,10 @@
 //! LoadGen's test settings with units, its defaults, and the checks that LoadGen does not make.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::ffi::{self, RawSettings};
-
-/// How queries arrive, and what is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scenario {
-    /// One sample at a time, the next after the last is done; a percentile of latency.
-    SingleStream,
-    /// A fixed number of samples at a time, the next after all are done; a percentile of query latency.
-    MultiStream,
-    /// Poisson arrivals at a given rate; valid if a percentile of latency stays within a limit.
-    Server,
-    /// All samples at once; throughput.
-    Offline,
-}
-
-impl Scenario {
-    /// All four.
-    pub const ALL: [Self; 4] = [Self::SingleStream, Self::MultiStream, Self::Server, Self::Offline];
-
-    /// The name in configuration files and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SingleStream => "SingleStream",
-            Self::MultiStream => "MultiStream",
-            Self::Server => "Server",
-            Self::Offline => "Offline",
-        }
-    }
-
-    pub(crate) fn from_raw(raw: i32) -> Self {
-        usize::try_from(raw)
-            .ok()
-            .and_then(|i| Self::ALL.get(i).copied())
-            .expect("LoadGen has four scenarios")
-    }
-}
-
-impl fmt::Display for Scenario {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What a test is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Accuracy, then performance, in one test.
-    Submission,
-    /// Every sample once, answers logged.
-    Accuracy,
-    /// The scenario's traffic, measured.
-    Performance,
-    /// A search for the highest valid rate; Server only, and not for submissions.
-    FindPeakPerformance,
-}
-
-impl Mode {
-    const ALL: [Self; 4] = [
-        Self::Submission,
-        Self::Accuracy,
-        Self::Performance,
-        Self::FindPeakPerformance,
-    ];
-
-    /// The name in logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Submission => "SubmissionRun",
-            Self::Accuracy => "AccuracyOnly",
-            Self::Performance => "PerformanceOnly",
-            Self::FindPeakPerformance => "FindPeakPerformance",
-        }
-    }
-
-    pub(crate) fn from_raw(raw: i32) -> Self {
-        usize::try_from(raw)
-            .ok()
-            .and_then(|i| Self::ALL.get(i).copied())
-            .expect("LoadGen has four modes")
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::scenario::{Mode, Scenario};
 
 /// LoadGen's `TestSettings`. The defaults ([`Default`]) are LoadGen's; an official run takes them from the
 /// round's configuration by [`from_config`](Self::from_config).
