@@ -58,6 +58,8 @@ fn run() -> RunData {
         phases: vec![(0, "".into()), (1, "performance".into())],
     };
     RunData {
+        engine_requests: Vec::new(),
+        steps: Vec::new(),
         manifest: Manifest {
             stamp: "20260101_000000".into(),
             started_ns: start,

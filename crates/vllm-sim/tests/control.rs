@@ -224,6 +224,37 @@ fn levers_limit_for_a_time_and_are_read_back() {
 }
 
 #[test]
+fn one_lever_is_moved_as_the_plugin_inside_vllm_has_it() {
+    let sim = busy();
+    let path = "/v1/monitor/levers/max_num_active_reqs";
+    let header = format!("X-Monitor-Token: {TOKEN}\r\n");
+    let ask = |method, path, body: &str| send(&sim, method, path, &header, body).unwrap().finish().unwrap();
+    let set = ask("POST", path, r#"{"value": 2, "ttl_seconds": 60}"#);
+    assert_eq!(
+        set.json(),
+        json!({"name": "max_num_active_reqs", "value": 2, "before": 1024, "seconds_left": 60.0})
+    );
+    let taken_back = ask("DELETE", path, "");
+    assert_eq!(
+        (&taken_back.json()["value"], &taken_back.json()["before"]),
+        (&json!(1024), &json!(2))
+    );
+    for body in [
+        r#"{"value": 0}"#,
+        r#"{"value": 1.5}"#,
+        r#"{"value": 1, "ttl_seconds": 0}"#,
+        "1",
+    ] {
+        assert_eq!(ask("POST", path, body).status, 400, "{body}");
+    }
+    assert_eq!(
+        ask("POST", "/v1/monitor/levers/max_num_seqs", r#"{"value": 1}"#).status,
+        404
+    );
+    assert_eq!(post(&sim, path, r#"{"value": 1}"#).status, 401);
+}
+
+#[test]
 fn a_drained_server_is_unready_and_still_serves() {
     let sim = start(|_| ());
     levers(&sim, &json!({"drain": 1, "ttl_s": 3600}));

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request};
 
 use super::reply::ApiError;
@@ -53,9 +53,14 @@ pub(crate) fn check_token(headers: &HeaderMap, config: &SimConfig) -> Result<(),
             "the controls are closed: start the simulator with --control-token",
         ));
     };
-    let given = headers
+    let bearer = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    // The header of the plugin inside a real vLLM, whose own API key takes `Authorization`.
+    let given = headers
+        .get("x-monitor-token")
+        .map(HeaderValue::as_bytes)
+        .or(bearer);
     match given {
         Some(given) if token.is(given) => Ok(()),
         _ => Err(ApiError::unauthorized()),

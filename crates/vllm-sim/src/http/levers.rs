@@ -18,6 +18,10 @@
 //!  "aborted": 0}
 //! ```
 //!
+//! One lever alone is moved as the Python plugin of this repository has it: `POST /v1/monitor/levers/NAME` with
+//! `{"value": 4, "ttl_seconds": 30}` (60 without a time), and `DELETE /v1/monitor/levers/NAME`. Both answer with
+//! `{"name": …, "value": …, "before": …, "seconds_left": …}`.
+//!
 //! `value` is the one in force, `null` for no limit; `expires_in_s` is `null` for a lever that was not moved.
 
 use std::cmp::Reverse;
@@ -53,6 +57,56 @@ pub(crate) fn answer(shared: &Shared, method: &str, body: &[u8]) -> Result<Respo
         _ => return Err(ApiError::method_not_allowed("/v1/monitor/levers", method)),
     };
     let state = json!({ "levers": state(shared), "aborted": aborted });
+    Ok(reply::json(200, state.to_string()))
+}
+
+/// Seconds for which one lever is moved when the request does not say.
+const USUAL_TTL_S: f64 = 60.0;
+
+/// Answers a request about one lever.
+///
+/// # Errors
+/// 400 names what is wrong with the body, 404 an unknown lever, 405 the method.
+pub(crate) fn answer_one(
+    shared: &Shared,
+    method: &str,
+    name: &str,
+    body: &[u8],
+) -> Result<Response<SimBody>, ApiError> {
+    let lever = Lever::named(name).ok_or_else(|| ApiError::not_found(format!("there is no lever {name}")))?;
+    let value_now = || {
+        let set = shared.admission.levers().get(lever, shared.clock.now());
+        set.or(lever.default_value(&shared.config))
+    };
+    let before = value_now();
+    let seconds_left = match method {
+        "POST" => {
+            let body: Map<String, Value> = serde_json::from_slice(body)
+                .map_err(|error| ApiError::bad_request(format!("the body is not a JSON object: {error}")))?;
+            let ttl = body.get("ttl_seconds").map_or(Some(USUAL_TTL_S), Value::as_f64);
+            let (Some(value), Some(ttl)) = (body.get("value").and_then(Value::as_u64), ttl) else {
+                return Err(ApiError::bad_request(
+                    "the body must be {\"value\": whole number, \"ttl_seconds\": seconds}",
+                ));
+            };
+            if !(ttl > 0.0 && ttl <= MOST_TTL_S) {
+                return Err(ApiError::bad_request(format!(
+                    "ttl_seconds is {ttl}: it must be above 0 and at most {MOST_TTL_S}"
+                )));
+            }
+            let checked = lever.check(value, &shared.config);
+            checked.map_err(|error| ApiError::bad_request(error.to_string()))?;
+            let until = shared.clock.now().saturating_add((ttl * 1e9) as u64);
+            change(shared, &[(lever, Some(value))], until);
+            Some(ttl)
+        }
+        "DELETE" => {
+            change(shared, &[(lever, None)], 0);
+            None
+        }
+        _ => return Err(ApiError::method_not_allowed("/v1/monitor/levers/NAME", method)),
+    };
+    let state = json!({ "name": name, "value": value_now(), "before": before, "seconds_left": seconds_left });
     Ok(reply::json(200, state.to_string()))
 }
 

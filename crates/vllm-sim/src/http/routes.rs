@@ -25,6 +25,8 @@ use crate::metrics::{Exchange, page, part, process, sglang};
 
 /// Longest body read; the longest prompts there are stay far below it.
 const MAX_BODY_BYTES: usize = 256 << 20;
+/// Before the name of a lever.
+const ONE_LEVER: &str = "/v1/monitor/levers/";
 /// Longest body of a control route.
 const MAX_CONTROL_BYTES: usize = 1 << 20;
 /// Says what it is, and still reads as the release whose metrics and API it follows.
@@ -115,6 +117,9 @@ fn handler_name(path: &str, shared: &Shared) -> &'static str {
         "/sim/faults",
         "/v1/monitor/levers",
     ];
+    if path.starts_with(ONE_LEVER) {
+        return "/v1/monitor/levers";
+    }
     let dev = if shared.config.dev_mode {
         dev::PATHS.as_slice()
     } else {
@@ -192,11 +197,12 @@ async fn controls(
 ) -> Result<Response<SimBody>, ApiError> {
     let shared = &worker.shared;
     guard::check_token(request.headers(), &shared.config)?;
-    let method = request.method().clone();
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let body = body(shared, request, MAX_CONTROL_BYTES).await?;
-    match path {
-        "/sim/faults" => faults(shared, method.as_str(), &body),
-        _ => levers::answer(shared, method.as_str(), &body),
+    match (path, uri.path().strip_prefix(ONE_LEVER)) {
+        ("/sim/faults", _) => faults(shared, method.as_str(), &body),
+        (_, Some(name)) => levers::answer_one(shared, method.as_str(), name, &body),
+        (_, None) => levers::answer(shared, method.as_str(), &body),
     }
 }
 
