@@ -406,7 +406,7 @@ impl Actor {
         let nothing = self.memory.learner.posterior(&intent.context, NOTHING, prior);
         Expectation {
             mean: trend.mean.min(nothing.mean.max(0.0) * reference),
-            deviation: trend.deviation.hypot(nothing.deviation * reference),
+            deviation: trend.deviation.hypot(nothing.of_one() * reference),
         }
     }
 }

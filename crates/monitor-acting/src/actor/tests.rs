@@ -155,7 +155,10 @@ fn acting_run(config: &ActorConfig, effect: (f64, f64), secs: u32) -> (Actor, Wo
         run(&mut actor, &mut world, 100);
         world.failing = true;
         let orders = run(&mut actor, &mut world, secs);
-        if acts(&orders).first().is_some_and(|(at, _)| *at == 1103.0) {
+        if acts(&orders)
+            .first()
+            .is_some_and(|(at, _)| *at == 1100.0 + config.limits.confirm_secs)
+        {
             return (actor, world, orders);
         }
     }
@@ -263,10 +266,13 @@ fn no_effect_is_taken_back_and_its_posterior_falls() {
 
 #[test]
 fn harm_is_taken_back_before_the_deadline() {
-    let (actor, world, orders) = acting_run(&acting(&["tighten_admission"]), (0.0, 0.3), 60);
+    let mut config = acting(&["tighten_admission"]);
+    // Long enough for the failure's own effect on goodput to be known.
+    config.limits.confirm_secs = 20.0;
+    let (actor, world, orders) = acting_run(&config, (0.0, 0.3), 60);
     let (at, _, outcome, _) = &settled(&orders)[0];
     assert_eq!(*outcome, Outcome::MadeWorse);
-    assert!(*at <= 1115.0, "at {at}");
+    assert!(*at <= 1132.0, "at {at}");
     assert_eq!(reverts(&orders)[0].1, "it did harm");
     assert_eq!(world.lever, None);
     let tally = actor.memory().tallies[&Arc::from("tighten_admission")];

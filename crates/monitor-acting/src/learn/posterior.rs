@@ -121,6 +121,11 @@ impl Posterior {
         (self.mean - half, self.mean + half)
     }
 
+    /// Standard deviation of a single reward, the uncertainty of the mean included.
+    pub fn of_one(&self) -> f64 {
+        self.deviation * (self.weight + 1.0).sqrt()
+    }
+
     /// Probability that this mean is above the other.
     pub fn probability_above(&self, other: &Self) -> f64 {
         let deviation = self.deviation.hypot(other.deviation).max(1e-12);
