@@ -87,8 +87,8 @@ pub use error::{Error, Result};
 pub use hooks::{Completed, Hooks, Reason, ServerTimes};
 
 pub use model::{
-    BatchRow, EventRow, Manifest, MetricType, Outcome, Record, RequestRow, RunData, Sample, SampleBatch,
-    SeriesData, SeriesDef, SeriesId, Severity, TimeSource,
+    BatchRow, EngineRequestRow, EventRow, Manifest, MetricType, Outcome, Record, RequestRow, RunData, Sample,
+    SampleBatch, SeriesData, SeriesDef, SeriesId, Severity, StepRow, TimeSource,
 };
 
 pub use recorder::{Dropped, Filter, LatestSample, Recorder, Subscription};

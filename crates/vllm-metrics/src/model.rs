@@ -216,6 +216,69 @@ pub struct BatchRow {
     pub failed: u32,
 }
 
+/// One step of one engine, as a source inside the engine's process counts them: every step, also those without output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepRow {
+    /// Number of the step within its engine, from 0.
+    pub step: u64,
+    /// Index of the engine.
+    pub engine: u32,
+    /// When the step's result came to the frontend.
+    pub timestamp_ns: i64,
+    /// Time since the step before it; where the engine was idle before, the time that the engine itself told.
+    pub duration_ns: Option<i64>,
+    /// Time that the step took inside the engine's process, where it tells it.
+    pub elapsed_ns: Option<i64>,
+    /// Requests in the running batch after the step.
+    pub running: u32,
+    /// Requests in the queue, for whatever reason.
+    pub waiting: u32,
+    /// Prompt tokens computed in the step, where the engine tells it.
+    pub prefill_tokens: Option<u32>,
+    /// Tokens computed in the step for requests that generate, where the engine tells it.
+    pub decode_tokens: Option<u32>,
+    /// Prompt tokens of requests whose prefill ended in the step, cached ones included.
+    pub prompt_tokens: u32,
+    /// Tokens generated.
+    pub generation_tokens: u32,
+    /// Requests preempted.
+    pub preemptions: u32,
+    /// Share of KV blocks in use after the step, 0 to 1.
+    pub kv_usage_ratio: Option<f64>,
+}
+
+/// One request as the engine saw it end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineRequestRow {
+    /// The server's id of the request.
+    pub server_request_id: Arc<str>,
+    /// The client's number of it ([`RequestRow::request_id`]), where the server's id contains one: the client sent it
+    /// as `X-Request-Id`.
+    pub request_id: Option<u64>,
+    /// Index of the engine.
+    pub engine: u32,
+    /// When its end came to the frontend.
+    pub done_ns: i64,
+    /// The server's word for why it ended.
+    pub reason: Arc<str>,
+    /// Prompt length in tokens.
+    pub prompt_tokens: u32,
+    /// Of these, tokens from a cache.
+    pub cached_tokens: u32,
+    /// Output length in tokens.
+    pub output_tokens: u32,
+    /// How often it was preempted.
+    pub preemptions: u32,
+    /// From arrival to the end.
+    pub e2e_ns: i64,
+    /// In the queue.
+    pub queue_ns: i64,
+    /// From first scheduling to the first token.
+    pub prefill_ns: i64,
+    /// From the first token to the last.
+    pub decode_ns: i64,
+}
+
 /// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -281,6 +344,10 @@ pub enum Record {
     Request(RequestRow),
     /// A finished batch.
     Batch(BatchRow),
+    /// A step of an engine.
+    Step(StepRow),
+    /// A request that an engine finished.
+    EngineRequest(EngineRequestRow),
     /// An event.
     Event(EventRow),
 }
@@ -328,6 +395,10 @@ pub struct RunData {
     pub requests: Vec<RequestRow>,
     /// Every batch, in order of `batch_id`.
     pub batches: Vec<BatchRow>,
+    /// Every engine step, by engine and number; empty without a source inside the engine.
+    pub steps: Vec<StepRow>,
+    /// Every request that an engine finished, in time order; empty without a source inside the engine.
+    pub engine_requests: Vec<EngineRequestRow>,
     /// Every event, in time order.
     pub events: Vec<EventRow>,
     /// What the reader has to say: the run was cut, a tail was recovered, a file is missing.

@@ -1,7 +1,9 @@
 //! A running watch: the side that vLLM calls, and the thread that does the work.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
@@ -16,8 +18,10 @@ use crate::message::{self, Finished, Step};
 use crate::status::Status;
 
 mod observe;
+mod record;
 mod worker;
 
+use record::Record;
 use worker::Worker;
 
 /// Calls that may fail before the watch falls silent.
@@ -51,6 +55,10 @@ pub struct WatchConfig {
     pub limits: Limits,
     /// Version of vLLM.
     pub version: Option<String>,
+    /// Folder for a record of steps and requests; none is kept without it.
+    pub output_dir: Option<PathBuf>,
+    /// Facts for the record's manifest.
+    pub facts: BTreeMap<String, String>,
     /// Size of the ring in 64-bit words.
     pub ring_words: usize,
     /// Time between two evaluations.
@@ -65,6 +73,8 @@ impl WatchConfig {
             settings,
             limits: Limits::default(),
             version: None,
+            output_dir: None,
+            facts: BTreeMap::new(),
             ring_words: 1 << 17,
             evaluate_every: Duration::from_secs(1),
         }
@@ -123,7 +133,10 @@ struct Shared {
     dropped: AtomicU64,
     refused: AtomicU64,
     faults: AtomicU64,
+    /// Too many calls failed.
     silenced: AtomicBool,
+    /// The watch was ended, by its owner or by a panic of its thread.
+    closed: AtomicBool,
     last_fault: Mutex<Option<String>>,
     /// Requests that the frontend has taken and not answered, and when it said so; negative before it did.
     in_flight: AtomicI64,
@@ -183,15 +196,20 @@ impl Watch {
     /// Starts the thread.
     ///
     /// # Errors
-    /// [`Error::Thread`] if the system refuses one.
+    /// [`Error::Recorder`] if the record's files cannot be opened, [`Error::Thread`] if the system refuses a thread.
     pub fn start(config: WatchConfig) -> Result<Self> {
         let (producer, consumer) = RingBuffer::new(config.ring_words);
-        let clock = RunClock::start();
+        let record = match &config.output_dir {
+            Some(folder) => Some(Record::start(folder.clone(), config.facts.clone())?),
+            None => None,
+        };
+        let clock = record.as_ref().map_or_else(RunClock::start, Record::clock);
         let shared = Arc::new(Shared {
             dropped: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             silenced: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             last_fault: Mutex::new(None),
             in_flight: AtomicI64::new(-1),
             in_flight_at_ns: AtomicI64::new(0),
@@ -204,7 +222,7 @@ impl Watch {
             wake: Condvar::new(),
             served: Condvar::new(),
         });
-        let worker = Worker::new(config, clock.clone(), consumer, Arc::clone(&shared));
+        let worker = Worker::new(config, record, clock.clone(), consumer, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("vllm-monitor".into())
             .spawn(move || worker.run())
@@ -223,7 +241,7 @@ impl Watch {
     /// Takes one call of the stat logger. `fill` is given the record's time and puts the messages; if it fails or
     /// panics, nothing of the call is kept and the fault is counted. After 16 faults, calls are passed over.
     pub fn record(&self, fill: impl FnOnce(i64, &mut Call<'_>) -> std::result::Result<(), Fault>) {
-        if self.shared.silenced.load(Ordering::Relaxed) {
+        if !self.shared.is_listening() {
             return;
         }
         let mut sender = match self.sender.try_lock() {
@@ -343,7 +361,7 @@ impl Watch {
 
     /// Ends the thread, which takes in what is left. Waits for it. Further calls are passed over.
     pub fn finish(&self) {
-        self.shared.silenced.store(true, Ordering::Relaxed);
+        self.shared.closed.store(true, Ordering::Relaxed);
         lock(&self.shared.control).stop = true;
         self.shared.wake.notify_all();
         let thread = lock(&self.thread).take();
@@ -364,6 +382,11 @@ impl Drop for Watch {
 }
 
 impl Shared {
+    /// Whether calls are taken in.
+    fn is_listening(&self) -> bool {
+        !self.silenced.load(Ordering::Relaxed) && !self.closed.load(Ordering::Relaxed)
+    }
+
     fn fault(&self, reason: String) {
         let before = self.faults.fetch_add(1, Ordering::Relaxed);
         *lock(&self.last_fault) = Some(reason);

@@ -183,6 +183,6 @@ pub(crate) fn record(seconds: u64, per_second: f64) -> RunData {
             message: "http://127.0.0.1:8000/metrics: refused <script>alert(1)</script>".into(),
             attributes: "{}".into(),
         }],
-        notes: Vec::new(),
+        ..RunData::default()
     }
 }

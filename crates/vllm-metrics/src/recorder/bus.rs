@@ -357,7 +357,11 @@ impl Queue {
                 }
             }
             Record::Event(_) if !self.filter.events => return None,
-            Record::Request(_) | Record::Batch(_) if !self.filter.rows => return None,
+            Record::Request(_) | Record::Batch(_) | Record::Step(_) | Record::EngineRequest(_)
+                if !self.filter.rows =>
+            {
+                return None;
+            }
             _ => {}
         }
         Some(record.clone())
@@ -413,7 +417,8 @@ fn size_bytes(record: &Record) -> usize {
             Record::Samples(batch) => size_of::<SampleBatch>() + batch.samples.len() * size_of::<Sample>(),
             Record::Event(event) => event.message.len() + event.attributes.len(),
             Record::Series(_, def) => size_of::<SeriesDef>() + def.metric_name.len() + def.labels.len(),
-            Record::Request(_) | Record::Batch(_) => 0,
+            Record::Request(_) | Record::Batch(_) | Record::Step(_) => 0,
+            Record::EngineRequest(row) => row.server_request_id.len(),
         }
 }
 

@@ -24,7 +24,8 @@ pub(crate) use selfcost::{HookFigures, Memory, OwnCpu, SelfSampler, ThreadCpu};
 use crate::clock::RunClock;
 use crate::labels;
 use crate::model::{
-    BatchRow, EventRow, MetricType, Record, RequestRow, SampleBatch, SeriesDef, SeriesId, Severity,
+    BatchRow, EngineRequestRow, EventRow, MetricType, Record, RequestRow, SampleBatch, SeriesDef, SeriesId,
+    Severity, StepRow,
 };
 use crate::sink::SampleSink;
 use bus::Queue;
@@ -152,6 +153,16 @@ impl Recorder {
     /// Publishes a finished batch of requests.
     pub fn batch(&self, row: BatchRow) {
         self.publish(&Record::Batch(row));
+    }
+
+    /// One step of an engine.
+    pub fn step(&self, row: StepRow) {
+        self.publish(&Record::Step(row));
+    }
+
+    /// One request that an engine finished.
+    pub fn engine_request(&self, row: EngineRequestRow) {
+        self.publish(&Record::EngineRequest(row));
     }
 
     /// Publishes an event.

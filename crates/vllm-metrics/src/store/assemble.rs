@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{BatchRow, EventRow, Manifest, RequestRow, RunData, SeriesData, SeriesDef};
+use crate::model::{
+    BatchRow, EngineRequestRow, EventRow, Manifest, RequestRow, RunData, SeriesData, SeriesDef, StepRow,
+};
 
 /// Number of a phase name within one [`Assembler`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(crate) struct Assembler {
     pub(crate) manifest: Option<Manifest>,
     pub(crate) requests: Vec<RequestRow>,
     pub(crate) batches: Vec<BatchRow>,
+    pub(crate) steps: Vec<StepRow>,
+    pub(crate) engine_requests: Vec<EngineRequestRow>,
     pub(crate) events: Vec<EventRow>,
     pub(crate) notes: Vec<String>,
 }
@@ -109,12 +113,16 @@ impl Assembler {
         });
         self.requests.sort_by_key(|row| row.issued_ns);
         self.batches.sort_by_key(|row| row.batch_id);
+        self.steps.sort_by_key(|row| (row.engine, row.step));
+        self.engine_requests.sort_by_key(|row| row.done_ns);
         self.events.sort_by_key(|row| row.timestamp_ns);
         RunData {
             manifest,
             series,
             requests: self.requests,
             batches: self.batches,
+            steps: self.steps,
+            engine_requests: self.engine_requests,
             events: self.events,
             notes: self.notes,
         }

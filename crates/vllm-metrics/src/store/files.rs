@@ -34,7 +34,7 @@ impl RunFiles {
         self.path(SAMPLES, self.format.extension())
     }
 
-    /// File of `requests`, `batches` or `events`.
+    /// File of `requests`, `batches`, `steps`, `engine_requests` or `events`.
     pub(crate) fn table(&self, table: &str) -> PathBuf {
         if self.format == StoreFormat::Sqlite {
             return self.samples();
@@ -115,12 +115,19 @@ struct Parsed {
 }
 
 fn parse(name: &str) -> Option<Parsed> {
-    let prefix = [SAMPLES, "requests", "batches", "events"]
-        .into_iter()
-        .find(|prefix| {
-            name.strip_prefix(prefix)
-                .is_some_and(|rest| rest.starts_with('_'))
-        })?;
+    let prefix = [
+        SAMPLES,
+        "requests",
+        "batches",
+        "steps",
+        "engine_requests",
+        "events",
+    ]
+    .into_iter()
+    .find(|prefix| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with('_'))
+    })?;
     let rest = &name[prefix.len() + 1..];
     let (base, extension) = rest.rsplit_once('.')?;
     let base = base.split_once(".part").map_or(base, |(base, _)| base);
@@ -173,7 +180,8 @@ pub(crate) fn locate(path: &Path) -> Result<(RunFiles, Vec<String>)> {
             path: path.to_path_buf(),
             format: "run file",
             reason:
-                "its name is not vllm_metrics_, requests_, batches_ or events_ with a stamp YYYYMMDD_HHMMSS; \
+                "its name is not vllm_metrics_, requests_, batches_, steps_, engine_requests_ or events_ with a stamp \
+                 YYYYMMDD_HHMMSS; \
                      give it its original name or name the folder"
                     .into(),
         });

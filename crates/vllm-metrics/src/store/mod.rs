@@ -1,7 +1,8 @@
 //! One run on disk: the interface behind which each format lives. The writer thread is its only caller.
 //!
 //! A run in [`StoreFormat`] F with the stamp S is `vllm_metrics_S.F` (samples, one row each), and `requests_S`,
-//! `batches_S` and `events_S` beside it; SQLite keeps all four in one file, Prometheus text keeps the last three as
+//! `batches_S` and `events_S` beside it, and with a source inside the engine also `steps_S` and `engine_requests_S`;
+//! SQLite keeps all in one file, Prometheus text keeps all but the samples as
 //! `.prom.csv`, and the text formats have a `.manifest` beside the samples. Every format
 //!
 //! - is readable by its usual tools after every flush and after a kill at any moment, without repair,
@@ -14,6 +15,7 @@
 //!
 //! [`send`] has the stores that are receivers on the network.
 
+pub mod arrow;
 mod assemble;
 mod atomic;
 mod convert;
@@ -78,6 +80,10 @@ pub struct StoreFiles {
     pub requests: Option<PathBuf>,
     /// Batches.
     pub batches: Option<PathBuf>,
+    /// Engine steps, where the run had any or the format always writes them.
+    pub steps: Option<PathBuf>,
+    /// Requests as an engine saw them, as above.
+    pub engine_requests: Option<PathBuf>,
     /// Events.
     pub events: Option<PathBuf>,
     /// Every file written, the ones above included.
@@ -120,6 +126,8 @@ fn create(files: &RunFiles, manifest: &Manifest, options: &StoreOptions) -> Resu
         files.samples(),
         files.table("requests"),
         files.table("batches"),
+        files.table("steps"),
+        files.table("engine_requests"),
         files.table("events"),
     ] {
         if path.exists() || !files::existing_parts(&path)?.is_empty() {

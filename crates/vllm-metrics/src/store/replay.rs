@@ -21,6 +21,8 @@ pub fn write_run(run: &RunData, format: StoreFormat, dir: &Path, suffix: &str) -
     for (is_empty, slot) in [
         (run.requests.is_empty(), &mut written.requests),
         (run.batches.is_empty(), &mut written.batches),
+        (run.steps.is_empty(), &mut written.steps),
+        (run.engine_requests.is_empty(), &mut written.engine_requests),
         (run.events.is_empty(), &mut written.events),
     ] {
         // One file may hold every table, and then it stays.
@@ -71,6 +73,12 @@ pub fn replay(run: &RunData, store: &mut dyn Store) -> Result<()> {
     }
     for row in &run.batches {
         store.write(Record::Batch(row.clone()))?;
+    }
+    for row in &run.steps {
+        store.write(Record::Step(row.clone()))?;
+    }
+    for row in &run.engine_requests {
+        store.write(Record::EngineRequest(row.clone()))?;
     }
     for row in &run.events {
         store.write(Record::Event(row.clone()))?;

@@ -21,7 +21,9 @@ use super::manifest::{self, MANIFEST_KEY};
 use super::table::{Cell, Cells, Column, Kind, Row};
 use super::{Store, StoreFiles, total_bytes};
 use crate::error::{Error, Result};
-use crate::model::{BatchRow, EventRow, Manifest, MetricType, Record, RequestRow, SeriesDef};
+use crate::model::{
+    BatchRow, EngineRequestRow, EventRow, Manifest, MetricType, Record, RequestRow, SeriesDef, StepRow,
+};
 
 const SCHEMA: &str = "
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -59,10 +61,10 @@ fn column_name(column: &Column) -> String {
 
 fn create_table<R: Row>() -> String {
     let columns = R::COLUMNS.iter().map(|column| {
-        let kind = if column.kind == Kind::Text {
-            "TEXT"
-        } else {
-            "INTEGER"
+        let kind = match column.kind {
+            Kind::Text => "TEXT",
+            Kind::Real => "REAL",
+            Kind::Time | Kind::Nanos | Kind::Count => "INTEGER",
         };
         // Quoted: `end` is a word of the language.
         format!(
@@ -104,6 +106,7 @@ impl ToSql for Cell<'_> {
             Cell::Time(ns) | Cell::Nanos(ns) => ToSqlOutput::Owned(Value::Integer(*ns)),
             // 64-bit ids keep their bits; those beyond 63 bits show as negative numbers.
             Cell::Count(n) => ToSqlOutput::Owned(Value::Integer(n.cast_signed())),
+            Cell::Real(value) => ToSqlOutput::Owned(Value::Real(*value)),
             Cell::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
         })
     }
@@ -136,6 +139,8 @@ fn prepare(path: &Path, manifest: &Manifest) -> rusqlite::Result<()> {
     for table in [
         create_table::<RequestRow>(),
         create_table::<BatchRow>(),
+        create_table::<StepRow>(),
+        create_table::<EngineRequestRow>(),
         create_table::<EventRow>(),
     ] {
         transaction.execute_batch(&table)?;
@@ -210,6 +215,8 @@ impl SqliteStore {
             }
             Record::Request(row) => self.insert(&row)?,
             Record::Batch(row) => self.insert(&row)?,
+            Record::Step(row) => self.insert(&row)?,
+            Record::EngineRequest(row) => self.insert(&row)?,
             Record::Event(row) => self.insert(&row)?,
         }
         Ok(())
@@ -273,6 +280,8 @@ impl Store for SqliteStore {
             total_bytes: total_bytes(&all)?,
             requests: Some(path.clone()),
             batches: Some(path.clone()),
+            steps: Some(path.clone()),
+            engine_requests: Some(path.clone()),
             events: Some(path.clone()),
             samples: path,
             all,
@@ -312,6 +321,8 @@ fn read_database(path: &Path, run: &mut Assembler) -> Result<(), Reason> {
     read_samples(&database, run)?;
     run.requests = read_rows::<RequestRow>(&database)?;
     run.batches = read_rows::<BatchRow>(&database)?;
+    run.steps = read_rows::<StepRow>(&database)?;
+    run.engine_requests = read_rows::<EngineRequestRow>(&database)?;
     run.events = read_rows::<EventRow>(&database)?;
     Ok(())
 }
@@ -386,6 +397,12 @@ fn read_samples(database: &Connection, run: &mut Assembler) -> Result<(), Reason
 }
 
 fn read_rows<R: Row>(database: &Connection) -> Result<Vec<R>, Reason> {
+    // Databases from before a table was recorded lack it.
+    let known = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
+    let tables: i64 = database.query_row(known, params![R::TABLE], |row| row.get(0))?;
+    if tables == 0 {
+        return Ok(Vec::new());
+    }
     let columns: Vec<_> = R::COLUMNS
         .iter()
         .map(|column| format!("\"{}\"", column_name(column)))
@@ -402,6 +419,7 @@ fn read_rows<R: Row>(database: &Connection) -> Result<Vec<R>, Reason> {
                 (Value::Integer(ns), Kind::Time) => Cell::Time(ns),
                 (Value::Integer(ns), Kind::Nanos) => Cell::Nanos(ns),
                 (Value::Integer(n), Kind::Count) => Cell::Count(n.cast_unsigned()),
+                (Value::Real(value), Kind::Real) => Cell::Real(value),
                 (Value::Text(text), Kind::Text) => Cell::Text(text.into()),
                 (other, _) => return Err(Reason(format!("column {} holds {other:?}", column.name))),
             });

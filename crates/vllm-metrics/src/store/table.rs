@@ -1,9 +1,11 @@
-//! Requests, batches and events as rows of cells, so that each format writes and reads them with one piece of code.
+//! Requests, batches, steps and events as rows of cells, so that each format writes and reads them with one piece of code.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::model::{BatchRow, EventRow, Outcome, RequestRow, Severity, TimeSource};
+use crate::model::{
+    BatchRow, EngineRequestRow, EventRow, Outcome, RequestRow, Severity, StepRow, TimeSource,
+};
 
 /// What a column holds, whatever the format makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub(crate) enum Kind {
     Nanos,
     /// An id, index or count.
     Count,
+    /// A finite number.
+    Real,
     /// Text.
     Text,
 }
@@ -34,10 +38,11 @@ pub(crate) enum Cell<'a> {
     Time(i64),
     Nanos(i64),
     Count(u64),
+    Real(f64),
     Text(Cow<'a, str>),
 }
 
-/// A row of one of the three tables.
+/// A row of one of the tables.
 pub(crate) trait Row: Sized + Send + Clone {
     /// Table name: the first part of its file name, and its name in SQLite.
     const TABLE: &'static str;
@@ -121,6 +126,18 @@ impl<'a> Cells<'a> {
     fn small(&mut self) -> Result<u32, String> {
         let name = self.columns[self.next].name;
         self.opt_small()?.ok_or_else(|| format!("column {name} is empty"))
+    }
+
+    fn opt_real(&mut self) -> Result<Option<f64>, String> {
+        match self.take() {
+            (Cell::Real(value), _) => Ok(Some(value)),
+            // JSON and SQLite write whole numbers without a point.
+            (Cell::Count(n), _) => Ok(Some(n as f64)),
+            (Cell::Absent, _) => Ok(None),
+            (other, name) => Err(format!(
+                "column {name} holds {other:?} where a number is expected"
+            )),
+        }
     }
 
     fn opt_text(&mut self) -> Result<Option<Arc<str>>, String> {
@@ -270,6 +287,120 @@ impl Row for BatchRow {
             requests: cells.small()?,
             output_tokens: cells.opt_count()?,
             failed: cells.small()?,
+        })
+    }
+}
+
+impl Row for StepRow {
+    const TABLE: &'static str = "steps";
+    const COLUMNS: &'static [Column] = &[
+        column("step", Kind::Count, true),
+        column("engine", Kind::Count, true),
+        column("timestamp", Kind::Time, true),
+        column("duration_ns", Kind::Nanos, false),
+        column("elapsed_ns", Kind::Nanos, false),
+        column("running", Kind::Count, true),
+        column("waiting", Kind::Count, true),
+        column("prefill_tokens", Kind::Count, false),
+        column("decode_tokens", Kind::Count, false),
+        column("prompt_tokens", Kind::Count, true),
+        column("generation_tokens", Kind::Count, true),
+        column("preemptions", Kind::Count, true),
+        column("kv_usage_ratio", Kind::Real, false),
+    ];
+
+    fn cell(&self, column: usize) -> Cell<'_> {
+        match column {
+            0 => Cell::Count(self.step),
+            1 => Cell::Count(self.engine.into()),
+            2 => Cell::Time(self.timestamp_ns),
+            3 => opt_nanos(self.duration_ns),
+            4 => opt_nanos(self.elapsed_ns),
+            5 => Cell::Count(self.running.into()),
+            6 => Cell::Count(self.waiting.into()),
+            7 => opt_count(self.prefill_tokens.map(u64::from)),
+            8 => opt_count(self.decode_tokens.map(u64::from)),
+            9 => Cell::Count(self.prompt_tokens.into()),
+            10 => Cell::Count(self.generation_tokens.into()),
+            11 => Cell::Count(self.preemptions.into()),
+            // JSON has no infinities; a share that is none is absent.
+            _ => self
+                .kv_usage_ratio
+                .filter(|ratio| ratio.is_finite())
+                .map_or(Cell::Absent, Cell::Real),
+        }
+    }
+
+    fn from_cells(cells: &mut Cells<'_>) -> Result<Self, String> {
+        Ok(Self {
+            step: cells.count()?,
+            engine: cells.small()?,
+            timestamp_ns: cells.signed()?,
+            duration_ns: cells.opt_signed()?,
+            elapsed_ns: cells.opt_signed()?,
+            running: cells.small()?,
+            waiting: cells.small()?,
+            prefill_tokens: cells.opt_small()?,
+            decode_tokens: cells.opt_small()?,
+            prompt_tokens: cells.small()?,
+            generation_tokens: cells.small()?,
+            preemptions: cells.small()?,
+            kv_usage_ratio: cells.opt_real()?,
+        })
+    }
+}
+
+impl Row for EngineRequestRow {
+    const TABLE: &'static str = "engine_requests";
+    const COLUMNS: &'static [Column] = &[
+        column("server_request_id", Kind::Text, true),
+        column("request_id", Kind::Count, false),
+        column("engine", Kind::Count, true),
+        column("done", Kind::Time, true),
+        column("reason", Kind::Text, true),
+        column("prompt_tokens", Kind::Count, true),
+        column("cached_tokens", Kind::Count, true),
+        column("output_tokens", Kind::Count, true),
+        column("preemptions", Kind::Count, true),
+        column("e2e_ns", Kind::Nanos, true),
+        column("queue_ns", Kind::Nanos, true),
+        column("prefill_ns", Kind::Nanos, true),
+        column("decode_ns", Kind::Nanos, true),
+    ];
+
+    fn cell(&self, column: usize) -> Cell<'_> {
+        match column {
+            0 => text(&self.server_request_id),
+            1 => opt_count(self.request_id),
+            2 => Cell::Count(self.engine.into()),
+            3 => Cell::Time(self.done_ns),
+            4 => text(&self.reason),
+            5 => Cell::Count(self.prompt_tokens.into()),
+            6 => Cell::Count(self.cached_tokens.into()),
+            7 => Cell::Count(self.output_tokens.into()),
+            8 => Cell::Count(self.preemptions.into()),
+            9 => Cell::Nanos(self.e2e_ns),
+            10 => Cell::Nanos(self.queue_ns),
+            11 => Cell::Nanos(self.prefill_ns),
+            _ => Cell::Nanos(self.decode_ns),
+        }
+    }
+
+    fn from_cells(cells: &mut Cells<'_>) -> Result<Self, String> {
+        Ok(Self {
+            server_request_id: cells.text()?,
+            request_id: cells.opt_count()?,
+            engine: cells.small()?,
+            done_ns: cells.signed()?,
+            reason: cells.text()?,
+            prompt_tokens: cells.small()?,
+            cached_tokens: cells.small()?,
+            output_tokens: cells.small()?,
+            preemptions: cells.small()?,
+            e2e_ns: cells.signed()?,
+            queue_ns: cells.signed()?,
+            prefill_ns: cells.signed()?,
+            decode_ns: cells.signed()?,
         })
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use vllm_metrics::{
-    BatchRow, EventRow, Manifest, MetricType, Outcome, Record, RequestRow, RunData, Sample, SampleBatch,
-    SeriesDef, SeriesId, Severity, Store, TimeSource,
+    BatchRow, EngineRequestRow, EventRow, Manifest, MetricType, Outcome, Record, RequestRow, RunData, Sample,
+    SampleBatch, SeriesDef, SeriesId, Severity, StepRow, Store, TimeSource,
 };
 
 /// 2025-06-01 12:00:00.123456789 UTC.
@@ -192,6 +192,48 @@ pub(crate) fn requests() -> Vec<RequestRow> {
     vec![bare, full, failed]
 }
 
+pub(crate) fn steps() -> Vec<StepRow> {
+    let step = |step: u64| StepRow {
+        step,
+        engine: 1,
+        timestamp_ns: START_NS + i64::try_from(step).expect("small") * 12_000_000,
+        duration_ns: (step > 0).then_some(12_000_000),
+        elapsed_ns: (step > 1).then_some(11_500_000),
+        running: 3,
+        waiting: 0,
+        prefill_tokens: (step > 1).then_some(2048),
+        decode_tokens: (step > 1).then_some(2),
+        prompt_tokens: 17,
+        generation_tokens: 3,
+        preemptions: 1,
+        // A third has no short text; 1.0 is written by some formats as a whole number.
+        kv_usage_ratio: [None, Some(1.0 / 3.0), Some(1.0)][usize::try_from(step).expect("small") % 3],
+    };
+    (0..5).map(step).collect()
+}
+
+pub(crate) fn engine_requests() -> Vec<EngineRequestRow> {
+    let row = |server_request_id: &str, request_id: Option<u64>| EngineRequestRow {
+        server_request_id: server_request_id.into(),
+        request_id,
+        engine: 0,
+        done_ns: START_NS + 1,
+        reason: "length".into(),
+        prompt_tokens: 11,
+        cached_tokens: 8,
+        output_tokens: 12,
+        preemptions: 0,
+        e2e_ns: 1_500_000_000,
+        queue_ns: 0,
+        prefill_ns: 20_000_000,
+        decode_ns: 1_400_000_000,
+    };
+    vec![
+        row("cmpl-\"quoted\", with comma", None),
+        row("cmpl-7-0", Some(u64::MAX)),
+    ]
+}
+
 pub(crate) fn batches() -> Vec<BatchRow> {
     vec![
         BatchRow {
@@ -276,6 +318,12 @@ pub(crate) fn write_rows(store: &mut dyn Store) {
     batches()
         .into_iter()
         .for_each(|row| store.write(Record::Batch(row)).unwrap());
+    steps()
+        .into_iter()
+        .for_each(|row| store.write(Record::Step(row)).unwrap());
+    engine_requests()
+        .into_iter()
+        .for_each(|row| store.write(Record::EngineRequest(row)).unwrap());
     events()
         .into_iter()
         .for_each(|row| store.write(Record::Event(row)).unwrap());
@@ -322,6 +370,8 @@ pub(crate) fn expected(ticks: usize, manifest: Manifest) -> RunData {
         series,
         requests: requests(),
         batches: batches(),
+        steps: steps(),
+        engine_requests: engine_requests(),
         events: events(),
         notes: Vec::new(),
     }
@@ -334,6 +384,8 @@ pub(crate) fn assert_same(found: &RunData, expected: &RunData) {
     assert_same_samples(found, expected);
     assert_eq!(found.requests, expected.requests);
     assert_eq!(found.batches, expected.batches);
+    assert_eq!(found.steps, expected.steps);
+    assert_eq!(found.engine_requests, expected.engine_requests);
     assert_eq!(found.events, expected.events);
 }
 

@@ -12,6 +12,10 @@ import logging
 import os
 from typing import Any
 
+# FastAPI reads the routes' annotations, so these names must be the module's own. vLLM brings FastAPI.
+from fastapi import Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+
 from vllm_monitor import runtime
 from vllm_monitor.levers import TTL_SECS, LeverError, Levers
 
@@ -36,9 +40,6 @@ class MonitorEndpoints:
         """Adds the routes; with monitoring off, none."""
         if not runtime.enabled():
             return
-        from fastapi import Request
-        from fastapi.responses import JSONResponse, PlainTextResponse
-
         def refused(request: Request) -> Any:
             if not self._token:
                 return JSONResponse({"error": f"set {VARIABLE} where the server starts, and send it as {HEADER}"}, 403)
@@ -48,7 +49,7 @@ class MonitorEndpoints:
 
         @app.get("/health", include_in_schema=False)
         async def health() -> Any:
-            return await self._health(JSONResponse)
+            return await self._health()
 
         @app.get("/v1/monitor/status", include_in_schema=False)
         async def status(request: Request) -> Any:
@@ -69,6 +70,15 @@ class MonitorEndpoints:
             if (no := refused(request)) is not None or self._levers is None:
                 return no or JSONResponse({"error": "there is no engine"}, 503)
             return JSONResponse(await self._levers.describe())
+
+        @app.get("/v1/monitor/engine", include_in_schema=False)
+        async def engine(request: Request) -> Any:
+            if (no := refused(request)) is not None or self._levers is None:
+                return no or JSONResponse({"error": "there is no engine"}, 503)
+            try:
+                return JSONResponse({"steps": await self._levers.engine_steps()})
+            except LeverError as error:
+                return JSONResponse({"error": str(error)}, 503)
 
         @app.post("/v1/monitor/levers/{name}", include_in_schema=False)
         async def set_lever(name: str, request: Request) -> Any:
@@ -106,7 +116,7 @@ class MonitorEndpoints:
         except Exception as error:  # noqa: BLE001 - the server must start
             runtime.tell_once(f"the monitor's routes are not complete: {error!r}")
 
-    async def _health(self, response: Any) -> Any:
+    async def _health(self) -> Any:
         """503 if vLLM says that its engine is dead, or if the monitor's evidence says so."""
         if self._client is not None:
             from vllm.v1.engine.exceptions import EngineDeadError
@@ -114,12 +124,12 @@ class MonitorEndpoints:
             try:
                 await self._client.check_health()
             except EngineDeadError:
-                return response({"healthy": False, "state": "ERROR"}, 503)
+                return JSONResponse({"healthy": False, "state": "ERROR"}, 503)
         monitor = runtime.current()
         if monitor is None:
-            return response({"healthy": True}, 200)
+            return JSONResponse({"healthy": True}, 200)
         healthy, state, _reasons = monitor.watch.health()
-        return response({"healthy": healthy, "state": state}, 200 if healthy else 503)
+        return JSONResponse({"healthy": healthy, "state": state}, 200 if healthy else 503)
 
 
 def plugin() -> MonitorEndpoints:

@@ -7,7 +7,7 @@ import functools
 import sys
 from typing import Any
 
-from vllm_monitor import settings
+from vllm_monitor import runtime, settings
 
 _MODULE = "vllm.engine.arg_utils"
 
@@ -34,15 +34,28 @@ def wrap(module: Any) -> None:
             _wrap_class(arguments)
 
 
+def prepare(engine_args: Any) -> None:
+    """Turns on what the monitor lives on: statistics, and what each step was made of."""
+    engine_args.disable_log_stats = False
+    if hasattr(engine_args, "enable_logging_iteration_details"):
+        # Whoever asked for the details wants the line per step that vLLM prints.
+        runtime.details_wanted(bool(engine_args.enable_logging_iteration_details))
+        engine_args.enable_logging_iteration_details = True
+
+
 def _wrap_class(arguments: Any) -> None:
     plain_init = arguments.__init__
 
     @functools.wraps(plain_init)
     def init(self: Any, *args: Any, **keywords: Any) -> None:
         ours, others = settings.split(keywords)
-        # Set first: vLLM's own `__init__` loads plugins, which look at it.
+        # First, since vLLM's own `__init__` loads plugins, which look at them.
         object.__setattr__(self, "vllm_monitor_keywords", ours)
+        if settings.is_enabled():
+            runtime.set_keywords(ours)
         plain_init(self, *args, **others)
+        if runtime.enabled():
+            prepare(self)
 
     arguments.__init__ = init
     if "add_cli_args" in vars(arguments):
@@ -59,8 +72,9 @@ def _wrap_class(arguments: Any) -> None:
 
         @functools.wraps(plain_from)
         def from_cli_args(cls: Any, args: Any, *rest: Any, **keywords: Any) -> Any:
-            made = plain_from(cls, args, *rest, **keywords)
             ours = {key: getattr(args, key) for key in settings.KEYWORDS if getattr(args, key, None) is not None}
+            runtime.set_keywords(ours)
+            made = plain_from(cls, args, *rest, **keywords)
             made.vllm_monitor_keywords = ours
             return made
 

@@ -37,7 +37,7 @@ class MonitorStatLogger(AggregateStatLoggerBase):
             if self.monitor is not None:
                 if vllm_config is not None:
                     self.monitor.configure(vllm_config)
-                self._hide_details = not runtime.user_wants_details(vllm_config)
+                self._hide_details = not runtime.user_wants_details()
                 self._watch = self.monitor.watch
         except Exception as error:  # noqa: BLE001 - the engine must start
             runtime.tell_once(f"monitoring is off: {error}")

@@ -22,6 +22,10 @@ LONGEST_TTL_SECS = 3600.0
 ANSWER_SECS = 10.0
 
 
+#: Not a lever: the number of steps that the engine itself counted, for comparison.
+ENGINE_STEPS = "engine_steps"
+
+
 class LeverError(Exception):
     """A lever that cannot be set; the text says why and what can be done."""
 
@@ -75,6 +79,8 @@ def engine_lever(core: Any, name: str, value: int | None = None) -> str:
     ``EngineCore.vllm_monitor_lever``; never raises.
     """
     try:
+        if name == ENGINE_STEPS:
+            return json.dumps({"value": getattr(core, "_iteration_index", None)})
         holder, least, most = _place(core, name)
         before = getattr(holder, name)
         if value is not None:
@@ -142,6 +148,11 @@ class Levers:
                 entry |= {"before": held.before, "seconds_left": max(0.0, held.until - time.monotonic())}
             out.append(entry)
         return out
+
+    async def engine_steps(self) -> int | None:
+        """Steps that the engine's process counted itself; ``None`` if it does not count. Raises :class:`LeverError`."""
+        told = await self._access(Lever(ENGINE_STEPS, "engine", "steps", ""), None)
+        return told["value"]
 
     async def set(self, name: str, value: int, ttl_seconds: float = TTL_SECS) -> dict[str, Any]:
         """Sets a lever for ``ttl_seconds``. Raises :class:`LeverError`; nothing is changed then."""

@@ -17,7 +17,7 @@ _keywords: dict[str, Any] = {}
 
 
 def set_keywords(keywords: dict[str, Any]) -> None:
-    """Keywords of the command line, before the engine is made."""
+    """Keywords of the process's monitor, before the engine is made."""
     _keywords.update(keywords)
 
 
@@ -35,7 +35,8 @@ def monitor_for(vllm_config: Any) -> Any:
 
     with _lock:
         if _monitor is None:
-            keywords = {key: value for key, value in _keywords.items() if key != "enable_monitoring"}
+            keywords = {key: value for key, value in _keywords.items() if key in settings.KEYWORDS}
+            keywords.pop("enable_monitoring", None)
             _monitor = VLLMEngineMonitor(**keywords)
             if vllm_config is not None:
                 _monitor.configure(vllm_config)
@@ -47,9 +48,15 @@ def current() -> Any:
     return _monitor
 
 
-def user_wants_details(vllm_config: Any) -> bool:
-    """Whether the user asked vLLM to print each iteration; this package asks on its own behalf."""
-    return bool(_keywords.get("user_wants_details", False))
+def details_wanted(wanted: bool) -> None:
+    """Remembers whether the user asked vLLM to print each iteration, before this package asked on its own behalf."""
+    # Arguments are made several times from one another, and only the first still shows what the user asked for.
+    _keywords.setdefault("details_wanted", wanted)
+
+
+def user_wants_details() -> bool:
+    """Whether the user asked vLLM to print each iteration."""
+    return bool(_keywords.get("details_wanted", False))
 
 
 def tell_once(text: str) -> None:

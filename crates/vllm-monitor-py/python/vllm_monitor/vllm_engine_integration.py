@@ -13,6 +13,7 @@ from typing import Any
 from vllm_monitor import settings
 from vllm_monitor._native import EngineWatch
 from vllm_monitor.distributed_metrics import Collector
+from vllm_monitor.engine_args import prepare
 from vllm_monitor.plugin_system import PluginManager
 from vllm_monitor.predictive_detector import PredictiveDetector
 from vllm_monitor.versions import vllm_version
@@ -69,6 +70,8 @@ class VLLMEngineMonitor:
                     settings.environment(),
                     settings.flags(self._keywords),
                     version=vllm_version(),
+                    output_dir=settings.output_dir(self._keywords.get("monitor_output_dir")),
+                    facts=_facts(self._config),
                     **_limits(self._config),
                 )
             return self._watch
@@ -191,6 +194,12 @@ class VLLMEngineMonitor:
             watch.finish()
 
 
+def _facts(config: Any) -> dict[str, str]:
+    """Facts for the record's manifest."""
+    facts = {"server_version": vllm_version(), "model": getattr(getattr(config, "model_config", None), "model", None)}
+    return {key: str(value) for key, value in facts.items() if value is not None}
+
+
 def _limits(config: Any) -> dict[str, Any]:
     """The engine's limits; what an unknown version of vLLM does not have is left out."""
     if config is None:
@@ -222,13 +231,6 @@ def create_monitored_engine(engine_args: Any, **keywords: Any) -> tuple[Any, VLL
     engine = LLMEngine.from_engine_args(engine_args)
     monitor.attach_to_engine(engine)
     return engine, monitor
-
-
-def prepare(engine_args: Any) -> None:
-    """Turns on what the monitor lives on: statistics, and what each step was made of."""
-    engine_args.disable_log_stats = False
-    if hasattr(engine_args, "enable_logging_iteration_details"):
-        engine_args.enable_logging_iteration_details = True
 
 
 def _teach_engine_args() -> None:

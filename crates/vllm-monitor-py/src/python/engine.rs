@@ -41,7 +41,7 @@ impl EngineWatch {
     #[new]
     #[pyo3(signature = (target, environment, flags, *, version=None, max_running=None, max_queued=None,
                         max_model_len=None, kv_blocks=None, kv_block_tokens=None, evaluate_every=1.0,
-                        ring_words=131_072))]
+                        ring_words=131_072, output_dir=None, facts=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python constructor")]
     fn new(
         target: String,
@@ -55,6 +55,8 @@ impl EngineWatch {
         kv_block_tokens: Option<u64>,
         evaluate_every: f64,
         ring_words: usize,
+        output_dir: Option<std::path::PathBuf>,
+        facts: Option<std::collections::BTreeMap<String, String>>,
     ) -> PyResult<Self> {
         let settings = settings(environment, flags)?;
         let config = WatchConfig {
@@ -66,6 +68,8 @@ impl EngineWatch {
                 kv_block_tokens,
             },
             version,
+            output_dir,
+            facts: facts.unwrap_or_default(),
             evaluate_every: Duration::from_secs_f64(evaluate_every.clamp(0.05, 60.0)),
             ring_words: ring_words.clamp(64, 1 << 24),
             ..WatchConfig::new(target, settings)

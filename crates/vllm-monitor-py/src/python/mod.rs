@@ -3,6 +3,7 @@
 mod detector;
 mod engine;
 mod preflight;
+mod recorder;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -14,6 +15,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<engine::EngineWatch>()?;
     module.add_class::<detector::Detector>()?;
+    module.add_class::<recorder::PySession>()?;
+    module.add_class::<recorder::Run>()?;
+    module.add_class::<recorder::ArrowTable>()?;
     module.add_function(wrap_pyfunction!(engine::inject_panics, module)?)?;
     module.add_function(wrap_pyfunction!(preflight::preflight, module)?)?;
     Ok(())

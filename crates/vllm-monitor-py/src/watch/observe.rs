@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use vllm_monitor::lifecycle::Health;
 use vllm_monitor::snapshot::OwnRequests;
 use vllm_monitor::{
-    Evidence, FailureType, Monitor, Probe, ProbeOutcome, Signal, SnapshotBuilder, StaleAfter, State, Time,
+    Decision, Evidence, FailureType, Monitor, Probe, ProbeOutcome, Signal, SnapshotBuilder, StaleAfter,
+    State, Time,
 };
 
 use super::{Shared, WatchConfig, lock};
@@ -50,7 +51,7 @@ impl Observer {
     }
 
     /// One snapshot, one step of the monitor.
-    pub(super) fn evaluate(&mut self, now: Time, tally: &Tally, shared: &Shared) {
+    pub(super) fn evaluate(&mut self, now: Time, tally: &Tally, shared: &Shared) -> Vec<Decision> {
         let builder = &mut self.builder;
         // This process holds the counters, so they are never older than now: an engine that stands still shows as
         // counters that do not move, never as stale ones.
@@ -85,7 +86,7 @@ impl Observer {
         builder.own(own_requests(now, shared));
         builder.page_complete(now);
         let snapshot = builder.build(now);
-        let _told_by_status = self.monitor.step(&mut self.state, &snapshot);
+        self.monitor.step(&mut self.state, &snapshot)
     }
 
     pub(super) fn status(&self, now_ns: i64, tally: &Tally, shared: &Shared) -> Status {
@@ -117,7 +118,7 @@ impl Observer {
             finished.insert(reason.as_str(), count);
         }
         Status {
-            monitor_active: !shared.silenced.load(Ordering::Relaxed),
+            monitor_active: shared.is_listening(),
             engine_attached: !tally.engines.is_empty(),
             target: self.target.clone(),
             timestamp_ns: now_ns,

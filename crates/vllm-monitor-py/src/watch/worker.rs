@@ -11,6 +11,7 @@ use vllm_metrics::RunClock;
 use vllm_monitor::Time;
 
 use super::observe::Observer;
+use super::record::Record;
 use super::{DRAIN_EVERY, Published, Shared, WatchConfig, lock, panic_text};
 use crate::message::{Message, each_message};
 use crate::page;
@@ -21,6 +22,9 @@ pub(super) struct Worker {
     ring: Consumer<u64>,
     shared: Arc<Shared>,
     observer: Observer,
+    record: Option<Record>,
+    /// Where the record is, or why there is none.
+    record_place: Option<String>,
     tally: Tally,
     every: std::time::Duration,
     /// Scratch memory: the words of one pass, and the bytes of an id.
@@ -34,13 +38,23 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         config: WatchConfig,
+        record: Option<Record>,
         clock: RunClock,
         ring: Consumer<u64>,
         shared: Arc<Shared>,
     ) -> Self {
+        let folder = config
+            .output_dir
+            .as_ref()
+            .map(|folder| folder.display().to_string());
+        let record_place = folder
+            .zip(record.as_ref())
+            .map(|(folder, record)| format!("{folder}/vllm_metrics_{}.parquet", record.stamp()));
         Self {
             clock,
             ring,
+            record,
+            record_place,
             shared,
             every: config.evaluate_every,
             observer: Observer::new(config),
@@ -62,7 +76,7 @@ impl Worker {
                 "the monitor's thread ended and monitors nothing any more: {reason}"
             ));
             shared.fault(reason);
-            shared.silenced.store(true, Ordering::Relaxed);
+            shared.closed.store(true, Ordering::Relaxed);
         }
         let mut control = lock(&shared.control);
         control.ended = true;
@@ -86,12 +100,21 @@ impl Worker {
                 next = now + self.every;
             }
             if due || stop || asked.is_some() {
-                self.publish(due, asked);
                 self.tell_once();
+                self.publish(due, asked);
             }
             if stop {
+                self.close_record();
                 return;
             }
+        }
+    }
+
+    fn close_record(&mut self) {
+        let Some(record) = self.record.take() else { return };
+        match record.finish(&self.tally) {
+            Ok(notes) => notes.iter().for_each(|note| tell(&format!("the record: {note}"))),
+            Err(error) => tell(&format!("the record could not be closed: {error}")),
         }
     }
 
@@ -120,11 +143,19 @@ impl Worker {
         self.words.extend_from_slice(second);
         chunk.commit_all();
         let tally = &mut self.tally;
+        let record = self.record.as_ref();
         let whole = each_message(&self.words, &mut self.id, |message| match message {
             Message::Step(step) => {
-                let _counted = tally.step(step);
+                if let (Some(counted), Some(record)) = (tally.step(step), record) {
+                    record.step(&counted);
+                }
             }
-            other => tally.other(&other),
+            other => {
+                tally.other(&other);
+                if let (Message::Finished { at_ns, request }, Some(record)) = (&other, record) {
+                    record.finished(*at_ns, request);
+                }
+            }
         });
         if !whole {
             self.shared.fault("the ring held words that no call wrote".into());
@@ -134,10 +165,15 @@ impl Worker {
     fn publish(&mut self, evaluate: bool, asked: Option<u64>) {
         let now_ns = self.clock.now_ns();
         if evaluate {
-            self.observer
+            let decisions = self
+                .observer
                 .evaluate(Time::from_nanos(now_ns), &self.tally, &self.shared);
+            if let Some(record) = &self.record {
+                record.decisions(&decisions);
+            }
         }
-        let status = self.observer.status(now_ns, &self.tally, &self.shared);
+        let mut status = self.observer.status(now_ns, &self.tally, &self.shared);
+        status.record.clone_from(&self.record_place);
         let page = match page::write(&status, &self.tally) {
             Ok(page) => page,
             Err(error) => {

@@ -145,6 +145,11 @@ impl SampleRows {
         self.phases.push(phase);
     }
 
+    /// Everything as one batch in memory, series by series.
+    pub(crate) fn record_batch(&mut self) -> Result<RecordBatch> {
+        self.batch(0..self.times.len(), Effort::Tail)
+    }
+
     /// Row numbers of `range`, series by series, ascending in time.
     fn order(&self, range: Range<usize>, effort: Effort) -> Vec<u32> {
         let mut slot: HashMap<u32, usize> = HashMap::new();
@@ -257,13 +262,14 @@ pub(crate) fn sample_schema() -> SchemaRef {
     ]))
 }
 
-/// Schema of requests, batches or events.
+/// Schema of a table other than the samples.
 pub(crate) fn row_schema(columns: &[Column]) -> SchemaRef {
     let fields = columns.iter().map(|column| {
         let data_type = match column.kind {
             Kind::Time => time_type(),
             Kind::Nanos => DataType::Int64,
             Kind::Count => DataType::UInt64,
+            Kind::Real => DataType::Float64,
             Kind::Text => DataType::Utf8,
         };
         Field::new(column.name, data_type, !column.required)
@@ -314,7 +320,7 @@ impl Rows for SampleRows {
     }
 }
 
-/// Requests, batches or events.
+/// Rows of a table other than the samples.
 #[derive(Debug)]
 pub(crate) struct TableRows<R> {
     rows: Vec<R>,
@@ -342,12 +348,7 @@ impl<R: Row> Rows for TableRows<R> {
     }
 
     fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<u8>> {
-        let rows = &self.rows[range];
-        let columns = R::COLUMNS
-            .iter()
-            .enumerate()
-            .map(|(index, column)| cells(rows, index, column.kind));
-        let batch = RecordBatch::try_new(self.schema(), columns.collect())?;
+        let batch = row_batch(&self.rows[range])?;
         let mut properties = properties(effort);
         for column in R::COLUMNS {
             // Times and ids rise and hardly repeat; the other numbers and the words do.
@@ -363,6 +364,15 @@ impl<R: Row> Rows for TableRows<R> {
     fn clear(&mut self) {
         self.rows.clear();
     }
+}
+
+/// Rows as one batch.
+pub(crate) fn row_batch<R: Row>(rows: &[R]) -> Result<RecordBatch> {
+    let columns = R::COLUMNS
+        .iter()
+        .enumerate()
+        .map(|(index, column)| cells(rows, index, column.kind));
+    Ok(RecordBatch::try_new(row_schema(R::COLUMNS), columns.collect())?)
 }
 
 fn cells<R: Row>(rows: &[R], index: usize, kind: Kind) -> ArrayRef {
@@ -386,6 +396,14 @@ fn cells<R: Row>(rows: &[R], index: usize, kind: Kind) -> ArrayRef {
                     _ => None,
                 })
                 .collect::<UInt64Array>(),
+        ),
+        Kind::Real => Arc::new(
+            cells
+                .map(|cell| match cell {
+                    Cell::Real(value) => Some(value),
+                    _ => None,
+                })
+                .collect::<Float64Array>(),
         ),
         Kind::Text => Arc::new(
             cells

@@ -1,6 +1,7 @@
-//! Parquet: one file for samples and one each for requests, batches and events, all growing while the run goes on.
+//! Parquet: one file for samples and one each for requests, batches, steps, the engine's requests and events,
+//! all growing while the run goes on. Runs without a source inside the engine have no files of steps.
 
-mod encode;
+pub(crate) mod encode;
 mod live;
 mod read;
 
@@ -13,7 +14,7 @@ use super::options::StoreOptions;
 use super::table::Row;
 use super::{Store, StoreFiles, manifest, total_bytes};
 use crate::error::Result;
-use crate::model::{BatchRow, EventRow, Manifest, Record, RequestRow};
+use crate::model::{BatchRow, EngineRequestRow, EventRow, Manifest, Record, RequestRow, StepRow};
 
 pub(crate) use read::read;
 
@@ -24,6 +25,8 @@ pub(crate) struct ParquetStore {
     samples: LiveTable<SampleRows>,
     requests: LiveTable<TableRows<RequestRow>>,
     batches: LiveTable<TableRows<BatchRow>>,
+    steps: LiveTable<TableRows<StepRow>>,
+    engine_requests: LiveTable<TableRows<EngineRequestRow>>,
     events: LiveTable<TableRows<EventRow>>,
 }
 
@@ -47,6 +50,8 @@ impl ParquetStore {
             )?,
             requests: table(files, options)?,
             batches: table(files, options)?,
+            steps: table(files, options)?,
+            engine_requests: table(files, options)?,
             events: table(files, options)?,
         };
         // The samples file exists from the start, so that a folder always shows that there is a run.
@@ -84,6 +89,14 @@ impl Store for ParquetStore {
                 self.batches.rows.push(row);
                 self.batches.seal_if_full(&self.manifest)
             }
+            Record::Step(row) => {
+                self.steps.rows.push(row);
+                self.steps.seal_if_full(&self.manifest)
+            }
+            Record::EngineRequest(row) => {
+                self.engine_requests.rows.push(row);
+                self.engine_requests.seal_if_full(&self.manifest)
+            }
             Record::Event(row) => {
                 self.events.rows.push(row);
                 self.events.seal_if_full(&self.manifest)
@@ -95,6 +108,8 @@ impl Store for ParquetStore {
         self.samples.flush(&self.manifest)?;
         flush_table(&mut self.requests, &self.manifest)?;
         flush_table(&mut self.batches, &self.manifest)?;
+        flush_table(&mut self.steps, &self.manifest)?;
+        flush_table(&mut self.engine_requests, &self.manifest)?;
         flush_table(&mut self.events, &self.manifest)
     }
 
@@ -103,6 +118,8 @@ impl Store for ParquetStore {
         // Samples last: their file carries the end of the run, so the run counts as cut until all is in place.
         let requests = self.requests.finish(&manifest)?;
         let batches = self.batches.finish(&manifest)?;
+        let steps = finish_if_any(self.steps, &manifest)?;
+        let engine_requests = finish_if_any(self.engine_requests, &manifest)?;
         let events = self.events.finish(&manifest)?;
         let samples = self.samples.finish(&manifest)?;
         let first = |files: &[PathBuf]| files.first().cloned();
@@ -110,12 +127,23 @@ impl Store for ParquetStore {
             samples: first(&samples).unwrap_or_default(),
             requests: first(&requests),
             batches: first(&batches),
+            steps: first(&steps),
+            engine_requests: first(&engine_requests),
             events: first(&events),
-            all: [samples, requests, batches, events].concat(),
+            all: [samples, requests, batches, steps, engine_requests, events].concat(),
             total_bytes: 0,
         };
         files.total_bytes = total_bytes(&files.all)?;
         Ok(files)
+    }
+}
+
+/// A table that most runs lack has no file without rows.
+fn finish_if_any<R: Row>(table: LiveTable<TableRows<R>>, manifest: &str) -> Result<Vec<PathBuf>> {
+    if table.any() {
+        table.finish(manifest)
+    } else {
+        Ok(Vec::new())
     }
 }
 

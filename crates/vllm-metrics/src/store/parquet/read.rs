@@ -18,7 +18,9 @@ use super::super::files::{RunFiles, existing_parts};
 use super::super::manifest::{self, FIRST_PART_KEY, MANIFEST_KEY, PART_KEY};
 use super::super::table::{Cell, Cells, Column, Kind, Row};
 use crate::error::{Error, Result};
-use crate::model::{BatchRow, EventRow, Manifest, MetricType, RequestRow, SeriesDef};
+use crate::model::{
+    BatchRow, EngineRequestRow, EventRow, Manifest, MetricType, RequestRow, SeriesDef, StepRow,
+};
 
 /// Reads every table of the run into `run`.
 pub(crate) fn read(files: &RunFiles, run: &mut Assembler) -> Result<()> {
@@ -40,6 +42,8 @@ pub(crate) fn read(files: &RunFiles, run: &mut Assembler) -> Result<()> {
     }
     run.requests = rows::<RequestRow>(files, run)?;
     run.batches = rows::<BatchRow>(files, run)?;
+    run.steps = rows::<StepRow>(files, run)?;
+    run.engine_requests = rows::<EngineRequestRow>(files, run)?;
     run.events = rows::<EventRow>(files, run)?;
     Ok(())
 }
@@ -315,6 +319,7 @@ fn decode<R: Row>(batch: &RecordBatch, rows: &mut Vec<R>) -> Result<(), String> 
                 let fits = match kind {
                     Kind::Nanos => array.as_primitive_opt::<Int64Type>().is_some(),
                     Kind::Count => array.as_primitive_opt::<UInt64Type>().is_some(),
+                    Kind::Real => array.as_primitive_opt::<Float64Type>().is_some(),
                     Kind::Text => array.as_string_opt::<i32>().is_some(),
                     Kind::Time => true,
                 };
@@ -336,6 +341,7 @@ fn decode<R: Row>(batch: &RecordBatch, rows: &mut Vec<R>) -> Result<(), String> 
                 Decoded::Array(array) => match column.kind {
                     Kind::Nanos | Kind::Time => Cell::Nanos(array.as_primitive::<Int64Type>().value(row)),
                     Kind::Count => Cell::Count(array.as_primitive::<UInt64Type>().value(row)),
+                    Kind::Real => Cell::Real(array.as_primitive::<Float64Type>().value(row)),
                     Kind::Text => Cell::Text(array.as_string::<i32>().value(row).into()),
                 },
             });

@@ -82,6 +82,7 @@ pub(crate) fn write_row<R: Row>(out: &mut Vec<u8>, row: &R) {
             Cell::Time(ns) => line.push_str(&time_text(ns)),
             Cell::Nanos(ns) => drop(write!(line, "{ns}")),
             Cell::Count(n) => drop(write!(line, "{n}")),
+            Cell::Real(value) => line.push_str(&value_text(value)),
             Cell::Text(text) => field(&mut line, &text),
         }
     }
@@ -191,6 +192,7 @@ fn parse_cell(text: &str, kind: Kind) -> Result<Cell<'_>, String> {
                 .map_err(|_| format!("`{text}` is not a whole number"))?,
         ),
         Kind::Count => Cell::Count(text.parse().map_err(|_| format!("`{text}` is not a count"))?),
+        Kind::Real => Cell::Real(parse_value(text)?),
         Kind::Text => Cell::Text(text.into()),
     })
 }

@@ -98,6 +98,7 @@ pub(crate) fn write_row<R: Row>(out: &mut Vec<u8>, row: &R) {
             Cell::Time(ns) => format!("\"{}\"", time_text(ns)),
             Cell::Nanos(ns) => ns.to_string(),
             Cell::Count(n) => n.to_string(),
+            Cell::Real(value) => value_text(value),
             Cell::Text(text) => quoted(&text),
         };
         write!(out, "{separator}\"{}\":{text}", column.name).expect("writing to memory does not fail");
@@ -199,6 +200,7 @@ pub(crate) fn read_rows<R: Row>(bytes: &[u8], rows: &mut Vec<R>) -> Result<(), S
                 (Some(Value::String(text)), Kind::Text) => Some(Cell::Text(text.as_str().into())),
                 (Some(Value::Number(n)), Kind::Nanos) => n.as_i64().map(Cell::Nanos),
                 (Some(Value::Number(n)), Kind::Count) => n.as_u64().map(Cell::Count),
+                (Some(Value::Number(n)), Kind::Real) => n.as_f64().map(Cell::Real),
                 _ => None,
             };
             cells.push(

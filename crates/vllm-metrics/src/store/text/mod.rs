@@ -18,7 +18,7 @@ use super::format::StoreFormat;
 use super::manifest;
 use super::table::Row;
 use crate::error::{Error, Result};
-use crate::model::{BatchRow, EventRow, Manifest, RequestRow};
+use crate::model::{BatchRow, EngineRequestRow, EventRow, Manifest, RequestRow, StepRow};
 
 pub(crate) use self::store::create;
 
@@ -98,6 +98,8 @@ pub(crate) fn read(files: &RunFiles, run: &mut Assembler) -> Result<()> {
     }
     run.requests = rows::<RequestRow>(files, run)?;
     run.batches = rows::<BatchRow>(files, run)?;
+    run.steps = rows::<StepRow>(files, run)?;
+    run.engine_requests = rows::<EngineRequestRow>(files, run)?;
     run.events = rows::<EventRow>(files, run)?;
     Ok(())
 }

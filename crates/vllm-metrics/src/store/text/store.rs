@@ -11,7 +11,9 @@ use super::super::{Store, StoreFiles, total_bytes};
 use super::growing::GrowingFile;
 use super::{csv, json, prometheus, time_text, write_manifest};
 use crate::error::{Error, Result};
-use crate::model::{BatchRow, EventRow, Manifest, Record, RequestRow, SampleBatch, SeriesDef};
+use crate::model::{
+    BatchRow, EngineRequestRow, EventRow, Manifest, Record, RequestRow, SampleBatch, SeriesDef, StepRow,
+};
 
 /// How the samples file looks, and what is kept for writing the next line.
 enum Samples {
@@ -32,6 +34,8 @@ struct TextStore {
     samples: GrowingFile,
     requests: GrowingFile,
     batches: GrowingFile,
+    steps: GrowingFile,
+    engine_requests: GrowingFile,
     events: GrowingFile,
 }
 
@@ -67,6 +71,11 @@ pub(crate) fn create(
         samples: file(files.samples(), header),
         requests: file(files.table(RequestRow::TABLE), &csv::header::<RequestRow>()),
         batches: file(files.table(BatchRow::TABLE), &csv::header::<BatchRow>()),
+        steps: file(files.table(StepRow::TABLE), &csv::header::<StepRow>()),
+        engine_requests: file(
+            files.table(EngineRequestRow::TABLE),
+            &csv::header::<EngineRequestRow>(),
+        ),
         events: file(files.table(EventRow::TABLE), &csv::header::<EventRow>()),
         files: files.clone(),
     };
@@ -158,13 +167,21 @@ impl Store for TextStore {
             }
             Record::Request(row) => Self::add_row(format, &mut self.requests, &row),
             Record::Batch(row) => Self::add_row(format, &mut self.batches, &row),
+            Record::Step(row) => Self::add_row(format, &mut self.steps, &row),
+            Record::EngineRequest(row) => Self::add_row(format, &mut self.engine_requests, &row),
             Record::Event(row) => Self::add_row(format, &mut self.events, &row),
         }
     }
 
     fn flush(&mut self) -> Result<()> {
         self.samples.flush()?;
-        for table in [&mut self.requests, &mut self.batches, &mut self.events] {
+        for table in [
+            &mut self.requests,
+            &mut self.batches,
+            &mut self.steps,
+            &mut self.engine_requests,
+            &mut self.events,
+        ] {
             if table.any() {
                 table.flush()?;
             }
@@ -175,6 +192,8 @@ impl Store for TextStore {
     fn finish(self: Box<Self>, manifest: &Manifest) -> Result<StoreFiles> {
         let requests = self.requests.finish()?;
         let batches = self.batches.finish()?;
+        let steps = finish_if_any(self.steps)?;
+        let engine_requests = finish_if_any(self.engine_requests)?;
         let events = self.events.finish()?;
         let samples = self.samples.finish()?;
         let first = |files: &[PathBuf]| files.first().cloned();
@@ -182,12 +201,16 @@ impl Store for TextStore {
             samples: first(&samples).unwrap_or_default(),
             requests: first(&requests),
             batches: first(&batches),
+            steps: first(&steps),
+            engine_requests: first(&engine_requests),
             events: first(&events),
             // The manifest last: it tells that the run has ended.
             all: [
                 samples,
                 requests,
                 batches,
+                steps,
+                engine_requests,
                 events,
                 vec![write_manifest(&self.files, manifest)?],
             ]
@@ -197,6 +220,11 @@ impl Store for TextStore {
         files.total_bytes = total_bytes(&files.all)?;
         Ok(files)
     }
+}
+
+/// A table that most runs lack has no file without rows.
+fn finish_if_any(file: GrowingFile) -> Result<Vec<PathBuf>> {
+    if file.any() { file.finish() } else { Ok(Vec::new()) }
 }
 
 fn refusal(files: &RunFiles, reason: String) -> Error {

@@ -41,7 +41,8 @@ impl UploadingStore {
         let inner = open_with(format, dir, manifest, options)?;
         let files = RunFiles::new(dir, &manifest.stamp, format);
         let growing = if options.part_limits().keeps_parts() {
-            let tables = ["requests", "batches", "events"].map(|table| files.table(table));
+            let tables =
+                ["requests", "batches", "steps", "engine_requests", "events"].map(|table| files.table(table));
             [files.samples()].into_iter().chain(tables).collect()
         } else {
             Vec::new()
