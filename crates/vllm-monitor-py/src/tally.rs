@@ -24,6 +24,8 @@ impl Sum {
 pub(crate) struct EngineTally {
     pub(crate) last: Step,
     pub(crate) steps: u64,
+    /// The engine tells what each step was made of.
+    tells_schedule: bool,
     pub(crate) steps_with_output: u64,
     pub(crate) step_tokens: u64,
     pub(crate) prompt_tokens: u64,
@@ -71,11 +73,17 @@ impl EngineTally {
 }
 
 impl Tally {
-    /// Counts a step. `None` for a call that was none: only its tokens count.
+    /// Counts a step. `None` for a call that was none: outputs alone, of which only the tokens count, and the empty
+    /// round after requests ended, in which nothing is computed and of which only the gauges count.
     pub(crate) fn step(&mut self, step: Step) -> Option<CountedStep> {
         let engine = self.engines.entry(step.engine).or_default();
         engine.count_tokens(&step);
         if !step.is_step {
+            return None;
+        }
+        engine.tells_schedule |= step.scheduled.is_some();
+        if engine.tells_schedule && step.scheduled.is_none() && !step.has_output {
+            engine.last = step;
             return None;
         }
         let had_work = engine.steps > 0 && engine.last.running + engine.last.waiting > 0;
@@ -167,6 +175,41 @@ mod tests {
         let engine = &tally.engines[&0];
         assert_eq!((engine.steps, engine.durations.count), (6, 4));
         assert!((engine.durations.sum - 0.039).abs() < 1e-9);
+    }
+
+    #[test]
+    fn empty_rounds_are_no_steps_where_the_engine_tells_what_it_computes() {
+        let scheduled = Some(Scheduled {
+            prefill_tokens: 0,
+            decode_tokens: 1,
+            elapsed_ns: 5_000_000,
+        });
+        let empty = |at_ms| Step {
+            has_output: false,
+            ..step(at_ms, 0)
+        };
+        let mut tally = Tally::default();
+        assert!(
+            tally.step(empty(0)).is_some(),
+            "without being told, every call counts"
+        );
+        assert!(
+            tally
+                .step(Step {
+                    scheduled,
+                    ..step(10, 1)
+                })
+                .is_some()
+        );
+        let chunk = Step {
+            scheduled,
+            has_output: false,
+            ..step(20, 1)
+        };
+        assert!(tally.step(chunk).is_some(), "a chunk of a long prefill computes");
+        assert_eq!(tally.step(empty(30)), None);
+        let engine = &tally.engines[&0];
+        assert_eq!((engine.steps, engine.last.running), (3, 0));
     }
 
     #[test]

@@ -70,8 +70,12 @@ class Server:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait(30)
 
-    def request(self, path: str, body: object = None, method: str | None = None, token: str | None = TOKEN) -> tuple[int, str]:
+    def request(
+        self, path: str, body: object = None, method: str | None = None, token: str | None = TOKEN, request_id: str = ""
+    ) -> tuple[int, str]:
         headers = {"Content-Type": "application/json"}
+        if request_id:
+            headers["X-Request-Id"] = request_id
         if token:
             headers["X-Monitor-Token"] = token
         data = None if body is None else json.dumps(body).encode()
@@ -128,7 +132,8 @@ def until(condition, limit_seconds: float = 60.0, every: float = 0.2):
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     command = [sys.executable, "-m", "vllm_monitor.serve", f"{DIR}/model", "--enable-monitoring"]
-    made = Server(command, folder / "log")
+    made = Server([*command, "--monitor-output-dir", str(folder / "record")], folder / "log")
+    made.record = folder / "record"
     yield made
     made.stop()
 
@@ -237,6 +242,45 @@ def test_a_hang_that_began_while_idle_is_found(server):
     assert back is not None, server.monitor()
     assert server.complete() == 200
     print(f"\nfigures: hang while idle found after {took:.1f} s, cleared {back:.1f} s after the engine went on")
+
+
+def test_the_record_holds_every_step(server):
+    """The last of the tests on this server: it is stopped here, which closes its record."""
+    import pyarrow
+    import vllm_metrics
+
+    threads = server.load(4, 400)
+    for thread in threads:
+        thread.join()
+    code, _ = server.request("/v1/completions", {"model": "tiny", "prompt": "joined", "max_tokens": 3}, request_id="4711")
+    assert code == 200
+    assert until(lambda: server.monitor()["active_requests"] == 0) is not None
+    counters = server.monitor()["counters"]
+    server.stop()
+    run = vllm_metrics.read(server.record)
+    table = pyarrow.table(run.steps)
+    # As whole nanoseconds: Python's own times have microseconds.
+    at = table.schema.get_field_index("timestamp")
+    steps = table.set_column(at, "timestamp", table["timestamp"].cast(pyarrow.int64())).to_pylist()
+    assert len(steps) == counters["steps"]
+    assert sum(row["generation_tokens"] for row in steps) == counters["generation_tokens"]
+    assert all(row["prefill_tokens"] is not None for row in steps)
+    # The longest stretch in which the engine had work all the time: its durations cover the wall time.
+    stretches: list[list[dict]] = [[]]
+    for row in steps:
+        if row["duration_ns"] is None or (stretches[-1] and stretches[-1][-1]["running"] + stretches[-1][-1]["waiting"] == 0):
+            stretches.append([])
+        stretches[-1].append(row)
+    longest = max(stretches, key=len)
+    assert len(longest) > 300
+    wall = (longest[-1]["timestamp"] - longest[0]["timestamp"]) / 1e9
+    covered = sum(row["duration_ns"] for row in longest[1:]) / 1e9
+    assert abs(covered - wall) <= 0.01 * wall, (covered, wall)
+    requests = pyarrow.table(run.engine_requests).select(["request_id", "output_tokens"]).to_pylist()
+    assert len(requests) == counters["completed_requests"]
+    assert [row["output_tokens"] for row in requests if row["request_id"] == 4711] == [3], requests[-1]
+    assert run.notes == []
+    print(f"\nfigures: {len(steps)} steps, {covered:.2f} s of {wall:.2f} s covered by {len(longest)} steps")
 
 
 def test_panics_faulty_plugins_and_a_full_ring_leave_the_server_alone(tmp_path):

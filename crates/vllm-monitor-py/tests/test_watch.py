@@ -46,7 +46,7 @@ def test_every_number_of_a_step_arrives(watch):
         ],
     )
     watch.record(SchedulerStats(3, 2, 1, 0.5, details), iteration)
-    watch.record(SchedulerStats(3, 2, 1, 0.5), None)
+    watch.record(SchedulerStats(3, 2, 1, 0.5, details), None)
     seen = status(watch)
     assert seen["counters"] == {
         "steps": 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
@@ -74,6 +75,8 @@ class VLLMEngineMonitor:
                     facts=_facts(self._config),
                     **_limits(self._config),
                 )
+                # A server that is asked to stop closes its record.
+                atexit.register(_close, weakref.ref(self))
             return self._watch
 
     def configure(self, vllm_config: Any) -> None:
@@ -192,6 +195,11 @@ class VLLMEngineMonitor:
             watch = self._watch
         if watch is not None:
             watch.finish()
+
+
+def _close(monitor: weakref.ref[VLLMEngineMonitor]) -> None:
+    if (still := monitor()) is not None:
+        still.close()
 
 
 def _facts(config: Any) -> dict[str, str]:
