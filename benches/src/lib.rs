@@ -6,6 +6,7 @@ pub mod gpu_sampler;
 pub mod hooks;
 pub mod loadgen;
 pub mod overhead;
+pub mod recorder;
 pub mod report;
 pub mod scrape_cycle;
 pub mod serving;

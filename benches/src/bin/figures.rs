@@ -48,6 +48,14 @@ const GROUPS: &[Group] = &[
         measure: benches::scrape_cycle::figures,
     },
     Group {
+        names: &["recorder_cpu_share_1s", "recorder_wakeups_per_s"],
+        measure: || benches::recorder::at_rest(&benches::exposition::page()),
+    },
+    Group {
+        names: &["run_hook_p50_ns", "run_hook_p99_ns"],
+        measure: || benches::recorder::in_a_run(&benches::exposition::page()),
+    },
+    Group {
         names: &["report_three_plots_and_summary_s"],
         measure: benches::report::figures,
     },

@@ -1,6 +1,6 @@
 //! Names of the files in the folder of LoadGen's logs, and how they are written.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 /// Writes a file in one step: a reader sees the old content or the new one, never a part.
@@ -8,23 +8,7 @@ use std::path::Path;
 /// # Errors
 /// When the file cannot be written; the old one is then as it was.
 pub fn write(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".writing-")
-        .permissions(readable())
-        .tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
-}
-
-/// As a file made in the usual way, and not for its owner alone as temporary files are; the process's mask applies.
-fn readable() -> std::fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::Permissions::from_mode(0o666)
+    atomic_file::write(path, text)
 }
 
 /// LoadGen's log for people.

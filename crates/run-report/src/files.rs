@@ -1,7 +1,7 @@
 //! Files of this library: written beside their place and moved there whole.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -16,15 +16,8 @@ pub(crate) fn write_with(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
 ) -> Result<()> {
-    let fail = |source| Error::Write {
+    atomic_file::replace(path, true, fill, |_, _, source| source).map_err(|source| Error::Write {
         path: path.to_owned(),
         source,
-    };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let mut out = BufWriter::new(File::create(&part).map_err(fail)?);
-    fill(&mut out).and_then(|()| out.flush()).map_err(fail)?;
-    drop(out);
-    std::fs::rename(&part, path).map_err(fail)
+    })
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
-use crate::catalog::{NotAVersion, Version};
-use crate::error::{Error, Result};
 use crate::select::{SelectionConfig, Selector};
-use crate::shown_url::ShownUrl;
-use crate::store::StoreFormat;
+use run_model::ShownUrl;
+use run_model::catalog::{NotAVersion, Version};
+use run_model::{Error, Result};
+use run_store::StoreFormat;
 
 /// Time between two scrapes of an endpoint unless configured.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -304,7 +304,7 @@ impl SessionConfig {
         let format = self
             .format
             .map_or(Ok(StoreFormat::default()), |word| word.parse())
-            .unwrap_or_else(|error: crate::store::UnknownFormat| {
+            .unwrap_or_else(|error: run_store::UnknownFormat| {
                 problems.push(format!("format: {error}"));
                 StoreFormat::default()
             });

@@ -34,73 +34,60 @@
 //! [`SessionBuilder::spawn_on`] uses a runtime's handle, [`SessionBuilder::start_with_driver`] hands out a future.
 //! `examples/foreign_harness.rs` is a whole harness; the package `vllm-metrics-c` is the same for C and C++.
 
-pub mod catalog;
-
-pub mod clock;
+//! # Features
+//!
+//! | feature | what it adds | default |
+//! |---|---|---|
+//! | `http` | scraping, the session's own endpoint, push receivers | yes |
+//! | `nvml` | the GPU sampler | yes |
+//! | `parquet`, `sqlite` | file formats; CSV, JSON and Prometheus text are always there | yes |
+//! | `analysis` | derived series at the end of a run | yes |
+//! | `expressions` | metrics that users define | yes |
+//! | `tls` | `https` endpoints | no |
+//! | `upload` | copies of finished files in an object store | no |
 
 mod collector;
-
 pub mod config;
-
-pub mod derive;
-
-pub mod energy;
-
-pub mod error;
-
+#[cfg(feature = "http")]
 mod export;
-
-pub mod gpu;
-
 pub mod hooks;
-
-pub mod host;
-
-pub mod model;
-
-mod schedule;
-
-mod shown_url;
-
-pub mod labels;
-
+#[cfg(feature = "http")]
+pub mod push;
 pub mod recorder;
-
 mod scrape;
-
 pub mod select;
-
 pub mod session;
 
-pub mod sink;
+pub use machine_telemetry::host;
+pub use run_analysis::{derive, energy, view};
+pub use run_model::{catalog, clock, error, event, labels, model, sink};
 
-pub mod store;
+/// GPUs: the sampler (feature `nvml`), and what the driver's XID errors mean.
+pub mod gpu {
+    #[cfg(feature = "nvml")]
+    pub use machine_telemetry::gpu::*;
+    pub use machine_telemetry::xid;
+}
 
-pub use clock::RunClock;
+/// One run on disk, and the receivers on the network that samples can be sent to.
+pub mod store {
+    #[cfg(feature = "http")]
+    pub use crate::push as send;
+    pub use run_store::*;
+}
 
 pub use collector::{EndpointReport, Gap};
-
 pub use config::{EndpointConfig, PARTIAL_NAMES, SessionConfig};
-
-pub use error::{Error, Result};
-
 pub use hooks::{Completed, Hooks, Reason, ServerTimes};
-
-pub use model::{
-    BatchRow, EngineRequestRow, EventRow, Manifest, MetricType, Outcome, Record, RequestRow, RunData, Sample,
-    SampleBatch, SeriesData, SeriesDef, SeriesId, Severity, StepRow, TimeSource,
-};
-
 pub use recorder::{Dropped, Filter, LatestSample, Recorder, Subscription};
-
-pub use scrape::{EndpointCheck, PageIngest, ScrapeError, check_endpoint, validate_endpoint};
-
-pub use shown_url::ShownUrl;
-
+pub use run_model::{
+    BatchRow, EngineRequestRow, Error, EventKind, EventRow, Manifest, MetricType, Outcome, Record,
+    RequestRow, Result, RunClock, RunData, Sample, SampleBatch, SampleSink, SeriesData, SeriesDef, SeriesId,
+    Severity, ShownUrl, StepRow, StopToken, TimeSource,
+};
+pub use run_store::{MemoryStore, Store, StoreFiles, StoreFormat, StoreOptions, read_run};
+#[cfg(feature = "http")]
+pub use scrape::{EndpointCheck, check_endpoint, validate_endpoint};
+pub use scrape::{PageIngest, ScrapeError};
 pub use select::{SelectionConfig, Selector};
-
 pub use session::{FinishedRun, Missing, OwnCost, Sent, Session, SessionBuilder, SessionDriver};
-
-pub use sink::{SampleSink, StopToken};
-
-pub use store::{MemoryStore, Store, StoreFiles, StoreFormat, StoreOptions, read_run};

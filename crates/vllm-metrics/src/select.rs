@@ -19,8 +19,8 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use regex::RegexSet;
 use serde::Deserialize;
 
-use crate::catalog::{self, Source};
-use crate::error::{Error, Result};
+use run_model::catalog;
+use run_model::{Error, Result};
 
 /// The selection as written. Nothing in `include` means everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -243,8 +243,7 @@ impl Patterns {
 fn equivalents(name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     if let Some(promised) = catalog::promised(name) {
-        let (Source::Derived(sources) | Source::Instead(sources)) = promised.source;
-        for source in sources {
+        for source in promised.metrics() {
             names.extend(equivalents(source));
         }
     }

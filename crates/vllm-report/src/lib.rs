@@ -337,17 +337,11 @@ fn write_json(value: &serde_json::Value, path: &Path) -> Result<()> {
     write_file(path, &text)
 }
 
-/// Written under a temporary name and moved into place: a file that exists is never half a file.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |source| Error::Write {
+    atomic_file::write(path, bytes).map_err(|source| Error::Write {
         path: path.to_owned(),
         source,
-    };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    std::fs::write(&part, bytes).map_err(fail)?;
-    std::fs::rename(&part, path).map_err(fail)
+    })
 }
 
 #[cfg(test)]

@@ -1,140 +1,107 @@
-//! What a page has that a person should know: told once, as events, with an example.
+//! What a person should know of a page: reported once per endpoint, as events with an example.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use run_model::catalog::drift;
+use run_model::{EventKind, EventRow};
 use serde_json::json;
 
 use super::target::Target;
-use crate::catalog::drift;
-use crate::model::Severity;
-use crate::recorder::event;
 use crate::scrape::{Fetched, PageResult};
 
 impl Target {
-    pub(super) fn tell_oddities(&mut self, at_ns: i64, page: &PageResult) {
-        let url = &self.url;
-        let tell = |kind, severity, message: String, attributes| {
-            self.recorder.event(event(
-                at_ns,
-                kind,
-                severity,
-                "self",
-                format!("{url}: {message}"),
-                &attributes,
-            ));
-        };
+    pub(super) fn report_oddities(&mut self, at_ns: i64, page: &PageResult) {
         if page.resets > 0 {
             let example = page.first_reset.as_deref().unwrap_or_default();
-            tell(
-                "counter_reset",
-                Severity::Warning,
-                format!(
+            self.report(
+                at_ns,
+                EventKind::CounterReset,
+                &format!(
                     "{} counters fell, {example} among them: the server was started again",
                     page.resets
                 ),
-                json!({"endpoint_url": url, "series": page.resets, "example": example}),
+                json!({"series": page.resets, "example": example}),
             );
         }
-        if page.bad_lines > 0 && !self.said.bad_lines {
-            self.said.bad_lines = true;
+        if page.bad_lines > 0 && !std::mem::replace(&mut self.reported.bad_lines, true) {
             let example = page.first_bad.as_deref().unwrap_or_default();
-            tell(
-                "bad_lines",
-                Severity::Warning,
-                format!(
+            self.report(
+                at_ns,
+                EventKind::BadLines,
+                &format!(
                     "{} lines could not be read and were left out; {example}",
                     page.bad_lines
                 ),
-                json!({"endpoint_url": url, "lines": page.bad_lines, "example": example}),
+                json!({"lines": page.bad_lines, "example": example}),
             );
         }
-        if page.duplicates > 0 && !self.said.duplicates {
-            self.said.duplicates = true;
+        if page.duplicates > 0 && !std::mem::replace(&mut self.reported.duplicates, true) {
             let example = page.first_duplicate.as_deref().unwrap_or_default();
-            tell(
-                "duplicate_series",
-                Severity::Warning,
-                format!(
+            self.report(
+                at_ns,
+                EventKind::DuplicateSeries,
+                &format!(
                     "{} series stand on the page twice, {example} among them; the first counts",
                     page.duplicates
                 ),
-                json!({"endpoint_url": url, "series": page.duplicates, "example": example}),
+                json!({"series": page.duplicates, "example": example}),
             );
         }
         for (series, meaning) in &page.new_blanks {
-            tell(
-                "not_supported",
-                Severity::Info,
-                format!(
+            self.report(
+                at_ns,
+                EventKind::NotSupported,
+                &format!(
                     "{series} has the exporter's number for an absent value ({meaning}): it is not recorded"
                 ),
-                json!({"endpoint_url": url, "series": series, "meaning": meaning}),
+                json!({"series": series, "meaning": meaning}),
             );
         }
-        if page.own_timestamps > 0 && !self.said.own_timestamps {
-            self.said.own_timestamps = true;
-            tell(
-                "source_timestamps",
-                Severity::Info,
-                format!(
+        if page.own_timestamps > 0 && !std::mem::replace(&mut self.reported.own_timestamps, true) {
+            self.report(
+                at_ns,
+                EventKind::SourceTimestamps,
+                &format!(
                     "{} samples carry a time of the server's clock; the run's own is kept",
                     page.own_timestamps
                 ),
-                json!({"endpoint_url": url, "samples": page.own_timestamps}),
+                json!({"samples": page.own_timestamps}),
             );
         }
-        if !page.expected_seen && !self.said.not_expected {
-            self.said.not_expected = true;
+        if !page.expected_seen && !std::mem::replace(&mut self.reported.not_expected, true) {
             let names = self.expect.join(", ");
-            tracing::warn!(%url, "the page holds none of the expected metrics ({names})");
-            tell(
-                "no_expected_metric",
-                Severity::Warning,
-                format!("the page holds none of the expected metrics ({names})"),
-                json!({"endpoint_url": url, "expected": names}),
+            self.report(
+                at_ns,
+                EventKind::NoExpectedMetric,
+                &format!("the page holds none of the expected metrics ({names})"),
+                json!({"expected": names}),
             );
         }
     }
 
-    /// Once, at the first page: patterns that fit nothing, and how the names differ from what the server's version
+    /// Once, at the first page: patterns that match nothing, and how the names differ from what the server's version
     /// exports.
-    pub(super) fn tell_names(&self, at_ns: i64, names: &BTreeSet<(String, String)>) {
-        let url = &self.url;
+    pub(super) fn report_names(&self, at_ns: i64, names: &BTreeSet<(String, String)>) {
         let pairs = names
             .iter()
             .map(|(family, sample)| (family.as_str(), sample.as_str()));
         for pattern in self.reader.selector().unused(pairs) {
-            tracing::warn!(%url, "nothing on the page fits the selected pattern {pattern}");
-            self.recorder.event(event(
+            self.report(
                 at_ns,
-                "selection_unused",
-                Severity::Warning,
-                "self",
-                format!("{url}: nothing on the page fits the selected pattern {pattern}"),
-                &json!({"endpoint_url": url, "pattern": pattern}),
-            ));
+                EventKind::SelectionUnused,
+                &format!("nothing on the page fits the selected pattern {pattern}"),
+                json!({"pattern": pattern}),
+            );
         }
-        for sentence in drift(
-            self.server_version,
-            names.iter().map(|(_, sample)| sample.as_str()),
-        )
-        .sentences()
-        {
-            tracing::warn!(%url, "{sentence}");
-            self.recorder.event(event(
-                at_ns,
-                "metric_drift",
-                Severity::Warning,
-                "self",
-                format!("{url}: {sentence}"),
-                &json!({"endpoint_url": url}),
-            ));
+        let samples = names.iter().map(|(_, sample)| sample.as_str());
+        for sentence in drift(self.server_version, samples).sentences() {
+            self.report(at_ns, EventKind::MetricDrift, &sentence, json!({}));
         }
     }
 
-    /// For those who look for a fault: what this scrape found.
-    pub(super) fn tell_everything(
+    /// In debug mode: what this scrape found.
+    pub(super) fn report_scrape(
         &self,
         fetched: &Fetched,
         body: &[u8],
@@ -142,19 +109,11 @@ impl Target {
         parse_time: Duration,
     ) {
         let not_a_number = page.samples.iter().filter(|sample| sample.value.is_nan()).count();
-        self.recorder.event(event(
+        self.report(
             fetched.start_ns,
-            "debug_scrape",
-            Severity::Info,
-            "self",
-            format!(
-                "{}: {} samples in {} bytes",
-                self.url,
-                page.samples.len(),
-                body.len()
-            ),
-            &json!({
-                "endpoint_url": self.url,
+            EventKind::DebugScrape,
+            &format!("{} samples in {} bytes", page.samples.len(), body.len()),
+            json!({
                 "content_type": fetched.content_type,
                 "samples": page.samples.len(),
                 "not_a_number": not_a_number,
@@ -165,24 +124,26 @@ impl Target {
                 "duplicates": page.duplicates,
                 "expected_seen": page.expected_seen,
             }),
-        ));
+        );
     }
 
     /// Once, when the server turned out not to serve parts of its page.
-    pub(super) fn tell_partial(&self, at_ns: i64) {
-        if !self.partial.given_up() {
-            return;
+    pub(super) fn report_no_partial_pages(&self, at_ns: i64) {
+        if self.partial.given_up() {
+            self.report(
+                at_ns,
+                EventKind::NoPartialPages,
+                "the server cannot be asked for a part of its page, so every scrape takes the whole",
+                json!({}),
+            );
         }
-        self.recorder.event(event(
-            at_ns,
-            "no_partial_pages",
-            Severity::Info,
-            "self",
-            format!(
-                "{}: the server cannot be asked for a part of its page, so every scrape takes the whole",
-                self.url
-            ),
-            &json!({"endpoint_url": self.url}),
-        ));
+    }
+
+    /// An event about this endpoint, which is named in the message and in the attributes.
+    fn report(&self, at_ns: i64, kind: EventKind, message: &str, mut attributes: serde_json::Value) {
+        attributes["endpoint_url"] = self.url.as_str().into();
+        let message = format!("{}: {message}", self.url);
+        self.recorder
+            .emit(EventRow::new(at_ns, kind, "self", message).attributes(&attributes));
     }
 }

@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::partial::{Extent, Partial};
 use super::schedule::{BackOff, Schedule};
 use super::tally::{EndpointReport, Gap};
-use crate::catalog::Version;
 use crate::config::{Endpoint, Resolved};
-use crate::error::Result;
-use crate::model::{EventRow, MetricType, Sample, SampleBatch, SeriesId, Severity};
-use crate::recorder::{OwnSeries, Recorder, event};
+use crate::recorder::{OwnSeries, Recorder};
 use crate::scrape::{Fetched, Fetcher, Layout, PageReader, PageResult, ScrapeError, SeriesOrigin};
+use run_model::Result;
+use run_model::catalog::Version;
+use run_model::{EventKind, EventRow, MetricType, Sample, SampleBatch, SeriesId};
 
 /// Everything that one endpoint's task owns.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Target {
     own: Own,
     report: Arc<Mutex<EndpointReport>>,
     gap: Option<Gap>,
-    pub(super) said: Said,
+    pub(super) reported: Reported,
     debug: bool,
     pub(super) partial: Partial,
     /// Shared by all endpoints, for the moments in which all are scraped.
@@ -50,9 +50,9 @@ struct Own {
     body: SeriesId,
 }
 
-/// Oddities of a page are told once, not at every scrape.
+/// Which oddities of a page were reported: each is reported once, not at every scrape.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct Reported {
     pub(super) bad_lines: bool,
     pub(super) duplicates: bool,
     pub(super) own_timestamps: bool,
@@ -110,7 +110,7 @@ impl Target {
             expect: endpoint.expect.clone(),
             body: Vec::new(),
             gap: None,
-            said: Said::default(),
+            reported: Reported::default(),
             debug: config.debug,
             partial: Partial::new(endpoint),
             turns: Arc::clone(turns),
@@ -122,20 +122,20 @@ impl Target {
         self.interval
     }
 
-    pub(super) fn report(&self) -> Arc<Mutex<EndpointReport>> {
+    pub(super) fn endpoint_report(&self) -> Arc<Mutex<EndpointReport>> {
         Arc::clone(&self.report)
     }
 
-    /// Scrapes until stopped, the first tick `first` from now. `served` is told the number of each
+    /// Scrapes until stopped, the first tick at `first`. `served` is told the number of each
     /// forced scrape that has ended.
     pub(super) async fn run(
         mut self,
-        first: Duration,
+        first: Instant,
         mut wanted: watch::Receiver<u64>,
         stop: CancellationToken,
         served: impl Fn(u64),
     ) {
-        let mut schedule = Schedule::new(Instant::now() + first, self.interval);
+        let mut schedule = Schedule::new(first, self.interval);
         let mut back_off = BackOff::new();
         let mut retry_at: Option<Instant> = None;
         loop {
@@ -190,7 +190,7 @@ impl Target {
                         self.failed(start_ns, &error, cause);
                         return false;
                     }
-                    self.tell_partial(start_ns);
+                    self.report_no_partial_pages(start_ns);
                 }
             }
         }
@@ -235,7 +235,7 @@ impl Target {
             self.partial.full_read(fetched.start_ns);
         }
         self.close_gap(fetched.start_ns);
-        self.tell_oddities(fetched.start_ns, &page);
+        self.report_oddities(fetched.start_ns, &page);
         let fetch_time = Duration::from_nanos(u64::try_from(fetched.end_ns - fetched.start_ns).unwrap_or(0));
         self.with_report(|report| {
             report.never_answered = false;
@@ -251,11 +251,11 @@ impl Target {
             report.counter_resets += u64::from(page.resets > 0);
         });
         if let Some(names) = self.reader.take_names() {
-            self.tell_names(fetched.start_ns, &names);
+            self.report_names(fetched.start_ns, &names);
             self.partial.learn(&names, self.reader.selector());
         }
         if self.debug {
-            self.tell_everything(fetched, body, &page, parse_time);
+            self.report_scrape(fetched, body, &page, parse_time);
         }
         let scraped = page.samples.len() as f64;
         let own = [
@@ -302,15 +302,15 @@ impl Target {
             }
         };
         if is_news {
-            tracing::warn!(url = %self.url, %reason, "scrape failed");
-            self.recorder.event(event(
-                start_ns,
-                "scrape_failed",
-                Severity::Warning,
-                "self",
-                format!("{}: {reason}", self.url),
-                &json!({"endpoint_url": self.url, "reason": error.word()}),
-            ));
+            self.recorder.emit(
+                EventRow::new(
+                    start_ns,
+                    EventKind::ScrapeFailed,
+                    "self",
+                    format!("{}: {reason}", self.url),
+                )
+                .attributes(&json!({"endpoint_url": self.url, "reason": error.word()})),
+            );
         }
         if cause != Cause::Retry {
             self.recorder.samples(SampleBatch {
@@ -330,37 +330,30 @@ impl Target {
         let Some(mut gap) = self.gap.take() else { return };
         gap.end_ns = end_ns;
         let seconds = (gap.end_ns - gap.start_ns) as f64 / 1e9;
-        self.recorder.event(EventRow {
-            end_ns: Some(end_ns),
-            ..event(
-                gap.start_ns,
-                "gap",
-                Severity::Warning,
-                "self",
-                format!("{}: no samples for {seconds:.3} s: {}", self.url, gap.reason),
-                &json!({
-                    "endpoint_url": self.url,
-                    "reason": gap.reason,
-                    "missed_scrapes": gap.missed_scrapes,
-                }),
-            )
-        });
+        let event = EventRow::new(
+            gap.start_ns,
+            EventKind::Gap,
+            "self",
+            format!("{}: no samples for {seconds:.3} s: {}", self.url, gap.reason),
+        );
+        self.recorder.emit(event.until(end_ns).attributes(&json!({
+            "endpoint_url": self.url,
+            "reason": gap.reason,
+            "missed_scrapes": gap.missed_scrapes,
+        })));
         self.with_report(|report| report.gaps.push(gap));
     }
 
     fn missed(&self, ticks: u32) {
         self.with_report(|report| report.missed_ticks += u64::from(ticks));
-        self.recorder.event(event(
-            self.recorder.now_ns(),
-            "missed_tick",
-            Severity::Warning,
-            "self",
-            format!(
-                "{}: {ticks} scrapes were not made because the one before ended too late; a longer interval helps",
-                self.url
-            ),
-            &json!({"endpoint_url": self.url, "missed": ticks}),
-        ));
+        let message = format!(
+            "{}: {ticks} scrapes were not made because the one before ended too late; a longer interval helps",
+            self.url
+        );
+        self.recorder.emit(
+            EventRow::new(self.recorder.now_ns(), EventKind::MissedTick, "self", message)
+                .attributes(&json!({"endpoint_url": self.url, "missed": ticks})),
+        );
     }
 
     fn with_report(&self, change: impl FnOnce(&mut EndpointReport)) {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use exposition::{FamilyHeader, Format, Kind, Role, SampleLine, WriteError, Writer};
 
-use crate::model::MetricType;
 use crate::recorder::LatestSample;
+use run_model::MetricType;
 
 /// Help texts of the series that the session makes about itself and its scrapes.
 const HELP: &[(&str, &str)] = &[
@@ -157,7 +157,7 @@ fn labels(sample: &LatestSample) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::SeriesDef;
+    use run_model::SeriesDef;
     use std::sync::Arc;
 
     fn sample(name: &str, labels: &str, metric_type: MetricType, value: f64) -> LatestSample {

@@ -16,9 +16,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::page::{is_scraped, render};
-use crate::clock::RunClock;
-use crate::error::{Error, Result};
 use crate::recorder::LatestValues;
+use run_model::RunClock;
+use run_model::{Error, Result};
 
 /// Connections served at once; more wait to be accepted.
 const CONNECTIONS: usize = 16;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::entry::Entry;
 use super::ring::HookReader;
 use super::{Completed, Reason};
-use crate::model::{BatchRow, Outcome, Record, RequestRow};
+use run_model::{BatchRow, Outcome, Record, RequestRow};
 
 /// Ids are the caller's numbers and nobody attacks them: mixing the bits once is enough.
 #[derive(Debug, Default)]
@@ -77,9 +77,10 @@ pub(crate) struct Assembler {
 }
 
 impl Assembler {
-    /// Drains `reader` once and gives the rows that are finished to `out`.
-    pub(crate) fn pass(&mut self, reader: &mut HookReader, out: &mut dyn FnMut(Record)) {
-        reader.drain(|at_ns, entry| self.take(at_ns, entry, out));
+    /// Drains `reader` once and gives the rows that are finished to `out`. False if there was nothing to do and
+    /// nothing waits for the next pass.
+    pub(crate) fn pass(&mut self, reader: &mut HookReader, out: &mut dyn FnMut(Record)) -> bool {
+        let taken = reader.drain(|at_ns, entry| self.take(at_ns, entry, out));
         for id in std::mem::take(&mut self.ripe) {
             self.finish_request(id, out);
         }
@@ -90,9 +91,10 @@ impl Assembler {
         }
         self.ripe = std::mem::take(&mut self.ripening);
         self.ripe_batches = std::mem::take(&mut self.ripening_batches);
+        taken > 0 || !self.ripe.is_empty() || !self.ripe_batches.is_empty()
     }
 
-    /// A free-text reason from the side door.
+    /// A free-text reason, from a control event.
     pub(crate) fn reason(&mut self, id: u64, reason: Arc<str>) {
         self.requests.entry(id).or_default().reason = Some(reason);
     }

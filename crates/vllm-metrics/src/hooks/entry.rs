@@ -5,7 +5,7 @@
 //! and flags in the lower eight.
 
 use super::{Completed, Reason, ServerTimes};
-use crate::model::{Outcome, TimeSource};
+use run_model::{Outcome, TimeSource};
 
 /// Words of an entry.
 pub(super) const WORDS: usize = 7;

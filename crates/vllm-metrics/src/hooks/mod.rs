@@ -1,11 +1,12 @@
 //! What a harness calls while it runs: cheap marks that the session turns into request and batch rows.
 //!
-//! A call reads the processor's counter and copies seven words into a ring that belongs to its thread. It
-//! never blocks, never fails, and allocates once, in the first call of each thread. When the ring is full the entry
-//! is dropped and counted; the count ends up in the run's events.
+//! A call reads the processor's counter and copies seven words into a ring that belongs to its thread. It never
+//! blocks and never fails. It allocates in the first call of each thread, and when a burst fills the ring, which then
+//! continues in one of twice the size. At the configured size a full ring drops the entry and counts it; the count
+//! ends up in the run's events. The first call after a rest also wakes the thread that empties the rings.
 //!
-//! Marks that happen a few times per run ([`Hooks::phase`], [`Hooks::event`], [`Hooks::request_reason`], …) take a
-//! side door: a bounded channel. They do not block either, but may allocate.
+//! Marks that happen a few times per run ([`Hooks::phase`], [`Hooks::event`], [`Hooks::request_reason`], …) are
+//! control events: they go through a bounded channel, do not block either, but may allocate.
 
 mod assemble;
 mod entry;
@@ -16,10 +17,10 @@ use std::sync::Arc;
 pub(crate) use assemble::Assembler;
 pub(crate) use ring::{Aside, HookCosts, HookReader};
 
-use crate::clock::RunClock;
-use crate::model::{EventRow, Outcome, TimeSource};
 use entry::Entry;
 use ring::RingHub;
+use run_model::RunClock;
+use run_model::{EventRow, Outcome, TimeSource};
 
 /// The harness's side of a session. Cheap to clone, usable from any thread, and harmless after the session ended.
 #[derive(Debug, Clone)]
@@ -117,7 +118,7 @@ impl Hooks {
         self.hub.record(Entry::BatchCompleted { batch_id });
     }
 
-    /// How many calls were dropped because a ring or the side door was full.
+    /// How many calls were dropped because a ring or the channel of control events was full.
     pub fn dropped(&self) -> u64 {
         self.hub.dropped()
     }

@@ -1,20 +1,26 @@
 //! One ring per calling thread, and the reader that empties them all.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use tokio::sync::Notify;
 
 use super::entry::{Entry, WORDS, Words};
-use crate::clock::{RunClock, TickConverter, Ticks};
-use crate::model::EventRow;
+use run_model::EventRow;
+use run_model::RunClock;
+use run_model::clock::{TickConverter, Ticks};
 
 /// Every how many calls of a thread one is timed; a power of two. Timing costs one more reading of the counter.
 const TIMED_EVERY: u32 = 64;
-/// Marks that may wait in the side door.
-const ASIDES: usize = 4096;
+/// Every how many calls of a thread the fill of its ring is looked at; a power of two.
+const FILL_CHECKED_EVERY: u32 = 256;
+/// Entries of a thread's first ring: 28 KiB, which a thread that answers requests fills in a tenth of a second at
+/// 5,000 calls a second. A ring that is full is followed by one of twice its size.
+const FIRST_RING: usize = 512;
+/// Control events (marks, reasons) that may wait.
+const CONTROL_EVENTS: usize = 4096;
 /// How many timed calls are kept for the percentiles.
 const COSTS: usize = 1 << 16;
 
@@ -28,10 +34,11 @@ thread_local! {
 struct ThreadRing {
     session: u64,
     calls: u32,
+    capacity: usize,
     producer: Producer<Words>,
 }
 
-/// A mark that takes the side door.
+/// A control event: sent through a bounded channel instead of a ring.
 #[derive(Debug)]
 pub(crate) enum Aside {
     ModelLoaded { at_ns: i64 },
@@ -53,10 +60,12 @@ pub(crate) struct RingHub {
     dropped: AtomicU64,
     asides: crossbeam_channel::Sender<Aside>,
     wake: Arc<Notify>,
+    /// Whether the reader sleeps until a hook wakes it.
+    resting: AtomicBool,
 }
 
 pub(crate) fn hub(clock: &RunClock, ring_words: usize, wake: Arc<Notify>) -> (Arc<RingHub>, HookReader) {
-    let (sender, receiver) = crossbeam_channel::bounded(ASIDES);
+    let (sender, receiver) = crossbeam_channel::bounded(CONTROL_EVENTS);
     let hub = Arc::new(RingHub {
         session: NEXT_SESSION.fetch_add(1, Ordering::Relaxed),
         clock: clock.clone(),
@@ -66,6 +75,7 @@ pub(crate) fn hub(clock: &RunClock, ring_words: usize, wake: Arc<Notify>) -> (Ar
         dropped: AtomicU64::new(0),
         asides: sender,
         wake,
+        resting: AtomicBool::new(false),
     });
     let reader = HookReader {
         hub: Arc::clone(&hub),
@@ -102,13 +112,18 @@ impl RingHub {
                     None => self.add_ring(&mut rings),
                 };
                 let ring = &mut rings[at];
-                let kept = ring.producer.push(words).is_ok();
+                let kept = ring.producer.push(words).is_ok() || self.push_into_larger(ring, words);
                 ring.calls = ring.calls.wrapping_add(1);
                 if ring.calls.is_multiple_of(TIMED_EVERY) {
                     let took = self.clock.ticks().0.saturating_sub(ticks);
                     let cost = Entry::Cost { ticks: took }.encode(0);
                     // A full ring loses this measurement, nothing of the run.
                     let _ = ring.producer.push(cost);
+                    if ring.calls.is_multiple_of(FILL_CHECKED_EVERY)
+                        && ring.producer.slots() < ring.capacity / 2
+                    {
+                        self.wake.notify_one();
+                    }
                 }
                 kept
             })
@@ -116,23 +131,63 @@ impl RingHub {
         if !kept {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        // The first call after a rest. Relaxed: a call that just misses the flag is read at the reader's next tick.
+        if self.resting.load(Ordering::Relaxed) {
+            self.wake_reader();
+        }
     }
 
-    /// The first call of a thread: the only one that allocates or takes a lock.
+    #[cold]
+    fn wake_reader(&self) {
+        if self.resting.swap(false, Ordering::Relaxed) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The first call of a thread: allocates and takes a lock.
     #[cold]
     fn add_ring(&self, rings: &mut Vec<ThreadRing>) -> usize {
         rings.retain(|ring| !ring.producer.is_abandoned());
-        let (producer, consumer) = RingBuffer::new((self.ring_words / WORDS).max(1));
+        let capacity = FIRST_RING.min(self.largest_ring());
+        rings.push(ThreadRing {
+            session: self.session,
+            calls: 0,
+            capacity,
+            producer: self.new_ring(capacity),
+        });
+        rings.len() - 1
+    }
+
+    /// A burst filled the ring before the reader came: goes on in a larger one. The reader empties the full one
+    /// first. False if the ring has its largest size already.
+    #[cold]
+    fn push_into_larger(&self, ring: &mut ThreadRing, words: Words) -> bool {
+        let capacity = (ring.capacity * 2).min(self.largest_ring());
+        if capacity <= ring.capacity {
+            return false;
+        }
+        ring.producer = self.new_ring(capacity);
+        ring.capacity = capacity;
+        self.wake.notify_one();
+        ring.producer.push(words).is_ok()
+    }
+
+    fn largest_ring(&self) -> usize {
+        (self.ring_words / WORDS).max(1)
+    }
+
+    fn new_ring(&self, capacity: usize) -> Producer<Words> {
+        let (mut producer, mut consumer) = RingBuffer::new(capacity);
+        // Touches every page now: a page fault in a later call would cost it a microsecond.
+        while producer.push(Words::default()).is_ok() {}
+        if let Ok(chunk) = consumer.read_chunk(capacity) {
+            chunk.commit_all();
+        }
         self.fresh
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(consumer);
-        rings.push(ThreadRing {
-            session: self.session,
-            calls: 0,
-            producer,
-        });
-        rings.len() - 1
+        producer
     }
 
     pub(super) fn aside(&self, aside: Aside) {
@@ -154,9 +209,10 @@ pub(crate) struct HookReader {
 }
 
 impl HookReader {
-    /// Hands every entry that is there to `take`, with its time on the run's clock. Entries of one thread come in
-    /// order; those of two threads may not.
-    pub(super) fn drain(&mut self, mut take: impl FnMut(i64, Entry)) {
+    /// Hands every entry that is there to `take`, with its time on the run's clock, and returns how many that were.
+    /// Entries of one thread come in order; those of two threads may not.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(i64, Entry)) -> usize {
+        let mut count = 0;
         self.rings
             .append(&mut self.hub.fresh.lock().unwrap_or_else(PoisonError::into_inner));
         self.converter.refresh();
@@ -165,6 +221,7 @@ impl HookReader {
                 continue;
             };
             let (first, second) = chunk.as_slices();
+            count += first.len() + second.len();
             for words in first.iter().chain(second) {
                 match Entry::decode(*words) {
                     Some((_, Entry::Cost { ticks })) => self.costs.add(ticks, &self.converter),
@@ -180,9 +237,15 @@ impl HookReader {
         // Its thread ended and nothing can come any more.
         self.rings
             .retain(|ring| !(ring.is_abandoned() && ring.is_empty()));
+        count
     }
 
-    /// The marks that took the side door, in order.
+    /// Says whether the reader sleeps, so that the next hook call wakes it.
+    pub(crate) fn set_resting(&self, resting: bool) {
+        self.hub.resting.store(resting, Ordering::Relaxed);
+    }
+
+    /// The control events, in order.
     pub(crate) fn asides(&self) -> impl Iterator<Item = Aside> + '_ {
         self.asides.try_iter()
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::{Record, Sample, SampleBatch, SeriesDef};
+use run_model::{Record, Sample, SampleBatch, SeriesDef};
 
 /// Records that a queue dropped because its subscriber could not keep up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Filter, Recorder, Subscription};
-use crate::model::{Record, SeriesDef};
+use run_model::{Record, SeriesDef};
 
 /// The newest sample of one series.
 #[derive(Debug, Clone, PartialEq)]

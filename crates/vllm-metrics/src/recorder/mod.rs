@@ -21,14 +21,14 @@ pub use latest::LatestSample;
 pub(crate) use latest::LatestValues;
 pub(crate) use selfcost::{HookFigures, Memory, OwnCpu, SelfSampler, ThreadCpu};
 
-use crate::clock::RunClock;
-use crate::labels;
-use crate::model::{
-    BatchRow, EngineRequestRow, EventRow, MetricType, Record, RequestRow, SampleBatch, SeriesDef, SeriesId,
-    Severity, StepRow,
-};
-use crate::sink::SampleSink;
 use bus::Queue;
+use run_model::RunClock;
+use run_model::SampleSink;
+use run_model::labels;
+use run_model::{
+    BatchRow, EngineRequestRow, EventKind, EventRow, MetricType, Record, RequestRow, SampleBatch, SeriesDef,
+    SeriesId, Severity, StepRow,
+};
 
 /// Takes the records of one run and hands each to every subscription. Clones are the same recorder.
 ///
@@ -73,7 +73,12 @@ struct Inner {
     /// When each phase began, ascending; a handful per run.
     phases: RwLock<Vec<(i64, Arc<str>)>>,
     no_phase: Arc<str>,
+    /// How many events of each kind were logged as warnings or errors.
+    logged: Mutex<HashMap<EventKind, u32>>,
 }
+
+/// Events of one kind that are logged as warnings or errors; further ones are recorded, and logged at debug level.
+pub const LOGGED_PER_KIND: u32 = 10;
 
 impl Recorder {
     /// A recorder without subscribers, on `clock`.
@@ -85,6 +90,7 @@ impl Recorder {
                 queues: RwLock::default(),
                 phases: RwLock::default(),
                 no_phase: Arc::from(""),
+                logged: Mutex::default(),
             }),
         }
     }
@@ -155,18 +161,37 @@ impl Recorder {
         self.publish(&Record::Batch(row));
     }
 
-    /// One step of an engine.
+    /// Publishes one step of an engine.
     pub fn step(&self, row: StepRow) {
         self.publish(&Record::Step(row));
     }
 
-    /// One request that an engine finished.
+    /// Publishes one request that an engine finished.
     pub fn engine_request(&self, row: EngineRequestRow) {
         self.publish(&Record::EngineRequest(row));
     }
 
-    /// Publishes an event.
+    /// Publishes an event as given, for example one of the harness.
     pub fn event(&self, event: EventRow) {
+        self.publish(&Record::Event(event));
+    }
+
+    /// Logs an event of the recorder's own parts and publishes it: the one place where both happen, so that the log
+    /// and the record cannot disagree. Warnings and errors are logged as such, the first [`LOGGED_PER_KIND`] of each
+    /// kind; everything else at debug level.
+    pub fn emit(&self, event: EventRow) {
+        let (kind, source, message) = (event.kind.as_str(), &*event.source, &*event.message);
+        let is_early = || {
+            let mut logged = self.inner.logged.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = logged.entry(event.kind.clone()).or_default();
+            *count = count.saturating_add(1);
+            *count <= LOGGED_PER_KIND
+        };
+        match event.severity {
+            Severity::Error if is_early() => tracing::error!(kind, source, "{message}"),
+            Severity::Warning if is_early() => tracing::warn!(kind, source, "{message}"),
+            _ => tracing::debug!(kind, source, "{message}"),
+        }
         self.publish(&Record::Event(event));
     }
 
@@ -230,30 +255,6 @@ pub(crate) struct OwnSeries<'a> {
     pub(crate) endpoint_url: &'a str,
 }
 
-/// An event of the session's own.
-pub(crate) fn event(
-    at_ns: i64,
-    kind: &str,
-    severity: Severity,
-    source: &str,
-    message: impl Into<String>,
-    attributes: &serde_json::Value,
-) -> EventRow {
-    EventRow {
-        timestamp_ns: at_ns,
-        end_ns: None,
-        kind: Arc::from(kind),
-        severity,
-        source: Arc::from(source),
-        message: Arc::from(message.into()),
-        attributes: Arc::from(if attributes.is_null() {
-            "{}".to_owned()
-        } else {
-            attributes.to_string()
-        }),
-    }
-}
-
 /// Samplers write through the trait, so that they also run without a session.
 impl SampleSink for Recorder {
     fn now_ns(&self) -> i64 {
@@ -269,7 +270,7 @@ impl SampleSink for Recorder {
     }
 
     fn event(&mut self, event: EventRow) {
-        Self::event(self, event);
+        self.emit(event);
     }
 
     fn fork(&self) -> Box<dyn SampleSink> {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{OwnSeries, QueueMonitor, Recorder};
-use crate::model::{MetricType, Sample, SampleBatch, SeriesId};
-use crate::schedule::thread_cpu_time;
+use run_model::schedule::thread_cpu_time;
+use run_model::{MetricType, Sample, SampleBatch, SeriesId};
 
 /// CPU time of one thread, as the thread itself last measured it.
 #[derive(Debug, Default)]

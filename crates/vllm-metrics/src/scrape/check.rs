@@ -8,9 +8,9 @@ use exposition::{Event, Format, Parser};
 
 use super::page::matches;
 use super::{Fetcher, ScrapeError};
-use crate::clock::RunClock;
 use crate::config::{EndpointConfig, SessionConfig};
-use crate::error::{Error, Result};
+use run_model::RunClock;
+use run_model::{Error, Result};
 
 /// An endpoint that answers with a page of metrics.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::ScrapeError;
-use crate::clock::RunClock;
 use crate::config::Endpoint;
-use crate::error::{Error, Result};
+use run_model::RunClock;
+use run_model::{Error, Result};
 
 /// Prometheus text first: it is what vLLM's own client library is fastest at. OpenMetrics for those who only have it.
 const ACCEPTED: &str =

@@ -6,10 +6,10 @@ use exposition::Format;
 
 use super::page::{Layout, PageReader};
 use super::series::SeriesOrigin;
-use crate::clock::RunClock;
-use crate::model::{Record, SampleBatch};
 use crate::recorder::{Filter, Recorder, Subscription};
 use crate::select::Selector;
+use run_model::RunClock;
+use run_model::{Record, SampleBatch};
 
 /// Turns pages of one endpoint into records, exactly as a session does: parse, intern, publish.
 ///

@@ -1,15 +1,21 @@
 //! One bounded GET of one page, and what the page says: bytes in, samples out.
 
+#[cfg(feature = "http")]
 mod check;
+#[cfg(feature = "http")]
 mod fetch;
 mod ingest;
 mod page;
 mod series;
 
+#[cfg(feature = "http")]
 pub use check::{EndpointCheck, check_endpoint, validate_endpoint};
+#[cfg(feature = "http")]
 pub(crate) use fetch::{Fetched, Fetcher};
 pub use ingest::PageIngest;
+#[cfg(feature = "http")]
 pub(crate) use page::{Layout, PageReader, PageResult};
+#[cfg(feature = "http")]
 pub(crate) use series::SeriesOrigin;
 
 /// Why a scrape gave no samples.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use exposition::{Event, Format, Parser};
 
 use super::series::{SeriesOrigin, define, only_rises};
-use crate::catalog::{blank, may_be_blank};
-use crate::model::{Sample, SeriesId};
 use crate::recorder::Recorder;
 use crate::select::Selector;
+use run_model::catalog::{blank, may_be_blank};
+use run_model::{Sample, SeriesId};
 
 /// Reads the pages of one endpoint, one after the other.
 #[derive(Debug)]
@@ -274,7 +274,7 @@ mod tests {
             labels: BTreeMap::new(),
             simulated: false,
         };
-        let recorder = Recorder::new(crate::clock::RunClock::start());
+        let recorder = Recorder::new(run_model::RunClock::start());
         (
             PageReader::new(
                 origin,

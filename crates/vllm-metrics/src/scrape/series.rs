@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use exposition::{Kind, Role, Sample};
 
-use crate::catalog::unit_of;
-use crate::labels;
-use crate::model::{MetricType, SeriesDef};
+use run_model::catalog::unit_of;
+use run_model::labels;
+use run_model::{MetricType, SeriesDef};
 
 /// What an endpoint adds to every series it exposes.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
-//! How a session is configured and started, by one of three doors.
+//! How a session is configured and started.
 
 use std::fmt;
+#[cfg(feature = "http")]
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,29 +12,34 @@ use super::receivers::{Receiver, Receivers};
 use super::samplers::{SamplerBody, Samplers};
 use super::writer::WriterThread;
 use super::{DriverHandle, Running, Session};
-use crate::clock::RunClock;
 use crate::collector::{Collector, ScrapeControl};
 use crate::config::{EndpointConfig, Resolved, SessionConfig};
-use crate::derive::CustomMetric;
-use crate::error::{Error, Result};
+#[cfg(feature = "http")]
 use crate::export::Server;
-use crate::gpu::GpuConfig;
 use crate::hooks;
-use crate::host::HostConfig;
-use crate::model::{ENDPOINTS_FACT, Manifest};
+#[cfg(feature = "http")]
+use crate::push::{PushgatewayConfig, RemoteWriteConfig};
 use crate::recorder::{Filter, LatestValues, Recorder, ThreadCpu};
 use crate::select::SelectionConfig;
-use crate::sink::{SampleSink, StopToken};
-use crate::store::send::{PushgatewayConfig, RemoteWriteConfig};
-use crate::store::{self, Store, StoreFormat, StoreOptions};
+#[cfg(feature = "nvml")]
+use machine_telemetry::gpu::GpuConfig;
+use machine_telemetry::host::HostConfig;
+#[cfg(feature = "expressions")]
+use run_analysis::derive::CustomMetric;
+use run_model::RunClock;
+use run_model::{ENDPOINTS_FACT, Manifest};
+use run_model::{Error, Result};
+use run_model::{SampleSink, StopToken};
+use run_store::{Store, StoreFormat, StoreOptions};
 
 /// How long a value is shown by the session's own endpoint, at least.
+#[cfg(feature = "http")]
 const SHOWN_FOR: Duration = Duration::from_secs(10);
 
-/// A session to be.
+/// Builder for [`Session`].
 ///
-/// Three doors lead out of it: [`SessionBuilder::start`] brings its own thread, [`SessionBuilder::spawn_on`] uses
-/// the caller's runtime, [`SessionBuilder::start_with_driver`] hands out the future for the caller to spawn.
+/// There are three ways to start one: [`SessionBuilder::start`] brings its own thread, [`SessionBuilder::spawn_on`]
+/// uses the caller's runtime, [`SessionBuilder::start_with_driver`] hands out the future for the caller to spawn.
 #[derive(Default)]
 pub struct SessionBuilder {
     config: SessionConfig,
@@ -41,14 +47,18 @@ pub struct SessionBuilder {
     store: Option<Box<dyn Store>>,
     store_options: StoreOptions,
     receivers: Vec<Receiver>,
+    #[cfg(feature = "expressions")]
     custom: Vec<CustomMetric>,
+    #[cfg(feature = "nvml")]
     gpu: Option<GpuConfig>,
     host: Option<HostConfig>,
+    #[cfg(feature = "analysis")]
     raw_only: bool,
+    #[cfg(feature = "http")]
     serve: Option<SocketAddr>,
     samplers: Vec<(String, SamplerBody)>,
     #[cfg(feature = "upload")]
-    upload: Option<store::upload::Upload>,
+    upload: Option<run_store::upload::Upload>,
 }
 
 impl SessionBuilder {
@@ -111,6 +121,7 @@ impl SessionBuilder {
 
     /// Pushes the current values to a Pushgateway as well, at each flush. A gateway that is slow or away delays
     /// nothing; what it did not get is counted in [`super::FinishedRun::sent`].
+    #[cfg(feature = "http")]
     #[must_use]
     pub fn pushgateway(mut self, config: PushgatewayConfig) -> Self {
         self.receivers.push(Receiver::Pushgateway(config));
@@ -119,6 +130,7 @@ impl SessionBuilder {
 
     /// Sends every sample by Prometheus remote write as well, under the same terms as
     /// [`SessionBuilder::pushgateway`].
+    #[cfg(feature = "http")]
     #[must_use]
     pub fn remote_write(mut self, config: RemoteWriteConfig) -> Self {
         self.receivers.push(Receiver::RemoteWrite(config));
@@ -126,6 +138,7 @@ impl SessionBuilder {
     }
 
     /// Adds a metric of the caller's own to the derived series, and to the run's facts.
+    #[cfg(feature = "expressions")]
     #[must_use]
     pub fn custom_metric(mut self, metric: CustomMetric) -> Self {
         metric.add_facts(&mut self.config.facts);
@@ -148,6 +161,7 @@ impl SessionBuilder {
     }
 
     /// Samples GPUs on a thread of their own. Without a driver the run holds one event that says so.
+    #[cfg(feature = "nvml")]
     #[must_use]
     pub fn gpu(mut self, config: GpuConfig) -> Self {
         self.gpu = Some(config);
@@ -163,6 +177,7 @@ impl SessionBuilder {
 
     /// Serves the session's own Prometheus endpoint at `address` while the run goes on; port 0 lets the system
     /// choose one ([`Session::metrics_address`] tells which).
+    #[cfg(feature = "http")]
     #[must_use]
     pub fn serve(mut self, address: SocketAddr) -> Self {
         self.serve = Some(address);
@@ -180,12 +195,13 @@ impl SessionBuilder {
     /// Uploads every file of the run when it has ended; [`Session::finish`] waits for it, within limits.
     #[cfg(feature = "upload")]
     #[must_use]
-    pub fn upload(mut self, upload: store::upload::Upload) -> Self {
+    pub fn upload(mut self, upload: run_store::upload::Upload) -> Self {
         self.upload = Some(upload);
         self
     }
 
     /// Leaves the derived series (rates, quantiles) to be made later: only what was measured is written.
+    #[cfg(feature = "analysis")]
     #[must_use]
     pub fn raw_only(mut self) -> Self {
         self.raw_only = true;
@@ -248,10 +264,11 @@ impl SessionBuilder {
         let (format, dir, options) = (config.format, &config.output_dir, &self.store_options);
         #[cfg(feature = "upload")]
         if let Some(upload) = &self.upload {
-            let store = store::upload::UploadingStore::open(format, dir, manifest, options, upload.clone())?;
+            let store =
+                run_store::upload::UploadingStore::open(format, dir, manifest, options, upload.clone())?;
             return Ok(Box::new(store));
         }
-        store::open_with(format, dir, manifest, options)
+        run_store::open_with(format, dir, manifest, options)
     }
 
     fn prepare(mut self) -> Result<Parts> {
@@ -262,6 +279,7 @@ impl SessionBuilder {
         let config = written.resolve()?;
         let clock = RunClock::start();
         let manifest = manifest(&clock, &config);
+        #[cfg(feature = "analysis")]
         let process_into =
             (self.store.is_none() && !self.raw_only).then(|| (config.output_dir.clone(), config.format));
         let store = match self.store.take() {
@@ -278,6 +296,7 @@ impl SessionBuilder {
         let latest = LatestValues::subscribe(&recorder);
         let collector = Collector::new(&config, &recorder)?;
         let endpoints = collector.reports();
+        #[cfg(feature = "http")]
         let server = match self.serve {
             Some(address) => Some(Server::bind(
                 address,
@@ -287,6 +306,7 @@ impl SessionBuilder {
             )?),
             None => None,
         };
+        #[cfg(feature = "http")]
         let metrics_address = server.as_ref().and_then(Server::address);
         let control = ScrapeControl::new(config.endpoints.len());
         let wake = Arc::new(tokio::sync::Notify::new());
@@ -303,8 +323,9 @@ impl SessionBuilder {
             writer_cpu: Arc::clone(writer.cpu()),
         };
         let driver = SessionDriver::new(parts, collector, control.clone(), reader, wake)
-            .serving(server)
             .reporting_on(receivers.monitor());
+        #[cfg(feature = "http")]
+        let driver = driver.serving(server);
         let longest_timeout = config
             .endpoints
             .iter()
@@ -320,12 +341,16 @@ impl SessionBuilder {
             manifest,
             endpoints,
             longest_timeout,
+            #[cfg(feature = "http")]
             metrics_address,
             driver: Some(driver),
             writer,
+            #[cfg(feature = "nvml")]
             gpu: self.gpu,
             host: self.host,
+            #[cfg(feature = "analysis")]
             process_into,
+            #[cfg(feature = "expressions")]
             custom: self.custom,
             receivers,
             samplers: self.samplers,
@@ -356,17 +381,21 @@ struct Parts {
     manifest: Manifest,
     endpoints: Vec<Arc<std::sync::Mutex<crate::collector::EndpointReport>>>,
     longest_timeout: Duration,
+    #[cfg(feature = "http")]
     metrics_address: Option<SocketAddr>,
     driver: Option<SessionDriver>,
     writer: WriterThread,
+    #[cfg(feature = "nvml")]
     gpu: Option<GpuConfig>,
     host: Option<HostConfig>,
+    #[cfg(feature = "analysis")]
     process_into: Option<(PathBuf, StoreFormat)>,
+    #[cfg(feature = "expressions")]
     custom: Vec<CustomMetric>,
     receivers: Receivers,
     samplers: Vec<(String, SamplerBody)>,
     #[cfg(feature = "upload")]
-    upload: Option<store::upload::Upload>,
+    upload: Option<run_store::upload::Upload>,
 }
 
 impl Parts {
@@ -387,6 +416,7 @@ impl Parts {
                 .start(name, body, &self.recorder)
                 .inspect_err(|_| self.control.stop())?;
         }
+        #[cfg(feature = "nvml")]
         if let Some(config) = self.gpu {
             running
                 .samplers
@@ -408,8 +438,11 @@ impl Parts {
             manifest: std::sync::Mutex::new(self.manifest),
             endpoints: self.endpoints,
             longest_timeout: self.longest_timeout,
+            #[cfg(feature = "http")]
             metrics_address: self.metrics_address,
+            #[cfg(feature = "analysis")]
             process_into: self.process_into,
+            #[cfg(feature = "expressions")]
             custom: self.custom,
             #[cfg(feature = "upload")]
             upload: self.upload,

@@ -7,24 +7,26 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::receivers::ReceiverMonitor;
 
 use crate::collector::{Collector, ScrapeControl};
+#[cfg(feature = "http")]
 use crate::export::Server;
 use crate::hooks::{Aside, Assembler, HookCosts, HookReader};
-use crate::model::Severity;
 use crate::recorder::{
-    Dropped, HookFigures, LatestValues, OwnCpu, QueueMonitor, Recorder, SelfSampler, ThreadCpu, event,
+    Dropped, HookFigures, LatestValues, OwnCpu, QueueMonitor, Recorder, SelfSampler, ThreadCpu,
 };
+use run_model::{EventKind, EventRow};
 
-/// How often hook rings are emptied. The rings are sized for bursts, so this only bounds how old a row can get.
-const DRAIN_EVERY: Duration = Duration::from_millis(20);
-/// Every how many drains drops are looked at.
-const WATCH_EVERY: u32 = 50;
+/// How often hook rings are emptied while hooks are called. The rings grow in bursts, so this only bounds how old a row
+/// can get. Without calls the driver rests until the next one wakes it.
+const DRAIN_EVERY: Duration = Duration::from_millis(100);
+/// How often the session's own cost is sampled and drops are looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Drives one session; to be spawned on a tokio runtime (see `SessionBuilder::start_with_driver`).
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub struct SessionDriver {
     drain: Drain,
     report_to: Option<crossbeam_channel::Sender<DriverReport>>,
     own_thread: bool,
+    #[cfg(feature = "http")]
     server: Option<Server>,
 }
 
@@ -95,11 +98,13 @@ impl SessionDriver {
             drain,
             report_to: None,
             own_thread: false,
+            #[cfg(feature = "http")]
             server: None,
         }
     }
 
     /// Serves the session's own endpoint as well.
+    #[cfg(feature = "http")]
     pub(super) fn serving(mut self, server: Option<Server>) -> Self {
         self.server = server;
         self
@@ -125,37 +130,38 @@ impl SessionDriver {
     /// Runs until the session is finished.
     pub(super) async fn run(mut self) -> DriverReport {
         let tracker = TaskTracker::new();
-        let now_ns = self.recorder.now_ns();
-        self.recorder.event(event(
-            now_ns,
-            "session_started",
-            Severity::Info,
+        // Ticks of endpoints and of our own fall together: one wake-up serves both.
+        let start = Instant::now();
+        self.recorder.emit(EventRow::new(
+            self.recorder.now_ns(),
+            EventKind::SessionStarted,
             "self",
             "recording began",
-            &json!({}),
         ));
         if let Some(collector) = self.collector.take() {
-            collector.spawn(&self.control, &tracker);
+            collector.spawn(&self.control, &tracker, start);
         }
+        #[cfg(feature = "http")]
         if let Some(server) = self.server.take() {
             tracker.spawn(server.run(self.stop.clone()));
         }
         tracker.close();
-        let mut ticks = interval(DRAIN_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut drains = 0u32;
+        let mut watch = interval_at(start + WATCH_EVERY, WATCH_EVERY);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut busy = false;
         loop {
+            if !busy {
+                self.drain.reader.set_resting(true);
+                // What was called between the last pass and the line above wakes nobody.
+                busy = self.drain.pass();
+            }
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = self.wake.notified() => {}
-                _ = ticks.tick() => {
-                    drains = drains.wrapping_add(1);
-                    if drains.is_multiple_of(WATCH_EVERY) {
-                        self.watch();
-                    }
-                }
+                () = tokio::time::sleep(DRAIN_EVERY), if busy => {}
+                _ = watch.tick() => self.watch(),
             }
-            self.drain.pass();
+            busy = self.drain.pass();
         }
         // Last scrapes first: hook calls may still come while they are made.
         tracker.wait().await;
@@ -207,33 +213,28 @@ struct Drain {
 }
 
 impl Drain {
-    /// Marks first, so that a phase is known before the samples of the scrape it forces.
-    fn pass(&mut self) {
+    /// Control events first, so that a phase is known before the samples of the scrape it forces. False if there was
+    /// nothing to do.
+    fn pass(&mut self) -> bool {
         let asides: Vec<Aside> = self.reader.asides().collect();
         for aside in asides {
             self.aside(aside);
         }
         let recorder = &self.recorder;
         self.assembler
-            .pass(&mut self.reader, &mut |record| recorder.publish(&record));
+            .pass(&mut self.reader, &mut |record| recorder.publish(&record))
     }
 
     fn aside(&mut self, aside: Aside) {
         let mark = |at_ns, kind, message: String, attributes| {
-            self.recorder.event(event(
-                at_ns,
-                kind,
-                Severity::Info,
-                "harness",
-                message,
-                &attributes,
-            ));
+            let event = EventRow::new(at_ns, kind, "harness", message).attributes(&attributes);
+            self.recorder.emit(event);
         };
         match aside {
             Aside::Phase { at_ns, name } => {
                 mark(
                     at_ns,
-                    "phase",
+                    EventKind::Phase,
                     format!("phase {name} began"),
                     json!({"phase": *name}),
                 );
@@ -243,7 +244,7 @@ impl Drain {
             Aside::ModelLoaded { at_ns } => {
                 mark(
                     at_ns,
-                    "model_loaded",
+                    EventKind::ModelLoaded,
                     "the model is loaded and answers".into(),
                     json!({}),
                 );
@@ -252,7 +253,7 @@ impl Drain {
             Aside::TestCompleted { at_ns } => {
                 mark(
                     at_ns,
-                    "test_completed",
+                    EventKind::TestCompleted,
                     "the last query was answered".into(),
                     json!({}),
                 );
@@ -281,15 +282,9 @@ impl Drain {
     /// Reports drops and troubled receivers since the last call.
     fn watch(&mut self) {
         for news in self.receivers.news() {
-            tracing::warn!("{news}");
-            self.recorder.event(event(
-                self.recorder.now_ns(),
-                "not_delivered",
-                Severity::Warning,
-                "self",
-                news,
-                &json!({}),
-            ));
+            let now_ns = self.recorder.now_ns();
+            self.recorder
+                .emit(EventRow::new(now_ns, EventKind::NotDelivered, "self", news));
         }
         let dropped = self.queue.dropped();
         let hooks = self.reader.dropped();
@@ -305,15 +300,11 @@ impl Drain {
             "dropped because the store could not keep up: {samples} samples, {rows} rows, {events} events; because a \
              hook ring was full: {calls} hook calls"
         );
-        tracing::warn!("{message}");
-        self.recorder.event(event(
-            self.recorder.now_ns(),
-            "dropped",
-            Severity::Warning,
-            "self",
-            message,
-            &json!({"samples": samples, "rows": rows, "events": events, "hook_calls": calls}),
-        ));
+        self.recorder.emit(
+            EventRow::new(self.recorder.now_ns(), EventKind::Dropped, "self", message).attributes(
+                &json!({"samples": samples, "rows": rows, "events": events, "hook_calls": calls}),
+            ),
+        );
     }
 
     fn finish(mut self) -> DriverReport {
@@ -323,14 +314,11 @@ impl Drain {
         let recorder = &self.recorder;
         let unfinished_requests = self.assembler.finish(&mut |record| recorder.publish(&record));
         self.watch();
-        let now_ns = self.recorder.now_ns();
-        self.recorder.event(event(
-            now_ns,
-            "session_finished",
-            Severity::Info,
+        self.recorder.emit(EventRow::new(
+            self.recorder.now_ns(),
+            EventKind::SessionFinished,
             "self",
             "recording ended",
-            &json!({}),
         ));
         let requests_without_issue = self.assembler.without_issue();
         let mut notes = Vec::new();

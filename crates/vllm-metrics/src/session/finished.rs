@@ -9,11 +9,12 @@ use super::receivers::Sent;
 use super::samplers::SamplerSummaries;
 use super::writer::WriterReport;
 use crate::collector::{EndpointReport, Gap};
-use crate::gpu::GpuSummary;
-use crate::host::HostSummary;
-use crate::model::Manifest;
 use crate::recorder::{Dropped, Memory};
-use crate::store::StoreFiles;
+#[cfg(feature = "nvml")]
+use machine_telemetry::gpu::GpuSummary;
+use machine_telemetry::host::HostSummary;
+use run_model::Manifest;
+use run_store::StoreFiles;
 
 /// A run that has been recorded.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,12 +45,13 @@ pub struct FinishedRun {
     /// What became of what was sent to other systems.
     pub sent: Vec<Sent>,
     /// What the GPU sampler had to say, if there was one.
+    #[cfg(feature = "nvml")]
     pub gpu: Option<GpuSummary>,
     /// What the host sampler had to say, if there was one.
     pub host: Option<HostSummary>,
     /// What became of the files' upload, if one was asked for.
     #[cfg(feature = "upload")]
-    pub uploads: Option<crate::store::upload::UploadStats>,
+    pub uploads: Option<run_store::upload::UploadStats>,
 }
 
 /// What recording cost, measured while it was done.
@@ -99,6 +101,7 @@ impl OwnCost {
     ) -> Self {
         let memory = Memory::read();
         let sampler_cpu = [
+            #[cfg(feature = "nvml")]
             sampled.gpu.as_ref().map(|gpu| gpu.cpu_time),
             sampled.host.as_ref().map(|host| host.cpu_time),
         ];

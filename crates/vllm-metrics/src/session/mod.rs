@@ -8,26 +8,31 @@ mod samplers;
 mod writer;
 
 use std::collections::BTreeMap;
+#[cfg(feature = "http")]
 use std::net::SocketAddr;
+#[cfg(feature = "analysis")]
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::clock::RunClock;
 use crate::collector::{EndpointReport, ScrapeControl};
-use crate::derive::{self, CustomMetric};
-use crate::error::{Error, Result, panic_text};
 use crate::hooks::Hooks;
-use crate::model::Manifest;
 use crate::recorder::{LatestSample, LatestValues, Recorder, ThreadCpu};
-use crate::store::{self, StoreFiles, StoreFormat};
 pub use builder::SessionBuilder;
 use driver::DriverReport;
 pub use driver::SessionDriver;
 pub use finished::{FinishedRun, Missing, OwnCost};
 use receivers::Receivers;
 pub use receivers::Sent;
+#[cfg(feature = "expressions")]
+use run_analysis::derive::CustomMetric;
+use run_model::Manifest;
+use run_model::RunClock;
+use run_model::error::panic_text;
+use run_model::{Error, Result};
+#[cfg(feature = "analysis")]
+use run_store::{StoreFiles, StoreFormat};
 use samplers::Samplers;
 use writer::WriterThread;
 
@@ -43,11 +48,14 @@ pub struct Session {
     manifest: Mutex<Manifest>,
     endpoints: Vec<Arc<Mutex<EndpointReport>>>,
     longest_timeout: Duration,
+    #[cfg(feature = "http")]
     metrics_address: Option<SocketAddr>,
+    #[cfg(feature = "analysis")]
     process_into: Option<(PathBuf, StoreFormat)>,
+    #[cfg(feature = "expressions")]
     custom: Vec<CustomMetric>,
     #[cfg(feature = "upload")]
-    upload: Option<store::upload::Upload>,
+    upload: Option<run_store::upload::Upload>,
     running: Option<Running>,
 }
 
@@ -121,6 +129,7 @@ impl Session {
 
     /// Where the session's own endpoint listens, if [`SessionBuilder::serve`] asked for one: own series at
     /// `/metrics`, the newest scraped ones at `/federate`.
+    #[cfg(feature = "http")]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
     }
@@ -195,7 +204,10 @@ impl Session {
         // Closing the files is part of what the writer cost; too late for the facts inside them.
         cost.writer_cpu = writer_cpu.get();
         let mut notes = [report.notes.as_slice(), sampled.notes.as_slice()].concat();
+        #[cfg(feature = "analysis")]
         let processed = self.process(&files, &mut notes).unwrap_or_default();
+        #[cfg(not(feature = "analysis"))]
+        let processed = run_store::StoreFiles::default();
         // After the files: a receiver that does not answer must not delay them.
         let sent = receivers.finish(&manifest);
         self.recorder.close();
@@ -223,6 +235,7 @@ impl Session {
             missing,
             endpoints,
             sent,
+            #[cfg(feature = "nvml")]
             gpu: sampled.gpu,
             host: sampled.host,
             #[cfg(feature = "upload")]
@@ -232,21 +245,24 @@ impl Session {
 
     /// Writes the derived series beside the raw ones. Raw data without them is a run all the same, so a failure is
     /// a note.
+    #[cfg(feature = "analysis")]
     fn process(&self, files: &StoreFiles, notes: &mut Vec<String>) -> Option<StoreFiles> {
         let (dir, format) = self.process_into.as_ref()?;
-        let written = store::read_run(&files.samples)
-            .map(|run| derive::process_with(&run, &self.custom))
-            .and_then(|derived| {
-                let failed = derived
-                    .events
-                    .iter()
-                    .filter(|e| &*e.kind == "custom_metric_failed");
-                notes.extend(failed.map(|event| event.message.to_string()));
-                let mut written = store::write_run(&derived, *format, dir, "_processed")?;
-                // One file may hold every table, the empty ones too.
-                written.requests = written.requests.filter(|_| !derived.requests.is_empty());
-                Ok(written)
-            });
+        let written = run_store::read_run(&files.samples).and_then(|run| {
+            #[cfg(feature = "expressions")]
+            let derived = run_analysis::derive::process_with(&run, &self.custom);
+            #[cfg(not(feature = "expressions"))]
+            let derived = run_analysis::derive::process_all(&run);
+            let failed = derived
+                .events
+                .iter()
+                .filter(|event| event.kind == run_model::EventKind::CustomMetricFailed);
+            notes.extend(failed.map(|event| event.message.to_string()));
+            let mut written = run_store::write_run(&derived, *format, dir, "_processed")?;
+            // One file may hold every table, the empty ones too.
+            written.requests = written.requests.filter(|_| !derived.requests.is_empty());
+            Ok(written)
+        });
         match written {
             Ok(processed) => Some(processed),
             Err(error) => {

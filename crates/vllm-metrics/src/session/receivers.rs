@@ -3,18 +3,20 @@
 use std::fmt;
 
 use super::writer::WriterThread;
-use crate::error::Result;
-use crate::model::Manifest;
+#[cfg(feature = "http")]
+use crate::push::{PushgatewayConfig, PushgatewayStore, RemoteWriteConfig, RemoteWriteStore};
+use crate::push::{SendMonitor, SendStats};
 use crate::recorder::{Filter, QueueMonitor, Recorder};
-use crate::store::Store;
-use crate::store::send::{
-    PushgatewayConfig, PushgatewayStore, RemoteWriteConfig, RemoteWriteStore, SendMonitor, SendStats,
-};
+use run_model::Manifest;
+use run_model::Result;
+use run_store::Store;
 
-/// A receiver to be.
+/// A receiver as configured.
 #[derive(Debug, Clone)]
 pub(super) enum Receiver {
+    #[cfg(feature = "http")]
     Pushgateway(PushgatewayConfig),
+    #[cfg(feature = "http")]
     RemoteWrite(RemoteWriteConfig),
 }
 
@@ -91,10 +93,12 @@ impl Receivers {
         let mut receivers = Self::default();
         for receiver in wanted {
             let (kind, target, store, sends): (_, String, Box<dyn Store>, _) = match receiver {
+                #[cfg(feature = "http")]
                 Receiver::Pushgateway(config) => {
                     let (store, sends) = PushgatewayStore::start(&config)?;
                     ("Pushgateway", store.target().to_owned(), Box::new(store), sends)
                 }
+                #[cfg(feature = "http")]
                 Receiver::RemoteWrite(config) => {
                     let (store, sends) = RemoteWriteStore::start(config)?;
                     ("remote write", store.target().to_owned(), Box::new(store), sends)

@@ -2,11 +2,13 @@
 
 use std::thread::JoinHandle;
 
-use crate::error::{Error, Result, panic_text};
-use crate::gpu::{GpuConfig, GpuSampler, GpuSummary};
-use crate::host::{HostConfig, HostSampler, HostSummary};
 use crate::recorder::Recorder;
-use crate::sink::{SampleSink, StopToken};
+#[cfg(feature = "nvml")]
+use machine_telemetry::gpu::{GpuConfig, GpuSampler, GpuSummary};
+use machine_telemetry::host::{HostConfig, HostSampler, HostSummary};
+use run_model::error::panic_text;
+use run_model::{Error, Result};
+use run_model::{SampleSink, StopToken};
 
 /// What runs on a sampler's thread.
 pub(super) type SamplerBody = Box<dyn FnOnce(Box<dyn SampleSink>, StopToken) + Send>;
@@ -16,6 +18,7 @@ pub(super) type SamplerBody = Box<dyn FnOnce(Box<dyn SampleSink>, StopToken) + S
 pub(super) struct Samplers {
     stop: StopToken,
     threads: Vec<(String, JoinHandle<()>)>,
+    #[cfg(feature = "nvml")]
     gpu: Option<GpuSampler>,
     host: Option<HostSampler>,
 }
@@ -23,6 +26,7 @@ pub(super) struct Samplers {
 /// What the samplers had to say.
 #[derive(Debug, Default)]
 pub(super) struct SamplerSummaries {
+    #[cfg(feature = "nvml")]
     pub(super) gpu: Option<GpuSummary>,
     pub(super) host: Option<HostSummary>,
     pub(super) notes: Vec<String>,
@@ -40,6 +44,7 @@ impl Samplers {
         Ok(())
     }
 
+    #[cfg(feature = "nvml")]
     pub(super) fn start_gpu(&mut self, config: GpuConfig, recorder: &Recorder) -> Result<()> {
         let sink = Box::new(recorder.clone());
         self.gpu = Some(GpuSampler::start(config, sink, self.stop.clone()).map_err(not_started)?);
@@ -64,12 +69,15 @@ impl Samplers {
                 ));
             }
         }
-        summaries.gpu = self.gpu.take().map(GpuSampler::join);
+        #[cfg(feature = "nvml")]
+        {
+            summaries.gpu = self.gpu.take().map(GpuSampler::join);
+            let unavailable = summaries.gpu.as_ref().and_then(|gpu| gpu.unavailable.clone());
+            summaries
+                .notes
+                .extend(unavailable.map(|reason| format!("no GPU was sampled: {reason}")));
+        }
         summaries.host = self.host.take().map(HostSampler::join);
-        let gpu_unavailable = summaries.gpu.as_ref().and_then(|gpu| gpu.unavailable.clone());
-        summaries
-            .notes
-            .extend(gpu_unavailable.map(|reason| format!("no GPU was sampled: {reason}")));
         if summaries.host.as_ref().is_some_and(|host| host.panicked) {
             summaries.notes.push("the host sampler panicked".into());
         }

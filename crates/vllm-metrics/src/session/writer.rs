@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result, panic_text};
-use crate::model::Manifest;
 use crate::recorder::{QueueMonitor, Subscription, ThreadCpu};
-use crate::store::{Store, StoreFiles};
+use run_model::Manifest;
+use run_model::error::panic_text;
+use run_model::{Error, Result};
+use run_store::{Store, StoreFiles};
 
 /// The longest time between a record's publication and the flush that covers it.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);

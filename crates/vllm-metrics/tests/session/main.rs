@@ -10,6 +10,7 @@ mod doors;
 mod export;
 mod faults;
 mod hooks;
+mod live;
 mod partial;
 #[path = "../store/receiver.rs"]
 #[allow(dead_code, reason = "the tests of the stores read more of a request")]

@@ -5,5 +5,6 @@ mod fixture;
 mod formats;
 mod kill;
 mod parquet;
+mod reader;
 mod receiver;
 mod send;

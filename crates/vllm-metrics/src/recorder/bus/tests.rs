@@ -1,7 +1,7 @@
 use super::*;
-use crate::clock::RunClock;
-use crate::model::{MetricType, SeriesId};
 use crate::recorder::Recorder;
+use run_model::RunClock;
+use run_model::{MetricType, SeriesId};
 
 fn batch(series: &[SeriesId]) -> SampleBatch {
     SampleBatch {

@@ -1,0 +1,113 @@
+//! The host under the server: what `/proc` and `/sys` say of CPU, memory, disks, network, pressure and limits.
+//!
+//! The server's process tree and our own process are kept apart, so that a report can tell who used the machine.
+//! Read by hand: a dozen small files in fixed formats do not need a crate. A file that is not there (another kernel,
+//! a container) is told once, and its series do not exist.
+//!
+//! ```no_run
+//! use machine_telemetry::host::{HostConfig, HostSampler};
+//! # fn sink() -> Box<dyn run_model::SampleSink> { unimplemented!() }
+//! let stop = run_model::StopToken::new();
+//! let config = HostConfig { server_pid: Some(4711), ..HostConfig::default() };
+//! let sampler = HostSampler::start(config, sink(), stop.clone())?;
+//! // … the run …
+//! stop.stop();
+//! println!("{:?} of CPU time", sampler.join().cpu_time);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod cgroup;
+mod cpu;
+mod devices;
+mod emit;
+mod listener;
+mod memory;
+mod processes;
+mod sampler;
+mod tree;
+
+use std::io;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use listener::{NoListener, listening_process};
+pub use tree::process_tree;
+
+use run_model::{SampleSink, StopToken};
+
+/// How to sample the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostConfig {
+    /// Time between ticks.
+    pub interval: Duration,
+    /// Time between readings of what moves slowly or costs more: the shape of the process tree, file descriptors,
+    /// CPU frequency and governor, cgroup limits.
+    pub slow_interval: Duration,
+    /// The server's first process, if it runs on this host.
+    pub server_pid: Option<u32>,
+    /// Where `proc` and `sys` lie; `/` but for tests.
+    pub root: PathBuf,
+}
+
+impl Default for HostConfig {
+    /// 1 s, 10 s, no server.
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            slow_interval: Duration::from_secs(10),
+            server_pid: None,
+            root: PathBuf::from("/"),
+        }
+    }
+}
+
+/// What the host sampler has to say when it has stopped.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct HostSummary {
+    /// What could not be read on this host.
+    pub absent: Vec<String>,
+    /// Ticks that were kept.
+    pub ticks: u64,
+    /// Ticks that passed while an earlier one still ran.
+    pub missed_ticks: u64,
+    /// CPU time of the sampler's thread.
+    pub cpu_time: Duration,
+    /// Wall time from first to last tick.
+    pub lived: Duration,
+    /// True if the thread panicked; the rest is then empty.
+    pub panicked: bool,
+}
+
+/// Samples on the caller's thread until stopped. It reads files, so it does not belong on an async runtime's thread.
+pub fn run(config: &HostConfig, sink: &mut dyn SampleSink, stop: &StopToken) -> HostSummary {
+    sampler::run(config, sink, stop)
+}
+
+/// A running sampler.
+#[derive(Debug)]
+pub struct HostSampler {
+    thread: JoinHandle<HostSummary>,
+}
+
+impl HostSampler {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// If no thread could be started.
+    pub fn start(config: HostConfig, mut sink: Box<dyn SampleSink>, stop: StopToken) -> io::Result<Self> {
+        let builder = std::thread::Builder::new().name("host-sampler".to_owned());
+        let thread = builder.spawn(move || sampler::run(&config, sink.as_mut(), &stop))?;
+        Ok(Self { thread })
+    }
+
+    /// Waits for the thread, which ends soon after its stop token was stopped.
+    pub fn join(self) -> HostSummary {
+        self.thread.join().unwrap_or_else(|_| HostSummary {
+            panicked: true,
+            ..HostSummary::default()
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! What is derived of one run, each thing once.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use run_model::{RunData, SeriesData};
+
+use super::Figures;
+#[cfg(feature = "expressions")]
+use crate::derive::CustomMetric;
+use crate::derive::goodput::Limits;
+use crate::derive::histogram::{self, Histogram};
+use crate::derive::join::{self, Joined};
+use crate::derive::{self, exporters};
+
+/// A run with everything that is derived of it. Each thing is derived when it is first asked for, and once.
+///
+/// ```
+/// use run_analysis::view::Analysis;
+/// use run_model::RunData;
+///
+/// # let run = RunData::default();
+/// let analysis = Analysis::of(&run);
+/// let whole = analysis.whole();
+/// if let Some(rate) = whole.engine.generation_tokens_per_second {
+///     println!("{rate:.0} tokens/s");
+/// }
+/// assert_eq!(analysis.named("vllm:num_requests_running").count(), 0);
+/// ```
+#[derive(Debug)]
+pub struct Analysis<'a> {
+    run: &'a RunData,
+    by_name: HashMap<&'a str, Vec<usize>>,
+    histograms: OnceLock<Vec<Histogram>>,
+    joined: OnceLock<Joined>,
+    gpus: OnceLock<Vec<SeriesData>>,
+    derived: OnceLock<RunData>,
+}
+
+impl<'a> Analysis<'a> {
+    /// An analysis of `run`. Only its series' names are looked at now.
+    pub fn of(run: &'a RunData) -> Self {
+        let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, series) in run.series.iter().enumerate() {
+            by_name.entry(&series.def.metric_name).or_default().push(index);
+        }
+        Self {
+            run,
+            by_name,
+            histograms: OnceLock::new(),
+            joined: OnceLock::new(),
+            gpus: OnceLock::new(),
+            derived: OnceLock::new(),
+        }
+    }
+
+    /// The run.
+    pub fn run(&self) -> &'a RunData {
+        self.run
+    }
+
+    /// Every series of a metric, in the run's order.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = &'a SeriesData> + '_ {
+        let indices = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
+        indices.iter().map(|index| &self.run.series[*index])
+    }
+
+    /// Every histogram of the run, put together from its `_bucket`, `_sum` and `_count` series.
+    pub fn histograms(&self) -> &[Histogram] {
+        self.histograms.get_or_init(|| histogram::collect(self.run))
+    }
+
+    /// Every histogram of a family.
+    pub fn family<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s Histogram> + 's {
+        self.histograms().iter().filter(move |h| h.name == name)
+    }
+
+    /// The requests with the server's times, measured or estimated.
+    pub fn joined(&self) -> &Joined {
+        self.joined
+            .get_or_init(|| join::server_times_with(self.run, self.histograms()))
+    }
+
+    /// The series of GPU exporters under the GPU sampler's names.
+    pub fn exported_gpus(&self) -> &[SeriesData] {
+        self.gpus.get_or_init(|| exporters::mapped(self.run))
+    }
+
+    /// Every derived series, as [`process_all`](crate::derive::process_all) gives them.
+    pub fn derived(&self) -> &RunData {
+        self.derived.get_or_init(|| {
+            let derived = derive::derive(self.run, self.histograms(), self.exported_gpus());
+            derive::with_requests(derived, self.joined())
+        })
+    }
+
+    /// The derived series with metrics of the user's own.
+    #[cfg(feature = "expressions")]
+    pub fn derived_with(&self, custom: &[CustomMetric]) -> RunData {
+        derive::with_custom(self.run, self.derived().clone(), custom)
+    }
+
+    /// Whether anything of the run was simulated.
+    pub fn is_simulated(&self) -> bool {
+        self.run.manifest.simulated
+            || self
+                .run
+                .series
+                .iter()
+                .any(|series| series.def.source.ends_with("-simulated"))
+    }
+
+    /// First and last moment of which the run has samples or requests; `None` without any.
+    pub fn span_ns(&self) -> Option<(i64, i64)> {
+        let run = self.run;
+        let samples = run
+            .series
+            .iter()
+            .filter_map(|series| Some((*series.timestamps_ns.first()?, *series.timestamps_ns.last()?)));
+        let requests = run
+            .requests
+            .iter()
+            .map(|request| (request.issued_ns, request.done_ns.unwrap_or(request.issued_ns)));
+        samples
+            .chain(requests)
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// The figures of the window from `from_ns` to `to_ns`. Goodput is judged by the limits that the run's facts hold.
+    pub fn figures(&self, from_ns: i64, to_ns: i64) -> Figures {
+        Figures::of(
+            self.run,
+            from_ns,
+            to_ns,
+            Limits::of_manifest(&self.run.manifest).as_ref(),
+        )
+    }
+
+    /// The figures of the whole run.
+    pub fn whole(&self) -> Figures {
+        let (from_ns, to_ns) = self.span_ns().unwrap_or_default();
+        self.figures(from_ns, to_ns)
+    }
+}

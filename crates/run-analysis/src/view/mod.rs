@@ -1,0 +1,27 @@
+//! One way to read a run, finished or going on.
+//!
+//! - [`Analysis`] borrows a run in memory and derives each thing once: histograms, joined requests, derived series.
+//! - [`Figures`] are the quantities of a window of a run: rates, interval quantiles, running and waiting requests, KV
+//!   cache, goodput, GPUs, energy. Both a finished run and a live one are asked for them in the same way, so console,
+//!   report, terminal and alerts show the same numbers.
+//! - [`LiveView`] is fed with records while a run goes on and keeps the newest of it in bounded memory.
+//!
+//! ```text
+//!  RunData (read from files) ─────────────┐
+//!                                         ├─► Analysis ─► Figures of any window
+//!  records ─► LiveView (bounded RunData) ─┘
+//! ```
+
+mod analysis;
+mod figures;
+mod live;
+mod slice;
+
+pub use analysis::Analysis;
+pub use figures::{
+    ClientFigures, EnergyFigures, EngineFigures, Figures, GpuFigures, Latencies, LatencyFigures,
+};
+pub use live::{LiveTotals, LiveView};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,419 @@
+//! The rows of the five planes, and a whole run read back into memory. Data only: no I/O, no clock, no policy.
+//!
+//! Time is always `i64` nanoseconds since the Unix epoch (UTC), taken from the run's one clock: a monotonic origin
+//! and a single wall-clock anchor. Durations carry their unit in the name. Absence is an `Option` or a missing row,
+//! never a zero.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::EventKind;
+pub use crate::event::Severity;
+
+/// Index of a series within one run. Interned once per distinct (name, labels, endpoint), then used everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesId(pub u32);
+
+/// What the exposition (or the catalogue, for series we make ourselves) says a family is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MetricType {
+    /// Only ever rises, except when its process restarts.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// `_bucket`, `_sum` and `_count` samples of one histogram family; kept as the samples they were exposed as.
+    Histogram,
+    /// `quantile`, `_sum` and `_count` samples of one summary family.
+    Summary,
+    /// Constant 1 whose labels carry the facts.
+    Info,
+    /// The source did not say.
+    Unknown,
+}
+
+impl MetricType {
+    /// The text kept in the `metric_type` column.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+            Self::Info => "info",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The inverse of [`MetricType::as_str`]; `None` for any other text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Some(match text {
+            "counter" => Self::Counter,
+            "gauge" => Self::Gauge,
+            "histogram" => Self::Histogram,
+            "summary" => Self::Summary,
+            "info" => Self::Info,
+            "unknown" => Self::Unknown,
+            _ => return None,
+        })
+    }
+}
+
+/// What never changes about one series: a row of the series table, and the constant columns of the long form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SeriesDef {
+    /// Sample name as exposed, for example `vllm:time_to_first_token_seconds_bucket`.
+    pub metric_name: Arc<str>,
+    /// JSON object text, keys sorted, values strings: `{"engine":"0","model_name":"m"}`. No labels: `{}`.
+    pub labels: Arc<str>,
+    /// Type of the family the sample belongs to.
+    pub metric_type: MetricType,
+    /// Unit in base units (`seconds`, `bytes`, `ratio`, `tokens`, `watts`, …); empty when unknown.
+    pub unit: Arc<str>,
+    /// Who measured it: `vllm`, `prometheus`, `nvml`, `host`, `self`, `derived`; simulated sources end in
+    /// `-simulated`.
+    pub source: Arc<str>,
+    /// Where it was scraped, empty for sources that are not scraped.
+    pub endpoint_url: Arc<str>,
+}
+
+/// One value of one series at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Which series.
+    pub series: SeriesId,
+    /// When, on the run's clock.
+    pub timestamp_ns: i64,
+    /// The value as exposed, `NaN` and infinities included.
+    pub value: f64,
+}
+
+/// Samples that were taken together: one scrape of one endpoint, or one tick of a sampler.
+#[derive(Debug, Clone, Default)]
+pub struct SampleBatch {
+    /// Start of the scrape (request sent) on the run's clock; the `timestamp` of its samples.
+    pub start_ns: i64,
+    /// End of the scrape (last byte read).
+    pub end_ns: i64,
+    /// Run phase in which it was taken, as named by the harness; empty before the first mark.
+    pub phase: Arc<str>,
+    /// The samples, in exposition order.
+    pub samples: Vec<Sample>,
+}
+
+/// How one request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Answered in full.
+    Completed,
+    /// Answered LoadGen (or the caller) as failed.
+    Failed,
+    /// The run ended before an answer.
+    Unfinished,
+}
+
+impl Outcome {
+    /// The text kept in the `outcome` column.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Unfinished => "unfinished",
+        }
+    }
+
+    /// The inverse of [`Outcome::as_str`]; `None` for any other text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Some(match text {
+            "completed" => Self::Completed,
+            "failed" => Self::Failed,
+            "unfinished" => Self::Unfinished,
+            _ => return None,
+        })
+    }
+}
+
+/// Where a request's server-side times come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TimeSource {
+    /// The server put them on the response (`--enable-per-request-metrics`).
+    Server,
+    /// Estimated from histogram increments around the request; shown as an estimate.
+    Estimate,
+}
+
+impl TimeSource {
+    /// The text kept in the `server_time_source` column.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Estimate => "estimate",
+        }
+    }
+
+    /// The inverse of [`TimeSource::as_str`]; `None` for any other text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "server" => Some(Self::Server),
+            "estimate" => Some(Self::Estimate),
+            _ => None,
+        }
+    }
+}
+
+/// One request. Every time is absolute on the run's clock; `None` means it did not happen or is not known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestRow {
+    /// LoadGen's sample id (an opaque 64-bit number), or the caller's own id.
+    pub request_id: u64,
+    /// Index of the sample in the dataset.
+    pub sample_index: u64,
+    /// Batch the request was dispatched in.
+    pub batch_id: Option<u64>,
+    /// Index of the endpoint that served it.
+    pub endpoint: u32,
+    /// When the load generator wanted it sent.
+    pub scheduled_ns: Option<i64>,
+    /// When the harness was handed it.
+    pub issued_ns: i64,
+    /// When its bytes were handed to the network, after waiting for a permit.
+    pub sent_ns: Option<i64>,
+    /// When its first token arrived.
+    pub first_token_ns: Option<i64>,
+    /// When it was answered.
+    pub done_ns: Option<i64>,
+    /// Prompt length in tokens, where known.
+    pub prompt_tokens: Option<u32>,
+    /// Output length in tokens, first token included.
+    pub output_tokens: Option<u32>,
+    /// Server's time in its queue.
+    pub server_queue_ns: Option<i64>,
+    /// Server's prefill time.
+    pub server_prefill_ns: Option<i64>,
+    /// Server's decode time.
+    pub server_decode_ns: Option<i64>,
+    /// Where the three above come from.
+    pub server_time_source: Option<TimeSource>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it failed, or the server's finish reason.
+    pub reason: Option<Arc<str>>,
+}
+
+/// One dispatched batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchRow {
+    /// Number of the batch within the run, from 0.
+    pub batch_id: u64,
+    /// When it was issued.
+    pub issued_ns: i64,
+    /// When its last request was answered; `None` if the run ended before.
+    pub done_ns: Option<i64>,
+    /// How many requests it held.
+    pub requests: u32,
+    /// Output tokens of all of them.
+    pub output_tokens: Option<u64>,
+    /// How many failed.
+    pub failed: u32,
+}
+
+/// One step of one engine, as a source inside the engine's process counts them: every step, also those without output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepRow {
+    /// Number of the step within its engine, from 0.
+    pub step: u64,
+    /// Index of the engine.
+    pub engine: u32,
+    /// When the step's result came to the frontend.
+    pub timestamp_ns: i64,
+    /// Time since the step before it; where the engine was idle before, the time that the engine itself told.
+    pub duration_ns: Option<i64>,
+    /// Time that the step took inside the engine's process, where it tells it.
+    pub elapsed_ns: Option<i64>,
+    /// Requests in the running batch after the step.
+    pub running: u32,
+    /// Requests in the queue, for whatever reason.
+    pub waiting: u32,
+    /// Prompt tokens computed in the step, where the engine tells it.
+    pub prefill_tokens: Option<u32>,
+    /// Tokens computed in the step for requests that generate, where the engine tells it.
+    pub decode_tokens: Option<u32>,
+    /// Prompt tokens of requests whose prefill ended in the step, cached ones included.
+    pub prompt_tokens: u32,
+    /// Tokens generated.
+    pub generation_tokens: u32,
+    /// Requests preempted.
+    pub preemptions: u32,
+    /// Share of KV blocks in use after the step, 0 to 1.
+    pub kv_usage_ratio: Option<f64>,
+}
+
+/// One request as the engine saw it end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineRequestRow {
+    /// The server's id of the request.
+    pub server_request_id: Arc<str>,
+    /// The client's number of it ([`RequestRow::request_id`]), where the server's id contains one: the client sent it
+    /// as `X-Request-Id`.
+    pub request_id: Option<u64>,
+    /// Index of the engine.
+    pub engine: u32,
+    /// When its end came to the frontend.
+    pub done_ns: i64,
+    /// The server's word for why it ended.
+    pub reason: Arc<str>,
+    /// Prompt length in tokens.
+    pub prompt_tokens: u32,
+    /// Of these, tokens from a cache.
+    pub cached_tokens: u32,
+    /// Output length in tokens.
+    pub output_tokens: u32,
+    /// How often it was preempted.
+    pub preemptions: u32,
+    /// From arrival to the end.
+    pub e2e_ns: i64,
+    /// In the queue.
+    pub queue_ns: i64,
+    /// From first scheduling to the first token.
+    pub prefill_ns: i64,
+    /// From the first token to the last.
+    pub decode_ns: i64,
+}
+
+/// Something that happened: phase marks, gaps, drops, resets, GPU faults, lifecycle changes, errors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRow {
+    /// When, on the run's clock.
+    pub timestamp_ns: i64,
+    /// End of what lasted (a gap), else `None`.
+    pub end_ns: Option<i64>,
+    /// What kind of event.
+    pub kind: EventKind,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Who saw it: same words as [`SeriesDef::source`], or `harness`, `store`.
+    pub source: Arc<str>,
+    /// One sentence for a person.
+    pub message: Arc<str>,
+    /// JSON object text with the machine-readable details; `{}` when there are none.
+    pub attributes: Arc<str>,
+}
+
+impl EventRow {
+    /// An event at `at_ns` with the severity of its kind and no attributes.
+    ///
+    /// ```
+    /// use run_model::{EventKind, EventRow, Severity};
+    ///
+    /// let event = EventRow::new(5, EventKind::Gap, "self", "no samples for 2 s")
+    ///     .until(2_000_000_005)
+    ///     .attributes(&serde_json::json!({"missed_scrapes": 2}));
+    /// assert_eq!(event.severity, Severity::Warning);
+    /// assert_eq!(&*event.attributes, r#"{"missed_scrapes":2}"#);
+    /// ```
+    pub fn new(at_ns: i64, kind: impl Into<EventKind>, source: &str, message: impl Into<String>) -> Self {
+        let kind = kind.into();
+        Self {
+            timestamp_ns: at_ns,
+            end_ns: None,
+            severity: kind.severity(),
+            kind,
+            source: Arc::from(source),
+            message: Arc::from(message.into()),
+            attributes: Arc::from("{}"),
+        }
+    }
+
+    /// The end of what lasted.
+    #[must_use]
+    pub fn until(mut self, end_ns: i64) -> Self {
+        self.end_ns = Some(end_ns);
+        self
+    }
+
+    /// Another severity than that of the kind.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// Machine-readable details: a JSON object.
+    #[must_use]
+    pub fn attributes(mut self, attributes: &serde_json::Value) -> Self {
+        self.attributes = Arc::from(attributes.to_string());
+        self
+    }
+}
+
+/// What flows from the recorder to its subscribers.
+#[derive(Debug, Clone)]
+pub enum Record {
+    /// A series seen for the first time; always sent before its first sample. Ids are dense, from 0.
+    Series(SeriesId, Arc<SeriesDef>),
+    /// A scrape or sampler tick, shared by all subscribers.
+    Samples(Arc<SampleBatch>),
+    /// A finished request.
+    Request(RequestRow),
+    /// A finished batch.
+    Batch(BatchRow),
+    /// A step of an engine.
+    Step(StepRow),
+    /// A request that an engine finished.
+    EngineRequest(EngineRequestRow),
+    /// An event.
+    Event(EventRow),
+}
+
+/// The fact that lists the endpoints of a run, in the order that [`RequestRow::endpoint`] counts, with a space between
+/// two.
+pub const ENDPOINTS_FACT: &str = "metrics.endpoints";
+
+/// Facts about the run as a whole, kept beside the data and in each Parquet file's key-value metadata.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Manifest {
+    /// `YYYYMMDD_HHMMSS` (UTC) of the start; part of every file name.
+    pub stamp: String,
+    /// Start of the run on its clock.
+    pub started_ns: i64,
+    /// End of the run; `None` if it was cut.
+    pub ended_ns: Option<i64>,
+    /// True if the data come from a simulator (server or GPU), and so for every artefact made of them.
+    pub simulated: bool,
+    /// Resolved configuration and free facts (`model`, `scenario`, `server_version`, …), secrets redacted.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// All values of one series, in time order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesData {
+    /// What the series is.
+    pub def: Arc<SeriesDef>,
+    /// Ascending times.
+    pub timestamps_ns: Vec<i64>,
+    /// As many values as times.
+    pub values: Vec<f64>,
+    /// Phase of each sample, run-length: (index of first sample, phase).
+    pub phases: Vec<(usize, Arc<str>)>,
+}
+
+/// A run read back into memory: what the report, the post-processing and the tests look at.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RunData {
+    /// Facts about the run.
+    pub manifest: Manifest,
+    /// Every series, sorted by name, then labels, then endpoint.
+    pub series: Vec<SeriesData>,
+    /// Every request, in order of `issued_ns`.
+    pub requests: Vec<RequestRow>,
+    /// Every batch, in order of `batch_id`.
+    pub batches: Vec<BatchRow>,
+    /// Every engine step, by engine and number; empty without a source inside the engine.
+    pub steps: Vec<StepRow>,
+    /// Every request that an engine finished, in time order; empty without a source inside the engine.
+    pub engine_requests: Vec<EngineRequestRow>,
+    /// Every event, in time order.
+    pub events: Vec<EventRow>,
+    /// What the reader has to say: the run was cut, a tail was recovered, a file is missing.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,430 @@
+//! Rows into Parquet row groups: schemas, encodings and compression, tuned for series that hardly change.
+//!
+//! Samples are grouped by series and sorted by time within a series. Series stand in the order of their mean, whole
+//! constant ones first: cumulative buckets of one histogram, and all that count the same requests, are then
+//! neighbours, and the compressor sees their repetition. Sorting by name instead costs a third more.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampNanosecondArray, UInt64Array,
+};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::Result;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
+
+use super::super::table::{Cell, Column, Kind, Row};
+use run_model::SeriesDef;
+
+/// How hard to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// At each flush: not compressed at all, the rows are few and will be written again.
+    Tail,
+    /// Now and then during a run.
+    Quick,
+    /// Once, at the end of a run.
+    Thorough,
+}
+
+/// One page per column: the repetition that zstd is to find may be far apart.
+const PAGE_BYTES: usize = 16 << 20;
+const QUICK_LEVEL: i32 = 1;
+const THOROUGH_LEVEL: i32 = 13;
+
+fn properties(effort: Effort) -> WriterPropertiesBuilder {
+    let level =
+        |level| Compression::ZSTD(ZstdLevel::try_new(level).expect("the level is within zstd's range"));
+    let compression = match effort {
+        Effort::Tail => Compression::UNCOMPRESSED,
+        Effort::Quick => level(QUICK_LEVEL),
+        Effort::Thorough => level(THOROUGH_LEVEL),
+    };
+    WriterProperties::builder()
+        .set_compression(compression)
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_dictionary_page_size_limit(PAGE_BYTES)
+        .set_data_page_row_count_limit(usize::MAX)
+        .set_max_row_group_row_count(None)
+        .set_statistics_enabled(EnabledStatistics::None)
+        // First and last time of a row group, so that a reader of a range leaves the others out.
+        .set_column_statistics_enabled(ColumnPath::from("timestamp"), EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+}
+
+/// A UTC timestamp with nanoseconds.
+fn time_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+fn dictionary_type() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+/// Texts of one column, each once.
+#[derive(Debug, Default)]
+struct Words {
+    ids: HashMap<Arc<str>, i32>,
+    texts: Vec<Arc<str>>,
+    array: Option<ArrayRef>,
+}
+
+impl Words {
+    fn id(&mut self, text: &Arc<str>) -> i32 {
+        if let Some(&id) = self.ids.get(text) {
+            return id;
+        }
+        let id = i32::try_from(self.texts.len()).expect("a run has fewer than two billion distinct texts");
+        self.texts.push(Arc::clone(text));
+        self.ids.insert(Arc::clone(text), id);
+        self.array = None;
+        id
+    }
+
+    fn array(&mut self) -> ArrayRef {
+        let texts = &self.texts;
+        let array = self
+            .array
+            .get_or_insert_with(|| Arc::new(StringArray::from_iter_values(texts)));
+        Arc::clone(array)
+    }
+}
+
+/// Constant columns, in file order around `value`: name, labels, type, unit, source, endpoint.
+const CONSTANT_COLUMNS: usize = 6;
+
+/// Samples of the current part in order of arrival, 24 bytes each.
+#[derive(Debug, Default)]
+pub(crate) struct SampleRows {
+    series: Vec<u32>,
+    times: Vec<i64>,
+    values: Vec<f64>,
+    phases: Vec<i32>,
+    words: [Words; CONSTANT_COLUMNS],
+    phase_words: Words,
+    defs: Vec<[i32; CONSTANT_COLUMNS]>,
+}
+
+impl SampleRows {
+    /// Series must come in order of their ids, from 0.
+    pub(crate) fn add_series(&mut self, def: &SeriesDef) {
+        let kind: Arc<str> = Arc::from(def.metric_type.as_str());
+        let texts = [
+            &def.metric_name,
+            &def.labels,
+            &kind,
+            &def.unit,
+            &def.source,
+            &def.endpoint_url,
+        ];
+        let mut ids = [0; CONSTANT_COLUMNS];
+        for ((id, words), text) in ids.iter_mut().zip(&mut self.words).zip(texts) {
+            *id = words.id(text);
+        }
+        self.defs.push(ids);
+    }
+
+    pub(crate) fn series_count(&self) -> usize {
+        self.defs.len()
+    }
+
+    pub(crate) fn phase(&mut self, name: &Arc<str>) -> i32 {
+        self.phase_words.id(name)
+    }
+
+    pub(crate) fn push(&mut self, series: u32, time_ns: i64, value: f64, phase: i32) {
+        self.series.push(series);
+        self.times.push(time_ns);
+        self.values.push(value);
+        self.phases.push(phase);
+    }
+
+    /// Everything as one batch in memory, series by series.
+    pub(crate) fn record_batch(&mut self) -> Result<RecordBatch> {
+        self.batch(0..self.times.len(), Effort::Tail)
+    }
+
+    /// Row numbers of `range`, series by series, ascending in time.
+    fn order(&self, range: Range<usize>, effort: Effort) -> Vec<u32> {
+        let mut slot: HashMap<u32, usize> = HashMap::new();
+        let mut groups: Vec<Vec<u32>> = Vec::new();
+        for row in range {
+            let index = *slot.entry(self.series[row]).or_insert_with(|| {
+                groups.push(Vec::new());
+                groups.len() - 1
+            });
+            groups[index].push(u32::try_from(row).expect("a part has fewer than four billion rows"));
+        }
+        for group in &mut groups {
+            if !group.is_sorted_by_key(|&row| self.times[row as usize]) {
+                group.sort_by_key(|&row| self.times[row as usize]);
+            }
+        }
+        if effort == Effort::Thorough {
+            groups
+                .sort_by_cached_key(|group| SortKey::of(group.iter().map(|&row| self.values[row as usize])));
+        }
+        groups.concat()
+    }
+
+    fn batch(&mut self, range: Range<usize>, effort: Effort) -> Result<RecordBatch> {
+        let order = self.order(range, effort);
+        let rows = || order.iter().map(|&row| row as usize);
+        let times = TimestampNanosecondArray::from_iter_values(rows().map(|row| self.times[row]))
+            .with_timezone("UTC");
+        let values = Float64Array::from_iter_values(rows().map(|row| self.values[row]));
+        let phases = Int32Array::from_iter_values(rows().map(|row| self.phases[row]));
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(9);
+        columns.push(Arc::new(times));
+        for (column, words) in self.words.iter_mut().enumerate() {
+            let keys =
+                Int32Array::from_iter_values(rows().map(|row| self.defs[self.series[row] as usize][column]));
+            columns.push(Arc::new(DictionaryArray::<Int32Type>::try_new(
+                keys,
+                words.array(),
+            )?));
+        }
+        columns.insert(3, Arc::new(values));
+        columns.push(Arc::new(DictionaryArray::<Int32Type>::try_new(
+            phases,
+            self.phase_words.array(),
+        )?));
+        Ok(RecordBatch::try_new(sample_schema(), columns)?)
+    }
+}
+
+/// Constant series, then whole numbers, then fractions; within each by mean.
+#[derive(PartialEq)]
+struct SortKey {
+    class: u8,
+    mean: f64,
+}
+
+impl Eq for SortKey {}
+
+impl PartialOrd for SortKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SortKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.class
+            .cmp(&other.class)
+            .then(self.mean.total_cmp(&other.mean))
+    }
+}
+
+impl SortKey {
+    fn of(values: impl ExactSizeIterator<Item = f64>) -> Self {
+        let count = values.len().max(1);
+        let (mut sum, mut first, mut constant, mut whole) = (0.0, None, true, true);
+        for value in values {
+            let first = *first.get_or_insert(value);
+            constant &= first.to_bits() == value.to_bits();
+            whole &= value.fract() == 0.0;
+            sum += value;
+        }
+        let class = if constant {
+            0
+        } else if whole {
+            1
+        } else {
+            2
+        };
+        Self {
+            class,
+            mean: sum / count as f64,
+        }
+    }
+}
+
+/// The long form: one row per sample.
+pub(crate) fn sample_schema() -> SchemaRef {
+    let text = |name: &str| Field::new(name, dictionary_type(), false);
+    Arc::new(Schema::new(vec![
+        Field::new("timestamp", time_type(), false),
+        text("metric_name"),
+        text("labels"),
+        Field::new("value", DataType::Float64, false),
+        text("metric_type"),
+        text("unit"),
+        text("source"),
+        text("endpoint_url"),
+        text("phase"),
+    ]))
+}
+
+/// Schema of a table other than the samples.
+pub(crate) fn row_schema(columns: &[Column]) -> SchemaRef {
+    let fields = columns.iter().map(|column| {
+        let data_type = match column.kind {
+            Kind::Time => time_type(),
+            Kind::Nanos => DataType::Int64,
+            Kind::Count => DataType::UInt64,
+            Kind::Real => DataType::Float64,
+            Kind::Text => DataType::Utf8,
+        };
+        Field::new(column.name, data_type, !column.required)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Rows that can be encoded as one row group.
+pub(crate) trait Rows {
+    /// Columns of the table.
+    fn schema(&self) -> SchemaRef;
+    /// How many rows there are.
+    fn len(&self) -> usize;
+    /// A whole Parquet file with one row group that holds `range`.
+    fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<u8>>;
+    /// Forgets the rows, keeps what later rows refer to.
+    fn clear(&mut self);
+}
+
+impl Rows for SampleRows {
+    fn schema(&self) -> SchemaRef {
+        sample_schema()
+    }
+
+    fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<u8>> {
+        let batch = self.batch(range, effort)?;
+        let path = |name: &str| ColumnPath::from(name);
+        let properties = properties(effort)
+            // The same few hundred times again for each series: plain, they are one long match for zstd, while
+            // dictionary indices lose their alignment from one series to the next.
+            .set_column_dictionary_enabled(path("timestamp"), false)
+            .set_column_statistics_enabled(path("timestamp"), EnabledStatistics::Chunk)
+            .set_column_dictionary_enabled(path("value"), false)
+            .set_column_encoding(path("value"), Encoding::BYTE_STREAM_SPLIT)
+            .build();
+        encode_batch(&batch, properties)
+    }
+
+    fn clear(&mut self) {
+        self.series.clear();
+        self.times.clear();
+        self.values.clear();
+        self.phases.clear();
+    }
+}
+
+/// Rows of a table other than the samples.
+#[derive(Debug)]
+pub(crate) struct TableRows<R> {
+    rows: Vec<R>,
+}
+
+impl<R> Default for TableRows<R> {
+    fn default() -> Self {
+        Self { rows: Vec::new() }
+    }
+}
+
+impl<R> TableRows<R> {
+    pub(crate) fn push(&mut self, row: R) {
+        self.rows.push(row);
+    }
+}
+
+impl<R: Row> Rows for TableRows<R> {
+    fn schema(&self) -> SchemaRef {
+        row_schema(R::COLUMNS)
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<u8>> {
+        let batch = row_batch(&self.rows[range])?;
+        let mut properties = properties(effort);
+        for column in R::COLUMNS {
+            // Times and ids rise and hardly repeat; the other numbers and the words do.
+            if column.kind == Kind::Time || (column.kind == Kind::Count && column.name.ends_with("_id")) {
+                properties = properties
+                    .set_column_dictionary_enabled(ColumnPath::from(column.name), false)
+                    .set_column_encoding(ColumnPath::from(column.name), Encoding::DELTA_BINARY_PACKED);
+            }
+        }
+        encode_batch(&batch, properties.build())
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+    }
+}
+
+/// Rows as one batch.
+pub(crate) fn row_batch<R: Row>(rows: &[R]) -> Result<RecordBatch> {
+    let columns = R::COLUMNS
+        .iter()
+        .enumerate()
+        .map(|(index, column)| cells(rows, index, column.kind));
+    Ok(RecordBatch::try_new(row_schema(R::COLUMNS), columns.collect())?)
+}
+
+fn cells<R: Row>(rows: &[R], index: usize, kind: Kind) -> ArrayRef {
+    let cells = rows.iter().map(|row| row.cell(index));
+    let signed = |cell: Cell<'_>| match cell {
+        Cell::Time(ns) | Cell::Nanos(ns) => Some(ns),
+        _ => None,
+    };
+    match kind {
+        Kind::Time => Arc::new(
+            cells
+                .map(signed)
+                .collect::<TimestampNanosecondArray>()
+                .with_timezone("UTC"),
+        ),
+        Kind::Nanos => Arc::new(cells.map(signed).collect::<Int64Array>()),
+        Kind::Count => Arc::new(
+            cells
+                .map(|cell| match cell {
+                    Cell::Count(n) => Some(n),
+                    _ => None,
+                })
+                .collect::<UInt64Array>(),
+        ),
+        Kind::Real => Arc::new(
+            cells
+                .map(|cell| match cell {
+                    Cell::Real(value) => Some(value),
+                    _ => None,
+                })
+                .collect::<Float64Array>(),
+        ),
+        Kind::Text => Arc::new(
+            cells
+                .map(|cell| match cell {
+                    Cell::Text(text) => Some(text.into_owned()),
+                    _ => None,
+                })
+                .collect::<StringArray>(),
+        ),
+    }
+}
+
+/// The Arrow schema is left out of the file: it would cost a kilobyte and tell readers to build dictionaries where
+/// plain text is wanted.
+fn encode_batch(batch: &RecordBatch, properties: WriterProperties) -> Result<Vec<u8>> {
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties)
+        .with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
+    writer.write(batch)?;
+    writer.into_inner()
+}

@@ -1,0 +1,100 @@
+//! Following a run on disk while it grows.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use run_model::{Result, RunData, SeriesDef};
+
+use super::RunReader;
+
+/// How much earlier than the newest sample seen a new one may lie: the longest scrape, with room.
+const OVERLAP_NS: i64 = 60_000_000_000;
+
+/// Gives what was added to a run's files since the last look, each row once.
+///
+/// Only the end of the files is read again: for Parquet, the row groups of the last minute. It remembers the newest
+/// time of each series and which requests and events it gave, not what they held.
+///
+/// ```no_run
+/// use run_store::RunReader;
+///
+/// let mut tail = RunReader::open("metrics_output")?.tail();
+/// loop {
+///     let part = tail.next_part()?;
+///     for request in &part.requests {
+///         println!("{} {}", request.request_id, request.outcome.as_str());
+///     }
+///     if part.manifest.ended_ns.is_some() {
+///         break;
+///     }
+///     std::thread::sleep(std::time::Duration::from_secs(1));
+/// }
+/// # Ok::<(), run_model::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct RunTail {
+    reader: RunReader,
+    newest_ns: i64,
+    series: HashMap<Arc<SeriesDef>, i64>,
+    requests: HashSet<(u64, i64)>,
+    batches: HashSet<u64>,
+    steps: HashSet<(u32, u64)>,
+    engine_requests: HashSet<(Arc<str>, i64)>,
+    events: HashSet<(i64, Arc<str>)>,
+}
+
+impl RunTail {
+    pub(crate) fn new(reader: RunReader) -> Self {
+        Self {
+            reader,
+            newest_ns: i64::MIN,
+            series: HashMap::new(),
+            requests: HashSet::new(),
+            batches: HashSet::new(),
+            steps: HashSet::new(),
+            engine_requests: HashSet::new(),
+            events: HashSet::new(),
+        }
+    }
+
+    /// What came since the last call, or everything that was asked for in the first one. Empty if nothing came. The
+    /// manifest has an end once the run has.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged. The next call tries again.
+    pub fn next_part(&mut self) -> Result<RunData> {
+        let from_ns = self.newest_ns.saturating_sub(OVERLAP_NS);
+        let mut part = self.reader.clone().no_earlier_than(from_ns).read()?;
+        for series in &mut part.series {
+            let seen_ns = self.series.entry(Arc::clone(&series.def)).or_insert(i64::MIN);
+            let seen = series.timestamps_ns.partition_point(|t| t <= seen_ns);
+            *seen_ns = series
+                .timestamps_ns
+                .last()
+                .map_or(*seen_ns, |last| *last.max(seen_ns));
+            self.newest_ns = self.newest_ns.max(*seen_ns);
+            let in_force = series
+                .phases
+                .partition_point(|(start, _)| *start <= seen)
+                .saturating_sub(1);
+            series.phases.drain(..in_force);
+            for (start, _) in &mut series.phases {
+                *start = start.saturating_sub(seen);
+            }
+            series.timestamps_ns.drain(..seen);
+            series.values.drain(..seen);
+        }
+        part.series.retain(|series| !series.values.is_empty());
+        part.requests
+            .retain(|row| self.requests.insert((row.request_id, row.issued_ns)));
+        part.batches.retain(|row| self.batches.insert(row.batch_id));
+        part.steps.retain(|row| self.steps.insert((row.engine, row.step)));
+        part.engine_requests.retain(|row| {
+            self.engine_requests
+                .insert((Arc::clone(&row.server_request_id), row.done_ns))
+        });
+        part.events
+            .retain(|row| self.events.insert((row.timestamp_ns, Arc::clone(&row.message))));
+        Ok(part)
+    }
+}

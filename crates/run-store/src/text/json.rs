@@ -1,0 +1,214 @@
+//! JSON: one array of objects, one object per line. Numbers that JSON lacks are `null` with their name beside them
+//! in `value_text`; other absent or empty members are left out.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Write as _;
+
+use serde::Deserialize;
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::super::assemble::Assembler;
+use super::super::table::{Cell, Cells, Kind, Row};
+use super::{parse_time, parse_value, time_text, value_text};
+use run_model::{MetricType, SeriesDef};
+
+/// Text as a JSON string.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("text always serialises")
+}
+
+/// What never changes in the objects of one series: the text before and after its value.
+pub(crate) struct SeriesText {
+    before: String,
+    after: String,
+}
+
+impl SeriesText {
+    /// Fails if the labels are not a JSON object, since they would spoil the file.
+    pub(crate) fn new(def: &SeriesDef) -> Result<Self, String> {
+        let labels: HashMap<Cow<'_, str>, Cow<'_, str>> =
+            serde_json::from_str(&def.labels).map_err(|error| {
+                format!(
+                    "labels of {} are not a JSON object of strings: {error}",
+                    def.metric_name
+                )
+            })?;
+        drop(labels);
+        let mut after = format!(
+            ",\"labels\":{},\"metric_type\":\"{}\"",
+            // A line break between tokens is legal JSON but would break the one object per line.
+            def.labels.replace(['\n', '\r'], " "),
+            def.metric_type.as_str()
+        );
+        for (key, text) in [
+            ("unit", &def.unit),
+            ("source", &def.source),
+            ("endpoint_url", &def.endpoint_url),
+        ] {
+            if !text.is_empty() {
+                after += &format!(",\"{key}\":{}", quoted(text));
+            }
+        }
+        Ok(Self {
+            before: format!(",\"metric_name\":{},\"value\":", quoted(&def.metric_name)),
+            after,
+        })
+    }
+
+    /// `phase` as [`phase_text`] makes it.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, time: &str, value: f64, phase: &str) {
+        let value = if value.is_finite() {
+            value_text(value)
+        } else {
+            format!("null,\"value_text\":\"{}\"", value_text(value))
+        };
+        for text in [
+            "{\"timestamp\":\"",
+            time,
+            "\"",
+            &self.before,
+            &value,
+            &self.after,
+            phase,
+            "}",
+        ] {
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+/// A phase as it stands at the end of an object.
+pub(crate) fn phase_text(phase: &str) -> String {
+    if phase.is_empty() {
+        String::new()
+    } else {
+        format!(",\"phase\":{}", quoted(phase))
+    }
+}
+
+pub(crate) fn write_row<R: Row>(out: &mut Vec<u8>, row: &R) {
+    let mut separator = '{';
+    for (index, column) in R::COLUMNS.iter().enumerate() {
+        let text = match row.cell(index) {
+            Cell::Absent => continue,
+            Cell::Time(ns) => format!("\"{}\"", time_text(ns)),
+            Cell::Nanos(ns) => ns.to_string(),
+            Cell::Count(n) => n.to_string(),
+            Cell::Real(value) => value_text(value),
+            Cell::Text(text) => quoted(&text),
+        };
+        write!(out, "{separator}\"{}\":{text}", column.name).expect("writing to memory does not fail");
+        separator = ',';
+    }
+    out.push(b'}');
+}
+
+#[derive(Deserialize)]
+struct SampleObject<'a> {
+    #[serde(borrow)]
+    timestamp: Cow<'a, str>,
+    #[serde(borrow)]
+    metric_name: Cow<'a, str>,
+    value: Option<f64>,
+    #[serde(borrow)]
+    value_text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    labels: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    metric_type: Cow<'a, str>,
+    #[serde(borrow, default)]
+    unit: Cow<'a, str>,
+    #[serde(borrow, default)]
+    source: Cow<'a, str>,
+    #[serde(borrow, default)]
+    endpoint_url: Cow<'a, str>,
+    #[serde(borrow, default)]
+    phase: Cow<'a, str>,
+}
+
+/// Feeds each element of an array to a closure, without holding all of them.
+struct Each<F>(F);
+
+impl<'de, F: FnMut(SampleObject<'de>) -> Result<(), String>> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of samples")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(object) = seq.next_element()? {
+            (self.0)(object).map_err(serde::de::Error::custom)?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), String> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let (mut time_seen, mut time_ns) = (String::new(), 0);
+    let each = Each(|object: SampleObject<'_>| {
+        if object.timestamp != time_seen {
+            time_ns = parse_time(&object.timestamp)?;
+            time_seen = object.timestamp.into_owned();
+        }
+        let value = match (object.value, &object.value_text) {
+            (Some(value), _) => value,
+            (None, Some(text)) => parse_value(text)?,
+            (None, None) => return Err(format!("a sample of {} has no value", object.metric_name)),
+        };
+        let labels = object.labels.map_or("{}", RawValue::get);
+        let texts = [
+            &object.metric_name,
+            labels,
+            &object.metric_type,
+            &object.unit,
+            &object.source,
+            &object.endpoint_url,
+        ];
+        let series = run.series_of(texts, |[name, labels, kind, unit, source, url]| SeriesDef {
+            metric_name: name.into(),
+            labels: labels.into(),
+            metric_type: MetricType::from_text(kind).unwrap_or(MetricType::Unknown),
+            unit: unit.into(),
+            source: source.into(),
+            endpoint_url: url.into(),
+        });
+        let phase = run.phase(&object.phase);
+        run.push(series, time_ns, value, phase);
+        Ok(())
+    });
+    reader
+        .deserialize_seq(each)
+        .and_then(|()| reader.end())
+        .map_err(|error| error.to_string())
+}
+
+pub(crate) fn read_rows<R: Row>(bytes: &[u8], rows: &mut Vec<R>) -> Result<(), String> {
+    let objects: Vec<HashMap<String, Value>> =
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    for (index, object) in objects.iter().enumerate() {
+        let mut cells = Vec::with_capacity(R::COLUMNS.len());
+        for column in R::COLUMNS {
+            let cell = match (object.get(column.name), column.kind) {
+                (None | Some(Value::Null), _) => Some(Cell::Absent),
+                (Some(Value::String(text)), Kind::Time) => Some(Cell::Time(parse_time(text)?)),
+                (Some(Value::String(text)), Kind::Text) => Some(Cell::Text(text.as_str().into())),
+                (Some(Value::Number(n)), Kind::Nanos) => n.as_i64().map(Cell::Nanos),
+                (Some(Value::Number(n)), Kind::Count) => n.as_u64().map(Cell::Count),
+                (Some(Value::Number(n)), Kind::Real) => n.as_f64().map(Cell::Real),
+                _ => None,
+            };
+            cells.push(
+                cell.ok_or_else(|| format!("object {index}: member {} has the wrong type", column.name))?,
+            );
+        }
+        let row = R::from_cells(&mut Cells::new(cells, R::COLUMNS));
+        rows.push(row.map_err(|reason| format!("object {index}: {reason}"))?);
+    }
+    Ok(())
+}

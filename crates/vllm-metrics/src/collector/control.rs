@@ -1,0 +1,95 @@
+//! Forcing a scrape, waiting for it, and ending all scraping.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Starts, forces and stops the scraping of all endpoints.
+#[derive(Debug, Clone)]
+pub(crate) struct ScrapeControl {
+    /// The number of the latest forced scrape.
+    pub(super) wanted: Arc<watch::Sender<u64>>,
+    pub(super) stop: CancellationToken,
+    done: Arc<Done>,
+}
+
+/// Up to which forced scrape each endpoint has come.
+#[derive(Debug)]
+struct Done {
+    reached: Vec<AtomicU64>,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Done {
+    fn all_reached(&self, number: u64) -> bool {
+        self.reached
+            .iter()
+            .all(|reached| reached.load(Ordering::Acquire) >= number)
+    }
+}
+
+impl ScrapeControl {
+    pub(crate) fn new(endpoints: usize) -> Self {
+        let done = Done {
+            reached: (0..endpoints).map(|_| AtomicU64::new(0)).collect(),
+            lock: Mutex::new(()),
+            changed: Condvar::new(),
+        };
+        Self {
+            wanted: Arc::new(watch::Sender::new(0)),
+            stop: CancellationToken::new(),
+            done: Arc::new(done),
+        }
+    }
+
+    /// Asks every endpoint for a scrape that begins now, outside its schedule. Returns its number.
+    pub(crate) fn force(&self) -> u64 {
+        let mut number = 0;
+        self.wanted.send_modify(|wanted| {
+            *wanted += 1;
+            number = *wanted;
+        });
+        number
+    }
+
+    /// Waits until every endpoint has finished a scrape that began after [`ScrapeControl::force`] gave `number`,
+    /// well or not; false if `limit` passed first.
+    pub(crate) fn wait(&self, number: u64, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut guard = self.done.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.done.all_reached(number) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            guard = self
+                .done
+                .changed
+                .wait_timeout(guard, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+
+    /// Ends all scraping: what is under way ends, then each endpoint that answers is scraped one last time.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// The token that [`ScrapeControl::stop`] cancels.
+    pub(crate) fn stopped(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Marks the forced scrapes up to `number` as done for one endpoint.
+    pub(super) fn mark(&self, endpoint: usize, number: u64) {
+        self.done.reached[endpoint].store(number, Ordering::Release);
+        let _guard = self.done.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.done.changed.notify_all();
+    }
+}

@@ -1,0 +1,287 @@
+//! Prometheus remote write 1.0: samples with their times, as protobuf in snappy, one request per flush.
+//!
+//! The protocol keeps milliseconds. `job` and `instance` are set as a Prometheus that scraped the endpoint itself
+//! would set them; scraped labels of these names are kept as `exported_job` and `exported_instance`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prost::Message;
+use reqwest::Method;
+
+use super::SendMonitor;
+use super::courier::{Courier, Delivery, export_reserved, labels, parse_url};
+use run_model::ShownUrl;
+use run_model::{Error, Result};
+use run_model::{Manifest, MetricType, Record, SampleBatch, SeriesDef};
+use run_store::prometheus::family_name;
+use run_store::{Store, StoreFiles};
+
+/// Receivers refuse much larger requests; a flush beyond this goes out in several.
+const SAMPLES_PER_REQUEST: usize = 10_000;
+
+/// Where to write.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RemoteWriteConfig {
+    /// Full URL: `http://prometheus:9090/api/v1/write`.
+    pub url: String,
+    /// The label `job`; empty for none.
+    pub job: String,
+    /// Labels added to every series, such as the run's stamp. A scraped label of the same name is kept as
+    /// `exported_…`.
+    pub labels: BTreeMap<String, String>,
+    /// How hard to try.
+    pub delivery: Delivery,
+}
+
+impl std::fmt::Debug for RemoteWriteConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteWriteConfig")
+            .field("url", &ShownUrl::from_text(&self.url))
+            .field("job", &self.job)
+            .field("labels", &self.labels)
+            .field("delivery", &self.delivery)
+            .finish()
+    }
+}
+
+impl RemoteWriteConfig {
+    /// Writes to `url` as `job`, without further labels.
+    pub fn new(url: impl Into<String>, job: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            job: job.into(),
+            labels: BTreeMap::new(),
+            delivery: Delivery::default(),
+        }
+    }
+}
+
+/// A request.
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TimeSeries>,
+    #[prost(message, repeated, tag = "3")]
+    metadata: Vec<Metadata>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries {
+    /// Sorted by name.
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    /// Sorted by time.
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Point>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Point {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp_ms: i64,
+}
+
+/// Numbers of the types as the protocol has them.
+#[derive(Clone, PartialEq, Message)]
+struct Metadata {
+    #[prost(int32, tag = "1")]
+    metric_type: i32,
+    #[prost(string, tag = "2")]
+    family: String,
+    #[prost(string, tag = "5")]
+    unit: String,
+}
+
+fn type_number(metric_type: MetricType) -> i32 {
+    match metric_type {
+        MetricType::Unknown => 0,
+        MetricType::Counter => 1,
+        MetricType::Gauge => 2,
+        MetricType::Histogram => 3,
+        MetricType::Summary => 5,
+        MetricType::Info => 6,
+    }
+}
+
+struct Outgoing {
+    labels: Vec<Label>,
+    /// Samples of the current request.
+    points: Vec<Point>,
+    last_ms: i64,
+}
+
+/// Sends every sample, a request per flush.
+pub struct RemoteWriteStore {
+    courier: Courier,
+    config: RemoteWriteConfig,
+    series: Vec<Outgoing>,
+    /// Series with samples in the current request.
+    touched: Vec<u32>,
+    pending: usize,
+    /// Families not announced yet.
+    metadata: BTreeMap<String, Metadata>,
+    announced: std::collections::HashSet<String>,
+}
+
+impl std::fmt::Debug for RemoteWriteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteWriteStore")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RemoteWriteStore {
+    /// Where it sends to, without credentials.
+    pub fn target(&self) -> &str {
+        &self.courier.target
+    }
+
+    /// Starts the sending thread. Whether the receiver answers shows only with the first request: see the monitor.
+    pub fn start(config: RemoteWriteConfig) -> Result<(Self, SendMonitor)> {
+        let headers = [
+            ("content-type", "application/x-protobuf"),
+            ("content-encoding", "snappy"),
+            ("x-prometheus-remote-write-version", "0.1.0"),
+            ("user-agent", concat!("vllm-metrics/", env!("CARGO_PKG_VERSION"))),
+        ];
+        let courier = Courier::start(Method::POST, &parse_url(&config.url)?, &headers, &config.delivery)?;
+        let monitor = courier.monitor.clone();
+        let store = Self {
+            courier,
+            config,
+            series: Vec::new(),
+            touched: Vec::new(),
+            pending: 0,
+            metadata: BTreeMap::new(),
+            announced: Default::default(),
+        };
+        Ok((store, monitor))
+    }
+
+    fn add_series(&mut self, def: &Arc<SeriesDef>) {
+        let mut labels = labels(&def.labels);
+        let mut own = self.config.labels.clone();
+        if !self.config.job.is_empty() {
+            own.insert("job".into(), self.config.job.clone());
+        }
+        if let Some(instance) = instance(&def.endpoint_url) {
+            own.insert("instance".into(), instance);
+        }
+        let reserved: Vec<_> = own.keys().map(String::as_str).collect();
+        export_reserved(&mut labels, &reserved);
+        labels.extend(own);
+        labels.insert("__name__".into(), def.metric_name.to_string());
+        // An empty value is the same as no label, and receivers refuse it.
+        let labels = labels.into_iter().filter(|(_, value)| !value.is_empty());
+        self.series.push(Outgoing {
+            labels: labels.map(|(name, value)| Label { name, value }).collect(),
+            points: Vec::new(),
+            last_ms: i64::MIN,
+        });
+        let family = family_name(def);
+        if self.announced.insert(family.to_owned()) {
+            let metadata = Metadata {
+                metric_type: type_number(def.metric_type),
+                family: family.to_owned(),
+                unit: def.unit.to_string(),
+            };
+            self.metadata.insert(family.to_owned(), metadata);
+        }
+    }
+
+    fn add_samples(&mut self, batch: &SampleBatch) {
+        for sample in &batch.samples {
+            let Some(series) = self.series.get_mut(sample.series.0 as usize) else {
+                continue;
+            };
+            let timestamp_ms = sample.timestamp_ns.div_euclid(1_000_000);
+            // Receivers refuse the whole request for one sample that is not after the last of its series.
+            if timestamp_ms <= series.last_ms {
+                self.courier.monitor.dropped(1);
+                continue;
+            }
+            series.last_ms = timestamp_ms;
+            if series.points.is_empty() {
+                self.touched.push(sample.series.0);
+            }
+            series.points.push(Point {
+                value: sample.value,
+                timestamp_ms,
+            });
+            self.pending += 1;
+        }
+    }
+
+    fn send(&mut self) -> Result<()> {
+        if self.pending == 0 {
+            return Ok(());
+        }
+        let samples = std::mem::take(&mut self.pending) as u64;
+        let series = &mut self.series;
+        let timeseries = self.touched.drain(..).map(|index| {
+            let series = &mut series[index as usize];
+            TimeSeries {
+                labels: series.labels.clone(),
+                samples: std::mem::take(&mut series.points),
+            }
+        });
+        let request = WriteRequest {
+            timeseries: timeseries.collect(),
+            metadata: std::mem::take(&mut self.metadata).into_values().collect(),
+        };
+        let body = snap::raw::Encoder::new()
+            .compress_vec(&request.encode_to_vec())
+            .map_err(|error| Error::Store {
+                target: self.courier.target.clone(),
+                reason: format!("a request of {samples} samples cannot be compressed: {error}"),
+            })?;
+        self.courier.send(body, samples);
+        Ok(())
+    }
+}
+
+/// `host:port` of an endpoint, as Prometheus names a target.
+fn instance(endpoint_url: &str) -> Option<String> {
+    let url = url::Url::parse(endpoint_url).ok()?;
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+}
+
+impl Store for RemoteWriteStore {
+    fn write(&mut self, record: Record) -> Result<()> {
+        match record {
+            Record::Series(_, def) => self.add_series(&def),
+            Record::Samples(batch) => {
+                self.add_samples(&batch);
+                if self.pending >= SAMPLES_PER_REQUEST {
+                    self.send()?;
+                }
+            }
+            // The protocol carries samples only.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.send()
+    }
+
+    fn finish(mut self: Box<Self>, _: &Manifest) -> Result<StoreFiles> {
+        self.send()?;
+        self.courier.finish()?;
+        Ok(StoreFiles::default())
+    }
+}

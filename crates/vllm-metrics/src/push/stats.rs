@@ -1,0 +1,68 @@
+//! What became of the samples that were to be sent.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What became of the samples so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SendStats {
+    /// Requests that the receiver took.
+    pub requests_sent: u64,
+    /// Samples in them.
+    pub samples_sent: u64,
+    /// Attempts that failed and were followed by another.
+    pub retries: u64,
+    /// Samples in requests that were refused or given up.
+    pub samples_failed: u64,
+    /// Samples that found the queue full, or that the receiver's format cannot carry.
+    pub samples_dropped: u64,
+    /// What the receiver or the network said last, if anything went wrong.
+    pub last_error: Option<String>,
+}
+
+/// Reads the counts while the store is at work and after it.
+#[derive(Debug, Clone, Default)]
+pub struct SendMonitor {
+    pub(super) counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) requests_sent: AtomicU64,
+    pub(super) samples_sent: AtomicU64,
+    pub(super) retries: AtomicU64,
+    pub(super) samples_failed: AtomicU64,
+    samples_dropped: AtomicU64,
+    last_error: Mutex<Option<String>>,
+}
+
+impl SendMonitor {
+    /// The counts now.
+    pub fn stats(&self) -> SendStats {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        SendStats {
+            requests_sent: get(&self.counts.requests_sent),
+            samples_sent: get(&self.counts.samples_sent),
+            retries: get(&self.counts.retries),
+            samples_failed: get(&self.counts.samples_failed),
+            samples_dropped: get(&self.counts.samples_dropped),
+            last_error: self.last_error().clone(),
+        }
+    }
+
+    pub(super) fn last_error(&self) -> MutexGuard<'_, Option<String>> {
+        self.counts
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(count: &AtomicU64, n: u64) {
+        count.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(super) fn dropped(&self, samples: u64) {
+        Self::add(&self.counts.samples_dropped, samples);
+    }
+}
