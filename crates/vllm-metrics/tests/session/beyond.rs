@@ -154,6 +154,7 @@ fn requests_are_told_or_estimated_server_times() {
     let hooks = session.hooks();
     assert!(session.scrape_now(LONG));
     hooks.request_issued(1, 0, None, None);
+    hooks.request_sent(1);
     hooks.request_completed(1, Completed::tokens(4));
     let told = ServerTimes {
         queue_ns: Some(5),
