@@ -62,7 +62,8 @@ impl Line {
         parts.extend(figures.whole.map(|whole| format!("run {}", short(whole))));
         parts.extend(figures.mean.map(|mean| format!("mean {}", short(mean))));
         parts.extend(figures.max.map(|max| match figures.max_over_ns {
-            Some(window) => format!("max {} ({})", short(max), axis::duration(window)),
+            // The highest of what single windows gave: no figure of the whole run has this name.
+            Some(window) => format!("highest {} in {}", short(max), axis::duration(window)),
             None => format!("max {}", short(max)),
         }));
         parts.join(" · ")

@@ -9,6 +9,9 @@ use vllm_metrics::{
 use super::*;
 use crate::scene::{Scene, Shape};
 
+mod faults;
+mod plots;
+
 const S: i64 = 1_000_000_000;
 const START: i64 = 1_795_262_400 * S;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use vllm_metrics::derive::{labels, names};
-use vllm_metrics::{MetricType, SeriesData};
+use vllm_metrics::{MetricType, Outcome, SeriesData};
 
 use super::metrics;
 use crate::query::View;
@@ -123,10 +123,16 @@ fn failures(view: &View<'_>) -> Value {
     if counters.is_empty() {
         return unavailable("no counter of failed requests, no answers of HTTP 5xx and no request rows");
     }
+    let mut by_reason = split(view, &counters, "reason");
+    if !view.run.requests.is_empty() {
+        // Every request has a row, so that none failed is known, too.
+        let failed = view.run.requests.iter().filter(|r| r.outcome == Outcome::Failed);
+        by_reason["client"] = Value::from(failed.count());
+    }
     json!({
         "how": "none",
         "unavailable": "client, HTTP layer and engine can see the same failure, so their counts are not added",
-        "by_reason": split(view, &counters, "reason"),
+        "by_reason": by_reason,
     })
 }
 
