@@ -22,7 +22,7 @@ pub(crate) use spec::EndpointSpec;
 pub(crate) use spec::{Receiver, ReceiverSpec};
 pub(crate) use tools::{
     CollectArgs, CompareArgs, CompletionsArgs, ConvertArgs, DivisionArg, DoctorArgs, ExportArg, GuardArgs,
-    ProcessArgs, ReportArgs, ScoreArgs, ShellArg, SimCommand, SubmissionArgs,
+    PlotArgs, ProcessArgs, ReportArgs, ScoreArgs, ShellArg, SimCommand, SubmissionArgs, ThemeArg,
 };
 pub(crate) use values::{BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg, ScenarioArg, TimeText};
 
@@ -54,6 +54,8 @@ pub enum Command {
     Collect(Box<CollectArgs>),
     /// Make the report, the pictures and the summary of a stored run again, also of one that was cut.
     Report(ReportArgs),
+    /// Draw metrics of stored runs by name, as PNG or SVG.
+    Plot(PlotArgs),
     /// Compare stored runs: improved, regressed, no difference, inconclusive or not comparable.
     Compare(CompareArgs),
     /// Write a stored run once more in another format. The input is never touched.

@@ -114,6 +114,94 @@ pub struct CompareArgs {
     pub output: Option<PathBuf>,
 }
 
+/// Flags of `sut plot`.
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// Any file of a run; several for one set of files each.
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Where the folder `visualizations` goes. Default: next to the run.
+    #[arg(long)]
+    pub output_dir: Option<PathBuf>,
+    /// Metrics to draw: NAME,NAME. --list-metrics shows their names. Without any, the standard pictures are drawn.
+    #[arg(long, visible_alias = "metrics", value_name = "NAME", value_delimiter = ',')]
+    pub metric: Vec<String>,
+    /// Print the names that --metric takes, and draw nothing.
+    #[arg(long)]
+    pub list_metrics: bool,
+    /// Write the summary and draw nothing.
+    #[arg(long)]
+    pub summary: bool,
+    /// The picture of --metric: a path that ends in .png or .svg. Default: visualizations/NAME_STAMP.png.
+    #[arg(long, visible_alias = "save", value_name = "FILE", requires = "metric")]
+    pub output: Option<PathBuf>,
+    /// Headline.
+    #[arg(long)]
+    pub title: Option<String>,
+    /// Pixels per inch of PNG files.
+    #[arg(long, default_value_t = 300.0)]
+    pub dpi: f32,
+    /// Width and height in inches, for example 12x8. Default: 12 by what the panels need.
+    #[arg(long, value_name = "WxH", value_parser = size, requires = "metric")]
+    pub size: Option<(f32, f32)>,
+    /// Colours.
+    #[arg(long, value_enum, default_value_t = ThemeArg::Light)]
+    pub theme: ThemeArg,
+    /// Label the time axis with the time of day (UTC) instead of the time since the start.
+    #[arg(long)]
+    pub utc: bool,
+    /// Draw all metrics of --metric in one panel instead of one each.
+    #[arg(long, requires = "metric")]
+    pub overlay: bool,
+    /// A line for each value of these labels; series that agree in them are combined. `server` is the address.
+    #[arg(long, value_name = "LABEL", value_delimiter = ',', requires = "metric")]
+    pub by: Vec<String>,
+    /// One line for all series of a metric.
+    #[arg(long, requires = "metric", conflicts_with = "by")]
+    pub together: bool,
+    /// Only series with this label, for example engine=0; repeat for several.
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = label, requires = "metric")]
+    pub label: Vec<(String, String)>,
+    /// Draw histograms as heat maps instead of quantile bands.
+    #[arg(long, requires = "metric")]
+    pub heatmap: bool,
+    /// Mark every warning and error of the record, not only lost servers, restarts and GPU faults.
+    #[arg(long)]
+    pub events: bool,
+    /// Draw a bar for each batch of requests.
+    #[arg(long)]
+    pub batches: bool,
+}
+
+/// Colours of pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ThemeArg {
+    /// On white.
+    Light,
+    /// On dark grey.
+    Dark,
+    /// On white, in colours for any colour vision.
+    ColorBlind,
+}
+
+fn size(text: &str) -> Result<(f32, f32), String> {
+    let wrong = || format!("{text} is not a size like 12x8 (inches)");
+    let (width, height) = text.split_once('x').ok_or_else(wrong)?;
+    let inches = |part: &str| {
+        part.trim()
+            .parse::<f32>()
+            .ok()
+            .filter(|n| (1.0..=100.0).contains(n))
+    };
+    inches(width).zip(inches(height)).ok_or_else(wrong)
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| format!("{text} is not LABEL=VALUE"))
+}
+
 /// Flags of `sut convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {

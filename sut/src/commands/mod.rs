@@ -5,6 +5,7 @@ mod compare;
 mod completions;
 mod convert;
 mod doctor;
+mod plot;
 mod process;
 mod report;
 mod score;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
         Command::Sim(args) => sim::run(&args),
         Command::Collect(args) => collect::run(*args),
         Command::Report(args) => report::run(&args),
+        Command::Plot(args) => plot::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Process(args) => process::run(&args),

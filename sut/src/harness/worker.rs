@@ -273,33 +273,10 @@ impl Workers {
         let scheduled_ns = sample.scheduled_at().and_then(unix_ns);
         let done_ns = self.clock.now_ns();
         let sample_index = sample.index();
-        // A refusal is counted by the binding and shown in the verdict.
-        let _refused = sample.complete(&bytes, n_tokens);
-        if let (Some(texts), Some(text)) = (&self.texts, &completion.text) {
-            texts.keep(sample_index, text);
-        }
-        self.alive();
-        Counters::bump(&self.counters.completed);
-        self.counters
-            .output_tokens
-            .fetch_add(u64::from(n_tokens), Ordering::Relaxed);
         let prompt_tokens = completion
             .usage
             .and_then(|usage| u32::try_from(usage.prompt_tokens).ok());
-        let sent_ns = self.clock.at(completion.sent_at);
-        let answered = RequestTimes {
-            batch,
-            scheduled_ns: scheduled_ns.unwrap_or(sent_ns),
-            sent_ns,
-            first_token_ns: completion.first_token_at.map(|at| self.clock.at(at)),
-            done_ns,
-            output_tokens: n_tokens,
-            prompt_tokens,
-        };
-        if let Some(forecast) = &self.forecast {
-            forecast.note(&answered);
-        }
-        self.requests.push(answered);
+        // Before LoadGen, which may issue the next query within the call: the record's end of a request is LoadGen's.
         if let Some(hooks) = &self.hooks {
             hooks.request_completed(
                 id,
@@ -323,13 +300,34 @@ impl Workers {
                 },
             );
         }
+        // A refusal is counted by the binding and shown in the verdict.
+        let _refused = sample.complete(&bytes, n_tokens);
+        if let (Some(texts), Some(text)) = (&self.texts, &completion.text) {
+            texts.keep(sample_index, text);
+        }
+        self.alive();
+        Counters::bump(&self.counters.completed);
+        self.counters
+            .output_tokens
+            .fetch_add(u64::from(n_tokens), Ordering::Relaxed);
+        let sent_ns = self.clock.at(completion.sent_at);
+        let answered = RequestTimes {
+            batch,
+            scheduled_ns: scheduled_ns.unwrap_or(sent_ns),
+            sent_ns,
+            first_token_ns: completion.first_token_at.map(|at| self.clock.at(at)),
+            done_ns,
+            output_tokens: n_tokens,
+            prompt_tokens,
+        };
+        if let Some(forecast) = &self.forecast {
+            forecast.note(&answered);
+        }
+        self.requests.push(answered);
     }
 
     fn answer_failed(&self, sample: IssuedSample, failure: &Failure<'_>) {
         let id = sample.id() as u64;
-        // A refusal is counted by the binding and shown in the verdict.
-        let _refused = sample.fail(failure.why);
-        self.counters.fail(failure.kind, failure.why);
         if let Some(hooks) = &self.hooks {
             hooks.request_completed(
                 id,
@@ -340,6 +338,9 @@ impl Workers {
             );
             hooks.request_reason(id, failure.why);
         }
+        // A refusal is counted by the binding and shown in the verdict.
+        let _refused = sample.fail(failure.why);
+        self.counters.fail(failure.kind, failure.why);
     }
 }
 

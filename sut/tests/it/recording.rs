@@ -91,6 +91,7 @@ fn flags_of_a_run_reach_its_files() {
     assert!(processed.series.iter().any(|s| &*s.def.metric_name == "busy"));
     let summary = run.summary();
     assert_eq!(summary["goodput"]["limits"]["e2e_secs"], 100.0);
+    assert_eq!(summary["outcome"]["word"], "VALID", "{}", summary["outcome"]);
     assert!(summary["custom_metrics"]["busy"]["series"][0]["max"].is_number());
     assert_eq!(summary["own_cost"]["complete"], true);
     assert_eq!(summary["own_cost"]["dropped"]["samples"], 0.0);

@@ -275,7 +275,7 @@ fn staircase(view: &View<'_>, points: &[(i64, f64)]) -> Option<Curve> {
 }
 
 /// Facts in which a harness keeps the limits that decide about its verdict.
-const LIMIT_FACTS: [&str; 2] = ["latency_limit.ttft_secs", "latency_limit.tpot_secs"];
+const LIMIT_FACTS: [&str; 2] = ["ttft_limit_secs", "tpot_limit_secs"];
 
 /// Time to first token as clients saw it, with its limit. In scenarios with a schedule it counts from there, as
 /// LoadGen does.

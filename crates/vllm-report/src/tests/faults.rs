@@ -169,9 +169,7 @@ fn latencies_have_a_name_for_each_definition() {
     assert!(requests.get("time_to_first_token_seconds").is_none());
     // What a picture says of a run is what its summary says.
     run.manifest.facts.insert("scenario".into(), "Server".into());
-    run.manifest
-        .facts
-        .insert("latency_limit.ttft_secs".into(), "2".into());
+    run.manifest.facts.insert("ttft_limit_secs".into(), "2".into());
     let view = View::of(&run);
     let panel = chart::requests::client_ttft(&view, 240);
     assert_eq!(panel.title, "Time to first token from schedule (client)");
