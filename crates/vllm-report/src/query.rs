@@ -234,8 +234,9 @@ impl<'a> View<'a> {
 
     /// These gauges as one, or each of a single one's samples.
     pub(crate) fn gauge(&self, series: &[&SeriesData], how: Combine) -> Option<Curve> {
-        let (times, values) = align::combine(&points_of(series), how);
-        let stats = Stats::of_gauge(&times, &values);
+        let points = points_of(series);
+        let (times, values) = align::combine(&points, how);
+        let stats = Stats::of_gauge(&times, &values, align::longest_step_of(&points));
         let interval = self.line_interval_ns(&times);
         let longest = if interval > 0 {
             align::longest_step_ns(interval)

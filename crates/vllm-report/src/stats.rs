@@ -134,17 +134,17 @@ impl Stats {
         }
     }
 
-    /// Statistics of a gauge's samples, weighted by time.
-    pub fn of_gauge(timestamps_ns: &[i64], values: &[f64]) -> Self {
+    /// Statistics of a gauge's samples, weighted by time; distances longer than `longest_step_ns` are gaps.
+    pub fn of_gauge(timestamps_ns: &[i64], values: &[f64], longest_step_ns: i64) -> Self {
         // A sample that is not a number is no sample: its neighbours do not stand for its time.
-        Self::weighted(values, &held_secs(timestamps_ns, values))
+        Self::weighted(values, &held_secs(timestamps_ns, values, longest_step_ns))
     }
 }
 
 /// Weights of a gauge's samples: none for those that are not finite, and no neighbour stands for their time beyond half
 /// the way.
-fn held_secs(timestamps_ns: &[i64], values: &[f64]) -> Vec<f64> {
-    align::held_secs(timestamps_ns)
+fn held_secs(timestamps_ns: &[i64], values: &[f64], longest_step_ns: i64) -> Vec<f64> {
+    align::held_secs(timestamps_ns, longest_step_ns)
         .into_iter()
         .zip(values)
         .map(|(weight, value)| if value.is_finite() { weight } else { 0.0 })
@@ -188,7 +188,7 @@ mod tests {
             text.contains(r#""mean":null"#) && text.contains(r#""p99":null"#),
             "{text}"
         );
-        assert_eq!(Stats::of_gauge(&[7], &[3.0]).mean, Some(3.0));
+        assert_eq!(Stats::of_gauge(&[7], &[3.0], i64::MAX).mean, Some(3.0));
     }
 
     /// Three scrapes of 0 within ten milliseconds at the start and two at the end must not count as five seconds.
@@ -203,7 +203,7 @@ mod tests {
         }
         times.extend([10 * S + S / 50, 10 * S + S / 25]);
         values.extend([0.0, 0.0]);
-        let stats = Stats::of_gauge(&times, &values);
+        let stats = Stats::of_gauge(&times, &values, 5 * S / 2);
         assert!((stats.mean.unwrap() - 100.0).abs() < 0.5, "{:?}", stats.mean);
         assert_eq!(stats.percentiles["p5"], 100.0);
         assert_eq!((stats.min, stats.max), (Some(0.0), Some(100.0)));

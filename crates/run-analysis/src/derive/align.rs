@@ -88,6 +88,11 @@ pub fn combine(series: &[Points<'_>], how: Combine) -> (Vec<i64>, Vec<f64>) {
     out
 }
 
+/// The longest step of any of these series.
+pub fn longest_step_of(series: &[Points<'_>]) -> i64 {
+    limits(series).into_iter().max().unwrap_or(i64::MAX)
+}
+
 /// Longest step of each series; one with too few samples to have an interval takes the longest of the others.
 pub(super) fn limits(series: &[Points<'_>]) -> Vec<i64> {
     let own = || {
@@ -156,9 +161,10 @@ fn value_at((times, values): &Points<'_>, cursor: &mut usize, limit: i64, t: i64
 /// How many seconds each sample of a gauge stands for: half the way to its neighbours, none of it over a gap. Weighted
 /// so, a mean is the area under the line through the samples over the time that it covers.
 ///
-/// A sample that stands alone has no time; where none has any, all count the same.
-pub fn held_secs(timestamps_ns: &[i64]) -> Vec<f64> {
-    let limit = median_interval_ns(timestamps_ns).map_or(i64::MAX, longest_step_ns);
+/// A distance longer than `limit` is a gap: [`longest_step_of`] the series that the samples are made of, since samples
+/// of several series together lie closer than those of either. A sample that stands alone has no time; where none
+/// has any, all count the same.
+pub fn held_secs(timestamps_ns: &[i64], limit: i64) -> Vec<f64> {
     let mut weights = vec![0.0; timestamps_ns.len()];
     for (i, pair) in timestamps_ns.windows(2).enumerate() {
         let distance = pair[1] - pair[0];
@@ -241,11 +247,11 @@ mod tests {
         const S: i64 = 1_000_000_000;
         // Three scrapes within ten milliseconds at the start, then one a second, and a gap.
         let times = [0, S / 200, S / 100, S, 2 * S, 3 * S, 4 * S, 14 * S, 15 * S];
-        let weights = held_secs(&times);
+        let weights = held_secs(&times, longest_step_of(&[(&times, &[])]));
         let close = |got: f64, wanted: f64| (got - wanted).abs() < 1e-9;
         assert!(close(weights[0], 0.0025) && close(weights[4], 1.0), "{weights:?}");
         assert!(close(weights[6], 0.5) && close(weights[7], 0.5), "{weights:?}");
         assert!(close(weights.iter().sum(), 5.0));
-        assert_eq!(held_secs(&[7]), [1.0]);
+        assert_eq!(held_secs(&[7], i64::MAX), [1.0]);
     }
 }

@@ -52,7 +52,7 @@ fn metric(view: &View<'_>, series: &[&SeriesData]) -> Value {
             let entry = if counter {
                 count_up(view, s)
             } else {
-                json!(Stats::of_gauge(&s.timestamps_ns, &s.values))
+                gauges(&[*s], Combine::Sum)
             };
             with_identity(s, entry)
         })
@@ -113,8 +113,9 @@ pub(super) fn aggregate(view: &View<'_>, series: &[&SeriesData]) -> Value {
 }
 
 fn gauges(series: &[&SeriesData], how: Combine) -> Value {
-    let (times, values) = align::combine(&query::points_of(series), how);
-    json!(Stats::of_gauge(&times, &values))
+    let points = query::points_of(series);
+    let (times, values) = align::combine(&points, how);
+    json!(Stats::of_gauge(&times, &values, align::longest_step_of(&points)))
 }
 
 /// A histogram family: every histogram of it, and all as one.
@@ -208,13 +209,13 @@ pub(super) fn derived(view: &View<'_>) -> Value {
         let stats = Stats::weighted(&series.values, &weights);
         push_derived(&mut out, &series, json!(stats));
     }
-    let mut gauges = names::gpu_utilization(run);
-    gauges.extend(names::gpu_memory_used(run));
-    gauges.extend(names::kv_cache_usage(run));
-    gauges.extend(engine::pressures(run));
-    for series in gauges {
-        let stats = Stats::of_gauge(&series.timestamps_ns, &series.values);
-        push_derived(&mut out, &series, json!(stats));
+    let mut levels = names::gpu_utilization(run);
+    levels.extend(names::gpu_memory_used(run));
+    levels.extend(names::kv_cache_usage(run));
+    levels.extend(engine::pressures(run));
+    for series in levels {
+        let stats = gauges(&[&series], Combine::Sum);
+        push_derived(&mut out, &series, stats);
     }
     Value::Object(out)
 }

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use vllm_metrics::derive::goodput::Limits;
-use vllm_metrics::derive::{CustomMetric, custom, engine};
-use vllm_metrics::{RunData, Severity};
+use vllm_metrics::derive::{CustomMetric, align, custom, engine};
+use vllm_metrics::{RunData, SeriesData, Severity};
 
 use crate::RenderOptions;
 use crate::outcome::Outcome;
@@ -65,7 +65,7 @@ pub(crate) fn of(view: &View<'_>, options: &RenderOptions) -> Value {
         "requests": requests::of(run),
         "goodput": limits.map(|limits| requests::goodput_of(&run.requests, limits)),
         "totals": metrics::derived(view),
-        "custom_metrics": custom_metrics(run),
+        "custom_metrics": custom_metrics(view),
         "bucket_fitness": engine::bucket_fitness(&view.histograms).iter().map(|e| json!({
             "message": &*e.message,
             "details": labels_value(&e.attributes),
@@ -135,7 +135,14 @@ fn missing(run: &RunData) -> Vec<Value> {
 }
 
 /// The user's own metrics, or why this run has no series for one.
-fn custom_metrics(run: &RunData) -> Value {
+fn custom_metrics(view: &View<'_>) -> Value {
+    let run = view.run;
+    // A sum over servers has the times of all of them, which lie closer than scrapes do.
+    let step = |series: &SeriesData| {
+        let own = align::median_interval_ns(&series.timestamps_ns);
+        own.max(view.frame.scrape_interval_ns())
+            .map_or(i64::MAX, align::longest_step_ns)
+    };
     let mut out = Map::new();
     for metric in CustomMetric::of_manifest(&run.manifest) {
         let (series, events) = custom::evaluate(run, std::slice::from_ref(&metric));
@@ -145,7 +152,7 @@ fn custom_metrics(run: &RunData) -> Value {
                 "unit": metric.unit,
                 "series": series
                     .iter()
-                    .map(|s| metrics::with_identity(s, json!(Stats::of_gauge(&s.timestamps_ns, &s.values))))
+                    .map(|s| metrics::with_identity(s, json!(Stats::of_gauge(&s.timestamps_ns, &s.values, step(s)))))
                     .collect::<Vec<_>>(),
             }),
         };

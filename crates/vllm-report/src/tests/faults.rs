@@ -302,6 +302,12 @@ fn servers_are_named_by_host_and_port_and_add_up_without_steps() {
         let wanted = 2.0 * (t - START) as f64 / S as f64;
         assert!((value - wanted).abs() < 1e-6, "{t}: {value} {wanted}");
     }
+    // The mean of the sum is the sum of the means, however close the scrapes of the two lie.
+    let both = &summary(&run)["metrics"]["vllm:num_requests_running"];
+    let mean = |entry: &serde_json::Value| entry["mean"].as_f64().unwrap();
+    let of_each = mean(&both["series"][0]) + mean(&both["series"][1]);
+    assert!((mean(&both["aggregate"]) - of_each).abs() < 0.2, "{both}");
+    assert_eq!(lines[0].curve.figures.mean, both["aggregate"]["mean"].as_f64());
     let scene = overview(&run);
     let all = texts(&scene);
     assert!(all.contains(&"Requests running, by server"));
