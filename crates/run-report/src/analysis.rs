@@ -73,6 +73,10 @@ impl<'a> Analysis<'a> {
         summary["diagnosis"] = diagnosis.as_ref().map_or(Value::Null, diagnosis_summary);
         if let Some(judged) = &options.judged {
             summary["verdict"] = json!(judged);
+            summary["outcome"] = json!(vllm_report::Outcome {
+                word: judged.result.clone(),
+                reason: judged.interrupted.clone(),
+            });
         }
         Self {
             record,

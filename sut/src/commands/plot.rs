@@ -1,13 +1,14 @@
 //! `sut plot`: draws metrics of stored runs by name, or the standard pictures, and writes the summary.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, anyhow};
+use run_report::Judged;
 use vllm_metrics::RunData;
 use vllm_metrics::store::read_run;
-use vllm_report::{Clock, Distribution, Layout, Lines, PlotOptions, RenderOptions, Theme};
+use vllm_report::{Clock, Distribution, Layout, Lines, Outcome, PlotOptions, RenderOptions, Theme};
 
-use super::report::must_exist;
+use super::report::{folder_of, must_exist};
 use crate::cli::{PlotArgs, ThemeArg};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
@@ -27,17 +28,22 @@ pub(super) fn run(args: &PlotArgs) -> Result<Exit, Fail> {
         for note in &run.notes {
             tracing::warn!("{note}");
         }
-        one(args, path, &run)?;
+        let judged = Judged::read(folder_of(path), &run.manifest.stamp).map_err(Fail::usage)?;
+        let outcome = judged.map(|judged| Outcome {
+            word: judged.result,
+            reason: judged.interrupted,
+        });
+        one(args, path, &run, outcome)?;
     }
     Ok(Exit::Valid)
 }
 
-fn one(args: &PlotArgs, path: &Path, run: &RunData) -> Result<(), Fail> {
+fn one(args: &PlotArgs, path: &Path, run: &RunData, outcome: Option<Outcome>) -> Result<(), Fail> {
     if args.list_metrics {
         print(&(vllm_report::metric_names(run).join("\n") + "\n"));
         return Ok(());
     }
-    let folder = folder(args, path);
+    let folder = args.output_dir.as_deref().unwrap_or_else(|| folder_of(path));
     let visualizations = folder.join("visualizations");
     if args.summary || !args.metric.is_empty() {
         std::fs::create_dir_all(&visualizations)
@@ -46,7 +52,7 @@ fn one(args: &PlotArgs, path: &Path, run: &RunData) -> Result<(), Fail> {
     let stamp = &run.manifest.stamp;
     if args.summary {
         let summary = visualizations.join(format!("metrics_summary_{stamp}.json"));
-        vllm_report::write_summary(run, &summary, &render_options(args, path))
+        vllm_report::write_summary(run, &summary, &render_options(args, path, outcome.clone()))
             .context("cannot write the summary")?;
         print(&format!("{}\n", summary.display()));
     }
@@ -60,13 +66,14 @@ fn one(args: &PlotArgs, path: &Path, run: &RunData) -> Result<(), Fail> {
             };
             visualizations.join(format!("{bare}_{stamp}.png"))
         });
-        vllm_report::plot(run, &names, &file, &plot_options(args)).map_err(Fail::usage)?;
+        vllm_report::plot(run, &names, &file, &plot_options(args, outcome.clone())).map_err(Fail::usage)?;
         print(&format!("{}\n", file.display()));
     }
     if args.summary || !args.metric.is_empty() {
         return Ok(());
     }
-    let rendered = vllm_report::render(run, &folder, &render_options(args, path)).context("cannot draw")?;
+    let rendered =
+        vllm_report::render(run, folder, &render_options(args, path, outcome)).context("cannot draw")?;
     let pictures = [
         rendered.gpu,
         rendered.requests,
@@ -77,14 +84,6 @@ fn one(args: &PlotArgs, path: &Path, run: &RunData) -> Result<(), Fail> {
         print(&format!("{}\n", path.display()));
     }
     Ok(())
-}
-
-/// Where the folder of the pictures goes.
-fn folder(args: &PlotArgs, path: &Path) -> PathBuf {
-    args.output_dir.clone().unwrap_or_else(|| {
-        let of_run = if path.is_dir() { Some(path) } else { path.parent() };
-        of_run.unwrap_or_else(|| Path::new(".")).to_owned()
-    })
 }
 
 fn theme(args: &PlotArgs) -> Theme {
@@ -99,7 +98,7 @@ fn clock(args: &PlotArgs) -> Clock {
     if args.utc { Clock::Utc } else { Clock::Elapsed }
 }
 
-fn render_options(args: &PlotArgs, path: &Path) -> RenderOptions {
+fn render_options(args: &PlotArgs, path: &Path, outcome: Option<Outcome>) -> RenderOptions {
     RenderOptions {
         title: args.title.clone(),
         dpi: args.dpi,
@@ -108,11 +107,12 @@ fn render_options(args: &PlotArgs, path: &Path) -> RenderOptions {
         events: args.events,
         batches: args.batches,
         input: Some(path.to_owned()),
+        outcome,
         ..RenderOptions::default()
     }
 }
 
-fn plot_options(args: &PlotArgs) -> PlotOptions {
+fn plot_options(args: &PlotArgs, outcome: Option<Outcome>) -> PlotOptions {
     PlotOptions {
         title: args.title.clone(),
         size_inches: args.size,
@@ -137,6 +137,6 @@ fn plot_options(args: &PlotArgs) -> PlotOptions {
         labels: args.label.clone(),
         events: args.events,
         batches: args.batches,
-        outcome: None,
+        outcome,
     }
 }
