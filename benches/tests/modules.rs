@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const EDGES: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("exit", &[]),
+    ("secret_args", &[]),
     ("shutdown", &[]),
     ("console", &["cli"]),
     ("plan", &["cli", "exit"]),

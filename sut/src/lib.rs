@@ -12,6 +12,7 @@ mod harness;
 mod plan;
 mod recorder;
 mod run;
+mod secret_args;
 mod series;
 mod server;
 mod shutdown;
@@ -20,6 +21,7 @@ mod workload;
 pub use cli::Cli;
 pub use commands::run;
 pub use exit::{Exit, Fail};
+pub use secret_args::hide_secret_args;
 
 /// The overhead check, for the benches.
 pub mod overhead {

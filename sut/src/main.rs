@@ -7,6 +7,7 @@ use clap::Parser;
 use sut::Cli;
 
 fn main() -> ExitCode {
+    sut::hide_secret_args();
     let exit = match sut::run(Cli::parse()) {
         Ok(exit) => exit,
         Err(fail) => {

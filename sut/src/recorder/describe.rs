@@ -1,5 +1,6 @@
 //! What a finished record says of itself at the end of the console: what it holds, what it cost, what is missing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vllm_metrics::derive::goodput::{self, LIMITS_FACT, Limits};
@@ -73,9 +74,7 @@ fn missing(finished: &FinishedRun) -> Vec<String> {
             "MISSING: {url} never answered; there are no metrics of it in this run"
         ));
     }
-    for gap in &missing.gaps {
-        lines.push(describe_gap(gap, finished.manifest.started_ns));
-    }
+    lines.extend(describe_gaps(&missing.gaps, finished.manifest.started_ns));
     for (count, what) in [
         (missing.missed_ticks, "scrapes came too late to be made"),
         (missing.dropped_hook_calls, "hook calls were dropped"),
@@ -94,6 +93,35 @@ fn missing(finished: &FinishedRun) -> Vec<String> {
         ));
     }
     lines.extend(missing.notes.iter().map(|note| format!("note: {note}")));
+    lines
+}
+
+/// Gaps of one endpoint that are listed one by one; more are summed up.
+const LISTED_GAPS: usize = 3;
+
+/// The gaps, by endpoint.
+fn describe_gaps(gaps: &[Gap], started_ns: i64) -> Vec<String> {
+    let mut by_url: BTreeMap<&str, Vec<&Gap>> = BTreeMap::new();
+    for gap in gaps {
+        by_url.entry(&gap.endpoint_url).or_default().push(gap);
+    }
+    let secs = |gap: &Gap| (gap.end_ns - gap.start_ns) as f64 / 1e9;
+    let mut lines = Vec::new();
+    for (url, gaps) in by_url {
+        if gaps.len() <= LISTED_GAPS {
+            lines.extend(gaps.iter().map(|gap| describe_gap(gap, started_ns)));
+            continue;
+        }
+        let missed: u64 = gaps.iter().map(|gap| gap.missed_scrapes).sum();
+        let longest = gaps.iter().copied().max_by(|a, b| secs(a).total_cmp(&secs(b)));
+        lines.push(format!(
+            "MISSING: {url} gave nothing in {} gaps, {:.1} s in all, longest {:.1} s ({missed} scrapes); the longest: {}",
+            gaps.len(),
+            gaps.iter().map(|gap| secs(gap)).sum::<f64>(),
+            longest.map_or(0.0, secs),
+            longest.map_or("", |gap| &*gap.reason)
+        ));
+    }
     lines
 }
 

@@ -132,14 +132,74 @@ impl SummaryTable {
 }
 
 fn quantiles(sorted_ns: &[i64], what: &str) -> String {
-    let ms = |p| percentile(sorted_ns, p).map(|ns| ns as f64 / 1e6);
-    match (ms(50.0), ms(90.0), ms(99.0)) {
+    let at = |p| percentile(sorted_ns, p).map(time);
+    match (at(50.0), at(90.0), at(99.0)) {
         (Some(p50), Some(p90), Some(p99)) => {
             format!(
-                "p50 {p50:.2} ms, p90 {p90:.2} ms, p99 {p99:.2} ms ({what}, n = {})",
+                "p50 {p50}, p90 {p90}, p99 {p99} ({what}, n = {})",
                 sorted_ns.len()
             )
         }
         _ => "none: no query got that far, or answers came in one piece".into(),
+    }
+}
+
+/// A time with two digits behind the point, in seconds from ten of them on.
+fn time(ns: i64) -> String {
+    if ns.abs() < 10_000_000_000 {
+        format!("{:.2} ms", ns as f64 / 1e6)
+    } else {
+        format!("{:.2} s", ns as f64 / 1e9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of a fixed run, line by line.
+    #[test]
+    fn the_table_of_a_run() {
+        let stats = LatencyStats {
+            completed: 3,
+            output_tokens: 30,
+            duration_secs: 1.5,
+            tokens_per_sec: Some(20.0),
+            queries_per_sec: Some(2.0),
+            ttft_ns: vec![1_000_000, 2_000_000, 3_000_000],
+            tpot_ns: vec![500_000; 3],
+            latency_ns: vec![10_000_000, 20_000_000, 12_000_000_000],
+            ..LatencyStats::default()
+        };
+        let table = SummaryTable {
+            title: "m, Server, PerformanceOnly".into(),
+            simulated: true,
+            result: "INVALID".into(),
+            remarks: vec!["not a valid result:".into(), "- a reason".into()],
+            issued: 4,
+            failures: vec![Failures {
+                kind: "status",
+                count: 1,
+                first: "503".into(),
+            }],
+            loadgen_tokens_per_sec: Some(19.5),
+            measured: stats,
+            has_first_token: true,
+            files: vec![("result", "logs/result.json".into())],
+            ..SummaryTable::default()
+        };
+        let wanted = "\x20 run            m, Server, PerformanceOnly   [SIMULATED]
+  result         INVALID
+                 not a valid result:
+                 - a reason
+  queries        4 issued, 3 completed, 1 failed
+                 1 x status: 503
+  throughput     20.00 tokens/s (LoadGen: 19.50), 2.00 queries/s over 1.5 s
+  TTFT           p50 2.00 ms, p90 3.00 ms, p99 3.00 ms (scheduled to first token, n = 3)
+  TPOT           p50 0.50 ms, p90 0.50 ms, p99 0.50 ms ((last - first token) / (tokens - 1), n = 3)
+  latency        p50 20.00 ms, p90 12.00 s, p99 12.00 s (scheduled to last token, n = 3)
+  result         logs/result.json
+";
+        assert_eq!(table.render(), wanted);
     }
 }

@@ -172,6 +172,32 @@ fn versions_completions_and_the_man_page_are_there() {
     assert!(shown(&sut(folder.path(), &["completions", "man"])).contains(".TH"));
 }
 
+/// The command line of a process can be read by every user of the machine.
+#[test]
+fn a_key_does_not_stay_on_the_command_line() {
+    let flags = "--api-key CANARY --duration 300s --num-samples 8";
+    let run = Run::new(&flags.split(' ').collect::<Vec<_>>()).without_metrics();
+    let child = run
+        .command()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = run.folder().join("mlperf_logs/mlperf_log_detail.txt");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !log.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let line = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    let done = run.ended(child);
+    let line = String::from_utf8_lossy(&line).into_owned();
+    assert!(line.contains("--duration") && !line.contains("CANARY"), "{line}");
+    assert!(!done.shown().contains("CANARY"), "{}", done.shown());
+    let environment = std::fs::read_to_string(done.log_dir().join("environment.json")).unwrap();
+    assert!(!environment.contains("CANARY"), "{environment}");
+}
+
 #[test]
 fn a_log_that_cannot_be_written_ends_nothing() {
     let run = Run::new(&["--duration", "200ms", "--num-samples", "8", "--max-tokens", "4"]).without_metrics();
