@@ -83,6 +83,18 @@ pub struct Fail {
 }
 
 impl Fail {
+    /// The error with its causes; one that a text before it repeats is left out.
+    pub fn message(&self) -> String {
+        let mut text = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
+        }
+        text
+    }
+
     /// The user's input is wrong.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self {
@@ -114,5 +126,22 @@ impl From<anyhow::Error> for Fail {
             exit: Exit::Bug,
             error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let fail = Fail::usage(
+            anyhow!("disk full")
+                .context("cannot write: disk full")
+                .context("no record"),
+        );
+        assert_eq!(fail.message(), "no record: cannot write: disk full");
     }
 }

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(fail) => {
             // A closed pipe must not change the exit status.
-            let _closed = writeln!(std::io::stderr(), "error: {:#}", fail.error);
+            let _closed = writeln!(std::io::stderr(), "error: {}", fail.message());
             fail.exit
         }
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use vllm_client::{Client, ClientConfig};
 use vllm_metrics::catalog::Version;
 use vllm_metrics::config::DEFAULT_INTERVAL;
@@ -61,7 +61,10 @@ pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
         metrics.output_dir.display()
     );
     wait_for_end(duration)?;
-    let finished = session.finish().context("the record was not finished")?;
+    // A full disk or a folder that is gone, most likely: what there is was kept.
+    let finished = session
+        .finish()
+        .map_err(|error| Fail::partial(anyhow!("the record was not finished: {error}")))?;
     let (mut files, mut lines) = (Vec::new(), Vec::new());
     recorder::finish(&metrics, &finished, None, &mut files, &mut lines);
     for line in lines {
