@@ -30,7 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "cli", "console", "exit", "plan", "recorder", "run", "series", "shutdown", "workload",
+            "cli", "console", "exit", "plan", "recorder", "run", "series", "server", "shutdown", "workload",
         ],
     ),
 ];
