@@ -1,4 +1,4 @@
-//! Measurements: figures, criterion benches, and the layering test.
+//! Measurements: figures, criterion benches, and the structure test.
 
 pub mod exposition;
 pub mod figure;
