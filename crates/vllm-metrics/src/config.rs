@@ -1,4 +1,5 @@
-//! Configuration as written, and resolved once into values with no options left. All problems are told together.
+//! Session configuration as written, and the resolved form without optional values. All problems are reported
+//! at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,17 +15,17 @@ use run_model::catalog::{NotAVersion, Version};
 use run_model::{Error, Result};
 use run_store::StoreFormat;
 
-/// Time between two scrapes of an endpoint unless configured.
+/// Default time between two scrapes of an endpoint.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest interval that is accepted.
+/// The shortest accepted interval.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
-/// The longest time one scrape may take unless configured; never as long as the interval.
+/// Upper bound of the default timeout of a scrape, which is also always shorter than the interval.
 const MAX_DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time between two scrapes of a whole page unless configured.
+/// Default time between two scrapes of a whole page.
 const DEFAULT_FULL_INTERVAL: Duration = Duration::from_secs(1);
-/// What is asked for between two whole pages unless configured: few, since rendering them is the server's cost.
-/// Names of older releases are among them; only what the page holds is asked for.
+/// Default metrics of partial scrapes: few, because the server pays for rendering them. The list includes
+/// names of older vLLM releases; only names that the page contains are requested.
 pub const PARTIAL_NAMES: [&str; 10] = [
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
@@ -38,7 +39,7 @@ pub const PARTIAL_NAMES: [&str; 10] = [
     "vllm:prefix_cache_hits_total",
 ];
 
-/// A text that is never shown: tokens and header values.
+/// A text that is never printed: a token or header value.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -49,7 +50,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that sends it.
+    /// Returns the text itself, for sending it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -61,36 +62,36 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// One endpoint as written. Every key but `url` may be left out.
+/// One endpoint as written. Every key except `url` is optional.
 #[derive(Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EndpointConfig {
-    /// Where to scrape. Without a path, `/metrics` is added; without a scheme, `http://`.
+    /// URL to scrape. `/metrics` is added if there is no path, `http://` if there is no scheme.
     pub url: String,
     /// Labels added to every series of this endpoint. A scraped label of the same name is kept as `exported_NAME`.
     pub labels: BTreeMap<String, String>,
     /// Value of the `Authorization` header, for example `Bearer …`.
     pub authorization: Option<Secret>,
-    /// Longest time of one scrape, in seconds; shorter than the interval.
+    /// Timeout of one scrape in seconds; shorter than the interval.
     pub timeout_secs: Option<f64>,
-    /// Time between two scrapes, in seconds, where it differs from the session's.
+    /// Time between two scrapes in seconds, if it differs from the session's.
     pub interval_secs: Option<f64>,
-    /// Time between two scrapes of the whole page, in seconds; 1 unless given. Scrapes between them ask only for
-    /// `partial`, where the server can be asked (vLLM's can).
+    /// Time between two scrapes of the whole page in seconds; 1 by default. Scrapes in between request only
+    /// `partial`, if the server supports it (vLLM does).
     pub full_interval_secs: Option<f64>,
-    /// Metrics asked for between two whole pages; unless given, the gauges and counters of vLLM that tell within a
-    /// second what the engine does ([`PARTIAL_NAMES`]). Empty: every scrape takes the whole page.
+    /// Metrics requested between two whole pages; by default the vLLM gauges and counters that change within
+    /// a second ([`PARTIAL_NAMES`]). Empty: every scrape takes the whole page.
     pub partial: Option<Vec<String>>,
-    /// Which of its metrics to record; everything unless given, or what the session selects.
+    /// Metrics to record; by default what the session selects, or everything.
     pub select: SelectionConfig,
-    /// Version that the server told (`0.32.0`), so that its page is compared with what that version exports.
+    /// Version reported by the server (`0.32.0`). Its page is compared with what that version exports.
     pub server_version: Option<String>,
-    /// Certificates (PEM) to trust besides the system's, for `https`.
+    /// Certificates (PEM) to trust in addition to the system's, for `https`.
     pub ca_file: Option<PathBuf>,
-    /// Accepts any certificate: for a test cluster, never for a token that matters.
+    /// Accepts any certificate: only for test clusters, never with a token that matters.
     pub insecure_skip_verify: Option<bool>,
-    /// Names of which at least one is expected on the page; a page without any is reported. A trailing `*` matches
-    /// any rest.
+    /// Names of which the page must contain at least one; otherwise it is reported. A trailing `*` matches
+    /// any suffix.
     pub expect: Vec<String>,
 }
 
@@ -110,7 +111,7 @@ impl fmt::Debug for EndpointConfig {
 }
 
 impl EndpointConfig {
-    /// An endpoint at `url`, everything else by default.
+    /// Creates an endpoint at `url` with defaults for everything else.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -132,63 +133,63 @@ impl EndpointConfig {
         self
     }
 
-    /// Longest time of one scrape.
+    /// Sets the timeout of one scrape.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout_secs = Some(timeout.as_secs_f64());
         self
     }
 
-    /// Time between two scrapes of this endpoint.
+    /// Sets the time between two scrapes of this endpoint.
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval_secs = Some(interval.as_secs_f64());
         self
     }
 
-    /// Time between two scrapes of the whole page; the scrapes between them ask for a part.
+    /// Sets the time between two scrapes of the whole page; scrapes in between request only a part.
     #[must_use]
     pub fn full_interval(mut self, interval: Duration) -> Self {
         self.full_interval_secs = Some(interval.as_secs_f64());
         self
     }
 
-    /// Asks for these metrics between two whole pages; none: every scrape takes the whole page.
+    /// Sets the metrics requested between two whole pages; with none, every scrape takes the whole page.
     #[must_use]
     pub fn partial(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.partial = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Records only metrics that fit one of these patterns (see [`crate::select`]).
+    /// Records only metrics that match one of these patterns (see [`crate::select`]).
     #[must_use]
     pub fn select(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.select.include.extend(patterns.into_iter().map(Into::into));
         self
     }
 
-    /// Leaves out metrics that fit one of these patterns.
+    /// Excludes metrics that match one of these patterns.
     #[must_use]
     pub fn exclude(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.select.exclude.extend(patterns.into_iter().map(Into::into));
         self
     }
 
-    /// The version that the server told: its page is compared with what that version exports.
+    /// Sets the version that the server reported: its page is compared with what that version exports.
     #[must_use]
     pub fn server_version(mut self, version: impl Into<String>) -> Self {
         self.server_version = Some(version.into());
         self
     }
 
-    /// Trusts the certificates in this PEM file besides the system's, for `https`.
+    /// Trusts the certificates in this PEM file in addition to the system's, for `https`.
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
         self
     }
 
-    /// Expects `name` on the page (a trailing `*` matches any rest).
+    /// Expects `name` on the page (a trailing `*` matches any suffix).
     #[must_use]
     pub fn expect(mut self, name: impl Into<String>) -> Self {
         self.expect.push(name.into());
@@ -196,40 +197,40 @@ impl EndpointConfig {
     }
 }
 
-/// A session as written: what a configuration file holds, and what the builder fills in.
+/// A session as written: the content of a configuration file, filled in by the builder.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionConfig {
-    /// What to scrape; may be empty for a session that only takes hooks and samplers.
+    /// Endpoints to scrape; may be empty for a session that uses only hooks and samplers.
     pub endpoints: Vec<EndpointConfig>,
-    /// Time between two scrapes, in seconds; 1 unless given, at least 0.01.
+    /// Time between two scrapes in seconds; default 1, minimum 0.01.
     pub interval_secs: Option<f64>,
-    /// Where the run's files go; created when missing. `./metrics_output` unless given.
+    /// Folder of the run's files, created if missing. Default: `./metrics_output`.
     pub output_dir: Option<PathBuf>,
-    /// Parquet unless given: `parquet`, `json`, `csv`, `sqlite` or `prometheus-file`.
+    /// File format: `parquet` (default), `json`, `csv`, `sqlite` or `prometheus-file`.
     pub format: Option<String>,
-    /// Free facts kept with the run.
+    /// Free-form facts kept with the run.
     pub facts: BTreeMap<String, String>,
-    /// Whether the server or the GPUs are simulated; everything made of the run then says so.
+    /// Whether the server or the GPUs are simulated; recorded in everything derived from the run.
     pub simulated: Option<bool>,
-    /// Memory for records that wait to be written, in MiB; 64 unless given.
+    /// Memory for records waiting to be written, in MiB; default 64.
     pub queue_mib: Option<u32>,
-    /// Size of each calling thread's hook ring in KiB; 2048 unless given, which holds a burst of 37,000 calls. A call
-    /// takes 56 bytes, and the rings are emptied fifty times a second.
+    /// Size of each calling thread's hook ring in KiB; default 2048, which holds a burst of 37,000 calls of
+    /// 56 bytes each. The rings are emptied ten times a second.
     pub hook_ring_kib: Option<u32>,
-    /// The largest page that is read, in MiB; 64 unless given.
+    /// Maximum page size in MiB; default 64.
     pub body_limit_mib: Option<u32>,
-    /// Which metrics to record, for endpoints that do not say it themselves.
+    /// Metrics to record, for endpoints without a selection of their own.
     pub select: SelectionConfig,
-    /// Whether every scrape leaves an event that says what it found.
+    /// Whether every scrape writes an event that describes its result.
     pub debug: Option<bool>,
 }
 
-/// An endpoint with nothing left open.
+/// A resolved endpoint.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     pub(crate) url: Url,
-    /// What is shown and stored: the URL without credentials.
+    /// The URL without credentials, for display and storage.
     pub(crate) shown_url: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) authorization: Option<Secret>,
@@ -251,15 +252,15 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// How the server of an `https` endpoint is trusted.
+/// TLS trust settings of an `https` endpoint.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tls {
-    /// PEM text of certificates to trust besides the system's.
+    /// PEM text of certificates to trust in addition to the system's.
     pub(crate) ca_pem: Option<Vec<u8>>,
     pub(crate) accept_any: bool,
 }
 
-/// A session with nothing left open.
+/// A resolved session configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolved {
     pub(crate) endpoints: Vec<Endpoint>,
@@ -275,16 +276,17 @@ pub(crate) struct Resolved {
 }
 
 impl SessionConfig {
-    /// Reads a JSON object; unknown keys are refused. Programs with other formats use this type's `Deserialize`.
+    /// Reads a JSON object and rejects unknown keys. Programs with other formats can use this type's
+    /// `Deserialize`.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] with the key and its place.
+    /// [`Error::Config`] with the key and its position.
     pub fn from_json(text: &str) -> Result<Self> {
         serde_json::from_str(text).map_err(|error| Error::config(error.to_string()))
     }
 
-    /// Whether a session could be started with it, without starting anything.
+    /// Checks the configuration without starting anything.
     ///
     /// # Errors
     /// [`Error::Config`] with every problem found.
@@ -461,7 +463,7 @@ impl EndpointConfig {
     }
 }
 
-/// `text` as an endpoint's URL: `http://` and `/metrics` are added where they are missing.
+/// Parses `text` as an endpoint's URL, adding `http://` and `/metrics` if they are missing.
 pub(crate) fn endpoint_url(text: &str) -> Result<Url, String> {
     let text = text.trim();
     if text.is_empty() {

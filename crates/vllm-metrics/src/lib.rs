@@ -1,8 +1,9 @@
-//! Watch a vLLM server, its GPUs, its host and the harness itself on one clock, and keep one compact record of
-//! the run.
+//! Records metrics of a vLLM server, its GPUs, its host and the load-generating harness on one clock, as one
+//! compact record per run.
 //!
-//! A [`Session`] records one run: it scrapes endpoints on a fixed schedule, samples GPUs and the host, takes the
-//! harness's [`Hooks`], and writes samples, requests, batches and events by a thread of its own.
+//! A [`Session`] records one run: it scrapes endpoints on a fixed schedule, samples GPUs and the host,
+//! accepts calls to the harness's [`Hooks`], and writes samples, requests, batches and events on its own
+//! thread.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -26,13 +27,14 @@
 //! # Ok::<(), vllm_metrics::Error>(())
 //! ```
 //!
-//! What it promises: nothing that is absent, slow, broken or gone half-way delays the run or ends it; whatever is
-//! missing, dropped or late is counted in [`FinishedRun`] and stands in the run's events with its time. What it does
-//! not: it knows nothing of MLPerf, and it does not judge a run.
+//! An absent, slow or failing data source never delays or ends the run. Everything missing, dropped or late
+//! is counted in [`FinishedRun`] and recorded as an event with its time. The crate is independent of MLPerf
+//! and does not judge a run.
 //!
-//! Three doors lead to a running session: [`SessionBuilder::start`] brings its own thread,
-//! [`SessionBuilder::spawn_on`] uses a runtime's handle, [`SessionBuilder::start_with_driver`] hands out a future.
-//! `examples/foreign_harness.rs` is a whole harness; the package `vllm-metrics-c` is the same for C and C++.
+//! A session can be started in three ways: [`SessionBuilder::start`] creates a thread for it,
+//! [`SessionBuilder::spawn_on`] uses an existing runtime's handle, and [`SessionBuilder::start_with_driver`]
+//! returns a future to spawn. `examples/foreign_harness.rs` is a complete harness; the package
+//! `vllm-metrics-c` is the same API for C and C++.
 
 //! # Features
 //!
@@ -62,14 +64,14 @@ pub use machine_telemetry::host;
 pub use run_analysis::{derive, energy, view};
 pub use run_model::{catalog, clock, error, event, labels, model, sink};
 
-/// GPUs: the sampler (feature `nvml`), and what the driver's XID errors mean.
+/// GPUs: the sampler (feature `nvml`), and the meaning of the driver's XID errors.
 pub mod gpu {
     #[cfg(feature = "nvml")]
     pub use machine_telemetry::gpu::*;
     pub use machine_telemetry::xid;
 }
 
-/// One run on disk, and the receivers on the network that samples can be sent to.
+/// Reading and writing runs on disk, and network receivers for samples.
 pub mod store {
     #[cfg(feature = "http")]
     pub use crate::push as send;

@@ -1,17 +1,18 @@
-//! Which metrics of a page are recorded: by exact name, glob or regular expression, or all, less what is excluded.
+//! Selects the metrics to record: by exact name, glob or regular expression, or all, minus exclusions.
 //!
 //! | pattern | selects |
 //! |---|---|
 //! | `all` | everything |
-//! | `vllm:num_requests_running` | this metric, never one that only contains the name |
-//! | `vllm:*_seconds`, `vllm:request_?ueue*`, `{node,go}_*` | names that fit the glob; `*` stands for any text, `:` included |
-//! | `re:vllm:(prompt\|generation)_tokens.*` | names that the regular expression fits as a whole |
-//! | `exact:…`, `glob:…` | as above, where a name has to be told from a glob |
+//! | `vllm:num_requests_running` | exactly this metric, not every name that contains it |
+//! | `vllm:*_seconds`, `vllm:request_?ueue*`, `{node,go}_*` | names that match the glob; `*` matches any text, including `:` |
+//! | `re:vllm:(prompt\|generation)_tokens.*` | names that the regular expression matches as a whole |
+//! | `exact:…`, `glob:…` | as above, to force one interpretation |
 //!
-//! A pattern speaks of families: `vllm:time_to_first_token_seconds` selects the buckets, sum and count of that
-//! histogram. One that names a single sample (`…_count`) selects that sample alone. Exact names know the
-//! [`catalog`]: with or without `_total`, the names of older vLLM releases for a present one, and the sources of a
-//! promised name such as `vllm:gpu_utilization`. Excluding always wins, and takes nothing but what it names.
+//! A pattern selects families: `vllm:time_to_first_token_seconds` selects the buckets, sum and count of that
+//! histogram. A pattern that names a single sample (`…_count`) selects only that sample. Exact names are
+//! expanded with the [`catalog`]: with and without `_total`, names of older vLLM releases for a present one,
+//! and the sources of a promised name such as `vllm:gpu_utilization`. Exclusions always win and are not
+//! expanded.
 
 use std::collections::HashSet;
 
@@ -22,13 +23,13 @@ use serde::Deserialize;
 use run_model::catalog;
 use run_model::{Error, Result};
 
-/// The selection as written. Nothing in `include` means everything.
+/// The selection as written. An empty `include` means everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelectionConfig {
-    /// Patterns of which at least one must fit.
+    /// Patterns of which at least one must match.
     pub include: Vec<String>,
-    /// Patterns of which none may fit.
+    /// Patterns of which none may match.
     pub exclude: Vec<String>,
 }
 
@@ -36,7 +37,7 @@ impl SelectionConfig {
     /// Compiles the patterns.
     ///
     /// # Errors
-    /// [`Error::Config`] with every pattern that cannot be read.
+    /// [`Error::Config`] with every invalid pattern.
     pub fn resolve(&self) -> Result<Selector> {
         let mut problems = Vec::new();
         let include = Patterns::compile("include", &self.include, true, &mut problems);
@@ -56,7 +57,7 @@ impl SelectionConfig {
     }
 }
 
-/// A compiled selection. Asked once per series, not per sample, so that a rich selection costs nothing later.
+/// A compiled selection. It is evaluated once per series, so a large selection adds no cost per sample.
 #[derive(Debug, Clone)]
 pub struct Selector {
     include: Patterns,
@@ -70,7 +71,7 @@ impl Default for Selector {
 }
 
 impl Selector {
-    /// Everything.
+    /// Selects everything.
     pub fn all() -> Self {
         Self {
             include: Patterns::all(),
@@ -83,8 +84,8 @@ impl Selector {
         self.include.fit(family, sample) && !self.exclude.fit(family, sample)
     }
 
-    /// The included patterns, as written, that fit none of `seen`, pairs of family and sample: likely misspelt, or
-    /// not exported by this server.
+    /// Returns the included patterns, as written, that match none of `seen` (pairs of family and sample):
+    /// they are misspelt or not exported by this server.
     pub fn unused<'a>(&self, seen: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
         let mut used: HashSet<usize> = HashSet::new();
         for (family, sample) in seen {
@@ -98,14 +99,14 @@ impl Selector {
     }
 }
 
-/// Patterns of one list. Each of the three forms is one set, with the place of each pattern in the list beside it.
+/// The patterns of one list: one set per form, each with the positions of its patterns in the list.
 #[derive(Debug, Clone, Default)]
 struct Patterns {
     written: Vec<String>,
     everything: Vec<usize>,
-    /// Names, each with its place.
+    /// Names with their positions.
     names: Vec<(String, usize)>,
-    /// The same names, for the question whether any fits.
+    /// The same names, for fast lookup.
     name_set: HashSet<String>,
     globs: GlobSet,
     glob_places: Vec<usize>,
@@ -145,7 +146,7 @@ impl Patterns {
         }
     }
 
-    /// `widen` follows the catalogue from a name to the names that mean the same.
+    /// With `widen`, a name also matches its equivalents in the catalogue.
     fn compile(key: &str, patterns: &[String], widen: bool, problems: &mut Vec<String>) -> Self {
         let mut compiled = Self {
             written: patterns.to_vec(),
@@ -176,7 +177,7 @@ impl Patterns {
                     }
                     Err(error) => problem(&format!("is not a glob: {}", error.kind())),
                 },
-                // Checked one by one, since a set does not tell which of its members is wrong.
+                // Checked one by one, since the set does not report which of its patterns is invalid.
                 Form::Regex(regex) => match regex::Regex::new(regex) {
                     Ok(_) => {
                         regexes.push(format!("^(?:{regex})$"));
@@ -197,7 +198,7 @@ impl Patterns {
         compiled.name_set = compiled.names.iter().map(|(name, _)| name.clone()).collect();
         match (globs.build(), RegexSet::new(&regexes)) {
             (Ok(globs), Ok(regexes)) => (compiled.globs, compiled.regexes) = (globs, regexes),
-            // Each is fine by itself, so together they are too many or too large.
+            // Each is valid by itself, so together they are too many or too large.
             (Err(error), _) => {
                 problems.push(format!("select.{key}: the globs together are refused: {error}"));
             }
@@ -217,7 +218,7 @@ impl Patterns {
         !self.everything.is_empty() || fits(sample) || (family != sample && fits(family))
     }
 
-    /// The places of all patterns that fit.
+    /// Returns the positions of all patterns that match.
     fn which(&self, family: &str, sample: &str) -> Vec<usize> {
         let mut places = self.everything.clone();
         for name in [family, sample] {
@@ -239,7 +240,7 @@ impl Patterns {
     }
 }
 
-/// The name itself, and the names under which other servers export the same.
+/// Returns the name itself and the names under which other servers export the same metric.
 fn equivalents(name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     if let Some(promised) = catalog::promised(name) {
@@ -247,14 +248,14 @@ fn equivalents(name: &str) -> Vec<String> {
             names.extend(equivalents(source));
         }
     }
-    // A name with the ending of a single sample asks for that sample and not for its family.
+    // A name with the suffix of a single sample selects that sample, not its family.
     if let Some(entry) =
         catalog::vllm_entry(name).filter(|e| e.name == name || e.name == format!("{name}_total"))
     {
         let same = |other: &&catalog::Entry| other.name == entry.name || other.now == Some(entry.name);
         for other in catalog::vllm_entries().iter().filter(same) {
             names.push(other.name.to_owned());
-            // OpenMetrics and older client libraries name the family without the ending.
+            // OpenMetrics and older client libraries name the family without the suffix.
             names.extend(other.name.strip_suffix("_total").map(str::to_owned));
         }
     }

@@ -1,4 +1,4 @@
-//! Forcing a scrape, waiting for it, and ending all scraping.
+//! Forces scrapes, waits for them, and ends all scraping.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 /// Starts, forces and stops the scraping of all endpoints.
 #[derive(Debug, Clone)]
 pub(crate) struct ScrapeControl {
-    /// The number of the latest forced scrape.
+    /// Number of the latest forced scrape.
     pub(super) wanted: Arc<watch::Sender<u64>>,
     pub(super) stop: CancellationToken,
     done: Arc<Done>,
 }
 
-/// Up to which forced scrape each endpoint has come.
+/// Number of the latest forced scrape that each endpoint has served.
 #[derive(Debug)]
 struct Done {
     reached: Vec<AtomicU64>,
@@ -46,7 +46,8 @@ impl ScrapeControl {
         }
     }
 
-    /// Asks every endpoint for a scrape that begins now, outside its schedule. Returns its number.
+    /// Requests an immediate scrape of every endpoint, outside its schedule. Returns the number of the
+    /// request.
     pub(crate) fn force(&self) -> u64 {
         let mut number = 0;
         self.wanted.send_modify(|wanted| {
@@ -56,8 +57,8 @@ impl ScrapeControl {
         number
     }
 
-    /// Waits until every endpoint has finished a scrape that began after [`ScrapeControl::force`] gave `number`,
-    /// well or not; false if `limit` passed first.
+    /// Waits until every endpoint has finished a scrape that began after [`ScrapeControl::force`] returned
+    /// `number`, successful or not. Returns false if `limit` passes first.
     pub(crate) fn wait(&self, number: u64, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut guard = self.done.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +77,7 @@ impl ScrapeControl {
         true
     }
 
-    /// Ends all scraping: what is under way ends, then each endpoint that answers is scraped one last time.
+    /// Ends all scraping: running scrapes finish, then each responding endpoint is scraped one last time.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }

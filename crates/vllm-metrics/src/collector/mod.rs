@@ -1,4 +1,4 @@
-//! Scrapes endpoints on their schedules: one task per endpoint, one scrape at a time, and never a wait for anyone.
+//! Scrapes endpoints on their schedules: one independent task per endpoint, one scrape at a time.
 
 mod control;
 #[cfg(feature = "http")]

@@ -1,4 +1,4 @@
-//! What a person should know of a page: reported once per endpoint, as events with an example.
+//! Problems found on a page, reported once per endpoint as events with an example.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -80,8 +80,8 @@ impl Target {
         }
     }
 
-    /// Once, at the first page: patterns that match nothing, and how the names differ from what the server's version
-    /// exports.
+    /// Reports, once at the first page, patterns that match nothing and differences from the names that the
+    /// server's version exports.
     pub(super) fn report_names(&self, at_ns: i64, names: &BTreeSet<(String, String)>) {
         let pairs = names
             .iter()
@@ -100,7 +100,7 @@ impl Target {
         }
     }
 
-    /// In debug mode: what this scrape found.
+    /// Reports what this scrape found, in debug mode.
     pub(super) fn report_scrape(
         &self,
         fetched: &Fetched,
@@ -127,7 +127,7 @@ impl Target {
         );
     }
 
-    /// Once, when the server turned out not to serve parts of its page.
+    /// Reports once that the server does not serve parts of its page.
     pub(super) fn report_no_partial_pages(&self, at_ns: i64) {
         if self.partial.given_up() {
             self.report(
@@ -139,7 +139,7 @@ impl Target {
         }
     }
 
-    /// An event about this endpoint, which is named in the message and in the attributes.
+    /// Publishes an event about this endpoint, which is named in the message and in the attributes.
     fn report(&self, at_ns: i64, kind: EventKind, message: &str, mut attributes: serde_json::Value) {
         attributes["endpoint_url"] = self.url.as_str().into();
         let message = format!("{}: {message}", self.url);

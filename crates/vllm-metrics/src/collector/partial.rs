@@ -1,6 +1,7 @@
-//! Parts of a page. What a scrape costs a server is the rendering of its page: a vLLM spends milliseconds of its API
-//! process on the whole one and a tenth of that on the few series that change within a second. Its client library
-//! renders only what `name[]=…` in the query names, so that is what short intervals ask for between whole pages.
+//! Partial scrapes. Most of a scrape's cost to the server is rendering the page: a vLLM spends milliseconds
+//! of its API process on the whole page and a tenth of that on the few series that change within a second.
+//! Its client library renders only the names in `name[]=…` of the query, so scrapes at short intervals
+//! request only those.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,17 +13,17 @@ use crate::config::Endpoint;
 use crate::scrape::ScrapeError;
 use crate::select::Selector;
 
-/// How much of the page a scrape asks for.
+/// How much of the page a scrape requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Extent<'a> {
-    /// All of it.
+    /// The whole page.
     Full,
-    /// What this URL names.
+    /// The names in this URL.
     Part(&'a Url),
 }
 
 impl Extent<'_> {
-    /// The URL to ask, where it is not the endpoint's own.
+    /// The URL to request, if it is not the endpoint's own.
     pub(super) fn url(&self) -> Option<&Url> {
         match self {
             Self::Full => None,
@@ -31,7 +32,7 @@ impl Extent<'_> {
     }
 }
 
-/// Whether and how parts of one endpoint's page are asked for.
+/// Whether and how parts of one endpoint's page are requested.
 #[derive(Debug)]
 pub(super) struct Partial {
     full_url: Url,
@@ -39,9 +40,9 @@ pub(super) struct Partial {
     interval: Duration,
     full_interval: Duration,
     last_full_ns: i64,
-    /// What the page holds of `names`.
+    /// Those of `names` that the page contains.
     asked: BTreeSet<String>,
-    /// Spellings of the question that are still to be tried, the next one last. Where one has worked, only that.
+    /// URL spellings still to be tried, the next one last; only the working one once it is known.
     urls: Vec<Url>,
     works: bool,
 }
@@ -60,7 +61,7 @@ impl Partial {
         }
     }
 
-    /// From the names of the first whole page: what can be asked for.
+    /// Learns from the names of the first whole page which of them can be requested.
     pub(super) fn learn(&mut self, page: &BTreeSet<(String, String)>, selector: &Selector) {
         if self.interval >= self.full_interval {
             return;
@@ -88,25 +89,25 @@ impl Partial {
         }
     }
 
-    /// The URL of a part, when it is too soon for a whole page.
+    /// Returns the URL of a part if no whole page is due yet.
     pub(super) fn due(&self, now_ns: i64) -> Option<Url> {
         let since = u64::try_from(now_ns.saturating_sub(self.last_full_ns)).unwrap_or(u64::MAX);
-        // Half an interval early is nearer than half an interval late.
+        // Half an interval early is closer than half an interval late.
         if Duration::from_nanos(since) + self.interval / 2 >= self.full_interval {
             return None;
         }
         self.urls.last().cloned()
     }
 
-    /// A whole page was read that was taken at this time.
+    /// Records that a whole page was read at this time.
     pub(super) fn full_read(&mut self, at_ns: i64) {
         self.last_full_ns = at_ns;
     }
 
-    /// Looks once at what a server makes of the question: all that was asked for and nothing else.
+    /// Checks once that the server's answer contains everything requested and nothing else.
     ///
     /// # Errors
-    /// What the answer holds instead.
+    /// A description of what the answer contains instead.
     pub(super) fn judge(&mut self, body: &[u8], format: Format) -> Result<(), String> {
         if self.works {
             return Ok(());
@@ -125,14 +126,14 @@ impl Partial {
             return Err(format!("{name} was asked for and is missing"));
         }
         self.works = true;
-        // The one that was asked is the last.
+        // The one just requested is the last.
         let others = self.urls.len().saturating_sub(1);
         self.urls.drain(..others);
         Ok(())
     }
 
-    /// Gives this spelling of the question up if `error` says that the server does not understand it, rather than
-    /// that it cannot be reached or is busy. A spelling that has worked is understood, whatever status comes later.
+    /// Gives up this URL spelling if `error` shows that the server does not support it, as opposed to being
+    /// unreachable or busy. A spelling that has worked once is never given up.
     pub(super) fn refused(&mut self, url: &Url, error: &ScrapeError) -> bool {
         let misunderstood = match error {
             ScrapeError::WrongContent(_) => true,
@@ -146,7 +147,7 @@ impl Partial {
         misunderstood
     }
 
-    /// True once no spelling is left, and whole pages are all there is.
+    /// True once no spelling is left and every scrape takes the whole page.
     pub(super) fn given_up(&self) -> bool {
         self.urls.is_empty()
     }
@@ -180,7 +181,7 @@ mod tests {
         let mut partial = partial();
         let asked = partial.due(0).unwrap();
         assert_eq!(partial.judge(PART, Format::Text), Ok(()));
-        // The other is not tried any more.
+        // The other spelling is no longer tried.
         assert_eq!((partial.urls.len(), &partial.urls[0]), (1, &asked));
         for error in [
             ScrapeError::Status(503),

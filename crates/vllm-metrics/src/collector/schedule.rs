@@ -1,5 +1,5 @@
-//! When to scrape: ticks at fixed distances from one start, so that nothing drifts; a tick that cannot be kept is
-//! skipped and counted, never made up for.
+//! Scrape schedule: ticks at fixed distances from one start, so they do not drift. A tick that cannot be kept
+//! is skipped and counted, not made up for.
 
 use std::time::Duration;
 
@@ -28,12 +28,12 @@ impl Schedule {
         self.tick(self.next)
     }
 
-    /// Goes on to the tick after the next one; to be called when the next one has been served.
+    /// Advances to the tick after the next one; called once the next one has been served.
     pub(super) fn advance(&mut self) {
         self.next += 1;
     }
 
-    /// Skips ticks that are over by more than half an interval at `now`, and returns how many those were.
+    /// Skips ticks that are more than half an interval in the past at `now`, and returns their number.
     pub(super) fn skip_missed(&mut self, now: Instant) -> u32 {
         let mut missed = 0;
         if let Some(late) = now.checked_duration_since(self.next_tick() + self.interval / 2) {
@@ -50,7 +50,7 @@ impl Schedule {
     }
 }
 
-/// Waits between tries after a failure: doubling, until a success resets them.
+/// Back-off after failures: doubles until a success resets it.
 #[derive(Debug)]
 pub(super) struct BackOff {
     wait: Duration,
@@ -68,7 +68,7 @@ impl BackOff {
         self.wait = FIRST_RETRY;
     }
 
-    /// How long to wait before the next try outside the schedule.
+    /// Returns the wait before the next retry outside the schedule.
     pub(super) fn next_wait(&mut self) -> Duration {
         let wait = self.wait;
         self.wait = (wait * 2).min(LAST_RETRY);

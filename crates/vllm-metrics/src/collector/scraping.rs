@@ -14,13 +14,13 @@ use super::target::Target;
 use crate::config::Resolved;
 use crate::recorder::Recorder;
 
-/// From how many endpoints on their ticks are spread over the interval instead of falling together.
+/// Number of endpoints from which their ticks are spread over the interval instead of coinciding.
 const SPREAD_FROM: usize = 16;
-/// Time between the first scrapes of two endpoints at the least, when they are spread: a first page has every series
-/// to learn and takes ten times as long as the later ones.
+/// Minimum time between the first scrapes of two endpoints when they are spread. A first page takes ten times
+/// as long as later ones because all of its series are new.
 const FIRST_PAGE_EVERY: Duration = Duration::from_millis(4);
-/// How many endpoints are scraped at once where all of them are at one moment: at an edge and at the end. With more
-/// than these, an answer would wait for its reader until its time is over.
+/// Maximum number of concurrent scrapes when all endpoints are scraped at once (phase edges and the end).
+/// With more, an answer could wait for its reader until it times out.
 const AT_ONCE: usize = 32;
 
 /// The endpoints of a session, ready to run.
@@ -42,13 +42,13 @@ impl Collector {
         Ok(Self { targets, reports })
     }
 
-    /// Where each endpoint's report will grow.
+    /// The endpoints' reports, filled in while scraping.
     pub(crate) fn reports(&self) -> Vec<Arc<Mutex<EndpointReport>>> {
         self.reports.clone()
     }
 
-    /// Spawns one task per endpoint on the runtime this is called in, with ticks counted from `start`; `tracker` knows
-    /// when all have ended.
+    /// Spawns one task per endpoint on the current runtime, with ticks counted from `start`. `tracker` tracks
+    /// the tasks' end.
     pub(crate) fn spawn(self, control: &ScrapeControl, tracker: &TaskTracker, start: Instant) {
         let count = u32::try_from(self.targets.len()).expect("fewer than 2^32 endpoints");
         for (index, target) in self.targets.into_iter().enumerate() {
@@ -62,7 +62,7 @@ impl Collector {
             let control = control.clone();
             tracker.spawn(async move {
                 let mut wanted = control.wanted.subscribe();
-                // Forced before this task began: still to be served.
+                // A scrape was forced before this task began and must still be served.
                 if *wanted.borrow() > 0 {
                     wanted.mark_changed();
                 }
@@ -70,7 +70,7 @@ impl Collector {
                 target
                     .run(start + first, wanted, stop, |number| control.mark(index, number))
                     .await;
-                // Nobody waits for an endpoint that has ended.
+                // Callers must not wait for an endpoint that has ended.
                 control.mark(index, u64::MAX);
             });
         }

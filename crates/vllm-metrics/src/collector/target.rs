@@ -1,4 +1,4 @@
-//! One endpoint's task: wait for a tick, a phase edge or the end; scrape; say what happened.
+//! The task of one endpoint: waits for a tick, a phase edge or the end; scrapes; reports the result.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use run_model::Result;
 use run_model::catalog::Version;
 use run_model::{EventKind, EventRow, MetricType, Sample, SampleBatch, SeriesId};
 
-/// Everything that one endpoint's task owns.
+/// The state of one endpoint's task.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) recorder: Recorder,
@@ -35,12 +35,12 @@ pub(super) struct Target {
     pub(super) reported: Reported,
     debug: bool,
     pub(super) partial: Partial,
-    /// Shared by all endpoints, for the moments in which all are scraped.
+    /// Limits concurrency when all endpoints are scraped at once; shared by all of them.
     turns: Arc<Semaphore>,
     pub(super) server_version: Option<Version>,
 }
 
-/// The series about the scrapes themselves, named as Prometheus names them.
+/// Series about the scrapes themselves, with the names that Prometheus uses.
 #[derive(Debug)]
 struct Own {
     up: SeriesId,
@@ -50,7 +50,7 @@ struct Own {
     body: SeriesId,
 }
 
-/// Which oddities of a page were reported: each is reported once, not at every scrape.
+/// Problems already reported: each is reported once, not at every scrape.
 #[derive(Debug, Default)]
 pub(super) struct Reported {
     pub(super) bad_lines: bool,
@@ -59,7 +59,7 @@ pub(super) struct Reported {
     pub(super) not_expected: bool,
 }
 
-/// Why a scrape is made.
+/// The reason for a scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     Tick,
@@ -126,8 +126,8 @@ impl Target {
         Arc::clone(&self.report)
     }
 
-    /// Scrapes until stopped, the first tick at `first`. `served` is told the number of each
-    /// forced scrape that has ended.
+    /// Scrapes until stopped, with the first tick at `first`. Sends the number of each completed forced
+    /// scrape to `served`.
     pub(super) async fn run(
         mut self,
         first: Instant,
@@ -142,7 +142,7 @@ impl Target {
             let tick = schedule.next_tick();
             let wake_at = retry_at.map_or(tick, |retry_at| retry_at.min(tick));
             let cause = tokio::select! {
-                // In this order: the end before an edge before a tick.
+                // Priority order: the end, then an edge, then a tick.
                 biased;
                 () = stop.cancelled() => break,
                 Ok(()) = wanted.changed() => Cause::Forced(*wanted.borrow_and_update()),
@@ -165,21 +165,22 @@ impl Target {
                 self.missed(missed);
             }
         }
-        // The last values of a run bracket it. An endpoint that did not answer before would only delay the end.
+        // The final values close the run. Scraping an endpoint that did not answer before would only delay
+        // the end.
         if self.gap.is_none() {
             self.scrape(Cause::Forced(0)).await;
         }
         self.close_gap(self.recorder.now_ns());
     }
 
-    /// One scrape; true if it gave samples.
+    /// Scrapes once; returns true if there were samples.
     async fn scrape(&mut self, cause: Cause) -> bool {
         let _turn = match cause {
-            // Never closed, so there is always a permit to come.
+            // The semaphore is never closed, so a permit always becomes available.
             Cause::Forced(_) => Arc::clone(&self.turns).acquire_owned().await.ok(),
             Cause::Tick | Cause::Retry => None,
         };
-        // Edges of phases and the end are bracketed by everything that the page holds.
+        // Phase edges and the end always scrape the whole page.
         if cause == Cause::Tick
             && let Some(url) = self.partial.due(self.recorder.now_ns())
         {
@@ -229,7 +230,7 @@ impl Target {
                 ScrapeError::WrongContent(what_came(&fetched.content_type, body, &page)),
             ));
         }
-        // A part is not asked for all that is expected.
+        // A part need not contain every expected metric.
         page.expected_seen |= is_part;
         if !is_part {
             self.partial.full_read(fetched.start_ns);
@@ -361,7 +362,7 @@ impl Target {
     }
 }
 
-/// What a page without one sample is, in words.
+/// Describes a page without samples.
 fn what_came(content_type: &str, body: &[u8], page: &PageResult) -> String {
     if body.trim_ascii().is_empty() {
         return "it is empty".into();

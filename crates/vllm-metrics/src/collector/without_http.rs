@@ -1,4 +1,4 @@
-//! In the place of the collector in a build without HTTP: refuses endpoints.
+//! Replaces the collector in a build without HTTP: rejects endpoints.
 
 use std::sync::{Arc, Mutex};
 

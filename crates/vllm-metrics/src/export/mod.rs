@@ -1,4 +1,4 @@
-//! The session's own Prometheus endpoint: its own series at `/metrics`, the newest scraped ones at `/federate`.
+//! The session's own Prometheus endpoint: own series at `/metrics`, newest scraped values at `/federate`.
 
 mod page;
 mod serve;

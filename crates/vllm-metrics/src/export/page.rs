@@ -8,7 +8,7 @@ use exposition::{FamilyHeader, Format, Kind, Role, SampleLine, WriteError, Write
 use crate::recorder::LatestSample;
 use run_model::MetricType;
 
-/// Help texts of the series that the session makes about itself and its scrapes.
+/// Help texts of the session's series about itself and its scrapes.
 const HELP: &[(&str, &str)] = &[
     ("up", "Whether the last scrape of the endpoint gave samples."),
     (
@@ -47,12 +47,12 @@ const HELP: &[(&str, &str)] = &[
     ),
 ];
 
-/// Whether a series was scraped, and so belongs to `/federate`.
+/// Whether a series was scraped and therefore belongs on `/federate`.
 pub(super) fn is_scraped(sample: &LatestSample) -> bool {
     sample.def.source.starts_with("vllm") || sample.def.source.starts_with("prometheus")
 }
 
-/// The samples as one page, families together and in the order of their names.
+/// Renders the samples as one page, grouped by family and sorted by name.
 pub(super) fn render<'a>(samples: impl Iterator<Item = &'a LatestSample>) -> Result<String, WriteError> {
     let mut families: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for sample in samples {
@@ -84,7 +84,7 @@ pub(super) fn render<'a>(samples: impl Iterator<Item = &'a LatestSample>) -> Res
     Ok(writer.finish())
 }
 
-/// Kinds have no order of their own; any will do, as long as it is one.
+/// Any order of kinds works as long as it is consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct KindKey(Kind);
 
@@ -102,7 +102,7 @@ impl PartialOrd for KindKey {
     }
 }
 
-/// Family, kind and role of a sample, from its name and its series' type.
+/// Derives family, kind and role of a sample from its name and its series' type.
 fn place(sample: &LatestSample) -> (Cow<'_, str>, Kind, Role) {
     let name = &*sample.def.metric_name;
     let suffixed = |suffixes: &[(&str, Role)]| {
@@ -143,7 +143,7 @@ fn help<'a>(family: &str, sample: &LatestSample) -> Cow<'a, str> {
     }
 }
 
-/// The series' labels, and where it was scraped.
+/// The series' labels and the endpoint it was scraped from.
 fn labels(sample: &LatestSample) -> BTreeMap<String, String> {
     let mut labels: BTreeMap<String, String> = serde_json::from_str(&sample.def.labels).unwrap_or_default();
     if !sample.def.endpoint_url.is_empty() {

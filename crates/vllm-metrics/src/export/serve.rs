@@ -1,4 +1,4 @@
-//! The HTTP side of the session's own endpoint: two pages, few connections, gone with the session.
+//! HTTP server of the session's own endpoint: two pages and few connections, stopped with the session.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -20,12 +20,12 @@ use crate::recorder::LatestValues;
 use run_model::RunClock;
 use run_model::{Error, Result};
 
-/// Connections served at once; more wait to be accepted.
+/// Connections served at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 16;
-/// A connection lives no longer than this, so that an idle one does not hold a place for ever.
+/// Maximum lifetime of a connection, so that an idle one does not hold a slot forever.
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
-/// A bound port, not served yet.
+/// A bound port that is not being served yet.
 #[derive(Debug)]
 pub(crate) struct Server {
     listener: TcpListener,
@@ -35,8 +35,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Binds `address` at once, so that a port that is taken is told at the start. Samples older than `max_age` are
-    /// not shown.
+    /// Binds `address` immediately, so that a port in use is reported at the start. Samples older than
+    /// `max_age` are omitted.
     pub(crate) fn bind(
         address: SocketAddr,
         latest: &Arc<LatestValues>,
@@ -57,12 +57,12 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
 
-    /// Serves until stopped. Connections that are open then are dropped.
+    /// Serves until stopped, then drops open connections.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let listener = match tokio::net::TcpListener::from_std(self.listener) {
             Ok(listener) => listener,
@@ -89,7 +89,7 @@ impl Server {
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service);
-                // A client that goes away is no news.
+                // A client that disconnects is not an error.
                 let _ = tokio::time::timeout(CONNECTION_LIFE, connection).await;
             });
         }
@@ -104,7 +104,7 @@ async fn accept(
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, place)),
         Err(error) => {
-            // Out of file descriptors, most likely: do not spin on it.
+            // Probably out of file descriptors: avoid a busy loop.
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(Duration::from_millis(100)).await;
             None

@@ -1,7 +1,7 @@
-//! Request and batch rows from hook entries that come from many threads in no common order.
+//! Assembles request and batch rows from hook entries of many threads, which arrive in no common order.
 //!
-//! What happened before a completion was put into its ring before the completion was, so it has been drained at the
-//! latest one pass later. A row is therefore finished one pass after its completion was seen.
+//! Every event before a completion was pushed to its ring before the completion, so it is drained at most one
+//! pass later. A row is therefore finished one pass after its completion was seen.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -12,7 +12,7 @@ use super::ring::HookReader;
 use super::{Completed, Reason};
 use run_model::{BatchRow, Outcome, Record, RequestRow};
 
-/// Ids are the caller's numbers and nobody attacks them: mixing the bits once is enough.
+/// Ids are the caller's numbers, not hostile input: mixing the bits once is enough.
 #[derive(Debug, Default)]
 pub(super) struct IdHasher(u64);
 
@@ -56,28 +56,28 @@ struct Batch {
 }
 
 impl Batch {
-    /// Declared done, and all its answers counted. A batch that is declared done early waits for its answers.
+    /// Declared done and all answers counted. A batch that is declared done early waits for its answers.
     fn is_complete(&self) -> bool {
         self.done_ns.is_some() && self.issued_ns.is_some() && self.answered >= self.requests
     }
 }
 
-/// Keeps what is under way, gives out rows that are finished.
+/// Collects pending entries and emits finished rows.
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
     requests: IdMap<Request>,
     batches: IdMap<Batch>,
-    /// Completed in the pass before this one, and in this one.
+    /// Requests completed in the previous pass, and in this one.
     ripe: Vec<u64>,
     ripening: Vec<u64>,
     ripe_batches: Vec<u64>,
     ripening_batches: Vec<u64>,
-    /// Rows that lack their `request_issued`, because it was dropped or never called.
+    /// Rows without `request_issued`, because it was dropped or never called.
     without_issue: u64,
 }
 
 impl Assembler {
-    /// Drains `reader` once and gives the rows that are finished to `out`. False if there was nothing to do and
+    /// Drains `reader` once and passes finished rows to `out`. Returns false if there was nothing to do and
     /// nothing waits for the next pass.
     pub(crate) fn pass(&mut self, reader: &mut HookReader, out: &mut dyn FnMut(Record)) -> bool {
         let taken = reader.drain(|at_ns, entry| self.take(at_ns, entry, out));
@@ -94,13 +94,13 @@ impl Assembler {
         taken > 0 || !self.ripe.is_empty() || !self.ripe_batches.is_empty()
     }
 
-    /// A free-text reason, from a control event.
+    /// Sets a free-text reason from a control event.
     pub(crate) fn reason(&mut self, id: u64, reason: Arc<str>) {
         self.requests.entry(id).or_default().reason = Some(reason);
     }
 
-    /// Gives out everything that is left; what was not answered is [`Outcome::Unfinished`]. Call it after two
-    /// passes. Returns how many requests were not answered.
+    /// Emits everything that is left; unanswered requests are [`Outcome::Unfinished`]. Call it after two
+    /// passes. Returns the number of unanswered requests.
     pub(crate) fn finish(&mut self, out: &mut dyn FnMut(Record)) -> u64 {
         let mut ids: Vec<u64> = self.requests.keys().copied().collect();
         ids.sort_unstable();
@@ -120,7 +120,7 @@ impl Assembler {
         unfinished as u64
     }
 
-    /// How many rows had no `request_issued`.
+    /// Number of rows without `request_issued`.
     pub(crate) fn without_issue(&self) -> u64 {
         self.without_issue
     }
@@ -138,7 +138,7 @@ impl Assembler {
                 batch_id,
                 scheduled_ns,
             } => {
-                // An id may be used again once it has been answered.
+                // An id may be reused once it has been answered.
                 if self
                     .requests
                     .get(&id)
