@@ -1,5 +1,4 @@
-//! Session configuration as written, and the resolved form without optional values. All problems are reported
-//! at once.
+//! Session configuration, as written and as resolved. All problems are reported at once.
 
 use std::collections::BTreeMap;
 use std::fmt;

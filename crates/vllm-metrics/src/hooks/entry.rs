@@ -1,8 +1,8 @@
-//! What a hook call leaves in its thread's ring: seven 64-bit words, so that nothing is allocated and a burst of a
-//! whole dataset's queries fits.
+//! Encoding of a hook call in its thread's ring: seven 64-bit words, so that nothing is allocated and a burst
+//! of a whole dataset's queries fits.
 //!
-//! The first word holds the ticks since the session's origin in its upper 56 bits (half a year at 4 GHz) and kind
-//! and flags in the lower eight.
+//! The upper 56 bits of the first word hold the ticks since the session's origin (half a year at 4 GHz), the
+//! lower eight hold kind and flags.
 
 use super::{Completed, Reason, ServerTimes};
 use run_model::{Outcome, TimeSource};
@@ -23,7 +23,7 @@ const COMPLETED: u64 = 4;
 const BATCH_COMPLETED: u64 = 5;
 const COST: u64 = 6;
 
-/// Flag of [`REQUEST_ISSUED`]: the batch word counts.
+/// Flag of [`REQUEST_ISSUED`]: the batch word is valid.
 const HAS_BATCH: u64 = 1 << KIND_BITS;
 /// Flag of [`COMPLETED`]: three words of server times follow.
 const HAS_TIMES: u64 = 1 << KIND_BITS;
@@ -62,12 +62,12 @@ pub(super) enum Entry {
     },
 }
 
-/// An entry as words. All entries are equally long: copying a few words too many costs less than finding out how many
-/// are needed.
+/// An entry as words. All entries have the same length: copying a few extra words costs less than computing
+/// how many are needed.
 pub(super) type Words = [u64; WORDS];
 
 impl Entry {
-    /// The entry as words, stamped `since_origin` ticks after the session's origin.
+    /// Encodes the entry, stamped `since_origin` ticks after the session's origin.
     #[inline]
     pub(super) fn encode(self, since_origin: u64) -> Words {
         let stamp = since_origin << 8;
@@ -98,7 +98,8 @@ impl Entry {
         }
     }
 
-    /// The entry and its ticks since the session's origin. `None` for words that [`Entry::encode`] did not write.
+    /// Decodes the entry and its ticks since the session's origin. `None` for words that [`Entry::encode`]
+    /// did not write.
     pub(super) fn decode(words: Words) -> Option<(u64, Self)> {
         let mut words = words.into_iter();
         let head = words.next()?;

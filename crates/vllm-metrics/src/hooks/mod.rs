@@ -1,12 +1,13 @@
-//! What a harness calls while it runs: cheap marks that the session turns into request and batch rows.
+//! Hooks for the harness: cheap calls that the session turns into request and batch rows.
 //!
-//! A call reads the processor's counter and copies seven words into a ring that belongs to its thread. It never
-//! blocks and never fails. It allocates in the first call of each thread, and when a burst fills the ring, which then
-//! continues in one of twice the size. At the configured size a full ring drops the entry and counts it; the count
-//! ends up in the run's events. The first call after a rest also wakes the thread that empties the rings.
+//! A call reads the processor's counter and copies seven words into its thread's ring. It never blocks and
+//! never fails. It allocates in the first call of each thread, and when a burst fills the ring, which then
+//! continues in one of twice the size. At the configured size, a full ring drops the entry and counts it; the
+//! count is recorded as an event. The first call after an idle period also wakes the thread that empties the
+//! rings.
 //!
-//! Marks that happen a few times per run ([`Hooks::phase`], [`Hooks::event`], [`Hooks::request_reason`], …) are
-//! control events: they go through a bounded channel, do not block either, but may allocate.
+//! Calls made a few times per run ([`Hooks::phase`], [`Hooks::event`], [`Hooks::request_reason`], …) are
+//! control events: they go through a bounded channel and do not block either, but may allocate.
 
 mod assemble;
 mod entry;
@@ -22,7 +23,8 @@ use ring::RingHub;
 use run_model::RunClock;
 use run_model::{EventRow, Outcome, TimeSource};
 
-/// The harness's side of a session. Cheap to clone, usable from any thread, and harmless after the session ended.
+/// The harness's handle to a session. Cheap to clone, usable from any thread, and a no-op after the session
+/// ended.
 #[derive(Debug, Clone)]
 pub struct Hooks {
     hub: Arc<RingHub>,
@@ -33,15 +35,15 @@ impl Hooks {
         Self { hub }
     }
 
-    /// The model answers; load time ends here. Forces a scrape.
+    /// Marks that the model answers; load time ends here. Forces a scrape.
     pub fn model_loaded(&self) {
         self.hub.aside(Aside::ModelLoaded {
             at_ns: self.hub.clock().now_ns(),
         });
     }
 
-    /// A phase of the run begins (`warmup`, `performance`, …) and lasts until the next one. Forces a scrape, so that
-    /// both sides of the edge have a sample.
+    /// Begins a phase of the run (`warmup`, `performance`, …), which lasts until the next one. Forces a
+    /// scrape, so that there is a sample on both sides of the edge.
     pub fn phase(&self, name: &str) {
         self.hub.aside(Aside::Phase {
             at_ns: self.hub.clock().now_ns(),
@@ -49,26 +51,26 @@ impl Hooks {
         });
     }
 
-    /// The last query was answered. Forces a scrape.
+    /// Marks that the last query was answered. Forces a scrape.
     pub fn test_completed(&self) {
         self.hub.aside(Aside::TestCompleted {
             at_ns: self.hub.clock().now_ns(),
         });
     }
 
-    /// Anything else worth keeping; stored as given.
+    /// Records any other event as given.
     pub fn event(&self, event: EventRow) {
         self.hub.aside(Aside::Event(event));
     }
 
-    /// A batch of `requests` queries was handed over.
+    /// Marks that a batch of `requests` queries was issued.
     #[inline]
     pub fn batch_issued(&self, batch_id: u64, requests: u32) {
         self.hub.record(Entry::BatchIssued { batch_id, requests });
     }
 
-    /// A query was handed over. `scheduled_ns` is when the load generator wanted it sent, on the run's clock, where
-    /// that is known.
+    /// Marks that a query was issued. `scheduled_ns` is the time at which the load generator intended to send
+    /// it, on the run's clock, if known.
     #[inline]
     pub fn request_issued(
         &self,
@@ -85,26 +87,26 @@ impl Hooks {
         });
     }
 
-    /// The request's bytes went to the network, after any wait for a permit.
+    /// Marks that the request's bytes were sent, after any wait for a permit.
     #[inline]
     pub fn request_sent(&self, id: u64) {
         self.hub.record(Entry::RequestSent { id });
     }
 
-    /// The first token of the answer arrived.
+    /// Marks that the first token of the answer arrived.
     #[inline]
     pub fn first_token(&self, id: u64) {
         self.hub.record(Entry::FirstToken { id });
     }
 
-    /// The query was answered, well or not.
+    /// Marks that the query was answered, successfully or not.
     #[inline]
     pub fn request_completed(&self, id: u64, how: Completed) {
         self.hub.record(Entry::Completed { id, how });
     }
 
-    /// Why a request ended as it did, where [`Reason`] cannot say it. Overrides the completion's reason when it
-    /// comes before or right after it. For failures: this one allocates.
+    /// Sets a reason that [`Reason`] cannot express. Overrides the completion's reason if called before or
+    /// right after it. For failures only, since it allocates.
     pub fn request_reason(&self, id: u64, reason: &str) {
         self.hub.aside(Aside::Reason {
             id,
@@ -112,37 +114,37 @@ impl Hooks {
         });
     }
 
-    /// The last query of a batch was answered.
+    /// Marks that the last query of a batch was answered.
     #[inline]
     pub fn batch_completed(&self, batch_id: u64) {
         self.hub.record(Entry::BatchCompleted { batch_id });
     }
 
-    /// How many calls were dropped because a ring or the channel of control events was full.
+    /// Number of calls dropped because a ring or the channel of control events was full.
     pub fn dropped(&self) -> u64 {
         self.hub.dropped()
     }
 }
 
-/// How a request ended, in a fixed size.
+/// How a request ended, as a value of fixed size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Completed {
-    /// Answered in full, or not.
+    /// Whether it was answered in full.
     pub outcome: Outcome,
     /// Index of the endpoint that served it.
     pub endpoint: u32,
-    /// Prompt length in tokens, where the server told.
+    /// Prompt length in tokens, if reported by the server.
     pub prompt_tokens: Option<u32>,
-    /// Output length in tokens, first token included.
+    /// Output length in tokens, including the first.
     pub output_tokens: Option<u32>,
-    /// The server's own times, where it told them.
+    /// The server's own times, if it reported them.
     pub server: Option<ServerTimes>,
     /// Finish reason or cause of failure.
     pub reason: Reason,
 }
 
 impl Completed {
-    /// A full answer of `output_tokens` tokens from the first endpoint.
+    /// Creates a completion of `output_tokens` tokens from the first endpoint.
     pub fn tokens(output_tokens: u32) -> Self {
         Self {
             output_tokens: Some(output_tokens),
@@ -150,7 +152,7 @@ impl Completed {
         }
     }
 
-    /// A failure of the first endpoint.
+    /// Creates a failure of the first endpoint.
     pub fn failed(reason: Reason) -> Self {
         Self::new(Outcome::Failed, reason)
     }
@@ -176,7 +178,7 @@ pub struct ServerTimes {
     pub prefill_ns: Option<i64>,
     /// From the first token to the last.
     pub decode_ns: Option<i64>,
-    /// Told by the server, or estimated.
+    /// Whether the server reported the times or they are estimates.
     pub source: TimeSource,
 }
 
@@ -184,13 +186,13 @@ pub struct ServerTimes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Not told.
+    /// Not reported.
     Unknown,
     /// End of sequence or a stop string.
     Stop,
     /// The token limit.
     Length,
-    /// The server gave it up.
+    /// The server aborted it.
     Abort,
     /// Cancelled by the harness.
     Cancelled,
@@ -200,7 +202,7 @@ pub enum Reason {
     Connect,
     /// The connection broke before the end.
     Disconnected,
-    /// The answer was not understood.
+    /// The answer could not be parsed.
     BadResponse,
     /// Any other failure.
     Other,
@@ -209,7 +211,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The text kept in the `reason` column; `None` when there is nothing to tell.
+    /// The text stored in the `reason` column; `None` for [`Reason::Unknown`].
     pub fn text(self) -> Option<Arc<str>> {
         Some(match self {
             Self::Unknown => return None,
@@ -259,7 +261,7 @@ impl Reason {
     }
 }
 
-/// Hooks and the reader that drains them, for `clock`.
+/// Creates hooks on `clock` and the reader that drains them.
 pub(crate) fn hooks(
     clock: &RunClock,
     ring_words: usize,

@@ -1,4 +1,4 @@
-//! One ring per calling thread, and the reader that empties them all.
+//! One ring per calling thread, and the reader that drains all of them.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,22 +12,22 @@ use run_model::EventRow;
 use run_model::RunClock;
 use run_model::clock::{TickConverter, Ticks};
 
-/// Every how many calls of a thread one is timed; a power of two. Timing costs one more reading of the counter.
+/// One in this many calls of a thread is timed; a power of two. Timing costs one more reading of the counter.
 const TIMED_EVERY: u32 = 64;
-/// Every how many calls of a thread the fill of its ring is looked at; a power of two.
+/// The fill level of a thread's ring is checked once per this many calls; a power of two.
 const FILL_CHECKED_EVERY: u32 = 256;
-/// Entries of a thread's first ring: 28 KiB, which a thread that answers requests fills in a tenth of a second at
-/// 5,000 calls a second. A ring that is full is followed by one of twice its size.
+/// Entries of a thread's first ring: 28 KiB, which a thread that answers requests fills in a tenth of a
+/// second at 5,000 calls a second. A full ring is followed by one of twice its size.
 const FIRST_RING: usize = 512;
-/// Control events (marks, reasons) that may wait.
+/// Capacity of the channel of control events (marks, reasons).
 const CONTROL_EVENTS: usize = 4096;
-/// How many timed calls are kept for the percentiles.
+/// Number of timed calls kept for the percentiles.
 const COSTS: usize = 1 << 16;
 
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
-    /// This thread's rings, one per live session that it has called: almost always one.
+    /// This thread's rings, one per live session that it has called: usually one.
     static RINGS: RefCell<Vec<ThreadRing>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -48,14 +48,14 @@ pub(crate) enum Aside {
     Reason { id: u64, reason: Arc<str> },
 }
 
-/// What the callers of one session share.
+/// State shared by the callers of one session.
 #[derive(Debug)]
 pub(crate) struct RingHub {
     session: u64,
     clock: RunClock,
     origin: u64,
     ring_words: usize,
-    /// Rings that the reader has not taken over yet.
+    /// Rings not yet picked up by the reader.
     fresh: Mutex<Vec<Consumer<Words>>>,
     dropped: AtomicU64,
     asides: crossbeam_channel::Sender<Aside>,
@@ -100,10 +100,10 @@ impl RingHub {
     pub(super) fn record(&self, entry: Entry) {
         let ticks = self.clock.ticks().0;
         let words = entry.encode(ticks.saturating_sub(self.origin));
-        // `try_with`: a thread that is being torn down has no ring any more, and that must not panic.
+        // `try_with`: a thread that is being torn down has no ring any more, which must not panic.
         let kept = RINGS
             .try_with(|rings| {
-                // Only a hook called from within a hook could have borrowed it: there is none.
+                // Only a hook called from within a hook could have borrowed it, which never happens.
                 let Ok(mut rings) = rings.try_borrow_mut() else {
                     return false;
                 };
@@ -117,7 +117,7 @@ impl RingHub {
                 if ring.calls.is_multiple_of(TIMED_EVERY) {
                     let took = self.clock.ticks().0.saturating_sub(ticks);
                     let cost = Entry::Cost { ticks: took }.encode(0);
-                    // A full ring loses this measurement, nothing of the run.
+                    // If the ring is full, only this measurement is lost.
                     let _ = ring.producer.push(cost);
                     if ring.calls.is_multiple_of(FILL_CHECKED_EVERY)
                         && ring.producer.slots() < ring.capacity / 2
@@ -131,7 +131,8 @@ impl RingHub {
         if !kept {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        // The first call after a rest. Relaxed: a call that just misses the flag is read at the reader's next tick.
+        // The first call after an idle period. Relaxed: a call that just misses the flag is read at the
+        // reader's next tick.
         if self.resting.load(Ordering::Relaxed) {
             self.wake_reader();
         }
@@ -144,7 +145,7 @@ impl RingHub {
         }
     }
 
-    /// The first call of a thread: allocates and takes a lock.
+    /// Handles the first call of a thread: allocates and takes a lock.
     #[cold]
     fn add_ring(&self, rings: &mut Vec<ThreadRing>) -> usize {
         rings.retain(|ring| !ring.producer.is_abandoned());
@@ -158,8 +159,8 @@ impl RingHub {
         rings.len() - 1
     }
 
-    /// A burst filled the ring before the reader came: goes on in a larger one. The reader empties the full one
-    /// first. False if the ring has its largest size already.
+    /// Continues in a larger ring after a burst filled this one; the reader empties the full ring first.
+    /// Returns false if the ring already has the maximum size.
     #[cold]
     fn push_into_larger(&self, ring: &mut ThreadRing, words: Words) -> bool {
         let capacity = (ring.capacity * 2).min(self.largest_ring());
@@ -178,7 +179,7 @@ impl RingHub {
 
     fn new_ring(&self, capacity: usize) -> Producer<Words> {
         let (mut producer, mut consumer) = RingBuffer::new(capacity);
-        // Touches every page now: a page fault in a later call would cost it a microsecond.
+        // Touches every page now: a page fault would add a microsecond to a later call.
         while producer.push(Words::default()).is_ok() {}
         if let Ok(chunk) = consumer.read_chunk(capacity) {
             chunk.commit_all();
@@ -198,7 +199,7 @@ impl RingHub {
     }
 }
 
-/// The session's side: empties every thread's ring.
+/// The session's side: drains every thread's ring.
 #[derive(Debug)]
 pub(crate) struct HookReader {
     hub: Arc<RingHub>,
@@ -209,8 +210,8 @@ pub(crate) struct HookReader {
 }
 
 impl HookReader {
-    /// Hands every entry that is there to `take`, with its time on the run's clock, and returns how many that were.
-    /// Entries of one thread come in order; those of two threads may not.
+    /// Passes every available entry to `take` with its time on the run's clock, and returns their number.
+    /// Entries of one thread arrive in order; entries of different threads may not.
     pub(super) fn drain(&mut self, mut take: impl FnMut(i64, Entry)) -> usize {
         let mut count = 0;
         self.rings
@@ -234,18 +235,18 @@ impl HookReader {
             }
             chunk.commit_all();
         }
-        // Its thread ended and nothing can come any more.
+        // Its thread has ended, so no more entries can arrive.
         self.rings
             .retain(|ring| !(ring.is_abandoned() && ring.is_empty()));
         count
     }
 
-    /// Says whether the reader sleeps, so that the next hook call wakes it.
+    /// Sets whether the reader sleeps, in which case the next hook call wakes it.
     pub(crate) fn set_resting(&self, resting: bool) {
         self.hub.resting.store(resting, Ordering::Relaxed);
     }
 
-    /// The control events, in order.
+    /// Returns the control events, in order.
     pub(crate) fn asides(&self) -> impl Iterator<Item = Aside> + '_ {
         self.asides.try_iter()
     }
@@ -259,7 +260,7 @@ impl HookReader {
     }
 }
 
-/// What hook calls cost, from the one in [`TIMED_EVERY`] that was timed.
+/// Cost of hook calls, from the timed one in [`TIMED_EVERY`].
 #[derive(Debug, Default, Clone)]
 pub(crate) struct HookCosts {
     sampled_ns: Vec<u32>,
@@ -272,7 +273,7 @@ impl HookCosts {
         if self.sampled_ns.len() < COSTS {
             self.sampled_ns.push(ns);
         } else {
-            // Overwrite in turn: the latest stretch of a long run, not its beginning.
+            // Overwrites the oldest, so that a long run keeps its latest calls.
             self.sampled_ns[(self.seen % COSTS as u64) as usize] = ns;
         }
         self.seen += 1;

@@ -1,4 +1,4 @@
-//! The thread that sends requests, with retries, and the bounded queue before it.
+//! The thread that sends requests with retries, and its bounded queue.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,21 +13,21 @@ use url::Url;
 
 use super::SendMonitor;
 
-/// How hard to try to deliver.
+/// Delivery settings.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// Requests that may wait while the receiver is slow or away; the next one is dropped.
+    /// Maximum number of waiting requests; further ones are dropped.
     pub queue: usize,
-    /// Limit of one attempt.
+    /// Timeout of one attempt.
     pub timeout: Duration,
-    /// Attempts before a request is given up.
+    /// Number of attempts before a request is given up.
     pub attempts: u32,
-    /// Pause before the second attempt; doubled before each further one, up to half a minute.
+    /// Pause before the second attempt; doubled before each further one, up to 30 seconds.
     pub first_pause: Duration,
-    /// How long finishing waits for what is still queued.
+    /// Maximum time to wait for queued requests at the end.
     pub drain: Duration,
-    /// Further headers, such as `authorization`. Never printed.
+    /// Additional headers, such as `authorization`. Never printed.
     pub headers: Vec<(String, String)>,
 }
 
@@ -64,7 +64,7 @@ struct Payload {
     samples: u64,
 }
 
-/// The thread that sends, and the queue before it.
+/// The sending thread and its queue.
 pub(super) struct Courier {
     queue: Option<Sender<Payload>>,
     thread: Option<JoinHandle<()>>,
@@ -128,7 +128,7 @@ impl Courier {
                 while let Ok(payload) = payloads.recv() {
                     runtime.block_on(worker.deliver(payload));
                 }
-                // The receiver waits for this only with a deadline; one that gave up is gone.
+                // The receiving side waits only until a deadline and may be gone.
                 let _ = finished.send(());
             })
             .map_err(|source| Error::Start {
@@ -145,7 +145,7 @@ impl Courier {
         })
     }
 
-    /// Never waits.
+    /// Queues a request without blocking.
     pub(super) fn send(&self, body: Vec<u8>, samples: u64) {
         let Some(queue) = &self.queue else { return };
         match queue.try_send(Payload {
@@ -159,7 +159,7 @@ impl Courier {
         }
     }
 
-    /// Waits for what is queued, but not beyond the deadline; then what is left is named in an error.
+    /// Waits for queued requests until the deadline; the error reports what is left.
     pub(super) fn finish(mut self) -> Result<()> {
         drop(self.queue.take());
         if self.done.recv_timeout(self.drain).is_err() {
@@ -220,7 +220,7 @@ impl Worker {
         SendMonitor::add(&counts.samples_failed, payload.samples);
     }
 
-    /// The error says why, and whether another attempt could help.
+    /// The error contains the reason and whether another attempt could succeed.
     async fn attempt(&self, body: Bytes) -> Result<(), (String, bool)> {
         let request = self
             .client
@@ -260,12 +260,12 @@ pub(super) fn parse_url(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// The labels of a series as a map; text that is not a JSON object gives none.
+/// The labels of a series as a map; empty if the text is not a JSON object.
 pub(super) fn labels(json: &str) -> BTreeMap<String, String> {
     serde_json::from_str(json).unwrap_or_default()
 }
 
-/// Labels that the receiver sets itself keep the scraped value under another name, as Prometheus does.
+/// Renames scraped labels that the receiver sets itself, as Prometheus does.
 pub(super) fn export_reserved(labels: &mut BTreeMap<String, String>, reserved: &[&str]) {
     for name in reserved {
         if let Some(value) = labels.remove(*name) {

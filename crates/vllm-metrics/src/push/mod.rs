@@ -1,8 +1,8 @@
-//! Sending samples to another system while the run goes on: Pushgateway and Prometheus remote write.
+//! Sends samples to other systems during the run: Pushgateway and Prometheus remote write.
 //!
-//! A run must not wait for a receiver. Each receiver is a subscriber of the recorder with a thread of its own; what is
-//! to be sent then goes through a bounded queue to a second thread, which tries again with growing pauses. What does
-//! not fit a queue, or is given up, is dropped and counted.
+//! A run must not wait for a receiver. Each receiver is a subscriber of the recorder with its own thread,
+//! which passes requests through a bounded queue to a second thread that sends them and retries with growing
+//! pauses. Samples that do not fit the queue or are given up are dropped and counted.
 
 #[cfg(feature = "http")]
 mod courier;

@@ -1,8 +1,9 @@
 //! Pushgateway: the current value of every series, pushed at each flush under one grouping key.
 //!
-//! A gateway keeps the last page of each group and refuses timestamps and series that stand there twice. So the page
-//! has each series once, without a time; several endpoints are told apart by a label `endpoint_url`, and the labels
-//! `job` and `instance`, which the gateway sets itself, are kept as `exported_job` and `exported_instance`.
+//! A gateway keeps the last page of each group and rejects timestamps and duplicate series, so the page
+//! contains each series once, without a time. Endpoints are distinguished by the label `endpoint_url`. The
+//! labels `job` and `instance`, which the gateway sets itself, are kept as `exported_job` and
+//! `exported_instance`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -20,7 +21,7 @@ use run_model::{Manifest, MetricType, Record, SeriesDef};
 use run_store::prometheus::{family_name, line_start, type_word};
 use run_store::{Store, StoreFiles};
 
-/// Where and under which name to push.
+/// Pushgateway settings.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PushgatewayConfig {
@@ -30,7 +31,7 @@ pub struct PushgatewayConfig {
     pub job: String,
     /// Second part of the grouping key; empty to group by job alone.
     pub instance: String,
-    /// How hard to try.
+    /// Delivery settings.
     pub delivery: Delivery,
 }
 
@@ -74,7 +75,7 @@ impl PushgatewayConfig {
                 parts.push(("instance", &self.instance));
             }
             for (name, value) in parts {
-                // A slash cannot be escaped in a path; the gateway takes base64 instead.
+                // A path cannot contain an escaped slash; the gateway accepts base64 instead.
                 if value.contains('/') {
                     path.push(&format!("{name}@base64"))
                         .push(&base64_url(value.as_bytes()));
@@ -123,15 +124,15 @@ impl std::fmt::Debug for PushgatewayStore {
 }
 
 impl PushgatewayStore {
-    /// Where it sends to, without credentials.
+    /// The target URL, without credentials.
     pub fn target(&self) -> &str {
         &self.courier.target
     }
 
-    /// Starts the sending thread. Whether the gateway answers shows only with the first push: see the monitor.
+    /// Starts the sending thread. Whether the gateway answers is known after the first push: see the monitor.
     pub fn start(config: &PushgatewayConfig) -> Result<(Self, SendMonitor)> {
         let headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")];
-        // PUT replaces the whole group: a series that is gone is gone from the gateway too.
+        // PUT replaces the whole group, so that series that disappeared are removed from the gateway.
         let courier = Courier::start(Method::PUT, &config.endpoint()?, &headers, &config.delivery)?;
         let monitor = courier.monitor.clone();
         Ok((
@@ -144,7 +145,7 @@ impl PushgatewayStore {
         ))
     }
 
-    /// The page, how many samples it has, and how many had to be left out.
+    /// Returns the page, its number of samples, and the number of samples left out.
     fn page(&self) -> (String, u64, u64) {
         let endpoints: HashSet<_> = self
             .series
@@ -168,7 +169,7 @@ impl PushgatewayStore {
             let family = families
                 .entry(family_name(def))
                 .or_insert((def.metric_type, Vec::new()));
-            // The gateway refuses a page with a series twice, or a family of two types.
+            // The gateway rejects a page with a duplicate series or a family of two types.
             if family.0 != def.metric_type || !seen.insert(start.clone()) {
                 left_out += 1;
                 continue;
@@ -197,7 +198,7 @@ impl Store for PushgatewayStore {
                     }
                 }
             }
-            // A gateway has gauges and counters, no rows.
+            // A gateway stores gauges and counters only, not rows.
             _ => {}
         }
         Ok(())

@@ -1,7 +1,8 @@
-//! Prometheus remote write 1.0: samples with their times, as protobuf in snappy, one request per flush.
+//! Prometheus remote write 1.0: samples with their times as snappy-compressed protobuf, one request per
+//! flush.
 //!
-//! The protocol keeps milliseconds. `job` and `instance` are set as a Prometheus that scraped the endpoint itself
-//! would set them; scraped labels of these names are kept as `exported_job` and `exported_instance`.
+//! The protocol has millisecond timestamps. `job` and `instance` are set as by a Prometheus that scrapes the
+//! endpoint; scraped labels of these names are kept as `exported_job` and `exported_instance`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use run_model::{Manifest, MetricType, Record, SampleBatch, SeriesDef};
 use run_store::prometheus::family_name;
 use run_store::{Store, StoreFiles};
 
-/// Receivers refuse much larger requests; a flush beyond this goes out in several.
+/// Receivers reject much larger requests; a larger flush is split.
 const SAMPLES_PER_REQUEST: usize = 10_000;
 
-/// Where to write.
+/// Remote write settings.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoteWriteConfig {
@@ -31,7 +32,7 @@ pub struct RemoteWriteConfig {
     /// Labels added to every series, such as the run's stamp. A scraped label of the same name is kept as
     /// `exported_…`.
     pub labels: BTreeMap<String, String>,
-    /// How hard to try.
+    /// Delivery settings.
     pub delivery: Delivery,
 }
 
@@ -47,7 +48,7 @@ impl std::fmt::Debug for RemoteWriteConfig {
 }
 
 impl RemoteWriteConfig {
-    /// Writes to `url` as `job`, without further labels.
+    /// Writes to `url` as `job`, without additional labels.
     pub fn new(url: impl Into<String>, job: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -93,7 +94,7 @@ struct Point {
     timestamp_ms: i64,
 }
 
-/// Numbers of the types as the protocol has them.
+/// Type numbers as defined by the protocol.
 #[derive(Clone, PartialEq, Message)]
 struct Metadata {
     #[prost(int32, tag = "1")]
@@ -144,12 +145,13 @@ impl std::fmt::Debug for RemoteWriteStore {
 }
 
 impl RemoteWriteStore {
-    /// Where it sends to, without credentials.
+    /// The target URL, without credentials.
     pub fn target(&self) -> &str {
         &self.courier.target
     }
 
-    /// Starts the sending thread. Whether the receiver answers shows only with the first request: see the monitor.
+    /// Starts the sending thread. Whether the receiver answers is known after the first request: see the
+    /// monitor.
     pub fn start(config: RemoteWriteConfig) -> Result<(Self, SendMonitor)> {
         let headers = [
             ("content-type", "application/x-protobuf"),
@@ -184,7 +186,7 @@ impl RemoteWriteStore {
         export_reserved(&mut labels, &reserved);
         labels.extend(own);
         labels.insert("__name__".into(), def.metric_name.to_string());
-        // An empty value is the same as no label, and receivers refuse it.
+        // An empty value is equivalent to no label, and receivers reject it.
         let labels = labels.into_iter().filter(|(_, value)| !value.is_empty());
         self.series.push(Outgoing {
             labels: labels.map(|(name, value)| Label { name, value }).collect(),
@@ -208,7 +210,8 @@ impl RemoteWriteStore {
                 continue;
             };
             let timestamp_ms = sample.timestamp_ns.div_euclid(1_000_000);
-            // Receivers refuse the whole request for one sample that is not after the last of its series.
+            // Receivers reject the whole request if one sample is not newer than the previous one of its
+            // series.
             if timestamp_ms <= series.last_ms {
                 self.courier.monitor.dropped(1);
                 continue;
@@ -269,7 +272,7 @@ impl Store for RemoteWriteStore {
                     self.send()?;
                 }
             }
-            // The protocol carries samples only.
+            // The protocol has samples only.
             _ => {}
         }
         Ok(())

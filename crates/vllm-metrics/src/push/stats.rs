@@ -1,27 +1,27 @@
-//! What became of the samples that were to be sent.
+//! Delivery statistics of sent samples.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What became of the samples so far.
+/// Delivery statistics so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SendStats {
-    /// Requests that the receiver took.
+    /// Requests that the receiver accepted.
     pub requests_sent: u64,
     /// Samples in them.
     pub samples_sent: u64,
     /// Attempts that failed and were followed by another.
     pub retries: u64,
-    /// Samples in requests that were refused or given up.
+    /// Samples in requests that were rejected or given up.
     pub samples_failed: u64,
-    /// Samples that found the queue full, or that the receiver's format cannot carry.
+    /// Samples dropped because the queue was full or the receiver's format does not support them.
     pub samples_dropped: u64,
-    /// What the receiver or the network said last, if anything went wrong.
+    /// The last error from the receiver or the network.
     pub last_error: Option<String>,
 }
 
-/// Reads the counts while the store is at work and after it.
+/// Reads the statistics during the run and after it.
 #[derive(Debug, Clone, Default)]
 pub struct SendMonitor {
     pub(super) counts: Arc<Counts>,
@@ -38,7 +38,7 @@ pub(super) struct Counts {
 }
 
 impl SendMonitor {
-    /// The counts now.
+    /// Returns the current statistics.
     pub fn stats(&self) -> SendStats {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         SendStats {

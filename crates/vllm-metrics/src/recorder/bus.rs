@@ -1,9 +1,10 @@
-//! The bus: every record goes to every subscription, each with a bounded queue of its own.
+//! The bus delivers every record to every subscription, each of which has its own bounded queue.
 //!
-//! A full queue drops and counts; it never makes a producer wait. Queues are bounded by the bytes they hold, not by
-//! the number of records, since a scrape of a large page and a phase mark differ a thousandfold. Series definitions
-//! always pass: a subscriber that missed one could not place its samples. Events may use an eighth more than the
-//! capacity, so that the event that reports a drop is not dropped as well.
+//! A full queue drops records and counts them; it never blocks a producer. Queues are bounded by bytes, not
+//! by the number of records, since the sizes of a scrape of a large page and of a phase mark differ a
+//! thousandfold. Series definitions are never dropped, because a subscriber could not interpret samples
+//! without them. Events may exceed the capacity by an eighth, so that the event that reports a drop is not
+//! dropped as well.
 
 use std::fmt;
 use std::mem::size_of;
@@ -14,10 +15,10 @@ use tokio::sync::Notify;
 
 use run_model::{Record, Sample, SampleBatch, SeriesDef};
 
-/// Records that a queue dropped because its subscriber could not keep up.
+/// Number of records that a queue dropped because its subscriber could not keep up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Samples, counted one by one.
+    /// Individual samples.
     pub samples: u64,
     /// Request and batch rows.
     pub rows: u64,
@@ -60,7 +61,7 @@ pub struct Filter {
 type SeriesPredicate = dyn Fn(&SeriesDef) -> bool + Send + Sync;
 
 impl Filter {
-    /// Everything.
+    /// Accepts everything.
     pub fn all() -> Self {
         Self {
             samples: true,
@@ -70,7 +71,7 @@ impl Filter {
         }
     }
 
-    /// Nothing but the definitions of series; add to it.
+    /// Accepts only series definitions; add to it.
     pub fn none() -> Self {
         Self {
             samples: false,
@@ -80,28 +81,28 @@ impl Filter {
         }
     }
 
-    /// Whether samples are received.
+    /// Sets whether samples are received.
     #[must_use]
     pub fn samples(mut self, wanted: bool) -> Self {
         self.samples = wanted;
         self
     }
 
-    /// Whether request and batch rows are received.
+    /// Sets whether request and batch rows are received.
     #[must_use]
     pub fn rows(mut self, wanted: bool) -> Self {
         self.rows = wanted;
         self
     }
 
-    /// Whether events are received.
+    /// Sets whether events are received.
     #[must_use]
     pub fn events(mut self, wanted: bool) -> Self {
         self.events = wanted;
         self
     }
 
-    /// Receives only series for which `accepts` is true, and their samples. Called once per series.
+    /// Receives only series for which `accepts` returns true, and their samples. Called once per series.
     #[must_use]
     pub fn series(mut self, accepts: impl Fn(&SeriesDef) -> bool + Send + Sync + 'static) -> Self {
         self.series = Some(Arc::new(accepts));
@@ -128,32 +129,32 @@ impl fmt::Debug for Filter {
 
 /// One subscriber's end of the bus. Dropping it ends the subscription.
 ///
-/// Get one from [`Recorder::subscribe`](super::Recorder::subscribe). Records come in the order in which they were
-/// published; a series always comes before its first sample. Sample batches are shared between subscriptions, not
-/// copied.
+/// Created by [`Recorder::subscribe`](super::Recorder::subscribe). Records arrive in the order of
+/// publication; a series always precedes its first sample. Sample batches are shared between subscriptions,
+/// not copied.
 #[derive(Debug)]
 pub struct Subscription {
     queue: Arc<Queue>,
 }
 
 impl Subscription {
-    /// Everything that is waiting, without blocking; empty if nothing is.
+    /// Returns all waiting records without blocking.
     pub fn try_take(&self) -> Vec<Record> {
         self.queue.lock().take()
     }
 
-    /// Blocks until something is waiting and returns all of it; `None` once the recorder has closed and everything
-    /// was taken.
+    /// Blocks until records are waiting and returns all of them; `None` once the recorder has closed and
+    /// everything was taken.
     pub fn take(&self) -> Option<Vec<Record>> {
         self.take_until(None)
     }
 
-    /// As [`Subscription::take`], but returns an empty vector after `limit` without records.
+    /// Like [`Subscription::take`], but returns an empty vector after `limit` without records.
     pub fn take_within(&self, limit: Duration) -> Option<Vec<Record>> {
         self.take_until(Instant::now().checked_add(limit))
     }
 
-    /// As [`Subscription::take`], for async code. Safe to cancel: what was not returned stays in the queue.
+    /// Like [`Subscription::take`], for async code. Cancel safe: records not returned stay in the queue.
     pub async fn take_async(&self) -> Option<Vec<Record>> {
         loop {
             {
@@ -171,12 +172,12 @@ impl Subscription {
         }
     }
 
-    /// What this subscription has missed so far.
+    /// Number of records this subscription has missed so far.
     pub fn dropped(&self) -> Dropped {
         self.queue.lock().dropped
     }
 
-    /// Reads the counts of this subscription from elsewhere.
+    /// Returns a monitor of this subscription's counts.
     pub(crate) fn monitor(&self) -> QueueMonitor {
         QueueMonitor {
             queue: Arc::clone(&self.queue),
@@ -196,7 +197,7 @@ impl Subscription {
         drop(self.queue.wait(self.queue.lock(), bytes, deadline));
     }
 
-    /// Whether nothing more can come.
+    /// Whether the queue is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.queue.lock().closed
     }
@@ -208,7 +209,7 @@ impl Drop for Subscription {
     }
 }
 
-/// The counts of a subscription, and the means to close it.
+/// Reads the counts of a subscription and can close it.
 #[derive(Debug, Clone)]
 pub(crate) struct QueueMonitor {
     queue: Arc<Queue>,
@@ -219,23 +220,23 @@ impl QueueMonitor {
         self.queue.lock().dropped
     }
 
-    /// The bytes it holds now.
+    /// Bytes in the queue now.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.queue.lock().held_bytes as u64
     }
 
-    /// The most bytes it ever held.
+    /// Maximum number of bytes ever in the queue.
     pub(crate) fn high_water_bytes(&self) -> u64 {
         self.queue.lock().high_water_bytes as u64
     }
 
-    /// Lets nothing more in and wakes the subscriber.
+    /// Rejects further records and wakes the subscriber.
     pub(crate) fn close(&self) {
         self.queue.close();
     }
 }
 
-/// Events may use this share of the capacity on top of it: one eighth.
+/// Events may exceed the capacity by this fraction: one eighth.
 const EVENT_RESERVE: usize = 8;
 
 /// The queue behind one subscription.
@@ -254,7 +255,7 @@ struct State {
     high_water_bytes: usize,
     dropped: Dropped,
     closed: bool,
-    /// Held bytes from which on the subscriber is to be woken; 0 while it does not wait.
+    /// Number of held bytes that wakes the subscriber; 0 while it does not wait.
     wake_at: usize,
     /// By series id, where the filter names series.
     accepted: Vec<bool>,
@@ -305,7 +306,7 @@ impl Queue {
         self.notify.notify_one();
     }
 
-    /// Puts `record` into the queue if the filter accepts it and there is room; else counts it.
+    /// Queues `record` if the filter accepts it and it fits; otherwise counts it.
     pub(super) fn push(&self, record: &Record) {
         let mut state = self.lock();
         let Some(record) = self.filtered(&mut state, record) else {
@@ -410,7 +411,7 @@ fn accepted_samples(batch: &Arc<SampleBatch>, accepted: &[bool]) -> Option<Recor
     })))
 }
 
-/// About how much memory a record holds.
+/// Approximate memory size of a record.
 fn size_bytes(record: &Record) -> usize {
     size_of::<Record>()
         + match record {

@@ -17,7 +17,7 @@ pub struct LatestSample {
     pub value: f64,
 }
 
-/// Room for the records between two folds, which are at most about a second apart.
+/// Capacity for the records between two folds, which are at most about a second apart.
 const CAPACITY_BYTES: usize = 8 << 20;
 
 /// Keeps the newest value of each series.
@@ -35,12 +35,12 @@ impl LatestValues {
         })
     }
 
-    /// Takes in what was published since the last call. Call it at least once a second.
+    /// Applies records published since the last call. Call it at least once a second.
     pub(crate) fn fold(&self) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         for record in self.subscription.try_take() {
             match record {
-                // Ids are dense and come in order.
+                // Ids are dense and arrive in order.
                 Record::Series(_, def) => table.push(LatestSample {
                     def,
                     timestamp_ns: i64::MIN,
@@ -58,7 +58,7 @@ impl LatestValues {
         }
     }
 
-    /// The newest samples that are no older than `max_age` at `now_ns`, sorted by name, labels and endpoint.
+    /// Returns the newest samples not older than `max_age` at `now_ns`, sorted by name, labels and endpoint.
     pub(crate) fn fresh(&self, now_ns: i64, max_age: Duration) -> Vec<LatestSample> {
         self.fold();
         let oldest_ns = now_ns.saturating_sub(i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX));

@@ -1,5 +1,4 @@
-//! The one handle through which everything that measures puts records into a run, and through which subscribers get
-//! them.
+//! The recorder: producers publish a run's records through it, and subscribers receive them.
 //!
 //! ```text
 //!  collector ─┐                       ┌─► Subscription ─► writer thread ─► files
@@ -30,7 +29,7 @@ use run_model::{
     SeriesId, Severity, StepRow,
 };
 
-/// Takes the records of one run and hands each to every subscription. Clones are the same recorder.
+/// Delivers the records of one run to every subscription. Clones share one recorder.
 ///
 /// Nothing here blocks: a subscriber that cannot keep up loses records, which are counted
 /// ([`Subscription::dropped`]).
@@ -66,8 +65,8 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Inner {
     clock: RunClock,
-    /// Held while a definition is published and while a subscription is added, so that each subscriber gets every
-    /// definition once, before its first sample.
+    /// Locked while a definition is published and while a subscription is added, so that each subscriber
+    /// receives every definition once, before its first sample.
     series: Mutex<HashMap<Arc<SeriesDef>, SeriesId>>,
     queues: RwLock<Vec<Arc<Queue>>>,
     /// When each phase began, ascending; a handful per run.
@@ -77,11 +76,12 @@ struct Inner {
     logged: Mutex<HashMap<EventKind, u32>>,
 }
 
-/// Events of one kind that are logged as warnings or errors; further ones are recorded, and logged at debug level.
+/// Number of warnings and errors of one kind that are logged as such; further ones are recorded and logged at
+/// debug level.
 pub const LOGGED_PER_KIND: u32 = 10;
 
 impl Recorder {
-    /// A recorder without subscribers, on `clock`.
+    /// Creates a recorder without subscribers on `clock`.
     pub fn new(clock: RunClock) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -105,8 +105,8 @@ impl Recorder {
         self.inner.clock.now_ns()
     }
 
-    /// A subscription to everything published from now on that `filter` accepts, and to the definitions of all
-    /// series so far. At most about `capacity_bytes` wait in it; what comes beyond that is dropped and counted.
+    /// Subscribes to everything published from now on that `filter` accepts, and to the definitions of all
+    /// series so far. The queue holds about `capacity_bytes`; records beyond that are dropped and counted.
     pub fn subscribe(&self, filter: Filter, capacity_bytes: usize) -> Subscription {
         let (queue, subscription) = Queue::new(filter, capacity_bytes);
         let series = self.inner.series.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,14 +116,14 @@ impl Recorder {
             queue.push(&Record::Series(id, def));
         }
         let mut queues = self.inner.queues.write().unwrap_or_else(PoisonError::into_inner);
-        // Subscriptions that were dropped since the last one began.
+        // Removes subscriptions that have been dropped.
         queues.retain(|queue| !queue.is_closed() || Arc::strong_count(queue) > 1);
         queues.push(queue);
         subscription
     }
 
-    /// The id of a series: the same for equal definitions. Its definition is published before the id is known to
-    /// anyone, so it always comes before the first sample. May lock and allocate; keep the id.
+    /// Returns the id of a series, the same for equal definitions. The definition is published before the id
+    /// is returned, so it precedes the first sample. May lock and allocate; keep the id.
     pub fn series(&self, def: SeriesDef) -> SeriesId {
         let mut series = self.inner.series.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(id) = series.get(&def) {
@@ -136,7 +136,7 @@ impl Recorder {
         id
     }
 
-    /// How many distinct series there are so far.
+    /// Number of distinct series so far.
     pub fn series_count(&self) -> usize {
         self.inner
             .series
@@ -145,7 +145,7 @@ impl Recorder {
             .len()
     }
 
-    /// Publishes samples that were taken together. Their phase is filled in here.
+    /// Publishes samples that were taken together, and sets their phase.
     pub fn samples(&self, mut batch: SampleBatch) {
         batch.phase = self.phase_at(batch.start_ns);
         self.publish(&Record::Samples(Arc::new(batch)));
@@ -166,19 +166,19 @@ impl Recorder {
         self.publish(&Record::Step(row));
     }
 
-    /// Publishes one request that an engine finished.
+    /// Publishes a request that an engine finished.
     pub fn engine_request(&self, row: EngineRequestRow) {
         self.publish(&Record::EngineRequest(row));
     }
 
-    /// Publishes an event as given, for example one of the harness.
+    /// Publishes an event as given, for example from the harness.
     pub fn event(&self, event: EventRow) {
         self.publish(&Record::Event(event));
     }
 
-    /// Logs an event of the recorder's own parts and publishes it: the one place where both happen, so that the log
-    /// and the record cannot disagree. Warnings and errors are logged as such, the first [`LOGGED_PER_KIND`] of each
-    /// kind; everything else at debug level.
+    /// Logs an event of the recorder's own components and publishes it, so that log and record agree. The
+    /// first [`LOGGED_PER_KIND`] warnings and errors of each kind are logged as such, everything else at
+    /// debug level.
     pub fn emit(&self, event: EventRow) {
         let (kind, source, message) = (event.kind.as_str(), &*event.source, &*event.message);
         let is_early = || {
@@ -195,7 +195,7 @@ impl Recorder {
         self.publish(&Record::Event(event));
     }
 
-    /// The phase `name` lasts from `at_ns` until the next one.
+    /// Begins the phase `name` at `at_ns`; it lasts until the next one.
     pub(crate) fn begin_phase(&self, at_ns: i64, name: Arc<str>) {
         let mut phases = self.inner.phases.write().unwrap_or_else(PoisonError::into_inner);
         phases.push((at_ns, name));
@@ -219,7 +219,7 @@ impl Recorder {
         }
     }
 
-    /// Ends every subscription: its subscriber gets what waits, and then the end.
+    /// Ends every subscription once its waiting records have been taken.
     pub(crate) fn close(&self) {
         let queues = self.inner.queues.read().unwrap_or_else(PoisonError::into_inner);
         for queue in queues.iter() {
@@ -227,7 +227,7 @@ impl Recorder {
         }
     }
 
-    /// The id of a series that the session makes about itself.
+    /// Returns the id of one of the session's series about itself.
     pub(crate) fn own_series(&self, own: &OwnSeries<'_>) -> SeriesId {
         let labels: BTreeMap<String, String> = own
             .labels
@@ -245,7 +245,7 @@ impl Recorder {
     }
 }
 
-/// A series that the session makes about itself.
+/// One of the session's series about itself.
 #[derive(Debug)]
 pub(crate) struct OwnSeries<'a> {
     pub(crate) name: &'a str,
@@ -255,7 +255,7 @@ pub(crate) struct OwnSeries<'a> {
     pub(crate) endpoint_url: &'a str,
 }
 
-/// Samplers write through the trait, so that they also run without a session.
+/// Samplers use the trait, so that they also run without a session.
 impl SampleSink for Recorder {
     fn now_ns(&self) -> i64 {
         Self::now_ns(self)

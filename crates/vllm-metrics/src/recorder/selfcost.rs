@@ -1,4 +1,4 @@
-//! What recording itself costs, as series of the run: CPU time of our threads, hook calls, queue, drops, memory.
+//! The cost of recording as series: CPU time of the session's threads, hook calls, queue, drops, memory.
 
 use std::fs;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use super::{OwnSeries, QueueMonitor, Recorder};
 use run_model::schedule::thread_cpu_time;
 use run_model::{MetricType, Sample, SampleBatch, SeriesId};
 
-/// CPU time of one thread, as the thread itself last measured it.
+/// CPU time of one thread, as last measured by that thread.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadCpu(AtomicU64);
 
 impl ThreadCpu {
-    /// Must be called on the measured thread.
+    /// Must be called on the thread to measure.
     pub(crate) fn update(&self) {
         let ns = u64::try_from(thread_cpu_time().as_nanos()).unwrap_or(u64::MAX);
         self.0.store(ns, Ordering::Relaxed);
@@ -27,14 +27,14 @@ impl ThreadCpu {
     }
 }
 
-/// CPU time of the session's own threads, where it is known.
+/// CPU time of the session's own threads, if known.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct OwnCpu {
     pub(crate) collector: Option<Duration>,
     pub(crate) writer: Option<Duration>,
 }
 
-/// What hook calls have cost and lost so far.
+/// Cost and losses of hook calls so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct HookFigures {
     pub(crate) p50_ns: Option<u32>,
@@ -42,7 +42,7 @@ pub(crate) struct HookFigures {
     pub(crate) dropped: u64,
 }
 
-/// The self series of one run, sampled about once a second.
+/// The session's series about itself, sampled about once a second.
 #[derive(Debug)]
 pub(crate) struct SelfSampler {
     recorder: Recorder,
@@ -112,7 +112,7 @@ impl SelfSampler {
         }
     }
 
-    /// One tick. What is not known has no sample.
+    /// Samples once. Unknown values have no sample.
     pub(crate) fn sample(&self, queue: &QueueMonitor, cpu: OwnCpu, hooks: HookFigures) {
         let start_ns = self.recorder.now_ns();
         let dropped = queue.dropped();
@@ -153,7 +153,7 @@ impl SelfSampler {
     }
 }
 
-/// Memory of this process: the harness's and ours, which one process cannot tell apart.
+/// Memory of this process, harness and session together, which cannot be separated.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Memory {
     pub(crate) resident_bytes: Option<u64>,
