@@ -1,4 +1,4 @@
-//! A look at an endpoint before a run: does it answer, is it a page of metrics, is what is expected on it.
+//! Checks an endpoint before a run: whether it answers, with a page of metrics, including the expected ones.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use run_model::{Error, Result};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct EndpointCheck {
-    /// The endpoint, completed, without credentials.
+    /// The endpoint's full URL, without credentials.
     pub endpoint_url: String,
     /// Time from request to last byte.
     pub took: Duration,
@@ -30,17 +30,17 @@ pub struct EndpointCheck {
     pub names: Vec<Arc<str>>,
     /// Samples whose value is not a number.
     pub not_a_number: usize,
-    /// Lines that could not be read.
+    /// Unreadable lines.
     pub bad_lines: usize,
 }
 
-/// Scrapes `endpoint` once and says what is there.
+/// Scrapes `endpoint` once and describes the page.
 ///
 /// # Errors
 ///
-/// [`Error::Config`] for an endpoint that cannot be one, [`Error::Endpoint`] with the reason for one that gives no
-/// metrics: the name has no address, the connection is refused, a status, a timeout, wrong content, none of the
-/// expected metrics.
+/// [`Error::Config`] for an invalid endpoint. [`Error::Endpoint`] with the reason if there are no metrics:
+/// the name does not resolve, the connection is refused, an error status, a timeout, wrong content, or none
+/// of the expected metrics.
 pub async fn check_endpoint(endpoint: EndpointConfig) -> Result<EndpointCheck> {
     let config = SessionConfig {
         endpoints: vec![endpoint],
@@ -91,11 +91,11 @@ pub async fn check_endpoint(endpoint: EndpointConfig) -> Result<EndpointCheck> {
     })
 }
 
-/// [`check_endpoint`] for callers without a runtime: waits for the answer.
+/// Blocking variant of [`check_endpoint`], for callers without a runtime.
 ///
 /// # Errors
 ///
-/// As [`check_endpoint`]. Not to be called on a runtime's thread.
+/// As for [`check_endpoint`]. Must not be called on a runtime's thread.
 pub fn validate_endpoint(endpoint: EndpointConfig) -> Result<EndpointCheck> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

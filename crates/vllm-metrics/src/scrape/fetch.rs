@@ -1,4 +1,5 @@
-//! The HTTP side of a scrape: one GET into a reused buffer, with a deadline, a size limit and a reason on failure.
+//! The HTTP side of a scrape: one GET into a reused buffer, with a deadline, a size limit and an error
+//! reason.
 
 use std::error::Error as _;
 use std::io;
@@ -11,11 +12,12 @@ use crate::config::Endpoint;
 use run_model::RunClock;
 use run_model::{Error, Result};
 
-/// Prometheus text first: it is what vLLM's own client library is fastest at. OpenMetrics for those who only have it.
+/// Prometheus text first, because vLLM's client library renders it fastest. OpenMetrics for servers that only
+/// have it.
 const ACCEPTED: &str =
     "text/plain;version=0.0.4;q=1,application/openmetrics-text;version=1.0.0;q=0.8,*/*;q=0.1";
 
-/// Fetches one endpoint's page again and again over one kept connection.
+/// Fetches one endpoint's page repeatedly over one kept-alive connection.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     client: reqwest::Client,
@@ -25,12 +27,12 @@ pub(crate) struct Fetcher {
     clock: RunClock,
 }
 
-/// One page as it came.
+/// A response.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetched {
-    /// Request sent.
+    /// When the request was sent.
     pub(crate) start_ns: i64,
-    /// Last byte read.
+    /// When the last byte was read.
     pub(crate) end_ns: i64,
     /// The `Content-Type` header, empty if there was none.
     pub(crate) content_type: String,
@@ -49,7 +51,7 @@ impl Fetcher {
         }
         let client = with_tls(reqwest::Client::builder(), endpoint)?
             .default_headers(headers)
-            // A benchmark must not go through somebody's proxy, and a page that moved is to be configured.
+            // A benchmark must not go through a proxy, and a page that moved must be reconfigured.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(1)
@@ -58,7 +60,7 @@ impl Fetcher {
             .build()
             .map_err(
                 |error| match (&endpoint.tls.ca_pem, std::error::Error::source(&error)) {
-                    // Certificates are only looked into here.
+                    // Certificates are parsed only here.
                     (Some(_), Some(why)) => Error::config(format!("{}: ca_file: {why}", endpoint.shown_url)),
                     _ => Error::Start {
                         what: "an HTTP client",
@@ -75,8 +77,8 @@ impl Fetcher {
         })
     }
 
-    /// One GET, of the endpoint's own URL unless told another of the same server. `body` is emptied and then holds the
-    /// page; it keeps its capacity from call to call.
+    /// Sends one GET, to the endpoint's own URL unless another one of the same server is given. `body` is
+    /// cleared and receives the page; it keeps its capacity between calls.
     pub(crate) async fn fetch(
         &self,
         url: Option<&reqwest::Url>,
@@ -99,8 +101,8 @@ impl Fetcher {
     async fn get(&self, url: &reqwest::Url, body: &mut Vec<u8>) -> Result<String, ScrapeError> {
         body.clear();
         let mut response = match self.client.get(url.clone()).send().await {
-            // The server closed the kept connection between two scrapes, for example in a restart: that is not a
-            // failed scrape, a new connection may well work.
+            // The server closed the kept-alive connection between two scrapes, for example in a restart. That
+            // is not a failed scrape: a new connection may work.
             Err(error) if is_stale_connection(&error) => self
                 .client
                 .get(url.clone())
@@ -147,7 +149,7 @@ fn with_tls(mut builder: reqwest::ClientBuilder, endpoint: &Endpoint) -> Result<
 
 #[cfg(not(feature = "tls"))]
 fn with_tls(builder: reqwest::ClientBuilder, endpoint: &Endpoint) -> Result<reqwest::ClientBuilder> {
-    // Resolving the configuration refuses certificates without `https`, and `https` without the feature.
+    // Configuration rejects certificates without `https`, and `https` without the feature.
     if endpoint.tls.accept_any || endpoint.tls.ca_pem.is_some() {
         return Err(Error::config(format!(
             "{}: https needs a build with the feature `tls`",
@@ -161,7 +163,7 @@ fn is_stale_connection(error: &reqwest::Error) -> bool {
     !error.is_connect() && error.is_request() && matches!(reason(error), ScrapeError::Cut)
 }
 
-/// The reason in a failed request's chain of causes.
+/// Finds the reason in a failed request's chain of causes.
 fn reason(error: &reqwest::Error) -> ScrapeError {
     let mut cause: Option<&dyn std::error::Error> = error.source();
     let mut deepest = error.to_string();
@@ -180,7 +182,7 @@ fn reason(error: &reqwest::Error) -> ScrapeError {
                 _ => {}
             }
         }
-        // hyper's own words for a connection that ended within a message.
+        // hyper's message for a connection that ended within a message.
         if text.contains("connection closed before message completed")
             || text.contains("end of file before message length reached")
             || text.contains("unexpected EOF during chunk")

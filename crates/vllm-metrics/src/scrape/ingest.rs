@@ -1,4 +1,4 @@
-//! Pages that were recorded elsewhere, through the same path as scraped ones.
+//! Ingests pages recorded elsewhere, through the same code path as scraped ones.
 
 use std::sync::Arc;
 
@@ -28,11 +28,11 @@ pub struct PageIngest {
     subscription: Subscription,
 }
 
-/// Pages may pile up to this size before they are taken.
+/// Maximum size of the records between two calls of `records`.
 const CAPACITY_BYTES: usize = 256 << 20;
 
 impl PageIngest {
-    /// For pages of the endpoint `url`.
+    /// Creates an ingest for pages of the endpoint `url`.
     pub fn new(url: &str) -> Self {
         let origin = SeriesOrigin {
             endpoint_url: Arc::from(url),
@@ -48,8 +48,8 @@ impl PageIngest {
         }
     }
 
-    /// Takes a page that was scraped at `at_ns` (since the Unix epoch) and returns how many samples it held. Whether
-    /// it is OpenMetrics is seen from its end mark.
+    /// Ingests a page scraped at `at_ns` (since the Unix epoch) and returns its number of samples.
+    /// OpenMetrics is recognized by its end mark.
     pub fn page(&mut self, body: &[u8], at_ns: i64) -> usize {
         let page = self
             .reader
@@ -64,7 +64,7 @@ impl PageIngest {
         samples
     }
 
-    /// Everything since the last call, in order; a series always before its first sample.
+    /// Returns all records since the last call, in order; a series always precedes its first sample.
     pub fn records(&mut self) -> impl Iterator<Item = Record> {
         self.subscription.try_take().into_iter()
     }

@@ -1,4 +1,4 @@
-//! One bounded GET of one page, and what the page says: bytes in, samples out.
+//! Fetching a page with one bounded GET, and parsing it into samples.
 
 #[cfg(feature = "http")]
 mod check;
@@ -22,13 +22,13 @@ pub(crate) use series::SeriesOrigin;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScrapeError {
-    /// The host's name has no address.
+    /// The host name does not resolve.
     #[error("the host name could not be resolved")]
     Dns,
-    /// Nothing listens there.
+    /// Nothing listens on the port.
     #[error("the connection was refused: nothing listens there")]
     Refused,
-    /// No answer, or no end of it, within the timeout.
+    /// No complete answer within the timeout.
     #[error("no complete answer within {0:?}")]
     Timeout(std::time::Duration),
     /// A status other than success.
@@ -40,20 +40,20 @@ pub enum ScrapeError {
     /// The page is larger than the configured limit.
     #[error("the page is larger than {0} bytes")]
     TooLarge(usize),
-    /// What came is not a page of metrics.
+    /// The response is not a page of metrics.
     #[error("what came is not a page of metrics ({0})")]
     WrongContent(String),
-    /// A page of metrics, but none of the expected ones is on it.
+    /// The page has metrics, but none of the expected ones.
     #[error("the page holds none of the expected metrics ({0})")]
     NoExpectedMetric(String),
-    /// TLS or any other failure of the transport.
+    /// TLS or any other transport error.
     #[error("{0}")]
     Transport(String),
 }
 
 impl ScrapeError {
-    /// The machine word kept in events: `dns`, `refused`, `timeout`, `status`, `cut`, `too_large`, `wrong_content`,
-    /// `no_expected_metric`, `transport`.
+    /// The identifier used in events: `dns`, `refused`, `timeout`, `status`, `cut`, `too_large`,
+    /// `wrong_content`, `no_expected_metric`, `transport`.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Dns => "dns",

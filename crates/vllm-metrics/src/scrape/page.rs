@@ -1,5 +1,5 @@
-//! A page's text as samples with series ids. A series seen before is recognised by its bytes at the same place of
-//! the page, so that an ordinary scrape looks at no label at all.
+//! Parses a page into samples with series ids. A known series is recognized by its bytes at the same position
+//! of the page, so that an ordinary scrape parses no labels.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::select::Selector;
 use run_model::catalog::{blank, may_be_blank};
 use run_model::{Sample, SeriesId};
 
-/// Reads the pages of one endpoint, one after the other.
+/// Reads successive pages of one endpoint.
 #[derive(Debug)]
 pub(crate) struct PageReader {
     origin: SeriesOrigin,
     expect: Vec<String>,
     selector: Selector,
-    /// Families and samples of the first page, until somebody takes them.
+    /// Families and samples of the first page, until they are taken.
     first_names: Option<BTreeSet<(String, String)>>,
     known: Vec<Known>,
-    /// Which of `known` stood at each place of the previous page of each layout.
+    /// Which of `known` was at each position of the previous page, per layout.
     order: [Vec<u32>; 2],
     by_key: HashMap<Arc<[u8]>, u32>,
     by_id: HashMap<SeriesId, u32>,
@@ -33,52 +33,52 @@ pub(crate) struct PageReader {
 struct Known {
     key: Arc<[u8]>,
     id: SeriesId,
-    /// The first of `known` with the same id: two spellings of one series share it.
+    /// The first of `known` with the same id: different spellings of one series share it.
     slot: u32,
     only_rises: bool,
     expected: bool,
-    /// Not selected: looked at, not recorded.
+    /// Not selected: parsed but not recorded.
     skipped: bool,
-    /// Its exporter writes certain numbers for values that it does not have.
+    /// Its exporter writes certain numbers for absent values.
     may_be_blank: bool,
-    /// That it did so has been said.
+    /// Whether a blank has been reported.
     blank_said: bool,
     previous: f64,
     /// The page it was last seen on.
     seen_on: u32,
 }
 
-/// What a page holds: pages of one layout have the same series at the same places.
+/// Layout of a page: pages of one layout have the same series at the same positions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Layout {
-    /// Everything.
+    /// The whole page.
     Full,
-    /// What was asked for.
+    /// A requested part.
     Part,
 }
 
-/// What a page said.
+/// The result of reading a page.
 #[derive(Debug, Default)]
 pub(crate) struct PageResult {
     pub(crate) samples: Vec<Sample>,
-    /// Samples that the selection leaves out.
+    /// Samples that are not selected.
     pub(crate) left_out: u32,
-    /// Lines that could not be read, and the first of them in words.
+    /// Unreadable lines, and a description of the first.
     pub(crate) bad_lines: u32,
     pub(crate) first_bad: Option<String>,
-    /// Samples whose series had already been on this page; the first one counts.
+    /// Samples whose series already appeared on this page; the first one counts.
     pub(crate) duplicates: u32,
     pub(crate) first_duplicate: Option<String>,
-    /// Counters that stand lower than on the page before.
+    /// Counters that are lower than on the previous page.
     pub(crate) resets: u32,
     pub(crate) first_reset: Option<String>,
-    /// Samples with a timestamp of the source's own clock, which is not ours and is not used.
+    /// Samples with a timestamp of the source's own clock, which is ignored.
     pub(crate) own_timestamps: u32,
-    /// Samples that are the exporter's number for an absent value; they are not recorded.
+    /// Samples with the exporter's number for an absent value; they are not recorded.
     pub(crate) blanks: u32,
-    /// Series that are so for the first time, with what the number means.
+    /// Series that have such a number for the first time, with its meaning.
     pub(crate) new_blanks: Vec<(String, &'static str)>,
-    /// Whether one of the expected metrics was there; true when none is expected.
+    /// Whether one of the expected metrics was found; true when none is expected.
     pub(crate) expected_seen: bool,
 }
 
@@ -97,7 +97,7 @@ impl PageReader {
         }
     }
 
-    /// Reads one page taken at `timestamp_ns`. `recorder` is only asked about series that are new.
+    /// Reads one page taken at `timestamp_ns`. `recorder` is called only for new series.
     pub(crate) fn read(
         &mut self,
         body: &[u8],
@@ -132,7 +132,8 @@ impl PageReader {
         result
     }
 
-    /// (family, sample) names of everything seen so far, selected or not; once, then nothing is kept of them.
+    /// Returns the (family, sample) names of everything seen so far, selected or not. Call once; the names
+    /// are not kept.
     pub(crate) fn take_names(&mut self) -> Option<BTreeSet<(String, String)>> {
         self.first_names.take()
     }
@@ -175,7 +176,7 @@ impl PageReader {
             names.insert((family.into_owned(), name.into_owned()));
         }
         let at = u32::try_from(self.known.len()).expect("a page holds fewer than 2^32 series");
-        // A series that is left out has no id; nobody looks at this one.
+        // A series that is not selected has no id, and this one is never used.
         let id = if skipped {
             SeriesId(u32::MAX)
         } else {
@@ -249,7 +250,7 @@ impl PageReader {
     }
 }
 
-/// A name, or with a trailing `*` its beginning.
+/// Matches a name, or a prefix if `pattern` ends in `*`.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),

@@ -1,4 +1,4 @@
-//! From a sample line to the definition of its series: labels as JSON, type, unit, source.
+//! Derives a series definition from a sample line: labels as JSON, type, unit, source.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use run_model::catalog::unit_of;
 use run_model::labels;
 use run_model::{MetricType, SeriesDef};
 
-/// What an endpoint adds to every series it exposes.
+/// Properties that an endpoint adds to every series.
 #[derive(Debug, Clone)]
 pub(crate) struct SeriesOrigin {
     pub(crate) endpoint_url: Arc<str>,
@@ -17,12 +17,12 @@ pub(crate) struct SeriesOrigin {
     pub(crate) simulated: bool,
 }
 
-/// The series of `sample`. Looked at once per series and endpoint, so it may allocate.
+/// Returns the series of `sample`. Called once per series and endpoint, so it may allocate.
 pub(crate) fn define(sample: &Sample<'_>, origin: &SeriesOrigin) -> SeriesDef {
     let mut labels = BTreeMap::new();
     for label in sample.labels {
         let name = label.name.text();
-        // The configured label says where the sample is from, and wins; nothing is lost.
+        // The configured label identifies the origin and wins; the scraped one is renamed.
         let name = if origin.labels.contains_key(name.as_ref()) {
             format!("exported_{name}")
         } else {
@@ -52,7 +52,7 @@ pub(crate) fn define(sample: &Sample<'_>, origin: &SeriesOrigin) -> SeriesDef {
     }
 }
 
-/// Whether a fall of the value means that the counting process started again.
+/// Whether a decrease of the value means that the counting process restarted.
 pub(crate) fn only_rises(sample: &Sample<'_>) -> bool {
     matches!(
         (sample.kind, sample.role),
@@ -73,7 +73,7 @@ fn metric_type(kind: Kind) -> MetricType {
     }
 }
 
-/// The unit that the family's name ends with, as the naming rules of Prometheus ask for.
+/// The unit suffix of the family's name, following Prometheus naming conventions.
 fn unit(family: &str, role: Role) -> &'static str {
     const UNITS: [(&str, &str); 10] = [
         ("_seconds", "seconds"),
@@ -88,7 +88,7 @@ fn unit(family: &str, role: Role) -> &'static str {
         ("_hertz", "hertz"),
     ];
     match role {
-        // These count observations, whatever it is that was observed.
+        // These count observations, whatever was observed.
         Role::Bucket | Role::Count | Role::Info => return "",
         Role::Created => return "seconds",
         _ => {}

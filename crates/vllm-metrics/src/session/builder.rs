@@ -1,4 +1,4 @@
-//! How a session is configured and started.
+//! Configures and starts a session.
 
 use std::fmt;
 #[cfg(feature = "http")]
@@ -32,14 +32,15 @@ use run_model::{Error, Result};
 use run_model::{SampleSink, StopToken};
 use run_store::{Store, StoreFormat, StoreOptions};
 
-/// How long a value is shown by the session's own endpoint, at least.
+/// Minimum time for which the session's own endpoint shows a value.
 #[cfg(feature = "http")]
 const SHOWN_FOR: Duration = Duration::from_secs(10);
 
 /// Builder for [`Session`].
 ///
-/// There are three ways to start one: [`SessionBuilder::start`] brings its own thread, [`SessionBuilder::spawn_on`]
-/// uses the caller's runtime, [`SessionBuilder::start_with_driver`] hands out the future for the caller to spawn.
+/// There are three ways to start one: [`SessionBuilder::start`] creates a thread for it,
+/// [`SessionBuilder::spawn_on`] uses the caller's runtime, [`SessionBuilder::start_with_driver`] returns a
+/// future for the caller to spawn.
 #[derive(Default)]
 pub struct SessionBuilder {
     config: SessionConfig,
@@ -62,7 +63,7 @@ pub struct SessionBuilder {
 }
 
 impl SessionBuilder {
-    /// Takes everything from a configuration as written; what is set later overrides or adds to it.
+    /// Applies a configuration as written; later calls override or extend it.
     #[must_use]
     pub fn config(mut self, config: SessionConfig) -> Self {
         self.config = config;
@@ -76,42 +77,42 @@ impl SessionBuilder {
         self
     }
 
-    /// Time between two scrapes; 1 s unless given, at least 10 ms.
+    /// Sets the time between two scrapes; default 1 s, minimum 10 ms.
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
         self.config.interval_secs = Some(interval.as_secs_f64());
         self
     }
 
-    /// Where the files go; `./metrics_output` unless given.
+    /// Sets the folder of the files; default `./metrics_output`.
     #[must_use]
     pub fn output_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.config.output_dir = Some(dir.into());
         self
     }
 
-    /// How the run is kept; Parquet unless given.
+    /// Sets the file format; default Parquet.
     #[must_use]
     pub fn format(mut self, format: StoreFormat) -> Self {
         self.format = Some(format);
         self
     }
 
-    /// Gives all records to `store` instead of to files.
+    /// Writes all records to `store` instead of to files.
     #[must_use]
     pub fn store(mut self, store: Box<dyn Store>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// Which metrics to record, for endpoints that do not say it themselves.
+    /// Sets which metrics to record, for endpoints without a selection of their own.
     #[must_use]
     pub fn select(mut self, select: SelectionConfig) -> Self {
         self.config.select = select;
         self
     }
 
-    /// Splits the files of a long run and bounds how much of it is kept. Not for SQLite, nor with
+    /// Splits the files of a long run and limits how much is kept. Not supported by SQLite or together with
     /// [`SessionBuilder::store`].
     #[must_use]
     pub fn store_options(mut self, options: StoreOptions) -> Self {
@@ -119,8 +120,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Pushes the current values to a Pushgateway as well, at each flush. A gateway that is slow or away delays
-    /// nothing; what it did not get is counted in [`super::FinishedRun::sent`].
+    /// Also pushes the current values to a Pushgateway at each flush. A slow or unreachable gateway delays
+    /// nothing; undelivered samples are counted in [`super::FinishedRun::sent`].
     #[cfg(feature = "http")]
     #[must_use]
     pub fn pushgateway(mut self, config: PushgatewayConfig) -> Self {
@@ -128,7 +129,7 @@ impl SessionBuilder {
         self
     }
 
-    /// Sends every sample by Prometheus remote write as well, under the same terms as
+    /// Also sends every sample by Prometheus remote write, with the same guarantees as
     /// [`SessionBuilder::pushgateway`].
     #[cfg(feature = "http")]
     #[must_use]
@@ -137,7 +138,7 @@ impl SessionBuilder {
         self
     }
 
-    /// Adds a metric of the caller's own to the derived series, and to the run's facts.
+    /// Adds a user-defined metric to the derived series, and to the run's facts.
     #[cfg(feature = "expressions")]
     #[must_use]
     pub fn custom_metric(mut self, metric: CustomMetric) -> Self {
@@ -153,14 +154,14 @@ impl SessionBuilder {
         self
     }
 
-    /// Says whether the server is simulated; everything made of the run then says so.
+    /// Marks the server as simulated, which is recorded in everything derived from the run.
     #[must_use]
     pub fn simulated(mut self, simulated: bool) -> Self {
         self.config.simulated = Some(simulated);
         self
     }
 
-    /// Samples GPUs on a thread of their own. Without a driver the run holds one event that says so.
+    /// Samples GPUs on a separate thread. Without a driver, the run has one event that reports it.
     #[cfg(feature = "nvml")]
     #[must_use]
     pub fn gpu(mut self, config: GpuConfig) -> Self {
@@ -168,15 +169,15 @@ impl SessionBuilder {
         self
     }
 
-    /// Samples the host on a thread of its own.
+    /// Samples the host on a separate thread.
     #[must_use]
     pub fn host(mut self, config: HostConfig) -> Self {
         self.host = Some(config);
         self
     }
 
-    /// Serves the session's own Prometheus endpoint at `address` while the run goes on; port 0 lets the system
-    /// choose one ([`Session::metrics_address`] tells which).
+    /// Serves the session's own Prometheus endpoint at `address` during the run. With port 0 the system
+    /// chooses one, which [`Session::metrics_address`] returns.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn serve(mut self, address: SocketAddr) -> Self {
@@ -184,15 +185,14 @@ impl SessionBuilder {
         self
     }
 
-    /// Writes an event for every scrape that says what it found, for those who look for a fault. Makes the events
-    /// file large.
+    /// Writes an event that describes every scrape, for troubleshooting. Makes the events file large.
     #[must_use]
     pub fn debug(mut self, debug: bool) -> Self {
         self.config.debug = Some(debug);
         self
     }
 
-    /// Uploads every file of the run when it has ended; [`Session::finish`] waits for it, within limits.
+    /// Uploads every file of the run at its end; [`Session::finish`] waits for it, within limits.
     #[cfg(feature = "upload")]
     #[must_use]
     pub fn upload(mut self, upload: run_store::upload::Upload) -> Self {
@@ -200,7 +200,7 @@ impl SessionBuilder {
         self
     }
 
-    /// Leaves the derived series (rates, quantiles) to be made later: only what was measured is written.
+    /// Writes only measured data; the derived series (rates, quantiles) can be made later.
     #[cfg(feature = "analysis")]
     #[must_use]
     pub fn raw_only(mut self) -> Self {
@@ -208,7 +208,7 @@ impl SessionBuilder {
         self
     }
 
-    /// Adds a sampler on a thread of its own: `body` runs there until its token says stop.
+    /// Adds a sampler on a separate thread: `body` runs until its token is stopped.
     #[must_use]
     pub fn sampler(
         mut self,
@@ -219,7 +219,7 @@ impl SessionBuilder {
         self
     }
 
-    /// Starts the session on a thread of its own, with a runtime of one thread that takes no worker from anybody.
+    /// Starts the session on its own thread, with a single-threaded runtime.
     pub fn start(self) -> Result<Session> {
         let mut parts = self.prepare()?;
         let driver = parts.take_driver().on_own_thread();
@@ -241,8 +241,8 @@ impl SessionBuilder {
         parts.into_session(DriverHandle::Thread(thread))
     }
 
-    /// Starts the session on the runtime behind `handle`. Scrapes share its threads: where they are busy with other
-    /// work for long, ticks are missed (and counted).
+    /// Starts the session on the runtime of `handle`. Scrapes share its threads: while they are busy with
+    /// other work, ticks are missed (and counted).
     pub fn spawn_on(self, handle: &tokio::runtime::Handle) -> Result<Session> {
         let (session, driver) = self.start_with_driver()?;
         // Tracked: the session waits for its report.
@@ -250,8 +250,8 @@ impl SessionBuilder {
         Ok(session)
     }
 
-    /// Starts the session and hands out what drives it, for the caller to spawn on a tokio runtime. Nothing is
-    /// scraped and no hook entry is kept before that future runs.
+    /// Starts the session and returns its driver, a future for the caller to spawn on a tokio runtime.
+    /// Nothing is scraped and no hook entry is processed before that future runs.
     pub fn start_with_driver(self) -> Result<(Session, SessionDriver)> {
         let mut parts = self.prepare()?;
         let (sender, receiver) = crossbeam_channel::bounded::<DriverReport>(1);
@@ -259,7 +259,7 @@ impl SessionBuilder {
         Ok((parts.into_session(DriverHandle::Elsewhere(receiver))?, driver))
     }
 
-    /// The run's files; with an upload, one that hands on the parts that it closes.
+    /// Opens the run's files; with an upload, a store that uploads the parts it closes.
     fn open_store(&self, config: &Resolved, manifest: &Manifest) -> Result<Box<dyn Store>> {
         let (format, dir, options) = (config.format, &config.output_dir, &self.store_options);
         #[cfg(feature = "upload")]
@@ -291,7 +291,7 @@ impl SessionBuilder {
             }
         };
         let recorder = Recorder::new(clock.clone());
-        // First, so that it has every record.
+        // First, so that it receives every record.
         let subscription = recorder.subscribe(Filter::all(), config.queue_bytes);
         let latest = LatestValues::subscribe(&recorder);
         let collector = Collector::new(&config, &recorder)?;
@@ -311,7 +311,7 @@ impl SessionBuilder {
         let control = ScrapeControl::new(config.endpoints.len());
         let wake = Arc::new(tokio::sync::Notify::new());
         let (hooks, reader) = hooks::hooks(&clock, config.hook_ring_words, Arc::clone(&wake));
-        // Threads last, so that no error above leaves one behind.
+        // Threads last, so that no error above leaves one running.
         let receivers = Receivers::start(self.receivers, &recorder, config.queue_bytes)?;
         let writer = WriterThread::start("metrics-writer", store, subscription)?;
         let collector_cpu = Arc::new(ThreadCpu::default());
@@ -371,7 +371,7 @@ impl fmt::Debug for SessionBuilder {
     }
 }
 
-/// Everything of a session but where it runs.
+/// All parts of a session except where it runs.
 struct Parts {
     recorder: Recorder,
     latest: Arc<LatestValues>,

@@ -1,5 +1,4 @@
-//! What runs while a session runs: the endpoints' tasks, and a loop that empties the hook rings and keeps an eye on
-//! what was dropped.
+//! The driver of a session: the endpoints' tasks, and a loop that drains the hook rings and reports drops.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,10 +21,10 @@ use crate::recorder::{
 };
 use run_model::{EventKind, EventRow};
 
-/// How often hook rings are emptied while hooks are called. The rings grow in bursts, so this only bounds how old a row
-/// can get. Without calls the driver rests until the next one wakes it.
+/// How often hook rings are drained while hooks are called. The rings grow in bursts, so this only bounds the
+/// age of a row. Without calls the driver rests until the next one wakes it.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
-/// How often the session's own cost is sampled and drops are looked at.
+/// How often the session's own cost is sampled and drops are checked.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Drives one session; to be spawned on a tokio runtime (see `SessionBuilder::start_with_driver`).
@@ -33,7 +32,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 pub struct SessionDriver {
     recorder: Recorder,
     collector_cpu: Arc<ThreadCpu>,
-    /// Until its tasks are spawned.
+    /// Present until its tasks are spawned.
     collector: Option<Collector>,
     control: ScrapeControl,
     stop: CancellationToken,
@@ -45,7 +44,7 @@ pub struct SessionDriver {
     server: Option<Server>,
 }
 
-/// What a driver needs of a session.
+/// The parts of a session that its driver needs.
 #[derive(Debug)]
 pub(super) struct DriverParts {
     pub(super) recorder: Recorder,
@@ -55,7 +54,7 @@ pub(super) struct DriverParts {
     pub(super) writer_cpu: Arc<ThreadCpu>,
 }
 
-/// What the driver reports at its end.
+/// What the driver reports when it ends.
 #[derive(Debug, Default)]
 pub(crate) struct DriverReport {
     pub(crate) hooks: HookCosts,
@@ -103,20 +102,20 @@ impl SessionDriver {
         }
     }
 
-    /// Serves the session's own endpoint as well.
+    /// Also serves the session's own endpoint.
     #[cfg(feature = "http")]
     pub(super) fn serving(mut self, server: Option<Server>) -> Self {
         self.server = server;
         self
     }
 
-    /// Reports in the run's events what the receivers do not take.
+    /// Reports samples that the receivers did not accept as events.
     pub(super) fn reporting_on(mut self, receivers: ReceiverMonitor) -> Self {
         self.drain.receivers = receivers;
         self
     }
 
-    /// Nothing else runs on the thread that drives the session, so its CPU time is ours.
+    /// Marks that only the session runs on the current thread, so its CPU time is the session's.
     pub(super) fn on_own_thread(mut self) -> Self {
         self.own_thread = true;
         self
@@ -130,7 +129,7 @@ impl SessionDriver {
     /// Runs until the session is finished.
     pub(super) async fn run(mut self) -> DriverReport {
         let tracker = TaskTracker::new();
-        // Ticks of endpoints and of our own fall together: one wake-up serves both.
+        // The endpoints' ticks and our own coincide, so that one wake-up serves both.
         let start = Instant::now();
         self.recorder.emit(EventRow::new(
             self.recorder.now_ns(),
@@ -152,7 +151,7 @@ impl SessionDriver {
         loop {
             if !busy {
                 self.drain.reader.set_resting(true);
-                // What was called between the last pass and the line above wakes nobody.
+                // Calls made since the last pass do not wake the driver.
                 busy = self.drain.pass();
             }
             tokio::select! {
@@ -163,7 +162,7 @@ impl SessionDriver {
             }
             busy = self.drain.pass();
         }
-        // Last scrapes first: hook calls may still come while they are made.
+        // Last scrapes first: hooks may still be called meanwhile.
         tracker.wait().await;
         self.watch();
         self.drain.finish()
@@ -187,19 +186,19 @@ impl IntoFuture for SessionDriver {
         Box::pin(async move {
             let report = self.run().await;
             if let Some(sender) = report_to {
-                // Nobody may be waiting: a session may be dropped unfinished.
+                // The receiving side is gone if the session was dropped unfinished.
                 let _ = sender.send(report);
             }
         })
     }
 }
 
-/// The hooks' side of the driver.
+/// Drains the hooks.
 #[derive(Debug)]
 struct Drain {
     own: SelfSampler,
     recorder: Recorder,
-    /// The queue before the run's files.
+    /// The queue of the run's files.
     queue: QueueMonitor,
     latest: Arc<LatestValues>,
     collector_cpu: Arc<ThreadCpu>,
@@ -213,8 +212,8 @@ struct Drain {
 }
 
 impl Drain {
-    /// Control events first, so that a phase is known before the samples of the scrape it forces. False if there was
-    /// nothing to do.
+    /// Handles control events first, so that a phase is known before the samples of the scrape it forces.
+    /// Returns false if there was nothing to do.
     fn pass(&mut self) -> bool {
         let asides: Vec<Aside> = self.reader.asides().collect();
         for aside in asides {
@@ -279,7 +278,7 @@ impl Drain {
         self.latest.fold();
     }
 
-    /// Reports drops and troubled receivers since the last call.
+    /// Reports drops and failing receivers since the last call.
     fn watch(&mut self) {
         for news in self.receivers.news() {
             let now_ns = self.recorder.now_ns();
@@ -308,7 +307,7 @@ impl Drain {
     }
 
     fn finish(mut self) -> DriverReport {
-        // Two passes ripen what has been completed; what is left then was not answered.
+        // Two passes complete all answered requests; the rest was not answered.
         self.pass();
         self.pass();
         let recorder = &self.recorder;

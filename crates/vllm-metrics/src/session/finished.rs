@@ -1,4 +1,4 @@
-//! What a finished run leaves: its files, what recording it cost, and what is missing.
+//! The result of a run: its files, the cost of recording, and what is missing.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use machine_telemetry::host::HostSummary;
 use run_model::Manifest;
 use run_store::StoreFiles;
 
-/// A run that has been recorded.
+/// A recorded run.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FinishedRun {
-    /// Raw samples; empty when the run was given to a store without files.
+    /// Raw samples; empty when the run was written to a store without files.
     pub samples_path: PathBuf,
-    /// Derived series (rates, quantiles), once they have been made.
+    /// Derived series (rates, quantiles), if made.
     pub processed_path: Option<PathBuf>,
-    /// The requests once more, where any of them gained an estimate of the server's times.
+    /// The requests with estimated server times, if any could be estimated.
     pub processed_requests_path: Option<PathBuf>,
     /// Requests, if there were any.
     pub requests_path: Option<PathBuf>,
@@ -32,64 +32,64 @@ pub struct FinishedRun {
     pub batches_path: Option<PathBuf>,
     /// Events.
     pub events_path: Option<PathBuf>,
-    /// Every file, and their size together.
+    /// Every file, and their total size.
     pub files: StoreFiles,
     /// The run's facts, as stored.
     pub manifest: Manifest,
-    /// What recording cost.
+    /// Cost of recording.
     pub cost: OwnCost,
     /// What is missing, and when.
     pub missing: Missing,
-    /// What became of each endpoint.
+    /// Scrape statistics of each endpoint.
     pub endpoints: Vec<EndpointReport>,
-    /// What became of what was sent to other systems.
+    /// Delivery statistics of samples sent to other systems.
     pub sent: Vec<Sent>,
-    /// What the GPU sampler had to say, if there was one.
+    /// Summary of the GPU sampler, if there was one.
     #[cfg(feature = "nvml")]
     pub gpu: Option<GpuSummary>,
-    /// What the host sampler had to say, if there was one.
+    /// Summary of the host sampler, if there was one.
     pub host: Option<HostSummary>,
-    /// What became of the files' upload, if one was asked for.
+    /// Upload statistics, if an upload was configured.
     #[cfg(feature = "upload")]
     pub uploads: Option<run_store::upload::UploadStats>,
 }
 
-/// What recording cost, measured while it was done.
+/// Cost of recording, measured during the run.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct OwnCost {
-    /// Scrapes that gave samples.
+    /// Successful scrapes.
     pub scrapes: u64,
-    /// Those of them that asked for a part of the page only.
+    /// Successful scrapes of a part of the page.
     pub partial_scrapes: u64,
     /// Mean time from request to last byte; `None` without scrapes.
     pub mean_fetch: Option<Duration>,
-    /// The longest of them.
+    /// Longest time from request to last byte.
     pub longest_fetch: Option<Duration>,
     /// Mean time to parse a page and intern its series.
     pub mean_parse: Option<Duration>,
     /// Bytes of pages read.
     pub body_bytes: u64,
-    /// Median cost of a hook call in nanoseconds, reading the clock included; `None` if too few were made to time
-    /// one.
+    /// Median cost of a hook call in nanoseconds, including reading the clock; `None` if too few calls were
+    /// made to time one.
     pub hook_p50_ns: Option<u32>,
     /// The same at the 99th percentile.
     pub hook_p99_ns: Option<u32>,
-    /// The most memory that waiting records ever took.
+    /// Maximum memory used by waiting records.
     pub queue_high_water_bytes: u64,
-    /// Distinct series.
+    /// Number of distinct series.
     pub series: usize,
-    /// How long the session lasted.
+    /// Duration of the session.
     pub wall: Duration,
-    /// CPU time of the thread that scrapes and drains hooks; `None` where it ran on the caller's runtime.
+    /// CPU time of the thread that scrapes and drains hooks; `None` if that ran on the caller's runtime.
     pub collector_cpu: Option<Duration>,
     /// CPU time of the writer thread.
     pub writer_cpu: Option<Duration>,
     /// CPU time of the GPU and host samplers' threads.
     pub sampler_cpu: Option<Duration>,
-    /// Memory of the whole process, the harness included, at the end and at most.
+    /// Memory of the whole process, harness included, at the end.
     pub resident_bytes: Option<u64>,
-    /// The most memory the whole process ever took.
+    /// Peak memory of the whole process.
     pub peak_resident_bytes: Option<u64>,
 }
 
@@ -129,14 +129,15 @@ impl OwnCost {
         }
     }
 
-    /// CPU time of all our threads as a share of one core's; `None` if any of it ran on somebody else's thread.
+    /// CPU time of the session's threads as a share of one core; `None` if the driver ran on the caller's
+    /// runtime.
     pub fn cpu_share_ratio(&self) -> Option<f64> {
         let cpu =
             self.collector_cpu? + self.writer_cpu.unwrap_or_default() + self.sampler_cpu.unwrap_or_default();
         (!self.wall.is_zero()).then(|| cpu.as_secs_f64() / self.wall.as_secs_f64())
     }
 
-    /// The same as facts of the manifest, under `cost.`.
+    /// Adds the cost as facts of the manifest, under `cost.`.
     pub(super) fn add_facts(&self, dropped: Dropped, dropped_hook_calls: u64, facts: &mut Facts) {
         let mut add = |key: &str, value: Option<String>| {
             if let Some(value) = value {
@@ -187,25 +188,25 @@ impl OwnCost {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Missing {
-    /// Stretches without samples of an endpoint.
+    /// Periods without samples of an endpoint.
     pub gaps: Vec<Gap>,
     /// Endpoints that never answered.
     pub never_answered: Vec<String>,
-    /// Ticks that could not be kept.
+    /// Ticks that were skipped.
     pub missed_ticks: u64,
-    /// What the queue dropped because the store could not keep up.
+    /// Records dropped because the store could not keep up.
     pub dropped: Dropped,
     /// Hook calls dropped because a ring was full.
     pub dropped_hook_calls: u64,
-    /// Requests that were not answered before the end.
+    /// Requests without an answer before the end.
     pub unfinished_requests: u64,
-    /// Requests whose `request_issued` never came; their issue time is that of the first mark that did.
+    /// Requests without `request_issued`; their issue time is that of their first mark.
     pub requests_without_issue: u64,
-    /// Records the store refused.
+    /// Records that the store rejected.
     pub refused_records: u64,
-    /// Lines of pages that could not be read.
+    /// Unreadable lines of pages.
     pub bad_lines: u64,
-    /// Everything else, in sentences.
+    /// Everything else, as sentences.
     pub notes: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! One run being recorded: start it, call its hooks, finish it, and get its files and what they cost.
+//! A run being recorded: start it, call its hooks, finish it, and get its files and their cost.
 
 mod builder;
 mod driver;
@@ -36,8 +36,8 @@ use run_store::{StoreFiles, StoreFormat};
 use samplers::Samplers;
 use writer::WriterThread;
 
-/// A run being recorded. Dropping it without [`Session::finish`] leaves the files as a kill would: readable up to
-/// the last flush.
+/// A run being recorded. Dropping it without [`Session::finish`] leaves the files as after a kill: readable
+/// up to the last flush.
 #[derive(Debug)]
 pub struct Session {
     recorder: Recorder,
@@ -59,7 +59,7 @@ pub struct Session {
     running: Option<Running>,
 }
 
-/// What has to be stopped, in the order of stopping.
+/// Components to stop, in the order of stopping.
 #[derive(Debug)]
 struct Running {
     samplers: Samplers,
@@ -71,19 +71,19 @@ struct Running {
 /// Where the driver runs.
 #[derive(Debug)]
 enum DriverHandle {
-    /// On a thread of the session's own.
+    /// On the session's own thread.
     Thread(JoinHandle<DriverReport>),
-    /// On the caller's runtime; it reports when it has ended.
+    /// On the caller's runtime; it sends its report when it ends.
     Elsewhere(crossbeam_channel::Receiver<DriverReport>),
 }
 
 impl Session {
-    /// Begins to configure a session.
+    /// Creates a builder.
     pub fn builder() -> SessionBuilder {
         SessionBuilder::default()
     }
 
-    /// The recorder behind this session: subscribe to what is recorded, or record more.
+    /// The session's recorder, to subscribe to records or to record more.
     pub fn recorder(&self) -> Recorder {
         self.recorder.clone()
     }
@@ -93,7 +93,7 @@ impl Session {
         self.recorder.clock().clone()
     }
 
-    /// What the harness calls while it runs.
+    /// The hooks for the harness.
     pub fn hooks(&self) -> Hooks {
         self.hooks.clone()
     }
@@ -107,7 +107,7 @@ impl Session {
             .insert(key.into(), value.into());
     }
 
-    /// `YYYYMMDD_HHMMSS` of the start, as it stands in the files' names.
+    /// `YYYYMMDD_HHMMSS` of the start, as in the files' names.
     pub fn stamp(&self) -> String {
         self.manifest
             .lock()
@@ -116,25 +116,27 @@ impl Session {
             .clone()
     }
 
-    /// Scrapes every endpoint now and waits until that is done, well or not, but no longer than `limit`. Call it
-    /// right before the first load is sent: counters then start exactly there. False if `limit` passed first.
+    /// Scrapes every endpoint now and waits for completion, successful or not, but at most `limit`. Call it
+    /// right before the first load is sent, so that counters start exactly there. Returns false if `limit`
+    /// passed first.
     pub fn scrape_now(&self, limit: Duration) -> bool {
         self.control.wait(self.control.force(), limit)
     }
 
-    /// The newest sample of every series that is no older than `max_age`, sorted by name, labels and endpoint.
+    /// Returns the newest sample of every series not older than `max_age`, sorted by name, labels and
+    /// endpoint.
     pub fn latest(&self, max_age: Duration) -> Vec<LatestSample> {
         self.latest.fresh(self.recorder.now_ns(), max_age)
     }
 
-    /// Where the session's own endpoint listens, if [`SessionBuilder::serve`] asked for one: own series at
-    /// `/metrics`, the newest scraped ones at `/federate`.
+    /// The address of the session's own endpoint, if enabled with [`SessionBuilder::serve`]: own series at
+    /// `/metrics`, the newest scraped values at `/federate`.
     #[cfg(feature = "http")]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
     }
 
-    /// What became of each endpoint so far.
+    /// Scrape statistics of each endpoint so far.
     pub fn endpoints(&self) -> Vec<EndpointReport> {
         self.endpoints
             .iter()
@@ -142,10 +144,10 @@ impl Session {
             .collect()
     }
 
-    /// Ends the run: a last scrape of every endpoint that answers, the last hook entries, then the files. Waits for
-    /// all of it: the scrape that is under way (its timeout at most), one more, and the disk.
+    /// Ends the run: scrapes every responding endpoint once more, drains the hooks, then writes the files.
+    /// Blocks for the running scrape (its timeout at most), the last one, and the disk.
     ///
-    /// Not to be called on the only thread of the runtime that drives the session: use
+    /// Must not be called on the only thread of the runtime that drives the session: use
     /// [`Session::finish_async`] there.
     pub fn finish(mut self) -> Result<FinishedRun> {
         let running = self.running.take().expect("a session is finished once, by value");
@@ -163,7 +165,7 @@ impl Session {
         self.close(running.samplers, running.writer, running.receivers, &report)
     }
 
-    /// As [`Session::finish`], for callers on a runtime: the waiting is done on a thread of its own.
+    /// Like [`Session::finish`], for callers on a runtime: waits on a separate thread.
     pub async fn finish_async(self) -> Result<FinishedRun> {
         tokio::task::spawn_blocking(move || self.finish())
             .await
@@ -201,14 +203,14 @@ impl Session {
         cost.add_facts(dropped, report.hooks_dropped, &mut manifest.facts);
         let writer_report = Arc::clone(writer.report());
         let files = writer.finish(manifest.clone())?;
-        // Closing the files is part of what the writer cost; too late for the facts inside them.
+        // Closing the files is part of the writer's cost, but too late for the facts inside them.
         cost.writer_cpu = writer_cpu.get();
         let mut notes = [report.notes.as_slice(), sampled.notes.as_slice()].concat();
         #[cfg(feature = "analysis")]
         let processed = self.process(&files, &mut notes).unwrap_or_default();
         #[cfg(not(feature = "analysis"))]
         let processed = run_store::StoreFiles::default();
-        // After the files: a receiver that does not answer must not delay them.
+        // After the files: an unresponsive receiver must not delay them.
         let sent = receivers.finish(&manifest);
         self.recorder.close();
         let incomplete = sent.iter().filter(|sent| !sent.is_complete());
@@ -243,8 +245,8 @@ impl Session {
         })
     }
 
-    /// Writes the derived series beside the raw ones. Raw data without them is a run all the same, so a failure is
-    /// a note.
+    /// Writes the derived series next to the raw ones. The run is complete without them, so a failure only
+    /// adds a note.
     #[cfg(feature = "analysis")]
     fn process(&self, files: &StoreFiles, notes: &mut Vec<String>) -> Option<StoreFiles> {
         let (dir, format) = self.process_into.as_ref()?;
@@ -259,7 +261,7 @@ impl Session {
                 .filter(|event| event.kind == run_model::EventKind::CustomMetricFailed);
             notes.extend(failed.map(|event| event.message.to_string()));
             let mut written = run_store::write_run(&derived, *format, dir, "_processed")?;
-            // One file may hold every table, the empty ones too.
+            // One file may hold every table, including empty ones.
             written.requests = written.requests.filter(|_| !derived.requests.is_empty());
             Ok(written)
         });
@@ -272,7 +274,7 @@ impl Session {
         }
     }
 
-    /// The longest timeout of any endpoint: how long [`Session::scrape_now`] is worth waiting for.
+    /// The longest timeout of any endpoint: a sensible limit for [`Session::scrape_now`].
     pub fn longest_timeout(&self) -> Duration {
         self.longest_timeout
     }
@@ -280,12 +282,12 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Not finished: end the threads, without waiting for them.
+        // Not finished: stop the threads without waiting for them.
         if self.running.take().is_some() {
             self.control.stop();
         }
     }
 }
 
-/// Facts as they stand in the manifest.
+/// Facts as in the manifest.
 type Facts = BTreeMap<String, String>;

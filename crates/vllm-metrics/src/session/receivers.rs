@@ -1,4 +1,4 @@
-//! The systems that samples are sent to while the run goes on, and what became of what was sent.
+//! Receivers of samples during the run, and their delivery statistics.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub(super) enum Receiver {
     RemoteWrite(RemoteWriteConfig),
 }
 
-/// What became of the samples sent to one receiver.
+/// Delivery statistics of one receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sent {
@@ -31,7 +31,7 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Whether the receiver holds everything it was meant to get.
+    /// Whether the receiver got every sample.
     pub fn is_complete(&self) -> bool {
         self.stats.samples_failed == 0 && self.stats.samples_dropped == 0
     }
@@ -59,14 +59,14 @@ impl fmt::Display for Sent {
     }
 }
 
-/// The running receivers of a session, each a subscriber with a thread of its own.
+/// The running receivers of a session, each a subscriber with its own thread.
 #[derive(Debug, Default)]
 pub(super) struct Receivers {
     threads: Vec<WriterThread>,
     monitor: ReceiverMonitor,
 }
 
-/// What the receivers have taken and lost so far.
+/// Reads the receivers' statistics during the run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReceiverMonitor {
     list: Vec<Monitored>,
@@ -80,7 +80,7 @@ struct Monitored {
     reported: Reported,
 }
 
-/// What has been reported of a receiver.
+/// What has been reported about a receiver.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reported {
     trouble: bool,
@@ -88,7 +88,7 @@ struct Reported {
 }
 
 impl Receivers {
-    /// Starts them as subscribers of `recorder`.
+    /// Starts the receivers as subscribers of `recorder`.
     pub(super) fn start(wanted: Vec<Receiver>, recorder: &Recorder, queue_bytes: usize) -> Result<Self> {
         let mut receivers = Self::default();
         for receiver in wanted {
@@ -121,7 +121,7 @@ impl Receivers {
         self.monitor.clone()
     }
 
-    /// Sends what waits, within each receiver's limit, and returns what became of everything.
+    /// Sends what is queued, within each receiver's limit, and returns the statistics.
     pub(super) fn finish(self, manifest: &Manifest) -> Vec<Sent> {
         for thread in self.threads {
             if let Err(error) = thread.finish(manifest.clone()) {
@@ -133,7 +133,7 @@ impl Receivers {
 }
 
 impl ReceiverMonitor {
-    /// Trouble since the last call, a sentence each: the first error of a receiver, and each time it lost more.
+    /// Problems since the last call, one sentence each: a receiver's first error, and each further loss.
     pub(super) fn news(&mut self) -> Vec<String> {
         let mut news = Vec::new();
         for monitored in &mut self.list {

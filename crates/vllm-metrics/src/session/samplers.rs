@@ -1,4 +1,4 @@
-//! The sampler threads of a session: started together, stopped together, each with what it had to say.
+//! The sampler threads of a session, started and stopped together, and their summaries.
 
 use std::thread::JoinHandle;
 
@@ -10,10 +10,10 @@ use run_model::error::panic_text;
 use run_model::{Error, Result};
 use run_model::{SampleSink, StopToken};
 
-/// What runs on a sampler's thread.
+/// The function that a sampler's thread runs.
 pub(super) type SamplerBody = Box<dyn FnOnce(Box<dyn SampleSink>, StopToken) + Send>;
 
-/// Running samplers. Dropped, they are told to stop and not waited for.
+/// Running samplers. Dropping them signals them to stop without waiting.
 #[derive(Debug, Default)]
 pub(super) struct Samplers {
     stop: StopToken,
@@ -23,7 +23,7 @@ pub(super) struct Samplers {
     host: Option<HostSampler>,
 }
 
-/// What the samplers had to say.
+/// The samplers' summaries.
 #[derive(Debug, Default)]
 pub(super) struct SamplerSummaries {
     #[cfg(feature = "nvml")]
@@ -57,7 +57,7 @@ impl Samplers {
         Ok(())
     }
 
-    /// Stops all of them and waits for each.
+    /// Stops all samplers and waits for them.
     pub(super) fn finish(mut self) -> SamplerSummaries {
         self.stop.stop();
         let mut summaries = SamplerSummaries::default();

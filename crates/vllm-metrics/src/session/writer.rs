@@ -1,7 +1,7 @@
-//! A thread that owns one store and feeds it from a subscription: the run's files, or a receiver on the network.
+//! A thread that feeds one store from a subscription: the run's files, or a network receiver.
 //!
-//! It sleeps until a record comes, lets more records join it, then writes and flushes all of them together. A record
-//! is flushed within [`FLUSH_EVERY`] of its publication; without records the thread does not wake.
+//! It sleeps until a record arrives, waits briefly for more, then writes and flushes all of them together. A
+//! record is flushed within [`FLUSH_EVERY`] of its publication; without records the thread does not wake.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,21 +17,21 @@ use run_store::{Store, StoreFiles};
 
 /// The longest time between a record's publication and the flush that covers it.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
-/// How long a first record waits for others of the same moment: a flush costs more than a record.
+/// How long to wait for more records after the first: a flush costs more than a record.
 const GATHER: Duration = Duration::from_millis(20);
-/// Held bytes that wake the thread before the flush is due.
+/// Number of held bytes that wakes the thread before the flush is due.
 const WAKE_BYTES: usize = 1 << 20;
 
 /// What a writer reports while it runs and after.
 #[derive(Debug, Default)]
 pub(crate) struct WriterReport {
-    /// Records the store refused.
+    /// Records that the store rejected.
     pub(crate) refused: AtomicU64,
-    /// The first refusals, in words.
+    /// The first errors, as text.
     problems: Mutex<Vec<String>>,
 }
 
-/// Problems kept in words; the rest is only counted.
+/// Number of errors kept as text; further ones are only counted.
 const PROBLEMS_KEPT: usize = 8;
 
 impl WriterReport {
@@ -96,7 +96,7 @@ impl WriterThread {
         &self.report
     }
 
-    /// The counts of the queue before the store.
+    /// The counts of the store's queue.
     pub(crate) fn queue(&self) -> &QueueMonitor {
         &self.queue
     }
@@ -106,7 +106,7 @@ impl WriterThread {
         &self.cpu
     }
 
-    /// Writes what is queued, closes the files, and waits for that.
+    /// Writes what is queued, closes the files, and waits for completion.
     pub(crate) fn finish(mut self, manifest: Manifest) -> Result<StoreFiles> {
         *self.manifest.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest);
         self.queue.close();
@@ -122,7 +122,7 @@ impl WriterThread {
 }
 
 impl Drop for WriterThread {
-    /// Without a manifest the thread flushes and leaves the files as a kill would.
+    /// Without a manifest the thread flushes and leaves the files as after a kill.
     fn drop(&mut self) {
         self.queue.close();
     }
@@ -136,7 +136,7 @@ fn run(
     cpu: &ThreadCpu,
 ) -> Result<StoreFiles> {
     let mut earliest_flush = Instant::now();
-    // When the oldest record that has not been flushed is due.
+    // When the oldest unflushed record is due.
     let mut due: Option<Instant> = None;
     while !subscription.is_closed() {
         let flush_at = due.unwrap_or_else(|| {
@@ -159,7 +159,7 @@ fn run(
     let manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner).take();
     match manifest {
         Some(manifest) => store.finish(&manifest),
-        // The session was dropped without an end: leave what there is, as after a kill.
+        // The session was dropped unfinished: keep what there is, as after a kill.
         None => store.flush().map(|()| StoreFiles::default()),
     }
 }
@@ -173,7 +173,7 @@ fn write(store: &mut dyn Store, subscription: &Subscription, report: &WriterRepo
     }
 }
 
-/// A store that panics on one record must not take the rest of the recording with it.
+/// A store that panics on one record must not lose the rest of the recording.
 fn guarded(call: impl FnOnce() -> Result<()>) -> Result<()> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         Err(Error::Panicked {
