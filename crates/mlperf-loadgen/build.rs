@@ -1,12 +1,12 @@
-//! Compiles LoadGen's sources, which lie in `vendor/loadgen` as published, and the shim.
+//! Compiles LoadGen's published sources in `vendor/loadgen` and the shim.
 //!
-//! LoadGen may not be changed in a submission, so nothing here patches or generates a file of it.
+//! A submission must use unmodified LoadGen, so this script neither patches nor generates any of its files.
 
 use std::path::{Path, PathBuf};
 
 const VERSION: &str = "6.0.17";
 
-/// LoadGen's library, as its own build lists it.
+/// The sources of LoadGen's library, as listed in its own build.
 const SOURCES: &[&str] = &[
     "early_stopping.cc",
     "issue_query_controller.cc",
@@ -30,14 +30,15 @@ fn main() {
     assert_eq!(version.trim(), VERSION, "vendor/loadgen holds another LoadGen");
     compile(&dir);
 
-    // For a dependent's build script (`DEP_MLPERF_LOADGEN_*`) that compares the binding with plain C++.
+    // For the build script of a dependent crate (`DEP_MLPERF_LOADGEN_*`) that compares the binding with plain
+    // C++.
     println!("cargo::metadata=src={}", dir.display());
     println!("cargo::metadata=lib={}", variable("OUT_DIR"));
 }
 
 fn compile(dir: &Path) {
     let flags = |build: &mut cc::Build| {
-        // NDEBUG: some of LoadGen's asserts do not hold in valid runs. -O2 in every profile: LoadGen measures.
+        // NDEBUG: some of LoadGen's asserts fail in valid runs. -O2 in every profile: LoadGen measures.
         build
             .cpp(true)
             .std("c++14")
@@ -47,7 +48,7 @@ fn compile(dir: &Path) {
             .include(dir);
     };
 
-    // The shim comes first on the linker's line, as it needs symbols of LoadGen.
+    // The shim must come first on the linker's command line, as it needs symbols of LoadGen.
     let mut shim = cxx_build::bridge("src/ffi.rs");
     flags(&mut shim);
     shim.include("cxx")

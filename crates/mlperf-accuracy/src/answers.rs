@@ -1,9 +1,9 @@
-//! Finds the answer in what a reasoning model wrote, and compares it with the truth, as the evaluation scripts of
-//! deepseek-r1 and gpt-oss-120b do.
+//! Extracts the answer from a reasoning model's output and compares it with the reference answer, as the
+//! evaluation scripts of deepseek-r1 and gpt-oss-120b do.
 //!
-//! Multiple choice (gpqa, mmlu) and whole numbers (aime) are judged here. Mathematical expressions (math500) need a
-//! computer algebra system and programs (livecodebench) need to be run; those are counted as not judged, never as
-//! wrong or right.
+//! Multiple choice (gpqa, mmlu) and whole numbers (aime) are judged here. Mathematical expressions (math500)
+//! need a computer algebra system, and programs (livecodebench) need to be executed; both are counted as not
+//! judged, never as right or wrong.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// How the model writes.
+/// How the model formats its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerFormat {
     /// Plain text that ends in "ANSWER: X" (deepseek-r1).
@@ -21,18 +21,18 @@ pub enum AnswerFormat {
     Channels,
 }
 
-/// What became of one answer.
+/// The judgement of one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The truth was found in it.
+    /// The extracted answer equals the reference answer.
     Right,
-    /// Something else, or nothing, was found in it.
+    /// The extracted answer is different, or there is none.
     Wrong,
-    /// It takes more than comparing.
+    /// The part needs more than a comparison, such as executing code.
     NotJudged,
 }
 
-/// Answers of one part of a dataset.
+/// Counts of verdicts for one part of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerdictCounts {
     /// Right answers.
@@ -43,10 +43,10 @@ pub struct VerdictCounts {
     pub not_judged: usize,
 }
 
-/// Answers by part of the dataset.
+/// Counts of verdicts for each part of the dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VerdictReport {
-    /// By the name in the dataset's column `dataset`.
+    /// Keyed by the name in the dataset's column `dataset`.
     pub parts: BTreeMap<String, VerdictCounts>,
 }
 
@@ -81,8 +81,8 @@ impl VerdictCounts {
     }
 }
 
-/// Judges one answer. `part` is the sample's entry in the dataset's column `dataset`; a part that is not known by
-/// name is not judged. Without a truth no answer is right.
+/// Judges one answer. `part` is the sample's entry in the dataset's column `dataset`; an unknown part is not
+/// judged. Without a reference answer, no answer is right.
 pub fn judge(format: AnswerFormat, part: &str, answer: &str, truth: Option<&str>) -> Verdict {
     let right = match Kind::of(part) {
         None => return Verdict::NotJudged,
@@ -98,8 +98,8 @@ pub fn judge(format: AnswerFormat, part: &str, answer: &str, truth: Option<&str>
     if right { Verdict::Right } else { Verdict::Wrong }
 }
 
-/// The answer as found: an upper-case letter or a whole number. `None` when there is none, or when the part is not
-/// judged here.
+/// The extracted answer: an upper-case letter or a whole number. `None` when there is none, or when the part
+/// is not judged here.
 pub fn find_answer(format: AnswerFormat, part: &str, answer: &str) -> Option<String> {
     match Kind::of(part)? {
         Kind::Number => whole_number(answer).map(|n| n.to_string()),
@@ -107,7 +107,7 @@ pub fn find_answer(format: AnswerFormat, part: &str, answer: &str) -> Option<Str
     }
 }
 
-/// What kind of answer a part of a dataset wants.
+/// The kind of answer that a part of a dataset expects.
 enum Kind {
     Choice(Options),
     Number,
@@ -116,7 +116,7 @@ enum Kind {
 impl Kind {
     fn of(part: &str) -> Option<Self> {
         let part = part.to_lowercase();
-        // In this order: the first name that is found decides.
+        // The order matters: the first matching name decides.
         let kinds = [
             ("gpqa", Some(Self::Choice(Options::D))),
             ("mmlu_pro", Some(Self::Choice(Options::J))),
@@ -142,11 +142,11 @@ enum Options {
 struct Patterns {
     /// "ANSWER: X", anywhere.
     stated: Regex,
-    /// "Answer: X", looser about what stands between.
+    /// "Answer: X", with more freedom about what is between.
     stated_loosely: Regex,
-    /// The first letter of all is an option, by itself.
+    /// The first letter of the text, when it is an option by itself.
     first: Regex,
-    /// An option by itself.
+    /// An option that is a word by itself.
     lone: Regex,
 }
 
@@ -214,7 +214,7 @@ fn choice(format: AnswerFormat, answer: &str, options: Options) -> Option<char> 
     }
 }
 
-/// The last number in a box, else the last after "Answer:"; only from 0 to 999.
+/// The last number in a box, or else the last one after "Answer:"; only from 0 to 999.
 fn whole_number(answer: &str) -> Option<i64> {
     static BOXED: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"\\boxed\{\s*(\d+)\s*\}").expect("the pattern is a constant"));
@@ -225,7 +225,7 @@ fn whole_number(answer: &str) -> Option<i64> {
         .last()
         .and_then(|c| c.get(1))
         .or_else(|| {
-            // Neither the whole part of a fraction nor the beginning of a word.
+            // Reject the integer part of a decimal fraction and the beginning of a word.
             let whole = |end: usize| {
                 let next = answer[end..].chars().next();
                 next.is_none_or(|c| c != '.' && c != '_' && !c.is_alphanumeric())
@@ -239,8 +239,8 @@ fn whole_number(answer: &str) -> Option<i64> {
     digits.as_str().parse().ok().filter(|n| (0..=999).contains(n))
 }
 
-/// The text of the channel `final`, or all when there is none. Broken marks with something between the name and the
-/// message are taken too.
+/// The text of the channel `final`, or the whole text when there is none. Malformed markers with something
+/// between the name and the message are accepted too.
 fn final_channel(text: &str) -> &str {
     static FINAL: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"(?s)<\|channel\|>final[^<]*<\|message\|>(.*?)(?:<\|return\|>|$)")
@@ -259,7 +259,7 @@ fn without_bold(text: &str) -> Cow<'_, str> {
     BOLD.replace_all(text, "$1")
 }
 
-/// The text of a list of one text, as Python prints it.
+/// The only element of a one-element list as Python prints it.
 fn unlist(text: &str) -> &str {
     let opened = text.starts_with("['") || text.starts_with("[\"");
     let closed = text.ends_with("']") || text.ends_with("\"]");
@@ -272,7 +272,7 @@ fn unlist(text: &str) -> &str {
     }
 }
 
-/// Line ends and apostrophes that were escaped.
+/// Unescapes line ends and apostrophes.
 fn unescape(text: &str) -> String {
     text.replace("\\n", "\n").replace("\\'", "'")
 }

@@ -1,4 +1,4 @@
-//! Exact match: how many answers are, letter for letter, the reference.
+//! Exact match: the share of answers that are identical to the reference.
 
 /// The result over all answers.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -7,14 +7,14 @@ pub struct ExactMatch {
     pub percent: f64,
     /// Answers that match.
     pub matches: usize,
-    /// Answers in all.
+    /// Number of answers.
     pub total: usize,
 }
 
-/// Compares pairs of (reference, answer) after white space at both ends is removed.
+/// Compares pairs of (reference, answer) after trimming white space at both ends.
 ///
-/// Benchmarks whose reference first extracts an answer from the text (deepseek-r1, gpt-oss-120b) give the extracted
-/// answers here; the extraction itself, part of which runs generated code, is theirs.
+/// For benchmarks whose reference script first extracts an answer from the text (deepseek-r1, gpt-oss-120b),
+/// pass the extracted answers; their extraction, part of which runs generated code, is not done here.
 pub fn exact_match<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> ExactMatch {
     let mut result = ExactMatch::default();
     for (reference, answer) in pairs {

@@ -1,4 +1,5 @@
-//! From an accuracy run's folder to its score: the log's token ids, the texts beside it, the dataset's references.
+//! Scores the folder of an accuracy run: the log's token ids, the recorded texts, and the dataset's
+//! references.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,21 +13,22 @@ use crate::{
     read_accuracy_log, score,
 };
 
-/// Why the answers of a run could not be scored. They are in LoadGen's accuracy log all the same, for the reference
-/// scripts.
+/// Why the answers of a run could not be scored. The answers are still in LoadGen's accuracy log, where the
+/// reference scripts can read them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvaluateError {
-    /// The benchmark's measure is not computed here.
+    /// The benchmark's measure is not implemented here.
     #[error("{benchmark} is not scored natively: judge the accuracy log with the benchmark's own script")]
     NotNative {
-        /// LoadGen's name.
+        /// LoadGen's name of the benchmark.
         benchmark: String,
     },
     /// The accuracy log cannot be used.
     #[error(transparent)]
     Log(#[from] AccuracyLogError),
-    /// The server sent token ids without text for some answers. A score of the others would be taken for the run's.
+    /// The server sent token ids without text for some answers. A score of the remaining ones would be
+    /// mistaken for the score of the run.
     #[error(
         "not scored: {without_text} of {answers} answers came without text from the server; judge the accuracy log \
          with the benchmark's own script, which has the tokenizer"
@@ -42,14 +44,14 @@ pub enum EvaluateError {
     Score(#[from] ScoreError),
 }
 
-/// What came of scoring.
+/// The outcome of scoring.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scored {
-    /// Every figure beside its limits; empty when nothing could be scored.
+    /// Every figure with its limits; empty when nothing could be scored.
     pub figures: Vec<Beside>,
-    /// What was left out, and why, a sentence each.
+    /// What was left out and why, one sentence each.
     pub remarks: Vec<String>,
-    /// `accuracy.txt`, when it was written.
+    /// Path of `accuracy.txt`, if it was written.
     pub file: Option<PathBuf>,
 }
 
@@ -62,7 +64,7 @@ impl Scored {
         }
     }
 
-    /// Whether all limits hold; `None` when some figure that is asked for is not known.
+    /// Whether all limits hold; `None` when a required figure is unknown.
     pub fn passed(&self) -> Option<bool> {
         if self.figures.is_empty() {
             return None;
@@ -74,12 +76,13 @@ impl Scored {
         all_known.then_some(true)
     }
 
-    /// A run counts when all its figures are known and within their limits, and `accuracy.txt` holds them.
+    /// Whether the run counts: all figures are known and within their limits, and `accuracy.txt` contains
+    /// them.
     pub fn counts(&self) -> bool {
         self.passed() == Some(true) && self.file.is_some()
     }
 
-    /// The outcome in a word, as the closing table has it.
+    /// The outcome in one word, as the closing table shows it.
     pub fn word(&self) -> &'static str {
         match (self.passed(), self.figures.is_empty()) {
             (Some(true), _) => "SCORED: every limit of the benchmark holds",
@@ -90,7 +93,8 @@ impl Scored {
     }
 }
 
-/// What scoring a run over this dataset will lack, a sentence each; empty when nothing. It is known before the run.
+/// What will be missing when a run over this dataset is scored, one sentence each; empty when nothing is. Can
+/// be called before the run.
 pub fn lacking(spec: &BenchmarkSpec, dataset: &Dataset) -> Vec<String> {
     let Some(measure) = Measure::of_benchmark(&spec.loadgen_name) else {
         return vec![format!(
@@ -133,8 +137,8 @@ fn find_punkt() -> Result<Punkt, crate::PunktError> {
     Punkt::find(std::env::var("NLTK_DATA").ok().as_deref(), home.as_deref())
 }
 
-/// Scores the run in `log_dir` and writes its `accuracy.txt`. What keeps a run from being scored is a remark: the
-/// answers are there all the same, and the reference scripts can judge them.
+/// Scores the run in `log_dir` and writes its `accuracy.txt`. Anything that prevents scoring becomes a
+/// remark, since the reference scripts can still judge the answers.
 pub fn score_folder(
     spec: &BenchmarkSpec,
     dataset: &Dataset,
@@ -147,7 +151,7 @@ pub fn score_folder(
     }
 }
 
-/// The score of a run's answers, and why there is no sentence model where one was looked for and not found.
+/// The score of a run's answers, and the reason for a missing sentence model if one is needed.
 ///
 /// # Errors
 /// See [`EvaluateError`].
@@ -194,7 +198,7 @@ fn scored(spec: &BenchmarkSpec, result: &Score, log_dir: &Path, no_punkt: Option
     let figures = beside_limits(&result.figures(), &spec.accuracy);
     let mut remarks = Vec::new();
     match no_punkt {
-        // Only where the figure is asked for, its absence matters.
+        // A missing model matters only if the figure is required.
         Some(why) if figures.iter().any(|figure| figure.value.is_none()) => {
             remarks.push(format!("rougeLsum is left out: {why}"));
         }

@@ -1,7 +1,8 @@
-//! How good the answers were: ROUGE and exact match as the reference scripts compute them, and LoadGen's accuracy log.
+//! Accuracy of answers: ROUGE and exact match as the reference scripts compute them, and LoadGen's accuracy
+//! log.
 //!
-//! The figures that a submission carries come from MLCommons' own scripts; these here tell within seconds of a run
-//! whether those would pass, and agree with them to 1e-4 on the same texts.
+//! The figures in a submission come from MLCommons' own scripts. The figures computed here agree with them to
+//! 1e-4 on the same texts, and show within seconds of a run whether it would pass.
 
 mod answers;
 mod exact;

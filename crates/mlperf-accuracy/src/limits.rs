@@ -1,4 +1,4 @@
-//! A run's figures beside what its benchmark asks for.
+//! A run's figures compared with the limits of its benchmark.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use mlperf_rules::Bounds;
 pub struct Beside {
     /// The measure's name, as in the benchmark's file.
     pub name: String,
-    /// What the run reached; `None` when it was not found out.
+    /// The run's value; `None` when it is unknown.
     pub value: Option<f64>,
-    /// What is asked for; open on both sides where nothing is.
+    /// The limits; open on both sides where there are none.
     pub bounds: Bounds,
 }
 
@@ -44,8 +44,8 @@ fn short(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Every measure that is asked for, and every figure that nobody asks for. Names are compared without regard to case,
-/// since the submission checker shouts some of them.
+/// Every required measure, followed by the figures without a limit. Names are compared case-insensitively,
+/// since the submission checker writes some of them in upper case.
 pub fn beside_limits<N: AsRef<str>>(figures: &[(N, f64)], asked: &BTreeMap<String, Bounds>) -> Vec<Beside> {
     let value_of = |name: &str| {
         let found = figures
@@ -74,7 +74,7 @@ pub fn beside_limits<N: AsRef<str>>(figures: &[(N, f64)], asked: &BTreeMap<Strin
     all
 }
 
-/// The figures of an `accuracy.txt`, whoever wrote it: every `'name': number` or `'name': 'number'` of its lines.
+/// The figures of any `accuracy.txt`: every `'name': number` or `'name': 'number'` in its lines.
 pub fn figures_of(accuracy_txt: &str) -> Vec<(String, f64)> {
     static FIGURE: std::sync::LazyLock<regex::Regex> = std::sync::LazyLock::new(|| {
         regex::Regex::new(r"'([A-Za-z0-9_-]+)':\s+'?([0-9.]+)'?").expect("the pattern is a constant")

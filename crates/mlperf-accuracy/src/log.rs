@@ -1,4 +1,5 @@
-//! LoadGen's `mlperf_log_accuracy.json`: per answered sample its index and what was reported, in hexadecimal.
+//! LoadGen's `mlperf_log_accuracy.json`: for each answered sample, its index and the reported data in
+//! hexadecimal.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use serde::Deserialize;
 /// One answer of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccuracyRecord {
-    /// LoadGen's running number of the response.
+    /// LoadGen's sequence number of the response.
     pub seq_id: u64,
     /// Index of the sample in the dataset.
     pub sample_index: usize,
@@ -25,18 +26,18 @@ pub enum AccuracyLogError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The underlying I/O error.
         source: std::io::Error,
     },
-    /// It is no accuracy log, or was cut.
+    /// It is not an accuracy log, or it is truncated.
     #[error("accuracy log {path}: {what}; was the run cut before LoadGen closed its logs?")]
     Format {
         /// The file.
         path: PathBuf,
-        /// Where and what.
+        /// The position and the problem.
         what: String,
     },
-    /// An answer is not made of 32-bit token ids.
+    /// An answer does not consist of 32-bit token ids.
     #[error("accuracy log {path}: sample {sample_index}: {what}")]
     Answer {
         /// The file.
@@ -55,7 +56,7 @@ struct Raw {
     data: String,
 }
 
-/// Reads the log. A sample that was answered more than once (as in Offline, where LoadGen repeats the dataset to fill
+/// Reads the log. A sample that was answered more than once (in Offline, LoadGen repeats the dataset to fill
 /// the time) is kept once, with its first answer, as the reference scripts do.
 ///
 /// # Errors
@@ -87,7 +88,7 @@ pub fn read_accuracy_log(path: &Path) -> Result<Vec<AccuracyRecord>, AccuracyLog
         .collect()
 }
 
-/// Little-endian 32-bit numbers, eight hexadecimal digits each.
+/// Parses little-endian 32-bit numbers of eight hexadecimal digits each.
 fn token_ids(hex: &str) -> Result<Vec<i32>, String> {
     let digits = hex.as_bytes();
     if !digits.len().is_multiple_of(8) {

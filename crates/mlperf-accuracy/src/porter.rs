@@ -1,9 +1,9 @@
-//! Porter's stemmer with the changes that NLTK makes to it, which is what the ROUGE of the reference scripts uses.
+//! Porter's stemmer with NLTK's changes, as used by the ROUGE of the reference scripts.
 //!
-//! The algorithm is M. F. Porter's "An algorithm for suffix stripping" (1980); where NLTK departs from it the place
-//! says so. Words here are ASCII: ROUGE's tokenizer leaves nothing else.
+//! The algorithm is M. F. Porter's "An algorithm for suffix stripping" (1980); comments mark where NLTK
+//! departs from it. Words are ASCII, since ROUGE's tokenizer leaves nothing else.
 
-/// Forms that the rules get wrong; NLTK's addition.
+/// Forms that the rules get wrong; an addition of NLTK.
 const IRREGULAR: &[(&str, &str)] = &[
     ("sky", "sky"),
     ("skies", "sky"),
@@ -23,7 +23,7 @@ const IRREGULAR: &[(&str, &str)] = &[
     ("succeed", "succeed"),
 ];
 
-/// What must hold of what is left before the suffix.
+/// A condition on the stem, the part before the suffix.
 #[derive(Clone, Copy)]
 enum Condition {
     Always,
@@ -65,7 +65,7 @@ const STEP_2: &[Rule] = &[
     ("aliti", "al", M0),
     ("iviti", "ive", M0),
     ("biliti", "ble", M0),
-    // NLTK's.
+    // An addition of NLTK.
     ("fulli", "ful", M0),
 ];
 
@@ -122,7 +122,7 @@ pub fn stem(word: &str) -> String {
     w
 }
 
-/// The first rule whose suffix the word has decides, whether its condition holds or not. True if one decided.
+/// Applies the first rule whose suffix matches, if its condition holds. Returns whether a suffix matched.
 fn apply(word: &mut String, rules: &[Rule]) -> bool {
     let Some((suffix, replacement, condition)) = rules.iter().find(|(suffix, ..)| word.ends_with(suffix))
     else {
@@ -141,7 +141,7 @@ fn apply(word: &mut String, rules: &[Rule]) -> bool {
 }
 
 fn step_1a(word: &mut String) {
-    // NLTK's: "dies" keeps its e, "flies" does not.
+    // NLTK: "dies" keeps its e, "flies" does not.
     if word.len() == 4 && word.ends_with("ies") {
         word.truncate(3);
         return;
@@ -150,7 +150,7 @@ fn step_1a(word: &mut String) {
 }
 
 fn step_1b(word: &mut String) {
-    // NLTK's: "died" keeps its e, "spied" does not.
+    // NLTK: "died" keeps its e, "spied" does not.
     if word.ends_with("ied") {
         word.truncate(if word.len() == 4 { 3 } else { word.len() - 2 });
         return;
@@ -179,7 +179,7 @@ fn step_1b(word: &mut String) {
 }
 
 fn step_1c(word: &mut String) {
-    // NLTK's condition: after a consonant that is not the word's first letter.
+    // NLTK's condition: after a consonant that is not the first letter of the word.
     if let Some(rest) = word.strip_suffix('y')
         && rest.len() > 1
         && is_consonant(rest.as_bytes(), rest.len() - 1)
@@ -190,7 +190,7 @@ fn step_1c(word: &mut String) {
 }
 
 fn step_2(word: &mut String) {
-    // NLTK's: `alli` comes first, and the rest of the step runs on its result.
+    // NLTK: `alli` comes first, and the rest of the step runs on its result.
     if let Some(rest) = word.strip_suffix("alli")
         && measure(rest) > 0
     {
@@ -201,7 +201,7 @@ fn step_2(word: &mut String) {
     if apply(word, STEP_2) {
         return;
     }
-    // NLTK's: the l counts with the stem.
+    // NLTK: the l counts as part of the stem.
     if word.ends_with("logi") && measure(&word[..word.len() - 3]) > 0 {
         word.truncate(word.len() - 1);
     }
@@ -246,7 +246,7 @@ fn is_consonant(word: &[u8], at: usize) -> bool {
     if run == 0 {
         return !is_vowel_letter(word[at]);
     }
-    // In a run of y each differs from the one before it; the first is a consonant unless it follows one.
+    // In a run of y, consonants and vowels alternate; the first is a consonant unless it follows one.
     let first_is_consonant = run > at || is_vowel_letter(word[at - run]);
     first_is_consonant == (run % 2 == 1)
 }
@@ -263,7 +263,7 @@ fn consonants(word: &str) -> impl Iterator<Item = bool> {
     })
 }
 
-/// How many times a vowel is followed by a consonant.
+/// Porter's measure: how many times a vowel is followed by a consonant.
 fn measure(word: &str) -> usize {
     let before = consonants(word);
     before
@@ -281,7 +281,8 @@ fn ends_double_consonant(word: &str) -> bool {
     matches!(letters, [.., a, b] if a == b) && is_consonant(letters, letters.len() - 1)
 }
 
-/// Consonant, vowel, consonant other than w, x, y at the end; NLTK also takes two-letter words of vowel, consonant.
+/// Ends with consonant, vowel, consonant other than w, x, y; NLTK also accepts two-letter words of vowel,
+/// consonant.
 fn ends_cvc(word: &str) -> bool {
     let letters = word.as_bytes();
     let n = letters.len();
@@ -301,7 +302,7 @@ fn ends_cvc(word: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Pairs made by NLTK 3.10, `scripts/make_accuracy_fixtures.py`.
+    /// Pairs produced by NLTK 3.10 with `scripts/make_accuracy_fixtures.py`.
     #[test]
     fn agrees_with_nltk() {
         let pairs = include_str!("../tests/data/stems.tsv");

@@ -1,24 +1,25 @@
-//! Splits a text into sentences as NLTK's Punkt does, with the model that NLTK has installed.
+//! Splits a text into sentences as NLTK's Punkt does, using the model installed with NLTK.
 //!
-//! The algorithm is T. Kiss and J. Strunk, "Unsupervised Multilingual Sentence Boundary Detection" (2006); where NLTK
-//! 3.10 decides a detail (what is a word, what context a decision sees), so does this. The model (abbreviations,
-//! collocations, sentence starters, capitalisation) is read from NLTK's `punkt_tab` folder and is not part of this
-//! program.
+//! The algorithm is T. Kiss and J. Strunk, "Unsupervised Multilingual Sentence Boundary Detection" (2006).
+//! Details (what counts as a word, which context a decision sees) follow NLTK 3.10. The model (abbreviations,
+//! collocations, sentence starters, capitalisation) is read from NLTK's `punkt_tab` folder and is not part of
+//! this program.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Closing punctuation that belongs to the sentence it follows.
 const CLOSING: &[char] = &['"', '\'', ')', ']', '}', '‘', '’', '“', '”', '«', '»'];
-/// What cannot stand within a word.
+/// Characters that cannot be inside a word.
 const NON_WORD: &[char] = &[
     ')', '"', ';', '}', ']', '*', ':', '@', '\'', '(', '{', '[', '‘', '’', '“', '”', '«', '»', '?', '!',
 ];
-/// What cannot begin a word of more than one letter.
+/// Characters that cannot begin a word of more than one letter.
 const NO_WORD_START: &[char] = &[
     '(', '"', '`', '{', '[', ':', ';', '&', '#', '*', '@', ')', '}', ']', '-', ',',
 ];
-/// How often a word was seen: as bits, beginning of a sentence, middle, unknown; first upper case, then lower.
+/// In which positions a word was seen, as bits: beginning of a sentence, middle, unknown; first upper case,
+/// then lower.
 const MIDDLE_UPPER: u32 = 1 << 2;
 const ANY_UPPER: u32 = 0b111 << 1;
 const BEGIN_LOWER: u32 = 1 << 4;
@@ -28,14 +29,14 @@ const ANY_LOWER: u32 = 0b111 << 4;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PunktError {
-    /// No folder of NLTK data has it.
+    /// No NLTK data folder contains the model.
     #[error(
         "no NLTK sentence model: looked for tokenizers/punkt_tab/english in {}; install it with \
          python -c \"import nltk; nltk.download('punkt_tab')\" or set NLTK_DATA",
         looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     NotFound {
-        /// Folders that were looked in.
+        /// The folders that were searched.
         looked: Vec<PathBuf>,
     },
     /// A file of the model cannot be read.
@@ -57,18 +58,18 @@ pub struct Punkt {
     orthography: HashMap<String, u32>,
 }
 
-/// One word of the text around a possible end.
+/// One word of the text around a possible sentence end.
 #[derive(Debug, Clone)]
 struct Token {
     text: String,
-    /// Lower case, numbers all alike.
+    /// The word in lower case, with every number replaced by the same placeholder.
     kind: String,
     ends_sentence: bool,
     abbreviation: bool,
     ellipsis: bool,
 }
 
-/// What capitalisation says about a word.
+/// What the capitalisation implies about a word.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Starter {
     Yes,
@@ -77,11 +78,11 @@ enum Starter {
 }
 
 impl Punkt {
-    /// The English model of the NLTK data on this machine. `nltk_data` is the value of the environment variable
-    /// `NLTK_DATA` (folders separated by colons), `home` the user's home folder.
+    /// Loads the English model from the NLTK data on this machine. `nltk_data` is the value of the
+    /// environment variable `NLTK_DATA` (folders separated by colons), `home` the user's home folder.
     ///
     /// # Errors
-    /// [`PunktError`] says where it was looked for and how to get it.
+    /// [`PunktError`] lists the folders that were searched and how to get the model.
     pub fn find(nltk_data: Option<&str>, home: Option<&Path>) -> Result<Self, PunktError> {
         let mut folders: Vec<PathBuf> = nltk_data
             .unwrap_or_default()
@@ -158,7 +159,7 @@ impl Punkt {
             .collect()
     }
 
-    /// Sentences as pairs of first and last-but-one position, closing punctuation still with the next one.
+    /// Sentences as half-open ranges; closing punctuation still belongs to the next sentence.
     fn spans(&self, text: &[char]) -> Vec<(usize, usize)> {
         let mut spans = Vec::new();
         let mut last = 0;
@@ -173,7 +174,7 @@ impl Punkt {
         spans
     }
 
-    /// Whether a sentence ends within a context, that is, a word that ends one has another word after it.
+    /// Whether a sentence ends within a context: whether a word that ends one is followed by another word.
     fn breaks(&self, context: &[char]) -> bool {
         let mut tokens: Vec<Token> = context
             .split(|c| *c == '\n')
@@ -189,7 +190,7 @@ impl Punkt {
         tokens.iter().rev().skip(1).any(|token| token.ends_sentence)
     }
 
-    /// Judges a word by itself.
+    /// Classifies a word by itself.
     fn first_pass(&self, text: String) -> Token {
         let lower = text.to_lowercase();
         let kind = if is_number(&lower) {
@@ -221,7 +222,7 @@ impl Punkt {
         token
     }
 
-    /// Judges a word with a final period by the word after it.
+    /// Classifies a word with a final period by the word after it.
     fn second_pass(&self, token: &mut Token, next: &Token) {
         if !token.text.ends_with('.') {
             return;
@@ -255,7 +256,7 @@ impl Punkt {
         }
     }
 
-    /// Whether a word begins a sentence, by how it was seen written.
+    /// Whether a word begins a sentence, judged by the capitalisation seen in training.
     fn starter(&self, token: &Token) -> Starter {
         if matches!(token.text.as_str(), ";" | ":" | "," | "." | "!" | "?") {
             return Starter::No;
@@ -309,7 +310,7 @@ impl Token {
     }
 }
 
-/// White space as Python sees it.
+/// White space as Python defines it.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
@@ -332,7 +333,7 @@ struct Candidate {
     context: Vec<char>,
 }
 
-/// All places where a sentence may end. Of marks in a row within one word only the last counts.
+/// All places where a sentence may end. Of several marks in one word only the last counts.
 fn candidates(text: &[char]) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     let mut previous: Option<(usize, usize, Candidate)> = None;
@@ -357,7 +358,7 @@ fn candidates(text: &[char]) -> Vec<Candidate> {
             .iter()
             .rposition(|c| matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}'));
         let start = match space {
-            // A space right at the beginning does not count, as in NLTK.
+            // A space at the very beginning does not count, as in NLTK.
             Some(space) if space > 0 => before_stop + space + 1,
             _ => before_start,
         };
@@ -406,7 +407,7 @@ fn words(line: &[char]) -> Vec<String> {
     words
 }
 
-/// Length of a dash or an ellipsis at the beginning: `--`, `...`, `. . .`; 0 for none.
+/// Length of a dash or an ellipsis at the beginning: `--`, `...`, `. . .`; 0 if there is none.
 fn multi(text: &[char]) -> usize {
     let run = |c: char| text.iter().take_while(|x| **x == c).count();
     if run('-') >= 2 {
@@ -419,7 +420,7 @@ fn multi(text: &[char]) -> usize {
         .chunks_exact(2)
         .take_while(|pair| pair[0] == '.' && is_space(pair[1]))
         .count();
-    // Where no period follows the pairs, the last pair's own period is the last one.
+    // If no period follows the pairs, the period of the last pair is the final one.
     let closed = if text.get(2 * pairs) == Some(&'.') {
         pairs
     } else {
@@ -428,7 +429,7 @@ fn multi(text: &[char]) -> usize {
     if closed >= 2 { 2 * closed + 1 } else { 0 }
 }
 
-/// Whether a word ends before this rest of its line.
+/// Whether a word ends before the rest of its line.
 fn word_ends(rest: &[char]) -> bool {
     let stops = |rest: &[char]| match rest.first() {
         None => true,
@@ -437,7 +438,7 @@ fn word_ends(rest: &[char]) -> bool {
     stops(rest) || rest.first() == Some(&',') && stops(&rest[1..])
 }
 
-/// Gives closing quotes and brackets at the beginning of a sentence to the one before.
+/// Moves closing quotes and brackets from the beginning of a sentence to the previous sentence.
 fn realign(text: &[char], spans: &[(usize, usize)]) -> Vec<(usize, usize)> {
     let mut result = Vec::new();
     let mut shift = 0;
@@ -458,7 +459,8 @@ fn realign(text: &[char], spans: &[(usize, usize)]) -> Vec<(usize, usize)> {
     result
 }
 
-/// Closing punctuation followed by white space, a dash or the end: its length without and with the white space.
+/// Closing punctuation followed by white space, a dash or the end: its length without and with the white
+/// space.
 fn closing_at(text: &[char]) -> Option<(usize, usize)> {
     let mut n = 0;
     while text.get(n).is_some_and(|c| CLOSING.contains(c)) {

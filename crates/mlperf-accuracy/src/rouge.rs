@@ -9,22 +9,23 @@ use super::punkt::Punkt;
 /// F-measures of one answer against its reference, each from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rouge {
-    /// Words in common.
+    /// Single words in common.
     pub rouge1: f64,
-    /// Pairs of words in common.
+    /// Word pairs in common.
     pub rouge2: f64,
     /// Longest common subsequence.
     pub rouge_l: f64,
-    /// The same by sentence, where sentences are lines.
+    /// Longest common subsequence by sentence, where each line is a sentence.
     pub rouge_lsum: f64,
 }
 
-/// How texts were cut into sentences, which ROUGE-Lsum (and it alone) depends on.
+/// How texts were split into sentences; affects ROUGE-Lsum only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sentences {
     /// By NLTK's model, as the reference scripts do.
     Punkt,
-    /// A line of the text is a sentence: without the model, ROUGE-Lsum is not comparable with the reference's.
+    /// Each line of the text is a sentence. Without the model, ROUGE-Lsum is not comparable with the
+    /// reference.
     #[default]
     Lines,
 }
@@ -32,17 +33,17 @@ pub enum Sentences {
 /// Means over all answers, as the accuracy scripts print them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RougeReport {
-    /// What ROUGE-Lsum took for a sentence.
+    /// How sentences were found for ROUGE-Lsum.
     pub sentences: Sentences,
     /// Means, in percent.
     pub mean_percent: Rouge,
-    /// Characters of all answers, as prepared.
+    /// Number of characters in all prepared answers.
     pub gen_len: usize,
-    /// Answers.
+    /// Number of answers.
     pub gen_num: usize,
 }
 
-/// Scores one answer. Sentences of both texts must be on lines of their own for `rouge_lsum` to mean something.
+/// Scores one answer. `rouge_lsum` is meaningful only if each sentence of both texts is on its own line.
 pub fn rouge(reference: &str, answer: &str, use_stemmer: bool) -> Rouge {
     let mut words = Words {
         ids: HashMap::new(),
@@ -66,8 +67,8 @@ pub fn rouge(reference: &str, answer: &str, use_stemmer: bool) -> Rouge {
 }
 
 impl RougeReport {
-    /// The line that the submission checker looks for in `accuracy.txt`, as the reference script prints it under
-    /// NumPy 1 (under NumPy 2 it prints a form that the checker does not read). Without the sentence model it lacks
+    /// The line that the submission checker looks for in `accuracy.txt`, as the reference script prints it
+    /// under NumPy 1 (the NumPy 2 form is not readable by the checker). Without the sentence model it has no
     /// `rougeLsum`.
     pub fn accuracy_line(&self) -> String {
         let Rouge {
@@ -78,7 +79,7 @@ impl RougeReport {
         } = self.mean_percent;
         let lsum = match self.sentences {
             Sentences::Punkt => format!("'rougeLsum': '{}', ", four_digits(rouge_lsum)),
-            // A figure from other sentences than the reference's would pass for the reference's.
+            // A figure computed from different sentences would be mistaken for the reference's.
             Sentences::Lines => String::new(),
         };
         format!(
@@ -92,7 +93,7 @@ impl RougeReport {
     }
 }
 
-/// Rounded to four digits after the point, without the zeros at the end, but at least one digit.
+/// Rounds to four decimal places and removes trailing zeros, but keeps at least one digit.
 pub(super) fn four_digits(x: f64) -> String {
     let text = format!("{x:.4}");
     let short = text.trim_end_matches('0');
@@ -103,7 +104,7 @@ pub(super) fn four_digits(x: f64) -> String {
     }
 }
 
-/// A text as the reference scripts score it: trimmed, and each sentence on a line of its own.
+/// A text as the reference scripts score it: trimmed, with each sentence on its own line.
 pub fn prepare(text: &str, punkt: Option<&Punkt>) -> String {
     match punkt {
         Some(punkt) => punkt.sentences(text.trim()).join("\n"),
@@ -111,7 +112,7 @@ pub fn prepare(text: &str, punkt: Option<&Punkt>) -> String {
     }
 }
 
-/// Prepares and scores all answers, stemmed, and averages them; pairs are (reference, answer).
+/// Prepares, stems and scores all answers and averages the scores; pairs are (reference, answer).
 pub fn rouge_report<'a>(
     pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     punkt: Option<&Punkt>,
@@ -155,7 +156,7 @@ struct Words {
 }
 
 impl Words {
-    /// Runs of a–z and 0–9 of the lower-cased text; those of more than three letters stemmed.
+    /// Runs of a–z and 0–9 of the lower-cased text; words of more than three letters are stemmed.
     fn of(&mut self, text: &str) -> Vec<u32> {
         let lower = text.to_lowercase();
         let words = lower.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit());
@@ -215,8 +216,8 @@ fn longest(reference: &[u32], answer: &[u32]) -> f64 {
     f_measure(above[answer.len()], reference.len(), answer.len())
 }
 
-/// For each line of the reference, its words that are in the longest common subsequence with any line of the answer;
-/// no word counts more often than either text has it.
+/// For each line of the reference, its words that are in the longest common subsequence with any line of the
+/// answer. No word counts more often than it occurs in either text.
 fn by_line(reference: &[Vec<u32>], answer: &[Vec<u32>]) -> f64 {
     let count = |lines: &[Vec<u32>]| {
         let mut counts: HashMap<u32, usize> = HashMap::new();
@@ -251,8 +252,8 @@ fn by_line(reference: &[Vec<u32>], answer: &[Vec<u32>]) -> f64 {
     )
 }
 
-/// Marks the words of `line` that are in one longest common subsequence with `other`. Which one, where there are
-/// several, changes the score: from the end, up is preferred to left, as `rouge_score` does.
+/// Marks the words of `line` that are in one longest common subsequence with `other`. If there are several,
+/// the choice affects the score: backtracking from the end prefers up to left, as in `rouge_score`.
 fn mark_longest(line: &[u32], other: &[u32], table: &mut Vec<u32>, marked: &mut [bool]) {
     let width = other.len() + 1;
     table.clear();

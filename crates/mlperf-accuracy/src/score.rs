@@ -1,4 +1,4 @@
-//! From a run's answers to the figures of its benchmark, named as the submission checker names them.
+//! Computes the figures of a benchmark from a run's answers, with the names that the submission checker uses.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -9,20 +9,20 @@ use super::answers::{AnswerFormat, VerdictReport, judge};
 use super::punkt::Punkt;
 use super::rouge::{Rouge, RougeReport, Sentences, four_digits, rouge_report};
 
-/// What a benchmark's accuracy is.
+/// The accuracy measure of a benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
     /// ROUGE against reference texts, with the answers' length in characters (llama3.1-8b) or tokens (llama2-70b).
     Rouge {
-        /// Whether the length that counts is tokens per sample instead of characters in all.
+        /// Whether the length is tokens per sample instead of the total number of characters.
         by_tokens: bool,
     },
-    /// Answers found in the text and compared with the truth.
+    /// Answers extracted from the text and compared with the reference answer.
     ExactMatch(AnswerFormat),
 }
 
 impl Measure {
-    /// By LoadGen's name of the benchmark; `None` for one that is not judged here.
+    /// The measure for LoadGen's benchmark name; `None` for a benchmark that is not judged here.
     pub fn of_benchmark(name: &str) -> Option<Self> {
         Some(match name.trim_end_matches("-interactive") {
             "llama3_1-8b" | "llama3_1-8b-edge" => Self::Rouge { by_tokens: false },
@@ -52,7 +52,7 @@ pub enum ScoreError {
     /// There are none.
     #[error("no answers to score: was the run in accuracy mode?")]
     NoAnswers,
-    /// An answer to a sample that the dataset has not.
+    /// An answer belongs to a sample that is not in the dataset.
     #[error(
         "an answer to sample {sample_index}, but the dataset has {samples}: is it the dataset of the run?"
     )]
@@ -70,7 +70,7 @@ pub enum ScoreError {
         /// Index of the sample.
         sample_index: usize,
     },
-    /// A sample that does not say which part of the dataset it is from.
+    /// A sample does not state which part of the dataset it is from.
     #[error(
         "sample {sample_index} of the dataset has no entry in a column named dataset, which decides how its \
              answer is judged"
@@ -81,16 +81,16 @@ pub enum ScoreError {
     },
 }
 
-/// The figures of a run.
+/// The score of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
-    /// Answers that were scored; repeated answers to one sample count once.
+    /// Number of scored answers; repeated answers to one sample count once.
     pub answers: usize,
-    /// Samples of the dataset that have no answer.
+    /// Number of samples without an answer.
     pub missing: usize,
-    /// Tokens of all answers.
+    /// Number of tokens in all answers.
     pub tokens: usize,
-    /// What was found.
+    /// The part that depends on the measure.
     pub found: Found,
 }
 
@@ -108,7 +108,7 @@ pub enum Found {
     ExactMatch(VerdictReport),
 }
 
-/// Scores answers against their dataset. Without a sentence model ROUGE-Lsum is left out of the figures.
+/// Scores answers against their dataset. Without a sentence model, ROUGE-Lsum is omitted.
 ///
 /// # Errors
 /// See [`ScoreError`].
@@ -175,7 +175,7 @@ pub fn score(
     })
 }
 
-/// How often gpt-oss-120b's dataset repeats the samples of a part; each sample counts once in the score.
+/// How often gpt-oss-120b's dataset repeats the samples of a part. Each sample counts once in the score.
 fn repeats(part: &str) -> f64 {
     match part {
         "aime25" => 8.0,
@@ -186,8 +186,8 @@ fn repeats(part: &str) -> f64 {
 }
 
 impl Score {
-    /// Figures by the submission checker's names. A figure that cannot be had natively is absent:
-    /// [`Score::not_judged`] says why.
+    /// The figures by the submission checker's names. A figure that cannot be computed here is absent;
+    /// [`Score::not_judged`] gives the reason.
     pub fn figures(&self) -> Vec<(&'static str, f64)> {
         let per_sample = self.tokens as f64 / self.answers as f64;
         match &self.found {
@@ -217,7 +217,7 @@ impl Score {
         }
     }
 
-    /// What was left out, in a sentence; `None` when all was judged.
+    /// What was left out, in one sentence; `None` when everything was judged.
     pub fn not_judged(&self) -> Option<String> {
         match &self.found {
             Found::Rouge { report, .. } if report.sentences == Sentences::Lines => Some(
@@ -265,7 +265,7 @@ impl Score {
             Found::ExactMatch(report) => {
                 let mut line = String::from("{");
                 if let Some(percent) = exact_match(report) {
-                    // Writing to a text cannot fail.
+                    // Writing to a `String` cannot fail.
                     let _infallible = write!(line, "'exact_match': {}, ", four_digits(percent));
                 }
                 let per_sample = self.tokens as f64 / self.answers as f64;
@@ -278,7 +278,7 @@ impl Score {
     }
 }
 
-/// Right answers in percent, each part weighed by its repeats; `None` as long as a part is not judged.
+/// Right answers in percent, with each part weighted by its repeats; `None` if any part is not judged.
 fn exact_match(report: &VerdictReport) -> Option<f64> {
     let (mut right, mut all) = (0.0, 0.0);
     for (part, counts) in &report.parts {

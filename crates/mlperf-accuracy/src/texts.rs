@@ -1,7 +1,7 @@
-//! The answers' texts of an accuracy run, kept while it goes on and left beside LoadGen's logs.
+//! The texts of the answers of an accuracy run, collected during the run and written next to LoadGen's logs.
 //!
-//! LoadGen keeps token ids only, and turning those into text takes the model's tokenizer. The server has already done
-//! it, so its text is kept; the ids stay what counts.
+//! LoadGen keeps only token ids, and converting them to text needs the model's tokenizer. The server has
+//! already done that, so its text is kept. The token ids remain authoritative.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-/// Name of the file, in the folder of LoadGen's logs: one object a line.
+/// Name of the file in LoadGen's log folder, with one JSON object per line.
 pub const ANSWERS: &str = "answers.jsonl";
 
 /// One line of the file.
@@ -20,7 +20,7 @@ struct Line {
     text: String,
 }
 
-/// Texts by sample; the first answer to a sample is kept, as the reference scripts do.
+/// Texts by sample. The first answer to a sample is kept, as in the reference scripts.
 #[derive(Debug, Default)]
 pub struct Texts(Mutex<BTreeMap<usize, String>>);
 
@@ -31,7 +31,7 @@ impl Texts {
         texts.entry(sample_index).or_insert_with(|| text.to_owned());
     }
 
-    /// All of them.
+    /// Takes all texts.
     pub fn take(&self) -> BTreeMap<usize, String> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -57,7 +57,7 @@ pub fn write_texts(path: &Path, texts: &BTreeMap<usize, String>) -> std::io::Res
 /// Reads the file.
 ///
 /// # Errors
-/// When it cannot be read, or a line of it is not ours.
+/// When it cannot be read, or a line is malformed.
 pub fn read_texts(path: &Path) -> std::io::Result<BTreeMap<usize, String>> {
     let file = BufReader::new(std::fs::File::open(path)?);
     let mut texts = BTreeMap::new();

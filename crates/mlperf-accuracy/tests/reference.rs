@@ -1,4 +1,4 @@
-//! ROUGE against scores that the Python packages gave for the same texts.
+//! Compares ROUGE with scores of the Python packages for the same texts.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 use std::path::Path;
@@ -77,7 +77,7 @@ fn sentences_agree_with_nltk() {
 #[test]
 fn a_missing_model_says_how_to_get_it() {
     let error = Punkt::find(Some("/no/such:/nor/this"), None).map(drop);
-    // A machine that has the model in a usual place is fine too.
+    // The model may also be installed in a standard location.
     if let Err(error) = error {
         let text = error.to_string();
         assert!(

@@ -11,7 +11,7 @@ pub enum DatasetError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The underlying I/O error.
         source: std::io::Error,
     },
     /// The file is not what its name says.

@@ -1,4 +1,4 @@
-//! LoadGen's accuracy log: the answers' bytes.
+//! LoadGen's accuracy log, which contains the bytes of the answers.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +11,13 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoggedAnswer {
-    /// LoadGen's running number of the sample.
+    /// LoadGen's sequence number of the sample.
     pub seq_id: u64,
     /// Index in the sample library.
     pub qsl_idx: u64,
     /// The bytes that the SUT completed with.
     pub data: Vec<u8>,
-    /// The bytes of the first token; only in benchmarks with token latencies, and not in Offline.
+    /// The bytes of the first token; only in benchmarks with token latencies, and never in Offline.
     pub first_token: Option<Vec<u8>>,
     /// The token count; only in benchmarks with token latencies.
     pub token_count: Option<i64>,

@@ -1,4 +1,5 @@
-//! What C++ calls: each function catches panics, as they must not cross into C++, and finds the trait object.
+//! The functions that C++ calls. Each finds the trait object and catches panics, which must not cross into
+//! C++.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,14 +15,14 @@ use crate::sut::{QuerySampleLibrary, SystemUnderTest};
 pub(crate) struct Harness<'a> {
     pub(crate) sut: &'a dyn SystemUnderTest,
     pub(crate) qsl: &'a dyn QuerySampleLibrary,
-    /// Samples could not be loaded: queries no longer reach the SUT.
+    /// Loading samples failed, so queries no longer reach the SUT.
     pub(crate) broken: AtomicBool,
 }
 
 impl Callee for Harness<'_> {
     fn sut_name(&self) -> String {
         let name = guarded("SystemUnderTest::name", || self.sut.name()).unwrap_or_default();
-        // LoadGen writes the name into JSON as it is. The empty name would be asked for again and again.
+        // LoadGen writes the name into JSON unescaped, and asks repeatedly for an empty name.
         let name: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
         if name.is_empty() {
             "unnamed".to_owned()
@@ -31,7 +32,8 @@ impl Callee for Harness<'_> {
     }
 
     fn issue_query(&self, samples: &[RawSample]) {
-        // Made outside of the guarded part, so that samples are answered even if the closure never takes them.
+        // Created outside the guarded part, so that samples are answered even if the closure never takes
+        // them.
         let samples = IssuedSamples::new(samples, gate::epoch());
         if self.broken.load(Ordering::Relaxed) {
             return;
@@ -65,7 +67,7 @@ impl Callee for Harness<'_> {
     }
 }
 
-/// Whether a character may stand in LoadGen's JSON without an escape, which LoadGen does not write.
+/// Whether a character is valid in JSON without an escape, since LoadGen does not write escapes.
 pub(crate) fn is_plain(c: char) -> bool {
     c != '"' && c != '\\' && !c.is_control()
 }

@@ -1,7 +1,7 @@
 //! Configuration files: the round's own, which is compiled into LoadGen, and the submitter's `user.conf`.
 //!
-//! LoadGen's parser ignores keys that it does not know, benchmarks that do not exist, and `a=b` without blanks;
-//! it reads `6e5` as 6 and `010` as 8. So every line is checked here before LoadGen sees the file.
+//! LoadGen's parser ignores unknown keys, unknown benchmarks, and `a=b` without spaces; it reads `6e5` as 6
+//! and `010` as 8. Every line is therefore checked here before LoadGen sees the file.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -15,13 +15,13 @@ use crate::ffi;
 use crate::scenario::{Mode, Scenario};
 use crate::settings::TestSettings;
 
-/// A benchmark's name that stands in LoadGen's configuration, such as `llama3_1-8b`.
+/// The name of a benchmark in LoadGen's configuration, such as `llama3_1-8b`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Benchmark(String);
 
 impl Benchmark {
-    /// Looks a name up. LoadGen itself takes any name, and a wrong one silently gets a test without the
-    /// benchmark's limits.
+    /// Looks a name up. LoadGen itself accepts any name, and silently runs a test without the benchmark's
+    /// limits for a wrong one.
     ///
     /// ```
     /// use mlperf_loadgen::Benchmark;
@@ -52,7 +52,7 @@ impl Benchmark {
             .lines()
             .filter_map(|line| line.split_whitespace().next())
             .filter(|token| !token.starts_with('#'))
-            // A benchmark's name may hold dots itself (wan-2.2-…); scenario and key do not.
+            // A benchmark's name may contain dots (wan-2.2-…); scenario and key do not.
             .filter_map(|key| key.rsplitn(3, '.').nth(2))
             .filter(|model| *model != "*")
             .map(str::to_owned)
@@ -86,11 +86,11 @@ pub fn loadgen_version() -> String {
     ffi::loadgen_version()
 }
 
-/// One line of a configuration file that has a key.
+/// One line of a configuration file that sets a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigLine {
-    /// Counted from 1.
+    /// Line number, counted from 1.
     pub line: usize,
     /// The benchmark, or `*`.
     pub model: String,
@@ -98,7 +98,7 @@ pub struct ConfigLine {
     pub scenario: String,
     /// The key.
     pub key: String,
-    /// The number, as written.
+    /// The value, as written.
     pub value: String,
 }
 
@@ -115,11 +115,12 @@ impl fmt::Display for ConfigLine {
     }
 }
 
-/// Which lines of a `user.conf` took effect. Show the others: a line that does nothing is often a mistake.
+/// Which lines of a `user.conf` took effect. Show the unused ones to the user: a line without effect is often
+/// a mistake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigReport {
-    /// Lines that LoadGen used, in the file's order.
+    /// Lines that LoadGen used, in file order.
     pub applied: Vec<ConfigLine>,
     /// Lines that LoadGen did not use for this benchmark and scenario, with the reason.
     pub unused: Vec<(ConfigLine, String)>,
@@ -134,12 +135,13 @@ impl TestSettings {
     /// The round's configuration is compiled into LoadGen; there is no way to pass another one. LoadGen takes
     /// one `user.conf` per process, so a second call with a file is refused; calls without one are free.
     ///
-    /// Each line of the file is checked first. Errors, with file, line and a way out, are: values that are not plain
-    /// decimal numbers of the right kind (LoadGen reads `6e5` as 6 and `010` as 8), lines that LoadGen's parser fails
-    /// on, and keys, benchmarks and scenarios that are a letter or two from a known one. Lines that LoadGen ignores
-    /// come back in the report with the reason: for other benchmarks or scenarios, unknown names that resemble none
-    /// (MLCommons' own files have `expected_qps` and `performance_sample_count`), and keys that LoadGen takes from the
-    /// round's configuration alone, such as the seeds.
+    /// Each line of the file is checked first. The following are errors, reported with file, line and a
+    /// remedy: values that are not plain decimal numbers of the right kind (LoadGen reads `6e5` as 6 and
+    /// `010` as 8), lines that LoadGen's parser fails on, and keys, benchmarks and scenarios that differ from
+    /// a known one by a letter or two. Lines that LoadGen ignores are returned in the report with the reason:
+    /// lines for other benchmarks or scenarios, unknown names that resemble no known one (MLCommons' own
+    /// files have `expected_qps` and `performance_sample_count`), and keys that LoadGen takes only from the
+    /// round's configuration, such as the seeds.
     ///
     /// Limits: 1 MiB and 10,000 lines.
     ///
@@ -186,7 +188,7 @@ pub(crate) fn check_audit_config(path: &Path) -> Result<()> {
     parse(path, &read(path)?).map(drop)
 }
 
-/// Longest configuration file, in bytes and in lines; the longest published ones have a few hundred lines.
+/// Largest configuration file, in bytes and in lines; the longest published files have a few hundred lines.
 const MOST_BYTES: u64 = 1 << 20;
 const MOST_LINES: usize = 10_000;
 
@@ -226,7 +228,7 @@ fn read(path: &Path) -> Result<String> {
 enum Kind {
     /// 0 or 1.
     Flag,
-    /// A whole number; LoadGen cuts a fraction or an exponent off.
+    /// A whole number; LoadGen truncates a fraction or an exponent.
     Count,
     /// Milliseconds that LoadGen reads as a whole number.
     Millis,
@@ -240,8 +242,8 @@ enum Kind {
 
 use Scenario::{MultiStream, Offline, Server, SingleStream};
 
-/// Keys that LoadGen's `FromConfig` reads from a user's file. With scenarios: it looks the key up under these
-/// only; without: under the scenario that is run.
+/// Keys that LoadGen's `FromConfig` reads from a user's file. If scenarios are listed, it looks the key up
+/// only under these, otherwise under the scenario that is run.
 const KEYS: &[(&str, Kind, &[Scenario])] = &[
     ("mode", Kind::Mode, &[]),
     ("use_token_latencies", Kind::Flag, &[]),
@@ -255,7 +257,7 @@ const KEYS: &[(&str, Kind, &[Scenario])] = &[
         &[SingleStream, MultiStream, Server],
     ),
     ("samples_per_query", Kind::Count, &[MultiStream]),
-    // A whole number in Server, where it is a limit; elsewhere it is a guess and may have a fraction.
+    // A whole number in Server, where it is a limit; elsewhere it is an estimate and may have a fraction.
     ("target_latency", Kind::Rate, &[SingleStream, MultiStream, Server]),
     ("performance_issue_unique", Kind::Flag, &[]),
     ("performance_issue_same", Kind::Flag, &[]),
@@ -275,7 +277,7 @@ const KEYS: &[(&str, Kind, &[Scenario])] = &[
     ("accuracy_log_sampling_target", Kind::Count, &[]),
 ];
 
-/// Keys that LoadGen reads from the round's configuration alone.
+/// Keys that LoadGen reads only from the round's configuration.
 const ROUND_ONLY: &[&str] = &[
     "qsl_rng_seed",
     "sample_index_rng_seed",
@@ -308,7 +310,7 @@ fn parse_line(number: usize, line: &str, models: &[Benchmark]) -> Result<Option<
     let (path, value) = match tokens.as_slice() {
         [] | ["#", ..] => return Ok(None),
         [glued, rest @ ..] if glued.starts_with('#') => {
-            // LoadGen takes "#word" for a key and then wants an equals sign.
+            // LoadGen takes "#word" for a key and then expects an equals sign.
             return match rest {
                 [] | ["=", _] => Ok(None),
                 _ => Err("LoadGen takes a line for a comment only if a blank follows the '#'".to_owned()),
@@ -345,7 +347,7 @@ fn parse_line(number: usize, line: &str, models: &[Benchmark]) -> Result<Option<
         let limit_of_server = key == "target_latency" && (scenario == "Server" || scenario == "*");
         check_value(key, value, if limit_of_server { Kind::Millis } else { *kind })?;
     } else if value.parse::<f64>().is_err() {
-        // LoadGen reads no settings at all from a file with such a line.
+        // LoadGen reads no settings from a file with such a line.
         return Err(format!("{key} wants a number, not {value:?}"));
     }
     Ok(Some(ConfigLine {
@@ -357,12 +359,12 @@ fn parse_line(number: usize, line: &str, models: &[Benchmark]) -> Result<Option<
     }))
 }
 
-/// Whether a word is a known one.
+/// Whether a word is known.
 #[derive(Debug, PartialEq)]
 enum Known {
     Yes,
     No,
-    /// So near to this known one that it is most likely meant.
+    /// Similar enough to this known word to be a typing mistake.
     Typo(String),
 }
 
@@ -381,7 +383,7 @@ impl Known {
     }
 }
 
-/// Letters by which a mistyped word may differ.
+/// Largest edit distance that counts as a typing mistake.
 const TYPO: usize = 2;
 
 fn check_value(key: &str, value: &str, kind: Kind) -> Result<(), String> {
@@ -418,7 +420,7 @@ fn check_value(key: &str, value: &str, kind: Kind) -> Result<(), String> {
     })
 }
 
-/// The whole number that LoadGen makes of a text: C's `strtoull` with base 0.
+/// The whole number that LoadGen parses from a text: C's `strtoull` with base 0.
 fn loadgen_reads(value: &str) -> Option<u64> {
     let (digits, radix) = match value.strip_prefix("0x").or(value.strip_prefix("0X")) {
         Some(hexadecimal) => (hexadecimal, 16),
@@ -429,10 +431,10 @@ fn loadgen_reads(value: &str) -> Option<u64> {
     u64::from_str_radix(&digits[..end], radix).ok()
 }
 
-/// Sorts lines by whether LoadGen uses them, by its own rule: the most specific key wins, model before
-/// scenario, and among equal keys the last.
+/// Sorts lines by whether LoadGen uses them, by LoadGen's own rule: the most specific key wins, with the
+/// model before the scenario; among equal keys, the last wins.
 fn sort_lines(lines: &[ConfigLine], model: &str, scenario: Scenario) -> ConfigReport {
-    // 0 is the best match.
+    // 0 is the most specific match.
     let rank = |line: &ConfigLine| match (line.model.as_str(), line.scenario.as_str()) {
         (m, s) if m == model && s == scenario.as_str() => Some(0),
         ("*", s) if s == scenario.as_str() => Some(1),
@@ -440,7 +442,7 @@ fn sort_lines(lines: &[ConfigLine], model: &str, scenario: Scenario) -> ConfigRe
         ("*", "*") => Some(3),
         _ => None,
     };
-    // The line that wins for each key.
+    // The winning line for each key.
     let mut winners: HashMap<&str, (u8, usize)> = HashMap::new();
     for line in lines {
         if let Some(rank) = rank(line) {
@@ -679,7 +681,7 @@ mod tests {
 
     #[test]
     fn keys_that_this_crate_accepts_are_keys_that_loadgen_reads() {
-        // Each changes LoadGen's settings when it stands in the round's configuration: all keys there are known.
+        // Every key of the round's configuration is known and changes LoadGen's settings.
         for line in mlperf_conf().lines() {
             let Some(key) = line
                 .split_whitespace()
@@ -692,7 +694,7 @@ mod tests {
                 continue;
             }
             let known = KEYS.iter().any(|(known, ..)| *known == key) || ROUND_ONLY.contains(&key);
-            // Stands in the file, but LoadGen reads it nowhere.
+            // This key is in the file, but LoadGen never reads it.
             assert!(known || key == "target_duration", "{line}");
         }
     }

@@ -1,4 +1,4 @@
-//! The settings that LoadGen will really work with.
+//! The effective settings of a test.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::ffi;
 use crate::scenario::{Mode, Scenario};
 use crate::settings::TestSettings;
 
-/// What LoadGen makes of [`TestSettings`] and a library's sample counts, computed by LoadGen itself: the
-/// `effective_*` values of its detail log, before any load is sent.
+/// The settings that LoadGen computes from [`TestSettings`] and a library's sample counts: the `effective_*`
+/// values of its detail log, available before any load is sent.
 ///
-/// An audit configuration that is in effect changes them again when the test starts.
+/// An audit configuration changes them again when the test starts.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EffectiveSettings {
@@ -18,27 +18,27 @@ pub struct EffectiveSettings {
     pub scenario: Scenario,
     /// What the test is for.
     pub mode: Mode,
-    /// Samples in each query. In Offline all of them, before padding to whole data sets.
+    /// Samples in each query. In Offline: all samples, before padding to whole data sets.
     pub samples_per_query: u64,
-    /// Queries per second that the schedule or the number of queries is made from.
+    /// Queries per second, from which LoadGen computes the schedule or the number of queries.
     pub target_qps: f64,
-    /// Limit of a query's latency; zero where tokens are measured instead.
+    /// Latency limit of a query; zero where token latencies are measured instead.
     pub target_latency: Duration,
     /// The percentile that is judged, as a fraction.
     pub target_percentile: f64,
-    /// Queries that may wait for their answer.
+    /// Most queries that may be outstanding.
     pub max_async_queries: Option<u64>,
-    /// The duration that queries are generated for.
+    /// The duration for which queries are generated.
     pub target_duration: Duration,
-    /// The duration that makes a test valid.
+    /// The shortest duration of a valid test.
     pub min_duration: Duration,
-    /// The duration that ends a test early.
+    /// The duration after which a test ends early.
     pub max_duration: Option<Duration>,
-    /// The number of queries that makes a test valid; 1 in Offline.
+    /// The smallest number of queries of a valid test; 1 in Offline.
     pub min_query_count: u64,
-    /// The number of queries that ends a test early.
+    /// The number of queries after which a test ends early.
     pub max_query_count: Option<u64>,
-    /// The number of samples that makes a test valid.
+    /// The smallest number of samples of a valid test.
     pub min_sample_count: u64,
     /// Chooses the samples of the performance set.
     pub qsl_rng_seed: u64,
@@ -52,17 +52,17 @@ pub struct EffectiveSettings {
     pub accuracy_log_probability: f64,
     /// Number of a performance test's answers that are logged.
     pub accuracy_log_sampling_target: Option<u64>,
-    /// No sample twice.
+    /// No sample is issued twice.
     pub performance_issue_unique: bool,
-    /// Only this sample.
+    /// Only this sample is issued.
     pub performance_issue_same: Option<u64>,
     /// Samples in the performance set.
     pub performance_sample_count: u64,
     /// Samples of an accuracy test.
     pub accuracy_sample_count: u64,
-    /// Every sample equally often.
+    /// Every sample is issued equally often.
     pub sample_concatenate_permutation: bool,
-    /// Tokens are measured.
+    /// Token latencies are measured.
     pub use_token_latencies: bool,
     /// Limit of the time to first token, in Server with token latencies.
     pub ttft_latency: Duration,
@@ -71,7 +71,7 @@ pub struct EffectiveSettings {
 }
 
 impl TestSettings {
-    /// What LoadGen will make of these settings with such a sample library.
+    /// Computes what LoadGen will use for these settings and a sample library of these sizes.
     ///
     /// # Errors
     /// As [`check`](Self::check).

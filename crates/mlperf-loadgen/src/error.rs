@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::scenario::{Mode, Scenario};
 
-/// What can be refused before a test starts, or go wrong with its files.
+/// What is refused before a test starts, or fails with its files.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -13,22 +13,22 @@ pub enum Error {
     UnknownBenchmark {
         /// The name as given.
         name: String,
-        /// The known name that is most like it.
+        /// The most similar known name.
         near: String,
         /// All known names.
         known: String,
     },
-    /// A line of a configuration file that LoadGen would refuse without saying why, or ignore.
+    /// A line of a configuration file that LoadGen would ignore, or refuse without a reason.
     #[error("{}, line {line}: {problem}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: usize,
         /// What is wrong, naming the key.
         problem: String,
     },
-    /// LoadGen refused a configuration file that passed our own checks.
+    /// LoadGen refused a configuration file that passed this crate's checks.
     #[error("LoadGen refused {} with code {code}", path.display())]
     FromConfig {
         /// The file.
@@ -41,7 +41,7 @@ pub enum Error {
         "this process has read a user.conf already, and LoadGen takes one per process; start another one"
     )]
     ConfigReadTwice,
-    /// A setting that LoadGen would divide by, overflow with or hang on.
+    /// A setting that LoadGen would divide by, overflow with, or hang on.
     #[error("setting {name}: {problem}")]
     Setting {
         /// The field of [`TestSettings`](crate::TestSettings).
@@ -49,18 +49,18 @@ pub enum Error {
         /// What is wrong with its value.
         problem: String,
     },
-    /// A mode that LoadGen has for another scenario only.
+    /// A mode that LoadGen supports only in another scenario.
     #[error("LoadGen has no {mode} mode in the {scenario} scenario")]
     Mode {
-        /// The mode asked for.
+        /// The requested mode.
         mode: Mode,
-        /// The scenario asked for.
+        /// The requested scenario.
         scenario: Scenario,
     },
     /// The sample library's counts or names cannot be used.
     #[error("sample library: {0}")]
     Library(String),
-    /// The log folder cannot be used; LoadGen would print a line and return as if the test had run.
+    /// The log folder cannot be used. LoadGen itself would print a line and return as if the test had run.
     #[error("log folder {}: {problem}", path.display())]
     LogFolder {
         /// The folder.
@@ -76,7 +76,7 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// LoadGen keeps its state in globals: one test at a time.
+    /// A test is already running; LoadGen keeps its state in globals.
     #[error("another LoadGen test is running in this process")]
     AlreadyRunning,
     /// An earlier test of this process left LoadGen's globals unusable.
@@ -93,11 +93,11 @@ pub enum Error {
     ReadLog {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },
-    /// A log file has no line of LoadGen's.
+    /// A log file contains no LoadGen line.
     #[error("{} holds no LoadGen log line", path.display())]
     NoLog {
         /// The file.
@@ -105,5 +105,5 @@ pub enum Error {
     },
 }
 
-/// Shorthand with this crate's error.
+/// `Result` with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,16 +1,17 @@
-//! The gate that a call into a running test must pass: LoadGen's sample ids are addresses, so a call after the
-//! test's end would touch freed memory.
+//! The gate that every call into a running test must pass. LoadGen's sample ids are addresses, so a call
+//! after the end of the test would access freed memory.
 //!
-//! One word holds the test's number in its upper half and the calls in flight in its lower half. A call adds
-//! itself and then looks at the number: if it is not its own test's, the call is refused. Closing changes the
-//! number and then waits for the calls in flight. Two uncontended atomic additions per call cost about 10 ns.
+//! One word holds the test's number in its upper half and the number of calls in flight in its lower half. A
+//! call increments the count and then compares the number: if it belongs to another test, the call is
+//! refused. Closing changes the number and then waits for the calls in flight. Two uncontended atomic
+//! additions per call take about 10 ns.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const ONE_EPOCH: u64 = 1 << 32;
 const CALLS: u64 = ONE_EPOCH - 1;
 
-/// The process's only gate, since LoadGen itself is one per process.
+/// The only gate of the process, since LoadGen is one per process.
 static GATE: Gate = Gate::new();
 
 /// Passes if the test `epoch` is still running.
@@ -42,7 +43,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// A type of its own so that a test can have one that nobody else passes.
+/// A separate type, so that a unit test can have its own gate.
 struct Gate {
     word: AtomicU64,
 }
@@ -93,7 +94,7 @@ mod tests {
         let call = gate.enter(epoch).expect("open");
         std::thread::scope(|scope| {
             let closing = scope.spawn(|| gate.close());
-            // Once the number has changed, further calls are refused, and the close still waits.
+            // Once the number has changed, further calls are refused while the close still waits.
             while gate.epoch() == epoch {
                 std::thread::yield_now();
             }

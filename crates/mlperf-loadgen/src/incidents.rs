@@ -6,27 +6,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Reasons kept per test; later ones are only counted.
 const KEPT: usize = 16;
 
-/// Events of one test that make it unfit as a result. [`RunReport::incidents`](crate::RunReport::incidents)
-/// holds them; [`is_empty`](Self::is_empty) is the question to ask.
+/// Events of one test that make it unusable as a result. They are in
+/// [`RunReport::incidents`](crate::RunReport::incidents); check [`is_empty`](Self::is_empty).
 ///
 /// LoadGen's own log shows most of them as errors too, but without the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Incidents {
-    /// Samples that were dropped without an answer; LoadGen got an empty one.
+    /// Samples that were dropped without an answer; LoadGen got an empty answer.
     pub dropped: u64,
     /// Samples that the SUT answered with [`fail`](crate::IssuedSample::fail).
     pub failed: u64,
     /// Samples that were completed without the first token that this test needs. Their token count was
-    /// reported to LoadGen as 0, so that its log holds an error for each.
+    /// reported to LoadGen as 0, so that its log has an error for each.
     pub missing_first_token: u64,
-    /// First tokens reported for a sample that had one.
+    /// First tokens reported for a sample that already had one.
     pub second_first_token: u64,
-    /// Callbacks that panicked; samples that they held count under `dropped`.
+    /// Callbacks that panicked; the samples that they held count under `dropped`.
     pub panics: u64,
     /// `load_samples` calls that returned an error. No query reaches the SUT after one.
     pub load_failures: u64,
-    /// Calls refused since the sample's test had ended, up to the return of `run_test`.
+    /// Calls refused because the sample's test had ended, up to the return of `run_test`.
     pub late: u64,
     /// Calls into LoadGen that ended in a C++ exception.
     pub exceptions: u64,
@@ -53,7 +53,7 @@ pub(crate) struct Counters {
     reasons: Mutex<Vec<String>>,
 }
 
-/// Static, since a completion must find it without a pointer in every sample; one test runs at a time.
+/// Static, so that a completion finds it without a pointer in every sample; only one test runs at a time.
 pub(crate) static INCIDENTS: Counters = Counters {
     dropped: AtomicU64::new(0),
     failed: AtomicU64::new(0),
@@ -78,7 +78,7 @@ impl Counters {
         }
     }
 
-    /// Hands out what was counted and starts again from nothing.
+    /// Returns the counts and resets them.
     pub(crate) fn take(&self) -> Incidents {
         let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
         Incidents {

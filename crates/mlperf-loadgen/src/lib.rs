@@ -1,8 +1,8 @@
 //! MLPerf LoadGen as safe Rust.
 //!
 //! [LoadGen](https://github.com/mlcommons/inference/tree/master/loadgen) is the load generator of the MLPerf
-//! Inference benchmarks: it decides when which sample is asked for, measures, and judges. This crate compiles
-//! LoadGen 6.0.17 from its published sources, unchanged, and lets a Rust program be its *system under test*.
+//! Inference benchmarks: it decides when each sample is requested, measures, and judges. This crate compiles
+//! LoadGen 6.0.17 from its unmodified published sources, and lets a Rust program be its *system under test*.
 //!
 //! # Overview
 //!
@@ -69,51 +69,51 @@
 //!
 //! # Exactly one answer
 //!
-//! LoadGen must get one answer for every sample. A missing one makes it wait for ever, a second one or one after
-//! the test corrupts memory. Here
+//! LoadGen must get exactly one answer for every sample. A missing answer makes it wait forever; a second
+//! answer, or one after the end of the test, corrupts memory. In this crate:
 //!
 //! * a second answer does not compile, as the first consumes the handle;
 //! * a handle that is dropped, also by a panic, answers as a failure;
 //! * an answer after the test's end is refused with [`Refused::TestEnded`];
-//! * a sample that is completed without the first token that its test needs gets one, and a token count of 0, so
-//!   that LoadGen logs an error instead of reading beyond a table.
+//! * a sample that is completed without the first token that its test needs gets one, with a token count of
+//!   0, so that LoadGen logs an error instead of reading beyond the end of a table.
 //!
-//! [`RunReport::incidents`] counts all of these with their reasons. **A result counts only if the incidents are
-//! empty, LoadGen says [`Validity::Valid`], and [`RunResult::error_count`] is 0**: LoadGen alone calls tests
-//! valid in which every sample failed.
+//! [`RunReport::incidents`] counts all of these with their reasons. **A result counts only if there are no
+//! incidents, LoadGen reports [`Validity::Valid`], and [`RunResult::error_count`] is 0**: LoadGen by itself
+//! reports tests as valid in which every sample failed.
 //!
 //! # What is refused before a test
 //!
 //! * Settings that LoadGen divides by, indexes with or never returns from: [`TestSettings::check`].
 //! * Benchmark names, keys and values that LoadGen would ignore or misread: [`Error::UnknownBenchmark`],
 //!   [`Error::Config`].
-//! * A log folder that does not exist or cannot be written, where LoadGen would return as if all were well:
-//!   [`Error::LogFolder`].
-//! * A stray `audit.config`: LoadGen looks for one in the working folder, this crate passes a path of its own
+//! * A log folder that does not exist or cannot be written to, where LoadGen would return as if the test had
+//!   run: [`Error::LogFolder`].
+//! * A stray `audit.config`: LoadGen looks for one in the working directory; this crate always passes a path
 //!   ([`LogSettings::audit_config`]).
 //! * A second test while one runs, a second `user.conf` in a process, and a second test after one with issue
-//!   threads: LoadGen keeps these in globals. One test per process is the habit that avoids all three.
+//!   threads: LoadGen keeps these in globals. Run one test per process to avoid all three.
 //!
 //! # What is left out, and why
 //!
 //! * `AbortTest`: it stops LoadGen's log thread but not the test, which then never returns. Answer all samples as
 //!   failed instead, or end the process ([`end_process`]).
-//! * Response callbacks: they delay the copying of an answer, which is not worth a call from C++ into a closure.
+//! * Response callbacks: they would add a call from C++ into a closure before an answer is copied.
 //! * Several answers in one call: LoadGen gives them one timestamp, which blurs latencies.
 //! * The TEST05 seeds, and the log modes that LoadGen does not implement.
 //!
 //! # Threads and clock
 //!
-//! LoadGen calls [`SystemUnderTest::issue_query`] from the thread of [`run_test`], or from threads of its own
-//! ([`TestSettings::server_issue_threads`]). Answers may come from any thread, but from no more than 1024
-//! living ones, and from threads that end before the process does. LoadGen's clock is the wall clock: do not
-//! let it be stepped during a test.
+//! LoadGen calls [`SystemUnderTest::issue_query`] from the thread of [`run_test`], or from its own threads
+//! ([`TestSettings::server_issue_threads`]). Answers may come from any thread, but at most 1024 such threads
+//! may be alive, and they must end before the process does. LoadGen uses the wall clock: do not let it be
+//! stepped during a test.
 //!
 //! # Building
 //!
-//! LoadGen's sources are in `vendor/loadgen`, unchanged, with their hashes. The build needs a C++14 compiler, and neither
-//! a network, CMake nor Python. LoadGen is compiled with `-O2 -DNDEBUG` in every profile.
-//! Panics must unwind (`panic = "unwind"`, Cargo's default).
+//! LoadGen's unmodified sources are in `vendor/loadgen`, with their hashes. The build needs a C++14 compiler,
+//! but no network, CMake or Python. LoadGen is compiled with `-O2 -DNDEBUG` in every profile. Panics must
+//! unwind (`panic = "unwind"`, Cargo's default).
 
 mod accuracy;
 mod callbacks;

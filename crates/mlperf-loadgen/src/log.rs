@@ -1,4 +1,4 @@
-//! LoadGen's detail log, line by line and as a typed result.
+//! LoadGen's detail log, as lines and as a typed result.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LogEntry {
-    /// Counted from 1.
+    /// Line number, counted from 1.
     pub line: usize,
-    /// What the value is.
+    /// The key.
     pub key: String,
-    /// LoadGen's infinities and NaN, which are not JSON, stand here as strings.
+    /// The value. LoadGen's infinities and NaN, which are not JSON, are strings here.
     pub value: Value,
     /// Milliseconds since the log was opened, by LoadGen's clock.
     pub time_ms: f64,
@@ -37,25 +37,25 @@ impl LogEntry {
 
 /// What LoadGen wrote about one test.
 ///
-/// Reads logs of tests that were killed, too: what is missing is `None` in [`result`](Self::result), a last line
-/// that was cut is in [`unreadable`](Self::unreadable).
+/// Logs of killed tests are readable too: missing values are `None` in [`result`](Self::result), and a
+/// truncated last line is in [`unreadable`](Self::unreadable).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LoadGenLog {
     /// All lines, in order.
     pub entries: Vec<LogEntry>,
-    /// Numbers of lines that are LoadGen's but cannot be read, with the reason.
+    /// Numbers of LoadGen's lines that cannot be parsed, with the reason.
     pub unreadable: Vec<(usize, String)>,
     /// The values that matter, typed.
     pub result: RunResult,
-    /// The human-readable summary, as it is; empty if the test was cut.
+    /// The human-readable summary, unchanged; empty if the test was cut short.
     pub summary: String,
 }
 
-/// LoadGen's own word on a performance test.
+/// LoadGen's verdict on a performance test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
-    /// All constraints are met. Errors may have been logged all the same.
+    /// All constraints are met. Errors may still have been logged.
     Valid,
     /// At least one constraint is not met.
     Invalid,
@@ -71,7 +71,7 @@ pub struct Latencies {
     pub max_ns: Option<i64>,
     /// Arithmetic mean, ns.
     pub mean_ns: Option<i64>,
-    /// (percentile such as 99.0 or 99.9, ns), ascending.
+    /// Pairs of (percentile such as 99.0 or 99.9, ns), ascending.
     pub percentiles_ns: Vec<(f64, i64)>,
 }
 
@@ -85,14 +85,14 @@ impl Latencies {
     }
 }
 
-/// The values of the detail log that describe the result. Absent ones were not logged: which ones LoadGen logs
-/// depends on scenario, mode and benchmark.
+/// The values of the detail log that describe the result. A value that was not logged is absent: what LoadGen
+/// logs depends on the scenario, the mode and the benchmark.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RunResult {
     /// LoadGen's version and git revision.
     pub loadgen_version: Option<String>,
-    /// Uncommitted changes of the LoadGen that was built; empty or "NA" in a clean one.
+    /// Uncommitted changes in the LoadGen sources that were built; empty or "NA" if there are none.
     pub loadgen_git_status: Option<String>,
     /// SHA-1 of each of LoadGen's files.
     pub loadgen_file_sha1: BTreeMap<String, String>,
@@ -115,13 +115,13 @@ pub struct RunResult {
     pub min_queries_met: Option<bool>,
     /// Early-stopping test passed.
     pub early_stopping_met: Option<bool>,
-    /// Early stopping's words on latency.
+    /// Early stopping's message on latency.
     pub early_stopping_result: Option<String>,
-    /// Early stopping's words on time to first token. Empty if the time per output token failed first.
+    /// Early stopping's message on time to first token. Empty if the time per output token failed first.
     pub early_stopping_ttft_result: Option<String>,
-    /// Early stopping's words on time per output token.
+    /// Early stopping's message on time per output token.
     pub early_stopping_tpot_result: Option<String>,
-    /// LoadGen's advice.
+    /// LoadGen's advice for an invalid result.
     pub invalid_reason: Option<String>,
 
     /// Queries issued.
@@ -175,7 +175,7 @@ pub struct RunResult {
     pub num_errors: Option<u64>,
     /// Warnings as LoadGen counted them.
     pub num_warnings: Option<u64>,
-    /// Texts of all error lines, in order: more than `num_errors` if some came after the result.
+    /// Texts of all error lines, in order; more than `num_errors` if errors were logged after the result.
     pub errors: Vec<String>,
     /// Texts of all warning lines, in order.
     pub warnings: Vec<String>,
@@ -217,7 +217,7 @@ impl LoadGenLog {
                 source,
             })
         };
-        // A killed test may have cut a character in two.
+        // A killed test may have truncated a multi-byte character.
         let text = String::from_utf8_lossy(&read_log(detail)?).into_owned();
         let summary_text = match read_log(summary) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -235,7 +235,7 @@ impl LoadGenLog {
         Ok(log)
     }
 
-    /// Parses the texts of a detail log and a summary. Lines that are not LoadGen's are passed over.
+    /// Parses the texts of a detail log and a summary. Lines that are not LoadGen's are skipped.
     pub fn parse(detail: &str, summary: &str) -> Self {
         let mut entries = Vec::new();
         let mut unreadable = Vec::new();
@@ -269,7 +269,7 @@ impl LoadGenLog {
 
 fn parse_entry(line: usize, json: &str) -> Result<LogEntry, String> {
     let parsed = serde_json::from_str(json).or_else(|error| {
-        // LoadGen writes doubles that JSON does not have.
+        // LoadGen writes doubles that JSON does not support.
         ["NaN", "Infinity", "-Infinity"]
             .iter()
             .find_map(|word| {
@@ -413,7 +413,7 @@ enum Kind {
     OutputToken,
 }
 
-/// Which latency a key stands for, and which statistic: "min", "max", "mean", or a percentile's number.
+/// Which latency a key is for, and which statistic: "min", "max", "mean", or a percentile's number.
 fn latency_key(key: &str) -> Option<(Kind, &str)> {
     let rest = key.strip_prefix("result_")?;
     if let Some(rest) = rest.strip_prefix("first_token_") {

@@ -8,26 +8,27 @@ use crate::ffi::RawLogSettings;
 
 /// LoadGen's `LogSettings` and the audit configuration's path.
 ///
-/// LoadGen's mode and poll interval of logging are left out: it implements one mode and ignores the interval.
+/// LoadGen's logging mode and poll interval are left out: it implements only one mode and ignores the
+/// interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
     /// The folder, which must exist.
     pub outdir: PathBuf,
-    /// Stands before every file's name.
+    /// Prefix of every file name.
     pub prefix: String,
-    /// Stands behind every file's name, before its extension.
+    /// Suffix of every file name, before the extension.
     pub suffix: String,
-    /// Date and time stand before the prefix.
+    /// Put the date and time before the prefix.
     pub prefix_with_datetime: bool,
-    /// The detail log also goes to standard output.
+    /// Also write the detail log to standard output.
     pub copy_detail_to_stdout: bool,
-    /// The summary also goes to standard output.
+    /// Also write the summary to standard output.
     pub copy_summary_to_stdout: bool,
-    /// A Chrome trace of every sample. Off, unlike in LoadGen: the file is large, and it slows high rates down.
-    /// LoadGen creates the file (empty) in any case.
+    /// Write a Chrome trace of every sample. Off, unlike in LoadGen: the file is large, and writing it slows
+    /// high rates down. LoadGen creates the file (empty) in any case.
     pub enable_trace: bool,
-    /// An audit configuration, for compliance tests. `None` makes sure that none is read: LoadGen by itself
-    /// would take an `audit.config` that lies in the working folder, and change the test by it.
+    /// An audit configuration, for compliance tests. `None` ensures that none is read: LoadGen by itself
+    /// would use an `audit.config` in the working directory and change the test accordingly.
     pub audit_config: Option<PathBuf>,
 }
 
@@ -46,17 +47,17 @@ impl LogSettings {
         }
     }
 
-    /// The path of the detail log. `None` if its name holds the start time, which only LoadGen knows.
+    /// The path of the detail log. `None` if its name contains the start time, which only LoadGen knows.
     pub fn detail_path(&self) -> Option<PathBuf> {
         self.path("detail", "txt")
     }
 
-    /// The path of the summary. `None` if its name holds the start time.
+    /// The path of the summary. `None` if its name contains the start time.
     pub fn summary_path(&self) -> Option<PathBuf> {
         self.path("summary", "txt")
     }
 
-    /// The path of the accuracy log. `None` if its name holds the start time.
+    /// The path of the accuracy log. `None` if its name contains the start time.
     pub fn accuracy_path(&self) -> Option<PathBuf> {
         self.path("accuracy", "json")
     }
@@ -68,7 +69,7 @@ impl LogSettings {
         })
     }
 
-    /// Checks that the folder exists and can be written, and that the audit configuration is what it should be.
+    /// Checks that the folder exists and is writable, and that the audit configuration is valid.
     ///
     /// [`run_test`](crate::run_test) checks too; call this to find out early.
     ///
@@ -91,7 +92,8 @@ impl LogSettings {
         self.outdir
             .to_str()
             .ok_or_else(|| bad("is not UTF-8".to_owned()))?;
-        // Only an attempt shows it: permissions, read-only mounts and full inode tables all look different.
+        // Only an attempt is reliable: permissions, read-only mounts and full inode tables all look
+        // different.
         let probe = self
             .outdir
             .join(format!(".loadgen-write-check-{}", std::process::id()));
@@ -106,7 +108,7 @@ impl LogSettings {
         .into_iter()
         .flatten()
         {
-            // A file of an earlier run is replaced, which must be possible.
+            // A file of an earlier run is replaced, so it must be writable.
             if path.exists() {
                 let open = fs::OpenOptions::new().append(true).open(&path);
                 open.map_err(|error| bad(format!("{} cannot be replaced: {error}", path.display())))?;
@@ -115,7 +117,7 @@ impl LogSettings {
         self.audit_path().map(drop)
     }
 
-    /// What to pass to LoadGen: the empty path never names a file.
+    /// The path to pass to LoadGen: an empty path never names a file.
     pub(crate) fn audit_path(&self) -> Result<&str> {
         let Some(path) = &self.audit_config else {
             return Ok("");

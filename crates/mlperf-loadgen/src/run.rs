@@ -12,12 +12,12 @@ use crate::settings::TestSettings;
 use crate::sut::{QuerySampleLibrary, SystemUnderTest};
 use crate::{ffi, gate};
 
-/// What the binding knows about a test that is over. The result itself stands in LoadGen's logs: read them with
+/// What the binding knows about a test that has ended. The result itself is in LoadGen's logs: read them with
 /// [`LoadGenLog`](crate::LoadGenLog).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunReport {
-    /// What went wrong without LoadGen knowing why. A result counts only if this is empty.
+    /// What went wrong and is not explained in LoadGen's log. A result counts only if this is empty.
     pub incidents: Incidents,
     /// From LoadGen's start to its return.
     pub wall_time: Duration,
@@ -33,7 +33,7 @@ const USED_UP_REASONS: [&str; 3] = [
     "an earlier test used issue threads",
 ];
 
-/// Holds the process's one place for a running test.
+/// Guard that marks the process as running a test.
 struct Running;
 
 impl Running {
@@ -57,13 +57,13 @@ impl Drop for Running {
 
 /// Runs one test and returns when LoadGen has written its logs.
 ///
-/// Blocks for the whole test, so give it a thread of its own. LoadGen waits for the answer to every sample
-/// without a limit, and cannot be stopped: to end early, answer all samples as failed. A watchdog that must not
-/// depend on that has to end the process by [`end_process`]; what LoadGen logged until about 10 ms before stays
-/// readable.
+/// Blocks for the whole test, so call it on a dedicated thread. LoadGen waits for the answer to every sample
+/// without a timeout and cannot be stopped: to end early, answer all samples as failed. A watchdog that
+/// cannot rely on that has to end the process with [`end_process`]; what LoadGen logged until about 10 ms
+/// before remains readable.
 ///
 /// # Errors
-/// Everything that can be known before is refused before the first query: see [`Error`]. After
+/// Everything that can be known in advance is refused before the first query: see [`Error`]. After
 /// [`Error::LoadGen`] the process should end.
 pub fn run_test(
     sut: &dyn SystemUnderTest,
@@ -122,20 +122,20 @@ pub fn run_test(
     }
 }
 
-/// Ends the process with `status` at once: no destructor runs, neither C++ nor Rust, and no buffer is flushed. Write
-/// and close everything before.
+/// Ends the process with `status` at once: no destructor runs, neither C++ nor Rust, and no buffer is
+/// flushed. Write and close everything before.
 ///
-/// Use it to end a process while a test is still running and no longer waited for. LoadGen cannot be stopped: in the
-/// Server scenario it follows its schedule to the end, whatever became of the system under test. LoadGen's detail log
-/// is complete up to about 10 ms before the end; its summary does not exist then.
+/// Use it to end a process whose test is still running. LoadGen cannot be stopped: in the Server scenario it
+/// follows its schedule to the end, even if the system under test has failed. LoadGen's detail log is
+/// complete up to about 10 ms before the call; its summary does not exist then.
 ///
-/// After a test that has ended, returning from `main` is safe with glibc: an exit handler of this crate ends the
-/// process, with the status that was asked for, before the destructors of LoadGen's globals run. Those race with
-/// threads that have called into LoadGen and end at the same moment. With another C library, use this function or
-/// join all threads that have answered samples first.
+/// After a test has ended, returning from `main` is safe with glibc: an exit handler of this crate ends the
+/// process, with the requested status, before the destructors of LoadGen's globals run. Those destructors
+/// race with threads that have called into LoadGen and end at the same moment. With another C library, use
+/// this function, or first join all threads that have answered samples.
 pub fn end_process(status: u8) -> ! {
     ffi::end_process(i32::from(status));
-    // Not reached; the C++ function has no way to say that it does not return.
+    // Not reached; cxx cannot declare that the C++ function does not return.
     std::process::abort()
 }
 
@@ -147,10 +147,10 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// Runs `test` while `threads` threads stand registered for LoadGen's issue queries.
+/// Runs `test` while `threads` threads are registered for LoadGen's issue queries.
 ///
-/// LoadGen looks for registrations when its first series starts and is not woken by a later one: whoever comes
-/// after that costs it a wait of 10 s. Registration cannot be seen from outside, so the threads get a head start.
+/// LoadGen looks for registrations when its first series starts and is not woken by a later one, which costs
+/// a wait of 10 s. Registration is not observable, so the threads get a head start.
 fn with_issue_threads<T>(threads: u64, test: impl FnOnce() -> T) -> Result<T> {
     if threads == 0 {
         return Ok(test());
@@ -165,7 +165,7 @@ fn with_issue_threads<T>(threads: u64, test: impl FnOnce() -> T) -> Result<T> {
                     }
                 });
             if let Err(error) = spawned {
-                // Lets those go that were started.
+                // Release the threads that were started.
                 ffi::end_issue_threads();
                 return Err(Error::Thread(error));
             }

@@ -12,13 +12,13 @@ pub(crate) static NEEDS_FIRST_TOKEN: AtomicBool = AtomicBool::new(false);
 
 /// One sample that LoadGen waits for.
 ///
-/// LoadGen must get exactly one answer per sample: none, and the test never ends; two, and memory is corrupted.
-/// So the handle is consumed by its answer, cannot be cloned, and answers by itself when it is dropped: as a
-/// failure, with no data and no tokens, which LoadGen logs as an error where it measures tokens, and which is
-/// counted in [`Incidents`](crate::Incidents) in every case. That holds when a panic unwinds, too. The one
-/// thing not to do is to leak it ([`std::mem::forget`]): LoadGen then waits for ever.
+/// LoadGen must get exactly one answer per sample: without one the test never ends, and a second one corrupts
+/// memory. The handle is therefore consumed by its answer, cannot be cloned, and answers when it is dropped,
+/// also during a panic: as a failure, with no data and no tokens. LoadGen logs that as an error where it
+/// measures tokens, and [`Incidents`](crate::Incidents) counts it in every case. Do not leak a handle
+/// ([`std::mem::forget`]): LoadGen then waits forever.
 ///
-/// A handle may be sent to any thread and answered there, also while `issue_query` still runs.
+/// A handle may be sent to any thread and answered there, also while `issue_query` is still running.
 ///
 /// A second answer does not compile:
 ///
@@ -48,13 +48,13 @@ pub(crate) static NEEDS_FIRST_TOKEN: AtomicBool = AtomicBool::new(false);
 ///
 /// # Timing
 ///
-/// LoadGen takes its timestamp inside [`first_token`](Self::first_token) and [`complete`](Self::complete): call
-/// them at the moment the bytes are there, before any work that can wait. The bytes are copied before the call
-/// returns, and only in tests that log them.
+/// LoadGen takes its timestamp inside [`first_token`](Self::first_token) and [`complete`](Self::complete):
+/// call them as soon as the bytes are available, before any work that can wait. The bytes are copied before
+/// the call returns, and only in tests that log them.
 ///
-/// Report the first token and the completion from the same thread: LoadGen has a queue for each thread and reads the
-/// queues one after the other, so from two threads it can see them in the wrong order, even tens of milliseconds
-/// apart on a busy machine, and logs that as an error.
+/// Report the first token and the completion from the same thread: LoadGen has a queue for each thread and
+/// reads the queues one after the other. From two threads it can see them in the wrong order, even if they
+/// are tens of milliseconds apart on a busy machine, and logs that as an error.
 ///
 /// # Threads
 ///
@@ -73,10 +73,10 @@ pub struct IssuedSample {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// The test that issued the sample is over; its memory is gone.
+    /// The test that issued the sample has ended, and its memory is freed.
     #[error("the test that issued this sample has ended")]
     TestEnded,
-    /// The sample's first token was reported before.
+    /// The sample's first token was already reported.
     #[error("the first token of this sample was already reported")]
     SecondFirstToken,
     /// LoadGen threw a C++ exception.
@@ -99,22 +99,22 @@ impl IssuedSample {
         self.index
     }
 
-    /// A number that no other sample of the test that is being answered has: for logs and maps.
+    /// A number that is unique among the outstanding samples of the test: for logs and maps.
     ///
-    /// It is an address inside LoadGen, so a later test in the same process may use it again.
+    /// It is an address inside LoadGen, so it may be reused by a later test in the same process.
     pub fn id(&self) -> usize {
         self.id
     }
 
-    /// When LoadGen's schedule wanted the sample to be issued: the moment its latencies count from.
+    /// When LoadGen's schedule wanted the sample to be issued. Latencies are measured from this moment.
     ///
-    /// In the Server scenario the difference to [`issued_at`](Self::issued_at) shows whether `issue_query`
-    /// holds LoadGen up. `None` after the test's end.
+    /// In the Server scenario the difference from [`issued_at`](Self::issued_at) shows whether `issue_query`
+    /// delays LoadGen. `None` after the end of the test.
     pub fn scheduled_at(&self) -> Option<SystemTime> {
         self.times().map(|(scheduled, _)| scheduled)
     }
 
-    /// When LoadGen issued the sample. `None` after the test's end.
+    /// When LoadGen issued the sample. `None` after the end of the test.
     pub fn issued_at(&self) -> Option<SystemTime> {
         self.times().map(|(_, issued)| issued)
     }
@@ -128,13 +128,13 @@ impl IssuedSample {
         Some((time(scheduled), time(issued)))
     }
 
-    /// Reports the first token's bytes, for the time to first token.
+    /// Reports the bytes of the first token, for the time to first token.
     ///
-    /// Does nothing in tests without it: Offline, and benchmarks that measure no token latencies.
+    /// Does nothing in tests that do not measure it: Offline, and benchmarks without token latencies.
     ///
     /// # Errors
-    /// [`Refused::TestEnded`], [`Refused::SecondFirstToken`] or [`Refused::LoadGen`]; the sample still wants its
-    /// answer.
+    /// [`Refused::TestEnded`], [`Refused::SecondFirstToken`] or [`Refused::LoadGen`]; the sample still needs
+    /// its answer.
     pub fn first_token(&mut self, data: &[u8]) -> Result<(), Refused> {
         let call = self.enter()?;
         if self.has_first_token {
@@ -152,12 +152,13 @@ impl IssuedSample {
 
     /// Answers LoadGen with the sample's output, first token included, and its token count.
     ///
-    /// `n_tokens` is only read in benchmarks that measure token latencies; pass 0 elsewhere. There it must be at
-    /// least 2: LoadGen logs an error for 0 and for 1, so an answer that ends with its first token cannot be
-    /// reported without one.
+    /// `n_tokens` is only read in benchmarks that measure token latencies; pass 0 elsewhere. It must be at
+    /// least 2 there: LoadGen logs an error for 0 and for 1, so an answer of a single token cannot be
+    /// reported without an error.
     ///
-    /// If the test needs a first token and none was reported, one is reported to LoadGen now (it would read beyond its
-    /// tables otherwise) and the token count goes out as 0, so that the run's log has an error for it.
+    /// If the test needs a first token and none was reported, one is reported to LoadGen now (it would
+    /// otherwise read beyond the end of its tables), with a token count of 0, so that the run's log has an
+    /// error for it.
     ///
     /// # Errors
     /// [`Refused::TestEnded`] or [`Refused::LoadGen`].
@@ -224,9 +225,9 @@ fn exception(error: &cxx::Exception) -> Refused {
     Refused::LoadGen(error.what().to_owned())
 }
 
-/// The samples of one query, handed out one by one.
+/// The samples of one query, returned one by one.
 ///
-/// Those that are not taken count as dropped.
+/// Samples that are not taken count as dropped.
 #[derive(Debug)]
 pub struct IssuedSamples<'a> {
     raw: std::slice::Iter<'a, RawSample>,
@@ -258,7 +259,7 @@ impl ExactSizeIterator for IssuedSamples<'_> {}
 
 impl Drop for IssuedSamples<'_> {
     fn drop(&mut self) {
-        // Each handle answers for itself.
+        // Dropping each handle answers it.
         for sample in self {
             drop(sample);
         }
@@ -269,7 +270,7 @@ impl Drop for IssuedSamples<'_> {
 mod tests {
     use super::*;
 
-    /// No test runs in this process, so the address must not be looked at.
+    /// No test runs in this process, so the address must not be dereferenced.
     #[test]
     fn a_sample_of_a_test_that_is_over_is_refused() {
         let sample = || IssuedSample::new(RawSample { id: 8, index: 3 }, u32::MAX);
@@ -278,7 +279,7 @@ mod tests {
         assert_eq!(sample().fail("late"), Err(Refused::TestEnded));
         assert_eq!(sample().issued_at(), None);
         let incidents = INCIDENTS.take();
-        // The handle that only reported a first token was dropped, too.
+        // The handle that only reported a first token was dropped too.
         assert_eq!(
             (incidents.late, incidents.dropped, incidents.failed),
             (5, 2, 1),

@@ -5,13 +5,14 @@ use std::fmt;
 /// How queries arrive, and what is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scenario {
-    /// One sample at a time, the next after the last is done; a percentile of latency.
+    /// One sample at a time, each after the previous one is complete; the result is a percentile of latency.
     SingleStream,
-    /// A fixed number of samples at a time, the next after all are done; a percentile of query latency.
+    /// A fixed number of samples at a time, the next after all are complete; the result is a percentile of
+    /// query latency.
     MultiStream,
     /// Poisson arrivals at a given rate; valid if a percentile of latency stays within a limit.
     Server,
-    /// All samples at once; throughput.
+    /// All samples at once; the result is throughput.
     Offline,
 }
 
@@ -48,7 +49,7 @@ impl fmt::Display for Scenario {
 pub enum Mode {
     /// Accuracy, then performance, in one test.
     Submission,
-    /// Every sample once, answers logged.
+    /// Every sample once, with answers logged.
     Accuracy,
     /// The scenario's traffic, measured.
     Performance,

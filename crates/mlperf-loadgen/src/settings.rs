@@ -1,4 +1,4 @@
-//! LoadGen's test settings with units, its defaults, and the checks that LoadGen does not make.
+//! LoadGen's test settings with units, its defaults, and checks that LoadGen does not make.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::scenario::{Mode, Scenario};
 /// LoadGen's `TestSettings`. The defaults ([`Default`]) are LoadGen's; an official run takes them from the
 /// round's configuration by [`from_config`](Self::from_config).
 ///
-/// Percentiles are fractions (0.99). `None` stands where LoadGen writes 0 for "no limit" or "not set".
+/// Percentiles are fractions (0.99). `None` is LoadGen's 0 for "no limit" or "not set".
 ///
 /// LoadGen's fields for the audit TEST05 are left out: it is no longer part of the rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,21 +19,21 @@ pub struct TestSettings {
     /// What the test is for.
     pub mode: Mode,
 
-    /// SingleStream: a guess, from which LoadGen decides how many queries to prepare.
+    /// SingleStream: an estimate, from which LoadGen decides how many queries to prepare.
     pub single_stream_expected_latency: Duration,
     /// SingleStream: the percentile that is the result.
     pub single_stream_target_percentile: f64,
 
-    /// MultiStream: a guess of a query's latency, from which LoadGen decides how many queries to prepare.
+    /// MultiStream: an estimate of a query's latency, from which LoadGen decides how many queries to prepare.
     pub multi_stream_expected_latency: Duration,
     /// MultiStream: the percentile that is the result.
     pub multi_stream_target_percentile: f64,
     /// MultiStream: samples in each query.
     pub multi_stream_samples_per_query: u64,
 
-    /// Server: mean rate of arrivals per second; the lower bound when the peak is searched.
+    /// Server: mean rate of arrivals per second; the lower bound in a search for the peak.
     pub server_target_qps: f64,
-    /// Server: the limit of a query's latency, where tokens are not measured.
+    /// Server: latency limit of a query, where token latencies are not measured.
     pub server_target_latency: Duration,
     /// Server: the share of queries that must stay within the limits.
     pub server_target_percentile: f64,
@@ -43,10 +43,10 @@ pub struct TestSettings {
     pub server_find_peak_qps_decimals_of_precision: u8,
     /// Server, peak search: first step, as a fraction of the rate.
     pub server_find_peak_qps_boundary_step_size: f64,
-    /// Server: end early, with an error, once more queries than this wait for their answer.
+    /// Server: end early, with an error, once more queries than this are outstanding.
     pub server_max_async_queries: Option<u64>,
-    /// Server: threads that call `issue_query`, started and ended by [`run_test`](crate::run_test). 0: the
-    /// caller's thread does it. A process can run only one test with such threads.
+    /// Server: number of threads that call `issue_query`, started and ended by [`run_test`](crate::run_test).
+    /// 0: the caller's thread calls it. A process can run only one test with such threads.
     pub server_issue_threads: u64,
     /// Server, with token latencies: limit of the time to first token.
     pub server_ttft_latency: Duration,
@@ -59,11 +59,11 @@ pub struct TestSettings {
     /// Every sample equally often ("equal issue"): the query count is padded to whole data sets.
     pub sample_concatenate_permutation: bool,
 
-    /// The test is valid only if it lasts as long. Whole milliseconds.
+    /// The test is valid only if it lasts at least this long. Whole milliseconds.
     pub min_duration: Duration,
     /// The test ends early, with an error, after this. Ignored in Offline. Whole milliseconds.
     pub max_duration: Option<Duration>,
-    /// The test is valid only with as many queries (Offline: samples). At least 1.
+    /// The test is valid only with at least this many queries (Offline: samples). At least 1.
     pub min_query_count: u64,
     /// The test ends early, with an error, after this many queries.
     pub max_query_count: Option<u64>,
@@ -78,18 +78,18 @@ pub struct TestSettings {
     pub accuracy_log_rng_seed: u64,
     /// Share of a performance test's answers that are logged.
     pub accuracy_log_probability: f64,
-    /// Number of a performance test's answers that are logged, about; overrides the probability.
+    /// Approximate number of a performance test's answers that are logged; overrides the probability.
     pub accuracy_log_sampling_target: Option<u64>,
 
-    /// LoadGen prints the measured interval's ends to standard output.
+    /// Print the start and the end of the measured interval to standard output.
     pub print_timestamps: bool,
-    /// Audit: no sample twice.
+    /// Audit: issue no sample twice.
     pub performance_issue_unique: bool,
-    /// Audit: only this sample, as an index into the performance set.
+    /// Audit: issue only this sample, an index into the performance set.
     pub performance_issue_same: Option<u64>,
     /// Overrides the library's [`performance_sample_count`](crate::QuerySampleLibrary::performance_sample_count).
     pub performance_sample_count_override: Option<u64>,
-    /// Samples of an accuracy test; else all.
+    /// Number of samples of an accuracy test; `None` uses all.
     pub accuracy_sample_count_override: Option<u64>,
 
     /// Measure time to first token, time per output token and tokens per second.
@@ -114,12 +114,12 @@ impl TestSettings {
         }
     }
 
-    /// Whether LoadGen wants a first token for every sample.
+    /// Whether LoadGen needs a first token for every sample.
     pub fn needs_first_token(&self) -> bool {
         self.use_token_latencies && self.scenario != Scenario::Offline
     }
 
-    /// The rate that the scenario works with, per second.
+    /// The rate of the scenario, per second.
     pub fn target_qps(&self) -> f64 {
         match self.scenario {
             Scenario::SingleStream => 1.0 / self.single_stream_expected_latency.as_secs_f64(),
@@ -182,7 +182,7 @@ impl TestSettings {
     }
 
     pub(crate) fn to_raw(&self) -> RawSettings {
-        // Durations beyond the range are refused by `check`.
+        // `check` refuses durations beyond the range.
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         RawSettings {
@@ -229,7 +229,7 @@ impl TestSettings {
         }
     }
 
-    /// Refuses what LoadGen would divide by, loop on, or index beyond a table with.
+    /// Refuses values that LoadGen would divide by, loop on, or use as an index beyond the end of a table.
     ///
     /// [`run_test`](crate::run_test) checks too; call this to find out early.
     ///
@@ -330,8 +330,8 @@ impl TestSettings {
     }
 
     fn check_counts(&self) -> Result<()> {
-        // LoadGen prepares every query before the test, at some hundred bytes each: numbers beyond this cannot
-        // be meant, and the C++ exception that they end in cannot be recovered from.
+        // LoadGen prepares every query before the test, at some hundred bytes each. A larger number cannot be
+        // intended, and the resulting C++ exception cannot be recovered from.
         const MOST: u64 = 1 << 32;
         let within = |name, value: u64| {
             require((1..=MOST).contains(&value), name, || {
@@ -380,7 +380,8 @@ impl TestSettings {
         require(threads <= 64, "server_issue_threads", || {
             format!("{threads} threads, where 64 are plenty")
         })?;
-        // LoadGen splits both counts among the threads, and a thread without queries ends the test wrongly.
+        // LoadGen splits both counts among the threads, and a thread without queries ends the test
+        // incorrectly.
         require(
             threads <= self.min_query_count && self.max_query_count.is_none_or(|max| threads <= max),
             "server_issue_threads",

@@ -1,4 +1,4 @@
-//! Tests with the real LoadGen. LoadGen keeps its state in globals, so every test runs in a process of its own:
+//! Tests with the real LoadGen. LoadGen keeps its state in globals, so every test runs in its own process:
 //! this binary starts itself again, with the case's name in the environment.
 
 #![allow(
@@ -35,7 +35,7 @@ fn start(case: &str, dir: &Path) -> Output {
         .unwrap()
 }
 
-/// Runs a case to its end and returns the folder with its logs; the case itself asserts what it sees.
+/// Runs a case to its end and returns its log folder; the case itself makes the assertions.
 fn run(case: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let output = start(case, dir.path());
@@ -80,7 +80,7 @@ fn offline_with_tokens() {
             .unwrap()
             .is_empty()
     );
-    // The trace is off: LoadGen creates the file all the same.
+    // The trace is off, but LoadGen creates the file anyway.
     assert_eq!(
         std::fs::metadata(dir.path().join("mlperf_log_trace.json"))
             .unwrap()
@@ -150,7 +150,7 @@ fn accuracy_log_holds_the_bytes() {
 fn dropped_and_failed_samples_answer_with_an_error() {
     let dir = run("dropped");
     let result = log(&dir).result;
-    // Three dropped, two failed, one query's rest not taken.
+    // Three dropped, two failed, and the rest of one query not taken.
     assert_eq!(result.num_errors, Some(6), "{:?}", result.errors);
     assert!(result.errors.iter().all(|error| error.contains("n_tokens")));
 }

@@ -1,5 +1,5 @@
-//! LoadGen's sources are those that were published: every file has the hash in `vendor/SHA256SUMS`, and no file is
-//! there without one.
+//! Checks that LoadGen's sources are the published ones: every file has the hash in `vendor/SHA256SUMS`, and
+//! there is no file without a hash.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 

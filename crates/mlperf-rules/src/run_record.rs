@@ -97,7 +97,7 @@ pub enum RecordError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The underlying I/O error.
         source: std::io::Error,
     },
     /// It is not this program's.

@@ -88,7 +88,7 @@ pub enum SubmissionError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The underlying I/O error.
         source: std::io::Error,
     },
 }

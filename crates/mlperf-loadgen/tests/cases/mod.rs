@@ -1,4 +1,4 @@
-//! The cases that `runs.rs` starts, each in a process of its own.
+//! The test cases that `runs.rs` starts, each in its own process.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -99,7 +99,7 @@ fn offline(dir: &Path) {
     assert!(report.incidents.is_empty(), "{report:?}");
 }
 
-/// Starts `n` threads that answer what comes through the channel, and runs a test on them.
+/// Starts `n` threads that answer samples from a channel, and runs a test on them.
 fn with_workers(n: usize, settings: &TestSettings, dir: &Path) -> RunReport {
     let (send, receive): (Sender<IssuedSample>, Receiver<IssuedSample>) = channel();
     let receive = Mutex::new(receive);
@@ -370,7 +370,7 @@ fn user_conf(dir: &Path) {
 }
 
 fn audit(dir: &Path) {
-    // The process's working folder is `dir`.
+    // The working directory of the process is `dir`.
     std::fs::write(dir.join("audit.config"), "*.*.min_query_count = 7\n").unwrap();
     for (name, audit_config) in [("without", None), ("with", Some(dir.join("audit.config")))] {
         let mut log = LogSettings::new(dir.join(name));
@@ -397,7 +397,7 @@ fn log_folder(dir: &Path) {
         );
         assert!(matches!(result, Err(Error::LogFolder { .. })), "{result:?}");
     }
-    // The place for a running test is free again.
+    // Another test may run now.
     test(
         |samples| samples.for_each(answer),
         5,
@@ -406,7 +406,7 @@ fn log_folder(dir: &Path) {
     );
 }
 
-/// Ends the process with status 7 while threads end that have called into LoadGen.
+/// Ends the process with status 7 while threads that have called into LoadGen are ending.
 fn exit(dir: &Path) {
     let (send, receive) = channel::<IssuedSample>();
     let receive = std::sync::Arc::new(Mutex::new(receive));
