@@ -1,4 +1,4 @@
-//! Builds the C++ null SUT against the very objects of LoadGen that the binding links.
+//! Builds the C++ null SUT against the same LoadGen objects that the binding links.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +10,7 @@ fn main() {
     let lib = variable("DEP_MLPERF_LOADGEN_LIB");
     let out = PathBuf::from(variable("OUT_DIR")).join("null_sut");
 
-    // The flags of the binding's own build.
+    // The same flags as in the binding's build.
     let mut build = cc::Build::new();
     build
         .cpp(true)

@@ -1,4 +1,4 @@
-//! What the targets of the readers share: put the input where a file of a run would lie, and read that run.
+//! Shared by the fuzz targets of the readers: writes the input as a file of a run, and reads that run.
 
 use std::fs;
 use std::path::Path;
@@ -9,16 +9,16 @@ use vllm_metrics::store::write_run;
 use vllm_metrics::{RunData, StoreFormat, read_run};
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
-    // Memory where there is such a folder: a disk would be what is measured.
+    // In memory where such a folder exists, since a disk would dominate the time.
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
     tempfile::tempdir_in(parent).expect("a folder for the files to be read")
 });
 
-/// Reads `input` as a run of `format`. The first byte chooses which of the run's files it is.
+/// Reads `input` as a run of `format`. The first byte selects which of the run's files it is.
 ///
-/// Whatever it holds, nothing may panic and every series must have as many times as values. What could be read is
-/// written and read again until nothing changes, which must be at once.
+/// No input may cause a panic, and every series must have as many times as values. What could be read is
+/// written and read again, and must not change.
 pub fn read(format: StoreFormat, input: &[u8]) {
     let Some((&choice, content)) = input.split_first() else { return };
     let table = match (choice % 8, format) {
@@ -51,7 +51,7 @@ fn fresh(name: &str) -> std::path::PathBuf {
     folder
 }
 
-/// Writes and reads back; `None` if the run cannot be written.
+/// Writes the run and reads it back; `None` if it cannot be written.
 fn again(run: &RunData, format: StoreFormat, folder: &str) -> Option<RunData> {
     let folder = fresh(folder);
     let written = write_run(run, format, &folder, "").ok()?;
@@ -67,7 +67,7 @@ fn check(run: &RunData) {
     }
 }
 
-/// By text, since NaN is not equal to itself.
+/// Compared as text, since NaN is not equal to itself.
 fn text(run: &RunData) -> String {
     format!("{:?} {:?} {:?} {:?}", run.series, run.requests, run.batches, run.events)
 }

@@ -1,4 +1,4 @@
-//! Writes the corpus of the readers anew: one small run in every format, and each of its files as one input.
+//! Regenerates the corpus of the readers: one small run in every format, with each of its files as one input.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +25,7 @@ fn main() {
         let files = write_run(&run(), format, folder.path(), "").expect("the run can be written");
         let target = corpus.join(target);
         fs::create_dir_all(&target).expect("the corpus can be written");
-        // The first byte tells the target which file of a run this is.
+        // The first byte selects which file of a run this is.
         let tables = [
             (0, "samples", Some(files.samples)),
             (5, "requests", files.requests),

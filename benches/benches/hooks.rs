@@ -1,4 +1,5 @@
-//! One hook call, and the usual ways to hand an event over; one scrape's work after its bytes have come.
+//! One hook call, compared with the usual ways to hand an event over; and the work of one scrape after its
+//! bytes have arrived.
 
 use std::hint::black_box;
 use std::sync::Mutex;
@@ -13,7 +14,7 @@ fn hooks(c: &mut Criterion) {
     let session = session();
     let hooks = session.hooks();
     let mut n = 0;
-    // Bursts smaller than a ring, so that what is measured is a call that is kept.
+    // Bursts smaller than a ring, so that no measured call is dropped.
     group.bench_function("ours_1000_calls", |b| {
         b.iter_batched(
             || std::thread::sleep(std::time::Duration::from_millis(1)),

@@ -19,7 +19,7 @@ fn main() {
     for (name, side) in [("cpp", Side::Cpp), ("binding", Side::Rust)] {
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|iterations| {
-                // A round measures 100 000 queries, so one round stands for any number of iterations.
+                // A round measures 100 000 queries, so one round is enough for any number of iterations.
                 let rate = queries_per_second(side).expect("the round runs");
                 Duration::from_secs_f64(iterations as f64 / rate)
             });

@@ -1,4 +1,4 @@
-//! How fast a real vLLM page is parsed, with peers beside it.
+//! How fast a page of a real vLLM is parsed, compared with peers.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use exposition::{Event, Format, Parser};
 use crate::Figure;
 use crate::timing::megabytes_per_second;
 
-/// A page that vLLM 0.32 served, with stand-ins of the usual length for its help texts, which are not kept here.
+/// A page served by vLLM 0.32. Its help texts are replaced by others of the usual length.
 pub fn page() -> String {
     const RECORDED: &str = include_str!("../../crates/exposition/tests/fixtures/vllm-0.32.txt");
     let mut page = String::new();
@@ -27,7 +27,7 @@ pub fn page() -> String {
     page
 }
 
-/// Parses the page with our parser and adds up what it yields, so that nothing can be left out.
+/// Parses the page with our parser and sums what it yields, so that the compiler cannot remove the work.
 ///
 /// Names, label names, quotes and escapes are checked, every value is read exactly, and every sample gets the kind
 /// of its family and its role.
@@ -44,8 +44,8 @@ pub fn ours(page: &str) -> (usize, f64) {
     (samples, sum)
 }
 
-/// The least that any reader must do: cut lines at line feeds, cut each at its last space, read the number. Checks
-/// nothing, knows no labels and no types.
+/// The minimum for any reader: split at line feeds, split each line at its last space, parse the number. It
+/// checks nothing and knows neither labels nor types.
 pub fn line_split(page: &str) -> (usize, f64) {
     let mut samples = 0;
     let mut sum = 0.0;
@@ -69,15 +69,15 @@ pub fn line_split(page: &str) -> (usize, f64) {
     (samples, sum)
 }
 
-/// The page as `openmetrics-parser` can take it: it refuses metric names with a colon.
+/// The page in a form that `openmetrics-parser` accepts: it rejects metric names with a colon.
 pub fn page_without_colons(page: &str) -> String {
     page.replace("vllm:", "vllm_")
 }
 
-/// The `openmetrics-parser` crate in its Prometheus mode: owned families, labels and values.
+/// The `openmetrics-parser` crate in its Prometheus mode: it allocates families, labels and values.
 ///
 /// # Panics
-/// If it refuses the page.
+/// If it rejects the page.
 pub fn openmetrics_parser(page: &str) -> usize {
     let exposition =
         openmetrics_parser::prometheus::parse_prometheus(page).expect("the peer accepts the page");

@@ -1,8 +1,9 @@
 //! What the GPU sampler costs: its share of one core with eight fake GPUs, at one and at ten ticks a second.
 //!
-//! The driver is fake, so the time inside real driver calls is not in these figures: they are the sampler's own cost
-//! (scheduling, the C interface, turning answers into samples). Beside them stands what it costs to start a process
-//! that does nothing once a tick, which is the floor of every tool that polls by running `nvidia-smi`.
+//! The driver is fake, so the time inside real driver calls is not in these figures: they are the sampler's
+//! own cost (scheduling, the C interface, turning answers into samples). For comparison, the cost of starting
+//! a process that does nothing once a tick is given: the minimum for any tool that polls by running
+//! `nvidia-smi`.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -64,7 +65,7 @@ fn sampler(interval: Duration, ticks: u32) -> Result<(f64, u64), String> {
     let (sink, counted) = CountingSink::new();
     let sampler = GpuSampler::start(config, Box::new(sink), stop.clone())
         .map_err(|error| format!("no sampler thread: {error}"))?;
-    // The first tick also loads the library, tells the constants and reads the slow tier.
+    // The first tick also loads the library, reports the constants and reads the slow tier.
     counted.wait_for_first_tick()?;
     stop.wait_until(Instant::now() + interval / 2);
     let (cpu, wall, samples) = (process_cpu(), Instant::now(), counted.samples());
@@ -84,7 +85,7 @@ fn sampler(interval: Duration, ticks: u32) -> Result<(f64, u64), String> {
     }
 }
 
-/// CPU share, ours and the children's, of starting a process once a tick.
+/// CPU share of starting a process once a tick, that of this process and of the children.
 fn process_starts(interval: Duration, ticks: u32) -> Result<f64, String> {
     let used = || process_cpu() + children_cpu();
     let (cpu, wall) = (used(), Instant::now());
@@ -112,7 +113,7 @@ fn children_cpu() -> Duration {
     })
 }
 
-/// A sink that only counts, so that no store is measured with the sampler.
+/// A sink that only counts, so that no store is measured along with the sampler.
 struct CountingSink {
     counts: Arc<Counts>,
     clock: Instant,

@@ -1,4 +1,4 @@
-//! What one hook call costs the harness, with the usual ways to hand an event over beside it.
+//! What one hook call costs the harness, compared with the usual ways to hand an event over.
 
 use std::hint::black_box;
 use std::sync::mpsc::{Sender, channel};
@@ -9,21 +9,22 @@ use vllm_metrics::{Completed, Hooks, MemoryStore, Session};
 
 use crate::Figure;
 
-/// Threads that write at once.
+/// Threads that write concurrently.
 pub const THREADS: usize = 4;
-/// Bursts of one thread, and calls in each: as many as a ring holds, then a pause in which it is emptied.
+/// Bursts per thread, and calls per burst: as many as a ring holds, followed by a pause in which it is
+/// emptied.
 const BURSTS: u64 = 60;
 const CALLS: u64 = 4000;
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// The event that the peers hand over: as much as a hook call tells, stamped as `std` stamps.
+/// The event that the peers hand over: the same data as a hook call, with a timestamp from `std`.
 #[derive(Debug, Clone, Copy)]
 pub struct Event {
     /// When.
     pub at: Instant,
     /// What happened.
     pub kind: u8,
-    /// To which request.
+    /// Which request.
     pub id: u64,
     /// Details.
     pub details: [u64; 3],
@@ -63,7 +64,7 @@ pub fn call(hooks: &Hooks, n: u64) {
     }
 }
 
-/// Nanoseconds of single calls of `work`, [`THREADS`] threads calling at once, the cost of the timing subtracted.
+/// Nanoseconds per call of `work` with [`THREADS`] threads calling concurrently, less the cost of the timing.
 fn distribution<W>(work: impl Fn(usize) -> W) -> Vec<f64>
 where
     W: FnMut(u64) + Send,
@@ -120,7 +121,7 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * q).round() as usize]
 }
 
-/// `hook_p50_ns` and `hook_p99_ns`, with an unbounded channel and a vector behind a mutex beside them.
+/// `hook_p50_ns` and `hook_p99_ns`, compared with an unbounded channel and a vector behind a mutex.
 ///
 /// # Panics
 /// If a session cannot be started or finished.
@@ -155,7 +156,7 @@ pub fn figures() -> Vec<Figure> {
     let by_mutex = distribution(|_| {
         move |n: u64| {
             if let Ok(mut events) = events.lock() {
-                // Emptied in place now and then, as a reader would.
+                // Emptied in place from time to time, as a reader would.
                 if events.len() == 1 << 16 {
                     events.clear();
                 }

@@ -1,7 +1,7 @@
-//! What the LoadGen binding costs: a null SUT behind it against the same null SUT in C++.
+//! What the LoadGen binding costs: a null SUT behind it, compared with the same null SUT in C++.
 //!
-//! LoadGen runs one test per process, so every round is a child process: the C++ program that the build made, or
-//! this very program again, which [`child`] turns into the Rust null SUT.
+//! LoadGen runs one test per process, so every round is a child process: either the C++ program made by the
+//! build, or this program started again, which [`child`] turns into the Rust null SUT.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,11 +16,11 @@ use mlperf_loadgen::{
 use crate::figure::Figure;
 use crate::timing::median;
 
-/// Tells a child process to be the null SUT, and where to log.
+/// Makes a child process the null SUT, and names its log folder.
 const CHILD: &str = "BENCHES_LOADGEN_NULL_SUT_DIR";
 /// About a quarter of a second of load.
 const QUERIES: u64 = 100_000;
-/// Of each kind, in turns.
+/// Rounds of each kind, run alternately.
 const ROUNDS: usize = 31;
 
 struct NullSut;
@@ -33,7 +33,7 @@ impl SystemUnderTest for NullSut {
     fn issue_query(&self, samples: IssuedSamples<'_>) {
         for sample in samples {
             let answer = (sample.index() as u64).to_ne_bytes();
-            // Nothing can refuse within `issue_query`, and the log would show it.
+            // `issue_query` cannot report an error; the log would show it.
             let _ = sample.complete(&answer, 0);
         }
     }
@@ -51,7 +51,7 @@ impl QuerySampleLibrary for NullQsl {
     }
 }
 
-/// Who answers LoadGen in a round.
+/// Which program answers LoadGen in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Plain C++.
@@ -60,8 +60,8 @@ pub enum Side {
     Rust,
 }
 
-/// To be called first in the `main` of a program that calls [`queries_per_second`]. Returns true in a child, which
-/// has done its work then and must exit.
+/// Must be called first in the `main` of a program that calls [`queries_per_second`]. Returns true in a child
+/// process, which has then done its work and must exit.
 ///
 /// # Errors
 /// If the test could not run.
@@ -82,7 +82,7 @@ pub fn child() -> Result<bool> {
     Ok(true)
 }
 
-/// One round: LoadGen's own figure of queries per second, its overhead included.
+/// Runs one round and returns LoadGen's own figure of queries per second, including its overhead.
 ///
 /// # Errors
 /// If the child failed, or LoadGen logged an error.
@@ -115,7 +115,7 @@ fn read(dir: &Path) -> Result<f64> {
     result.qps_with_loadgen_overhead.context("the log has no rate")
 }
 
-/// `loadgen_binding_qps_ratio`: medians of rounds in turns.
+/// `loadgen_binding_qps_ratio`: medians of alternating rounds.
 pub fn figures() -> Vec<Figure> {
     let (value, beside) = match rounds() {
         Ok((cpp, rust)) => {

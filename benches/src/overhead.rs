@@ -1,5 +1,5 @@
-//! What metrics collection costs a run: `sut --overhead-check` against a real vLLM where an environment variable names
-//! one, else against the simulator, which the figure then says.
+//! What metrics collection costs a run: `sut --overhead-check` against the real vLLM named by an environment
+//! variable, or else against the simulator, in which case the figure says so.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -17,10 +17,10 @@ use sut::{Cli, Exit};
 
 use crate::figure::Figure;
 
-/// First argument of a child process that is to be `sut`.
+/// First argument of a child process that is to run as `sut`.
 const CHILD: &str = "sut-child";
 
-/// Becomes one run of the check if this process was started as one; its exit status then.
+/// If this process was started as a child, performs one run of the check and returns its exit status.
 pub fn child() -> Option<Exit> {
     let mut args = std::env::args_os().skip(1);
     if args.next()? != CHILD {
@@ -37,12 +37,12 @@ pub fn child() -> Option<Exit> {
     })
 }
 
-/// The ratio of throughput with collection to that without, scraping each second.
+/// The ratio of throughput with collection to that without, scraping once a second.
 pub fn each_second() -> Vec<Figure> {
     vec![figure("collection_on_off_throughput_ratio", "1")]
 }
 
-/// The same, scraping each tenth of a second.
+/// The same, scraping ten times a second.
 pub fn each_tenth() -> Vec<Figure> {
     vec![figure("collection_on_off_throughput_ratio_100ms", "0.1")]
 }

@@ -1,4 +1,4 @@
-//! What recording one server costs while nothing else happens, and what hooks cost in a run.
+//! What it costs to record one idle server, and what hooks cost during a run.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -14,15 +14,15 @@ use vllm_metrics::{Completed, EndpointConfig, Hooks, Session};
 
 use crate::Figure;
 
-/// Settling before, and length of, the measured stretch.
+/// Settling time before the measured interval, and its length.
 const SETTLE: Duration = Duration::from_secs(3);
 const MEASURED: Duration = Duration::from_secs(30);
-/// Clock ticks per second of `/proc/*/stat`, which Linux fixes for programs.
+/// Clock ticks per second in `/proc/*/stat`; fixed by Linux for user space.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// `recorder_cpu_share_1s` and `recorder_wakeups_per_s`: a session that scrapes one server each second, and nothing
-/// else. Its server and everything else of this process is not counted. Debian's `prometheus` follows on the same page,
-/// where it is installed.
+/// `recorder_cpu_share_1s` and `recorder_wakeups_per_s`: a session that scrapes one server each second and
+/// does nothing else. The server and the rest of this process are not counted. Debian's `prometheus` is
+/// measured on the same page where it is installed.
 ///
 /// # Panics
 /// If the session cannot be started or finished.
@@ -63,8 +63,8 @@ pub fn at_rest(page: &str) -> Vec<Figure> {
     ]
 }
 
-/// `run_hook_p50_ns` and `run_hook_p99_ns`: hooks as a run calls them, from many threads with other work between the
-/// calls, while the session scrapes and writes.
+/// `run_hook_p50_ns` and `run_hook_p99_ns`: hooks as a run calls them, from many threads that do other work
+/// between calls, while the session scrapes and writes.
 ///
 /// # Panics
 /// If the session cannot be started or finished.
@@ -112,7 +112,7 @@ pub fn in_a_run(page: &str) -> Vec<Figure> {
     ]
 }
 
-/// One request of a run: the calls of a worker, with the waits of a network and memory traffic of its own between.
+/// One request of a run: the calls of a worker, with network waits and memory traffic in between.
 fn request(hooks: &Hooks, id: u64) {
     let mut body = vec![0u8; 16 << 10];
     let mut work = |byte: u8| {
@@ -145,7 +145,7 @@ impl Cost {
             if !read("comm").starts_with("metrics-") {
                 continue;
             }
-            // Nanoseconds on a processor.
+            // Nanoseconds of CPU time.
             let on_cpu = read("schedstat");
             let ns: f64 = on_cpu
                 .split(' ')
@@ -195,7 +195,7 @@ fn serve(page: &str) -> SocketAddr {
     address
 }
 
-/// CPU share of a Prometheus that scrapes `server` each second; the error says why there is none.
+/// CPU share of a Prometheus that scrapes `server` each second, or the reason why it was not measured.
 fn prometheus(server: SocketAddr, dir: &Path) -> Result<f64, String> {
     let config = dir.join("prometheus.yml");
     let text = format!(
@@ -229,7 +229,7 @@ struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // One that has ended already is fine.
+        // It may have exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -237,7 +237,7 @@ impl Drop for Ended {
 
 fn process_cpu_secs(pid: u32) -> Result<f64, String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|error| error.to_string())?;
-    // The name may hold spaces; what follows its closing bracket does not.
+    // The name may contain spaces; the fields after its closing bracket do not.
     let fields: Vec<&str> = stat
         .rsplit(')')
         .next()

@@ -1,5 +1,5 @@
-//! What a run ends with: three pictures at 300 dpi and the summary of ten minutes; of an hour with 100,000 requests also
-//! the interactive report and the trace.
+//! The work at the end of a run: three pictures at 300 dpi and the summary for ten minutes, and for an hour
+//! with 100,000 requests also the interactive report and the trace.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ const GAUGES: &[&str] = &[
 /// Series of a vLLM 0.32 page.
 const SERIES: usize = 430;
 
-/// Equally distributed in 0 to 1, the same in every run (splitmix64 of the index).
+/// Uniform in 0 to 1 and the same in every run (splitmix64 of the index).
 fn noise(index: u64) -> f64 {
     let mut z = index.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -87,8 +87,8 @@ pub fn ten_minutes() -> RunData {
     record(SCRAPES, 20, |i| counter(i as u64, SCRAPES))
 }
 
-/// An hour of 3,600 scrapes of 430 series, and 100,000 requests. As on vLLM's page, those series that stand for no
-/// histogram, counter or gauge of the engine are constant (times of creation, sizes, settings).
+/// An hour of 3,600 scrapes of 430 series, and 100,000 requests. As on vLLM's page, series that belong to no
+/// histogram, counter or gauge of the engine are constant (creation times, sizes, settings).
 pub fn hour() -> RunData {
     let mut run = record(HOUR_SCRAPES, HOUR_REQUESTS / HOUR_SCRAPES as u64, |i| {
         vec![i as f64; HOUR_SCRAPES]
@@ -135,7 +135,7 @@ fn request(id: u64, about_ns: i64) -> RequestRow {
 fn record(scrapes: usize, observations: u64, other: impl Fn(usize) -> Vec<f64>) -> RunData {
     let mut all = Vec::new();
     for (h, family) in HISTOGRAMS.iter().enumerate() {
-        // 1 ms to about 4000 s, each bound twice the one before.
+        // 1 ms to about 4000 s, each bound twice the previous one.
         let bounds: Vec<f64> = (0..22)
             .map(|i| 0.001 * f64::from(1u32 << i))
             .chain([f64::INFINITY])
@@ -230,10 +230,10 @@ pub fn write(run: &RunData, folder: &Path) {
     render(run, folder, &RenderOptions::default()).expect("a temporary folder can be written");
 }
 
-/// `report_three_plots_and_summary_s`: median of seven, wall time, files on disk at the end of each.
+/// `report_three_plots_and_summary_s`: median of seven, wall time, including the writing of the files.
 ///
 /// # Panics
-/// If no temporary folder can be had.
+/// If no temporary folder can be created.
 pub fn figures() -> Vec<Figure> {
     let run = ten_minutes();
     let folder = tempfile::tempdir().expect("a temporary folder can be had");
@@ -259,7 +259,7 @@ pub fn figures() -> Vec<Figure> {
     }]
 }
 
-/// Everything that a run ends with: pictures, summary, report and trace.
+/// Everything that is written at the end of a run: pictures, summary, report and trace.
 ///
 /// # Panics
 /// If the folder cannot be written.
@@ -277,10 +277,10 @@ pub fn write_all(run: &RunData, folder: &Path) -> u64 {
     std::fs::metadata(&report).expect("the report was written").len()
 }
 
-/// `report_hour_s` and `report_hour_mb`: CPU time of the whole process, so as if on one core, median of three.
+/// `report_hour_s` and `report_hour_mb`: CPU time of the whole process, median of three.
 ///
 /// # Panics
-/// If no temporary folder can be had.
+/// If no temporary folder can be created.
 pub fn hour_figures() -> Vec<Figure> {
     let run = hour();
     let folder = tempfile::tempdir().expect("a temporary folder can be had");

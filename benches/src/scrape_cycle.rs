@@ -1,5 +1,5 @@
-//! What one scrape costs after its bytes have come: parse, intern, enqueue; and how a straightforward collector does
-//! it.
+//! The cost of one scrape after its bytes have arrived (parse, intern, enqueue), compared with a
+//! straightforward collector.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
@@ -11,7 +11,7 @@ use crate::Figure;
 use crate::exposition::page;
 use crate::timing::megabytes_per_second;
 
-/// Our path; the records are taken and dropped at once, in place of a writer.
+/// Our path; the records are taken and dropped at once instead of written.
 #[derive(Debug)]
 pub struct Ours {
     ingest: PageIngest,
@@ -28,7 +28,7 @@ impl Default for Ours {
 }
 
 impl Ours {
-    /// One cycle; returns how many samples the page held.
+    /// Runs one cycle and returns the number of samples on the page.
     pub fn cycle(&mut self, page: &str) -> usize {
         self.at_ns += 1_000_000_000;
         let samples = self.ingest.page(page.as_bytes(), self.at_ns);
@@ -37,15 +37,15 @@ impl Ours {
     }
 }
 
-/// What a client library makes of a page: owned names and label maps for every sample of every scrape, looked up in
-/// a map of series.
+/// What a client library does with a page: allocates names and label maps for every sample of every scrape,
+/// and looks each up in a map of series.
 #[derive(Debug, Default)]
 pub struct Straightforward {
     ids: HashMap<(String, BTreeMap<String, String>), usize>,
 }
 
 impl Straightforward {
-    /// One cycle; returns how many samples the page held.
+    /// Runs one cycle and returns the number of samples on the page.
     pub fn cycle(&mut self, page: &str) -> usize {
         let mut samples = Vec::new();
         for line in page.lines().filter(|line| !line.starts_with('#')) {
@@ -74,7 +74,7 @@ impl Straightforward {
 /// `scrape_cycle_cpu_us`.
 ///
 /// # Panics
-/// If the page is not read alike by both.
+/// If the two read different samples from the page.
 pub fn figures() -> Vec<Figure> {
     let page = page();
     let (mut ours, mut naive) = (Ours::default(), Straightforward::default());

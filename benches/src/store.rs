@@ -1,4 +1,4 @@
-//! How small and how fast the stores are: a recording of a real server replayed into each format.
+//! Size and speed of the stores: a recording of a real server replayed into each format.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,16 +22,16 @@ use crate::timing::thread_cpu_time;
 /// Scrapes ready to be written.
 #[derive(Debug)]
 pub struct Recording {
-    /// Series and samples in order, a batch per scrape.
+    /// Series and samples in order, one batch per scrape.
     pub records: Vec<Record>,
     /// How many samples are in it.
     pub samples: usize,
-    /// What it is, for the line of the figure.
+    /// A description for the output line.
     pub origin: String,
 }
 
-/// The recording of a real server that `VLLM_SCRAPES` names (zstd text; a line `# SCRAPE <unix ns>` before each page),
-/// else one made from the page that the repository holds.
+/// The recording of a real server named by `VLLM_SCRAPES` (zstd text, with a line `# SCRAPE <unix ns>` before
+/// each page), or one generated from the page in the repository.
 ///
 /// # Panics
 /// If the recording cannot be read.
@@ -65,7 +65,7 @@ fn synthetic() -> impl Iterator<Item = (i64, String)> {
     let mut values: HashMap<Vec<u8>, f64> = HashMap::new();
     (0..600_i64).map(move |tick| {
         let mut text = String::new();
-        // What one family counts rises together, as the buckets of a histogram do.
+        // The series of one family rise together, like the buckets of a histogram.
         let mut steps: HashMap<String, f64> = HashMap::new();
         for line in page.lines().filter(|line| line.starts_with("# TYPE")) {
             text.push_str(line);
@@ -168,11 +168,11 @@ pub struct Replay {
     pub finishing: Duration,
     /// The longest flush, wall time.
     pub longest_flush: Duration,
-    /// How much the process grew at most, in bytes; `None` where the system does not tell.
+    /// The largest growth of the process in bytes; `None` where the system does not report it.
     pub peak_growth: Option<u64>,
 }
 
-/// Writes the recording with a flush after each scrape, and checks that every value reads back to the bit.
+/// Writes the recording with a flush after each scrape, and checks that every value is read back bit for bit.
 ///
 /// # Panics
 /// If a store fails, or a value does not read back.
@@ -246,7 +246,8 @@ fn verify(recording: &Recording, path: &Path) {
     }
 }
 
-/// The peer: the same rows sorted by name, labels and time, written at once with the library's defaults and zstd.
+/// The peer: the same rows sorted by name, labels and time, written in one go with the library's defaults and
+/// zstd.
 fn plain_sorted_parquet(recording: &Recording) -> f64 {
     let mut defs = Vec::new();
     let mut rows: Vec<(usize, i64, f64)> = Vec::new();
@@ -307,7 +308,7 @@ fn plain_sorted_parquet(recording: &Recording) -> f64 {
     writer.into_inner().expect("writing to memory").len() as f64 / rows.len() as f64
 }
 
-/// Starts the kernel's high-water mark anew and returns the resident size in bytes.
+/// Resets the kernel's high-water mark and returns the resident size in bytes.
 fn reset_peak() -> Option<u64> {
     fs::write("/proc/self/clear_refs", "5").ok()?;
     status("VmRSS:")

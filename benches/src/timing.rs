@@ -1,13 +1,13 @@
-//! Timing several candidates side by side, so that a noisy machine disturbs them alike.
+//! Times several candidates alternately, so that a noisy machine affects them equally.
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// CPU time that this thread has used so far. Wall time would count what others do on a busy machine.
+/// CPU time used by this thread so far. Wall time would include other processes on a busy machine.
 ///
 /// # Panics
-/// If the system has no such clock; Linux has.
+/// If the system has no such clock; Linux has one.
 pub fn thread_cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .expect("Linux keeps CPU time per thread")
@@ -32,10 +32,11 @@ pub fn rate(bytes: usize, slice: Duration, candidate: &mut dyn FnMut()) -> f64 {
     }
 }
 
-/// Runs the candidates in turns and returns each one's median rate in MB/s of CPU time, over `bytes` per call.
+/// Runs the candidates alternately and returns each one's median rate in MB/s of CPU time, over `bytes` per
+/// call.
 ///
-/// A turn gives every candidate about `slice` of time; medians of turns shrug off the turns that something else
-/// disturbed. The first turn warms up and is not counted.
+/// In a turn every candidate gets about `slice` of time; the median ignores turns that were disturbed. The
+/// first turn warms up and is not counted.
 pub fn megabytes_per_second(
     bytes: usize,
     turns: usize,

@@ -1,8 +1,8 @@
-//! Our parser against VictoriaMetrics' Go parser, in turns, on the same page.
+//! Our parser against VictoriaMetrics' Go parser, run alternately on the same page.
 //!
-//! The peer is built from `benches/peers/victoriametrics` against the Go library that Debian packages. It cuts a page
-//! into names, tags, values and timestamps; it does not look at `# TYPE` lines and so knows no kinds, and does not
-//! check names. Ours does both in the time it is measured by.
+//! The peer is built from `benches/peers/victoriametrics` against the Go library packaged by Debian. It
+//! splits a page into names, tags, values and timestamps, but ignores `# TYPE` lines and does not check
+//! names. The time of our parser includes both.
 
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
@@ -87,7 +87,7 @@ fn measure() -> Result<(f64, String)> {
 /// Builds the peer into `folder` and returns the program's path.
 fn build(folder: &Path) -> Result<std::path::PathBuf> {
     let program = folder.join("victoriametrics-parse");
-    // Where Debian puts Go libraries, for builds without modules.
+    // Where Debian installs Go libraries, for builds without modules.
     let gopath = std::env::var_os("GOPATH").unwrap_or_else(|| "/usr/share/gocode".into());
     let output = Command::new("go")
         .args(["build", "-o"])
@@ -108,12 +108,12 @@ fn build(folder: &Path) -> Result<std::path::PathBuf> {
     Ok(program)
 }
 
-/// The running peer: told to parse for a while, it answers with its rate.
+/// The running peer. It is sent the duration of a measurement and replies with its rate.
 struct Peer {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
-    /// How many samples it reads of the page.
+    /// How many samples it reads from the page.
     samples: usize,
 }
 
@@ -141,7 +141,7 @@ impl Peer {
         Ok(peer)
     }
 
-    /// MB/s of CPU time over about `slice` of it.
+    /// Its rate in MB/s of CPU time, measured over about `slice` of CPU time.
     fn rate(&mut self, slice: Duration) -> Result<f64> {
         writeln!(self.requests, "{}", slice.as_millis()).context("the peer takes no more requests")?;
         self.answer()?.parse().context("the peer's rate")
@@ -159,7 +159,7 @@ impl Peer {
         let Self {
             mut child, requests, ..
         } = self;
-        // The end of its input ends it.
+        // It exits at the end of its input.
         drop(requests);
         ensure!(child.wait()?.success(), "the peer ended with an error");
         Ok(())

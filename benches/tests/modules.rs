@@ -1,9 +1,10 @@
-//! Which module of `sut` may use which: the edges between its top modules, as they are, and no cycle among them.
+//! Checks which module of `sut` may use which: the edges between its top modules, and that they form no
+//! cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// (module, what it uses of the others), lowest first: a module may use only what stands above it.
+/// (module, the other modules it uses), lowest first: a module may use only modules listed above it.
 const EDGES: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("exit", &[]),
@@ -46,7 +47,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The top modules that a source file names behind `crate::`.
+/// The top modules that a source file names after `crate::`.
 fn uses(text: &str) -> BTreeSet<String> {
     let name = |rest: &str| -> String {
         rest.chars()
@@ -86,7 +87,7 @@ fn the_modules_of_sut_have_no_cycle() {
             continue;
         }
         let text = std::fs::read_to_string(&file).expect("a source");
-        // Documentation may name what lies above.
+        // Doc comments may name modules of higher layers.
         let code: String = text
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"))

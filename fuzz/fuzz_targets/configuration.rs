@@ -1,5 +1,5 @@
-//! Configuration as users write it: sessions, selections, versions, formats. Anything may be refused, nothing may
-//! panic, and what is accepted behaves.
+//! Configuration as users write it: sessions, selections, versions, formats. Any input may be rejected, none
+//! may panic, and accepted values must be usable.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The parser of Prometheus text and OpenMetrics: two ways through it agree, and what is written is read back.
+//! The parser of Prometheus text and OpenMetrics: both parsing paths agree, and what is written is read back.
 
 #![no_main]
 
@@ -9,18 +9,18 @@ fuzz_target!(|input: &[u8]| {
     let Some((&choice, page)) = input.split_first() else { return };
     let format = if choice % 2 == 0 { Format::Text } else { Format::OpenMetrics };
 
-    // A byte order mark at the start means nothing; within the page it is a bad name.
+    // A byte order mark at the start is ignored; elsewhere it is a bad name.
     let page = page.strip_prefix(b"\xef\xbb\xbf").unwrap_or(page);
     if !page.starts_with(b"\xef\xbb\xbf") {
         let marked = [b"\xef\xbb\xbf", page].concat();
         assert_eq!(events(page, format), events(&marked, format));
     }
 
-    // White space at the start of a line means nothing, but it keeps the line from being read the quick way.
+    // White space at the start of a line is ignored, but disables the fast path.
     let indented: Vec<u8> = page.split_inclusive(|&b| b == b'\n').flat_map(|line| [b" ", line].concat()).collect();
     assert_eq!(events(page, format), events(&indented, format));
 
-    // Writing brings a page into a normal form, unless it contradicts itself; from there on nothing changes.
+    // Writing normalizes a page, unless it contradicts itself; writing it again changes nothing.
     let (first, _) = Page::parse(page, format);
     let Ok(text) = first.write(format) else { return };
     let (second, bad) = Page::parse(text.as_bytes(), format);
@@ -28,11 +28,11 @@ fuzz_target!(|input: &[u8]| {
     let Ok(text) = second.write(format) else { return };
     let (third, bad) = Page::parse(text.as_bytes(), format);
     assert_eq!(bad, [], "{text}");
-    // By text, since NaN is not equal to itself.
+    // Compared as text, since NaN is not equal to itself.
     assert_eq!(format!("{second:?}"), format!("{third:?}"));
 });
 
-/// All that a page yields, as text and without the position of anything.
+/// Everything that a page yields, as text and without positions.
 fn events(page: &[u8], format: Format) -> Vec<String> {
     let text = |labels: Labels<'_>| -> Vec<_> {
         labels.iter().map(|label| (label.name.text().into_owned(), label.value().into_owned())).collect()

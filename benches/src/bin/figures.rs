@@ -1,7 +1,8 @@
-//! Measures the figures that issues and README name, there and then, and prints one line for each:
-//! `name<TAB>value<TAB>unit<TAB>what stands beside it`.
+//! Measures the figures quoted in issues and the README, and prints one line for each:
+//! `name<TAB>value<TAB>unit<TAB>context`.
 //!
-//! With arguments, only the figures of those names: `cargo run --release -p benches --bin figures -- NAME…`.
+//! With arguments, measures only the figures of those names:
+//! `cargo run --release -p benches --bin figures -- NAME…`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use benches::Figure;
 
-/// Figures that are measured together, since they come from one side-by-side run.
+/// Figures that come from one run with alternating candidates.
 struct Group {
     names: &'static [&'static str],
     measure: fn() -> Vec<Figure>,
@@ -74,7 +75,7 @@ const GROUPS: &[Group] = &[
 ];
 
 fn main() -> Result<ExitCode> {
-    // Some figures need a process of their own for each round, and start this program again.
+    // Some figures need a process for each round, and start this program again.
     if benches::loadgen::child()? {
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,9 +1,9 @@
-//! Many endpoints on one core: a responder on one core serves a vLLM page under as many addresses as asked for, a
-//! collector on another scrapes them all once a second; ours and, where they are installed, Debian's `prometheus`
-//! and `vmagent`, one after the other, measured alike.
+//! Many endpoints on one core. A responder on one core serves a vLLM page at the given number of addresses,
+//! and a collector on another scrapes them all once a second: ours and, where installed, Debian's
+//! `prometheus` and `vmagent`, one after the other, measured the same way.
 //!
 //! `cargo run --release -p benches --bin fleet [ENDPOINTS] [SECONDS]`, by default 1000 and 20. One line per
-//! collector: `name<TAB>value<TAB>unit<TAB>what stands beside it`; SKIPPED with the reason where one is missing.
+//! collector: `name<TAB>value<TAB>unit<TAB>context`; SKIPPED with the reason where one is missing.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -21,11 +21,11 @@ use vllm_metrics::{EndpointConfig, EndpointReport, Session};
 /// Cores of the collector and of the responder.
 const COLLECTOR_CORE: &str = "0";
 const RESPONDER_CORE: &str = "1";
-/// Time for a collector to start, connect everywhere and see every series once.
+/// Time for a collector to start, connect to every endpoint and read every series once.
 const WARM_UP: Duration = Duration::from_secs(8);
 
 fn main() -> Result<()> {
-    // A connection for each endpoint, in each process.
+    // One connection per endpoint, in each process.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
     })
 }
 
-/// Scrapes with a session of ours, as a process of its own, and prints what it counted itself.
+/// Runs a session of ours as a separate process that scrapes and prints its own counters.
 fn collect(port: &str, endpoints: u64, seconds: u64, dir: &Path) -> Result<()> {
     let mut builder = Session::builder()
         .interval(Duration::from_secs(1))
@@ -90,7 +90,7 @@ fn collect(port: &str, endpoints: u64, seconds: u64, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What all endpoints together lost so far.
+/// The losses of all endpoints together.
 struct Lost {
     ticks: u64,
     scrapes: u64,
@@ -105,7 +105,8 @@ impl Lost {
     }
 }
 
-/// Starts one collector, lets it warm up, and reads its CPU time and the responder's count at both ends of a window.
+/// Starts one collector, lets it warm up, and reads its CPU time and the responder's count at both ends of an
+/// interval.
 async fn measure(
     name: &str,
     responder: &Responder,
@@ -199,7 +200,7 @@ impl Collector {
         })
     }
 
-    /// User and system time so far; `taskset` has become the collector by then.
+    /// User and system time so far; by then the collector has replaced `taskset`.
     fn cpu_seconds(&self) -> Result<f64> {
         const TICKS_PER_SECOND: f64 = 100.0;
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
@@ -228,7 +229,7 @@ impl Collector {
         Ok(kib * 1024)
     }
 
-    /// What it says of itself: only ours does, and ends by itself.
+    /// Its own report; only our collector prints one and exits by itself.
     async fn finish(mut self) -> Result<String> {
         if !self.is_ours {
             return Ok("counted by the responder".into());
@@ -246,7 +247,7 @@ impl Collector {
 
 impl Drop for Collector {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -262,7 +263,7 @@ fn scrape_config(port: u16, endpoints: u64) -> String {
     config
 }
 
-/// Serves the same page to whoever asks for anything, and swallows what is posted.
+/// Serves the same page for every request, and discards what is posted.
 struct Responder {
     port: u16,
     samples: usize,
@@ -284,7 +285,7 @@ impl Responder {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (answer, counter) = (Arc::clone(&answer), Arc::clone(&counter));
-                // A connection that breaks is its collector's business.
+                // A broken connection is the collector's concern.
                 tokio::spawn(async move { drop(serve(stream, &answer, &counter).await) });
             }
         });

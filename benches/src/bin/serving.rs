@@ -1,19 +1,20 @@
 //! How fast a load generator can go: `sut` and its peers drive the same simulated server with the same requests, one
-//! after the other in the same run, the server on one core and the client on the other.
+//! after the other in the same run, with the server on one core and the client on another.
 //!
 //! `cargo build --release -p sut && cargo run --release -p benches --bin serving`
 //!
-//! Three figures, one line each, `name<TAB>value<TAB>unit<TAB>what stands beside it`:
+//! Three figures, one line each, `name<TAB>value<TAB>unit<TAB>context`:
 //!
 //! - `server_scenario_max_qps`: the highest rate of a ladder at which every request is answered and 99 of 100 are sent
 //!   within 10 ms of their time;
 //! - `issue_delay_p99_us`: from the scheduled time to LoadGen's hand-over, at 2,000 queries a second (and to the
-//!   request's sending, which is what peers tell);
+//!   sending of the request, which is what peers report);
 //! - `client_streamed_tokens_per_s`: tokens read with 256 requests in flight.
 //!
-//! `sut` records metrics meanwhile. The variables: `SUT` names the program (else the one beside this one),
-//! `REAL_VLLM_DIR` the folder of `scripts/real-vllm` for `vllm bench serve`, `AIPERF` the program aiperf (pip has it).
-//! A peer that is not installed is SKIPPED by name. Words as arguments choose clients: `ours`, `vllm`, `aiperf`.
+//! `sut` records metrics during the measurement. Variables: `SUT` is the program (by default the one next to
+//! this program), `REAL_VLLM_DIR` the folder of `scripts/real-vllm` for `vllm bench serve`, `AIPERF` the
+//! program aiperf (available from pip). A peer that is not installed is SKIPPED by name. Arguments choose
+//! clients: `ours`, `vllm`, `aiperf`.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use benches::serving::{Arrivals, Bench, Client, Load, SERVER_CORE, Seen, pin_self};
 
-/// Queries per second that are tried, one after the other.
+/// Rates in queries per second, tried in order.
 const LADDER: &[f64] = &[
     125.0, 250.0, 500.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 6000.0, 8000.0, 10_000.0, 12_000.0, 16_000.0,
 ];
@@ -30,17 +31,17 @@ const LADDER: &[f64] = &[
 const RATE: f64 = 2000.0;
 /// Seconds of load at each rate.
 const SECS: f64 = 8.0;
-/// Later than this, a client does not keep up.
+/// A client that sends later than this does not keep up.
 const LATE_US: f64 = 10_000.0;
-/// Tokens of an answer under a rate.
+/// Tokens per answer at a fixed rate.
 const SERVER_TOKENS: u32 = 16;
-/// With as many in flight as this, tokens are what a client spends its time on.
+/// With this many requests in flight, a client spends most of its time on tokens.
 const CLOSED: Load = Load {
     arrivals: Arrivals::Closed(256),
     requests: 2000,
     output_tokens: 128,
 };
-/// Starting up in Python, the load itself, and writing it down.
+/// For starting Python, the load itself, and writing the results.
 const LIMIT: Duration = Duration::from_secs(240);
 
 fn main() -> Result<()> {
@@ -108,8 +109,7 @@ fn sut() -> Result<PathBuf> {
     })
 }
 
-/// All three figures of one client. A measurement that fails is SKIPPED with its reason; the others are made all the
-/// same.
+/// All three figures of one client. A failed measurement is SKIPPED with its reason; the others still run.
 fn measure(bench: &Bench, client: &Client, suffix: &str) -> Result<()> {
     match highest_rate(bench, client) {
         Ok((rate, beside)) => say(&format!(
@@ -156,7 +156,7 @@ fn under(rate: f64) -> Load {
     }
 }
 
-/// Goes up the ladder until the client does not keep up.
+/// Tries increasing rates until the client does not keep up.
 fn highest_rate(bench: &Bench, client: &Client) -> Result<(f64, String)> {
     let mut reached = None;
     for &rate in LADDER {

@@ -1,4 +1,4 @@
-//! The clients: how each is told the load, and how each tells what it did.
+//! The clients: how each is configured for the load, and how its results are read.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,21 +13,21 @@ use vllm_metrics::store::read_run;
 use super::processes::on_core;
 use super::{Arrivals, Bench, CLIENT_CORE, Load, PROMPT_TOKENS, Seen, poisson};
 
-/// Samples of the dataset that requests are made from: few, since LoadGen sends whole datasets.
+/// Samples of the dataset that requests are made from; few, since LoadGen sends whole datasets.
 const SAMPLES: usize = 500;
-/// The name that the simulated server serves.
+/// The model name of the simulated server.
 const MODEL: &str = "simulated-8b";
 
-/// Who sends the load.
+/// The program that sends the load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Client {
-    /// `sut`, with LoadGen and with its recorder on.
+    /// `sut`, with LoadGen and with recording on.
     Ours,
     /// `vllm bench serve`.
     VllmBench {
-        /// A Python that has vLLM.
+        /// A Python interpreter that has vLLM.
         python: PathBuf,
-        /// A folder with a tokenizer, which it does not start without.
+        /// A folder with a tokenizer, without which it does not start.
         tokenizer: PathBuf,
     },
     /// aiperf.
@@ -40,11 +40,11 @@ pub enum Client {
 }
 
 impl Client {
-    /// `vllm bench serve` of the folder that `scripts/real-vllm install` fills: `REAL_VLLM_DIR`, or
+    /// `vllm bench serve` from the folder filled by `scripts/real-vllm install`: `REAL_VLLM_DIR`, or
     /// `target/real-vllm`.
     ///
     /// # Errors
-    /// It is not there.
+    /// It is not installed.
     pub fn vllm_bench() -> Result<Self> {
         let dir = real_vllm_dir();
         let (python, tokenizer) = (dir.join("venv/bin/python"), dir.join("model"));
@@ -74,7 +74,7 @@ impl Client {
         Ok(Self::Aiperf { program, tokenizer })
     }
 
-    /// A word for it.
+    /// A short name.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ours => "sut",
@@ -83,7 +83,8 @@ impl Client {
         }
     }
 
-    /// Whether it says that it ended well. Ours also tells whether the run would count, which a short one never does.
+    /// Whether its output reports success. Ours also prints whether the run would count; a short run never
+    /// does.
     pub(super) fn ended_well(&self, status: ExitStatus) -> bool {
         match self {
             Self::Ours => matches!(status.code(), Some(0 | 1)),
@@ -100,7 +101,7 @@ impl Client {
         }
     }
 
-    /// What it left there.
+    /// Reads the results from `dir`.
     pub(super) fn read(&self, dir: &Path) -> Result<Seen> {
         match self {
             Self::Ours => read_ours(dir),
@@ -128,7 +129,7 @@ fn ours(bench: &Bench, load: &Load, url: &str, dir: &Path) -> Result<Command> {
         .map(|number| serde_json::json!({ "tok_input": prompt(number) }).to_string())
         .collect();
     fs::write(&dataset, lines.join("\n"))?;
-    // LoadGen sends what fills the duration, in whole datasets; Offline a tenth more than that.
+    // LoadGen sends as many whole datasets as the duration needs; Offline sends a tenth more than that.
     let (scenario, rate, secs, concurrency) = match load.arrivals {
         Arrivals::Poisson(rate) => ("Server", rate, load.requests as f64 / rate, 8192),
         Arrivals::Closed(concurrency) => ("Offline", load.requests as f64 / 1.1, 1.0, concurrency),
@@ -191,7 +192,7 @@ fn read_ours(dir: &Path) -> Result<Seen> {
     })
 }
 
-/// Arrival times of a load in seconds; all at once where the client itself waits for an answer.
+/// Arrival times of a load in seconds; all zero if the client itself limits requests in flight.
 fn times(load: &Load) -> Vec<f64> {
     match load.arrivals {
         Arrivals::Poisson(rate) => poisson(rate, load.requests),
@@ -213,8 +214,8 @@ fn vllm_bench(python: &Path, tokenizer: &Path, load: &Load, url: &str, dir: &Pat
     fs::write(&trace, lines)?;
     fs::write(dir.join("times.json"), serde_json::to_string(&times)?)?;
     let mut command = on_core(CLIENT_CORE, python);
-    // What `vllm bench serve` runs: the command itself asks for the metadata of a package named vllm, which the build
-    // for CPUs does not have.
+    // The code behind `vllm bench serve`. The command itself needs the metadata of a package named vllm,
+    // which the CPU build lacks.
     const PROGRAM: &str = "from vllm.benchmarks.serve import add_cli_args, main\n\
         from vllm.utils.argparse_utils import FlexibleArgumentParser\n\
         parser = FlexibleArgumentParser()\nadd_cli_args(parser)\nmain(parser.parse_args())";
@@ -280,8 +281,8 @@ fn read_vllm_bench(dir: &Path) -> Result<Seen> {
     })
 }
 
-/// Delays in microseconds of starts behind their planned times, where the plan's own start is not told: the request
-/// that was least late counts as on time, which flatters the client.
+/// Delays of starts behind their planned times, in microseconds. The plan's own start is not reported, so the
+/// least late request counts as on time, which flatters the client.
 fn delays_from_earliest(starts: &[f64], planned: &[f64]) -> Vec<f64> {
     let behind: Vec<f64> = starts.iter().zip(planned).map(|(start, at)| start - at).collect();
     let least = behind.iter().copied().fold(f64::INFINITY, f64::min);
@@ -302,7 +303,7 @@ fn aiperf(program: &Path, tokenizer: &Path, load: &Load, url: &str, dir: &Path) 
     let mut lines = String::new();
     let times = times(load);
     for (number, at) in times.iter().enumerate() {
-        // It takes texts only; the simulated server counts a token for each word.
+        // It accepts only texts; the simulated server counts a token for each word.
         let words: Vec<String> = prompt(number % SAMPLES)
             .iter()
             .map(|id| format!("w{id}"))

@@ -18,15 +18,15 @@ use processes::Watched;
 pub const CLIENT_CORE: &str = "0";
 /// See [`CLIENT_CORE`].
 pub const SERVER_CORE: &str = "1";
-/// Length of every prompt: as LoadGen's benchmarks send them, in token ids.
+/// Length of every prompt in token ids, as in LoadGen's benchmarks.
 pub const PROMPT_TOKENS: usize = 128;
 
 /// When requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Arrivals {
-    /// Poisson, so many a second, whatever is in flight.
+    /// Poisson with this many a second, independent of the requests in flight.
     Poisson(f64),
-    /// So many in flight, the next one sent when one has ended.
+    /// This many in flight; the next one is sent when one has ended.
     Closed(usize),
 }
 
@@ -50,17 +50,17 @@ pub struct Seen {
     pub answered: usize,
     /// Tokens streamed in them.
     pub tokens: u64,
-    /// From the first request sent to the last answer, as the client tells it.
+    /// From the first request sent to the last answer, as reported by the client.
     pub wall_secs: f64,
-    /// Scheduled to sent, ascending, in microseconds; empty where the client does not tell.
+    /// Scheduled to sent, ascending, in microseconds; empty where the client does not report it.
     pub sent_delay_us: Vec<f64>,
-    /// Scheduled to handed over by LoadGen, ascending, in microseconds; ours only.
+    /// Scheduled to handed over by LoadGen, ascending, in microseconds; only for `sut`.
     pub issue_delay_us: Vec<f64>,
-    /// CPU time of the client's processes, starting up included.
+    /// CPU time of the client's processes, including startup.
     pub cpu_secs: f64,
-    /// The most memory that the client's processes took together.
+    /// Peak memory of the client's processes together.
     pub peak_bytes: u64,
-    /// The most threads that the client's processes had together.
+    /// Peak number of threads of the client's processes together.
     pub most_threads: u64,
     /// CPU time of the simulated server.
     pub server_cpu_secs: f64,
@@ -73,8 +73,8 @@ impl Seen {
         sorted.get((p / 100.0 * last as f64).round() as usize).copied()
     }
 
-    /// Whether the client kept up with a rate: all answered, and 99 of 100 requests sent within `limit_us` of their
-    /// time.
+    /// Whether the client kept up with a rate: all requests answered, and 99 of 100 sent within `limit_us` of
+    /// their time.
     pub fn kept_up(&self, load: &Load, limit_us: f64) -> bool {
         self.answered == self.sent
             && self.sent >= load.requests
@@ -86,7 +86,7 @@ impl Seen {
         self.tokens as f64 / self.wall_secs.max(f64::MIN_POSITIVE)
     }
 
-    /// One line for a reader.
+    /// One line of readable text.
     pub fn line(&self, name: &str) -> String {
         let p99 = |what: &str, sorted: &[f64]| match Self::percentile(sorted, 99.0) {
             Some(us) => format!("scheduled to {what} p99 {us:.0} us, "),
@@ -107,22 +107,22 @@ impl Seen {
     }
 }
 
-/// What a measurement needs: where our program lies, and a folder for what clients leave.
+/// What a measurement needs: the path of our program, and a folder for the clients' output.
 #[derive(Debug)]
 pub struct Bench {
     /// The program `sut`.
     pub sut: PathBuf,
     /// Emptied by its owner.
     pub dir: PathBuf,
-    /// Arguments of the simulated server beyond its address and answer length.
+    /// Further arguments of the simulated server, after its address and answer length.
     pub server_args: Vec<String>,
 }
 
 impl Bench {
-    /// Lets one client drive a fresh simulated server.
+    /// Runs one client against a fresh simulated server.
     ///
     /// # Errors
-    /// The client is not installed, did not end well, ran longer than `limit`, or left nothing to read.
+    /// The client is not installed, failed, ran longer than `limit`, or left no results.
     pub fn drive(&self, client: &Client, load: &Load, limit: Duration) -> Result<Seen> {
         let dir = tempfile::tempdir_in(&self.dir)?;
         let server = Simulated::start(&self.sut, load.output_tokens, &self.server_args)?;
@@ -142,7 +142,7 @@ impl Bench {
             .read(dir.path())
             .with_context(|| format!("{} left nothing to read: {}", client.name(), watched.last_words()))?;
         if let Arrivals::Closed(_) = load.arrivals {
-            // Requests that wait for others to end have no time of their own.
+            // Requests that wait for others to end have no scheduled time.
             (seen.issue_delay_us, seen.sent_delay_us) = (Vec::new(), Vec::new());
         }
         seen.cpu_secs = watched.cpu_secs;
@@ -155,7 +155,7 @@ impl Bench {
 
 /// Poisson arrivals in seconds from the start, the same for the same seed.
 fn poisson(rate: f64, count: usize) -> Vec<f64> {
-    // SplitMix64: enough for arrival times, and no dependency.
+    // SplitMix64: good enough for arrival times, and needs no dependency.
     let mut state = 0x5eed_u64;
     let mut at = 0.0;
     (0..count)

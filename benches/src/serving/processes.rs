@@ -1,4 +1,4 @@
-//! Processes on cores of their own, and what they cost.
+//! Processes pinned to cores, and what they cost.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -10,19 +10,19 @@ use vllm_metrics::host::process_tree;
 
 use super::SERVER_CORE;
 
-/// How often a client's memory and threads are looked at.
+/// How often a client's memory and threads are sampled.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// `/proc` counts CPU time in these.
+/// `/proc` reports CPU time in these.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A command that runs on one core; `taskset` becomes the program itself.
+/// A command pinned to one core; `taskset` replaces itself with the program.
 pub(super) fn on_core(core: &str, program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", core]).arg(program);
     command
 }
 
-/// Pins this process, so that what measures does not take the client's core.
+/// Pins this process, so that measuring does not use the client's core.
 ///
 /// # Errors
 /// There is no `taskset`, or only one core.
@@ -50,7 +50,7 @@ impl Simulated {
     /// Starts one on a free port.
     ///
     /// # Errors
-    /// It did not start, or did not tell its address.
+    /// It did not start, or did not print its address.
     pub fn start(sut: &Path, output_tokens: u32, args: &[String]) -> Result<Self> {
         let mut child = on_core(SERVER_CORE, sut)
             .args(["sim", "--port", "0", "--no-enable-prefix-caching"])
@@ -77,7 +77,7 @@ impl Simulated {
     /// User and system time so far.
     ///
     /// # Errors
-    /// It is gone.
+    /// It has exited.
     pub fn cpu_seconds(&self) -> Result<f64> {
         cpu_seconds(self.child.id()).context("the simulated server is gone")
     }
@@ -102,7 +102,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Runs a client to its end, its output in a file of `dir`.
+    /// Runs a client until it exits, with its output in a file in `dir`.
     pub(super) fn run(mut command: Command, dir: &Path, limit: Duration) -> Result<Self> {
         let log = dir.join("client.log");
         let file = std::fs::File::create(&log)?;
@@ -120,7 +120,7 @@ impl Watched {
                 break status;
             }
             if started.elapsed() > limit {
-                // Its helpers first, while the tree still shows whose they are.
+                // Helper processes first, while they are still attributed to it.
                 for pid in process_tree(child.id()) {
                     let _gone = Command::new("kill").args(["-9", &pid.to_string()]).status();
                 }
@@ -141,7 +141,7 @@ impl Watched {
         })
     }
 
-    /// The end of what it printed.
+    /// The end of its output.
     pub(super) fn last_words(&self) -> String {
         let lines: Vec<&str> = self.said.lines().filter(|line| !line.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(3)..].join(" | ")
@@ -158,7 +158,7 @@ fn sizes(root: u32) -> (u64, u64) {
             line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
                 .unwrap_or(0)
         };
-        // The process's own peak, not what it happens to have now.
+        // The peak of the process itself, not its current size.
         bytes += number("VmHWM:") * 1024;
         threads += number("Threads:");
     }
@@ -172,7 +172,7 @@ fn cpu_seconds(pid: u32) -> Option<f64> {
     Some((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
 }
 
-/// CPU time of all children that have been waited for, theirs included.
+/// CPU time of all children that have been waited for, including theirs.
 fn children_cpu_seconds() -> Result<f64> {
     use nix::sys::resource::{UsageWho, getrusage};
     use nix::sys::time::TimeValLike as _;

@@ -1,7 +1,7 @@
-//! Who may import whom.
+//! Checks which package or module imports which.
 //!
-//! - Between packages: the table in ARCHITECTURE.md holds exactly the edges that `cargo metadata` has. After an
-//!   intended change, write it anew: `UPDATE_ARCHITECTURE=1 cargo test -p benches --test structure`.
+//! - Between packages: the table in ARCHITECTURE.md lists exactly the edges reported by `cargo metadata`.
+//!   After an intended change, regenerate it: `UPDATE_ARCHITECTURE=1 cargo test -p benches --test structure`.
 //! - Inside a package: modules of one folder do not import each other in a cycle.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ const END: &str = "<!-- end of imports -->\n";
 /// Packages that any package may use in its tests.
 const TEST_DOUBLES: [&str; 2] = ["vllm-sim", "fake-nvml"];
 
-/// Modules that still import each other in cycles, by package. May only shrink.
+/// Modules that still import each other in cycles, by package. Do not add to it.
 const KNOWN_CYCLES: &[(&str, &[&str])] = &[
     ("exposition", &["event", "labels", "line"]),
     ("mlperf-loadgen", &["callbacks", "ffi", "sample", "sut"]),
@@ -69,7 +69,7 @@ fn metadata() -> Metadata {
         .expect("cargo metadata runs in the workspace")
 }
 
-/// What each package imports of this workspace, dev-dependencies left out.
+/// The packages of this workspace that each package imports, without dev-dependencies.
 fn imports(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
     let members: BTreeSet<&str> = metadata.packages.iter().map(|p| p.name.as_str()).collect();
     let edges = |package: &cargo_metadata::Package| {
@@ -140,7 +140,7 @@ fn tests_use_the_test_doubles_and_what_their_package_imports() {
     for package in &metadata.packages {
         for dependency in &package.dependencies {
             let name = dependency.name.as_str();
-            // What a package imports may also be named again for a feature.
+            // A dependency may be listed a second time for a feature.
             if dependency.kind == DependencyKind::Development
                 && imports.contains_key(name)
                 && !TEST_DOUBLES.contains(&name)

@@ -1,5 +1,5 @@
-//! The module graph of a package, read from its source text: which paths that begin with `crate` or `super` stand in
-//! which file. Tests are left out.
+//! The module graph of a package, read from its source text: the paths in each file that begin with `crate`
+//! or `super`. Tests are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,8 +10,8 @@ type Module = Vec<String>;
 
 /// The cycles among the modules of each folder: their paths, sorted.
 ///
-/// A module that uses an item of its parent, and a parent that uses its children, are no cycle: they are one module
-/// cut in files.
+/// A module that uses items of its parent does not form a cycle with it: a parent and its children count as
+/// one module split over several files.
 pub(super) fn cycles(src: &Path) -> Vec<Vec<String>> {
     let mut files = BTreeMap::new();
     collect(src, &[], &mut files);
@@ -72,7 +72,7 @@ fn collect(folder: &Path, module: &[String], files: &mut BTreeMap<Module, String
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let child = || [module, std::slice::from_ref(&name)].concat();
         if path.is_dir() {
-            // Each program in `bin` is a root of its own.
+            // Each program in `bin` is a separate root.
             if name != "bin" {
                 collect(&path, &child(), files);
             }
@@ -100,7 +100,7 @@ fn code(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
         let line = line.split("//").next().unwrap_or_default();
-        // Every other piece between quotes is a string; a path needs no exactness inside one line of text.
+        // Treats every other piece between quotes as a string, which is exact enough for paths.
         for (n, piece) in line.split('"').enumerate() {
             if n % 2 == 0 {
                 out.push_str(piece);
@@ -134,7 +134,7 @@ fn paths(code: &str, from: &[String]) -> Vec<Module> {
     out
 }
 
-/// Reads what follows `::`: a path, or a braced list of them. Returns where it ended.
+/// Reads what follows `::`: a path, or a braced list of paths. Returns where it ended.
 fn tree(words: &[&str], mut at: usize, mut base: Module, out: &mut Vec<Module>) -> usize {
     while let Some(word) = words.get(at) {
         match *word {
@@ -150,7 +150,7 @@ fn tree(words: &[&str], mut at: usize, mut base: Module, out: &mut Vec<Module>) 
                         "," => at += 1,
                         _ => {
                             let next = tree(words, at, base.clone(), out);
-                            // Always go on, whatever stands there.
+                            // Always advance, whatever comes next.
                             at = next.max(at + 1);
                         }
                     }
@@ -170,7 +170,7 @@ fn tree(words: &[&str], mut at: usize, mut base: Module, out: &mut Vec<Module>) 
         }
         at += 1;
     }
-    // `as name` renames; it imports nothing more.
+    // `as name` renames; it imports nothing else.
     if words.get(at) == Some(&"as") {
         at += 2;
     }
