@@ -1,4 +1,5 @@
-//! CSV with a header line. Cells are text; a column of token ids holds lists in any usual spelling.
+//! CSV with a header line. Cells are text; a column of token ids contains lists in any of the usual
+//! notations.
 
 use std::path::Path;
 

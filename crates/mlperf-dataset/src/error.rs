@@ -1,4 +1,4 @@
-//! What can be wrong with a dataset file, told with the place and the way out.
+//! Errors of dataset files, each with its position and a remedy.
 
 use std::path::PathBuf;
 
@@ -14,15 +14,15 @@ pub enum DatasetError {
         /// The underlying I/O error.
         source: std::io::Error,
     },
-    /// The file is not what its name says.
+    /// The file does not have the format that its name implies.
     #[error("dataset {path}: {what}")]
     Format {
         /// The file.
         path: PathBuf,
-        /// Where and what; for text formats with line and column.
+        /// The position and the problem; text formats give line and column.
         what: String,
     },
-    /// A pickle asks for something that is not on the list of what a table needs. Nothing was called.
+    /// A pickle refers to a name that is not on the list of what a table needs. Nothing was called.
     #[error(
         "dataset {path}: the pickle names {name}, which a table of prompts does not need, so it is refused at byte \
          {at}; nothing of it was run. Save the table in another form, for example \
@@ -33,7 +33,7 @@ pub enum DatasetError {
         path: PathBuf,
         /// Module and name.
         name: String,
-        /// Where in the file.
+        /// Position in the file.
         at: usize,
     },
     /// A column is missing.
@@ -44,14 +44,14 @@ pub enum DatasetError {
     NoColumn {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The name or names that were looked for.
         wanted: String,
         /// The flag that overrides the choice.
         flag: &'static str,
         /// Columns of the file.
         found: Vec<String>,
     },
-    /// A cell holds something else than its column needs.
+    /// A cell contains something other than its column needs.
     #[error("dataset {path}, {place}, column {column}: expected {expected}, found {found}")]
     Cell {
         /// The file.
@@ -62,7 +62,7 @@ pub enum DatasetError {
         column: String,
         /// What was expected.
         expected: &'static str,
-        /// What is there.
+        /// What the cell contains.
         found: String,
     },
     /// There are no samples.

@@ -1,15 +1,15 @@
-//! Files packed with gzip.
+//! Gzip-compressed files.
 
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
-/// A file may unpack to this many times its size and [`ALWAYS`]: texts shrink by less than twenty, a hostile file by a
-/// thousand.
+/// A file may unpack to at most this many times its size, or to [`ALWAYS`]. Texts compress by a factor of
+/// less than twenty, a hostile file by a thousand.
 const EXPANSION: u64 = 100;
 const ALWAYS: u64 = 16 << 20;
 
-/// Whether bytes begin as a packed file does.
+/// Whether the bytes begin with the gzip magic number.
 pub(super) fn is_packed(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x1f\x8b")
 }
@@ -17,7 +17,7 @@ pub(super) fn is_packed(bytes: &[u8]) -> bool {
 /// Unpacks a file.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the problem.
 pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let limit = (bytes.len() as u64)
         .saturating_mul(EXPANSION)

@@ -1,4 +1,4 @@
-//! JSON: a list of objects, or an object of columns as pandas writes it; and JSONL, one object per line.
+//! JSON: a list of objects, or an object of columns as pandas writes it. JSONL: one object per line.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -20,13 +20,13 @@ pub(super) fn read(text: &[u8], path: &Path, wanted: &[&str]) -> Result<Table, D
              to_json(new_file, orient=\"records\")",
         )),
         Ok(table) => check(table, path),
-        // Objects one behind the other, in a file of the wrong name.
+        // JSONL in a file with the wrong name.
         Err(_) if is_lines(&text) => read_lines(&text, path, wanted),
         Err(error) => Err(bad(path, &error.to_string())),
     }
 }
 
-/// Whether the first line is an object of its own and another one follows.
+/// Whether the first line is a complete object and another one follows.
 fn is_lines(text: &[u8]) -> bool {
     let mut objects = serde_json::Deserializer::from_slice(text).into_iter::<serde_json::Map<_, _>>();
     let is_object = |object: Option<Result<serde_json::Map<String, serde_json::Value>, _>>| {
@@ -35,8 +35,9 @@ fn is_lines(text: &[u8]) -> bool {
     is_object(objects.next()) && is_object(objects.next())
 }
 
-/// The text without a byte order mark, with `null` for Python's `NaN` and `Infinity`, and with the replacement character
-/// for halves of surrogate pairs: none of them is JSON, and all of them are written.
+/// The text without a byte order mark, with Python's `NaN` and `Infinity` replaced by `null`, and with lone
+/// surrogates replaced by the replacement character. None of these is valid JSON, but tools write all of
+/// them.
 fn mended(text: &[u8]) -> Cow<'_, [u8]> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut out: Option<Vec<u8>> = None;
@@ -51,7 +52,7 @@ fn mended(text: &[u8]) -> Cow<'_, [u8]> {
             b'\\' if in_text => match lone_surrogate(rest) {
                 true => (6, b"\\ufffd"),
                 false => {
-                    // What is escaped ends no text; a pair of surrogates is passed as a whole.
+                    // An escaped character does not end the string; a surrogate pair is skipped as a whole.
                     at += if is_surrogate(rest, 0xd8..=0xdb) { 11 } else { 1 };
                     (0, b"")
                 }
@@ -81,7 +82,7 @@ fn mended(text: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Whether `rest` begins with an escape like `\ud83d` whose high byte is in a range.
+/// Whether `rest` begins with an escape like `\ud83d` whose high byte is in the range.
 fn is_surrogate(rest: &[u8], high: std::ops::RangeInclusive<u8>) -> bool {
     rest.get(..6)
         .and_then(|escape| escape.strip_prefix(b"\\u"))
@@ -89,7 +90,7 @@ fn is_surrogate(rest: &[u8], high: std::ops::RangeInclusive<u8>) -> bool {
         .is_some_and(|code| high.contains(&code.to_be_bytes()[0]))
 }
 
-/// Whether `rest` begins with half of a surrogate pair.
+/// Whether `rest` begins with a lone surrogate.
 fn lone_surrogate(rest: &[u8]) -> bool {
     if is_surrogate(rest, 0xdc..=0xdf) {
         return true;
@@ -113,7 +114,7 @@ pub(super) fn read_lines(text: &[u8], path: &Path, wanted: &[&str]) -> Result<Ta
         }
         .deserialize(&mut json)
         .and_then(|()| json.end());
-        // The reader counts lines from the start of this one.
+        // The parser counts lines from the start of this one.
         row.map_err(|e| bad(path, &format!("line {}, column {}: {e}", at + 1, e.column())))?;
         lines.push(at as u64 + 1);
     }
@@ -128,7 +129,7 @@ fn bad(path: &Path, what: &str) -> DatasetError {
     }
 }
 
-/// Columns of pandas' own JSON may differ in length only if someone edited the file.
+/// Columns in JSON written by pandas differ in length only if the file was edited.
 fn check(table: Table, path: &Path) -> Result<Table, DatasetError> {
     for (name, cells) in &table.columns {
         if cells.len() != table.rows {

@@ -1,4 +1,4 @@
-//! How long made-up prompts and answers are: four usual distributions, written as short texts.
+//! Lengths of synthetic prompts and answers: four common distributions, written as short texts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,19 +8,19 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, LogNormal, Normal};
 
 /// A distribution of token counts. Written as `fixed:N`, `uniform:MIN,MAX`, `normal:MEAN,STD,MIN,MAX` or
-/// `lognormal:MEDIAN,SIGMA,MIN,MAX`; the last two are cut at both ends.
+/// `lognormal:MEDIAN,SIGMA,MIN,MAX`; the last two are clamped to their bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Lengths {
     /// Always the same.
     Fixed(usize),
-    /// Each length from the first to the second equally often.
+    /// Each length from `min` to `max` with equal probability.
     Uniform {
         /// Shortest, in tokens.
         min: usize,
         /// Longest, in tokens.
         max: usize,
     },
-    /// A bell around the mean.
+    /// Normally distributed around the mean.
     Normal {
         /// Mean, in tokens.
         mean: f64,
@@ -56,10 +56,10 @@ pub struct LengthsError {
 }
 
 impl Lengths {
-    /// Refuses lengths that cannot be drawn: none, or bounds the wrong way round.
+    /// Refuses lengths that cannot be drawn: zero lengths, or bounds in the wrong order.
     ///
     /// # Errors
-    /// [`LengthsError`] names the distribution and what is wrong.
+    /// [`LengthsError`] names the distribution and the problem.
     pub fn check(self) -> Result<Self, LengthsError> {
         let wrong = |reason| {
             Err(LengthsError {
@@ -102,7 +102,7 @@ impl Lengths {
         }
     }
 
-    /// Draws one length. Lengths that [`Lengths::check`] refuses are drawn as their nearest bound.
+    /// Draws one length. Lengths that [`Lengths::check`] refuses are clamped to the nearest bound.
     pub(super) fn draw(self, rng: &mut ChaCha8Rng) -> usize {
         let (min, max) = self.bounds();
         let free = match self {

@@ -1,8 +1,8 @@
-//! Prompts of MLPerf's language benchmarks: from files, or made.
+//! Prompts of MLPerf's language benchmarks, read from files or synthesised.
 //!
-//! [`Dataset::load`] reads JSON, JSONL, CSV, Parquet and pickled pandas tables, all but Parquet also packed with gzip.
-//! Only columns that a prompt is made of are looked at. A pickle is read without running anything of it.
-//! [`Synthetic`] makes prompts from a seed.
+//! [`Dataset::load`] reads JSON, JSONL, CSV, Parquet and pickled pandas tables; all but Parquet may be
+//! compressed with gzip. Only the columns that make up a prompt are read. A pickle is read without executing
+//! any of it. [`Synthetic`] generates prompts from a seed.
 //!
 //! # Examples
 //! ```
@@ -33,7 +33,7 @@ pub use synthetic::Synthetic;
 /// One sample of a dataset.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Prompt {
-    /// The prompt's token ids, as sent. Empty only when the dataset holds text alone.
+    /// The prompt's token ids, as sent. Empty only when the dataset contains only text.
     pub token_ids: Vec<i32>,
     /// The prompt's text, where the dataset has it.
     pub text: Option<String>,
@@ -41,22 +41,23 @@ pub struct Prompt {
     pub reference: Option<String>,
     /// The reference answer's token ids, where the dataset has them.
     pub reference_ids: Option<Vec<i32>>,
-    /// Which part of a mixed dataset the sample is from (`gpqa`, `aime`, …), where the dataset says so.
+    /// The part of a mixed dataset that the sample is from (`gpqa`, `aime`, …), if the dataset has such a
+    /// column.
     pub part: Option<String>,
 }
 
 /// All samples, and where they came from.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Dataset {
-    /// File name, or what a synthetic set was made of; stored with the run.
+    /// File name, or the parameters of a synthetic dataset; stored with the run.
     pub origin: String,
-    /// True when the prompts were made up.
+    /// True when the prompts are synthetic.
     pub synthetic: bool,
     /// The samples in dataset order.
     pub prompts: Vec<Prompt>,
 }
 
-/// Which columns to use, where they are not the usual ones.
+/// Columns to use instead of the default names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Columns {
     /// The prompt's text.
@@ -67,27 +68,29 @@ pub struct Columns {
     pub output: Option<String>,
 }
 
-/// Usual names of the prompt's token ids; the first that a file has is used.
+/// Default names of the column with the prompt's token ids; the first one in the file is used.
 pub const INPUT_IDS_COLUMNS: &[&str] = &["tok_input", "input_tokens", "prompt_token_ids", "input_ids"];
-/// Usual names of the prompt's text.
+/// Default names of the column with the prompt's text.
 pub const INPUT_COLUMNS: &[&str] = &["input", "text_input", "prompt", "question"];
-/// Usual names of the reference answer's text.
+/// Default names of the column with the reference answer's text.
 pub const OUTPUT_COLUMNS: &[&str] = &["output", "gt_output", "ground_truth", "reference", "answer"];
-/// Usual names of the reference answer's token ids.
+/// Default names of the column with the reference answer's token ids.
 pub const OUTPUT_IDS_COLUMNS: &[&str] = &["tok_output", "output_tokens", "output_ids"];
 /// The column that names the part of a mixed dataset.
 pub const PART_COLUMNS: &[&str] = &["dataset"];
-/// File name endings that are read.
+/// Supported file name extensions.
 pub const EXTENSIONS: &[&str] = &["json", "jsonl", "csv", "parquet", "pkl", "pickle"];
 
 impl Dataset {
-    /// Reads a file; its name's ending says which format it has. `.gz` behind it is unpacked.
+    /// Reads a file. Its extension determines the format; a file with an additional `.gz` is decompressed
+    /// first.
     ///
-    /// JSON is a list of objects or an object of columns; JSONL one object per line; CSV has a header line; Parquet
-    /// and pickled pandas tables are read by column. A pickle is read without running anything of it.
+    /// JSON is a list of objects or an object of columns; JSONL is one object per line; CSV has a header
+    /// line; Parquet and pickled pandas tables are read by column. A pickle is read without executing any of
+    /// it.
     ///
     /// # Errors
-    /// [`DatasetError`] names the file, the place and the way out.
+    /// [`DatasetError`] names the file, the position and a remedy.
     pub fn load(path: &Path, columns: &Columns) -> Result<Self, DatasetError> {
         let read_error = |source| DatasetError::Read {
             path: path.to_owned(),
@@ -109,7 +112,7 @@ impl Dataset {
             .collect();
         let bytes = || -> Result<Vec<u8>, DatasetError> {
             let bytes = std::fs::read(path).map_err(read_error)?;
-            // A name may hide it, or claim it.
+            // The name may not show that the file is compressed, or wrongly claim that it is.
             if packed || gzip::is_packed(&bytes) {
                 return gzip::unpack(&bytes).map_err(|what| DatasetError::Format {
                     path: path.to_owned(),
@@ -150,7 +153,7 @@ impl Dataset {
     }
 }
 
-/// The ending of a file's name that says its format, in lower case, and whether `.gz` follows it.
+/// The extension that determines the format, in lower case, and whether `.gz` follows it.
 pub fn extension(path: &Path) -> (String, bool) {
     let ending = |path: &Path| {
         path.extension()

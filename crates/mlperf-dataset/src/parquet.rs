@@ -1,4 +1,4 @@
-//! Parquet: only the columns that a prompt could be made of are read.
+//! Parquet: reads only the columns that could make up a prompt.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,11 +16,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::error::DatasetError;
 use super::table::{Cell, Table, whole};
 
-/// Most rows of a file.
+/// Largest number of rows in a file.
 const MOST_ROWS: i64 = 10_000_000;
-/// Rows that are unpacked at once: few, since a small file can name one long text in every row.
+/// Rows that are decoded at once; few, since a small file can contain one long text in every row.
 const BATCH_ROWS: usize = 128;
-/// What is made of a file may be at most this many times its bytes, or [`ALWAYS`].
+/// The decoded data may be at most this many times the size of the file, or [`ALWAYS`].
 const EXPANSION: u64 = 64;
 const ALWAYS: u64 = 256 << 20;
 
@@ -152,7 +152,8 @@ fn ids(list: &ArrayRef) -> Cell {
     ids.map_or(Cell::Other("a list of other things than token ids"), Cell::Ids)
 }
 
-/// The numbers of an integer array; `None` inside for one that does not fit, `None` outside for another type.
+/// The numbers of an integer array. An element is `None` if it does not fit; the result is `None` for another
+/// type.
 fn integers(array: &ArrayRef) -> Option<Vec<Option<i64>>> {
     fn all<T: ArrowPrimitiveType>(array: &PrimitiveArray<T>) -> Vec<Option<i64>>
     where

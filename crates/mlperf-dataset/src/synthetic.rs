@@ -1,30 +1,31 @@
-//! Made-up prompts with a given distribution of lengths, the same for the same seed.
+//! Synthetic prompts with a given distribution of lengths, reproducible by their seed.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Dataset, Lengths, Prompt};
 
-/// What to make.
+/// The parameters of a synthetic dataset.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Synthetic {
-    /// How many prompts.
+    /// Number of prompts.
     pub samples: usize,
     /// Their lengths.
     pub lengths: Lengths,
-    /// Lengths of made-up reference answers; `None` makes none.
+    /// Lengths of synthetic reference answers; `None` generates none.
     pub output_lengths: Option<Lengths>,
     /// Token ids are drawn from `FIRST_ID..vocabulary`.
     pub vocabulary: i32,
-    /// Same seed, same prompts.
+    /// The same seed gives the same prompts.
     pub seed: u64,
 }
 
-/// Ids below are special tokens in most vocabularies (padding, begin, end), which a prompt must not hold by chance.
+/// Lower ids are special tokens in most vocabularies (padding, begin, end), which a prompt must not contain
+/// by chance.
 const FIRST_ID: i32 = 10;
 
 impl Default for Synthetic {
-    /// News-article-like lengths, and ids that even a vocabulary of a thousand tokens has.
+    /// Lengths like those of news articles, and ids that are valid even in a vocabulary of a thousand tokens.
     fn default() -> Self {
         Self {
             samples: 512,
@@ -42,10 +43,10 @@ impl Default for Synthetic {
 }
 
 impl Synthetic {
-    /// Draws the prompts.
+    /// Generates the prompts.
     pub fn build(&self) -> Dataset {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        // A stream of their own: asking for answers must not change the prompts.
+        // A separate stream, so that generating answers does not change the prompts.
         let mut answers = ChaCha8Rng::seed_from_u64(self.seed);
         answers.set_stream(1);
         let ids = |lengths: Lengths, rng: &mut ChaCha8Rng| -> Vec<i32> {

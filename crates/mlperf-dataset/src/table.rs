@@ -1,4 +1,4 @@
-//! A dataset file as columns of cells, whatever its format, and the reading of prompts out of them.
+//! A dataset file as columns of cells, independent of its format, and the conversion of rows to prompts.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(super) enum Cell {
     Int(i64),
     Float(f64),
     Bool(bool),
-    /// Something that no prompt is made of; its kind, for a message.
+    /// Something that cannot be part of a prompt; its kind, for a message.
     Other(&'static str),
 }
 
@@ -38,12 +38,12 @@ impl Cell {
     }
 }
 
-/// The columns of a file that a prompt could be made of, and the names of all.
+/// The columns of a file that a prompt could be made of, and the names of all columns.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// Every column of the file, in its order.
+    /// All column names of the file, in order.
     pub(super) names: Vec<String>,
-    /// Those that were asked for and exist.
+    /// The requested columns that exist.
     pub(super) columns: Vec<(String, Vec<Cell>)>,
     pub(super) rows: usize,
     /// Line of each row, for text formats.
@@ -66,7 +66,7 @@ impl Table {
         Some(self.columns.swap_remove(at))
     }
 
-    /// Makes the prompts.
+    /// Converts the rows to prompts.
     pub(super) fn into_prompts(
         mut self,
         path: &Path,
@@ -139,7 +139,7 @@ impl Table {
             for (row, cell) in cells.into_iter().enumerate() {
                 match cell {
                     Cell::Text(text) => prompts[row].text = Some(text),
-                    // Beside token ids the text is only for people to read.
+                    // If there are token ids, the text is only informative.
                     Cell::Null if with_ids => {}
                     other => return Err(bad(&column, row, "the text of a prompt", other.kind())),
                 }
@@ -150,7 +150,7 @@ impl Table {
                 prompts[row].reference = match cell {
                     Cell::Text(text) => Some(text),
                     Cell::Null => None,
-                    // Answers to sums are numbers in some tables.
+                    // Some tables store answers as numbers.
                     Cell::Int(n) => Some(n.to_string()),
                     Cell::Float(x) => Some(x.to_string()),
                     Cell::Bool(b) => Some(b.to_string()),
@@ -181,7 +181,7 @@ impl Table {
                             kind.to_owned(),
                         ));
                     }
-                    // A column of numbers by this name is something else.
+                    // A numeric column of this name is something else.
                     _ => {}
                 }
             }
@@ -189,7 +189,7 @@ impl Table {
         Ok(prompts)
     }
 
-    /// The column that was asked for by name, which must exist, else the first usual one that does.
+    /// The column that was requested by name, which must exist, or else the first existing default.
     fn choose(
         &mut self,
         path: &Path,
@@ -212,7 +212,8 @@ impl Table {
     }
 }
 
-/// The ids of a cell: a list, or a text that holds one, as CSV files do. An error says what is there instead.
+/// The ids of a cell: a list, or a text that contains one, as in CSV files. The error describes the cell's
+/// content.
 fn token_ids(cell: Cell) -> Result<Vec<i32>, String> {
     let ids = match cell {
         Cell::Ids(ids) => ids,
@@ -229,7 +230,7 @@ fn token_ids(cell: Cell) -> Result<Vec<i32>, String> {
     }
 }
 
-/// A float that is a token id.
+/// Converts a float without a fraction to a token id.
 pub(super) fn whole(x: f64) -> Option<i32> {
     (x.fract() == 0.0 && (0.0..=f64::from(i32::MAX)).contains(&x)).then_some(x as i32)
 }
@@ -246,7 +247,7 @@ fn parse_ids(text: &str) -> Option<Vec<i32>> {
     words.map(|word| word.parse().ok()).collect()
 }
 
-/// Any JSON value as a cell; what a cell cannot hold is skipped and only its kind is kept.
+/// Deserializes any JSON value as a cell. Only the kind of an unsupported value is kept.
 impl<'de> Deserialize<'de> for Cell {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(CellVisitor)
@@ -299,7 +300,7 @@ impl<'de> Visitor<'de> for CellVisitor {
                     Ok(id) => ids.push(id),
                     Err(_) => other = true,
                 },
-                // As tools write ids that passed through a column of floats.
+                // Some tools write ids as floats after they passed through a column of floats.
                 Cell::Float(x) if !other => match whole(x) {
                     Some(id) => ids.push(id),
                     None => other = true,

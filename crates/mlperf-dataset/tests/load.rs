@@ -1,4 +1,5 @@
-//! Datasets in every format give the same prompts; a pickle that wants to call anything is refused before it does.
+//! Datasets in every format give the same prompts; a pickle that wants to call anything is refused before the
+//! call.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ fn pickles_of_every_pandas_give_the_same_values() {
     for pandas in ["1.1", "1.3", "1.5", "2.3", "3.1"] {
         for kind in ["p2", "p4", "p5", "odd"] {
             let name = format!("llama2_pandas{pandas}_{kind}.pkl");
-            // The odd one's rows were picked as 2, 1, 0 out of the reversed table followed by the table.
+            // This file's rows were picked as 2, 1, 0 from the reversed table followed by the table.
             assert_eq!(load(&name), llama2, "{name}");
         }
         let name = format!("deepseek_pandas{pandas}.pkl");
@@ -178,7 +179,7 @@ fn wrong_cells_are_named() {
     assert!(missing.contains("no/such.json"), "{missing}");
 }
 
-/// A text of protocol 4.
+/// A text in protocol 4.
 fn short(text: &str) -> Vec<u8> {
     let mut bytes = vec![0x8c, u8::try_from(text.len()).unwrap()];
     bytes.extend_from_slice(text.as_bytes());
@@ -221,7 +222,7 @@ fn nothing_is_ever_called() {
     ] {
         attacks.push((call(module, name), format!("{module}.{name}")));
     }
-    // By a name in the older form, as a class, and hidden in the state of something that is allowed.
+    // By name in the older form, as a class, and hidden in the state of an allowed object.
     let text = format!("\u{0}cposix\nsystem\nX{}", "");
     let mut old = vec![0x80, 2];
     old.extend_from_slice(&text.as_bytes()[1..text.len() - 1]);
@@ -255,7 +256,7 @@ fn nothing_is_ever_called() {
         );
         assert!(!mark.exists());
     }
-    // Ways to build objects without a name on the stack, and to reach outside the file.
+    // Ways to build objects without a name on the stack, and to read outside the file.
     for instructions in [
         b"(Vtouch x\nios\nsystem\n.".as_slice(),
         b"(cos\nsystem\nVx\no.",
@@ -270,7 +271,7 @@ fn nothing_is_ever_called() {
     }
 }
 
-/// Files as other tools write them, in `data/tools`: names say what is special about each.
+/// Files as other tools write them, in `data/tools`; each name states what is special about the file.
 #[test]
 fn files_of_other_tools_are_read() {
     for (name, rows) in [
@@ -334,7 +335,7 @@ fn what_is_not_read_has_a_way_out() {
     }
 }
 
-/// Small files that would fill the memory, or that once ended the program.
+/// Small files that would exhaust memory, or that once crashed the program.
 #[test]
 fn hostile_files_are_refused() {
     let refused = |name: &str| {
@@ -348,12 +349,12 @@ fn hostile_files_are_refused() {
         refused("zz_bomb_null.parquet")
     );
     refused("dtype_multibyte.pkl");
-    // 40,000 references to one block cost nothing where they are not followed.
+    // 40,000 references to one block cost nothing if they are not followed.
     assert_eq!(load("tools/bomb_slice_blocks.pkl").len(), 2);
 }
 
-/// A pickled frame whose 60,000 columns all have one name of a megabyte, and one whose column of texts is one chunk
-/// 60,000 times: small files that must not fill the memory.
+/// A pickled frame whose 60,000 columns share one name of a megabyte, and one whose text column is one chunk
+/// 60,000 times: small files that must not exhaust memory.
 #[test]
 fn a_pickle_may_not_name_one_thing_without_limit() {
     let text = |text: &str| {
@@ -430,7 +431,7 @@ fn a_pickle_may_not_name_one_thing_without_limit() {
     };
     let one_name = |name: &str, count: usize| array(list(text(name), count), i32::try_from(count).unwrap());
     let cells = array([b"](".to_vec(), text("hello"), b"e".to_vec()].concat(), 1);
-    // The builder makes frames that are read, so a refusal is about the size.
+    // The builder's frames are readable, so a refusal is caused by the size.
     let good = load_bytes(
         "pkl",
         &frame(cells.clone(), one_name("input", 1)),
@@ -487,7 +488,7 @@ fn a_packed_file_may_not_grow_without_limit() {
         packer.finish().unwrap()
     };
     assert!(load_bytes("json.gz", &packed(1000), &Columns::default()).is_ok());
-    // Named as if it was not packed.
+    // Named as if it were not compressed.
     assert!(load_bytes("json", &packed(1000), &Columns::default()).is_ok());
     let error = fails("json.gz", &packed(64 << 20));
     assert!(error.contains("100 times its size"), "{error}");

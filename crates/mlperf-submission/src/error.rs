@@ -1,14 +1,14 @@
-//! Why nothing was laid out.
+//! Why a submission was not laid out.
 
 use std::path::PathBuf;
 
 use mlperf_rules::{BenchmarkError, RecordError};
 
-/// Why a submission was not laid out. Except for [`SubmissionError::Write`], nothing has been written then.
+/// Why a submission was not laid out. Only [`SubmissionError::Write`] leaves files behind.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmissionError {
-    /// A submitter or system name that cannot be a folder's name.
+    /// A submitter or system name that is not a valid folder name.
     #[error("{flag} {name:?}: it becomes the name of a folder, so letters, digits and . _ + - only")]
     Name {
         /// `--submitter` or `--system`.
@@ -16,7 +16,7 @@ pub enum SubmissionError {
         /// The name as given.
         name: String,
     },
-    /// A folder holds no run, or cannot be read.
+    /// A folder contains no run, or cannot be read.
     #[error("--run {}: {what}", folder.display())]
     Folder {
         /// The folder as given.
@@ -27,13 +27,13 @@ pub enum SubmissionError {
     /// A run's record cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The runs are of no known benchmark.
+    /// The benchmark of the runs is unknown.
     #[error(transparent)]
     Benchmark(#[from] BenchmarkError),
     /// The runs do not belong together, or some are missing.
     #[error("the runs do not make a submission:\n  - {}", problems.join("\n  - "))]
     Runs {
-        /// A clause each.
+        /// The problems, one clause each.
         problems: Vec<String>,
     },
     /// The runs are not fit, and [`crate::Request::allow_unfit`] was not set.
@@ -45,10 +45,10 @@ pub enum SubmissionError {
     Unfit {
         /// The division.
         division: &'static str,
-        /// A clause each.
+        /// The reasons, one clause each.
         reasons: Vec<String>,
     },
-    /// Facts that no record holds are missing or wrong.
+    /// Facts that are missing from every record, or wrong.
     #[error(
         "the records do not hold these facts, so write them into a file and give it with --facts:\n  - {}",
         missing.join("\n  - ")
@@ -57,30 +57,30 @@ pub enum SubmissionError {
         /// Table and key of each.
         missing: Vec<String>,
     },
-    /// Flags that every submission needs are missing.
+    /// Required flags are missing.
     #[error("a submission needs what no record holds:\n  - {}", missing.join("\n  - "))]
     Flags {
-        /// Flag and meaning of each.
+        /// Flag and description of each.
         missing: Vec<&'static str>,
     },
     /// An input file cannot be used.
     #[error("{what}: {problem}")]
     Input {
-        /// The flag and the file, or the file.
+        /// The flag and the file, or only the file.
         what: String,
         /// What is wrong.
         problem: String,
     },
-    /// The benchmark's folder exists.
+    /// The benchmark's folder already exists.
     #[error("{} exists already: remove it, or lay out somewhere else", folder.display())]
     Exists {
         /// The folder.
         folder: PathBuf,
     },
-    /// Files are missing or contradict what exists.
+    /// Files are missing or contradict existing ones.
     #[error("nothing was laid out, because:\n  - {}", problems.join("\n  - "))]
     Files {
-        /// A clause each.
+        /// The problems, one clause each.
         problems: Vec<String>,
     },
     /// A file could not be written; the tree is incomplete.

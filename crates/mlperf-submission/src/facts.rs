@@ -1,5 +1,5 @@
-//! The system description and the measurements: what the environment record knows, what a person has told, and what
-//! nobody has told yet, which is an error and never a guess.
+//! The system description and the measurements: from the environment record and from the user's files. A fact
+//! that neither provides is an error; nothing is guessed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::request::Request;
 use super::runs::Run;
 use crate::SubmissionError;
 
-/// Keys of a system description that must say something.
+/// Keys of a system description that must not be empty.
 const TOLD: [&str; 23] = [
     "status",
     "system_type",
@@ -40,7 +40,7 @@ const TOLD: [&str; 23] = [
     "other_software_stack",
 ];
 
-/// Keys that must be there and may be empty.
+/// Keys that must be present and may be empty.
 const THERE: [&str; 10] = [
     "host_processor_frequency",
     "host_processor_caches",
@@ -54,7 +54,7 @@ const THERE: [&str; 10] = [
     "system_name",
 ];
 
-/// Keys of the measurements, all of which must say something.
+/// Keys of the measurements, none of which may be empty.
 const MEASUREMENTS: [&str; 5] = [
     "input_data_types",
     "retraining",
@@ -63,7 +63,7 @@ const MEASUREMENTS: [&str; 5] = [
     "weight_transformations",
 ];
 
-/// Values that the submission checker takes.
+/// Values that the submission checker accepts.
 const CHOICES: [(&str, &[&str]); 2] = [
     ("status", &["available", "preview", "rdi"]),
     (
@@ -72,7 +72,7 @@ const CHOICES: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// A file of facts as written.
+/// A file of facts, as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -82,7 +82,7 @@ struct Written {
     measurements: BTreeMap<String, Value>,
 }
 
-/// Both files' contents, complete.
+/// The complete contents of both files.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Facts {
     /// `systems/<system>.json`.
@@ -91,7 +91,7 @@ pub(super) struct Facts {
     pub(super) measurements: Map<String, Value>,
 }
 
-/// Puts them together.
+/// Collects the facts.
 ///
 /// # Errors
 /// [`SubmissionError`] names every fact that is missing or wrong.
@@ -143,7 +143,7 @@ fn missing(table: &str, facts: &BTreeMap<String, Value>, keys: &[&str]) -> Vec<S
     let empty = |value: &Value| match value {
         Value::Null => true,
         Value::String(text) => text.trim().is_empty(),
-        // The checker takes a bare 0 for nothing said.
+        // The checker treats a bare 0 as missing.
         Value::Number(number) => number.as_f64() == Some(0.0),
         _ => false,
     };
@@ -160,7 +160,8 @@ fn missing(table: &str, facts: &BTreeMap<String, Value>, keys: &[&str]) -> Vec<S
         .collect()
 }
 
-/// What the runs' environment records tell. Nothing of a machine that the server was not on.
+/// Facts from the environment records of the runs. A machine that the server did not run on contributes
+/// nothing.
 fn known(runs: &[Run]) -> BTreeMap<String, Value> {
     let mut facts = BTreeMap::new();
     let Some(run) = runs.first() else {
@@ -207,7 +208,7 @@ fn known(runs: &[Run]) -> BTreeMap<String, Value> {
             "host_processor_core_count",
             cores_per_chip.map(|cores| cores.to_string()),
         );
-        // How many of them served is the person's to tell; what they are is not in doubt when all are the same.
+        // Only the user knows how many GPUs served; their model is known if all are the same.
         if let Some(model) = nvidia_gpus.first()
             && nvidia_gpus.iter().all(|other| other == model)
         {
@@ -238,7 +239,7 @@ fn known(runs: &[Run]) -> BTreeMap<String, Value> {
     facts
 }
 
-/// What a reader must know about the data stands in the name and in both notes.
+/// States in the system's name and in both notes what a reader must know about the data.
 fn mark(facts: &mut BTreeMap<String, Value>, marks: &[Mark]) {
     let text = |facts: &BTreeMap<String, Value>, key: &str| -> String {
         facts

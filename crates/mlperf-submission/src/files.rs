@@ -1,4 +1,5 @@
-//! The files of a tree, all of them known before the first is written: a tree that cannot be whole is not begun.
+//! The files of a tree. All of them are known before the first is written, so an incomplete tree is never
+//! started.
 
 use std::fs;
 use std::io;
@@ -9,18 +10,18 @@ use serde_json::{Map, Value};
 use super::logs;
 use crate::SubmissionError;
 
-/// What a file will hold.
+/// The content of a file.
 #[derive(Debug)]
 enum Content {
-    /// A text of ours.
+    /// A generated text.
     Text(String),
     /// A copy of a run's file.
     Copy(PathBuf),
-    /// A run's accuracy log, shortened.
+    /// A run's accuracy log, truncated.
     Shortened(PathBuf),
 }
 
-/// Files that are to be written, and what stands in the way.
+/// The files to write, and the problems that prevent writing them.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     files: Vec<(PathBuf, Content)>,
@@ -28,7 +29,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// A text. One that is there already must be the same: several benchmarks share a system's files.
+    /// Adds a text. If the file exists, it must be the same: several benchmarks share a system's files.
     pub(super) fn text(&mut self, to: PathBuf, text: String) {
         match fs::read(&to) {
             Ok(there) if there == text.as_bytes() => {}
@@ -43,7 +44,7 @@ impl Files {
         self.files.push((to, Content::Text(text)));
     }
 
-    /// An object, as JSON.
+    /// Adds an object as JSON.
     pub(super) fn json(&mut self, to: PathBuf, value: &Map<String, Value>) {
         match serde_json::to_string_pretty(value) {
             Ok(text) => self.text(to, text + "\n"),
@@ -51,9 +52,9 @@ impl Files {
         }
     }
 
-    /// A copy.
+    /// Adds a copy.
     pub(super) fn copy(&mut self, from: PathBuf, to: PathBuf) {
-        // A folder can be opened as well, and not be read.
+        // A folder can be opened too, but not read.
         let readable = fs::File::open(&from).and_then(|file| file.metadata());
         match readable {
             Ok(metadata) if metadata.is_file() => self.files.push((to, Content::Copy(from))),
@@ -62,7 +63,7 @@ impl Files {
         }
     }
 
-    /// An accuracy log, shortened; returns the hash of the whole. `None` when it cannot be read.
+    /// Adds a truncated accuracy log; returns the hash of the whole log. `None` when it cannot be read.
     pub(super) fn shortened(&mut self, from: PathBuf, to: PathBuf) -> Option<String> {
         match logs::hash(&from) {
             Ok(hash) => {
@@ -87,15 +88,15 @@ impl Files {
         }
     }
 
-    /// Something stands in the way.
+    /// Records a problem.
     pub(super) fn problem(&mut self, what: String) {
         self.problems.push(what);
     }
 
-    /// Refuses when anything stands in the way.
+    /// Fails if there is any problem.
     ///
     /// # Errors
-    /// [`SubmissionError`] names all of it.
+    /// [`SubmissionError`] lists all problems.
     pub(super) fn check(&self) -> Result<(), SubmissionError> {
         if self.problems.is_empty() {
             return Ok(());
@@ -105,7 +106,7 @@ impl Files {
         })
     }
 
-    /// Writes all of them and returns how many.
+    /// Writes all files and returns their number.
     ///
     /// # Errors
     /// [`SubmissionError`] names the file that could not be written.

@@ -1,5 +1,5 @@
-//! Is a run fit for a submission? LoadGen's logs are judged once more, since they are what is submitted; what only
-//! the run itself could see is taken from its record.
+//! Whether a run is fit for a submission. LoadGen's logs are judged again, since they are what is submitted;
+//! what only the run itself could observe comes from its record.
 
 use mlperf_accuracy::{Beside, beside_limits, figures_of};
 use mlperf_loadgen::{LoadGenLog, Mode, TestSettings};
@@ -11,7 +11,7 @@ use super::outcomes::outcome;
 use super::request::Division;
 use super::runs::{Run, Runs, ScenarioRuns};
 
-/// Checks that the logs alone cannot tell: the record has them.
+/// Checks whose outcome is in the record only, not in the logs.
 const OF_THE_RUN: [Check; 4] = [
     Check::EveryQueryAnswered,
     Check::ClientKeptUp,
@@ -19,8 +19,8 @@ const OF_THE_RUN: [Check; 4] = [
     Check::RealServer,
 ];
 
-/// Everything that stands in the way, a clause each. That a server was simulated is not among it: such runs are
-/// marked, whatever else they are.
+/// All reasons against a submission, one clause each. A simulated server is not one of them, since such runs
+/// are marked anyway.
 pub(super) fn reasons(runs: &Runs, spec: &BenchmarkSpec, division: Division) -> Vec<String> {
     let mut reasons = Vec::new();
     for (scenario, of_scenario) in &runs.scenarios {
@@ -64,7 +64,7 @@ fn of_run(run: &Run, spec: &BenchmarkSpec, scenario: RuleScenario) -> Vec<String
         simulated: false,
         prefix_caching: None,
     });
-    // Under an audit file a run is short, INVALID to early stopping, and none of that is asked of it.
+    // A run under an audit file is short and INVALID to early stopping, so neither is checked.
     let asked_of_compliance = [Check::Ended, Check::NoErrors, Check::Seeds, Check::LoadGenBuild];
     let mut reasons: Vec<String> = verdict
         .bad()
@@ -77,7 +77,8 @@ fn of_run(run: &Run, spec: &BenchmarkSpec, scenario: RuleScenario) -> Vec<String
     if run.record.kind == RunKind::Compliance && !log.result.audit_config_found {
         reasons.push("no audit configuration was in effect".into());
     }
-    // LoadGen does not know how long an answer may be, so nothing of its logs tells that it was cut.
+    // LoadGen does not know the maximum length of an answer, so its logs do not show that answers were
+    // truncated.
     let mode = match run.record.kind {
         RunKind::Accuracy => Mode::Accuracy,
         RunKind::Performance | RunKind::Compliance => Mode::Performance,
@@ -99,7 +100,7 @@ fn of_run(run: &Run, spec: &BenchmarkSpec, scenario: RuleScenario) -> Vec<String
             .findings
             .iter()
             .filter(|finding| told.contains(&finding.check.as_str()))
-            // Nobody has to keep up with a schedule where no latency is judged.
+            // Keeping up with a schedule does not matter where no latency is judged.
             .filter(|finding| {
                 run.record.kind == RunKind::Performance || finding.check != Check::ClientKeptUp.name()
             })
@@ -156,7 +157,7 @@ fn compliance(
     reasons
 }
 
-/// Runs of one scenario are of one system: what it serves must not differ.
+/// Differences between the runs of one scenario, which must be of the same system.
 fn apart(runs: &ScenarioRuns) -> impl Iterator<Item = String> {
     let first = &runs.performance.record;
     runs.all().skip(1).filter_map(move |run| {

@@ -1,8 +1,8 @@
-//! From stored runs to the tree that MLCommons' submission checker wants (round v6.1).
+//! Lays out stored runs as the tree that MLCommons' submission checker expects (round v6.1).
 //!
-//! Facts come from the runs' records and from files that a person wrote; a fact that neither holds is an error that
-//! names it. Runs that are not fit are refused, and what is laid out of simulated or unfit runs says so in every file
-//! that can say it.
+//! Facts come from the runs' records and from the user's files; a fact that is in neither is an error that
+//! names it. Unfit runs are refused by default. A submission made from simulated or unfit runs states that in
+//! every file that can hold a note.
 //!
 //! # Examples
 //! ```no_run
@@ -43,21 +43,21 @@ pub use error::SubmissionError;
 use marks::Mark;
 pub use request::{Division, Request};
 
-/// A submission that was laid out.
+/// A completed submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaidOut {
     /// The benchmark's folder.
     pub folder: PathBuf,
-    /// How many files were written.
+    /// Number of files written.
     pub files: usize,
-    /// What every file says of runs that are simulated or not fit, a line each.
+    /// Notes on simulated or unfit runs, one line each, as written to every file.
     pub marks: Vec<String>,
 }
 
 /// Lays out a submission.
 ///
 /// # Errors
-/// See [`SubmissionError`]: everything that is missing or not fit, at once.
+/// [`SubmissionError`] reports everything that is missing or unfit at once.
 pub fn lay_out(request: &Request) -> Result<LaidOut, SubmissionError> {
     for (flag, name) in [("--submitter", &request.submitter), ("--system", &request.system)] {
         check_name(flag, name)?;

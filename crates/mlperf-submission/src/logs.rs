@@ -1,6 +1,6 @@
-//! Accuracy logs as a submission carries them: shortened, with the whole file's hash beside them.
+//! Accuracy logs as a submission contains them: truncated, with the hash of the whole file next to them.
 //!
-//! The same as MLCommons' truncation tool makes, so that it finds nothing left to do.
+//! The result equals that of MLCommons' truncation tool, which then finds nothing to do.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -8,10 +8,10 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// Bytes that are kept from each end.
+/// Number of bytes kept from each end.
 const VIEWABLE: u64 = 4096;
 
-/// The hash of the whole log.
+/// The SHA-256 hash of the whole log.
 pub(super) fn hash(log: &Path) -> io::Result<String> {
     let mut file = File::open(log)?;
     let mut hash = Sha256::new();
@@ -27,7 +27,7 @@ pub(super) fn hash(log: &Path) -> io::Result<String> {
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Copies the log shortened.
+/// Copies the log, truncated.
 pub(super) fn shorten(from: &Path, to: &Path) -> io::Result<()> {
     let mut file = File::open(from)?;
     let size = file.metadata()?.len();
@@ -53,7 +53,7 @@ mod tests {
         let (from, to) = (dir.path().join("a"), dir.path().join("b"));
         std::fs::write(&from, "abc").unwrap();
         shorten(&from, &to).unwrap();
-        // The hash that the standard gives for these three letters.
+        // The hash of "abc" from the standard.
         assert_eq!(
             hash(&from).unwrap(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

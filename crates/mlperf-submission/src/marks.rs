@@ -1,13 +1,13 @@
-//! What must be said on everything that is made of a run which is no real or no good one.
+//! Marks on everything made from runs that are simulated or unfit.
 
 use super::runs::Run;
 
-/// A word for names, and a sentence for notes.
+/// A word for names and a sentence for notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
     /// In capitals, for names of folders and systems.
     pub(super) word: &'static str,
-    /// Why.
+    /// The reason.
     pub(super) why: String,
 }
 
@@ -18,7 +18,7 @@ impl Mark {
     }
 }
 
-/// That runs were made against a simulator; `None` when all were real.
+/// The mark for runs against a simulator; `None` when all servers were real.
 pub(super) fn simulated(runs: &[Run]) -> Option<Mark> {
     runs.iter().any(|run| run.record.simulated).then(|| Mark {
         word: "SIMULATED",
@@ -26,7 +26,7 @@ pub(super) fn simulated(runs: &[Run]) -> Option<Mark> {
     })
 }
 
-/// That runs are not fit for a submission.
+/// The mark for runs that are not fit for a submission.
 pub(super) fn unfit(reasons: &[String]) -> Option<Mark> {
     (!reasons.is_empty()).then(|| Mark {
         word: "UNFIT",

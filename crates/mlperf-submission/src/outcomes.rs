@@ -1,4 +1,5 @@
-//! How a run's compliance test came out: from LoadGen's log where that tells, else from the file that the run left.
+//! The outcome of a run's compliance test: from LoadGen's log where possible, otherwise from the file that
+//! the run wrote.
 
 use mlperf_rules::compliance::{ComplianceTest, Verified, answers_are_long_enough, verify};
 use mlperf_rules::files::ACCURACY_LOG;
@@ -6,7 +7,7 @@ use mlperf_rules::{BenchmarkSpec, RuleScenario};
 
 use super::runs::Run;
 
-/// The outcome, or why there is none.
+/// The outcome, or the reason why there is none.
 pub(super) fn outcome(
     run: &Run,
     test: ComplianceTest,
@@ -20,7 +21,7 @@ pub(super) fn outcome(
             verify(&log, offline, &spec.sampling.end_ids).map(|found| found.outcome())
         }
         ComplianceTest::Test09 => answers_are_long_enough(&log, &spec.compliance_limits(test.name())),
-        // The log holds token ids, and whether an answer is right stands in its text.
+        // The log contains token ids, but whether an answer is right depends on its text.
         ComplianceTest::Test07 => return as_left(run, test),
     };
     found.map_err(|error| error.to_string())

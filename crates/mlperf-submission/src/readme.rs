@@ -1,4 +1,4 @@
-//! The texts that explain a submission: where its code is, and how each scenario was run.
+//! The texts that explain a submission: the location of its code, and how each scenario was run.
 
 use std::fmt::Write as _;
 
@@ -58,7 +58,7 @@ fn command(text: &mut String, run: &Run) {
     let Some(environment) = &run.environment else {
         return;
     };
-    // Writing to a text cannot fail.
+    // Writing to a `String` cannot fail.
     let _infallible = write!(
         text,
         "The {} run:\n\n```sh\n{}\n```\n\n",

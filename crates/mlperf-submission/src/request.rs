@@ -1,18 +1,18 @@
-//! What a submission is made of.
+//! The request for a submission.
 
 use std::path::PathBuf;
 
 /// Division of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Division {
-    /// The benchmark as it is.
+    /// The benchmark without changes.
     Closed,
-    /// Anything, with the same measurements.
+    /// Any changes, with the same measurements.
     Open,
 }
 
 impl Division {
-    /// Name of its folder.
+    /// The name of its folder.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -21,12 +21,12 @@ impl Division {
     }
 }
 
-/// What to lay out, and where.
+/// What to lay out, and where to.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Folders of runs, or folders above several. All runs of one benchmark on one system.
+    /// Folders of runs, or parent folders of several. All runs must be of one benchmark on one system.
     pub runs: Vec<PathBuf>,
-    /// Folder to lay the submission out in. One that has a submission already is added to.
+    /// Folder for the submission. An existing submission is extended.
     pub out: PathBuf,
     /// Division.
     pub division: Division,
@@ -34,13 +34,13 @@ pub struct Request {
     pub submitter: String,
     /// The system: the name of its folder and file.
     pub system: String,
-    /// Files of facts that no record holds: TOML with `[system]` and `[measurements]`, or a flat JSON system
-    /// description. The later one wins.
+    /// Files with facts that are not in the records: TOML with `[system]` and `[measurements]`, or a flat
+    /// JSON system description. Later files win.
     pub facts: Vec<PathBuf>,
-    /// A Markdown file on how weights were quantised and calibrated.
+    /// A Markdown file that describes how weights were quantised and calibrated.
     pub calibration: Option<PathBuf>,
-    /// Where the code of this submission is.
+    /// The location of the submission's code.
     pub source: Option<String>,
-    /// Lay out runs that are not fit for a submission, too, and mark them as such.
+    /// Also lay out runs that are not fit for a submission, and mark them as such.
     pub allow_unfit: bool,
 }

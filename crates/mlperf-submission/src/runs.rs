@@ -1,4 +1,4 @@
-//! The runs that a submission is made of: found by their records, and put together by scenario.
+//! The runs of a submission: found by their records and grouped by scenario.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use mlperf_rules::{ENVIRONMENT, Environment, RUN_RECORD, RuleScenario, RunKind, 
 
 use crate::SubmissionError;
 
-/// Folders are looked for runs so far down: DIR/performance/run_1 is two, and one more for a folder of scenarios.
+/// Depth of the search for runs: DIR/performance/run_1 is two levels, plus one for a folder of scenarios.
 const DEPTH: usize = 4;
 
 /// One run.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Run {
-    /// Folder of its logs.
+    /// Folder of the run's logs.
     pub(super) folder: PathBuf,
-    /// What it was.
+    /// The run's record.
     pub(super) record: RunRecord,
-    /// What it was made with; `None` when its record is not there.
+    /// The machine and software of the run; `None` when this record is missing.
     pub(super) environment: Option<Environment>,
 }
 
@@ -27,14 +27,14 @@ pub(super) struct Run {
 pub(super) struct ScenarioRuns {
     /// The timed run.
     pub(super) performance: Run,
-    /// The run with every answer logged.
+    /// The run with all answers logged.
     pub(super) accuracy: Run,
     /// The runs under audit files, by test.
     pub(super) compliance: BTreeMap<ComplianceTest, Run>,
 }
 
 impl ScenarioRuns {
-    /// All of them.
+    /// All runs of the scenario.
     pub(super) fn all(&self) -> impl Iterator<Item = &Run> {
         [&self.performance, &self.accuracy]
             .into_iter()
@@ -51,10 +51,10 @@ pub(super) struct Runs {
     pub(super) scenarios: BTreeMap<RuleScenario, ScenarioRuns>,
 }
 
-/// Finds all runs in and under the folders and sorts them.
+/// Finds all runs in the folders and below, and groups them.
 ///
 /// # Errors
-/// [`SubmissionError`] names every folder without runs, every run that is missing and every one too many.
+/// [`SubmissionError`] names every folder without runs, every missing run and every surplus run.
 pub(super) fn find(folders: &[PathBuf]) -> Result<(Vec<Run>, Runs), SubmissionError> {
     let mut found: Vec<Run> = Vec::new();
     for folder in folders {
@@ -67,7 +67,7 @@ pub(super) fn find(folders: &[PathBuf]) -> Result<(Vec<Run>, Runs), SubmissionEr
             ));
         }
         for path in here {
-            // The same folder may be named twice, by itself and by one above it.
+            // A folder may be found twice: by its own name and through a parent folder.
             if !found.iter().any(|run| run.folder == path) {
                 found.push(read(path)?);
             }

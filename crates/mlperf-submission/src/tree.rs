@@ -1,4 +1,4 @@
-//! The tree itself: which file goes where.
+//! The layout of the tree: which file goes where.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::request::Request;
 use super::runs::{Run, Runs, ScenarioRuns};
 use crate::SubmissionError;
 
-/// A submission that is about to be written; everything that it needs is there.
+/// A submission that is ready to be written.
 #[derive(Debug)]
 pub(super) struct Tree<'a> {
     /// `OUT/<division>/<submitter>`.
@@ -33,7 +33,7 @@ pub(super) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// Looks at everything before the first file is written.
+    /// Checks everything before the first file is written.
     pub(super) fn new(
         request: &'a Request,
         spec: &'a BenchmarkSpec,
@@ -78,13 +78,13 @@ impl<'a> Tree<'a> {
         Ok(tree)
     }
 
-    /// Where this benchmark's results go.
+    /// The folder of this benchmark's results.
     pub(super) fn benchmark_folder(&self) -> PathBuf {
         let results = self.root.join("results");
         results.join(&self.system).join(&self.spec.submission_name)
     }
 
-    /// All files, and what keeps them from being written. Nothing is written here.
+    /// All files, and the problems that prevent writing them. Writes nothing.
     pub(super) fn files(&self) -> Files {
         let mut out = Files::default();
         let system = self.root.join("systems").join(format!("{}.json", self.system));
@@ -139,7 +139,7 @@ impl<'a> Tree<'a> {
     fn accuracy(&self, out: &mut Files, folder: &Path, run: &Run) {
         self.logs(out, &run.folder, folder);
         let hash = out.shortened(run.folder.join(ACCURACY_LOG), folder.join(ACCURACY_LOG));
-        // Laid out unfit, a run may have no figures; the file is there all the same, with the hash.
+        // An unfit run may have no figures; the file is written anyway, with the hash.
         let path = run.folder.join(ACCURACY_TXT);
         let figures = if path.exists() {
             out.read(&path)
@@ -183,8 +183,8 @@ impl<'a> Tree<'a> {
         self.logs(out, &run.folder, &folder.join("performance/run_1"));
     }
 
-    /// LoadGen's two logs of a run. The detail log is left as it is: it tells the server's version, and with it that
-    /// the server was simulated. The summary does not always, so marks go behind it.
+    /// LoadGen's two logs of a run. The detail log is unchanged: it contains the server's version, which
+    /// shows that the server was simulated. The summary may not, so marks are appended to it.
     fn logs(&self, out: &mut Files, from: &Path, to: &Path) {
         out.copy(from.join(DETAIL_LOG), to.join(DETAIL_LOG));
         if self.marks.is_empty() {
@@ -200,7 +200,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// A text with its marks above it. No line of the checker's begins like a mark.
+    /// A text with its marks above it. No line that the checker looks for begins like a mark.
     fn marked(&self, text: &str) -> String {
         let lines: String = self
             .marks

@@ -1,4 +1,4 @@
-//! Columns of texts as pandas 3 keeps them: Arrow arrays of large strings.
+//! Text columns as pandas 3 stores them: Arrow arrays of large strings.
 
 use super::PickleError;
 use super::budget::Budget;
@@ -21,7 +21,7 @@ pub(super) fn texts(
             heap.kind(value)
         )));
     };
-    // Its state is a dictionary, or a pair of one with slots.
+    // The state is a dictionary, or a pair of a dictionary and slots.
     let state = object.state.unwrap_or(Value::None);
     let state = heap
         .items(state)
@@ -95,7 +95,7 @@ fn restored(heap: &Heap<'_>, array: Value, budget: &mut Budget) -> Result<Vec<Op
     let end = offset
         .checked_add(length)
         .ok_or_else(|| bad("beyond this machine's memory"))?;
-    // One offset per row lies in the file, so a length without them is seen before anything is set aside for it.
+    // The file contains one offset per row, so a wrong length is detected before memory is allocated for it.
     offset_at(end).ok_or_else(|| bad("that is shorter than its length"))?;
     (offset..end)
         .map(|row| {

@@ -1,22 +1,23 @@
-//! How much memory may be made of a file.
+//! A limit on the memory that reading a file may allocate.
 
 use super::PickleError;
 
-/// What is made may be at most this many times the file's bytes: an honest file writes each value out (pandas shares
-/// equal objects, hence the factor), a hostile one can name one long list a million times.
+/// The decoded data may be at most this many times the size of the file. An honest file writes each value out
+/// (the factor is for equal objects, which pandas shares); a hostile file can refer to one long list a
+/// million times.
 const EXPANSION: usize = 64;
 
-/// Bytes that may still be made.
+/// Number of bytes that may still be allocated.
 #[derive(Debug)]
 pub(super) struct Budget(usize);
 
 impl Budget {
-    /// For a file of this length.
+    /// The budget for a file of this length.
     pub(super) fn new(file_len: usize) -> Self {
         Self(file_len.saturating_mul(EXPANSION))
     }
 
-    /// Takes so many bytes out of it.
+    /// Takes `bytes` out of the budget.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), PickleError> {
         self.0 = self.0.checked_sub(bytes).ok_or_else(|| {
             PickleError::Bad(format!(

@@ -1,8 +1,8 @@
-//! A pandas DataFrame out of the notes of a pickle: its blocks, its column names, its rows.
+//! Extracts a pandas DataFrame from the recorded calls of a pickle: its blocks, its column names, its rows.
 //!
-//! Two layouts of the block manager are in use: pandas up to 1.2 sets a state with the key `0.14.1`, later ones pass
-//! the blocks and axes as arguments. Either way a block is a two-dimensional array whose first index runs over some of
-//! the columns, told by a slice or an array of positions.
+//! The block manager has two layouts: pandas up to 1.2 sets a state with the key `0.14.1`, later versions
+//! pass the blocks and axes as arguments. In both, a block is a two-dimensional array whose first index runs
+//! over some of the columns, given by a slice or an array of positions.
 
 use super::PickleError;
 use super::arrow;
@@ -12,7 +12,7 @@ use super::names::Global;
 use super::numpy::{Array, class_of};
 use crate::table::{Cell, Table};
 
-/// Most columns of a table.
+/// Largest number of columns in a table.
 const MOST_COLUMNS: usize = 1 << 20;
 
 /// Where the values of a column are.
@@ -20,25 +20,25 @@ enum Values<'a, 'h> {
     Array(Array<'a, 'h>),
     /// One column of texts in Arrow's layout.
     Texts(Vec<Option<String>>),
-    /// One column of codes, and what each stands for.
+    /// One column of codes, with the label of each code.
     Categories(Array<'a, 'h>, Labels<'a, 'h>),
 }
 
-/// Some columns of the table. Its values are looked at only when one of them is wanted: a column of another kind must
-/// not keep the others from being read.
+/// Some columns of the table. The values are examined only if one of the columns is wanted, so that a column
+/// of an unsupported kind does not prevent the others from being read.
 struct Block {
     values: Value,
     positions: Positions,
 }
 
-/// Column number of each row of a block's array.
+/// The column number of each row of a block's array.
 enum Positions {
     Slice { start: usize, stop: usize, step: usize },
     List(Vec<usize>),
 }
 
 impl Positions {
-    /// Which row of the block a column is.
+    /// The row of the block that holds a column.
     fn item(&self, column: usize) -> Option<usize> {
         match self {
             Self::Slice { start, stop, step } => {
@@ -74,7 +74,7 @@ pub(super) fn table(
     };
     let names = index_names(heap, *columns, &mut budget)?;
     let mut table = Table::new(names, wanted);
-    // Row labels of another kind do not matter where the columns say how many rows there are.
+    // Unsupported row labels do not matter if the columns give the number of rows.
     let mut rows = index_len(heap, *rows, &mut budget).ok();
     for (name, cells) in &mut table.columns {
         let Some(column) = table.names.iter().position(|n| n == name) else {
@@ -143,7 +143,8 @@ fn text_cell(texts: &[Option<String>], row: usize) -> Result<Cell, PickleError> 
     }
 }
 
-/// A categorical column: state (its type, its codes), where the type's state holds the categories as an index.
+/// A categorical column: the state has its type and its codes, and the type's state has the categories as an
+/// index.
 fn categories<'a, 'h>(
     heap: &'h Heap<'a>,
     value: Value,
@@ -176,7 +177,7 @@ fn manager_parts(heap: &Heap<'_>, manager: Value, budget: &mut Budget) -> Result
     if let [blocks, axes] = args {
         let blocks = heap.items(*blocks).ok_or_else(|| bad("has no blocks"))?;
         let blocks = blocks.iter().map(|block| {
-            // The third argument is the number of dimensions, which the array has, too.
+            // The third argument is the number of dimensions, which is also known from the array.
             match heap.call(*block, Global::UnpickleBlock) {
                 Some([values, positions, ..]) => make_block(heap, *values, *positions, budget),
                 _ => Err(bad("has a block of another kind")),
@@ -246,7 +247,7 @@ fn find_positions(heap: &Heap<'_>, value: Value, budget: &mut Budget) -> Result<
         .map(Positions::List)
 }
 
-/// What an index holds: a range, or the values of an array.
+/// The labels of an index: a range, or the values of an array.
 enum Labels<'a, 'h> {
     Range(i64, i64, i64),
     Array(Array<'a, 'h>),

@@ -1,11 +1,11 @@
-//! What a pickle builds, as plain data in flat vectors.
+//! The objects that a pickle builds, as plain data in flat vectors.
 //!
-//! Parts refer to each other by index, so that no nesting, however deep, can exhaust the stack, and shared parts cost
-//! nothing.
+//! Objects refer to each other by index, so that deep nesting cannot overflow the stack and sharing has no
+//! cost.
 
 use super::names::Global;
 
-/// A value on the machine's stack. Small and copied freely; what is large lies in the [`Heap`].
+/// A value on the machine's stack. Small and `Copy`; larger data is in the [`Heap`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value {
     None,
@@ -19,11 +19,11 @@ pub(super) enum Value {
     Dict(u32),
     Global(Global),
     Object(u32),
-    /// Something that no table of prompts is made of, in a word.
+    /// Something that is not part of a table of prompts; the word names its kind.
     Other(&'static str),
 }
 
-/// A noted call: what, with which arguments, and the state that was set afterwards.
+/// A recorded call: the callable, its arguments, and the state that was set afterwards.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Object {
     pub(super) callable: Global,
@@ -32,7 +32,7 @@ pub(super) struct Object {
     pub(super) state: Option<Value>,
 }
 
-/// Everything that a pickle built. Texts and bytes are borrowed from the file.
+/// Everything that a pickle has built. Texts and bytes are borrowed from the file.
 #[derive(Debug, Default)]
 pub(super) struct Heap<'a> {
     pub(super) strs: Vec<&'a str>,
@@ -41,7 +41,7 @@ pub(super) struct Heap<'a> {
     pub(super) tuples: Vec<Box<[Value]>>,
     pub(super) dicts: Vec<Vec<(Value, Value)>>,
     pub(super) objects: Vec<Object>,
-    /// The first name that is not on the list, and where it stands in the file.
+    /// The first name that is not on the list, and its position in the file.
     pub(super) unknown: Option<(String, usize)>,
 }
 
@@ -76,13 +76,13 @@ impl<'a> Heap<'a> {
         }
     }
 
-    /// The arguments of an object made by calling `callable`.
+    /// The arguments of an object that was created by calling `callable`.
     pub(super) fn call(&self, value: Value, callable: Global) -> Option<&[Value]> {
         let object = self.object(value).filter(|o| o.callable == callable)?;
         Some(&self.tuples[object.args as usize])
     }
 
-    /// The value of a text key of a dictionary; the last one set wins.
+    /// The value of a text key in a dictionary; the last one set wins.
     pub(super) fn get(&self, dict: Value, key: &str) -> Option<Value> {
         let Value::Dict(at) = dict else { return None };
         self.dicts[at as usize]
@@ -92,7 +92,7 @@ impl<'a> Heap<'a> {
             .map(|(_, v)| *v)
     }
 
-    /// What a value is, for messages.
+    /// The kind of a value, for messages.
     pub(super) fn kind(&self, value: Value) -> String {
         match value {
             Value::None => "None".to_owned(),

@@ -1,10 +1,10 @@
-//! A pickled pandas table, read without Python and without running anything of it.
+//! Reads a pickled pandas table without Python and without executing any of it.
 //!
-//! A pickle is a program for a small stack machine, and its way to call functions makes an untrusted one dangerous.
-//! Here no call is ever made. [`vm`] runs the program over plain data: a function or class is a mere name, and "calling"
-//! it only notes the name and the arguments. Afterwards [`numpy`] and [`frame`] look at the notes and find a table in
-//! them. Names that a table needs stand in a short list; a column that is made with any other name is not read, and
-//! where it was asked for, the error names it.
+//! A pickle is a program for a small stack machine that can call functions, so an untrusted one is dangerous.
+//! Here no call is ever made. [`vm`] runs the program over plain data: a function or class is only a name,
+//! and a call only records the name and the arguments. [`numpy`] and [`frame`] then find a table in these
+//! records. The names that a table needs are in a short list; a column built with any other name is not read,
+//! and if it was requested, the error gives the name.
 
 mod arrow;
 mod budget;
@@ -22,9 +22,9 @@ use super::table::Table;
 /// Why a pickle is not a table.
 #[derive(Debug)]
 enum PickleError {
-    /// It names something that is not on the list.
+    /// It refers to a name that is not on the list.
     Refused { name: String, at: usize },
-    /// It is not a pickle, or not of a table.
+    /// It is not a pickle, or not a pickle of a table.
     Bad(String),
 }
 
@@ -33,7 +33,7 @@ impl PickleError {
         Self::Bad(what.into())
     }
 
-    /// With the column that it is about.
+    /// Adds the column that the error is about.
     fn of_column(self, name: &str) -> Self {
         match self {
             Self::Bad(what) => Self::Bad(format!("column {name}: {what}")),
@@ -57,7 +57,7 @@ pub(super) fn read(bytes: &[u8], path: &Path, wanted: &[&str]) -> Result<Table, 
     };
     let (mut heap, top) = vm::run(bytes).map_err(path_error)?;
     frame::table(&heap, top, wanted, bytes.len()).map_err(|error| match heap.unknown.take() {
-        // Without it the table might have been found.
+        // Without the unknown name the table might have been found.
         Some((name, at)) => path_error(PickleError::Refused { name, at }),
         None => path_error(error),
     })
@@ -71,7 +71,8 @@ mod tests {
         super::read(bytes, Path::new("set.pkl"), &["tok_input", "input", "text_input"])
     }
 
-    /// Every cut of a good pickle is an error, and with any byte changed it is an error or a table, never a panic.
+    /// Every truncation of a valid pickle is an error. With any byte changed it is an error or a table, never
+    /// a panic.
     #[test]
     fn broken_pickles_are_errors() {
         for whole in [
@@ -93,7 +94,7 @@ mod tests {
         }
     }
 
-    /// Lists in lists, a hundred thousand deep, must not exhaust the stack.
+    /// A hundred thousand nested lists must not overflow the stack.
     #[test]
     fn depth_is_no_danger() {
         let mut deep = vec![0x80, 4];

@@ -1,6 +1,6 @@
-//! The names that a pickled table may need. Each is a mere tag; nothing of the kind exists here.
+//! The names that a pickled table may refer to. Each is only a tag without any behaviour.
 
-/// What a pickle may name. Each is a mere tag; nothing of the kind exists here.
+/// A name that a pickle may refer to. Each is only a tag without any behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Global {
     DataFrame,
@@ -29,11 +29,12 @@ pub(super) enum Global {
     StringArray,
     Categorical,
     CategoricalDtype,
-    /// A name that is not on the list: nothing of it is run, and a column that needs it is not read.
+    /// A name that is not on the list: it is not executed, and a column that needs it is not read.
     Unknown,
 }
 
-/// The whole list: what pandas 1 to 3 and numpy 1 and 2 name when they pickle a table of numbers, texts and lists.
+/// All allowed names: those that pandas 1 to 3 and numpy 1 and 2 use to pickle a table of numbers, texts and
+/// lists.
 const ALLOWED: &[(&str, &str, Global)] = &[
     ("pandas.core.frame", "DataFrame", Global::DataFrame),
     ("pandas", "DataFrame", Global::DataFrame),
@@ -45,7 +46,8 @@ const ALLOWED: &[(&str, &str, Global)] = &[
     ("pandas.core.internals", "BlockManager", Global::BlockManager),
     ("pandas._libs.internals", "_unpickle_block", Global::UnpickleBlock),
     ("pandas.core.internals.blocks", "new_block", Global::UnpickleBlock),
-    // pandas 1.3 binds an argument of new_block with it; anything else bound is refused where it is called.
+    // pandas 1.3 uses it to bind an argument of new_block; any other bound callable is refused where it is
+    // called.
     ("functools", "partial", Global::Partial),
     ("pandas.core.indexes.base", "_new_Index", Global::NewIndex),
     ("pandas.core.indexes.base", "Index", Global::Index),

@@ -1,4 +1,4 @@
-//! Numpy arrays out of the notes of a pickle: numbers as raw bytes, objects as lists.
+//! Extracts numpy arrays from the recorded calls of a pickle: numbers as raw bytes, objects as lists.
 
 use std::borrow::Cow;
 
@@ -28,20 +28,20 @@ enum Data<'a, 'h> {
 #[derive(Debug)]
 pub(super) struct Array<'a, 'h> {
     pub(super) shape: Vec<usize>,
-    /// Whether the first index moves fastest.
+    /// Whether the array is in Fortran order (the first index varies fastest).
     fortran: bool,
     pub(super) dtype: Dtype,
     data: Data<'a, 'h>,
 }
 
 impl<'a, 'h> Array<'a, 'h> {
-    /// Finds an array in a value; `None` when the value is no array at all.
+    /// Finds an array in a value; `None` when the value is not an array.
     pub(super) fn find(heap: &'h Heap<'a>, value: Value) -> Option<Result<Self, PickleError>> {
         let object = heap.object(value)?;
         match object.callable {
             Global::Reconstruct => Some(Self::reconstructed(heap, object.state)),
             Global::FromBuffer => Some(Self::from_buffer(heap, heap.call(value, Global::FromBuffer)?)),
-            // Texts of pandas without pyarrow: state (dtype, array of objects).
+            // Texts of pandas without pyarrow: the state is (dtype, array of objects).
             Global::NdArrayBacked if class_of(heap, value) == Some(Global::StringArray) => {
                 let [_, array, ..] = object.state.and_then(|state| heap.items(state))? else {
                     return None;
@@ -159,7 +159,7 @@ impl<'a, 'h> Array<'a, 'h> {
     }
 }
 
-/// The class that an array of pandas' own is made of.
+/// The class of one of pandas' own arrays.
 pub(super) fn class_of(heap: &Heap<'_>, value: Value) -> Option<Global> {
     match heap.call(value, Global::NdArrayBacked)? {
         [Value::Global(class), ..] => Some(*class),
@@ -173,7 +173,7 @@ pub(super) fn object_cell(heap: &Heap<'_>, value: Value) -> Result<Cell, PickleE
         Value::None => Cell::Null,
         Value::Bool(b) => Cell::Bool(b),
         Value::Int(n) => Cell::Int(n),
-        // What pandas puts where a value is missing.
+        // pandas' marker for a missing value.
         Value::Float(x) if x.is_nan() => Cell::Null,
         Value::Float(x) => Cell::Float(x),
         Value::Str(_) => Cell::Text(heap.str(value).unwrap_or_default().to_owned()),
@@ -249,7 +249,7 @@ fn raw_cell(dtype: Dtype, element: &[u8]) -> Cell {
     let unsigned = u64::from_le_bytes(bytes);
     let unused = 64 - 8 * element.len();
     match (dtype.kind, element.len()) {
-        // Moves the sign bit to the top and back, which spreads it.
+        // Shifts the sign bit to the top and back, which extends the sign.
         (b'i', _) => Cell::Int(((unsigned << unused) as i64) >> unused),
         (b'u', _) => i64::try_from(unsigned).map_or(Cell::Other("a number too large"), Cell::Int),
         (b'b', 1) => Cell::Bool(unsigned != 0),
@@ -271,7 +271,7 @@ fn find_dtype(heap: &Heap<'_>, value: Value) -> Result<Dtype, PickleError> {
     let args = heap.call(value, Global::Dtype).ok_or_else(bad)?;
     let name = args.first().and_then(|name| heap.str(*name)).ok_or_else(bad)?;
     let kind = *name.as_bytes().first().ok_or_else(bad)?;
-    // Only an ASCII letter is a kind, and behind it a character begins.
+    // A kind is an ASCII letter, so slicing after it is at a character boundary.
     let rest = name.get(1..).ok_or_else(bad)?;
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     let mut size: usize = if digits.is_empty() {
@@ -295,10 +295,10 @@ fn find_dtype(heap: &Heap<'_>, value: Value) -> Result<Dtype, PickleError> {
     })
 }
 
-/// Bytes as such, or as protocols before 5 write them: `_codecs.encode(text, "latin1")`, `bytes()`, and a `bytearray`
-/// of either.
+/// Bytes, or bytes as protocols before 5 write them: `_codecs.encode(text, "latin1")`, `bytes()`, and a
+/// `bytearray` of either.
 pub(super) fn find_bytes<'a>(heap: &Heap<'a>, value: Value) -> Result<Cow<'a, [u8]>, PickleError> {
-    // One level only: bytes within bytes within bytes are nothing that a table holds.
+    // One level only: a table contains no deeper nesting of bytes.
     let value = match heap.call(value, Global::ByteArrayClass) {
         Some([inner]) => *inner,
         Some([]) => return Ok(Cow::Borrowed(&[])),

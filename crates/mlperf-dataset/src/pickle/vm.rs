@@ -31,13 +31,13 @@ struct Machine<'a> {
     file: &'a [u8],
     at: usize,
     stack: Vec<Value>,
-    /// Stack heights at the marks that are open.
+    /// Stack heights at the open marks.
     marks: Vec<usize>,
     memo: Vec<Option<Value>>,
     heap: Heap<'a>,
 }
 
-/// Index of a new entry.
+/// The index of a new entry.
 fn index(len: usize) -> Result<u32, PickleError> {
     u32::try_from(len).map_err(|_| PickleError::bad("more than 4 billion values"))
 }
@@ -97,7 +97,7 @@ impl<'a> Machine<'a> {
             .ok_or_else(|| self.error("nothing on the stack"))
     }
 
-    /// Where the values since the last mark begin; closes the mark.
+    /// The start of the values since the last mark; closes the mark.
     fn since_mark(&mut self) -> Result<usize, PickleError> {
         let mark = self.marks.pop();
         mark.filter(|at| *at <= self.stack.len())
@@ -169,7 +169,7 @@ impl<'a> Machine<'a> {
 
     fn remember(&mut self, slot: usize) -> Result<(), PickleError> {
         let value = self.top()?;
-        // Slots are handed out in order; one far beyond the file's length is an attack on memory.
+        // Slots are assigned in order; one far beyond the file's length is an attempt to exhaust memory.
         if slot > self.file.len() {
             return Err(self.error("a memo number beyond the file's length"));
         }
@@ -211,7 +211,7 @@ impl<'a> Machine<'a> {
         Ok(text)
     }
 
-    /// Notes a call; the callable can only be a name from the list.
+    /// Records a call; the callable can only be a name from the list.
     fn call(&mut self, at: usize) -> Result<(), PickleError> {
         let args = self.pop()?;
         let callable = self.pop()?;
@@ -228,7 +228,8 @@ impl<'a> Machine<'a> {
                 return Err(refused());
             }
             Value::Global(callable) => callable,
-            // A partial of new_block stands for new_block; what it binds (the number of dimensions) is not needed.
+            // A partial of new_block is treated as new_block; the bound argument (the number of dimensions)
+            // is not needed.
             Value::Object(object) => {
                 let object = self.heap.objects[object as usize];
                 let state = object
@@ -263,7 +264,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// One instruction; true at the end.
+    /// Executes one instruction; returns true at the end.
     fn step(&mut self) -> Result<bool, PickleError> {
         let start = self.at;
         let op = self.take(1)?[0];
@@ -423,7 +424,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Why an instruction is not carried out.
+/// Why an instruction is refused.
 fn refused_instruction(op: u8) -> String {
     let why = match op {
         b'P' | b'Q' => "a reference to something outside the file",
