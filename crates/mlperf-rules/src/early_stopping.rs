@@ -1,23 +1,25 @@
-//! LoadGen's early-stopping test, and what it will say of a run that is still going on.
+//! LoadGen's early-stopping test, and a forecast of its outcome during a run.
 //!
-//! LoadGen asks: if the true share of queries over the limit were as large as the benchmark allows (1 % at the
-//! 99th percentile), how likely would a run with as few of them be? A run passes if that is less than 1 %. So a
-//! short run passes only with fewer slow queries than the percentile alone would allow, and below a floor (459
-//! queries at the 99th percentile) it cannot pass at all.
+//! LoadGen's test: if the true share of queries over the limit were as large as the benchmark allows (1 % at
+//! the 99th percentile), how likely would a run with as few of them be? A run passes if that probability is
+//! below 1 %. A short run therefore passes only with fewer slow queries than the percentile alone would
+//! allow, and with fewer than 459 queries (at the 99th percentile) it cannot pass at all.
 //!
-//! The same numbers come from [`mlperf_loadgen::min_passing_queries`], which is LoadGen's code and the yardstick in
-//! the tests; here they are computed anew, so that a forecast is plain arithmetic without a range.
+//! [`mlperf_loadgen::min_passing_queries`], which is LoadGen's code, gives the same numbers and is the
+//! reference in the tests. They are computed independently here, so that a forecast is plain arithmetic
+//! without a limited range.
 
 /// LoadGen's confidence.
 const CONFIDENCE: f64 = 0.99;
 
-/// Beyond this nobody runs; searches end here.
+/// Upper bound of searches, larger than any run.
 const MOST_QUERIES: u64 = 1 << 40;
 
-/// The smallest number of queries that passes with `over` of them over the limit. `percentile` is a fraction.
+/// The smallest number of queries that passes if `over` of them are over the limit. `percentile` is a
+/// fraction.
 ///
 /// # Panics
-/// If the percentile is not between 0 and 1: it comes from LoadGen's settings, which are checked.
+/// If the percentile is not between 0 and 1. It comes from LoadGen's settings, which are checked.
 pub fn queries_needed(over: u64, percentile: f64) -> u64 {
     assert!(
         percentile > 0.0 && percentile < 1.0,
@@ -44,7 +46,7 @@ pub fn queries_needed(over: u64, percentile: f64) -> u64 {
     high + over
 }
 
-/// How many of `done` queries may be over the limit; `None` if not even zero may, as there are too few queries.
+/// How many of `done` queries may be over the limit; `None` if there are too few queries to allow even zero.
 pub fn over_allowed(done: u64, percentile: f64) -> Option<u64> {
     if queries_needed(0, percentile) > done {
         return None;
@@ -64,36 +66,36 @@ pub fn over_allowed(done: u64, percentile: f64) -> Option<u64> {
 /// For SingleStream and MultiStream: how many of the slowest queries LoadGen leaves out when it estimates the
 /// percentile, or `None` if there are too few queries for an estimate (64 at the 90th percentile, 662 at the 99th).
 pub fn slowest_discarded(done: u64, percentile: f64) -> Option<u64> {
-    // The estimate is the slowest query but `t - 1`, with the largest t that passes, at least 1.
+    // The estimate is the `t`-th slowest query, with the largest t that passes, at least 1.
     over_allowed(done, percentile)?.checked_sub(1)
 }
 
-/// What LoadGen will say about one limit.
+/// Forecast of LoadGen's verdict on one limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Forecast {
     /// The run passes if it stops now.
     Valid {
-        /// As many more of the queries could have been over the limit.
+        /// How many more queries could have been over the limit.
         spare: u64,
     },
-    /// The run passes later.
+    /// The run will pass later.
     NeedsMore {
-        /// Queries, if all of them stay within the limit.
+        /// Number of queries needed if all further ones stay within the limit.
         at_best: u64,
-        /// Queries, if the share over the limit stays what it is.
+        /// Number of queries needed if the share over the limit stays the same.
         at_this_rate: u64,
     },
-    /// The run does not pass if the share over the limit stays what it is.
+    /// The run does not pass if the share over the limit stays the same.
     CannotPass {
         /// Share of queries over the limit so far.
         over_share: f64,
-        /// No matter what comes: the queries that are still planned cannot make up for those over the limit.
+        /// The remaining planned queries cannot compensate for those over the limit.
         for_certain: bool,
     },
 }
 
-/// Applies the test to `done` queries with `over` of them over the limit. `planned` is the run's whole number of
-/// queries, where it is known.
+/// Applies the test to `done` queries, `over` of them over the limit. `planned` is the total number of
+/// queries in the run, if known.
 pub fn forecast(done: u64, over: u64, percentile: f64, planned: Option<u64>) -> Forecast {
     let needed = queries_needed(over, percentile);
     if done >= needed {
@@ -168,15 +170,15 @@ impl std::fmt::Display for Forecast {
     }
 }
 
-/// The chance that at most `over` of `queries` are over the limit, if each is with the probability that the
-/// percentile allows: the lower tail of a binomial distribution.
+/// The probability that at most `over` of `queries` are over the limit if each one is with the probability
+/// that the percentile allows: the lower tail of a binomial distribution.
 fn chance_of_at_most(over: u64, queries: u64, percentile: f64) -> f64 {
     let (n, q) = (queries as f64, 1.0 - percentile);
     if over as f64 > n * q {
-        // Above the mean the terms below do not fall at once, and the answer is far from 1 % anyway.
+        // Above the mean the terms below first rise, and the result is far from 1 % anyway.
         return 1.0;
     }
-    // From the largest term downwards, each by its ratio to the one above.
+    // Sums from the largest term downwards, computing each by its ratio to the previous one.
     let mut term = probability(over, queries, percentile);
     let mut sum = term;
     let mut k = over as f64;
@@ -193,7 +195,7 @@ fn chance_of_at_most(over: u64, queries: u64, percentile: f64) -> f64 {
 
 /// The binomial probability of exactly `k` out of `n`, each with probability `1 - percentile`.
 ///
-/// As a sum of small corrections instead of logarithms of factorials, whose digits would cancel (C. Loader,
+/// Computed as a sum of small corrections instead of logarithms of factorials, which would cancel (C. Loader,
 /// "Fast and accurate computation of binomial probabilities", 2000).
 fn probability(k: u64, n: u64, percentile: f64) -> f64 {
     let (kf, nf) = (k as f64, n as f64);
@@ -303,7 +305,7 @@ mod tests {
         assert_eq!(forecast(458, 0, 0.99, Some(1000)), more(1));
         assert_eq!(forecast(300, 0, 0.99, Some(400)), certain(0.0, true));
         assert_eq!(forecast(1000, 20, 0.99, None), certain(0.02, false));
-        // 1 in 400 is within 1 %, but not yet with confidence.
+        // 1 in 400 is within 1 %, but not yet with sufficient confidence.
         let Forecast::NeedsMore {
             at_best,
             at_this_rate,
@@ -319,7 +321,7 @@ mod tests {
 
     #[test]
     fn large_runs_are_judged_at_once() {
-        // A full data set at 200 queries per second: the share allowed nears 1 %.
+        // A full data set at 200 queries per second: the allowed share approaches 1 %.
         let allowed = over_allowed(133_680, 0.99).unwrap();
         assert!((1200..1300).contains(&allowed), "{allowed}");
         assert!(queries_needed(100_000, 0.99) > 10_000_000);

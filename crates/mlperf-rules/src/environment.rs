@@ -1,6 +1,7 @@
-//! The machine and the software that a run was made with, as far as they can be told, with secrets left out.
+//! The machine and the software of a run, as far as they can be determined, without secrets.
 //!
-//! Absent facts are `null`, never a guess. Nothing is run but `git`, and only to name the commit.
+//! Unknown facts are `null`; nothing is guessed. The only program that is executed is `git`, to determine the
+//! commit.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,19 +10,19 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-/// Name of the file, in the folder of LoadGen's logs.
+/// Name of the file in LoadGen's log folder.
 pub const ENVIRONMENT: &str = "environment.json";
 
-/// What a run was made with.
+/// The machine and the software of a run.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub struct Environment {
     /// Name and version of this program.
     pub program: String,
     /// LoadGen's version.
     pub loadgen_version: String,
-    /// The command line, secrets replaced.
+    /// The command line, with secrets replaced.
     pub command_line: Vec<String>,
-    /// What `/version` of the server said.
+    /// The server's answer to `/version`.
     pub server_version: Option<String>,
     /// `PRETTY_NAME` of the operating system.
     pub operating_system: Option<String>,
@@ -29,15 +30,15 @@ pub struct Environment {
     pub kernel: Option<String>,
     /// The processor's name.
     pub processor: Option<String>,
-    /// Processors that this process may use.
+    /// Number of processors that this process may use.
     pub processors_available: Option<usize>,
-    /// Processors of the machine.
+    /// Number of processors in the machine.
     pub processors: Option<usize>,
-    /// Processor chips of the machine, as the kernel numbers them.
+    /// Number of processor packages in the machine, as numbered by the kernel.
     pub processor_chips: Option<usize>,
-    /// Cores of one chip, without their hardware threads.
+    /// Number of physical cores in one package.
     pub cores_per_chip: Option<usize>,
-    /// Models of the machine's NVIDIA GPUs, as the driver lists them; empty without a driver.
+    /// Models of the machine's NVIDIA GPUs, as listed by the driver; empty without a driver.
     #[serde(default)]
     pub nvidia_gpus: Vec<String>,
     /// Main memory in bytes.
@@ -46,27 +47,27 @@ pub struct Environment {
     pub cpu_governor: Option<String>,
     /// NVIDIA driver version.
     pub nvidia_driver: Option<String>,
-    /// Commit of the folder the program runs in, with `-dirty` when there are changes.
+    /// Commit of the working directory, with `-dirty` when there are changes.
     pub git_commit: Option<String>,
-    /// Variables of the allow-list that are set.
+    /// Allow-listed environment variables that are set.
     pub variables: BTreeMap<String, String>,
 }
 
-/// What the program knows of a run's making and the machine does not.
+/// Facts of a run that the program knows and the machine does not.
 #[derive(Debug, Clone)]
 pub struct Making<'a> {
     /// Name and version of the program.
     pub program: String,
-    /// Its command line, with secrets replaced.
+    /// The program's command line, with secrets replaced.
     pub command_line: Vec<String>,
-    /// What the server reports as its version.
+    /// The version that the server reports.
     pub server_version: Option<String>,
     /// Environment variables to record; others are never read, so they cannot leak.
     pub variables: &'a [&'a str],
 }
 
 impl Environment {
-    /// Reads it now.
+    /// Reads the current environment.
     pub fn read(making: Making<'_>) -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Self {
@@ -130,20 +131,21 @@ fn values<'a>(cpuinfo: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-/// How many different values a key of /proc/cpuinfo has; `None` where the kernel does not tell it.
+/// The number of different values of a key of /proc/cpuinfo; `None` if the kernel does not report the key.
 fn distinct(cpuinfo: &str, key: &str) -> Option<usize> {
     let found: std::collections::BTreeSet<&str> = values(cpuinfo, key).collect();
     (!found.is_empty()).then_some(found.len())
 }
 
-/// The number that a key of /proc/cpuinfo has on every processor; `None` where they differ or it is not told.
+/// The number that a key of /proc/cpuinfo has on every processor; `None` if they differ or it is not
+/// reported.
 fn number_of(cpuinfo: &str, key: &str) -> Option<usize> {
     let first = values(cpuinfo, key).next()?;
     let alike = values(cpuinfo, key).all(|value| value == first);
     first.parse().ok().filter(|_| alike)
 }
 
-/// The driver's list has a folder for each GPU, by bus address.
+/// The driver's directory contains a folder for each GPU, named by its bus address.
 fn nvidia_gpus(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();

@@ -1,17 +1,17 @@
-//! Names of the files in the folder of LoadGen's logs, and how they are written.
+//! Names of the files in LoadGen's log folder, and a function that writes them atomically.
 
 use std::io;
 use std::path::Path;
 
-/// Writes a file in one step: a reader sees the old content or the new one, never a part.
+/// Writes a file atomically: a reader sees the old content or the new content, never a part.
 ///
 /// # Errors
-/// When the file cannot be written; the old one is then as it was.
+/// When the file cannot be written; the old content is then unchanged.
 pub fn write(path: &Path, text: &str) -> io::Result<()> {
     atomic_file::write(path, text)
 }
 
-/// LoadGen's log for people.
+/// LoadGen's human-readable log.
 pub const SUMMARY_LOG: &str = "mlperf_log_summary.txt";
 /// LoadGen's log for the submission checker.
 pub const DETAIL_LOG: &str = "mlperf_log_detail.txt";
@@ -19,7 +19,7 @@ pub const DETAIL_LOG: &str = "mlperf_log_detail.txt";
 pub const ACCURACY_LOG: &str = "mlperf_log_accuracy.json";
 /// The accuracy figures, in the form that the submission checker reads.
 pub const ACCURACY_TXT: &str = "accuracy.txt";
-/// The settings that repeat the run, in a submission too.
+/// The settings that reproduce the run, in a submission too.
 pub const USER_CONF: &str = "user.conf";
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The rules of an MLPerf Inference round as data and checks, with nothing of any server or command line.
+//! The rules of an MLPerf Inference round as data and checks, independent of any server or command line.
 //!
-//! - [`BenchmarkSpec`]: the benchmarks (`configs/benchmarks/*.toml`, compiled in) and what of LoadGen's configuration
-//!   differs from them.
+//! - [`BenchmarkSpec`]: the benchmarks (`configs/benchmarks/*.toml`, compiled in), compared with LoadGen's
+//!   configuration.
 //! - [`verdict`]: whether a run's result counts, whether it is official, and why not.
 //! - [`compliance`]: audit files of TEST06, TEST07 and TEST09, and the check of what LoadGen then logged.
 //! - [`early_stopping`]: LoadGen's early-stopping test as a forecast.

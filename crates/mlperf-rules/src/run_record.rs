@@ -1,7 +1,7 @@
-//! `sut_run.json`: what a run was and how it came out, for everything that is made of runs later.
+//! `sut_run.json`: what a run was and how it ended, for everything that is later made from runs.
 //!
-//! LoadGen's logs do not tell the benchmark, the rules' scenario, or whether the server was real; this file does, and
-//! stands beside them.
+//! LoadGen's logs do not contain the benchmark, the scenario of the rules, or whether the server was real.
+//! This file does, and is written next to them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,23 +11,23 @@ use crate::benchmark::RuleScenario;
 use crate::compliance::ComplianceTest;
 use crate::verdict::{Outcome, Verdict};
 
-/// Name of the file, in the folder of LoadGen's logs.
+/// Name of the file in LoadGen's log folder.
 pub const RUN_RECORD: &str = "sut_run.json";
 
-/// What kind of run.
+/// The kind of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunKind {
     /// Timed, no audit file.
     Performance,
-    /// Every sample once, answers logged.
+    /// Every sample once, with answers logged.
     Accuracy,
     /// Timed, under an audit file.
     Compliance,
 }
 
 impl RunKind {
-    /// In messages.
+    /// The name in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Performance => "performance",
@@ -37,7 +37,7 @@ impl RunKind {
     }
 }
 
-/// One check of the verdict that was not passed.
+/// One check of the verdict that did not pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedFinding {
     /// Name of the check.
@@ -46,45 +46,46 @@ pub struct RecordedFinding {
     pub what: String,
 }
 
-/// What a run was and how it came out.
+/// What a run was and how it ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// Name and version of the program that made it.
+    /// Name and version of the program that made the run.
     pub program: String,
     /// LoadGen's name of the benchmark, without `-interactive`.
     pub benchmark: String,
     /// The scenario as the rules name it.
     pub scenario: RuleScenario,
-    /// What kind of run.
+    /// The kind of the run.
     pub kind: RunKind,
-    /// The compliance test, where its audit file was in effect.
+    /// The compliance test whose audit file was in effect.
     #[serde(default)]
     pub compliance: Option<ComplianceTest>,
     /// The server was a simulator.
     pub simulated: bool,
-    /// The closing table's word.
+    /// The result in the closing table.
     pub result: String,
-    /// The result counts: nothing vital failed.
+    /// Whether the result counts: no vital check failed.
     pub counts: bool,
-    /// Checks that stand in the way of an official result.
+    /// Checks that prevent an official result.
     pub findings: Vec<RecordedFinding>,
-    /// Name that the server knows the model by.
+    /// The server's name of the model.
     pub model: String,
-    /// What `/version` said.
+    /// The server's answer to `/version`.
     pub server_version: Option<String>,
-    /// The server's address was of this machine, so what is recorded of the machine is recorded of the server's.
+    /// The server's address was on this machine, so the facts recorded about the machine are those of the
+    /// server.
     pub server_on_this_host: bool,
     /// Where the prompts came from.
     pub dataset: String,
-    /// How many there were.
+    /// Number of prompts.
     pub samples: usize,
     /// Longest answer, in tokens.
     pub max_tokens: u32,
-    /// Prompts a request.
+    /// Prompts per request.
     pub batch_size: usize,
-    /// Requests in flight at most.
+    /// Most requests in flight.
     pub concurrency: usize,
-    /// The rate that LoadGen was told, per second.
+    /// The rate passed to LoadGen, per second.
     pub target_qps: f64,
 }
 
@@ -100,23 +101,23 @@ pub enum RecordError {
         /// The underlying I/O error.
         source: std::io::Error,
     },
-    /// It is not this program's.
+    /// It was not written by this program.
     #[error("run record {path}: {source}")]
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The parser's error.
         source: serde_json::Error,
     },
 }
 
 impl RunRecord {
-    /// The compliance test that it was a run of.
+    /// The compliance test of the run.
     pub fn test(&self) -> Option<ComplianceTest> {
         self.compliance.filter(|_| self.kind == RunKind::Compliance)
     }
 
-    /// Writes it into the folder of LoadGen's logs and returns its path.
+    /// Writes the record into LoadGen's log folder and returns its path.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -127,7 +128,7 @@ impl RunRecord {
         Ok(path)
     }
 
-    /// Reads it from the folder of LoadGen's logs.
+    /// Reads the record from LoadGen's log folder.
     ///
     /// # Errors
     /// See [`RecordError`].
@@ -141,7 +142,8 @@ impl RunRecord {
     }
 }
 
-/// What stands in the way, as recorded. A check that the logs do not tell is among them.
+/// The findings that prevent an official result, as recorded. A check that the logs cannot decide is
+/// included.
 pub fn findings(verdict: &Verdict) -> Vec<RecordedFinding> {
     let bad = verdict.bad().map(|finding| RecordedFinding {
         check: finding.check.name().to_owned(),

@@ -1,4 +1,4 @@
-//! Whether LoadGen sees a benchmark as the rules do, asked before any load is sent.
+//! Compares LoadGen's settings for a benchmark with the rules, before any load is sent.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use mlperf_loadgen::{EffectiveSettings, Mode};
 use super::{BenchmarkError, BenchmarkSpec, RuleScenario};
 
 impl BenchmarkSpec {
-    /// Where the settings that LoadGen is about to work with are not the rules': to be asked before any load is
-    /// sent. Empty for an official run.
+    /// The settings of LoadGen that differ from the rules, checked before any load is sent. Empty for an
+    /// official run.
     ///
     /// # Errors
     /// [`BenchmarkError::Scenario`].
@@ -65,14 +65,14 @@ impl BenchmarkSpec {
     }
 }
 
-/// A setting of LoadGen's that is not the rules'.
+/// A LoadGen setting that differs from the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// LoadGen's name of the setting.
     pub key: &'static str,
-    /// What LoadGen would work with.
+    /// The value that LoadGen would use.
     pub effective: String,
-    /// What the rules say.
+    /// The value in the rules.
     pub wanted: String,
 }
 
@@ -137,7 +137,7 @@ mod tests {
             for scenario in BenchmarkSpec::named(name).unwrap().limits.into_keys() {
                 let found = differences(name, scenario, Mode::Performance);
                 if (name, scenario) == ("gpt-oss-120b", RuleScenario::Offline) {
-                    // LoadGen has no count of its own there: a user.conf must set it.
+                    // LoadGen has no count for this scenario: a user.conf must set it.
                     assert_eq!(
                         found,
                         ["samples_per_query is 660, where the rules have at least 6396"]
@@ -162,7 +162,7 @@ mod tests {
         settings.min_duration = Duration::from_secs(60);
         settings.performance_sample_count_override = Some(100);
         let effective = settings.effective(100, 100).unwrap();
-        // A conversational configuration is not an interactive one, though LoadGen runs both as Server.
+        // A conversational configuration is not an interactive one, although LoadGen runs both as Server.
         let texts = |scenario| -> Vec<String> {
             let differences = spec.differences(scenario, &effective).unwrap();
             differences.iter().map(ToString::to_string).collect()

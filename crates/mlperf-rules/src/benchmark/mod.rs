@@ -1,8 +1,8 @@
 //! The benchmarks as data: `configs/benchmarks/*.toml`, compiled in.
 //!
-//! LoadGen's configuration knows limits and counts; what the model is asked and how long it may answer stands in the
-//! rules. The files hold both, and what both hold is compared before a run: a benchmark that LoadGen sees otherwise
-//! than we do is run wrongly.
+//! LoadGen's configuration has limits and counts, while the rules define the requests and the length of
+//! answers. The files contain both, and what LoadGen has too is compared before a run, so that a benchmark
+//! which LoadGen configures differently is detected.
 
 mod compare;
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compare::Difference;
 
-/// (LoadGen's name, text of the file).
+/// Pairs of (LoadGen's name, text of the file).
 const FILES: &[(&str, &str)] = &[
     (
         "deepseek-r1",
@@ -46,7 +46,7 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// What follows a benchmark's name in LoadGen for the tighter limits.
+/// Suffix of a benchmark's name in LoadGen for the tighter limits.
 const INTERACTIVE: &str = "-interactive";
 
 /// A file of `configs/benchmarks` that cannot be used.
@@ -61,7 +61,7 @@ pub enum BenchmarkError {
         /// All names.
         known: Vec<&'static str>,
     },
-    /// The file is not as it must be; TOML's words name line and key.
+    /// The file is invalid; TOML's message names line and key.
     #[error("benchmark {name}: {problem}")]
     File {
         /// LoadGen's name.
@@ -74,9 +74,9 @@ pub enum BenchmarkError {
     Scenario {
         /// LoadGen's name.
         name: String,
-        /// The scenario asked for.
+        /// The requested scenario.
         scenario: RuleScenario,
-        /// Its scenarios.
+        /// The scenarios of the benchmark.
         known: Vec<String>,
     },
 }
@@ -128,26 +128,26 @@ pub struct BenchmarkSpec {
     pub submission_name: String,
     /// The model on the Hugging Face hub.
     pub model: String,
-    /// The first round that does not have it any more.
+    /// The first round that no longer has the benchmark.
     pub dropped_in: Option<String>,
-    /// Compliance tests of a closed submission.
+    /// Compliance tests required in the closed division.
     #[serde(default)]
     pub compliance: Vec<String>,
-    /// What those of them ask that have limits of their own, by the test's name.
+    /// Limits of those compliance tests that have their own, by the test's name.
     #[serde(default)]
     pub compliance_limits: BTreeMap<String, ComplianceLimits>,
     /// Scenarios in which speculative decoding is allowed.
     #[serde(default)]
     pub speculative_decoding: Vec<RuleScenario>,
-    /// Where the prompts are.
+    /// The dataset of the prompts.
     pub dataset: DatasetSpec,
-    /// How many of them.
+    /// Sample counts.
     pub samples: SampleCounts,
-    /// How the model answers.
+    /// Sampling parameters.
     pub sampling: Sampling,
-    /// Its scenarios, with their limits.
+    /// The scenarios, with their limits.
     pub limits: BTreeMap<RuleScenario, Limits>,
-    /// What an accuracy run must reach, by the measure's name.
+    /// Limits of an accuracy run, by the measure's name.
     #[serde(default)]
     pub accuracy: BTreeMap<String, Bounds>,
 }
@@ -158,40 +158,40 @@ pub struct BenchmarkSpec {
 pub struct DatasetSpec {
     /// File name as published.
     pub file: String,
-    /// File of accuracy runs, where it is another one.
+    /// File of accuracy runs, if it is a different one.
     pub accuracy_file: Option<String>,
     /// Column of the prompt's text.
     pub input_text: String,
-    /// Column of the prompt's token ids, which are sent where there are any.
+    /// Column of the prompt's token ids, which are sent instead of the text if present.
     pub input_ids: Option<String>,
     /// Column of the reference answer.
     pub reference: String,
-    /// The text goes through the model's chat template.
+    /// The text is passed through the model's chat template.
     #[serde(default)]
     pub chat_template: bool,
 }
 
-/// Sample counts by the rules.
+/// Sample counts according to the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SampleCounts {
-    /// Performance set.
+    /// Size of the performance set.
     pub performance: u64,
-    /// Accuracy run.
+    /// Number of samples in an accuracy run.
     pub accuracy: u64,
-    /// Fewest samples of an Offline run.
+    /// Smallest number of samples in an Offline run.
     pub offline_min: u64,
 }
 
-/// Sampling parameters by the rules.
+/// Sampling parameters according to the rules.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
-    /// 0 is greedy.
+    /// Temperature; 0 is greedy.
     pub temperature: f64,
-    /// Nucleus.
+    /// Probability mass of nucleus sampling.
     pub top_p: f64,
-    /// Most likely tokens that are considered; all where absent.
+    /// Number of most likely tokens that are considered; all if absent.
     pub top_k: Option<u32>,
     /// Seed of the reference implementation.
     pub seed: Option<u64>,
@@ -199,7 +199,7 @@ pub struct Sampling {
     pub min_tokens: u32,
     /// Most output tokens.
     pub max_tokens: u32,
-    /// Most output tokens of an accuracy run, where it is another number.
+    /// Most output tokens of an accuracy run, if different.
     pub accuracy_max_tokens: Option<u32>,
     /// The model's own end-of-sequence ids, for TEST06.
     #[serde(default)]
@@ -207,7 +207,7 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Most output tokens in a mode.
+    /// Most output tokens of a run in a mode.
     pub fn max_tokens_in(&self, mode: Mode) -> u32 {
         match mode {
             Mode::Accuracy => self.accuracy_max_tokens.unwrap_or(self.max_tokens),
@@ -226,11 +226,11 @@ pub struct Limits {
     pub tpot_ms: Option<u64>,
 }
 
-/// The set of a compliance test and what its figure must reach.
+/// The sample set of a compliance test and the limits of its figure.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ComplianceLimits {
-    /// Samples of its set, all of which are answered.
+    /// Number of samples in the set, all of which are answered.
     pub samples: u64,
     /// At least.
     pub min: Option<f64>,
@@ -249,19 +249,19 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Whether a value is good.
+    /// Whether a value is within the bounds.
     pub fn hold(&self, value: f64) -> bool {
         self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max)
     }
 }
 
 impl BenchmarkSpec {
-    /// LoadGen's names of all benchmarks that there is a file for.
+    /// LoadGen's names of all benchmarks that have a file.
     pub fn names() -> Vec<&'static str> {
         FILES.iter().map(|(name, _)| *name).collect()
     }
 
-    /// The benchmark of LoadGen's name, with or without `-interactive`.
+    /// The benchmark with LoadGen's name, with or without `-interactive`.
     ///
     /// # Errors
     /// [`BenchmarkError::Unknown`].
@@ -318,7 +318,7 @@ impl BenchmarkSpec {
         Ok(spec)
     }
 
-    /// The limits of one of its scenarios.
+    /// The limits of one of the benchmark's scenarios.
     ///
     /// # Errors
     /// [`BenchmarkError::Scenario`].
@@ -333,17 +333,17 @@ impl BenchmarkSpec {
             })
     }
 
-    /// Whether the round asks a compliance test of it.
+    /// Whether the round requires a compliance test for the benchmark.
     pub fn asks(&self, test: &str) -> bool {
         self.compliance.iter().any(|asked| asked == test)
     }
 
-    /// What a compliance test asks; nothing where it has no limits of its own.
+    /// The limits of a compliance test; the default if it has none of its own.
     pub fn compliance_limits(&self, test: &str) -> ComplianceLimits {
         self.compliance_limits.get(test).copied().unwrap_or_default()
     }
 
-    /// The name to give LoadGen for a scenario.
+    /// The benchmark name that LoadGen uses for a scenario.
     ///
     /// # Errors
     /// [`mlperf_loadgen::Error::UnknownBenchmark`] if LoadGen does not know it.

@@ -1,8 +1,9 @@
-//! The settings of an audit file, whatever comments and order it has.
+//! The settings of an audit file, independent of comments and order.
 
 use std::collections::BTreeMap;
 
-/// Every key with its value, as written; the last one of a key holds. `None` when a line is not `key = value`.
+/// Every key with its value as written; the last occurrence of a key wins. `None` if a line is not `key =
+/// value`.
 pub(super) fn settings(text: &str) -> Option<BTreeMap<&str, &str>> {
     let mut settings = BTreeMap::new();
     for line in text.lines() {
@@ -22,7 +23,7 @@ pub(super) fn settings(text: &str) -> Option<BTreeMap<&str, &str>> {
 mod tests {
     use super::super::ComplianceTest;
 
-    /// The settings of the round's file, in another order and with other comments.
+    /// The settings of the round's file, in a different order and with different comments.
     const AS_IN_THE_ROUND: &str = "# times are in milliseconds\n\n*.*.mode = 2\n*.*.min_duration = 0\n\
         *.*.accuracy_log_rng_seed = 720381539243781796\n*.*.accuracy_log_sampling_target = 100\n\
         *.*.min_query_count = 100 # all of them\n#*.*.min_query_count = 1\n*.*.sample_concatenate_permutation = 0";

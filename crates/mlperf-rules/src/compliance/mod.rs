@@ -1,4 +1,4 @@
-//! Compliance runs: the audit file that LoadGen is given, and the check of what it then logged.
+//! Compliance runs: the audit file for LoadGen, and the verification of what LoadGen logged.
 
 mod audit;
 mod test06;
@@ -11,22 +11,22 @@ use std::path::{Path, PathBuf};
 pub use test06::{Test06, verify};
 pub use whole_set::{answers_are_long_enough, answers_are_right};
 
-/// Name of the audit file, in the folder of LoadGen's logs.
+/// Name of the audit file in LoadGen's log folder.
 pub const AUDIT_CONFIG: &str = "audit.config";
 
-/// How the first line of an audit file of ours begins.
+/// The beginning of the first line of an audit file written by this program.
 const HEADING: &str = "# Compliance test ";
 
 /// A compliance test that this program can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum ComplianceTest {
-    /// Token ids of a timed run: first tokens, ends and lengths are consistent.
+    /// Checks the token ids of a timed run: first tokens, ends and lengths are consistent.
     #[serde(rename = "TEST06")]
     Test06,
-    /// Answers of a timed run over a set of its own are right.
+    /// Checks that the answers of a timed run over a separate sample set are right.
     #[serde(rename = "TEST07")]
     Test07,
-    /// Answers of a timed run are as long as the reference's.
+    /// Checks that the answers of a timed run are as long as the reference's.
     #[serde(rename = "TEST09")]
     Test09,
 }
@@ -35,7 +35,7 @@ impl ComplianceTest {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Test06, Self::Test07, Self::Test09];
 
-    /// Its name in the rules, and of its folder.
+    /// The test's name in the rules, which is also its folder name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Test06 => "TEST06",
@@ -52,13 +52,14 @@ impl ComplianceTest {
         }
     }
 
-    /// Whether it is over all samples of its set, once each.
+    /// Whether the test uses every sample of its set exactly once.
     pub fn is_whole_set(self) -> bool {
         self != Self::Test06
     }
 
-    /// What it asks of LoadGen, as the round has it: a timed run of a given number of queries without the whole
-    /// dataset's equal turns, in which LoadGen logs answers. The seed chooses which, where it is not all of them.
+    /// The audit settings of the round: a timed run of a given number of queries, without issuing every
+    /// sample equally often, in which LoadGen logs answers. If not all answers are logged, the seed selects
+    /// which.
     fn audit(self, samples: u64) -> String {
         let (logged, queries) = match self {
             Self::Test06 => (100, 100),
@@ -79,13 +80,13 @@ impl ComplianceTest {
         text
     }
 
-    /// The test that an audit file of a person's is of, if it has that test's settings and no other. MLCommons' own
-    /// file of TEST06 has what [`Self::write_audit`] writes; the tests over whole sets are only run by their name,
-    /// since their answers' texts have to be kept.
+    /// The test whose settings, and no others, a user's audit file has. MLCommons' own file of TEST06 has the
+    /// settings that [`Self::write_audit`] writes. The tests over whole sets can only be run by their name,
+    /// since they need the texts of the answers.
     pub fn of_audit(text: &str) -> Option<Self> {
         let test = Self::Test06;
         let asked = audit::settings(text)?;
-        // The number of samples matters to the others only.
+        // The number of samples matters only to the other tests.
         (Some(asked) == audit::settings(&test.audit(0))).then_some(test)
     }
 
@@ -96,10 +97,11 @@ impl ComplianceTest {
             .any(|test| text.starts_with(&format!("{HEADING}{test}: ")))
     }
 
-    /// Writes its audit file into a folder, which is made when it is missing. `samples` is the size of its set.
+    /// Writes the audit file into a folder, which is created if missing. `samples` is the size of the test's
+    /// set.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn write_audit(self, folder: &Path, samples: u64) -> io::Result<PathBuf> {
         std::fs::create_dir_all(folder)?;
         let path = folder.join(AUDIT_CONFIG);
@@ -114,14 +116,14 @@ impl fmt::Display for ComplianceTest {
     }
 }
 
-/// How a test came out.
+/// The outcome of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// Whether it passed.
     pub passed: bool,
-    /// In a sentence.
+    /// The outcome in one sentence.
     pub sentence: String,
-    /// The outcome's file, in the words that the submission checker looks for.
+    /// The content of the outcome file, with the words that the submission checker looks for.
     pub text: String,
 }
 
@@ -132,7 +134,7 @@ pub enum VerifyError {
     /// LoadGen's accuracy log cannot be read.
     #[error(transparent)]
     Log(#[from] mlperf_loadgen::Error),
-    /// It holds no answers.
+    /// The log contains no answers.
     #[error("{path} holds no answers: a compliance test needs a run under its audit file (--compliance)")]
     NoAnswers {
         /// The log.

@@ -1,9 +1,9 @@
-//! TEST06 on LoadGen's log: does every answer begin with the token that was reported first, have no more than
-//! one end-of-sequence token at its end, and hold as many tokens as were counted? An end-of-sequence token with others
-//! behind it is not looked for, as in MLCommons' script.
+//! TEST06 on LoadGen's log: every answer must begin with the token that was reported first, have at most one
+//! end-of-sequence token at its end, and contain as many tokens as were counted. As in MLCommons' script, an
+//! end-of-sequence token that is followed by others is not detected.
 //!
-//! The checks and the file are those of MLCommons' verification script, so that either may be run. One difference:
-//! this one knows the model's own end-of-sequence ids, where the script looks for 2 unless told otherwise.
+//! The checks and the outcome file equal those of MLCommons' verification script. The only difference is that
+//! this implementation knows the model's own end-of-sequence ids, while the script looks for 2 by default.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,15 +12,16 @@ use mlperf_loadgen::LoggedAnswer;
 
 use super::{Verified, VerifyError, logged};
 
-/// The id that MLCommons' script looks for by default; the simulator's too.
+/// The default id of MLCommons' script, which the simulator uses too.
 const DEFAULT_EOS: i32 = 2;
 
-/// What was found.
+/// The result of the test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Test06 {
-    /// Answers that LoadGen logged.
+    /// Number of answers in LoadGen's log.
     pub answers: usize,
-    /// Samples whose first token is not the answer's; `None` in Offline, where none is reported.
+    /// Samples whose first token differs from the answer's; `None` in Offline, where no first token is
+    /// reported.
     pub wrong_first_token: Option<Vec<u64>>,
     /// Samples with several end-of-sequence tokens at their end, or whose bytes are not whole tokens.
     pub late_end: Vec<u64>,
@@ -52,7 +53,7 @@ fn check(answers: &[LoggedAnswer], offline: bool, end_ids: &[i32]) -> Test06 {
     Test06 {
         answers: answers.len(),
         wrong_first_token: (!offline).then(|| {
-            // An answer without its first token cannot be shown to begin with it.
+            // An answer without a reported first token cannot be shown to begin with it.
             failing(&|answer| {
                 answer
                     .first_token
@@ -71,7 +72,7 @@ fn check(answers: &[LoggedAnswer], offline: bool, end_ids: &[i32]) -> Test06 {
 }
 
 impl Test06 {
-    /// All answers are good.
+    /// Whether all answers are good.
     pub fn passed(&self) -> bool {
         self.wrong_first_token.as_ref().is_none_or(Vec::is_empty)
             && self.late_end.is_empty()
@@ -94,7 +95,7 @@ impl Test06 {
         )
     }
 
-    /// As every test's outcome.
+    /// The result as a test outcome.
     pub fn outcome(&self) -> Verified {
         Verified {
             passed: self.passed(),
@@ -103,7 +104,7 @@ impl Test06 {
         }
     }
 
-    /// In a sentence.
+    /// The result in one sentence.
     pub fn sentence(&self) -> String {
         if self.passed() {
             return format!("TEST06 passed on {} logged answers", self.answers);
@@ -122,7 +123,7 @@ impl Test06 {
             ),
         ] {
             if let Some(sample) = samples.first() {
-                // Writing to a text cannot fail.
+                // Writing to a `String` cannot fail.
                 let _infallible = write!(text, "; {} {what} (first: sample {sample})", samples.len());
             }
         }
@@ -134,7 +135,7 @@ impl Test06 {
 mod tests {
     use super::*;
 
-    /// Writes a log as LoadGen does and verifies it.
+    /// Writes a log in LoadGen's format and verifies it.
     fn verified(rows: &[(&[i32], Option<i32>, usize)], offline: bool) -> Test06 {
         let hex = |ids: &[i32]| -> String {
             ids.iter()

@@ -1,5 +1,5 @@
-//! The tests over every sample of a set: TEST07 asks whether the answers of a timed run are right, TEST09 whether they
-//! are as long as the reference's.
+//! The tests over every sample of a set: TEST07 checks that the answers of a timed run are right, TEST09 that
+//! they are as long as the reference's.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub fn answers_are_long_enough(log: &Path, limits: &ComplianceLimits) -> Result<
     ))
 }
 
-/// A test that is right about fewer samples than the set has shows nothing.
+/// A result over fewer samples than the set has proves nothing.
 fn outcome(
     test: ComplianceTest,
     good: bool,

@@ -1,4 +1,4 @@
-//! Why LoadGen said INVALID: which limit, by how much, and which flag or rate would help.
+//! Explains LoadGen's INVALID: which limit was missed, by how much, and which flag or rate would help.
 
 use mlperf_loadgen::{RunResult, Validity};
 
@@ -6,14 +6,14 @@ use super::words::{number, time};
 use super::{Check, Evidence, Finding};
 use crate::early_stopping::over_allowed;
 
-/// LoadGen's verdict; when it is INVALID, every condition that was not met with its numbers.
+/// LoadGen's verdict; if it is INVALID, every condition that was not met, with its numbers.
 pub(super) fn loadgen_valid(evidence: &Evidence<'_>) -> Finding {
     let result = evidence.result;
     let failed = evidence.incidents.is_some_and(|incidents| incidents.failed > 0);
     let check = Check::LoadGenValid;
     match result.validity {
         Some(Validity::Valid) => return Finding::pass(check),
-        // Accuracy runs have no verdict, and that a run was cut is a finding of its own.
+        // Accuracy runs have no verdict, and a truncated run is a separate finding.
         None => return Finding::not_applicable(check),
         Some(Validity::Invalid) => {}
     }
@@ -40,13 +40,13 @@ pub(super) fn loadgen_valid(evidence: &Evidence<'_>) -> Finding {
         format!("LoadGen says INVALID because {}", clauses.join(", and ")),
     );
     match ways_out.into_iter().next() {
-        // The first is about the cause that the others follow from.
+        // The first reason is the cause of the others.
         Some(way_out) => finding.with_way_out(way_out),
         None => finding,
     }
 }
 
-/// A clause, and a way out.
+/// A clause and a remedy.
 type Reason = Option<(String, Option<String>)>;
 
 fn scenario(result: &RunResult) -> &str {
@@ -57,7 +57,7 @@ fn scenario(result: &RunResult) -> &str {
         .unwrap_or_default()
 }
 
-/// How long the run was, by the rule of its scenario, in seconds.
+/// The duration of the run in seconds, as its scenario defines it.
 pub(super) fn measured_secs(result: &RunResult) -> Option<f64> {
     let until_last = |rate: Option<f64>| {
         let rate = rate.filter(|rate| *rate > 0.0)?;
@@ -67,12 +67,12 @@ pub(super) fn measured_secs(result: &RunResult) -> Option<f64> {
         "Offline" => Some(result.latency.max_ns? as f64 / 1e9),
         "Server" => until_last(result.scheduled_samples_per_sec),
         "SingleStream" => until_last(result.qps_with_loadgen_overhead),
-        // LoadGen logs no rate there; its interval for the power meter has milliseconds.
+        // LoadGen logs no rate in this scenario; its interval for the power meter has milliseconds.
         _ => None,
     }
 }
 
-/// LoadGen counts failed queries among those it reached, so a run with any gives no rate to aim at.
+/// LoadGen counts failed queries as completed, so a run with failures gives no usable rate.
 fn duration(result: &RunResult, failed: bool) -> Reason {
     if result.min_duration_met != Some(false) {
         return None;
@@ -202,7 +202,7 @@ fn latency(result: &RunResult) -> Reason {
     Some((clauses.join(" and "), lower_rate(result, worst)))
 }
 
-/// A rate to try next. `share` is limit over measured, of the worst limit.
+/// A rate to try next. `share` is limit divided by measured value, of the worst limit.
 fn lower_rate(result: &RunResult, share: f64) -> Option<String> {
     let (arrived, finished) = (
         result.scheduled_samples_per_sec?,
@@ -216,8 +216,8 @@ fn lower_rate(result: &RunResult, share: f64) -> Option<String> {
             number(finished * 0.95)
         ));
     }
-    // The server kept up. Latency near saturation rises far faster than load, so half the rate is the least that
-    // is worth a try, and a twentieth less the most.
+    // The server kept up. Latency near saturation rises much faster than load, so the rate is reduced by at
+    // least a twentieth and at most by half.
     let target = result.effective_number("target_qps").unwrap_or(arrived);
     Some(format!(
         "the server kept up with the {} queries/s that arrived, so latency gives out before throughput: try \
@@ -228,7 +228,7 @@ fn lower_rate(result: &RunResult, share: f64) -> Option<String> {
 }
 
 fn early_stopping(result: &RunResult) -> Reason {
-    // With a limit missed by far the test cannot pass either, and says nothing new.
+    // If a limit is missed by far, the early-stopping test cannot pass either and adds no information.
     if result.early_stopping_met != Some(false) || result.perf_constraints_met == Some(false) {
         return None;
     }
@@ -266,7 +266,7 @@ fn early_stopping(result: &RunResult) -> Reason {
         "{done} queries with {over} over {limit} are too few {confidence}: {more} more within it are needed"
     );
     let rate = result.scheduled_samples_per_sec.filter(|rate| *rate > 0.0)?;
-    // What comes will not all be within the limit, so one more than needed is asked for in twenty.
+    // Not all further queries will be within the limit, so one more in twenty is requested.
     let secs = (needed as f64 * 1.05 / rate).ceil();
     let way_out = match over {
         0 => Some(format!("run for at least --duration {secs}s")),
@@ -278,7 +278,7 @@ fn early_stopping(result: &RunResult) -> Reason {
     Some((what, way_out))
 }
 
-/// The number of queries that LoadGen's words ask for.
+/// The number of queries that LoadGen's message asks for.
 fn needed(words: &str, done: u64) -> Option<u64> {
     let number_after = |marker: &str| {
         let (_, rest) = words.split_once(marker)?;

@@ -1,8 +1,9 @@
-//! Our own acceptance gate beside LoadGen's verdict: does the result count, is it an official one, and if not, why
-//! and what is the nearest way out. Pure functions over the log's values.
+//! The acceptance checks in addition to LoadGen's verdict: whether the result counts, whether it is official,
+//! and if not, the reason and the simplest remedy. Pure functions over the values of the log.
 //!
-//! LoadGen calls runs VALID in which every sample failed, and the submission checker passes runs that LoadGen calls
-//! INVALID; so both are asked again here, with everything else that makes a result worthless.
+//! LoadGen reports runs as VALID in which every sample failed, and the submission checker passes runs that
+//! LoadGen reports as INVALID. Both are therefore checked again here, with everything else that makes a
+//! result worthless.
 
 mod invalid;
 mod official;
@@ -15,25 +16,26 @@ use mlperf_loadgen::{Incidents, RunResult, TestSettings, Validity};
 /// The round whose configuration is compiled into LoadGen 6.0.17.
 pub const ROUND: &str = "v6.1";
 
-/// What the verdict is made from.
+/// The input of a verdict.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
     /// LoadGen's detail log.
     pub result: &'a RunResult,
-    /// What the binding counted; `None` when the logs are all there is.
+    /// The incidents that the binding counted; `None` if only the logs are available.
     pub incidents: Option<&'a Incidents>,
     /// The round's own settings for the benchmark and scenario:
     /// [`TestSettings::from_config`] without a user's file.
     pub round: &'a TestSettings,
-    /// How late queries were issued; `None` if nobody looked.
+    /// How late queries were issued; `None` if it was not measured.
     pub issue_delay: Option<IssueDelay>,
     /// The server was the built-in simulator.
     pub simulated: bool,
-    /// Whether the server reused what it had computed for other queries; `None` if the logs are all there is.
+    /// Whether the server reused results of other queries; `None` if only the logs are available.
     pub prefix_caching: Option<PrefixCaching>,
 }
 
-/// From when LoadGen's schedule wanted a query to go out to when our worker had it.
+/// The delay between the time at which LoadGen's schedule wanted a query to be sent and its arrival at our
+/// worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IssueDelay {
     /// 99th percentile.
@@ -43,7 +45,8 @@ pub struct IssueDelay {
 }
 
 impl IssueDelay {
-    /// From single delays in nanoseconds, in any order; negative ones count as zero. `None` if there are none.
+    /// Computes both from single delays in nanoseconds, in any order; negative ones count as zero. `None`
+    /// without any.
     pub fn from_ns(delays: impl IntoIterator<Item = i64>) -> Option<Self> {
         let mut delays: Vec<u64> = delays
             .into_iter()
@@ -51,13 +54,13 @@ impl IssueDelay {
             .collect();
         delays.sort_unstable();
         let max = Duration::from_nanos(*delays.last()?);
-        // LoadGen's own rule for a percentile's index.
+        // LoadGen's own rule for the index of a percentile.
         let p99 = Duration::from_nanos(delays[delays.len() * 99 / 100]);
         Some(Self { p99, max })
     }
 }
 
-/// Whether a server reuses what it computed for other queries.
+/// Whether a server reuses results that it computed for other queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrefixCaching {
     /// It does.
@@ -68,39 +71,40 @@ pub enum PrefixCaching {
     Unknown,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
-    /// The log goes on to its end.
+    /// The log is complete.
     Ended,
-    /// LoadGen says VALID.
+    /// LoadGen reports VALID.
     LoadGenValid,
     /// LoadGen logged no error.
     NoErrors,
-    /// Every query got a real answer, and just one.
+    /// Every query got exactly one real answer.
     EveryQueryAnswered,
-    /// Seeds as the round's.
+    /// Seeds equal the round's.
     Seeds,
-    /// Latency limits and percentiles as the round's.
+    /// Latency limits and percentiles equal the round's.
     Limits,
-    /// As long as the round asks for.
+    /// The run is as long as the round requires.
     Duration,
-    /// As many samples and queries as the round asks for, chosen by the round's rule.
+    /// The numbers of samples and queries are those that the round requires, chosen by the round's rule.
     Counts,
-    /// No audit configuration in effect.
+    /// No audit configuration was in effect.
     NoAudit,
-    /// LoadGen is the round's version, unchanged.
+    /// LoadGen is the round's version, unmodified.
     LoadGenBuild,
-    /// Our own program was not what limited the server.
+    /// The client was not the bottleneck.
     ClientKeptUp,
-    /// The server was a real one.
+    /// The server was not a simulator.
     RealServer,
-    /// The server computed every query anew.
+    /// The server did not reuse results of other queries.
     NoPrefixCaching,
 }
 
 impl Check {
-    /// Whether the result is worthless without it; the others only keep it from being an official one.
+    /// Whether the result is worthless if the check fails. The other checks only decide whether it is
+    /// official.
     pub fn is_vital(self) -> bool {
         matches!(
             self,
@@ -108,7 +112,7 @@ impl Check {
         )
     }
 
-    /// Name in reports.
+    /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ended => "run ended",
@@ -128,29 +132,30 @@ impl Check {
     }
 }
 
-/// How a check came out.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Good.
+    /// The check passed.
     Pass,
-    /// Not good.
+    /// The check failed.
     Fail,
-    /// The logs do not tell. Counts as not good.
+    /// The logs do not contain the answer. Treated as not passed.
     Unknown,
-    /// Has no meaning in this mode or scenario.
+    /// The check does not apply in this mode or scenario.
     NotApplicable,
 }
 
-/// One check with its words.
+/// The outcome of one check, with an explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// The check.
     pub check: Check,
-    /// How it came out.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What was found, with numbers, as a clause without capital or full stop. Empty where all is well.
+    /// What was found, with numbers, as a clause without initial capital or full stop. Empty if the check
+    /// passed.
     pub what: String,
-    /// The nearest way out, as a clause, where there is one.
+    /// The simplest remedy as a clause, if there is one.
     pub way_out: Option<String>,
 }
 
@@ -185,13 +190,13 @@ impl Finding {
         self
     }
 
-    /// Whether it stands in the way.
+    /// Whether it prevents an official result.
     pub fn is_bad(&self) -> bool {
         matches!(self.outcome, Outcome::Fail | Outcome::Unknown)
     }
 }
 
-/// The gate's word on one run.
+/// The verdict on one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// All checks, in the order of [`Check`].
@@ -199,17 +204,17 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// The result counts: LoadGen's VALID (in a performance run), no error, every query answered.
+    /// Whether the result counts: LoadGen's VALID (in a performance run), no error, every query answered.
     pub fn counts(&self) -> bool {
         self.bad().all(|finding| !finding.check.is_vital())
     }
 
-    /// What stands in the way, in order.
+    /// The findings that prevent an official result, in order.
     pub fn bad(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.is_bad())
     }
 
-    /// One check's finding.
+    /// The finding of one check.
     pub fn finding(&self, check: Check) -> &Finding {
         self.findings
             .iter()
@@ -217,11 +222,11 @@ impl Verdict {
             .expect("every check is made")
     }
 
-    /// The verdict for people, a line each: a heading, what stands in the way, and the ways out.
+    /// The verdict for users, one line each: a heading, the findings, and the remedies.
     pub fn lines(&self) -> Vec<String> {
         let vital: Vec<&Finding> = self.bad().filter(|finding| finding.check.is_vital()).collect();
         if !vital.is_empty() {
-            // Why a worthless result is not official either is of no use to the reader.
+            // For a worthless result the reader does not need to know why it is also not official.
             return words::lines("not a valid result:", &vital);
         }
         let rest: Vec<&Finding> = self.bad().collect();
@@ -232,7 +237,7 @@ impl Verdict {
     }
 }
 
-/// Makes every check.
+/// Performs every check.
 pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let mut findings = vec![
         ended(evidence.result),
@@ -252,7 +257,7 @@ fn is_accuracy(result: &RunResult) -> bool {
 }
 
 fn ended(result: &RunResult) -> Finding {
-    // Accuracy runs have no verdict; the measured interval's end is the last that they log.
+    // Accuracy runs have no verdict; the end of the measured interval is the last entry that they log.
     let ended = if is_accuracy(result) {
         result.power_end.is_some()
     } else {

@@ -1,4 +1,4 @@
-//! What keeps a valid result from being an official one: anything that is not as the round has it.
+//! Checks whether a valid result is official: every setting must equal the round's.
 
 use mlperf_loadgen::{Mode, RunResult, Scenario, TestSettings};
 
@@ -6,7 +6,7 @@ use super::invalid::measured_secs;
 use super::words::{number, time};
 use super::{Check, Evidence, Finding, PrefixCaching, ROUND, is_accuracy};
 
-/// The share of the latency limit that our own delay may take at the 99th percentile.
+/// Largest allowed ratio of our own delay to the latency limit, at the 99th percentile.
 const DELAY_SHARE: f64 = 0.01;
 
 pub(super) fn checks(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -24,7 +24,7 @@ pub(super) fn checks(evidence: &Evidence<'_>) -> Vec<Finding> {
     ]
 }
 
-/// A value of the log beside the round's.
+/// A value of the log and the corresponding value of the round.
 struct Pair {
     key: &'static str,
     found: Option<f64>,
@@ -47,7 +47,7 @@ fn differing(pairs: &[Pair]) -> Option<String> {
 }
 
 fn seeds(result: &RunResult, round: &TestSettings) -> Finding {
-    // As integers: a double cannot hold them.
+    // Compared as integers, since a double cannot represent them.
     let pairs = [
         ("qsl_rng_seed", round.qsl_rng_seed),
         ("sample_index_rng_seed", round.sample_index_rng_seed),
@@ -143,7 +143,7 @@ fn duration(result: &RunResult, round: &TestSettings) -> Finding {
     }
     let wanted = round.min_duration.as_secs_f64();
     let asked = result.effective_number("min_duration_ms").map(|ms| ms / 1e3);
-    // LoadGen judges the duration that it was asked for. MultiStream's cannot be told from its log.
+    // LoadGen judges the requested duration. The duration of MultiStream is not in its log.
     let lasted = measured_secs(result).or(asked.filter(|_| result.min_duration_met == Some(true)));
     match (asked, lasted) {
         (Some(asked), Some(lasted)) if asked >= wanted && lasted >= wanted => Finding::pass(check),
@@ -190,7 +190,7 @@ fn counts(result: &RunResult, round: &TestSettings) -> Finding {
             at_least("performance_sample_count", wanted);
         }
         match round.scenario {
-            // LoadGen turns the count into the one query's samples.
+            // LoadGen converts the count to the samples of the only query.
             Scenario::Offline => {
                 let set = round.performance_sample_count_override.unwrap_or(0);
                 at_least("samples_per_query", round.min_query_count.max(set));
@@ -253,7 +253,7 @@ fn client_kept_up(evidence: &Evidence<'_>) -> Finding {
     let check = Check::ClientKeptUp;
     let round = evidence.round;
     if round.scenario != Scenario::Server || is_accuracy(evidence.result) {
-        // Only there a schedule exists that one can be late for.
+        // Only this scenario has a schedule that the client can fall behind.
         return Finding::not_applicable(check);
     }
     let Some(delay) = evidence.issue_delay else {

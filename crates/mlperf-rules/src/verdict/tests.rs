@@ -1,4 +1,4 @@
-//! The gate on logs of real LoadGen runs, kept without the lines that no check reads.
+//! Tests of the checks on logs of real LoadGen runs, reduced to the lines that the checks read.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn verdict(text: &str, scenario: Scenario) -> Verdict {
     })
 }
 
-/// The lines of a verdict, one behind the other.
+/// The lines of a verdict, joined.
 fn shown(verdict: &Verdict) -> String {
     verdict.lines().join(" | ")
 }
@@ -109,7 +109,7 @@ fn a_full_length_run_with_the_rounds_settings_is_official() {
     assert_eq!(shown(&verdict), "valid, and meets what round v6.1 asks for");
 }
 
-/// Each change to the log of an official run makes just one check fail.
+/// Each change to the log of an official run makes exactly one check fail.
 #[test]
 fn whatever_is_not_as_the_round_has_it_is_found() {
     let text = recorded("official_server");

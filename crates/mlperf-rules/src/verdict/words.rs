@@ -1,8 +1,8 @@
-//! How numbers and lists become words.
+//! Formats numbers and lists as text.
 
 use super::Finding;
 
-/// Nanoseconds with a unit that fits.
+/// Nanoseconds in a suitable unit.
 pub(super) fn time(ns: f64) -> String {
     match ns.abs() {
         v if v >= 1e9 => format!("{} s", number(ns / 1e9)),
@@ -12,7 +12,7 @@ pub(super) fn time(ns: f64) -> String {
     }
 }
 
-/// Three digits that matter, and no zeros behind the point.
+/// Three significant digits, without trailing zeros.
 pub(super) fn number(value: f64) -> String {
     let decimals = match value.abs() {
         v if v >= 100.0 => 0,
@@ -26,12 +26,12 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// The ending of a noun that is counted.
+/// The plural ending of a noun for a count.
 pub(super) fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// Equal texts once with their count; the three most frequent.
+/// Equal texts once, with their count; the three most frequent.
 pub(super) fn grouped(texts: &[String]) -> String {
     let mut kinds: Vec<(&str, usize)> = Vec::new();
     for text in texts {
@@ -52,7 +52,7 @@ pub(super) fn grouped(texts: &[String]) -> String {
     shown.join(", ")
 }
 
-/// What helps against LoadGen's most telling error.
+/// The remedy for LoadGen's most informative error.
 pub(super) fn way_out_of_errors(errors: &[String]) -> Option<String> {
     let any = |part: &str| errors.iter().any(|error| error.contains(part));
     let text = if any("n_tokens argument missing") {
@@ -75,13 +75,13 @@ pub(super) fn way_out_of_errors(errors: &[String]) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Findings under a heading, a line each, and the ways out behind them.
+/// Findings under a heading, one line each, followed by the remedies.
 pub(super) fn lines(heading: &str, findings: &[&Finding]) -> Vec<String> {
     let mut lines = vec![heading.to_owned()];
     lines.extend(findings.iter().map(|finding| format!("- {}", finding.what)));
     let mut ways: Vec<&str> = Vec::new();
     for way in findings.iter().filter_map(|finding| finding.way_out.as_deref()) {
-        // One may hold another: the same advice twice is no second way.
+        // Skip a remedy that is contained in another one.
         if !ways.iter().any(|known| known.contains(way)) {
             ways.push(way);
         }
