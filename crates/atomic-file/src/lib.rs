@@ -1,8 +1,8 @@
-//! Files that are replaced whole: a reader, or a kill at any moment, finds the old version or the new one and never
-//! half of one.
+//! Atomic file replacement: at any moment, and after a kill, a reader finds either the old or the new
+//! version, never a mix.
 //!
-//! The new version is written under [`temporary_name`] in the same folder and then renamed, which POSIX makes atomic.
-//! A kill may leave the temporary file behind; the next write of the same file replaces it.
+//! The new version is written under [`temporary_name`] in the same folder and then renamed, which POSIX makes
+//! atomic. A kill may leave the temporary file behind; the next write of the same file replaces it.
 //!
 //! ```
 //! let dir = tempfile::tempdir()?;
@@ -18,17 +18,17 @@ use std::path::{Path, PathBuf};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Name under which the next version of `path` is written: its own with `.tmp` at the end. Readers ignore it.
+/// Temporary name of the next version of `path`: its own with `.tmp` appended. Readers ignore it.
 pub fn temporary_name(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     path.with_file_name(name)
 }
 
-/// Replaces `path` by `contents` and waits for the disk.
+/// Replaces `path` with `contents` and syncs it to disk.
 ///
 /// # Errors
-/// The first thing that failed; the file then is as it was before.
+/// The first error; the file is then unchanged.
 pub fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<()> {
     replace(
         path.as_ref(),
@@ -38,14 +38,14 @@ pub fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<(
     )
 }
 
-/// Replaces `path` by what `fill` writes.
+/// Replaces `path` with what `fill` writes.
 ///
-/// `durable` also waits for the disk, which a kill of the process does not need but a power cut does. `error` makes an
-/// error of the caller's from what was tried (`create`, `write`, `sync`, `rename`), on which file, and what the system
-/// said.
+/// `durable` also syncs to disk, which protects against a power cut; a kill of the process does not require
+/// it. `error` builds the caller's error from the failed operation (`create`, `write`, `sync`, `rename`), its
+/// file, and the system's error.
 ///
 /// # Errors
-/// The first thing that failed; the file then is as it was before, and nothing is left beside it.
+/// The first error; the file is then unchanged, and no temporary file is left.
 pub fn replace<E>(
     path: &Path,
     durable: bool,
@@ -56,7 +56,7 @@ pub fn replace<E>(
     let replaced = write_temporary(&temporary, durable, fill, &error)
         .and_then(|()| fs::rename(&temporary, path).map_err(|source| error("rename", &temporary, source)));
     if replaced.is_err() {
-        // A full disk needs the room. The error to report is the first one.
+        // Frees space if the disk is full. The error to report is the first one.
         let _left_behind = fs::remove_file(&temporary);
     }
     replaced
@@ -71,7 +71,7 @@ fn write_temporary<E>(
     let file = File::create(temporary).map_err(|source| error("create", temporary, source))?;
     let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
     if let Err(failed) = fill(&mut writer) {
-        // Without this the drop would try to write what is still buffered.
+        // Otherwise the drop would try to write what is still buffered.
         let (_file, _buffered) = writer.into_parts();
         return Err(failed);
     }

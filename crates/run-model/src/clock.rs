@@ -1,34 +1,34 @@
-//! The run's one clock: a monotonic origin and a single wall-clock anchor, and raw counter ticks for the hooks.
+//! The run's clock: a monotonic origin with a single wall-clock anchor, and raw counter ticks for the hooks.
 //!
-//! Reading the system's monotonic clock costs tens of nanoseconds, more than a hook call may. So hooks store the raw
-//! ticks of the processor's counter, and the thread that drains them turns ticks into nanoseconds against a fresh
-//! pair of readings of both clocks. The counter's own calibration is not trusted for longer than that: it was seen
-//! to be wrong by 50 millionths, which is 30 ms in ten minutes.
+//! Reading the system's monotonic clock costs tens of nanoseconds, too much for a hook call. Hooks therefore
+//! store raw ticks of the processor's counter, and the thread that drains them converts ticks to nanoseconds
+//! using a fresh pair of readings of both clocks. The counter's own calibration is not used over longer
+//! times: it was observed to be off by 50 ppm, which is 30 ms in ten minutes.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Raw ticks of the processor's counter. Only good for [`TickConverter::to_ns`] of the same process.
+/// Raw ticks of the processor's counter. Only valid for [`TickConverter::to_ns`] of the same process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticks(
     /// The counter's value.
     pub u64,
 );
 
-/// The clock that every row of one run is stamped with. Clones are the same clock.
+/// The clock that timestamps every row of a run. Clones are the same clock.
 #[derive(Debug, Clone)]
 pub struct RunClock {
     origin: Instant,
-    /// Wall-clock time of `origin`, nanoseconds since the Unix epoch. The only time the wall clock is read.
+    /// Wall-clock time of `origin`, nanoseconds since the Unix epoch. The wall clock is read only here.
     wall_ns: i64,
     counter: Arc<quanta::Clock>,
 }
 
 impl RunClock {
-    /// A clock anchored to the wall clock now.
+    /// Creates a clock anchored to the current wall-clock time.
     pub fn start() -> Self {
-        // Reading the counter's clock first keeps its one calibration (about a millisecond per process) out of the
-        // distance between the two readings below.
+        // Reading the counter's clock first keeps its one-time calibration (about a millisecond per process)
+        // out of the time between the two readings below.
         let counter = Arc::new(quanta::Clock::new());
         let origin = Instant::now();
         let wall_ns = SystemTime::now()
@@ -41,12 +41,12 @@ impl RunClock {
         }
     }
 
-    /// Now, in nanoseconds since the Unix epoch. Never steps back, whatever happens to the wall clock.
+    /// Now, in nanoseconds since the Unix epoch. Never steps back, whatever the wall clock does.
     pub fn now_ns(&self) -> i64 {
         self.at(Instant::now())
     }
 
-    /// The moment `instant` on this clock, in nanoseconds since the Unix epoch.
+    /// Converts `instant` to nanoseconds since the Unix epoch.
     pub fn at(&self, instant: Instant) -> i64 {
         match instant.checked_duration_since(self.origin) {
             Some(after) => self.wall_ns.saturating_add(nanos(after)),
@@ -56,12 +56,13 @@ impl RunClock {
         }
     }
 
-    /// The moment this clock was anchored, in nanoseconds since the Unix epoch.
+    /// When this clock was anchored, in nanoseconds since the Unix epoch.
     pub fn started_ns(&self) -> i64 {
         self.wall_ns
     }
 
-    /// The processor's counter: the cheapest reading there is (about 15 ns on a virtual machine, 7 ns on metal).
+    /// Reads the processor's counter, the cheapest reading available (about 15 ns on a virtual machine, 7 ns
+    /// on metal).
     pub fn ticks(&self) -> Ticks {
         Ticks(self.counter.raw())
     }
@@ -90,7 +91,7 @@ struct Pair {
 
 impl Pair {
     fn read(clock: &RunClock) -> Self {
-        // Of three tries, the one during which the fewest ticks passed: the others were interrupted.
+        // Takes the reading with the fewest ticks of three; the others were interrupted.
         (0..3)
             .map(|_| {
                 let before = clock.ticks().0;
@@ -111,7 +112,7 @@ impl Pair {
     }
 }
 
-/// Turns ticks into nanoseconds on the run's clock.
+/// Converts ticks to nanoseconds on the run's clock.
 #[derive(Debug)]
 pub struct TickConverter {
     clock: RunClock,
@@ -119,7 +120,7 @@ pub struct TickConverter {
     last: Pair,
 }
 
-/// Distance between two readings from which their own slope is better than the counter's calibration.
+/// Time between two readings from which their slope is more accurate than the counter's calibration.
 const BASELINE_NS: i64 = 200_000_000;
 
 impl TickConverter {
@@ -128,7 +129,7 @@ impl TickConverter {
         self.last = Pair::read(&self.clock);
     }
 
-    /// The moment `ticks` were read, in nanoseconds since the Unix epoch.
+    /// Returns when `ticks` were read, in nanoseconds since the Unix epoch.
     pub fn to_ns(&self, ticks: Ticks) -> i64 {
         if ticks.0 <= self.last.ticks {
             self.last.ns - self.span_ns(ticks.0, self.last.ticks)
@@ -137,7 +138,7 @@ impl TickConverter {
         }
     }
 
-    /// How long a span of ticks lasted, in nanoseconds.
+    /// Returns the length of a span of ticks in nanoseconds.
     pub fn span_ns(&self, from: u64, to: u64) -> i64 {
         let baseline_ns = self.last.ns - self.first.ns;
         let baseline_ticks = self.last.ticks.saturating_sub(self.first.ticks);

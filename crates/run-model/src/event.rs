@@ -1,23 +1,23 @@
-//! The kinds of events and their severities: one table for all code that writes, matches or shows them.
+//! Kinds of events and their severities, in one table.
 
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// How much an event matters.
+/// Severity of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Severity {
     /// A mark: phase changes, starts, ends.
     Info,
-    /// Something is missing or was dropped; the run goes on.
+    /// Something is missing or was dropped; the run continues.
     Warning,
     /// The run's result is affected.
     Error,
 }
 
 impl Severity {
-    /// The text kept in the `severity` column.
+    /// The text stored in the `severity` column.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -39,23 +39,23 @@ impl Severity {
 
 macro_rules! kinds {
     ($($variant:ident $text:literal $severity:ident $doc:literal,)+) => {
-        /// What kind of event a row is.
+        /// The kind of an event.
         ///
-        /// Stored as its text, for example `counter_reset`. It dereferences to that text, so that a kind can be
-        /// compared with a string; matching on the variants is checked by the compiler.
+        /// Stored as text, for example `counter_reset`. It dereferences to that text, so that a kind can be
+        /// compared with a string; matches on variants are checked by the compiler.
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum EventKind {
             $(#[doc = $doc] $variant,)+
-            /// A kind of the harness's own, or of a newer version.
+            /// A kind defined by the harness or by a newer version.
             Other(Arc<str>),
         }
 
         impl EventKind {
-            /// Every kind that the recorder itself writes.
+            /// All kinds that the recorder itself writes.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The text kept in the `kind` column.
+            /// The text stored in the `kind` column.
             pub fn as_str(&self) -> &str {
                 match self {
                     $(Self::$variant => $text,)+
@@ -63,7 +63,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// How much an event of this kind matters unless its writer knows better.
+            /// The default severity of events of this kind.
             pub fn severity(&self) -> Severity {
                 match self {
                     $(Self::$variant => Severity::$severity,)+

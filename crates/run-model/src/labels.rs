@@ -1,4 +1,4 @@
-//! The label column: JSON object text with sorted keys, taken apart and put together.
+//! Parses and writes the label column: JSON object text with sorted keys.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Labels by name, in the order in which they are written.
 pub type Labels = BTreeMap<String, String>;
 
-/// Reads label text. Text that is not a JSON object of strings yields no labels: such a row still has its value.
+/// Parses label text. Text that is not a JSON object of strings has no labels; its row is still valid.
 pub fn parse(text: &str) -> Labels {
     if text.len() <= 2 {
         return Labels::new();
@@ -14,12 +14,12 @@ pub fn parse(text: &str) -> Labels {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// Writes labels as the label column has them.
+/// Writes labels in the format of the label column.
 pub fn write(labels: &Labels) -> Arc<str> {
     Arc::from(serde_json::to_string(labels).expect("a map of strings is always JSON"))
 }
 
-/// The same label text with one more label, or with its value replaced.
+/// Returns the label text with one label added or replaced.
 pub fn with(text: &str, name: &str, value: &str) -> Arc<str> {
     let mut labels = parse(text);
     labels.insert(name.to_owned(), value.to_owned());

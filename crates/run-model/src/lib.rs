@@ -1,15 +1,16 @@
-//! What is recorded of one run, and what every part of the recorder agrees on. Data and rules only: nothing here
-//! reads a server, writes a file or starts a thread.
+//! The data model of a recorded run, shared by all parts of the recorder. Data and rules only: nothing here
+//! accesses a server, writes a file or starts a thread.
 //!
-//! - [`model`]: series, samples, rows of requests, batches and events, and a whole run in memory ([`RunData`]).
+//! - [`model`]: series, samples, rows of requests, batches and events, and a whole run in memory
+//!   ([`RunData`]).
 //! - [`event`]: the kinds of events, with their severities.
 //! - [`clock`]: the one clock of a run.
 //! - [`sink`]: the interface that samplers write to.
 //! - [`schedule`]: fixed ticks for sampler threads.
-//! - [`catalog`]: the metrics that vLLM and exporters are known to have.
+//! - [`catalog`]: known metrics of vLLM and of exporters.
 //! - [`labels`]: the label column.
 //! - [`error`]: the error type of the recorder's crates.
-//! - [`ShownUrl`]: what of a URL may be shown.
+//! - [`ShownUrl`]: URLs without secrets, for display.
 
 pub mod catalog;
 pub mod clock;

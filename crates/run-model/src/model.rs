@@ -1,8 +1,8 @@
-//! The rows of the five planes, and a whole run read back into memory. Data only: no I/O, no clock, no policy.
+//! Rows of all record types, and a whole run in memory. Data only: no I/O, no clock, no policy.
 //!
-//! Time is always `i64` nanoseconds since the Unix epoch (UTC), taken from the run's one clock: a monotonic origin
-//! and a single wall-clock anchor. Durations carry their unit in the name. Absence is an `Option` or a missing row,
-//! never a zero.
+//! Times are `i64` nanoseconds since the Unix epoch (UTC), taken from the run's clock: a monotonic origin
+//! with a single wall-clock anchor. Durations have their unit in the name. Absence is an `Option` or a
+//! missing row, never a zero.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,29 +10,29 @@ use std::sync::Arc;
 use crate::event::EventKind;
 pub use crate::event::Severity;
 
-/// Index of a series within one run. Interned once per distinct (name, labels, endpoint), then used everywhere.
+/// Index of a series within one run, interned once per distinct (name, labels, endpoint).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesId(pub u32);
 
-/// What the exposition (or the catalogue, for series we make ourselves) says a family is.
+/// Type of a metric family, from the exposition or, for the recorder's own series, the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MetricType {
-    /// Only ever rises, except when its process restarts.
+    /// Only increases, except when its process restarts.
     Counter,
-    /// Rises and falls.
+    /// Increases and decreases.
     Gauge,
-    /// `_bucket`, `_sum` and `_count` samples of one histogram family; kept as the samples they were exposed as.
+    /// `_bucket`, `_sum` and `_count` samples of one histogram family; stored as exposed.
     Histogram,
     /// `quantile`, `_sum` and `_count` samples of one summary family.
     Summary,
-    /// Constant 1 whose labels carry the facts.
+    /// Constant 1; the labels carry the information.
     Info,
-    /// The source did not say.
+    /// Not specified by the source.
     Unknown,
 }
 
 impl MetricType {
-    /// The text kept in the `metric_type` column.
+    /// The text stored in the `metric_type` column.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -58,7 +58,7 @@ impl MetricType {
     }
 }
 
-/// What never changes about one series: a row of the series table, and the constant columns of the long form.
+/// The constant properties of a series: a row of the series table, and the constant columns of the long form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SeriesDef {
     /// Sample name as exposed, for example `vllm:time_to_first_token_seconds_bucket`.
@@ -69,21 +69,21 @@ pub struct SeriesDef {
     pub metric_type: MetricType,
     /// Unit in base units (`seconds`, `bytes`, `ratio`, `tokens`, `watts`, …); empty when unknown.
     pub unit: Arc<str>,
-    /// Who measured it: `vllm`, `prometheus`, `nvml`, `host`, `self`, `derived`; simulated sources end in
+    /// What measured it: `vllm`, `prometheus`, `nvml`, `host`, `self`, `derived`; simulated sources end in
     /// `-simulated`.
     pub source: Arc<str>,
-    /// Where it was scraped, empty for sources that are not scraped.
+    /// The scraped endpoint; empty for sources that are not scraped.
     pub endpoint_url: Arc<str>,
 }
 
-/// One value of one series at one moment.
+/// One value of one series at one time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
-    /// Which series.
+    /// The series.
     pub series: SeriesId,
-    /// When, on the run's clock.
+    /// Time on the run's clock.
     pub timestamp_ns: i64,
-    /// The value as exposed, `NaN` and infinities included.
+    /// The value as exposed, including `NaN` and infinities.
     pub value: f64,
 }
 
@@ -105,14 +105,14 @@ pub struct SampleBatch {
 pub enum Outcome {
     /// Answered in full.
     Completed,
-    /// Answered LoadGen (or the caller) as failed.
+    /// Answered to LoadGen (or the caller) as failed.
     Failed,
     /// The run ended before an answer.
     Unfinished,
 }
 
 impl Outcome {
-    /// The text kept in the `outcome` column.
+    /// The text stored in the `outcome` column.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -132,18 +132,18 @@ impl Outcome {
     }
 }
 
-/// Where a request's server-side times come from.
+/// Source of a request's server-side times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TimeSource {
-    /// The server put them on the response (`--enable-per-request-metrics`).
+    /// The server included them in the response (`--enable-per-request-metrics`).
     Server,
-    /// Estimated from histogram increments around the request; shown as an estimate.
+    /// Estimated from histogram increments around the request; labelled as an estimate.
     Estimate,
 }
 
 impl TimeSource {
-    /// The text kept in the `server_time_source` column.
+    /// The text stored in the `server_time_source` column.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Server => "server",
@@ -161,7 +161,7 @@ impl TimeSource {
     }
 }
 
-/// One request. Every time is absolute on the run's clock; `None` means it did not happen or is not known.
+/// One request. Times are absolute on the run's clock; `None` means not occurred or not known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestRow {
     /// LoadGen's sample id (an opaque 64-bit number), or the caller's own id.
@@ -172,17 +172,17 @@ pub struct RequestRow {
     pub batch_id: Option<u64>,
     /// Index of the endpoint that served it.
     pub endpoint: u32,
-    /// When the load generator wanted it sent.
+    /// When the load generator intended to send it.
     pub scheduled_ns: Option<i64>,
-    /// When the harness was handed it.
+    /// When it was passed to the harness.
     pub issued_ns: i64,
-    /// When its bytes were handed to the network, after waiting for a permit.
+    /// When its bytes were passed to the network, after waiting for a permit.
     pub sent_ns: Option<i64>,
     /// When its first token arrived.
     pub first_token_ns: Option<i64>,
     /// When it was answered.
     pub done_ns: Option<i64>,
-    /// Prompt length in tokens, where known.
+    /// Prompt length in tokens, if known.
     pub prompt_tokens: Option<u32>,
     /// Output length in tokens, first token included.
     pub output_tokens: Option<u32>,
@@ -192,7 +192,7 @@ pub struct RequestRow {
     pub server_prefill_ns: Option<i64>,
     /// Server's decode time.
     pub server_decode_ns: Option<i64>,
-    /// Where the three above come from.
+    /// Source of the three times above.
     pub server_time_source: Option<TimeSource>,
     /// How it ended.
     pub outcome: Outcome,
@@ -203,42 +203,43 @@ pub struct RequestRow {
 /// One dispatched batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchRow {
-    /// Number of the batch within the run, from 0.
+    /// Number of the batch within the run, starting at 0.
     pub batch_id: u64,
     /// When it was issued.
     pub issued_ns: i64,
     /// When its last request was answered; `None` if the run ended before.
     pub done_ns: Option<i64>,
-    /// How many requests it held.
+    /// Number of requests in the batch.
     pub requests: u32,
     /// Output tokens of all of them.
     pub output_tokens: Option<u64>,
-    /// How many failed.
+    /// Number of failed requests.
     pub failed: u32,
 }
 
-/// One step of one engine, as a source inside the engine's process counts them: every step, also those without output.
+/// One step of one engine, as counted inside the engine's process: every step, including those without
+/// output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepRow {
-    /// Number of the step within its engine, from 0.
+    /// Number of the step within its engine, starting at 0.
     pub step: u64,
     /// Index of the engine.
     pub engine: u32,
-    /// When the step's result came to the frontend.
+    /// When the frontend received the step's result.
     pub timestamp_ns: i64,
-    /// Time since the step before it; where the engine was idle before, the time that the engine itself told.
+    /// Time since the previous step; after an idle period, the time that the engine itself reported.
     pub duration_ns: Option<i64>,
-    /// Time that the step took inside the engine's process, where it tells it.
+    /// Duration of the step inside the engine's process, if reported.
     pub elapsed_ns: Option<i64>,
     /// Requests in the running batch after the step.
     pub running: u32,
     /// Requests in the queue, for whatever reason.
     pub waiting: u32,
-    /// Prompt tokens computed in the step, where the engine tells it.
+    /// Prompt tokens computed in the step, if reported by the engine.
     pub prefill_tokens: Option<u32>,
-    /// Tokens computed in the step for requests that generate, where the engine tells it.
+    /// Tokens computed in the step for generating requests, if reported by the engine.
     pub decode_tokens: Option<u32>,
-    /// Prompt tokens of requests whose prefill ended in the step, cached ones included.
+    /// Prompt tokens of requests whose prefill ended in the step, including cached ones.
     pub prompt_tokens: u32,
     /// Tokens generated.
     pub generation_tokens: u32,
@@ -248,59 +249,59 @@ pub struct StepRow {
     pub kv_usage_ratio: Option<f64>,
 }
 
-/// One request as the engine saw it end.
+/// One request as reported by the engine at its end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineRequestRow {
     /// The server's id of the request.
     pub server_request_id: Arc<str>,
-    /// The client's number of it ([`RequestRow::request_id`]), where the server's id contains one: the client sent it
-    /// as `X-Request-Id`.
+    /// The client's id ([`RequestRow::request_id`]), if the server's id contains one because the client sent
+    /// it as `X-Request-Id`.
     pub request_id: Option<u64>,
     /// Index of the engine.
     pub engine: u32,
-    /// When its end came to the frontend.
+    /// When the frontend received its end.
     pub done_ns: i64,
-    /// The server's word for why it ended.
+    /// The server's finish reason.
     pub reason: Arc<str>,
     /// Prompt length in tokens.
     pub prompt_tokens: u32,
-    /// Of these, tokens from a cache.
+    /// Prompt tokens taken from a cache.
     pub cached_tokens: u32,
     /// Output length in tokens.
     pub output_tokens: u32,
-    /// How often it was preempted.
+    /// Number of preemptions.
     pub preemptions: u32,
-    /// From arrival to the end.
+    /// Time from arrival to the end.
     pub e2e_ns: i64,
-    /// In the queue.
+    /// Time in the queue.
     pub queue_ns: i64,
-    /// From first scheduling to the first token.
+    /// Time from first scheduling to the first token.
     pub prefill_ns: i64,
-    /// From the first token to the last.
+    /// Time from the first token to the last.
     pub decode_ns: i64,
 }
 
-/// Something that happened: phase marks, gaps, drops, resets, GPU faults, lifecycle changes, errors.
+/// An event: phase marks, gaps, drops, resets, GPU faults, lifecycle changes, errors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
-    /// When, on the run's clock.
+    /// Time on the run's clock.
     pub timestamp_ns: i64,
-    /// End of what lasted (a gap), else `None`.
+    /// End of an event with a duration (a gap), else `None`.
     pub end_ns: Option<i64>,
-    /// What kind of event.
+    /// Kind of the event.
     pub kind: EventKind,
-    /// How much it matters.
+    /// Severity.
     pub severity: Severity,
-    /// Who saw it: same words as [`SeriesDef::source`], or `harness`, `store`.
+    /// What reported it: a [`SeriesDef::source`], `harness` or `store`.
     pub source: Arc<str>,
-    /// One sentence for a person.
+    /// One human-readable sentence.
     pub message: Arc<str>,
     /// JSON object text with the machine-readable details; `{}` when there are none.
     pub attributes: Arc<str>,
 }
 
 impl EventRow {
-    /// An event at `at_ns` with the severity of its kind and no attributes.
+    /// Creates an event at `at_ns` with the severity of its kind and no attributes.
     ///
     /// ```
     /// use run_model::{EventKind, EventRow, Severity};
@@ -324,21 +325,21 @@ impl EventRow {
         }
     }
 
-    /// The end of what lasted.
+    /// Sets the end of an event with a duration.
     #[must_use]
     pub fn until(mut self, end_ns: i64) -> Self {
         self.end_ns = Some(end_ns);
         self
     }
 
-    /// Another severity than that of the kind.
+    /// Overrides the severity of the kind.
     #[must_use]
     pub fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;
         self
     }
 
-    /// Machine-readable details: a JSON object.
+    /// Sets machine-readable details: a JSON object.
     #[must_use]
     pub fn attributes(mut self, attributes: &serde_json::Value) -> Self {
         self.attributes = Arc::from(attributes.to_string());
@@ -346,10 +347,10 @@ impl EventRow {
     }
 }
 
-/// What flows from the recorder to its subscribers.
+/// A record sent from the recorder to its subscribers.
 #[derive(Debug, Clone)]
 pub enum Record {
-    /// A series seen for the first time; always sent before its first sample. Ids are dense, from 0.
+    /// A new series; always sent before its first sample. Ids are dense, starting at 0.
     Series(SeriesId, Arc<SeriesDef>),
     /// A scrape or sampler tick, shared by all subscribers.
     Samples(Arc<SampleBatch>),
@@ -365,11 +366,10 @@ pub enum Record {
     Event(EventRow),
 }
 
-/// The fact that lists the endpoints of a run, in the order that [`RequestRow::endpoint`] counts, with a space between
-/// two.
+/// The fact that lists the endpoints of a run, separated by spaces, in the order of [`RequestRow::endpoint`].
 pub const ENDPOINTS_FACT: &str = "metrics.endpoints";
 
-/// Facts about the run as a whole, kept beside the data and in each Parquet file's key-value metadata.
+/// Facts about the run as a whole, stored with the data and in each Parquet file's key-value metadata.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Manifest {
     /// `YYYYMMDD_HHMMSS` (UTC) of the start; part of every file name.
@@ -378,7 +378,7 @@ pub struct Manifest {
     pub started_ns: i64,
     /// End of the run; `None` if it was cut.
     pub ended_ns: Option<i64>,
-    /// True if the data come from a simulator (server or GPU), and so for every artefact made of them.
+    /// True if the data come from a simulator (server or GPU); propagated to everything derived from them.
     pub simulated: bool,
     /// Resolved configuration and free facts (`model`, `scenario`, `server_version`, …), secrets redacted.
     pub facts: BTreeMap<String, String>,
@@ -387,17 +387,17 @@ pub struct Manifest {
 /// All values of one series, in time order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeriesData {
-    /// What the series is.
+    /// Definition of the series.
     pub def: Arc<SeriesDef>,
-    /// Ascending times.
+    /// Times, ascending.
     pub timestamps_ns: Vec<i64>,
-    /// As many values as times.
+    /// Values, one per time.
     pub values: Vec<f64>,
     /// Phase of each sample, run-length: (index of first sample, phase).
     pub phases: Vec<(usize, Arc<str>)>,
 }
 
-/// A run read back into memory: what the report, the post-processing and the tests look at.
+/// A run in memory, as used by reports, post-processing and tests.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunData {
     /// Facts about the run.
@@ -414,6 +414,6 @@ pub struct RunData {
     pub engine_requests: Vec<EngineRequestRow>,
     /// Every event, in time order.
     pub events: Vec<EventRow>,
-    /// What the reader has to say: the run was cut, a tail was recovered, a file is missing.
+    /// Notes of the reader: the run was cut, a tail was recovered, a file is missing.
     pub notes: Vec<String>,
 }

@@ -1,5 +1,5 @@
-//! The grid that sampler threads keep: ticks at multiples of the interval since the start, late ones skipped and
-//! counted instead of made up for in a burst.
+//! The schedule of sampler threads: ticks at multiples of the interval since the start. Late ticks are
+//! skipped and counted, not made up for.
 
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,13 @@ pub struct Schedule {
 pub struct Due {
     /// When the next tick is due.
     pub at: Instant,
-    /// How many ticks were missed, if this is the first lateness since the schedule was last kept.
+    /// Number of missed ticks, if this is the first delay since the schedule was last met.
     pub newly_late: Option<u32>,
 }
 
 impl Schedule {
-    /// A grid that starts now. An interval of zero would never let a sampler sleep: it counts as a millisecond.
+    /// Creates a schedule that starts now. An interval of zero, which would never let a sampler sleep,
+    /// becomes 1 ms.
     pub fn new(interval: Duration) -> Self {
         let interval = interval.max(Duration::from_millis(1));
         Self {
@@ -35,17 +36,17 @@ impl Schedule {
         }
     }
 
-    /// When the first tick was due.
+    /// Due time of the first tick.
     pub fn origin(&self) -> Instant {
         self.origin
     }
 
-    /// Ticks that passed while an earlier one still ran.
+    /// Number of ticks that passed while an earlier one was still running.
     pub fn missed(&self) -> u64 {
         self.missed
     }
 
-    /// The next tick that is not yet past.
+    /// Returns the next tick that is not in the past.
     pub fn next(&mut self, now: Instant) -> Due {
         self.tick = self.tick.saturating_add(1);
         let due = self.origin + self.interval * self.tick;

@@ -1,13 +1,13 @@
-//! What of a URL may be shown: in errors, events, logs, tables and files.
+//! URLs without secrets, for errors, events, logs, tables and files.
 
 use std::fmt;
 
 use url::Url;
 
-/// A URL without what may be secret: user name, password, the query (which may hold tokens) and the fragment.
+/// A URL without potential secrets: user name, password, query (which may contain tokens) and fragment.
 ///
-/// Every URL that this library shows or stores goes through this type. A query is shown as `?…`, so that two
-/// endpoints that differ only in it can still be seen to have one.
+/// Every URL that this library displays or stores goes through this type. A query is shown as `?…`, so that
+/// its presence remains visible.
 ///
 /// ```
 /// use run_model::ShownUrl;
@@ -21,12 +21,12 @@ use url::Url;
 pub struct ShownUrl(String);
 
 impl ShownUrl {
-    /// What of `url` may be shown.
+    /// Removes secrets from `url`.
     pub fn new(url: &Url) -> Self {
         Self::cut(url.as_str())
     }
 
-    /// What of `text` may be shown, whether or not it is a URL.
+    /// Removes secrets from `text`, which need not be a valid URL.
     pub fn from_text(text: &str) -> Self {
         match Url::parse(text) {
             Ok(url) if url.has_host() => Self::new(&url),
@@ -46,12 +46,12 @@ impl ShownUrl {
                 text.len() - rest.trim_start_matches('/').len() - usize::from(scheme.is_empty())
             });
         let (start, rest) = text.split_at(scheme);
-        // An unescaped @ in a path would be cut at too; rather too little shown than a password.
+        // This also cuts at an unescaped @ in a path: showing too little is safer than showing a password.
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         Self(format!("{start}{host}{}", if has_query { "?…" } else { "" }))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,33 +1,34 @@
-//! What a sampler is given: the run's clock, series ids, somewhere to put its rows, and a token that says stop.
+//! The interface of samplers to a run: its clock, series ids, a destination for rows, and a stop token.
 //!
-//! GPU, host and self-cost samplers are written against this trait and nothing else, so each runs the same into the
-//! session's queue and into a `Vec` in a test. The session implements it over its bounded queue: a full queue drops
-//! and counts, it never makes a sampler wait.
+//! GPU, host and self-cost samplers use only this trait, so they run the same with the session's queue and
+//! with a `Vec` in a test. The session implements it on its bounded queue: a full queue drops and counts, and
+//! never blocks a sampler.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::{EventRow, SampleBatch, SeriesDef, SeriesId};
 
-/// Where one sampler thread puts what it measured.
+/// Destination of one sampler thread's measurements.
 pub trait SampleSink: Send {
     /// Now, in nanoseconds on the run's clock.
     fn now_ns(&self) -> i64;
 
-    /// The id of a series, the same for equal definitions. Samplers keep the id: this may lock and allocate.
+    /// Returns the id of a series, the same for equal definitions. May lock and allocate, so samplers keep
+    /// the id.
     fn intern(&mut self, def: SeriesDef) -> SeriesId;
 
-    /// Hands over one tick. The sampler leaves `phase` empty, the sink fills it in. Never blocks.
+    /// Publishes one tick. The sampler leaves `phase` empty; the sink sets it. Never blocks.
     fn samples(&mut self, batch: SampleBatch);
 
-    /// Hands over one event. Never blocks.
+    /// Publishes one event. Never blocks.
     fn event(&mut self, event: EventRow);
 
-    /// A second sink into the same run, for a sampler's second thread.
+    /// Returns a second sink into the same run, for a sampler's second thread.
     fn fork(&self) -> Box<dyn SampleSink>;
 }
 
-/// Tells sampler threads to stop, and wakes those that wait for their next tick. Clones share one state.
+/// Signals sampler threads to stop, and wakes those waiting for their next tick. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct StopToken {
     state: Arc<(Mutex<bool>, Condvar)>,
@@ -39,7 +40,7 @@ impl StopToken {
         Self::default()
     }
 
-    /// Asks every holder to stop. Cannot be taken back.
+    /// Signals all holders to stop. Cannot be undone.
     pub fn stop(&self) {
         let (stopped, wake) = &*self.state;
         *stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -51,7 +52,7 @@ impl StopToken {
         *self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sleeps until `deadline` or until stopped, whichever is first; true if stopped.
+    /// Sleeps until `deadline` or until stopped, whichever comes first; returns true if stopped.
     pub fn wait_until(&self, deadline: Instant) -> bool {
         let (stopped, wake) = &*self.state;
         let mut guard = stopped.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Texts across the border, and a run's summary as one.
+//! C strings in and out, and the JSON summary of a run.
 
 use std::ffi::{CStr, c_char};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use vllm_metrics::FinishedRun;
 
-/// The text at `text`; `None` if it is null or not UTF-8.
+/// Returns the text at `text`; `None` if it is null or not UTF-8.
 ///
 /// # Safety
 ///
@@ -19,7 +19,8 @@ pub(crate) unsafe fn read<'a>(text: *const c_char) -> Option<&'a str> {
     unsafe { CStr::from_ptr(text) }.to_str().ok()
 }
 
-/// Writes `text` and a zero byte, cut at a character where it does not fit. Nothing if there is no room at all.
+/// Writes `text` and a zero byte, truncated at a character boundary if it does not fit. Writes nothing if
+/// `size` is 0.
 ///
 /// # Safety
 ///

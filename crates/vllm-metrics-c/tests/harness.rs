@@ -1,11 +1,12 @@
-//! The header and the library as a C++ harness uses them: compiled with the system's compiler, linked, run.
+//! The header and the library as a C++ harness uses them: compiled with the system's compiler, linked and
+//! run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CRATE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The folder that cargo puts this package's libraries into: the one above the test's own.
+/// The folder that contains this package's libraries: the parent of the test's own.
 fn library_dir() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let deps = test.parent().expect("a test lies in a folder");
@@ -25,7 +26,7 @@ fn output(command: &mut Command) -> String {
 /// Compiles `source` against the header and the static library.
 fn compile(compiler: &str, standard: &str, source: &Path, program: &Path) {
     let libraries = library_dir();
-    // Building this test builds the libraries of its package too, into `deps`; only `cargo build` copies them up.
+    // Building this test also builds the package's libraries, into `deps`; only `cargo build` copies them up.
     let library = [libraries.join("deps"), libraries]
         .iter()
         .map(|dir| dir.join("libvllm_metrics_c.a"))
@@ -98,7 +99,7 @@ fn a_cpp_harness_records_a_run() {
     assert_eq!(run.batches.len(), 3);
 }
 
-/// Every function of the library stands in the header, and no other: the header was made from this source.
+/// The header declares exactly the functions of the library, since it is generated from this source.
 #[test]
 fn the_header_is_up_to_date() {
     let functions = |text: &str, before: &str| {

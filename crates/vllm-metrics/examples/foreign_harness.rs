@@ -1,8 +1,8 @@
-//! A harness that knows nothing of MLPerf, watched by a session: a toy server answers requests on four threads, and
-//! the run ends as files that any tool reads.
+//! A harness unrelated to MLPerf, recorded by a session: a toy server answers requests on four threads, and
+//! the run's files can be read by any tool.
 //!
-//! `cargo run -p vllm-metrics --example foreign_harness [URL]` records the toy load; with a URL, that server's
-//! metrics are scraped meanwhile, without one those of the toy server.
+//! `cargo run -p vllm-metrics --example foreign_harness [URL]` records the toy load and scrapes the server at
+//! the URL meanwhile, or the toy server without a URL.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let dir = std::env::temp_dir().join(format!("foreign_harness_{}", std::process::id()));
 
-    // From here on: the ten lines that a harness needs.
+    // The ten lines that a harness needs.
     let session = Session::builder()
         .endpoint(EndpointConfig::new(url))
         .interval(Duration::from_millis(100))
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     let id = worker * REQUESTS + n;
                     hooks.request_issued(id, n, Some(worker), None);
                     hooks.request_sent(id);
-                    // Where a real harness would wait for its server.
+                    // A real harness would wait for its server here.
                     std::thread::sleep(Duration::from_millis(2));
                     hooks.first_token(id);
                     tokens.fetch_add(16, Ordering::Relaxed);

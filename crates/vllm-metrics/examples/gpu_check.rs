@@ -1,8 +1,8 @@
-//! Runs the GPU sampler for a while and prints what `docs/gpu-costs.md` keeps: cost per driver call, the energy
-//! counter against integrated power, and what the board does not support.
+//! Runs the GPU sampler for a while and prints the figures in `docs/gpu-costs.md`: cost per driver call, the
+//! energy counter against integrated power, and what the board does not support.
 //!
-//! `gpu_check SECONDS INTERVAL_SECONDS [fake]`; `fake` reads scripted GPUs instead of real ones, which tests this
-//! program and says nothing of any driver. `scripts/gpu-sampler-check` puts a load beside it.
+//! `gpu_check SECONDS INTERVAL_SECONDS [fake]`; `fake` reads scripted GPUs instead of real ones, which tests
+//! only this program, not a driver. `scripts/gpu-sampler-check` adds a load.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -132,7 +132,7 @@ fn print(summary: &GpuSummary, run: &RunData, interval: f64, fake: bool) -> Resu
     Ok(())
 }
 
-/// The run with the energy source of one kind only.
+/// The run with only one energy source.
 fn only(run: &RunData, name: &str) -> RunData {
     let series = run
         .series
@@ -219,7 +219,7 @@ impl SampleSink for Kept {
     }
 
     fn event(&mut self, event: EventRow) {
-        // What matters of the events is in the summary; a person watching wants to see faults at once.
+        // The summary has what matters of the events; they are printed so that faults show at once.
         let _unseen = writeln!(std::io::stderr(), "{}: {}", event.kind, event.message);
     }
 

@@ -1,5 +1,5 @@
-//! `https` endpoints, with a certificate of our own authority. Needs the feature `tls`, and python3, which building
-//! LoadGen needs as well, to serve.
+//! `https` endpoints with a certificate of a test authority. Needs the feature `tls`, and python3 (which
+//! building LoadGen also needs) as the server.
 #![cfg(feature = "tls")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 

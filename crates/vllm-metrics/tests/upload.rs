@@ -1,4 +1,4 @@
-//! Uploading: into a folder, into a server that speaks enough of S3, and into nothing at all.
+//! Uploading to a folder, to a server that speaks enough of S3, and to an address where nothing listens.
 #![cfg(feature = "upload")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
@@ -25,7 +25,7 @@ fn record(dir: &Path, upload: &Upload) -> vllm_metrics::FinishedRun {
     session.finish().unwrap()
 }
 
-/// What a server that was asked to keep objects has got.
+/// What the server received.
 #[derive(Default)]
 struct Bucket {
     objects: BTreeMap<String, Vec<u8>>,
@@ -33,7 +33,7 @@ struct Bucket {
     requests: u64,
 }
 
-/// Answers the first requests with these statuses and takes what comes after them.
+/// Answers the first requests with these statuses and accepts later ones.
 fn fake_s3(first: &'static [u16]) -> (u16, Arc<Mutex<Bucket>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! What several series of one metric (engines, GPUs, replicas) are together: a sum, a mean, or nothing.
+//! How several series of one metric (engines, GPUs, replicas) combine: a sum, a mean, or not at all.
 
 use super::{exported, vllm_entry};
 use crate::model::{MetricType, SeriesDef};
@@ -10,7 +10,7 @@ pub enum AddsUp {
     Sum,
     /// Levels: ratios, temperatures, clocks, durations.
     Mean,
-    /// No combined value means anything; the reason as part of a sentence.
+    /// Combined values are meaningless, for the reason given as part of a sentence.
     Never(&'static str),
 }
 
@@ -54,11 +54,11 @@ const LEVELS: &[&str] = &[
     "seconds",
     "volts",
 ];
-/// Gauges in a unit of amounts that are a property of one thing: a mean length, a limit per part.
+/// Gauges with a unit of amounts that describe a single thing, such as a mean length or a limit per part.
 const LEVELS_BY_NAME: &[&str] = &["sglang:spec_accept_length", "vllm:engine_tokens_per_step"];
 
-/// How the series of the metric that `def` belongs to combine, by the catalogue's unit, or by the unit and name of the
-/// series where the catalogue does not know the metric.
+/// Returns how the series of `def`'s metric combine, by the catalogue's unit, or by the series' own unit and
+/// name if the catalogue does not contain the metric.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -127,7 +127,7 @@ fn is_moment(name: &str) -> bool {
         .any(|ending| name.ends_with(ending))
 }
 
-/// For a metric of unknown unit: the words that exporters put into names.
+/// For a metric of unknown unit: looks for typical words in its name.
 fn by_name(name: &str) -> AddsUp {
     let lower = name.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));

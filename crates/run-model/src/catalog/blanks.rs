@@ -1,4 +1,4 @@
-//! Numbers that exporters write in the place of a value that they do not have: `blanks.csv` beside this file.
+//! Numbers that exporters write in place of an absent value, from `blanks.csv` next to this file.
 
 use std::sync::OnceLock;
 
@@ -30,8 +30,8 @@ pub fn may_be_blank(sample_name: &str) -> bool {
     exporter_of(sample_name).is_some_and(|exporter| table().iter().any(|(of, ..)| *of == exporter))
 }
 
-/// What it means that an exporter wrote `value` for `sample_name`, where that is no measurement but the exporter's mark
-/// for an absent one. `None` for a measurement.
+/// Returns the meaning of `value` of `sample_name` if it is the exporter's number for an absent value; `None`
+/// for a measurement.
 ///
 /// ```
 /// use run_model::catalog::blank;
@@ -48,7 +48,7 @@ pub fn blank(sample_name: &str, value: f64) -> Option<&'static str> {
         .map(|(.., meaning)| *meaning)
 }
 
-/// DCGM exports any field under its own name, whether or not the catalogue knows it.
+/// DCGM exports any field under its own name, whether or not the catalogue contains it.
 fn exporter_of(sample_name: &str) -> Option<Exporter> {
     if sample_name.starts_with("DCGM_FI_") {
         return Some(Exporter::Dcgm);

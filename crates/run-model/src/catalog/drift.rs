@@ -1,38 +1,38 @@
-//! What a server exports against what its version is known to export.
+//! Compares what a server exports with what its version is known to export.
 
 use std::collections::BTreeSet;
 
 use super::version::{Span, Version};
 use super::vllm::{Entry, Presence, vllm_entries, vllm_entry};
 
-/// How a server's page differs from the catalogue. Only names that begin with `vllm:` are looked at.
+/// Differences between a server's page and the catalogue, for names that begin with `vllm:`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Drift {
-    /// The version compared with; `None` if the server did not tell.
+    /// The version compared with; `None` if the server did not report it.
     pub version: Option<Version>,
-    /// The version lies outside the releases the catalogue knows; it was compared with the nearest.
+    /// The version is outside the range of the catalogue; it was compared with the nearest release.
     pub beyond_catalogue: bool,
-    /// Expected without condition and not there, under no name. Empty if the version is not known.
+    /// Unconditionally expected but absent under any name. Empty if the version is not known.
     pub missing: Vec<&'static Entry>,
-    /// There under an older name only, so that whoever asks for the present one finds nothing.
+    /// Present only under an older name, so that queries for the current name find nothing.
     pub renamed: Vec<Renamed>,
-    /// There and not expected.
+    /// Present but not expected.
     pub unexpected: Vec<Unexpected>,
 }
 
-/// A metric that is there under an older name only.
+/// A metric present only under an older name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Renamed {
-    /// What the server exports.
+    /// The exported metric.
     pub seen: &'static Entry,
-    /// What took its place in newer releases.
+    /// Its replacement in newer releases.
     pub now: &'static Entry,
 }
 
 /// A family that the catalogue does not expect from this version. It is recorded like any other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unexpected {
-    /// The name as seen, without the endings of single samples where the family is known.
+    /// The name as seen, without sample suffixes if the family is known.
     pub name: String,
     /// Why it is not expected.
     pub why: Why,
@@ -44,13 +44,14 @@ pub struct Unexpected {
 pub enum Why {
     /// No known release exports it.
     Unknown,
-    /// It is known from newer releases, since this one.
+    /// It was added in a later release.
     NotYet(Span),
-    /// It should have gone with this release.
+    /// It should have been removed by this release.
     Gone(Span),
 }
 
-/// Compares the names on a server's page (of families or of samples, in any order) with what its version exports.
+/// Compares the names on a server's page (of families or samples, in any order) with what its version
+/// exports.
 pub fn drift<'a>(version: Option<Version>, seen: impl IntoIterator<Item = &'a str>) -> Drift {
     let mut known: BTreeSet<&'static str> = BTreeSet::new();
     let mut unknown: BTreeSet<&str> = BTreeSet::new();
@@ -73,7 +74,7 @@ pub fn drift<'a>(version: Option<Version>, seen: impl IntoIterator<Item = &'a st
             })
         })
         .filter(|Renamed { now, .. }| !known.contains(now.name))
-        // A release that has not heard of the new name is not at odds with anything.
+        // A release without the new name is not expected to use it.
         .filter(|Renamed { now, .. }| nearest.is_none_or(|v| now.presence(v) != Presence::NotYet))
         .collect();
 
@@ -156,7 +157,7 @@ impl Drift {
     }
 }
 
-/// An unknown histogram is one surprise, not three.
+/// An unknown histogram counts as one difference, not three.
 fn family_of_unknown(name: &str) -> &str {
     ["_bucket", "_sum", "_count", "_created"]
         .iter()
@@ -168,7 +169,7 @@ fn family_of_unknown(name: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// The names on a page that vLLM 0.32 served.
+    /// Names on a page of vLLM 0.32.
     fn page() -> Vec<&'static str> {
         const PAGE: &str = include_str!("../../../exposition/tests/fixtures/vllm-0.32.txt");
         PAGE.lines()
@@ -197,7 +198,8 @@ mod tests {
         ]);
         let drift = drift(Some(Version::new(0, 32, 0)), names);
         let missing: Vec<_> = drift.missing.iter().map(|e| e.name).collect();
-        // The histogram of preemptions per request may have come with 0.32 or before: not sure enough to miss.
+        // The histogram of preemptions per request was added in or before 0.32: too uncertain to be reported
+        // missing.
         assert!(missing.contains(&"vllm:num_preemptions_total"), "{missing:?}");
         assert!(
             !missing.contains(&"vllm:kv_cache_usage_perc"),

@@ -1,5 +1,5 @@
-//! Metrics of other exporters: `exporters.csv` beside this file, with what turns their values into base units and
-//! which of our series says the same.
+//! Metrics of other exporters, from `exporters.csv` next to this file, with factors to base units and the
+//! equivalent series of ours.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use crate::model::MetricType;
 
 const TABLE: &str = include_str!("exporters.csv");
 
-/// Who exports a metric.
+/// An exporter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Exporter {
@@ -28,21 +28,21 @@ pub enum Exporter {
 /// One metric family of an exporter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exported {
-    /// Who exports it.
+    /// Its exporter.
     pub exporter: Exporter,
     /// Name of the family in the text format.
     pub name: &'static str,
-    /// What it is; some exporters type counters as gauges on the page.
+    /// Type; some exporters declare counters as gauges on the page.
     pub metric_type: MetricType,
-    /// The base unit that `value × factor` is in; empty where the exporter's documents do not settle it.
+    /// Base unit of `value × factor`; empty if the exporter's documentation does not specify it.
     pub unit: &'static str,
-    /// What the exposed value is multiplied with to reach the base unit.
+    /// Factor from the exposed value to the base unit.
     pub factor: f64,
-    /// The series of ours, or of vLLM, that says the same; `None` if there is none.
+    /// The equivalent series of ours or of vLLM, if any.
     pub ours: Option<&'static str>,
-    /// Label and value that our series needs besides.
+    /// Additional label and value of our series.
     pub label: Option<(&'static str, &'static str)>,
-    /// What it means.
+    /// Description.
     pub meaning: &'static str,
 }
 
@@ -55,7 +55,7 @@ fn table() -> &'static (Vec<Exported>, HashMap<&'static str, usize>) {
     })
 }
 
-/// The exporter that the tables call so.
+/// Returns the exporter with this name in the tables.
 pub(super) fn exporter_named(name: &str) -> Option<Exporter> {
     Some(match name {
         "sglang" => Exporter::Sglang,
@@ -91,7 +91,7 @@ pub fn exporters() -> &'static [Exported] {
     &table().0
 }
 
-/// The metric that a sample or family of this name belongs to.
+/// Returns the metric that a sample or family of this name belongs to.
 pub fn exported(name: &str) -> Option<&'static Exported> {
     let (rows, by_name) = table();
     let get = |name: &str| by_name.get(name).map(|&i| &rows[i]);
@@ -104,8 +104,8 @@ pub fn exported(name: &str) -> Option<&'static Exported> {
     })
 }
 
-/// Every name under which a quantity may be found, with the factor to its base unit: our own name first, then those of
-/// the exporters in the order of the table.
+/// Returns every name of a quantity with the factor to its base unit: our own name first, then those of the
+/// exporters in the order of the table.
 pub fn names_of(ours: &'static str) -> impl Iterator<Item = (&'static str, f64)> {
     let theirs = exporters().iter().filter(move |row| row.ours == Some(ours));
     std::iter::once((ours, 1.0)).chain(theirs.map(|row| (row.name, row.factor)))
@@ -139,7 +139,7 @@ mod tests {
         }
     }
 
-    /// The names are spelled out where they are sampled; this keeps the two from drifting apart.
+    /// The names are repeated where they are sampled; this test keeps the two in agreement.
     #[test]
     fn gpu_series_named_here_exist() {
         const SAMPLED: &str = include_str!("../../../machine-telemetry/src/gpu/series.rs");

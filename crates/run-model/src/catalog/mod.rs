@@ -1,6 +1,5 @@
-//! What is known about metrics by name: vLLM's by version, those of other exporters, and the names that documents
-//! promise but no server exports. Data, with the code to look things up in it; nothing here decides what is stored,
-//! and a series that is not in any table is as good as one that is.
+//! Known metrics by name: vLLM's by version, those of other exporters, and names that documents promise but
+//! no server exports. Only data and lookups: series that are in no table are stored all the same.
 //!
 //! ```
 //! use run_model::catalog::{self, Version};
@@ -31,11 +30,11 @@ pub use vllm::{Entry, Presence, vllm_entries, vllm_entry};
 
 use crate::model::MetricType;
 
-/// What a sample of this name counts or measures: the unit it is exposed in, empty where the name tells nothing.
-/// `None` if no table knows the name.
+/// Returns the unit in which samples of this name are exposed, empty if the name has none. `None` if no table
+/// contains the name.
 ///
-/// For exporters whose unit is not a base unit (DCGM's MiB, AMD's MB) this is `None` as well: see [`exported`] for
-/// the factor.
+/// Also `None` for exporters whose unit is not a base unit (DCGM's MiB, AMD's MB): see [`exported`] for the
+/// factor.
 pub fn unit_of(sample_name: &str) -> Option<&'static str> {
     let (entry_name, metric_type, unit) = match vllm_entry(sample_name) {
         Some(entry) => (entry.name, entry.metric_type, entry.unit),
@@ -49,7 +48,7 @@ pub fn unit_of(sample_name: &str) -> Option<&'static str> {
     Some(if is_count { "" } else { unit })
 }
 
-/// The family that a sample's name may belong to, for each of the endings that the formats add.
+/// Possible family names of a sample, one for each suffix that the formats add.
 fn stems(sample_name: &str) -> impl Iterator<Item = (&str, &'static str)> {
     ["_bucket", "_sum", "_count", "_created", "_total"]
         .into_iter()

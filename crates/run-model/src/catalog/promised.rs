@@ -1,5 +1,4 @@
-//! Names that documents and dashboards ask for and no vLLM exports, each with what stands in for it and where that
-//! comes from.
+//! Names in documents and dashboards that no vLLM exports, each with its replacement and the source of that.
 
 use super::exporters::names_of;
 use super::vllm::vllm_entry;
@@ -9,25 +8,25 @@ use super::vllm::vllm_entry;
 pub struct Promised {
     /// The name asked for.
     pub name: &'static str,
-    /// Unit of what is published in its place.
+    /// Unit of the published replacement.
     pub unit: &'static str,
-    /// Where the values come from.
+    /// Source of the values.
     pub source: Source,
-    /// The same for a person.
+    /// Human-readable explanation.
     pub explanation: &'static str,
 }
 
-/// Where the values of a promised name come from.
+/// Source of the values of a promised name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// A derived series of this very name is published beside the processed data.
+    /// A derived series of this name is published with the processed data.
     Derived(&'static [&'static str]),
-    /// Nothing is published under this name; these series say the same under their own.
+    /// Nothing is published under this name; these series contain the same information.
     Instead(&'static [&'static str]),
 }
 
 impl Promised {
-    /// Every metric that the values may come from, GPU exporters' own names included.
+    /// Every metric that the values may come from, including GPU exporters' own names.
     pub fn metrics(&self) -> impl Iterator<Item = &'static str> {
         let (Derived(sources) | Instead(sources)) = self.source;
         sources.iter().flat_map(|ours| {
@@ -49,7 +48,7 @@ const fn row(name: &'static str, unit: &'static str, source: Source, explanation
     }
 }
 
-/// All of them.
+/// All promised names.
 pub const PROMISED: &[Promised] = &[
     row(
         "vllm:request_latency",
@@ -158,7 +157,7 @@ pub const PROMISED: &[Promised] = &[
     ),
 ];
 
-/// What is known of a name that no server exports; `None` for any other name.
+/// Returns the entry of a promised name; `None` for any other name.
 pub fn promised(name: &str) -> Option<&'static Promised> {
     PROMISED
         .iter()

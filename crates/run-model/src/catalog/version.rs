@@ -1,9 +1,9 @@
-//! Versions of vLLM, and spans of them that are known only roughly.
+//! Versions of vLLM, and version ranges of changes that are only roughly known.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A release of vLLM. Pre-releases and builds count as the release they lead to.
+/// A release of vLLM. Pre-releases and builds count as the release they precede.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version {
     major: u32,
@@ -12,9 +12,9 @@ pub struct Version {
 }
 
 impl Version {
-    /// The oldest release the catalogue speaks of.
+    /// The oldest release in the catalogue.
     pub const OLDEST: Self = Self::new(0, 6, 0);
-    /// The newest release the catalogue speaks of.
+    /// The newest release in the catalogue.
     pub const NEWEST: Self = Self::new(0, 32, u32::MAX);
 
     /// `major.minor.patch`.
@@ -42,7 +42,8 @@ pub struct NotAVersion(String);
 impl FromStr for Version {
     type Err = NotAVersion;
 
-    /// Reads what `/version` of a server says: `0.32.0`, `v0.11.0rc2.dev17+gabc`, `0.6.4.post1`.
+    /// Parses a version as reported by a server's `/version`: `0.32.0`, `v0.11.0rc2.dev17+gabc`,
+    /// `0.6.4.post1`.
     fn from_str(text: &str) -> Result<Self, NotAVersion> {
         let mut parts = text.trim().trim_start_matches('v').split('.').map(|part| {
             let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
@@ -59,19 +60,19 @@ impl FromStr for Version {
     }
 }
 
-/// A change between releases of which only the outer limits are known.
+/// A change between releases, known only within bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
     /// The first release that may have the change.
     pub earliest: Version,
-    /// The first release that surely has it.
+    /// The first release that certainly has it.
     pub latest: Version,
 }
 
 impl FromStr for Span {
     type Err = NotAVersion;
 
-    /// `0.10.2..0.12`, or one version where it is known.
+    /// Parses `0.10.2..0.12`, or a single version.
     fn from_str(text: &str) -> Result<Self, NotAVersion> {
         let (earliest, latest) = text.split_once("..").unwrap_or((text, text));
         Ok(Self {

@@ -1,9 +1,9 @@
-//! vLLM's own metrics by version: `vllm.csv` beside this file.
+//! vLLM's own metrics by version, from `vllm.csv` next to this file.
 //!
-//! Names are those of the text format, so counters end in `_total`. `first` and `gone` are the first releases with
-//! and without a metric; `a..b` says that it happened somewhere between the two, as far as public sources tell.
-//! `when` is the condition under which a server exports it; empty means always. `now` is the name that took its
-//! place.
+//! Names are those of the text format, so counters end in `_total`. `first` and `gone` are the first releases
+//! with and without a metric; `a..b` means somewhere between the two, as far as public sources show. `when`
+//! is the condition under which a server exports it; empty means always. `now` is the name of its
+//! replacement.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -19,19 +19,19 @@ const TABLE: &str = include_str!("vllm.csv");
 pub struct Entry {
     /// Name of the family in the text format.
     pub name: &'static str,
-    /// What it is.
+    /// Type of the family.
     pub metric_type: MetricType,
-    /// What its values count or measure; empty for info families.
+    /// Unit of its values; empty for info families.
     pub unit: &'static str,
-    /// First release that exports it. [`Version::OLDEST`] stands for that or any older one.
+    /// First release that exports it. [`Version::OLDEST`] means that release or any older one.
     pub first: Span,
-    /// First release that no longer exports it by default; `None` while it does.
+    /// First release that no longer exports it by default, if any.
     pub gone: Option<Span>,
-    /// The feature or option that it needs; empty if a server always exports it.
+    /// The feature or option that it requires; empty if a server always exports it.
     pub when: &'static str,
-    /// Name of the metric that means the same in newer releases.
+    /// Name of the equivalent metric in newer releases.
     pub now: Option<&'static str>,
-    /// What it means.
+    /// Description.
     pub meaning: &'static str,
 }
 
@@ -39,15 +39,15 @@ pub struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Presence {
-    /// It does, without any condition.
+    /// Yes, unconditionally.
     Always,
-    /// It does under the condition that [`Entry::when`] names.
+    /// Yes, under the condition in [`Entry::when`].
     Conditional,
-    /// Sources do not tell: the release lies within a [`Span`].
+    /// Not known: the release is within a [`Span`].
     Uncertain,
-    /// The metric came later.
+    /// It was added later.
     NotYet,
-    /// The metric went earlier.
+    /// It was removed earlier.
     Gone,
 }
 
@@ -114,8 +114,8 @@ pub fn vllm_entries() -> &'static [Entry] {
     &catalog().entries
 }
 
-/// The entry that a sample or family of this name belongs to: with the endings of histograms and `_created`, and
-/// with or without the `_total` of counters, since client libraries differ there.
+/// Returns the entry of a sample or family name, with or without histogram suffixes, `_created`, and the
+/// `_total` of counters, since client libraries differ there.
 pub fn vllm_entry(name: &str) -> Option<&'static Entry> {
     let Catalog { entries, by_name } = catalog();
     let get = |name: &str| by_name.get(name).map(|&i| &entries[i]);

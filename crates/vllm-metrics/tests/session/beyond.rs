@@ -1,5 +1,5 @@
-//! What a session makes beside its raw files: samples sent to others, metrics of the user's own, requests with the
-//! server's times.
+//! A session's output in addition to its raw files: samples sent to receivers, user-defined metrics, and
+//! requests with the server's times.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,7 +54,7 @@ fn receivers_get_what_the_files_get() {
     let server = Server::start(|n| Reply::Page(page(n)));
     let dir = tempfile::tempdir().unwrap();
     let (taking, requests) = receiver::start(Vec::new());
-    // A gateway that refuses for good: trying again would not help.
+    // A gateway that rejects permanently: retrying would not help.
     let (refusing, _kept) = receiver::start(vec![400; 1000]);
     let session = Session::builder()
         .endpoint(EndpointConfig::new(server.url()))
@@ -75,7 +75,7 @@ fn receivers_get_what_the_files_get() {
     let names: Vec<&str> = data.series.iter().map(|s| &*s.def.metric_name).collect();
     assert!(names.contains(&"vllm:num_requests_running"), "{names:?}");
     assert!(!names.contains(&"vllm:generation_tokens_total"), "not selected");
-    // The file stores add how long each tick of the session's own took.
+    // The file stores add the duration of each of the session's own ticks.
     let sent = |s: &&vllm_metrics::SeriesData| {
         !(s.def.endpoint_url.is_empty() && &*s.def.metric_name == vllm_metrics::store::SCRAPE_DURATION)
     };

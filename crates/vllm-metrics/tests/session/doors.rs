@@ -1,4 +1,4 @@
-//! The three ways to run a session, and the ways not to.
+//! The three ways to start a session, and invalid ones.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn on_the_callers_runtime() {
 fn as_a_future_of_the_callers() {
     let server = Server::start(|n| Reply::Page(page(n)));
     let (builder, store) = recorder();
-    // One thread for everything, the caller's own work included.
+    // One thread for everything, including the caller's own work.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -126,7 +126,8 @@ fn finishing_waits_for_no_tick() {
     let begin = std::time::Instant::now();
     session.finish().unwrap();
     let took = begin.elapsed();
-    // A few tens of milliseconds, files and derived series included; the bound only tells it from a tick or a timeout.
+    // A few tens of milliseconds, including files and derived series; the bound only excludes a tick or a
+    // timeout.
     println!("finished in {took:?}");
     assert!(took < LONG, "{took:?}");
 }

@@ -1,4 +1,4 @@
-//! The session's own endpoint, the newest samples, and the look before a run.
+//! The session's own endpoint, the newest samples, and the check before a run.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! Metrics that are absent, slow, garbage, cut, or gone half-way: the session goes on, ends promptly, and says what
-//! was missing and when.
+//! Metrics that are absent, slow, garbage, cut, or that disappear during the run: the session continues, ends
+//! promptly, and reports what was missing and when.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -10,7 +10,8 @@ use vllm_metrics::{EndpointConfig, FinishedRun, MemoryStore};
 const LONG: Duration = Duration::from_secs(20);
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// Records `replies` (the last one for ever) and checks that the whole is one gap with `reason` in its words.
+/// Records `replies` (repeating the last one) and checks that the whole run is one gap with `reason` in its
+/// text.
 fn check_gap(reply: fn() -> Reply, reason: &str) -> (FinishedRun, MemoryStore) {
     let server = Server::start(move |_| reply());
     let (builder, store) = recorder();
@@ -106,7 +107,7 @@ fn a_page_larger_than_the_limit() {
         endpoints: vec![EndpointConfig::new(server.url())],
         ..Default::default()
     };
-    // `config` replaces what was set before it, the store is none of it.
+    // `config` replaces earlier settings, but not the store.
     let session = builder.config(config).interval(NEVER).start().unwrap();
     assert!(session.scrape_now(LONG));
     assert_all_gap(&session.finish().unwrap(), &store, "larger than");
@@ -124,7 +125,7 @@ fn a_server_that_goes_away_and_comes_back_leaves_one_gap_and_a_counter_reset() {
         .unwrap();
     wait_scrapes(&session, 0, 3);
     server.stop();
-    // Three scheduled scrapes find nobody.
+    // Three scheduled scrapes are refused.
     while session.endpoints()[0].failed_scrapes < 3 {
         session.scrape_now(LONG);
     }
@@ -173,7 +174,7 @@ fn one_bad_endpoint_does_not_touch_a_good_one() {
 
 #[test]
 fn a_kept_connection_that_the_server_closed_is_no_failed_scrape() {
-    // Every second request closes the connection instead of answering, as a server does that was started again.
+    // Every second request closes the connection instead of answering, like a restarted server.
     let server = Server::start(|n| {
         if n % 2 == 1 {
             Reply::Close

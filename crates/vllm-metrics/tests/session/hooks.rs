@@ -1,4 +1,4 @@
-//! Request and batch rows out of hook calls from many threads.
+//! Request and batch rows from hook calls of many threads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ fn rows_are_whole_whichever_thread_called_what() {
             (Outcome::Completed, Some(3), None)
         );
         let times = [Some(row.issued_ns), row.sent_ns, row.first_token_ns, row.done_ns].map(Option::unwrap);
-        // Two threads' clocks are the same counter; converting it costs less than a microsecond of order.
+        // Both threads read the same counter; converting it costs less than a microsecond of order.
         assert!(
             times.windows(2).all(|pair| pair[0] <= pair[1] + 1000),
             "{times:?}"
@@ -114,7 +114,7 @@ fn failures_times_and_reasons_are_kept() {
     hooks.request_completed(3, Completed::failed(Reason::BadResponse));
     hooks.request_issued(4, 40, None, None);
     hooks.request_sent(4);
-    // Completed, but its issue was never told.
+    // Completed without `request_issued`.
     hooks.request_completed(5, Completed::tokens(1));
     let run = session.finish().unwrap();
     let (requests, _) = rows(&store);

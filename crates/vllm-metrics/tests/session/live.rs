@@ -1,4 +1,4 @@
-//! A subscriber of a session sees what its files hold.
+//! A subscriber of a session receives what its files contain.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Sessions against a scripted server on a port of its own: what is recorded, and what is told when it is not.
+//! Sessions against a scripted server on its own port: what is recorded, and what is reported otherwise.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Short intervals: parts of the page between whole ones, where the server can be asked.
+//! Short intervals: partial scrapes between whole pages, if the server supports them.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn a_server_that_can_is_asked_for_parts() {
         .filter(|head| head.starts_with("GET /metrics/?name"))
         .count();
     assert_eq!(whole + parts, requests.len());
-    // The first page and the one that brackets the end are whole; so is the one after a scrape that came too late.
+    // The first page and the final one are whole; so is the one after a scrape that was late.
     assert!(whole >= 2 && whole as u64 <= 2 + failed, "{requests:?}");
     let histograms = samples(&store, "vllm:e2e_request_latency_seconds_count").len();
     let gauges = samples(&store, "vllm:num_requests_running").len();
@@ -44,7 +44,7 @@ fn a_server_that_can_is_asked_for_parts() {
 
 #[test]
 fn a_server_that_cannot_is_soon_not_asked_any_more_and_told_about() {
-    // It gives the whole page whatever the query says, as exporters of other libraries do.
+    // Returns the whole page whatever the query, as exporters of other libraries do.
     let server = Server::start(|n| Reply::Page(page(n)));
     let (builder, store) = recorder();
     let session = builder.endpoint(often(&server)).start().unwrap();

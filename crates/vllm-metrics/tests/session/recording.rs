@@ -1,4 +1,4 @@
-//! What a healthy run leaves.
+//! The output of a healthy run.
 
 use std::time::Duration;
 

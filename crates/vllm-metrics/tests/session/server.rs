@@ -1,4 +1,4 @@
-//! A small HTTP server that answers each request as its script says, on a port that the system chooses.
+//! A small HTTP server that answers each request from a script, on a port that the system chooses.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,15 +13,15 @@ use vllm_metrics::{MemoryStore, Record, Session, SessionBuilder};
 pub(crate) enum Reply {
     /// Status 200 and this page.
     Page(String),
-    /// The first where the query names metrics and the path ends in a slash, the second else.
+    /// The first if the query names metrics and the path ends in a slash, else the second.
     PartOrPage(&'static str, String),
     /// This status and an empty body.
     Status(u16),
     /// Status 200, this content type and body.
     Content(&'static str, Vec<u8>),
-    /// Headers promise more than comes, then the connection is closed.
+    /// The headers announce more than is sent, then the connection is closed.
     Cut(String),
-    /// The connection is closed before anything is answered.
+    /// The connection is closed without an answer.
     Close,
     /// No answer until the server is stopped.
     Hang,
@@ -50,7 +50,7 @@ impl Server {
         Self::start_at("127.0.0.1:0".parse().unwrap(), script)
     }
 
-    /// The same at an address that was used before.
+    /// Like [`Server::start`], at an address that was used before.
     pub(crate) fn start_at(
         address: SocketAddr,
         script: impl Fn(usize) -> Reply + Send + Sync + 'static,
@@ -97,7 +97,7 @@ impl Server {
         format!("http://{}/metrics", self.address)
     }
 
-    /// Waits until at least `n` requests have come.
+    /// Waits until at least `n` requests have arrived.
     pub(crate) fn wait_served(&self, n: usize) {
         let guard = self.shared.0.lock().unwrap();
         let (guard, waited) = self
@@ -201,7 +201,7 @@ fn answer(stream: &mut TcpStream, reply: Reply, asks: bool, shared: &Shared) -> 
     }
 }
 
-/// A page as vLLM's, with one counter, one gauge and one histogram, all counting `n`.
+/// A page like vLLM's, with one counter, one gauge and one histogram, all counting `n`.
 pub(crate) fn page(n: usize) -> String {
     let half = n / 2;
     format!(
@@ -217,7 +217,7 @@ pub(crate) fn page(n: usize) -> String {
     )
 }
 
-/// A session builder that keeps its records in the store that comes with it.
+/// A session builder that writes to the returned store.
 pub(crate) fn recorder() -> (SessionBuilder, MemoryStore) {
     let store = MemoryStore::new();
     (Session::builder().store(Box::new(store.clone())), store)
@@ -269,7 +269,7 @@ pub(crate) fn events(store: &MemoryStore, kind: Option<&str>) -> Vec<vllm_metric
     })
 }
 
-/// Forces scrapes until endpoint `index` has had `n` that succeeded.
+/// Forces scrapes until endpoint `index` has had `n` successful ones.
 pub(crate) fn wait_scrapes(session: &Session, index: usize, n: u64) {
     let mut tries = 0;
     while session.endpoints()[index].scrapes < n {

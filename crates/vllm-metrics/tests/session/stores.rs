@@ -1,4 +1,4 @@
-//! Stores that are slow, refuse, or panic: the run goes on and the loss is counted.
+//! Stores that are slow, reject records, or panic: the run continues and the loss is counted.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -78,7 +78,7 @@ fn a_store_that_stands_still_delays_nothing_and_its_losses_are_counted() {
     });
     let scraped = run.endpoints[0].samples + 5 * run.cost.scrapes;
     let kept_or_counted = stored + run.missing.dropped.samples;
-    // What is more are the few series about the session itself.
+    // The rest are the few series about the session itself.
     assert!(
         (scraped..scraped + 1000).contains(&kept_or_counted),
         "{scraped} {kept_or_counted}"
@@ -86,7 +86,7 @@ fn a_store_that_stands_still_delays_nothing_and_its_losses_are_counted() {
     assert!(run.cost.queue_high_water_bytes > 900_000);
 }
 
-/// Refuses samples, or panics at them.
+/// Rejects samples, or panics at them.
 struct Broken {
     panics: bool,
 }
@@ -124,7 +124,7 @@ fn a_store_that_refuses_or_panics_costs_those_records_only() {
             .unwrap();
         assert!(session.scrape_now(LONG));
         let run = session.finish().unwrap();
-        // The batches about the session itself are refused too.
+        // The batches about the session itself are rejected too.
         assert!(run.missing.refused_records > run.cost.scrapes);
         assert!(run.missing.notes[0].contains(words), "{:?}", run.missing.notes);
     }

@@ -1,4 +1,4 @@
-//! A small run that holds every awkward value, and ways to write, compare and spoil it.
+//! A small run that contains every awkward value, with functions to write, compare and damage it.
 
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ pub(crate) fn defs() -> Vec<Arc<SeriesDef>> {
             "prometheus",
             "http://other:9100/metrics",
         ),
-        // The same name and labels at another endpoint is another series.
+        // The same name and labels at another endpoint are another series.
         def(
             "vllm:num_requests_running",
             r#"{"engine":"0","model_name":"tiny"}"#,
@@ -125,7 +125,7 @@ pub(crate) fn defs() -> Vec<Arc<SeriesDef>> {
     ]
 }
 
-/// Values that text formats like to lose.
+/// Values that text formats tend to lose.
 pub(crate) const VALUES: [f64; 14] = [
     0.0,
     -0.0,
@@ -206,7 +206,7 @@ pub(crate) fn steps() -> Vec<StepRow> {
         prompt_tokens: 17,
         generation_tokens: 3,
         preemptions: 1,
-        // A third has no short text; 1.0 is written by some formats as a whole number.
+        // A third has no short text; some formats write 1.0 as an integer.
         kv_usage_ratio: [None, Some(1.0 / 3.0), Some(1.0)][usize::try_from(step).expect("small") % 3],
     };
     (0..5).map(step).collect()
@@ -278,7 +278,7 @@ pub(crate) fn events() -> Vec<EventRow> {
     ]
 }
 
-/// A scrape number `tick`: every series but the last, which appears only now and then.
+/// Scrape number `tick`: every series except the last, which appears only occasionally.
 pub(crate) fn scrape(tick: usize) -> SampleBatch {
     let start_ns = START_NS + tick as i64 * 1_000_000_000 + (tick as i64 * 7919) % 1_000;
     let defs = defs();
@@ -329,7 +329,7 @@ pub(crate) fn write_rows(store: &mut dyn Store) {
         .for_each(|row| store.write(Record::Event(row)).unwrap());
 }
 
-/// What reading back must give after `ticks` scrapes and all rows.
+/// The expected result of reading back `ticks` scrapes and all rows.
 pub(crate) fn expected(ticks: usize, manifest: Manifest) -> RunData {
     let mut series: Vec<vllm_metrics::SeriesData> = defs()
         .into_iter()
@@ -377,7 +377,7 @@ pub(crate) fn expected(ticks: usize, manifest: Manifest) -> RunData {
     }
 }
 
-/// Equality down to the bits of every value; `RunData`'s own says that NaN differs from itself.
+/// Equality down to the bits of every value; for `RunData`'s `PartialEq`, NaN differs from itself.
 #[track_caller]
 pub(crate) fn assert_same(found: &RunData, expected: &RunData) {
     assert_eq!(found.manifest, expected.manifest);

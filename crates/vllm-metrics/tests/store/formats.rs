@@ -1,4 +1,4 @@
-//! What every format promises: the same run back, during the run, after it, and through any conversion.
+//! Guarantees of every format: the same run read back during the run, after it, and after any conversion.
 
 use std::fs;
 use std::path::Path;
@@ -82,7 +82,7 @@ fn rows_after_the_last_flush_are_all_that_a_kill_takes() {
         store.write(Record::Samples(fixture::scrape(0).into())).unwrap();
         store.flush().unwrap();
         store.write(Record::Samples(fixture::scrape(1).into())).unwrap();
-        // The files as they lie there: what a kill now would leave.
+        // The files as they are now: the state after a kill.
         for entry in fs::read_dir(dir.path()).unwrap() {
             let path = entry.unwrap().path();
             fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
@@ -127,7 +127,7 @@ fn parts_are_joined_by_the_reader_and_at_the_end() {
     }
 }
 
-/// Content of every file in a folder, to see that nothing touched it.
+/// Content of every file in a folder, to check that nothing changed it.
 fn snapshot(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(dir)
         .unwrap()
@@ -151,7 +151,7 @@ fn any_format_converts_to_any_other_without_loss() {
             assert_same(&read_run(&written.samples).unwrap(), &expected);
             assert_eq!(notes, [""; 0]);
             if from != to {
-                // Beside the input is as good a place as any.
+                // Into the input's own folder.
                 store::convert(&files.samples, to, input.path()).unwrap();
                 for path in store::convert(&files.samples, to, input.path()).err().into_iter() {
                     assert!(path.to_string().contains("exists already"), "{path}");

@@ -1,4 +1,4 @@
-//! Kill -9 at random moments: every file opens, and at most what came after the last flush is lost.
+//! Kill -9 at random moments: every file opens, and at most the records after the last flush are lost.
 //!
 //! By hand: `STORE_KILLS=40 STORE_KILL_KEEP=/tmp/kept cargo test -p vllm-metrics --test store kill` kills that often
 //! per format and keeps the folders for `scripts/check-readers`.
@@ -45,7 +45,7 @@ fn every_format_survives_kills_at_random_moments() {
                 (flushed..=written).contains(&(found as u64)),
                 "{what}: found {found}"
             );
-            // Nothing torn: whatever is there is exactly the first so many scrapes.
+            // Nothing torn: the run contains exactly the first scrapes.
             fixture::assert_same_samples(&run, &fixture::expected(found, fixture::manifest()));
             if let Some(keep) = &keep {
                 let target = Path::new(keep).join(format!("{format}-{kill}"));
@@ -59,8 +59,8 @@ fn every_format_survives_kills_at_random_moments() {
     }
 }
 
-/// Runs [`writer`] in a process of its own, kills it some time after a number of flushes, and tells how many scrapes
-/// were surely flushed and how many were begun at most.
+/// Runs [`writer`] in a separate process, kills it some time after a number of flushes, and returns how many
+/// scrapes were certainly flushed and the most that can have been begun.
 fn run_and_kill(format: StoreFormat, dir: &Path, after_flushes: u64, then_micros: u64) -> (u64, u64) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kill::writer", "--ignored", "--nocapture", "--quiet"])
@@ -88,7 +88,7 @@ fn run_and_kill(format: StoreFormat, dir: &Path, after_flushes: u64, then_micros
             break;
         }
     }
-    // Not a wait for anything: the moment of the kill is to fall anywhere within a flush.
+    // Not a wait for anything: the kill should happen anywhere within a flush.
     std::thread::sleep(Duration::from_micros(then_micros));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -99,7 +99,7 @@ fn run_and_kill(format: StoreFormat, dir: &Path, after_flushes: u64, then_micros
     (flushed, begun + 1)
 }
 
-/// The process that is killed: writes as fast as it can, telling each step before and after it.
+/// The process that is killed: writes as fast as it can, printing each step before and after it.
 #[test]
 #[ignore = "run by the test above, in a process of its own"]
 fn writer() {

@@ -1,4 +1,4 @@
-//! The stores seen from outside: what is written is what is read back, in every format, at every moment.
+//! The stores through their public API: every format reads back what was written, at every moment.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;

@@ -1,4 +1,4 @@
-//! Parquet's own promises: whole at every flush, parts, and how small it gets.
+//! Parquet's own guarantees: complete at every flush, parts, and file size.
 
 use std::fs;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn a_file_is_whole_after_every_flush() {
         assert_same(&run, &fixture::expected(tick + 1, fixture::manifest()));
         assert!(run.notes[0].contains("cut"), "{:?}", run.notes);
     }
-    // Not finished: what a kill would leave.
+    // Not finished: the state after a kill.
     drop(store);
     assert_same(
         &read_run(dir.path()).unwrap(),

@@ -1,4 +1,4 @@
-//! Reading a part of a run: metrics, a range of time, and what is added while it goes on.
+//! Reading a part of a run: metrics, a time range, and what is added during the run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn write(store: &mut dyn Store, ticks: std::ops::Range<usize>) {
     store.flush().unwrap();
 }
 
-/// What the whole run has of these metrics and this time, as a reader of a part must give it.
+/// What a reader of a part must return: these metrics and this time range of the whole run.
 fn part_of(run: &RunData, accepts: fn(&str) -> bool, from_ns: i64, to_ns: i64) -> RunData {
     let mut part = run.clone();
     for series in &mut part.series {
@@ -91,7 +91,7 @@ fn a_part_is_what_the_whole_has_of_it_in_every_format() {
 
         let nothing = reader.range(..fixture::START_NS - 3600 * S).read().unwrap();
         assert!(nothing.series.is_empty() && nothing.events.is_empty(), "{format}");
-        // A row without an end goes on for ever.
+        // A row without an end never ends.
         assert!(nothing.requests.is_empty(), "{format}");
     }
 }

@@ -1,4 +1,4 @@
-//! A receiver on this machine that keeps what it is sent and answers as told.
+//! A local receiver that keeps what it is sent and answers with the given statuses.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-/// One request as it came in.
+/// A received request.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) line: String,
@@ -14,12 +14,12 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
 }
 
-/// Answers with `statuses` in turn, then with 200 for ever. Returns its base URL and what arrives.
+/// Answers with `statuses` in turn, then always with 200. Returns its base URL and the received requests.
 pub(crate) fn start(statuses: Vec<u16>) -> (String, Receiver<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (sender, receiver) = channel();
-    // Ends with the test process: nobody closes a listener that waits.
+    // Ends with the test process, since the listener is never closed.
     thread::spawn(move || {
         let mut statuses = statuses.into_iter();
         for stream in listener.incoming() {

@@ -1,4 +1,4 @@
-//! Pushgateway and remote write against a receiver that checks what real ones check.
+//! Pushgateway and remote write against a receiver with the checks of a real one.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -64,7 +64,7 @@ fn a_gateway_gets_current_values_without_times() {
 type Labels = Vec<(String, String)>;
 type Points = Vec<(f64, i64)>;
 
-/// What a request of the protocol says, read with nothing but its wire rules.
+/// The content of a request, decoded with only the protocol's wire rules.
 #[derive(Debug, Default)]
 struct Decoded {
     series: Vec<(Labels, Points)>,
@@ -156,7 +156,7 @@ fn remote_write_sends_sorted_labels_and_rising_times() {
         expected += batch.samples.len();
         store.write(Record::Samples(batch.into())).unwrap();
     }
-    // The same moment again: a receiver would refuse the request, so it is dropped and counted.
+    // The same moment again: a receiver would reject the request, so it is dropped and counted.
     let again = fixture::scrape(2);
     let dropped = again.samples.len() as u64;
     store.write(Record::Samples(again.into())).unwrap();
@@ -223,7 +223,7 @@ fn a_refusal_that_may_pass_is_tried_again_and_others_are_not() {
 
 #[test]
 fn a_receiver_that_is_away_costs_the_run_nothing_but_counted_samples() {
-    // Bound and never accepted from: connections are taken by the system and never answered.
+    // Bound but never accepted from: the system accepts connections, and they are never answered.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = PushgatewayConfig::new(format!("http://{}", silent.local_addr().unwrap()), "run");
     config.delivery.queue = 2;
