@@ -1,4 +1,4 @@
-//! A run in memory as Arrow record batches, for programs that speak Arrow: the same columns as the Parquet files.
+//! Converts a run in memory to Arrow record batches, with the same columns as the Parquet files.
 
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use super::table::Row;
 use run_model::{BatchRow, EngineRequestRow, EventRow, RequestRow, RunData, StepRow};
 use run_model::{Error, Result};
 
-/// Every table of `run` with its name: `samples`, `requests`, `batches`, `steps`, `engine_requests` and `events`.
+/// Returns every table of `run` with its name: `samples`, `requests`, `batches`, `steps`, `engine_requests`,
+/// `events`.
 ///
-/// Tables without rows are there with their columns. Samples stand series by series, in the order of
+/// Tables without rows are included with their columns. Samples are grouped by series in the order of
 /// [`RunData::series`], ascending in time within each.
 ///
 /// # Errors
-/// [`Error::Store`] if a table is beyond what Arrow can address.
+/// [`Error::Store`] if a table exceeds what Arrow can address.
 pub fn tables(run: &RunData) -> Result<Vec<(&'static str, RecordBatch)>> {
     fn rows<R: Row>(rows: &[R]) -> Result<(&'static str, RecordBatch)> {
         let batch = row_batch(rows).map_err(|error| refused(R::TABLE, &error))?;

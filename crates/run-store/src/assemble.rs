@@ -1,4 +1,4 @@
-//! Rows in any order back into one [`RunData`]: what every reader ends with.
+//! Assembles rows in any order into one [`RunData`]: the last step of every reader.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,11 +37,11 @@ pub(crate) struct Assembler {
     pub(crate) selection: Selection,
 }
 
-/// The number of a series that is not wanted.
+/// Index of a series that is not selected.
 const UNWANTED: usize = usize::MAX;
 
 impl Assembler {
-    /// Keeps only what `selection` has.
+    /// Creates an assembler that keeps only what `selection` selects.
     pub(crate) fn selecting(selection: Selection) -> Self {
         Self {
             selection,
@@ -49,7 +49,7 @@ impl Assembler {
         }
     }
 
-    /// The series' number for [`Assembler::push`].
+    /// Returns the series' index for [`Assembler::push`].
     pub(crate) fn series(&mut self, def: SeriesDef) -> usize {
         if !self.selection.has_metric(&def.metric_name) {
             return UNWANTED;
@@ -66,8 +66,7 @@ impl Assembler {
         self.series.len() - 1
     }
 
-    /// [`Assembler::series`] for a row of text: known ones cost a lookup and no
-    /// allocation.
+    /// Like [`Assembler::series`] for a row of text: known series cost a lookup and no allocation.
     pub(crate) fn series_of(&mut self, texts: [&str; 6], def: impl FnOnce([&str; 6]) -> SeriesDef) -> usize {
         self.key.clear();
         for text in texts {
@@ -82,7 +81,7 @@ impl Assembler {
         index
     }
 
-    /// The phase's number for [`Assembler::push`].
+    /// Returns the phase's index for [`Assembler::push`].
     pub(crate) fn phase(&mut self, name: &str) -> PhaseId {
         if let Some(&id) = self.by_phase.get(name) {
             return id;
@@ -94,14 +93,14 @@ impl Assembler {
         id
     }
 
-    /// One sample.
+    /// Adds one sample.
     pub(crate) fn push(&mut self, series: usize, timestamp_ns: i64, value: f64, phase: PhaseId) {
         if series != UNWANTED && self.selection.has_time(timestamp_ns) {
             self.series[series].rows.push((timestamp_ns, value, phase));
         }
     }
 
-    /// Sorts everything into the order [`RunData`] promises. Rows of the same time stay as they came.
+    /// Sorts everything into the order of [`RunData`]. Rows of the same time keep their order.
     pub(crate) fn finish(mut self) -> RunData {
         let manifest = self.manifest.take().unwrap_or_default();
         if manifest.ended_ns.is_none() {
@@ -114,7 +113,7 @@ impl Assembler {
         let mut series: Vec<SeriesData> = self
             .series
             .into_iter()
-            // A part of a run holds the series that have samples in it.
+            // A partial run contains only series with samples in it.
             .filter(|pending| is_whole || !pending.rows.is_empty())
             .map(|pending| finish_series(pending, &phases))
             .collect();

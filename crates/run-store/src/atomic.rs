@@ -1,4 +1,4 @@
-//! Files of a run, replaced whole, with the errors of this library.
+//! Atomic replacement and removal of a run's files, with this library's errors.
 
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -7,8 +7,8 @@ use std::path::Path;
 pub(crate) use atomic_file::temporary_name;
 use run_model::{Error, Result};
 
-/// Writes `path` anew through a temporary name in the same folder. `durable` also waits for the disk: finished files ask
-/// for it, those of a running test do not.
+/// Replaces `path` through a temporary file in the same folder. `durable` also syncs to disk: used for
+/// finished files, not during a run.
 pub(crate) fn replace_file(
     path: &Path,
     durable: bool,
@@ -19,7 +19,7 @@ pub(crate) fn replace_file(
     })
 }
 
-/// Removes a file; one that is already gone is fine.
+/// Removes a file; a missing file is not an error.
 pub(crate) fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),

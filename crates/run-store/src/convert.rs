@@ -1,4 +1,4 @@
-//! From any format to any other, without loss.
+//! Lossless conversion between formats.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use super::read::read_run_files;
 use super::replay::write_run;
 use run_model::Result;
 
-/// Writes the run that `input` belongs to once more in `format`, into `dir`. The input is only read. Files of that
-/// run and format must not exist in `dir` yet.
+/// Writes a copy of the run that `input` belongs to in `format`, into `dir`. The input is only read. Files of
+/// that run and format must not exist in `dir` yet.
 ///
-/// A run that was cut stays marked as cut. What the reader had to say about it comes back beside the files.
+/// A run that was cut stays marked as cut. Returns the files and the reader's notes.
 pub fn convert(
     input: impl AsRef<Path>,
     format: StoreFormat,

@@ -1,4 +1,4 @@
-//! Names of a run's files: made from its stamp when writing, found again from any one of them when reading.
+//! Names of a run's files: built from its stamp when writing, and found from any one of them when reading.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use run_model::{Error, Result};
 /// First part of the samples file's name.
 pub(crate) const SAMPLES: &str = "vllm_metrics";
 
-/// Folder, stamp and format of one run; everything else about names follows.
+/// Folder, stamp and format of one run, which determine all file names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RunFiles {
     pub(crate) dir: PathBuf,
@@ -40,7 +40,7 @@ impl RunFiles {
             return self.samples();
         }
         let extension = match self.format {
-            // Not `csv` alone: a run may lie there as CSV too.
+            // Not just `csv`: the same run may also exist as CSV in this folder.
             StoreFormat::PrometheusText => "prom.csv",
             other => other.extension(),
         };
@@ -60,7 +60,7 @@ pub(crate) fn part_path(path: &Path, part: u32) -> PathBuf {
     path.with_file_name(format!("{stem}.part{part:04}.{extension}"))
 }
 
-/// The parts of `path` that exist, by number.
+/// Returns the existing parts of `path`, by number.
 pub(crate) fn existing_parts(path: &Path) -> Result<Vec<(u32, PathBuf)>> {
     let stem = path
         .file_stem()
@@ -105,7 +105,7 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// What a file name of ours says.
+/// The components of a file name.
 #[derive(Debug, PartialEq, Eq)]
 struct Parsed {
     prefix: String,
@@ -136,7 +136,7 @@ fn parse(name: &str) -> Option<Parsed> {
     } else {
         (base, extension)
     };
-    // The stamp is two groups of digits; what follows is the suffix.
+    // The stamp is two groups of digits; the rest is the suffix.
     let stamp_len = 15;
     let stamp = base.get(..stamp_len)?;
     is_stamp(stamp).then(|| Parsed {
@@ -159,8 +159,8 @@ pub(crate) fn is_stamp(text: &str) -> bool {
         })
 }
 
-/// Finds the run that `path` belongs to: any of its files, its folder (the newest run in it), or folder plus stamp.
-/// Also tells what should be noted about the choice.
+/// Finds the run that `path` belongs to: any of its files, its folder (the newest run in it), or folder plus
+/// stamp. Also returns notes about the choice.
 pub(crate) fn locate(path: &Path) -> Result<(RunFiles, Vec<String>)> {
     if path.is_dir() {
         return newest_in(path);
@@ -189,7 +189,7 @@ pub(crate) fn locate(path: &Path) -> Result<(RunFiles, Vec<String>)> {
     let format = if parsed.prefix == SAMPLES {
         StoreFormat::from_path(path)
     } else {
-        // A table's file: its extension tells the format of the samples beside it.
+        // A table's file: its extension determines the format of the samples in the same folder.
         match parsed.extension.as_str() {
             "parquet" => Some(StoreFormat::Parquet),
             "json" => Some(StoreFormat::Json),

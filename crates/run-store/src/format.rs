@@ -1,15 +1,15 @@
-//! The file formats a run can be kept in, and their names on the command line and on disk.
+//! File formats of a run, with their names in options and extensions.
 
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-/// How a run is kept on disk. Any format reads back as the same [`RunData`](run_model::RunData) and converts to any
-/// other.
+/// File format of a run. Every format reads back as the same [`RunData`](run_model::RunData) and converts to
+/// any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum StoreFormat {
-    /// Columns, compressed: `.parquet`. About a fifth of a byte per sample. Needs the cargo feature `parquet`.
+    /// Compressed columns: `.parquet`. About a fifth of a byte per sample. Needs the cargo feature `parquet`.
     #[default]
     Parquet,
     /// One array of objects: `.json`.
@@ -18,12 +18,12 @@ pub enum StoreFormat {
     Csv,
     /// Tables in one database file: `.db`. Needs the cargo feature `sqlite`.
     Sqlite,
-    /// Prometheus text with a timestamp on every sample: `.prom`. The other tables lie beside it as CSV.
+    /// Prometheus text with a timestamp on every sample: `.prom`. The other tables are separate CSV files.
     PrometheusText,
 }
 
 impl StoreFormat {
-    /// Every format this build can write and read.
+    /// Formats that this build can write and read.
     pub const ALL: &'static [Self] = &[
         #[cfg(feature = "parquet")]
         Self::Parquet,
@@ -34,7 +34,7 @@ impl StoreFormat {
         Self::PrometheusText,
     ];
 
-    /// The word used in options: `parquet`, `json`, `csv`, `sqlite`, `prometheus-file`.
+    /// The name used in options: `parquet`, `json`, `csv`, `sqlite`, `prometheus-file`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Parquet => "parquet",
@@ -56,7 +56,7 @@ impl StoreFormat {
         }
     }
 
-    /// The format a file's extension stands for; `None` for any other extension.
+    /// Returns the format of a file's extension; `None` for any other extension.
     pub fn from_path(path: &Path) -> Option<Self> {
         Some(match path.extension()?.to_str()? {
             "parquet" => Self::Parquet,
@@ -75,7 +75,7 @@ impl fmt::Display for StoreFormat {
     }
 }
 
-/// A word that names no format; the message lists those that exist.
+/// Not the name of a format; the message lists the existing ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown store format `{0}`: use parquet, json, csv, sqlite or prometheus-file")]
 pub struct UnknownFormat(pub String);

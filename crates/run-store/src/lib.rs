@@ -1,15 +1,15 @@
-//! One run on disk: the interface behind which each format lives. The writer thread is its only caller.
+//! One run on disk: the interface of all formats. Only the writer thread calls it.
 //!
-//! A run in [`StoreFormat`] F with the stamp S is `vllm_metrics_S.F` (samples, one row each), and `requests_S`,
-//! `batches_S` and `events_S` beside it, and with a source inside the engine also `steps_S` and `engine_requests_S`;
-//! SQLite keeps all in one file, Prometheus text keeps all but the samples as
-//! `.prom.csv`, and the text formats have a `.manifest` beside the samples. Every format
+//! A run in [`StoreFormat`] F with the stamp S consists of `vllm_metrics_S.F` (samples, one row each),
+//! `requests_S`, `batches_S` and `events_S`, and with a source inside the engine also `steps_S` and
+//! `engine_requests_S`. SQLite keeps everything in one file, Prometheus text keeps all other tables as
+//! `.prom.csv`, and the text formats have a separate `.manifest`. Every format
 //!
 //! - is readable by its usual tools after every flush and after a kill at any moment, without repair,
-//! - holds the same: [`read_run`] gives the same [`RunData`](run_model::RunData) whichever it was, down to the bits of
-//!   each value (one NaN is as good as another), and [`convert`] goes from any to any,
-//! - bounds the cost of a flush in long runs by parts (`.part0000`), which the reader joins, and which finishing
-//!   joins into one file unless [`StoreOptions`] keep them.
+//! - stores the same data: [`read_run`] returns the same [`RunData`](run_model::RunData) for every format,
+//!   down to the bits of each value (except NaN payloads), and [`convert`] converts between any two,
+//! - bounds the cost of a flush in long runs by splitting files into parts (`.part0000`). The reader joins
+//!   them, and so does finishing unless [`StoreOptions`] keep them.
 //!
 //! With the feature `upload`, finished files are copied to an object store (`upload::Upload`).
 
@@ -55,53 +55,53 @@ use self::files::RunFiles;
 use run_model::{Error, Result};
 use run_model::{Manifest, Record};
 
-/// A sink for one run's records.
+/// A destination for one run's records.
 ///
-/// Called by one thread only, never by the run itself, so it may block; while it does, the bounded queue before it
-/// fills and then drops with a count. Implementations keep what was written readable after a kill at any moment: at
-/// most what came after the last [`Store::flush`] may be lost.
+/// Called by one thread only, never by the run itself, so it may block; meanwhile the bounded queue fills,
+/// then drops and counts. Implementations keep written data readable after a kill at any moment: only records
+/// after the last [`Store::flush`] may be lost.
 pub trait Store: Send {
-    /// Take one record. A [`Record::Series`] always comes before the first sample of its series. After an error the
-    /// caller counts the record as lost and goes on with the next one.
+    /// Writes one record. A [`Record::Series`] always precedes the first sample of its series. After an error
+    /// the caller counts the record as lost and continues with the next one.
     fn write(&mut self, record: Record) -> Result<()>;
 
-    /// Make everything taken so far durable enough to survive a kill of this process. Called about once a second,
-    /// and never before a write.
+    /// Makes everything written so far durable enough to survive a kill of this process. Called about once a
+    /// second, and never before a write.
     fn flush(&mut self) -> Result<()>;
 
-    /// Write what is left, close all files under their final names and tell what they are called. `manifest` is the
-    /// final one: with its end time and all facts.
+    /// Writes what is left, closes all files under their final names and returns those. `manifest` is the
+    /// final one, with its end time and all facts.
     fn finish(self: Box<Self>, manifest: &Manifest) -> Result<StoreFiles>;
 }
 
 /// The files of one finished run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreFiles {
-    /// Samples; empty when the store keeps no files.
+    /// Samples; empty when the store writes no files.
     pub samples: PathBuf,
-    /// Requests, where the run had any or the format always writes them.
+    /// Requests, if the run had any or the format always writes them.
     pub requests: Option<PathBuf>,
     /// Batches.
     pub batches: Option<PathBuf>,
-    /// Engine steps, where the run had any or the format always writes them.
+    /// Engine steps, if the run had any or the format always writes them.
     pub steps: Option<PathBuf>,
-    /// Requests as an engine saw them, as above.
+    /// Requests as reported by an engine, under the same conditions.
     pub engine_requests: Option<PathBuf>,
     /// Events.
     pub events: Option<PathBuf>,
-    /// Every file written, the ones above included.
+    /// Every file written, including those above.
     pub all: Vec<PathBuf>,
-    /// Their size together.
+    /// Total size.
     pub total_bytes: u64,
 }
 
-/// Opens the files of a new run in `dir`, which is created if need be. `manifest` is what is known at the start; its
-/// stamp names the files. Files of that stamp must not exist yet.
+/// Opens the files of a new run in `dir`, which is created if missing. `manifest` is what is known at the
+/// start; its stamp determines the file names. Files with that stamp must not exist yet.
 pub fn open(format: StoreFormat, dir: &Path, manifest: &Manifest) -> Result<Box<dyn Store>> {
     open_with(format, dir, manifest, &StoreOptions::default())
 }
 
-/// [`open`], with limits for long runs.
+/// Like [`open`], with limits for long runs.
 pub fn open_with(
     format: StoreFormat,
     dir: &Path,

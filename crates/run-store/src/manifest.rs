@@ -1,4 +1,4 @@
-//! The manifest as JSON text: what every format keeps beside its rows.
+//! The manifest as JSON text, which every format stores.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use run_model::Manifest;
 
-/// Key under which the manifest's JSON text stands in a file's own metadata.
+/// Metadata key of the manifest's JSON text in a file.
 pub(crate) const MANIFEST_KEY: &str = "vllm_metrics.manifest";
 /// Key of the table's name: `samples`, `requests`, `batches` or `events`.
 pub(crate) const TABLE_KEY: &str = "vllm_metrics.table";
-/// Key of the number of the part (from 0) whose rows a live or part file holds; absent in a finished file.
+/// Key of the part number (from 0) of a live or part file; absent in a finished file.
 pub(crate) const PART_KEY: &str = "vllm_metrics.part";
-/// Key of the first part that retention has left.
+/// Key of the first part kept by retention.
 pub(crate) const FIRST_PART_KEY: &str = "vllm_metrics.first_part";
 
 #[derive(Serialize, Deserialize)]

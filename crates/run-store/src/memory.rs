@@ -1,4 +1,4 @@
-//! A store that keeps everything in memory: for tests, and for callers that want the rows and no files.
+//! A store that keeps everything in memory: for tests, and for callers that need the rows but no files.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,18 +6,18 @@ use super::{Store, StoreFiles};
 use run_model::Result;
 use run_model::{Manifest, Record};
 
-/// What a [`MemoryStore`] has taken so far.
+/// Records that a [`MemoryStore`] has received.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryRun {
     /// Every record, in order of arrival.
     pub records: Vec<Record>,
-    /// How often the store was flushed.
+    /// Number of flushes.
     pub flushes: u64,
     /// The final manifest, once finished.
     pub manifest: Option<Manifest>,
 }
 
-/// Keeps records in memory, without bound. Clones share their content, so keep one and give the other away.
+/// Keeps records in memory, without bound. Clones share their content, so keep one and pass the other.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     run: Arc<Mutex<MemoryRun>>,
@@ -29,12 +29,12 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// A copy of what has been taken so far.
+    /// Returns a copy of the records received so far.
     pub fn snapshot(&self) -> MemoryRun {
         self.with(|run| run.clone())
     }
 
-    /// Looks at what has been taken so far without copying it; the writer waits meanwhile.
+    /// Accesses the records received so far without copying; blocks the writer meanwhile.
     pub fn with<T>(&self, look: impl FnOnce(&mut MemoryRun) -> T) -> T {
         look(&mut self.run.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,12 +1,12 @@
-//! How large the files of a long run may grow, and how much of it is kept.
+//! Limits on the size and number of a long run's files.
 
 use std::time::Duration;
 
-/// Rows of one part unless told otherwise: 12 MB of memory while it grows, twenty minutes of one vLLM at 1 s.
+/// Default rows of one part: 12 MB of memory while it grows, twenty minutes of one vLLM at 1 s.
 const DEFAULT_PART_ROWS: usize = 512 * 1024;
 
-/// Options of a file store. The default suits any single run: parts appear only in long ones, and finishing joins
-/// them into one file.
+/// Options of a file store. The default suits any single run: only long runs are split into parts, and
+/// finishing joins them into one file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreOptions {
@@ -14,11 +14,11 @@ pub struct StoreOptions {
     pub rotate_bytes: Option<u64>,
     /// Start a new part when the current one is this old.
     pub rotate_age: Option<Duration>,
-    /// Keep at most this many sealed parts of each table; older ones are removed and the reader says so.
+    /// Keep at most this many sealed parts of each table; older ones are removed and the reader notes it.
     pub keep_parts: Option<usize>,
     /// Remove sealed parts older than this.
     pub keep_age: Option<Duration>,
-    /// Leave the parts as they are at the end instead of joining them. Implied by the two limits above.
+    /// Do not join the parts at the end. Implied by the two limits above.
     pub leave_parts: bool,
 }
 
@@ -35,7 +35,7 @@ impl StoreOptions {
     }
 }
 
-/// [`StoreOptions`] as the tables use them.
+/// [`StoreOptions`] in the form that the tables use.
 #[derive(Debug, Clone)]
 pub(crate) struct PartLimits {
     pub(crate) rows: usize,
@@ -47,7 +47,7 @@ pub(crate) struct PartLimits {
 }
 
 impl PartLimits {
-    /// True if parts stay on disk when the run ends.
+    /// True if parts remain on disk when the run ends.
     pub(crate) fn keeps_parts(&self) -> bool {
         self.leave_parts || self.keep_parts.is_some() || self.keep_age.is_some()
     }

@@ -1,5 +1,5 @@
-//! The sealed parts of one growing file: numbered from 0, kept within the limits, and at the end joined into it or left
-//! beside it.
+//! The sealed parts of one growing file: numbered from 0, kept within the limits, and at the end joined into
+//! one file or left as they are.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use super::files::part_path;
 use super::options::PartLimits;
 use run_model::Result;
 
-/// A sealed part on disk, with what its format has to know about it.
+/// A sealed part on disk, with the data that its format needs.
 #[derive(Debug)]
 pub(crate) struct Part<T> {
     pub(crate) path: PathBuf,
@@ -41,17 +41,17 @@ impl<T> Parts<T> {
         self.next
     }
 
-    /// Number of the oldest part that is still there, the growing file included.
+    /// Number of the oldest existing part, including the growing file.
     pub(crate) fn first(&self) -> u32 {
         self.sealed.first().map_or(self.next, |part| part.number)
     }
 
-    /// Where the next part of the file `main` goes.
+    /// Path of the next part of the file `main`.
     pub(crate) fn next_path(&self, main: &Path) -> PathBuf {
         part_path(main, self.next)
     }
 
-    /// Notes that the next part lies at `path`, and removes those beyond the number or age to keep.
+    /// Adds the next part, at `path`, and removes parts beyond the number or age to keep.
     pub(crate) fn push(&mut self, path: PathBuf, of_format: T) -> Result<()> {
         self.sealed.push(Part {
             path,
@@ -72,7 +72,7 @@ impl<T> Parts<T> {
         Ok(())
     }
 
-    /// The parts whose rows the finished file takes in, oldest first; none when parts are to stay.
+    /// Parts to join into the finished file, oldest first; none when parts are kept.
     pub(crate) fn to_join(&self) -> &[Part<T>] {
         if self.limits.keeps_parts() {
             &[]
@@ -81,7 +81,7 @@ impl<T> Parts<T> {
         }
     }
 
-    /// Removes what was joined into the finished file `main`; returns the files that are left.
+    /// Removes the parts joined into the finished file `main`; returns the remaining files.
     pub(crate) fn finish(self, main: PathBuf) -> Result<Vec<PathBuf>> {
         let mut files = vec![main];
         let joined = !self.limits.keeps_parts();

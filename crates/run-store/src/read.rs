@@ -1,4 +1,4 @@
-//! Any file of a run back into memory: the whole, or the metrics and the time that are asked for.
+//! Reads a run from any of its files: all of it, or selected metrics and times.
 
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
@@ -11,24 +11,24 @@ use super::format::StoreFormat;
 use super::select::Selection;
 use super::text;
 
-/// Reads the run that `path` belongs to: any of its files, the folder that holds it (the newest run there), or that
-/// folder followed by the run's stamp. The files beside it are joined; what is missing, cut or recovered stands in
-/// [`RunData::notes`].
+/// Reads the run that `path` belongs to: any of its files, its folder (the newest run in it), or that folder
+/// followed by the run's stamp. All files of the run are joined; [`RunData::notes`] lists what is missing,
+/// cut or recovered.
 pub fn read_run(path: impl AsRef<Path>) -> Result<RunData> {
     read_run_files(path.as_ref()).map(|(_, run)| run)
 }
 
-/// [`read_run`], and which files it was.
+/// Like [`read_run`], and also returns the files.
 pub(crate) fn read_run_files(path: &Path) -> Result<(RunFiles, RunData)> {
     let (files, notes) = files::locate(path)?;
     let run = read_selected(&files, notes, Selection::default())?;
     Ok((files, run))
 }
 
-/// Reads a part of a run: some metrics, a range of time, or what came since the last look.
+/// Reads a part of a run: some metrics, a time range, or new data since the last read.
 ///
-/// Only what is asked for is kept in memory. Parquet row groups outside of the range are not read at all, and of the
-/// others only the columns that decide are read for rows that are not wanted.
+/// Only selected data is kept in memory. Parquet row groups outside of the range are not read, and in the
+/// others unselected rows are skipped after reading only the columns needed to decide.
 ///
 /// ```no_run
 /// use run_store::RunReader;
@@ -63,7 +63,7 @@ impl RunReader {
         })
     }
 
-    /// Reads only samples of these metrics. A trailing `*` stands for any rest of a name.
+    /// Reads only samples of these metrics. A trailing `*` matches any suffix.
     #[must_use]
     pub fn metrics(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
@@ -75,15 +75,15 @@ impl RunReader {
         })
     }
 
-    /// Reads only samples of metrics whose name `accepts`.
+    /// Reads only samples of metrics whose name `accepts` accepts.
     #[must_use]
     pub fn metrics_by(mut self, accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.selection.metrics(accepts);
         self
     }
 
-    /// Reads only this range of time, in nanoseconds since the Unix epoch: samples in it, and requests, batches and
-    /// events that were going on at any moment of it.
+    /// Reads only this time range, in nanoseconds since the Unix epoch: samples in it, and requests, batches
+    /// and events that overlap it.
     #[must_use]
     pub fn range(mut self, range: impl RangeBounds<i64>) -> Self {
         self.selection.from_ns = match range.start_bound() {
@@ -99,7 +99,7 @@ impl RunReader {
         self
     }
 
-    /// Reads what was asked for.
+    /// Reads the selected data.
     ///
     /// # Errors
     /// If a file cannot be read or is damaged.
@@ -107,7 +107,8 @@ impl RunReader {
         read_selected(&self.files, self.notes.clone(), self.selection.clone())
     }
 
-    /// Time of the newest sample on disk; `None` if there is none. Parquet files answer from their metadata.
+    /// Returns the time of the newest sample on disk; `None` if there is none. For Parquet, only metadata is
+    /// read.
     ///
     /// # Errors
     /// If a file cannot be read or is damaged.
@@ -126,12 +127,13 @@ impl RunReader {
             .max())
     }
 
-    /// Follows a run that goes on: each [`super::RunTail::next_part`] gives what came since the one before.
+    /// Follows a running run: each [`super::RunTail::next_part`] returns what was added since the previous
+    /// one.
     pub fn tail(self) -> super::RunTail {
         super::RunTail::new(self)
     }
 
-    /// Samples only from this moment on; the end of the range stays.
+    /// Restricts samples to those from this time on; the end of the range is unchanged.
     pub(crate) fn no_earlier_than(mut self, from_ns: i64) -> Self {
         self.selection.from_ns = self.selection.from_ns.max(from_ns);
         self

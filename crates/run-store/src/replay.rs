@@ -1,4 +1,4 @@
-//! A run in memory written to files: the second half of every conversion.
+//! Writes a run in memory to files: the second half of every conversion.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use super::{Store, StoreFiles, create};
 use run_model::{Error, Result};
 use run_model::{Record, RunData, Sample, SampleBatch, SeriesId};
 
-/// Writes `run` into `dir` in `format`. `suffix` stands between stamp and extension: empty for raw rows,
-/// `_processed` for derived ones. Existing files are refused. Beside the samples, only tables with rows are kept.
+/// Writes `run` into `dir` in `format`. `suffix` goes between stamp and extension: empty for raw rows,
+/// `_processed` for derived ones. Existing files are an error. Of the other tables, only those with rows are
+/// kept.
 pub fn write_run(run: &RunData, format: StoreFormat, dir: &Path, suffix: &str) -> Result<StoreFiles> {
     let mut files = RunFiles::new(dir, &run.manifest.stamp, format);
     suffix.clone_into(&mut files.suffix);
@@ -25,7 +26,7 @@ pub fn write_run(run: &RunData, format: StoreFormat, dir: &Path, suffix: &str) -
         (run.engine_requests.is_empty(), &mut written.engine_requests),
         (run.events.is_empty(), &mut written.events),
     ] {
-        // One file may hold every table, and then it stays.
+        // A file that holds every table must stay.
         if is_empty && let Some(path) = slot.take_if(|path| *path != written.samples) {
             let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
             std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
@@ -36,7 +37,7 @@ pub fn write_run(run: &RunData, format: StoreFormat, dir: &Path, suffix: &str) -
     Ok(written)
 }
 
-/// Hands every row of `run` to `store`, flushing now and then as a running test would.
+/// Writes every row of `run` to `store`, flushing occasionally like a running session.
 pub fn replay(run: &RunData, store: &mut dyn Store) -> Result<()> {
     let mut row_count = 0;
     for (index, series) in run.series.iter().enumerate() {

@@ -1,8 +1,8 @@
-//! Keeps the end of every scrape as a series of its own, so that each format holds both ends without a column.
+//! Stores the end of every scrape as a series, so that no format needs an additional column.
 //!
-//! A batch whose end is known adds one sample of `scrape_duration_seconds` (gauge, unit `seconds`, source `self`),
-//! with the batch's source as the label `job` and its endpoint. A collector that records that series itself is left
-//! alone.
+//! A batch with a known end adds one sample of `scrape_duration_seconds` (gauge, unit `seconds`, source
+//! `self`), with the batch's source as the label `job` and its endpoint. If a collector records that series
+//! itself, none is added.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,10 +14,12 @@ use run_model::{Manifest, MetricType, Record, Sample, SampleBatch, SeriesDef, Se
 /// Name of the series.
 pub const SCRAPE_DURATION: &str = "scrape_duration_seconds";
 
-/// Sits before a file store and adds the series; ids are given anew, since the added ones must be dense too.
+/// Wraps a file store and adds the series. Ids are reassigned, since they must be dense with the added ones
+/// too.
 pub(crate) struct ScrapeEnds {
     inner: Box<dyn Store>,
-    /// By the caller's id: the id behind, source and endpoint, and whether it is already a scrape's duration.
+    /// By the caller's id: the reassigned id, source and endpoint, and whether it is already a scrape's
+    /// duration.
     known: Vec<Known>,
     next: u32,
     /// Duration series made here, by source and endpoint.
@@ -41,7 +43,7 @@ impl ScrapeEnds {
         }
     }
 
-    /// The number is taken even if the store refuses the series: later ones must keep theirs.
+    /// The id is used up even if the store rejects the series: later ones must keep theirs.
     fn add(&mut self, def: Arc<SeriesDef>) -> (SeriesId, Result<()>) {
         let id = SeriesId(self.next);
         self.next += 1;

@@ -1,14 +1,14 @@
-//! Which part of a run is read.
+//! Selects the part of a run to read.
 
 use std::fmt;
 use std::sync::Arc;
 
 use run_model::{BatchRow, EventRow, RequestRow};
 
-/// Whether a metric of this name is wanted.
+/// Whether a metric of this name is selected.
 type Accepts = dyn Fn(&str) -> bool + Send + Sync;
 
-/// A choice of metrics and a range of time; everything unless narrowed.
+/// Selected metrics and time range; everything by default.
 #[derive(Clone)]
 pub(crate) struct Selection {
     metrics: Option<Arc<Accepts>>,
@@ -41,7 +41,7 @@ impl Selection {
         self.metrics = Some(Arc::new(accepts));
     }
 
-    /// Whether samples of this metric are wanted.
+    /// Whether samples of this metric are selected.
     pub(crate) fn has_metric(&self, name: &str) -> bool {
         self.metrics.as_ref().is_none_or(|accepts| accepts(name))
     }
@@ -58,7 +58,7 @@ impl Selection {
         (self.from_ns..=self.to_ns).contains(&ns)
     }
 
-    /// Whether what lasted from `start_ns` to `end_ns` was going on at any moment of the range.
+    /// Whether the period from `start_ns` to `end_ns` overlaps the range.
     pub(crate) fn overlaps(&self, start_ns: i64, end_ns: i64) -> bool {
         start_ns <= self.to_ns && end_ns >= self.from_ns
     }

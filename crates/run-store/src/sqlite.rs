@@ -1,10 +1,10 @@
-//! SQLite: one database file, readable by any tool while the run goes on (write-ahead log, one transaction per
+//! SQLite: one database file, readable by any tool during the run (write-ahead log, one transaction per
 //! flush).
 //!
-//! Samples refer to a series and a phase by number; the view `metrics` shows them in the long form. SQLite has no
-//! NaN and keeps no sign on zero: such a value is NULL or 0 and its text stands in `value_text`. Times are whole nanoseconds
-//! (`*_ns`), and text in the view. The index by series is made at the end, since keeping it up to date would rewrite
-//! a page per series at each flush.
+//! Samples refer to a series and a phase by number; the view `metrics` shows them in the long form. SQLite
+//! has no NaN and no negative zero: such a value is stored as NULL or 0, with its text in `value_text`. Times
+//! are whole nanoseconds (`*_ns`), and text in the view. The index by series is created at the end, since
+//! keeping it up to date would rewrite a page per series at each flush.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ CREATE VIEW metrics AS SELECT
 FROM samples JOIN series USING (series_id) JOIN phases USING (phase_id);
 ";
 
-/// Name of a table's column: times and durations are whole nanoseconds and say so.
+/// Name of a table's column: times and durations are whole nanoseconds, shown by the suffix.
 fn column_name(column: &Column) -> String {
     match column.kind {
         Kind::Time => format!("{}_ns", column.name),
@@ -66,7 +66,7 @@ fn create_table<R: Row>() -> String {
             Kind::Real => "REAL",
             Kind::Time | Kind::Nanos | Kind::Count => "INTEGER",
         };
-        // Quoted: `end` is a word of the language.
+        // Quoted, since `end` is an SQL keyword.
         format!(
             "\"{}\" {kind}{}",
             column_name(column),
@@ -88,7 +88,7 @@ fn insert<R: Row>() -> String {
     )
 }
 
-/// The text of a value that SQLite does not keep to the bit.
+/// The text of a value that SQLite cannot store exactly.
 fn unkept(value: f64) -> Option<&'static str> {
     if value.is_nan() {
         Some("NaN")
@@ -104,7 +104,7 @@ impl ToSql for Cell<'_> {
         Ok(match self {
             Cell::Absent => ToSqlOutput::Owned(Value::Null),
             Cell::Time(ns) | Cell::Nanos(ns) => ToSqlOutput::Owned(Value::Integer(*ns)),
-            // 64-bit ids keep their bits; those beyond 63 bits show as negative numbers.
+            // 64-bit ids keep their bits; those above 63 bits appear as negative numbers.
             Cell::Count(n) => ToSqlOutput::Owned(Value::Integer(n.cast_signed())),
             Cell::Real(value) => ToSqlOutput::Owned(Value::Real(*value)),
             Cell::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
@@ -123,15 +123,15 @@ pub(crate) struct SqliteStore {
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let database = Connection::open(path)?;
-    // Another program that writes to the database must not stop the run's writer for long.
+    // Another program that writes to the database must not block the run's writer for long.
     database.busy_timeout(Duration::from_millis(500))?;
     database.pragma_update(None, "journal_mode", "WAL")?;
-    // A kill of the process loses nothing either way; only a power cut could lose the last transactions.
+    // A kill of the process loses nothing in either mode; only a power cut could lose the last transactions.
     database.pragma_update(None, "synchronous", "NORMAL")?;
     Ok(database)
 }
 
-/// The tables, without a row but the manifest's.
+/// Creates the tables, empty except for the manifest.
 fn prepare(path: &Path, manifest: &Manifest) -> rusqlite::Result<()> {
     let mut database = open(path)?;
     let transaction = database.transaction()?;
@@ -156,8 +156,8 @@ fn prepare(path: &Path, manifest: &Manifest) -> rusqlite::Result<()> {
 impl SqliteStore {
     pub(crate) fn create(files: &RunFiles, manifest: &Manifest) -> Result<Self> {
         let path = files.samples();
-        // Made beside its place and moved there whole: setting up the log needs the database for itself, and whoever
-        // finds the file shall find its tables and no lock.
+        // Created under a temporary name and renamed: setting up the log needs exclusive access, and a
+        // program that finds the file must find its tables and no lock.
         let made = temporary_name(&path);
         prepare(&made, manifest).map_err(store_error(&made))?;
         std::fs::rename(&made, &path).map_err(Error::io("rename", &made))?;
@@ -241,7 +241,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// One file remains, without the log beside it.
+    /// Leaves one file, without the log.
     fn close(mut self, manifest: &Manifest) -> rusqlite::Result<PathBuf> {
         self.begin()?;
         self.database
@@ -251,8 +251,8 @@ impl SqliteStore {
             params![manifest::to_json(manifest), MANIFEST_KEY],
         )?;
         self.commit()?;
-        // Needs the database for itself. While another program reads it the log stays beside it: nothing is lost, and
-        // that program's closing removes it.
+        // Needs exclusive access. While another program reads the database the log file stays: nothing is
+        // lost, and it is removed when that program closes the database.
         if let Err(error) = self.database.pragma_update(None, "journal_mode", "DELETE") {
             tracing::info!(path = %self.path.display(), %error, "the write-ahead log stays beside the database");
         }
@@ -297,7 +297,7 @@ fn store_error(path: &Path) -> impl Fn(rusqlite::Error) -> Error {
     }
 }
 
-/// Reads the whole database into `run`. Read-only: a log left by a kill is read with it and stays.
+/// Reads the whole database into `run`. Read-only: a log left by a kill is read as well and stays.
 pub(crate) fn read(files: &RunFiles, run: &mut Assembler) -> Result<()> {
     let path = files.samples();
     read_database(&path, run).map_err(|Reason(reason)| Error::Format {
@@ -308,8 +308,8 @@ pub(crate) fn read(files: &RunFiles, run: &mut Assembler) -> Result<()> {
 }
 
 fn read_database(path: &Path, run: &mut Assembler) -> Result<(), Reason> {
-    // Reading a log needs its index file, which SQLite may have to make; a folder that forbids that still has the
-    // rows of the main file.
+    // Reading a log needs its index file, which SQLite may have to create; in a read-only folder the rows of
+    // the main file are still readable.
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let json: String = database.query_row(
         "SELECT value FROM manifest WHERE key = ?",
@@ -327,7 +327,7 @@ fn read_database(path: &Path, run: &mut Assembler) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Why a database cannot be read.
+/// Why a database could not be read.
 struct Reason(String);
 
 impl From<rusqlite::Error> for Reason {
@@ -397,7 +397,7 @@ fn read_samples(database: &Connection, run: &mut Assembler) -> Result<(), Reason
 }
 
 fn read_rows<R: Row>(database: &Connection) -> Result<Vec<R>, Reason> {
-    // Databases from before a table was recorded lack it.
+    // Databases written before a table was introduced lack it.
     let known = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
     let tables: i64 = database.query_row(known, params![R::TABLE], |row| row.get(0))?;
     if tables == 0 {

@@ -1,14 +1,15 @@
-//! Requests, batches, steps and events as rows of cells, so that each format writes and reads them with one piece of code.
+//! Requests, batches, steps and events as rows of cells, so that all formats share the code to write and read
+//! them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use run_model::{BatchRow, EngineRequestRow, EventRow, Outcome, RequestRow, Severity, StepRow, TimeSource};
 
-/// What a column holds, whatever the format makes of it.
+/// Content of a column, independent of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Nanoseconds since the epoch; a timestamp for every reader that has the type.
+    /// Nanoseconds since the epoch; a timestamp in formats that have the type.
     Time,
     /// A duration in nanoseconds.
     Nanos,
@@ -25,7 +26,7 @@ pub(crate) enum Kind {
 pub(crate) struct Column {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// False if a row may lack it.
+    /// False if the cell may be absent.
     pub(crate) required: bool,
 }
 
@@ -50,7 +51,7 @@ pub(crate) trait Row: Sized + Send + Clone {
     /// The cell of one column, counted from 0 in the order of [`Row::COLUMNS`].
     fn cell(&self, column: usize) -> Cell<'_>;
 
-    /// The inverse: takes the cells of one row in column order. The error says which cell is wrong.
+    /// The inverse: consumes the cells of one row in column order. The error names the invalid cell.
     fn from_cells(cells: &mut Cells<'_>) -> Result<Self, String>;
 }
 
@@ -58,7 +59,7 @@ const fn column(name: &'static str, kind: Kind, required: bool) -> Column {
     Column { name, kind, required }
 }
 
-/// Cells of one row being read, taken from the left.
+/// Cells of one row being read, from left to right.
 pub(crate) struct Cells<'a> {
     cells: Vec<Cell<'a>>,
     columns: &'static [Column],
@@ -129,7 +130,7 @@ impl<'a> Cells<'a> {
     fn opt_real(&mut self) -> Result<Option<f64>, String> {
         match self.take() {
             (Cell::Real(value), _) => Ok(Some(value)),
-            // JSON and SQLite write whole numbers without a point.
+            // JSON and SQLite write whole numbers without a decimal point.
             (Cell::Count(n), _) => Ok(Some(n as f64)),
             (Cell::Absent, _) => Ok(None),
             (other, name) => Err(format!(
@@ -146,7 +147,7 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// Empty text and an absent cell are the same for a column that must be there: CSV cannot tell them apart.
+    /// Empty text and an absent cell are equivalent in a required column, since CSV cannot distinguish them.
     fn text(&mut self) -> Result<Arc<str>, String> {
         Ok(self.opt_text()?.unwrap_or_else(|| Arc::from("")))
     }
@@ -216,7 +217,7 @@ impl Row for RequestRow {
                 .server_time_source
                 .map_or(Cell::Absent, |source| text(source.as_str())),
             15 => text(self.outcome.as_str()),
-            // An empty reason is none: CSV could not tell them apart.
+            // An empty reason is treated as none, since CSV cannot distinguish them.
             _ => self
                 .reason
                 .as_deref()
@@ -321,7 +322,7 @@ impl Row for StepRow {
             9 => Cell::Count(self.prompt_tokens.into()),
             10 => Cell::Count(self.generation_tokens.into()),
             11 => Cell::Count(self.preemptions.into()),
-            // JSON has no infinities; a share that is none is absent.
+            // JSON has no infinities; a ratio that is not finite is absent.
             _ => self
                 .kv_usage_ratio
                 .filter(|ratio| ratio.is_finite())

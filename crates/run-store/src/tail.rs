@@ -1,4 +1,4 @@
-//! Following a run on disk while it grows.
+//! Follows a run on disk while it grows.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use run_model::{Result, RunData, SeriesDef};
 
 use super::RunReader;
 
-/// How much earlier than the newest sample seen a new one may lie: the longest scrape, with room.
+/// Maximum delay of a new sample relative to the newest one seen: the longest scrape, with a margin.
 const OVERLAP_NS: i64 = 60_000_000_000;
 
-/// Gives what was added to a run's files since the last look, each row once.
+/// Returns what was added to a run's files since the last call, each row once.
 ///
-/// Only the end of the files is read again: for Parquet, the row groups of the last minute. It remembers the newest
-/// time of each series and which requests and events it gave, not what they held.
+/// Only the end of the files is read again: for Parquet, the row groups of the last minute. The newest time
+/// of each series and the identities of returned requests and events are kept, not their content.
 ///
 /// ```no_run
 /// use run_store::RunReader;
@@ -57,8 +57,8 @@ impl RunTail {
         }
     }
 
-    /// What came since the last call, or everything that was asked for in the first one. Empty if nothing came. The
-    /// manifest has an end once the run has.
+    /// Returns what was added since the last call; the first call returns everything selected. Empty if there
+    /// is nothing new. The manifest has an end once the run has.
     ///
     /// # Errors
     /// If a file cannot be read or is damaged. The next call tries again.

@@ -1,8 +1,9 @@
-//! Rows into Parquet row groups: schemas, encodings and compression, tuned for series that hardly change.
+//! Encodes rows as Parquet row groups: schemas, encodings and compression, tuned for series that rarely
+//! change.
 //!
-//! Samples are grouped by series and sorted by time within a series. Series stand in the order of their mean, whole
-//! constant ones first: cumulative buckets of one histogram, and all that count the same requests, are then
-//! neighbours, and the compressor sees their repetition. Sorting by name instead costs a third more.
+//! Samples are grouped by series and sorted by time within a series. Series are ordered by mean, constant
+//! ones first. Cumulative buckets of one histogram, and all series that count the same requests, are then
+//! adjacent, which lets the compressor find their repetition. Sorting by name costs a third more.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -24,18 +25,18 @@ use parquet::schema::types::ColumnPath;
 use super::super::table::{Cell, Column, Kind, Row};
 use run_model::SeriesDef;
 
-/// How hard to try.
+/// Compression effort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// At each flush: not compressed at all, the rows are few and will be written again.
+    /// At each flush: no compression, because the rows are few and will be rewritten.
     Tail,
-    /// Now and then during a run.
+    /// Occasionally during a run.
     Quick,
     /// Once, at the end of a run.
     Thorough,
 }
 
-/// One page per column: the repetition that zstd is to find may be far apart.
+/// One page per column: repetitions for zstd may be far apart.
 const PAGE_BYTES: usize = 16 << 20;
 const QUICK_LEVEL: i32 = 1;
 const THOROUGH_LEVEL: i32 = 13;
@@ -55,7 +56,7 @@ fn properties(effort: Effort) -> WriterPropertiesBuilder {
         .set_data_page_row_count_limit(usize::MAX)
         .set_max_row_group_row_count(None)
         .set_statistics_enabled(EnabledStatistics::None)
-        // First and last time of a row group, so that a reader of a range leaves the others out.
+        // First and last time of a row group, so that readers of a time range can skip others.
         .set_column_statistics_enabled(ColumnPath::from("timestamp"), EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
 }
@@ -69,7 +70,7 @@ fn dictionary_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
-/// Texts of one column, each once.
+/// Distinct texts of one column.
 #[derive(Debug, Default)]
 struct Words {
     ids: HashMap<Arc<str>, i32>,
@@ -114,7 +115,7 @@ pub(crate) struct SampleRows {
 }
 
 impl SampleRows {
-    /// Series must come in order of their ids, from 0.
+    /// Series must be added in order of their ids, starting at 0.
     pub(crate) fn add_series(&mut self, def: &SeriesDef) {
         let kind: Arc<str> = Arc::from(def.metric_type.as_str());
         let texts = [
@@ -147,7 +148,7 @@ impl SampleRows {
         self.phases.push(phase);
     }
 
-    /// Everything as one batch in memory, series by series.
+    /// Returns everything as one batch in memory, series by series.
     pub(crate) fn record_batch(&mut self) -> Result<RecordBatch> {
         self.batch(0..self.times.len(), Effort::Tail)
     }
@@ -201,7 +202,7 @@ impl SampleRows {
     }
 }
 
-/// Constant series, then whole numbers, then fractions; within each by mean.
+/// Constant series first, then integers, then fractions; by mean within each.
 #[derive(PartialEq)]
 struct SortKey {
     class: u8,
@@ -285,9 +286,9 @@ pub(crate) trait Rows {
     fn schema(&self) -> SchemaRef;
     /// How many rows there are.
     fn len(&self) -> usize;
-    /// A whole Parquet file with one row group that holds `range`.
+    /// Encodes `range` as a complete Parquet file with one row group.
     fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<u8>>;
-    /// Forgets the rows, keeps what later rows refer to.
+    /// Removes the rows but keeps what later rows refer to.
     fn clear(&mut self);
 }
 
@@ -304,8 +305,8 @@ impl Rows for SampleRows {
         let batch = self.batch(range, effort)?;
         let path = |name: &str| ColumnPath::from(name);
         let properties = properties(effort)
-            // The same few hundred times again for each series: plain, they are one long match for zstd, while
-            // dictionary indices lose their alignment from one series to the next.
+            // The same few hundred values repeat for each series: in plain encoding they are one long match
+            // for zstd, while dictionary indices are aligned differently in each series.
             .set_column_dictionary_enabled(path("timestamp"), false)
             .set_column_statistics_enabled(path("timestamp"), EnabledStatistics::Chunk)
             .set_column_dictionary_enabled(path("value"), false)
@@ -353,7 +354,7 @@ impl<R: Row> Rows for TableRows<R> {
         let batch = row_batch(&self.rows[range])?;
         let mut properties = properties(effort);
         for column in R::COLUMNS {
-            // Times and ids rise and hardly repeat; the other numbers and the words do.
+            // Times and ids increase and rarely repeat; other numbers and texts do repeat.
             if column.kind == Kind::Time || (column.kind == Kind::Count && column.name.ends_with("_id")) {
                 properties = properties
                     .set_column_dictionary_enabled(ColumnPath::from(column.name), false)
@@ -368,7 +369,7 @@ impl<R: Row> Rows for TableRows<R> {
     }
 }
 
-/// Rows as one batch.
+/// Converts rows to one batch.
 pub(crate) fn row_batch<R: Row>(rows: &[R]) -> Result<RecordBatch> {
     let columns = R::COLUMNS
         .iter()
@@ -418,8 +419,8 @@ fn cells<R: Row>(rows: &[R], index: usize, kind: Kind) -> ArrayRef {
     }
 }
 
-/// The Arrow schema is left out of the file: it would cost a kilobyte and tell readers to build dictionaries where
-/// plain text is wanted.
+/// The file omits the Arrow schema, which costs a kilobyte and makes readers build dictionaries instead of
+/// plain text.
 fn encode_batch(batch: &RecordBatch, properties: WriterProperties) -> Result<Vec<u8>> {
     let options = ArrowWriterOptions::new()
         .with_properties(properties)

@@ -1,10 +1,12 @@
-//! One table's Parquet file while it grows: complete and readable after every flush, at a bounded cost per flush.
+//! One table's Parquet file while it grows: complete and readable after every flush, at a bounded cost per
+//! flush.
 //!
-//! Rows go through three stages. The *tail* is encoded anew at each flush. A tail of [`SEGMENT_ROWS`] becomes a
-//! *segment*: encoded bytes that later flushes only copy; [`MERGE_SEGMENTS`] small segments become one. When the file
-//! holds [`PartLimits::rows`] rows or has grown beyond its size or age, it is *sealed*: written once more under a
-//! part's name, after which the live file starts empty. Each version of the live file is written under a temporary
-//! name and then renamed, so a kill at any moment leaves a whole file. [`LiveTable::finish`] joins the parts.
+//! Rows go through three stages. The *tail* is re-encoded at each flush. A tail of [`SEGMENT_ROWS`] becomes a
+//! *segment*: encoded bytes that later flushes only copy; [`MERGE_SEGMENTS`] small segments become one. When
+//! the file holds [`PartLimits::rows`] rows or exceeds its size or age, it is *sealed*: rewritten under a
+//! part's name, after which the live file starts empty. Each version of the live file is written under a
+//! temporary name and then renamed, so a kill at any moment leaves a complete file. [`LiveTable::finish`]
+//! joins the parts.
 
 use std::fs::File;
 use std::io::Write;
@@ -30,9 +32,9 @@ use super::super::parts::Parts;
 use super::encode::{Effort, Rows};
 use run_model::{Error, Result};
 
-/// A tail this long is worth keeping encoded.
+/// A tail of this length is kept encoded.
 const SEGMENT_ROWS: usize = 4096;
-/// As many small segments are encoded again as one.
+/// Number of small segments that are re-encoded as one.
 const MERGE_SEGMENTS: usize = 16;
 
 #[derive(Debug)]
@@ -82,7 +84,7 @@ impl<R: Rows> LiveTable<R> {
         self.on_disk || self.rows.len() > 0
     }
 
-    /// Bounds memory between flushes: call after adding rows.
+    /// Seals a full part to bound memory between flushes: call after adding rows.
     pub(crate) fn seal_if_full(&mut self, manifest: &str) -> Result<()> {
         if self.rows.len() >= self.parts.limits.rows {
             self.seal(manifest)
@@ -91,7 +93,7 @@ impl<R: Rows> LiveTable<R> {
         }
     }
 
-    /// Brings the file up to date; nothing happens when there is nothing new.
+    /// Writes new rows to the file, if there are any.
     pub(crate) fn flush(&mut self, manifest: &str) -> Result<()> {
         if self.on_disk && self.flushed_rows == self.rows.len() {
             return Ok(());
@@ -125,7 +127,7 @@ impl<R: Rows> LiveTable<R> {
         Ok(())
     }
 
-    /// Encodes the rows after the last segment; keeps them as a segment when they are many.
+    /// Encodes the rows after the last segment, and keeps them as a segment if there are enough.
     fn cut_tail(&mut self) -> Result<Option<Segment>> {
         let start = self.segments.last().map_or(0, |segment| segment.rows.end);
         let tail = start..self.rows.len();
@@ -166,10 +168,10 @@ impl<R: Rows> LiveTable<R> {
         })
     }
 
-    /// Writes the current rows as a part. The live file still holds them until its next version; its part number
-    /// tells the reader to prefer the part.
+    /// Writes the current rows as a part. The live file still holds them until its next version; the reader
+    /// recognizes the overlap by its part number and prefers the part.
     fn seal(&mut self, manifest: &str) -> Result<()> {
-        // Encoded as one only where that is cheap: at high rates the segments are long enough as they are.
+        // Re-encoded as one only if that is cheap: at high rates the segments are long enough.
         let segments = if self.part_started.elapsed() > Duration::from_secs(60) {
             vec![self.encode(0..self.rows.len(), Effort::Quick)?]
         } else {
@@ -193,7 +195,7 @@ impl<R: Rows> LiveTable<R> {
         self.write_live(manifest)
     }
 
-    /// Writes everything that is left, sorted and compressed well, and joins the parts unless they are to stay.
+    /// Writes everything that is left, sorted and well compressed, and joins the parts unless they are kept.
     /// Returns the files.
     pub(crate) fn finish(mut self, manifest: &str) -> Result<Vec<PathBuf>> {
         let last = if self.rows.len() > 0 {
@@ -220,7 +222,7 @@ impl<R: Rows> LiveTable<R> {
         self.parts.finish(self.path)
     }
 
-    /// `is_part`: the file is one of several, and says which.
+    /// `is_part`: the file is one of several and stores its number.
     fn properties(&self, manifest: &str, is_part: bool) -> WriterProperties {
         let mut pairs = vec![
             KeyValue::new(MANIFEST_KEY.to_owned(), manifest.to_owned()),
@@ -250,7 +252,7 @@ fn write_groups<'a, W: Write + Send>(
     writer.close().map(drop)
 }
 
-/// Copies encoded row groups as they are.
+/// Copies encoded row groups unchanged.
 fn append_groups<W: Write + Send>(
     writer: &mut SerializedFileWriter<W>,
     reader: &impl ChunkReader,

@@ -1,5 +1,5 @@
-//! Parquet: one file for samples and one each for requests, batches, steps, the engine's requests and events,
-//! all growing while the run goes on. Runs without a source inside the engine have no files of steps.
+//! Parquet: one file each for samples, requests, batches, steps, the engine's requests and events, all
+//! growing during the run. Runs without a source inside the engine have no files of steps.
 
 pub(crate) mod encode;
 mod live;
@@ -54,7 +54,7 @@ impl ParquetStore {
             engine_requests: table(files, options)?,
             events: table(files, options)?,
         };
-        // The samples file exists from the start, so that a folder always shows that there is a run.
+        // Creates the samples file at the start, so that the folder always shows a run.
         store.samples.flush(&store.manifest)?;
         Ok(store)
     }
@@ -115,7 +115,8 @@ impl Store for ParquetStore {
 
     fn finish(self: Box<Self>, manifest: &Manifest) -> Result<StoreFiles> {
         let manifest = manifest::to_json(manifest);
-        // Samples last: their file carries the end of the run, so the run counts as cut until all is in place.
+        // Samples last: their file contains the end of the run, so the run counts as cut until all files are
+        // written.
         let requests = self.requests.finish(&manifest)?;
         let batches = self.batches.finish(&manifest)?;
         let steps = finish_if_any(self.steps, &manifest)?;
@@ -138,7 +139,7 @@ impl Store for ParquetStore {
     }
 }
 
-/// A table that most runs lack has no file without rows.
+/// Rare tables get no file without rows.
 fn finish_if_any<R: Row>(table: LiveTable<TableRows<R>>, manifest: &str) -> Result<Vec<PathBuf>> {
     if table.any() {
         table.finish(manifest)

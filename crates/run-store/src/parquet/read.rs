@@ -1,4 +1,4 @@
-//! Parquet files of a run back into rows: joins parts and skips a live file whose rows already lie in a part.
+//! Reads a run's Parquet files: joins parts, and skips a live file whose rows are already in a part.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -67,7 +67,7 @@ struct Opened {
     path: PathBuf,
     reader: Batches,
     manifest: Option<Manifest>,
-    /// Set while the run goes on: which part the file holds, and the first that was kept.
+    /// Set while the run is in progress: the part number of the file, and the first part kept.
     part: Option<(u32, u32)>,
 }
 
@@ -97,10 +97,10 @@ impl Iterator for Batches {
     }
 }
 
-/// Does one step of reading. The Parquet library meets some damage with a panic instead of an error; a damaged file
-/// must not take its reader with it.
+/// Runs one step of reading. The Parquet library panics on some damage; a damaged file must not crash its
+/// reader.
 fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T>) -> Result<T> {
-    // What the step works on is dropped with it, so nobody sees a half-done change.
+    // The state of the step is dropped with it, so a partial change is never visible.
     catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
         Err(format_error(
             path,
@@ -154,8 +154,8 @@ fn open_unguarded(path: &Path, wanted: Option<&Selection>) -> Result<Opened> {
     })
 }
 
-/// Leaves out row groups that lie outside of the range of time, as their statistics say, and rows of metrics that are
-/// not wanted. Files of other writers may lack either; they are read whole and sorted out later.
+/// Skips row groups outside of the time range, using their statistics, and rows of unselected metrics. Files
+/// of other writers may lack either; they are read completely and filtered later.
 fn narrowed(
     builder: ParquetRecordBatchReaderBuilder<File>,
     wanted: &Selection,
@@ -184,7 +184,7 @@ fn narrowed(
         let mut last: Option<(&str, bool)> = None;
         let keep = names.iter().map(|name| {
             let name = name.unwrap_or_default();
-            // Rows of one series stand together.
+            // Rows of one series are adjacent.
             match last {
                 Some((before, keep)) if before == name => Some(keep),
                 _ => {
@@ -199,13 +199,13 @@ fn narrowed(
     builder.with_row_filter(RowFilter::new(vec![Box::new(predicate)]))
 }
 
-/// First and last time of a row group, in nanoseconds; `None` where its writer did not say.
+/// First and last time of a row group, in nanoseconds; `None` if its writer did not store them.
 fn time_bounds(group: &RowGroupMetaData) -> Option<(i64, i64)> {
     let column = group
         .columns()
         .iter()
         .find(|column| column.column_path().string() == "timestamp")?;
-    // Ours are in nanoseconds; others are not pruned.
+    // Our files use nanoseconds; others are not pruned.
     match column.column_descr().logical_type_ref()? {
         LogicalType::Timestamp(time) if time.unit == parquet::basic::TimeUnit::NANOS => {}
         _ => return None,
@@ -216,7 +216,7 @@ fn time_bounds(group: &RowGroupMetaData) -> Option<(i64, i64)> {
     }
 }
 
-/// The newest time in the samples' files, from their metadata; `None` if a row group does not say.
+/// Newest time in the samples' files, from their metadata; `None` if a row group does not have it.
 pub(crate) fn last_sample_ns(files: &RunFiles) -> Result<Option<i64>> {
     let path = files.samples();
     let parts = existing_parts(&path)?.into_iter().map(|(_, part)| part);
@@ -246,7 +246,7 @@ fn open_table(path: &Path, run: &mut Assembler, wanted: Option<&Selection>) -> R
         None
     };
     let numbers = match &main {
-        // A finished file holds everything; parts beside it are left from a kill while they were being removed.
+        // A finished file contains everything; remaining parts are left from a kill during their removal.
         Some(Opened { part: None, .. }) => return Ok(main.into_iter().collect()),
         Some(Opened { part: Some(part), .. }) => Some(*part),
         None => None,
@@ -273,7 +273,7 @@ fn open_table(path: &Path, run: &mut Assembler, wanted: Option<&Selection>) -> R
         held |= numbers.is_some_and(|(current, _)| current == number);
         opened.push(open(&part, wanted)?);
     }
-    // A kill right after sealing: the live file still shows what the new part holds.
+    // A kill right after sealing: the live file still has the new part's rows.
     if !held {
         opened.extend(main);
     }
@@ -286,7 +286,7 @@ fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String
         .ok_or_else(|| format!("it has no column {name}"))
 }
 
-/// Text columns that a foreign file may lack read as empty.
+/// Text columns that are missing in a foreign file read as empty.
 fn texts(batch: &RecordBatch, name: &str) -> Result<Option<arrow_array::StringArray>, String> {
     match batch.column_by_name(name) {
         None => Ok(None),
@@ -345,7 +345,7 @@ fn samples(batch: &RecordBatch, run: &mut Assembler) -> Result<(), String> {
     let mut previous: Option<(usize, usize, PhaseId)> = None;
     for (row, time) in times.iter().enumerate() {
         let time = time.ok_or("column timestamp has an empty cell")?;
-        // Rows of one series stand together: the lookup is needed once per series, not once per row.
+        // Rows of one series are adjacent: the lookup is needed once per series, not once per row.
         let same = |index: usize, other: usize| text(index, row) == text(index, other);
         let (series, phase) = match previous {
             Some((before, series, phase)) if (0..6).all(|index| same(index, before)) => (
@@ -377,7 +377,7 @@ fn samples(batch: &RecordBatch, run: &mut Assembler) -> Result<(), String> {
     Ok(())
 }
 
-/// Every row of one of the other tables; a missing file is a run without such rows.
+/// Returns every row of one of the other tables; a missing file means no rows.
 fn rows<R: Row>(files: &RunFiles, run: &mut Assembler) -> Result<Vec<R>> {
     let mut rows = Vec::new();
     for file in open_table(&files.table(R::TABLE), run, None)? {
@@ -454,7 +454,7 @@ mod tests {
     use crate::read_run;
     use run_model::Error;
 
-    /// One flipped byte in the levels of a column, which the Parquet library meets with a panic.
+    /// One flipped byte in the levels of a column, on which the Parquet library panics.
     const DAMAGED: &[u8] = include_bytes!("damaged-events.parquet");
 
     #[test]

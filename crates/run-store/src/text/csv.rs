@@ -22,7 +22,7 @@ pub(crate) fn header<R: Row>() -> String {
         + "\r\n"
 }
 
-/// A field, quoted where it has to be.
+/// Writes a field, quoted if necessary.
 fn field(out: &mut String, text: &str) {
     let quote = text.contains([',', '"', '\n', '\r']) || text.starts_with(' ') || text.ends_with(' ');
     if quote {
@@ -32,7 +32,7 @@ fn field(out: &mut String, text: &str) {
     }
 }
 
-/// What never changes in the lines of one series: the text before and after its value.
+/// The constant parts of the lines of one series: the text before and after its value.
 pub(crate) struct SeriesText {
     before: String,
     after: String,
@@ -64,7 +64,7 @@ impl SeriesText {
     }
 }
 
-/// A phase as it stands in the lines.
+/// A phase as written in the lines.
 pub(crate) fn phase_text(phase: &str) -> String {
     let mut text = String::new();
     field(&mut text, phase);
@@ -90,7 +90,7 @@ pub(crate) fn write_row<R: Row>(out: &mut Vec<u8>, row: &R) {
     out.extend_from_slice(line.as_bytes());
 }
 
-/// Column numbers of `names`; `None` for those the file lacks.
+/// Column numbers of `names`; `None` for missing ones.
 fn columns<const N: usize>(header: &StringRecord, names: [&str; N]) -> [Option<usize>; N] {
     names.map(|name| header.iter().position(|found| found == name))
 }

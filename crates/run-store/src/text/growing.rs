@@ -1,8 +1,8 @@
-//! A text file that is whole after every flush.
+//! A text file that is complete after every flush.
 //!
-//! Appending would be simpler, but a kill in the middle of a write leaves half a row, and a JSON array needs its
-//! closing bracket. So each version is written under a temporary name and renamed. To bound that cost the file is
-//! renamed to a part when it reaches a few megabytes and a new one is begun; finishing joins the parts.
+//! Appending would be simpler, but a kill during a write leaves half a row, and a JSON array needs its
+//! closing bracket. So each version is written under a temporary name and renamed. To bound that cost, the
+//! file becomes a part when it reaches a few megabytes and a new one is started; finishing joins the parts.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -17,16 +17,16 @@ use super::super::parts::Parts;
 use super::body_start;
 use run_model::{Error, Result};
 
-/// On average half of it is copied at each flush.
+/// On average, half of it is copied at each flush.
 const PART_BYTES: u64 = 4 << 20;
 
-/// Where the rows of a part lie.
+/// Position of the rows in a part.
 type Body = std::ops::Range<u64>;
 
 /// One growing file.
 pub(crate) struct GrowingFile {
     path: PathBuf,
-    /// What stands before the rows; may grow, since it is written anew with each version.
+    /// Text before the rows; may grow, since it is rewritten with each version.
     pub(crate) header: Vec<u8>,
     separator: &'static str,
     footer: &'static str,
@@ -56,7 +56,7 @@ impl GrowingFile {
         }
     }
 
-    /// Where to write the next row.
+    /// Buffer for the next row.
     pub(crate) fn row(&mut self) -> &mut Vec<u8> {
         if !self.body.is_empty() {
             self.body.extend_from_slice(self.separator.as_bytes());
@@ -74,7 +74,7 @@ impl GrowingFile {
         self.flushed.is_some() || self.parts.next() > 0 || !self.body.is_empty()
     }
 
-    /// Brings the file up to date; nothing happens when there is nothing new.
+    /// Writes new rows to the file, if there are any.
     pub(crate) fn flush(&mut self) -> Result<()> {
         let state = (self.header.len(), self.body.len());
         if self.flushed == Some(state) {
@@ -92,7 +92,7 @@ impl GrowingFile {
         self.seal_if_due()
     }
 
-    /// Bounds memory between flushes: call after adding rows.
+    /// Flushes a full buffer to bound memory between flushes: call after adding rows.
     pub(crate) fn flush_if_full(&mut self) -> Result<()> {
         if self.body.len() as u64 >= 2 * PART_BYTES {
             self.flush()
@@ -109,7 +109,7 @@ impl GrowingFile {
         if self.body.is_empty() || !(full || old) {
             return Ok(());
         }
-        // The file as it lies there becomes the part: at no moment do two files hold the same rows.
+        // The current file becomes the part: at no moment do two files hold the same rows.
         let path = self.parts.next_path(&self.path);
         fs::rename(&self.path, &path).map_err(Error::io("rename", &self.path))?;
         let start = self.header.len() as u64;
@@ -120,7 +120,7 @@ impl GrowingFile {
         self.parts.push(path, body)
     }
 
-    /// Writes the last version, with the parts joined unless they are to stay. Returns the files.
+    /// Writes the last version, with the parts joined unless they are kept. Returns the files.
     pub(crate) fn finish(self) -> Result<Vec<PathBuf>> {
         replace_file(&self.path, true, |out| {
             let io = || Error::io("write", &self.path);
@@ -157,7 +157,8 @@ pub(crate) fn contents(path: &Path, run: &mut Assembler) -> Result<Vec<(PathBuf,
     for (number, part) in existing_parts(path)? {
         let bytes = read(&part)?;
         match expected {
-            // A kill while the parts of a finished run were being removed: the main file begins as its first part.
+            // A kill while the parts of a finished run were being removed: the main file begins like its
+            // first part.
             None if main
                 .as_deref()
                 .is_some_and(|main| starts_alike(path, main, &bytes)) =>
@@ -189,7 +190,7 @@ pub(crate) fn contents(path: &Path, run: &mut Assembler) -> Result<Vec<(PathBuf,
 /// True if both begin with the same rows; rows carry times, so different parts never do.
 fn starts_alike(path: &Path, a: &[u8], b: &[u8]) -> bool {
     let (a, b) = (&a[body_start(path, a)..], &b[body_start(path, b)..]);
-    // The end of a part is its footer, which a joined file has elsewhere.
+    // A part ends with its footer, which is elsewhere in a joined file.
     let length = a.len().min(b.len()).min(4096).saturating_sub(8);
     length > 0 && a[..length] == b[..length]
 }

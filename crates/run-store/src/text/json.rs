@@ -1,5 +1,5 @@
-//! JSON: one array of objects, one object per line. Numbers that JSON lacks are `null` with their name beside them
-//! in `value_text`; other absent or empty members are left out.
+//! JSON: one array of objects, one object per line. Numbers that JSON lacks are `null` with their name in
+//! `value_text`; other absent or empty members are omitted.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,14 +21,14 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("text always serialises")
 }
 
-/// What never changes in the objects of one series: the text before and after its value.
+/// The constant parts of the objects of one series: the text before and after its value.
 pub(crate) struct SeriesText {
     before: String,
     after: String,
 }
 
 impl SeriesText {
-    /// Fails if the labels are not a JSON object, since they would spoil the file.
+    /// Fails if the labels are not a JSON object, since they would corrupt the file.
     pub(crate) fn new(def: &SeriesDef) -> Result<Self, String> {
         let labels: HashMap<Cow<'_, str>, Cow<'_, str>> =
             serde_json::from_str(&def.labels).map_err(|error| {
@@ -40,7 +40,7 @@ impl SeriesText {
         drop(labels);
         let mut after = format!(
             ",\"labels\":{},\"metric_type\":\"{}\"",
-            // A line break between tokens is legal JSON but would break the one object per line.
+            // A line break between tokens is valid JSON but would violate one object per line.
             def.labels.replace(['\n', '\r'], " "),
             def.metric_type.as_str()
         );
@@ -59,7 +59,7 @@ impl SeriesText {
         })
     }
 
-    /// `phase` as [`phase_text`] makes it.
+    /// Writes one object; `phase` comes from [`phase_text`].
     pub(crate) fn write(&self, out: &mut Vec<u8>, time: &str, value: f64, phase: &str) {
         let value = if value.is_finite() {
             value_text(value)
@@ -81,7 +81,7 @@ impl SeriesText {
     }
 }
 
-/// A phase as it stands at the end of an object.
+/// A phase as written at the end of an object.
 pub(crate) fn phase_text(phase: &str) -> String {
     if phase.is_empty() {
         String::new()
@@ -130,7 +130,7 @@ struct SampleObject<'a> {
     phase: Cow<'a, str>,
 }
 
-/// Feeds each element of an array to a closure, without holding all of them.
+/// Passes each element of an array to a closure, without keeping all of them.
 struct Each<F>(F);
 
 impl<'de, F: FnMut(SampleObject<'de>) -> Result<(), String>> Visitor<'de> for Each<F> {

@@ -1,4 +1,4 @@
-//! The text formats: CSV, JSON and Prometheus text. All grow in the same way and differ only in how a row looks.
+//! The text formats CSV, JSON and Prometheus text, which differ only in the format of a row.
 
 mod csv;
 mod growing;
@@ -36,18 +36,17 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     i64::try_from(time.as_nanosecond()).map_err(|_| format!("the time `{text}` is out of range"))
 }
 
-/// The shortest text that reads back as the same number; `NaN`, `inf`, `-inf` and `-0.0` included.
+/// The shortest text that parses to the same number, including `NaN`, `inf`, `-inf` and `-0.0`.
 pub(crate) fn value_text(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// The inverse of [`value_text`]; also takes the spellings `+Inf`, `-Inf` and `Infinity`.
+/// The inverse of [`value_text`]; also accepts `+Inf`, `-Inf` and `Infinity`.
 pub(crate) fn parse_value(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number"))
 }
 
-/// The manifest lies beside the samples: these formats have no place for it inside that other tools would not trip
-/// over.
+/// The manifest is a separate file: other tools would fail on it inside the samples file of these formats.
 pub(crate) fn manifest_path(files: &RunFiles) -> PathBuf {
     let mut name = files.samples().into_os_string();
     name.push(".manifest");
@@ -116,7 +115,7 @@ fn rows<R: Row>(files: &RunFiles, run: &mut Assembler) -> Result<Vec<R>> {
     Ok(rows)
 }
 
-/// Where the rows of a file start, for telling a joined file from a live one.
+/// Start of the rows in a file, to distinguish a joined file from a live one.
 fn body_start(path: &Path, bytes: &[u8]) -> usize {
     let find = |needle: &[u8]| bytes.windows(needle.len()).position(|window| window == needle);
     match StoreFormat::from_path(path) {

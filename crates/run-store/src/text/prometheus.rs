@@ -1,10 +1,10 @@
-//! Prometheus text with a timestamp on every sample, and comments for what that format cannot say.
+//! Prometheus text with a timestamp on every sample, and comments for what that format cannot express.
 //!
-//! The header declares each family (`# HELP`, `# TYPE`, `# UNIT`). Rows are the samples in order of time. A comment
-//! `# vllm_metrics scrape {…}` before a group of samples tells their time to the nanosecond, source, endpoint and
-//! phase; names and labels stay as they were scraped. A series that its family's declaration does not describe in
-//! full (an info metric, the same name with another type elsewhere) has a comment `# vllm_metrics series {…}` in the
-//! header.
+//! The header declares each family (`# HELP`, `# TYPE`, `# UNIT`), followed by the samples in order of time.
+//! A comment `# vllm_metrics scrape {…}` before a group of samples contains their time to the nanosecond,
+//! source, endpoint and phase; names and labels stay as scraped. A series that its family's declaration does
+//! not fully describe (an info metric, the same name with another type elsewhere) has a comment `#
+//! vllm_metrics series {…}` in the header.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -17,12 +17,12 @@ use super::super::assemble::Assembler;
 use run_model::labels;
 use run_model::{MetricType, SeriesDef};
 
-/// Begins the comment before a group of samples.
+/// Prefix of the comment before a group of samples.
 pub(crate) const MARK: &str = "# vllm_metrics scrape ";
-/// Begins the comment that describes one series in full.
+/// Prefix of the comment that fully describes one series.
 const SERIES: &str = "# vllm_metrics series ";
 
-/// What a group of samples has in common.
+/// Common properties of a group of samples.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Group {
     time_ns: i64,
@@ -31,7 +31,7 @@ pub(crate) struct Group {
     phase: Arc<str>,
 }
 
-/// A series as the comment in the header has it.
+/// A series as written in the header's comment.
 #[derive(Serialize, Deserialize)]
 struct FullSeries {
     metric_name: Arc<str>,
@@ -49,7 +49,7 @@ struct Families {
 }
 
 impl Families {
-    /// The family that `name` belongs to, by what is declared: its own first, then that of a histogram or summary.
+    /// Finds the declared family of `name`: its own first, then that of a histogram or summary.
     fn resolve(&self, name: &str) -> Option<&(MetricType, Arc<str>)> {
         self.known.get(name).or_else(|| {
             ["_bucket", "_sum", "_count"].iter().find_map(|suffix| {
@@ -62,7 +62,7 @@ impl Families {
     }
 }
 
-/// The name a series' family is declared under.
+/// Name under which a series' family is declared.
 pub fn family_name(def: &SeriesDef) -> &str {
     let suffixes: &[&str] = match def.metric_type {
         MetricType::Histogram => &["_bucket", "_sum", "_count"],
@@ -75,7 +75,7 @@ pub fn family_name(def: &SeriesDef) -> &str {
         .unwrap_or(&def.metric_name)
 }
 
-/// The word for a type after `# TYPE`.
+/// The type name after `# TYPE`.
 pub fn type_word(metric_type: MetricType) -> &'static str {
     match metric_type {
         MetricType::Counter => "counter",
@@ -112,7 +112,7 @@ fn one_line(text: &str) -> bool {
     !text.contains(['\n', '\r'])
 }
 
-/// Writes what stands before the samples, and remembers what was declared.
+/// Writes the header and keeps the declared families.
 #[derive(Debug, Default)]
 pub(crate) struct Header {
     families: Families,
@@ -169,8 +169,8 @@ impl Header {
     }
 }
 
-/// `name{labels} `, with names that the classic format lacks in the newer quoted form. Carriage returns, which would
-/// end a line for some readers, are legal inside quotes.
+/// Returns `name{labels} `, using the newer quoted form for names that the classic format does not support.
+/// Carriage returns, which end a line for some readers, are legal inside quotes.
 pub fn line_start(name: &str, labels: &BTreeMap<String, String>) -> String {
     let mut parts = Vec::with_capacity(labels.len() + 1);
     let classic = is_classic(name);
@@ -192,14 +192,14 @@ pub fn line_start(name: &str, labels: &BTreeMap<String, String>) -> String {
     }
 }
 
-/// Writes samples, and a group's comment whenever something that it tells changes.
+/// Writes samples, and a group's comment whenever its content changes.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     group: Group,
 }
 
 impl Lines {
-    /// `fresh` forces the comment: the sample is the first of its file.
+    /// `fresh` forces the comment, for the first sample of a file.
     pub(crate) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -230,10 +230,10 @@ impl Lines {
     }
 }
 
-/// Reads samples; without our comments (a file of another tool) the lines' own timestamps count.
+/// Reads samples. Without our comments (a file of another tool), the lines' own timestamps are used.
 pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), String> {
     let mut reader = Reader::default();
-    // Our comments are lines of their own; what lies between two of them goes through the parser as one page.
+    // Our comments are separate lines; the text between two of them is parsed as one page.
     let mut page_start = 0;
     let mut line_start = 0;
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -268,7 +268,7 @@ type Key = (Arc<str>, Arc<str>, String, Arc<str>);
 struct Reader {
     families: Families,
     full: HashMap<Key, Arc<SeriesDef>>,
-    /// Series by the text of their lines, within one source and endpoint.
+    /// Series by their line text, within one source and endpoint.
     known: HashMap<Place, HashMap<Vec<u8>, usize>>,
     group: Option<Group>,
 }

@@ -15,10 +15,10 @@ use run_model::{
 };
 use run_model::{Error, Result};
 
-/// How the samples file looks, and what is kept for writing the next line.
+/// Format of the samples file, with data kept for writing further lines.
 enum Samples {
     Csv(Vec<csv::SeriesText>),
-    /// `None` for a series whose labels are not JSON: it would spoil the file.
+    /// `None` for a series whose labels are not JSON, which would corrupt the file.
     Json(Vec<Option<json::SeriesText>>),
     Prometheus {
         header: prometheus::Header,
@@ -90,7 +90,7 @@ impl TextStore {
             Samples::Csv(series) => series.push(csv::SeriesText::new(def)),
             Samples::Json(series) => {
                 let text = json::SeriesText::new(def);
-                // Later series keep their numbers even if this one is refused.
+                // Later series keep their index even if this one is rejected.
                 series.push(None);
                 series[index] = Some(text?);
             }
@@ -103,7 +103,7 @@ impl TextStore {
         Ok(())
     }
 
-    /// Returns how many samples belong to a refused series.
+    /// Returns the number of samples of rejected series.
     fn add_samples(&mut self, batch: &SampleBatch) -> usize {
         let phase = match &self.form {
             Samples::Csv(_) => csv::phase_text(&batch.phase),
@@ -204,7 +204,7 @@ impl Store for TextStore {
             steps: first(&steps),
             engine_requests: first(&engine_requests),
             events: first(&events),
-            // The manifest last: it tells that the run has ended.
+            // The manifest last, since it marks the end of the run.
             all: [
                 samples,
                 requests,
@@ -222,7 +222,7 @@ impl Store for TextStore {
     }
 }
 
-/// A table that most runs lack has no file without rows.
+/// Rare tables get no file without rows.
 fn finish_if_any(file: GrowingFile) -> Result<Vec<PathBuf>> {
     if file.any() { file.finish() } else { Ok(Vec::new()) }
 }

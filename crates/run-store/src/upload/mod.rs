@@ -1,8 +1,8 @@
-//! Uploading a run's finished files to an object store: S3 and what speaks its protocol, or a folder.
+//! Uploads a run's finished files to an object store: S3, a compatible service, or a folder.
 //!
-//! A run never waits for it: files go through a queue to a thread of its own, which tries again with growing pauses.
-//! Only files that will not change any more are uploaded: parts when they are closed ([`UploadingStore`]), everything
-//! else when the run has ended. What could not be uploaded is counted and named, and stays where it is.
+//! A run never waits for an upload: files are queued for a separate thread, which retries with growing
+//! pauses. Only files that no longer change are uploaded: parts when they are closed ([`UploadingStore`]),
+//! everything else at the end of the run. Files that could not be uploaded are reported and stay on disk.
 //!
 //! ```no_run
 //! use run_store::upload::{Upload, UploadConfig};
@@ -32,27 +32,27 @@ use self::target::{Refusal, Target};
 use run_model::ShownUrl;
 use run_model::{Error, Result};
 
-/// Where to upload to, and how hard to try.
+/// Upload settings.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UploadConfig {
     /// `s3://bucket/prefix`, or `file:///folder`.
     pub url: String,
-    /// Settings of the store that win over the environment's, by the names of its variables (`aws_endpoint`,
-    /// `aws_allow_http`, …). Never printed.
+    /// Settings of the object store, which override the environment, under the names of its variables
+    /// (`aws_endpoint`, `aws_allow_http`, …). Never printed.
     pub options: BTreeMap<String, String>,
-    /// Attempts before a file is given up.
+    /// Number of attempts before a file is given up.
     pub attempts: u32,
-    /// Pause before the second attempt; doubled before each further one, up to half a minute.
+    /// Pause before the second attempt; doubled before each further one, up to 30 seconds.
     pub first_pause: Duration,
-    /// Limit of one request: a file of up to 16 MiB, or one such piece of a larger one.
+    /// Timeout of one request: a file of up to 16 MiB, or one such piece of a larger one.
     pub timeout: Duration,
-    /// How long [`Upload::settle`] waits.
+    /// Maximum time that [`Upload::settle`] waits.
     pub drain: Duration,
 }
 
 impl UploadConfig {
-    /// Five attempts, half a minute a request, two minutes at the end.
+    /// Five attempts, 30 seconds per request, two minutes at the end.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -76,24 +76,24 @@ impl fmt::Debug for UploadConfig {
     }
 }
 
-/// What became of the files so far.
+/// Upload statistics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UploadStats {
-    /// Files that the store took.
+    /// Uploaded files.
     pub files: u64,
-    /// Their size together.
+    /// Their total size.
     pub bytes: u64,
     /// Attempts that failed and were followed by another.
     pub retries: u64,
     /// Files that were given up, and why.
     pub failed: Vec<(PathBuf, String)>,
-    /// Files still waiting when it was looked at.
+    /// Files still waiting when the statistics were taken.
     pub waiting: Vec<PathBuf>,
 }
 
 impl UploadStats {
-    /// What a reader of the run must know; empty when everything arrived.
+    /// Problems that a reader of the run must know; empty if everything was uploaded.
     pub fn problems(&self) -> Vec<String> {
         let failed = self
             .failed
@@ -107,8 +107,8 @@ impl UploadStats {
     }
 }
 
-/// The thread that uploads, and the queue before it. Clones share both; the thread ends when the last one is dropped
-/// and the queue is empty.
+/// The uploading thread and its queue. Clones share both; the thread ends when the last clone is dropped and
+/// the queue is empty.
 #[derive(Debug, Clone)]
 pub struct Upload {
     queue: Sender<PathBuf>,
@@ -135,10 +135,10 @@ impl Shared {
 }
 
 impl Upload {
-    /// Checks the configuration and starts the thread. Touches no network yet.
+    /// Checks the configuration and starts the thread. Does not access the network yet.
     ///
     /// # Errors
-    /// [`Error::Config`] for a URL or an option that cannot be used, [`Error::Start`] without a thread.
+    /// [`Error::Config`] for an invalid URL or option, [`Error::Start`] if no thread could be started.
     pub fn start(config: UploadConfig) -> Result<Self> {
         let target = Target::open(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -166,8 +166,8 @@ impl Upload {
         Ok(Self { queue, shared, drain })
     }
 
-    /// Queues a file that will not change any more; a second time does nothing. Its name in the store is the prefix and
-    /// its own name. Never waits.
+    /// Queues a file that no longer changes; queueing it again has no effect. Its name in the object store is
+    /// the prefix followed by its file name. Never blocks.
     pub fn file(&self, path: impl Into<PathBuf>) {
         let path = path.into();
         let mut state = self.shared.lock();
@@ -175,21 +175,21 @@ impl Upload {
             state.stats.waiting.push(path.clone());
             drop(state);
             if let Err(lost) = self.queue.send(path) {
-                // Only a thread that panicked is gone while a handle exists.
+                // While a handle exists, the thread is gone only if it panicked.
                 self.shared
                     .settled(lost.0, Err("the uploading thread is gone".to_owned()));
             }
         }
     }
 
-    /// Queues several.
+    /// Queues several files.
     pub fn files(&self, paths: impl IntoIterator<Item = impl Into<PathBuf>>) {
         for path in paths {
             self.file(path);
         }
     }
 
-    /// Waits until nothing is left to do, but no longer than [`UploadConfig::drain`], and tells what became of it all.
+    /// Waits until all files are done, at most [`UploadConfig::drain`], and returns the statistics.
     pub fn settle(&self) -> UploadStats {
         let deadline = Instant::now() + self.drain;
         let mut state = self.shared.lock();
@@ -208,14 +208,14 @@ impl Upload {
         state.stats.clone()
     }
 
-    /// What became of the files so far.
+    /// Returns the statistics so far.
     pub fn stats(&self) -> UploadStats {
         self.shared.lock().stats.clone()
     }
 }
 
 impl Shared {
-    /// A file is done with: uploaded with its size, or given up.
+    /// Marks a file as done: uploaded with its size, or given up.
     fn settled(&self, path: PathBuf, result: Result<u64, String>) {
         let mut state = self.lock();
         state.stats.waiting.retain(|waiting| *waiting != path);

@@ -1,4 +1,4 @@
-//! A file store whose parts are uploaded as they are closed, and the rest at the end.
+//! A file store that uploads its parts as they are closed, and the rest at the end.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use super::Upload;
 use run_model::Result;
 use run_model::{Manifest, Record};
 
-/// Wraps a file store; the files of the run are those of the inner one.
+/// Wraps a file store, whose files are those of the run.
 pub struct UploadingStore {
     inner: Box<dyn Store>,
     upload: Upload,
-    /// Files that grow parts, where those stay at the end; parts that are to be joined are not worth sending.
+    /// Files whose parts are kept at the end; parts that will be joined are not uploaded.
     growing: Vec<PathBuf>,
     seen: HashSet<PathBuf>,
 }
@@ -27,10 +27,10 @@ impl std::fmt::Debug for UploadingStore {
 }
 
 impl UploadingStore {
-    /// Opens the files of a run as [`open_with`] does.
+    /// Opens the files of a run like [`open_with`].
     ///
     /// # Errors
-    /// As [`open_with`].
+    /// As for [`open_with`].
     pub fn open(
         format: StoreFormat,
         dir: &Path,
@@ -64,7 +64,7 @@ impl Store for UploadingStore {
     fn flush(&mut self) -> Result<()> {
         self.inner.flush()?;
         for path in &self.growing {
-            // A part has its name only once it is whole.
+            // A part gets its name only once it is complete.
             for (_, part) in existing_parts(path)? {
                 if self.seen.insert(part.clone()) {
                     self.upload.file(part);

@@ -1,4 +1,4 @@
-//! The object store behind a URL, and one file's way into it.
+//! The object store behind a URL, and the upload of one file.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -15,17 +15,17 @@ use super::UploadConfig;
 use run_model::ShownUrl;
 use run_model::{Error, Result};
 
-/// A file up to this size is one request; a larger one goes in pieces of it, so that memory stays bounded.
+/// Files up to this size are uploaded in one request, larger ones in pieces of this size, to bound memory.
 const PIECE: usize = 16 << 20;
 
-/// Where files go.
+/// Destination of the files.
 #[derive(Debug)]
 pub(super) struct Target {
     store: Arc<dyn ObjectStore>,
     prefix: Key,
 }
 
-/// Why an attempt failed, and whether another could help.
+/// Why an attempt failed, and whether another one could succeed.
 pub(super) struct Refusal {
     pub(super) why: String,
     pub(super) again: bool,
@@ -43,7 +43,7 @@ impl Target {
                 let bucket = url
                     .host_str()
                     .ok_or_else(|| bad(&"write it as s3://bucket/prefix"))?;
-                // Attempts are made, paused and counted here, not below.
+                // Attempts are repeated and counted here, not in the object store client.
                 let once = RetryConfig {
                     max_retries: 0,
                     ..RetryConfig::default()
@@ -77,9 +77,9 @@ impl Target {
         Ok(Self { store, prefix })
     }
 
-    /// Uploads one file whole: a reader of the store never sees half of it. Returns its size.
+    /// Uploads one file atomically: readers never see a partial file. Returns its size.
     pub(super) async fn put(&self, path: &Path) -> Result<u64, Refusal> {
-        // A file that cannot be read will not be readable a second later either.
+        // Retrying does not help with an unreadable file.
         let unreadable = |error: std::io::Error| Refusal {
             why: error.to_string(),
             again: false,
