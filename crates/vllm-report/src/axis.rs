@@ -1,4 +1,4 @@
-//! Axes: how far they reach, where their ticks stand, and how a value with a unit is written.
+//! Axes: their range, the positions of their ticks, and how a value with a unit is written.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,7 +10,7 @@ pub(crate) enum Quantity {
     PerSecond(String),
     /// A ratio 0 to 1, shown in percent.
     Ratio,
-    /// Seconds, shown in the part of a second that fits.
+    /// Seconds, shown in a suitable fraction of a second.
     Seconds,
     /// Bytes, shown in KiB, MiB, GiB.
     Bytes,
@@ -79,18 +79,18 @@ pub(crate) struct ValueAxis {
     pub(crate) min: f64,
     /// Highest value.
     pub(crate) max: f64,
-    /// Where ticks stand.
+    /// Positions of the ticks.
     pub(crate) ticks: Vec<f64>,
     /// Distance of ticks.
     pub(crate) step: f64,
-    /// Labels of the ticks 1, 2, … where they are not their values.
+    /// Labels of the ticks 1, 2, …, if they differ from their values.
     pub(crate) names: Vec<String>,
 }
 
 /// An axis from `min` to a little above `max` with about `count` ticks at round values.
 ///
-/// It ends at the next round value where that is near, and else just above the data: a line that uses a third of
-/// its panel shows a third of what it could.
+/// It ends at the next round value if that is near, and otherwise just above the data, so that a line does
+/// not use only a third of its panel.
 pub(crate) fn value_axis(min: f64, max: f64, count: usize) -> ValueAxis {
     let (min, mut max) = if min.is_finite() && max.is_finite() {
         (min, max)
@@ -126,12 +126,12 @@ fn round_step(raw: f64) -> f64 {
     round * power
 }
 
-/// A tick's label: as many digits as its distance to the next needs, thousands as k, M, G.
+/// A tick's label: as many digits as the step needs, thousands as k, M, G.
 pub(crate) fn tick_label(value: f64, step: f64, max: f64) -> String {
     let (divisor, ending) = thousands(max);
     let digits = decimals(step / divisor);
     let text = format!("{:.*}{ending}", digits, value / divisor);
-    // No minus sign before nothing, no unit after it.
+    // No minus sign before zero, and no unit after it.
     if value.abs() < step * 1e-6 {
         "0".into()
     } else {
@@ -189,14 +189,14 @@ pub enum Clock {
     Utc,
 }
 
-/// Ticks of time, in nanoseconds from the start, and how to write one.
+/// Ticks of time, in nanoseconds from the start, and their label format.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TimeAxis {
     /// Nanoseconds from the start.
     pub(crate) ticks: Vec<i64>,
     /// Distance of ticks in nanoseconds.
     pub(crate) step_ns: i64,
-    /// What the labels are: `seconds`, `min:s`, `h:min`, `days`; of a time of day `UTC`.
+    /// Format of the labels: `seconds`, `min s`, `h min`, `days`; `UTC` for a time of day.
     pub(crate) unit: &'static str,
     /// Start of the axis since the epoch, for times of day.
     utc_start_ns: Option<i64>,
@@ -248,7 +248,7 @@ pub(crate) fn time_axis(clock: Clock, start_ns: i64, duration_ns: i64, count: us
         .copied()
         .find(|s| *s >= wanted)
         .unwrap_or_else(|| {
-            // Longer than the list knows: whole weeks.
+            // Beyond the longest listed step: whole weeks.
             (wanted / (7 * D) + 1) * 7 * D
         });
     let unit = match duration {
@@ -257,7 +257,7 @@ pub(crate) fn time_axis(clock: Clock, start_ns: i64, duration_ns: i64, count: us
         d if d < 3 * D => "h:min",
         _ => "days",
     };
-    // Times of day are round where the clock is, not where the run began.
+    // Times of day are rounded on the clock, not from the start of the run.
     let (first, utc_start_ns, unit) = match clock {
         Clock::Elapsed => (0, None, unit),
         Clock::Utc => ((-start_ns).rem_euclid(step_ns), Some(start_ns), "UTC"),
@@ -293,7 +293,7 @@ impl TimeAxis {
     }
 }
 
-/// A time of day with as much of it as ticks `step_ns` apart need.
+/// A time of day with the precision needed for ticks `step_ns` apart.
 fn time_of_day(nanos: i64, step_ns: i64) -> String {
     let format = match step_ns {
         step if step < S => "%H:%M:%S%.3f",

@@ -1,7 +1,7 @@
-//! Where plotters draws: a backend that records shapes, with text measured and later drawn in the font that we ship.
+//! The drawing backend for plotters: it records shapes, and measures text in the font that is drawn later.
 //!
-//! plotters' own bitmap backend has no smooth edges on thick lines, and its fonts come from the machine; recording
-//! keeps one picture for every file format and lets the pixels be made by a real rasterizer.
+//! plotters' own bitmap backend does not smooth thick lines and uses the machine's fonts. Recording keeps one
+//! picture for every file format and leaves the pixels to a real rasterizer.
 
 use std::convert::Infallible;
 
@@ -14,11 +14,11 @@ use plotters_backend::{
 use crate::font;
 use crate::scene::{Color, Point, Rect, Scene, Shape, Weight};
 
-/// Records into a scene.
+/// Records shapes into a scene.
 #[derive(Debug)]
 pub(crate) struct Canvas<'a>(&'a mut Scene);
 
-/// What plotters can report here: nothing of ours fails.
+/// The backend's error type; recording cannot fail.
 pub(crate) type Failure = DrawingErrorKind<Infallible>;
 
 impl<'a> Canvas<'a> {
@@ -47,7 +47,7 @@ fn point(at: BackendCoord) -> Point {
     (at.0 as f32, at.1 as f32)
 }
 
-/// Text is set in one of two weights: what is asked for in bold becomes medium.
+/// Text has two weights: bold becomes medium.
 pub(crate) fn weight(style: &FontStyle) -> Weight {
     if matches!(style, FontStyle::Bold) {
         Weight::Medium
@@ -126,7 +126,8 @@ impl DrawingBackend for Canvas<'_> {
         if let [(x0, y0), (x1, y1)] = points[..]
             && (x0 == x1 || y0 == y1)
         {
-            // Upright and level lines as rectangles on whole pixels: all equally thick and crisp.
+            // Vertical and horizontal lines become rectangles on whole pixels, so that all are equally thick
+            // and crisp.
             let (across, down) = ((x1 - x0).abs(), (y1 - y0).abs());
             let (x, y, half) = (x0.min(x1), y0.min(y1), (width / 2.0).floor());
             let rect = if y0 == y1 {
@@ -197,7 +198,7 @@ impl DrawingBackend for Canvas<'_> {
         };
         let down = match style.anchor().v_pos {
             VPos::Top => font::ASCENT * size,
-            // Half the height of a capital: what is centred looks centred.
+            // Half the height of a capital, so that text looks vertically centred.
             VPos::Center => font::CAPITAL / 2.0 * size,
             VPos::Bottom => -font::DESCENT * size,
         };

@@ -1,4 +1,4 @@
-//! The two axes as plotters asks for them: elapsed time with ticks that people use, and values with round ones.
+//! The two axes for plotters: elapsed time with round ticks, and values with round ones.
 
 use std::ops::Range;
 
@@ -26,12 +26,12 @@ impl TimeRange {
     }
 }
 
-/// Place of a share (0 to 1) between two pixels.
+/// Position of a share (0 to 1) between two pixels.
 fn place(share: f64, limit: (i32, i32)) -> i32 {
     limit.0 + (share.clamp(0.0, 1.0) * f64::from(limit.1 - limit.0)).round() as i32
 }
 
-/// Ticks are asked for twice, for bold and for light grid lines; all of ours are bold.
+/// plotters requests ticks twice, for bold and for light grid lines; all of ours are bold.
 fn bold(hint: &impl KeyPointHint) -> bool {
     matches!(hint.weight(), KeyPointWeight::Bold)
 }
@@ -66,7 +66,7 @@ impl ValueFormatter<i64> for TimeRange {
     }
 }
 
-/// Values in the unit that is shown.
+/// Values in the displayed unit.
 #[derive(Debug, Clone)]
 pub(crate) struct ValueRange(pub(crate) ValueAxis);
 

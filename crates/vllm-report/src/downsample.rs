@@ -1,11 +1,11 @@
-//! Fewer points than samples without losing a spike: first, lowest, highest and last of each pixel column.
+//! Reduces samples without losing a spike: keeps first, lowest, highest and last of each pixel column.
 
 /// A sample: nanoseconds and value.
 pub(crate) type Sample = (i64, f64);
 
 /// Reduces samples (times ascending) to at most four per column of `column_ns`, keeping the extremes of each.
 ///
-/// A series that has no more than that stays as it is.
+/// A series with no more samples than that is returned unchanged.
 pub(crate) fn columns(samples: &[Sample], column_ns: i64) -> Vec<Sample> {
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
         return Vec::new();

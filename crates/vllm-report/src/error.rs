@@ -1,11 +1,11 @@
-//! What can go wrong between a run in memory and a picture on disk.
+//! Errors between a run in memory and a picture on disk.
 
 use std::path::PathBuf;
 
 /// Result of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Errors by what the caller can do about them.
+/// Errors, grouped by what the caller can do about them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,7 +17,7 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The asked size is not one that can be drawn.
+    /// The requested size cannot be drawn.
     #[error("cannot draw a picture of {width} x {height} pixels; ask for 1 to 30000 in each direction")]
     Size {
         /// Pixels across.
@@ -25,7 +25,7 @@ pub enum Error {
         /// Pixels down.
         height: u64,
     },
-    /// The picture is too small for what stands in it.
+    /// The picture is too small for its content.
     #[error("cannot lay out a picture of {width} x {height} pixels; ask for a larger one")]
     Layout {
         /// Pixels across.
@@ -33,15 +33,15 @@ pub enum Error {
         /// Pixels down.
         height: u32,
     },
-    /// A metric was asked for that the run does not hold.
+    /// The run does not contain a requested metric.
     #[error("the run holds no metric named {name}; nearest names: {nearest}")]
     UnknownMetric {
-        /// What was asked for.
+        /// The requested name.
         name: String,
         /// Up to three names of the run, or the word none.
         nearest: String,
     },
-    /// Series of a metric were to be one line, and what they say does not combine; draw each.
+    /// The series of a metric were to be combined into one line but cannot be; draw each.
     #[error("the series of {name} cannot be drawn as one line: {why}; draw a line for each")]
     NotCombined {
         /// The metric.
@@ -49,13 +49,13 @@ pub enum Error {
         /// Why not.
         why: String,
     },
-    /// A heat map was to be one of several things in one panel; draw a grid.
+    /// A heat map cannot share a panel with other metrics; draw a grid.
     #[error("the heat map of {name} fills a panel of its own; draw a grid, or quantiles")]
     NotOverlaid {
         /// The metric.
         name: String,
     },
-    /// The picture's file could not be encoded.
+    /// The picture could not be encoded.
     #[error("cannot encode {path}: {source}")]
     Encode {
         /// Which file.
@@ -63,7 +63,7 @@ pub enum Error {
         /// Why.
         source: png::EncodingError,
     },
-    /// The summary could not be turned into JSON.
+    /// The summary could not be converted to JSON.
     #[error("cannot encode {path}: {source}")]
     Json {
         /// Which file.

@@ -1,4 +1,4 @@
-//! Failed requests by why they failed.
+//! Failed requests by reason.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use vllm_metrics::{Outcome, RequestRow};
 /// Longest name of a kind, in characters.
 const LONGEST: usize = 60;
 
-/// When requests failed, by kind; times ascending, the most frequent kind first.
+/// Times of failures by kind; times ascending, the most frequent kind first.
 pub(crate) fn by_kind(rows: &[RequestRow]) -> Vec<(String, Vec<i64>)> {
     let mut kinds: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for row in rows.iter().filter(|r| r.outcome == Outcome::Failed) {
@@ -20,13 +20,13 @@ pub(crate) fn by_kind(rows: &[RequestRow]) -> Vec<(String, Vec<i64>)> {
         times.sort_unstable();
     }
     let mut kinds: Vec<_> = kinds.into_iter().collect();
-    // Stable: kinds that are equally frequent stay in alphabetical order.
+    // Stable sort: kinds of equal frequency stay in alphabetical order.
     kinds.sort_by_key(|(_, times)| std::cmp::Reverse(times.len()));
     kinds
 }
 
-/// The reason without what differs from request to request: up to its first colon, with `…` for numbers other than a
-/// status and `the server` for its address.
+/// The reason without request-specific parts: up to its first colon, with `…` for numbers other than a status
+/// and `the server` for its address.
 fn kind(reason: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     for word in reason.lines().next().unwrap_or("").split_whitespace() {

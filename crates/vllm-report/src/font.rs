@@ -1,4 +1,4 @@
-//! The font that we ship: widths for layout, outlines for the raster writer.
+//! The bundled font: widths for layout, outlines for the raster writer.
 
 use std::sync::OnceLock;
 
@@ -28,7 +28,7 @@ fn face(weight: Weight) -> &'static Face<'static> {
 }
 
 fn glyph(face: &Face<'_>, c: char) -> GlyphId {
-    // Glyph 0 is the empty box that stands for signs the font lacks: visibly missing, never silently dropped.
+    // Glyph 0 is the empty box for characters that the font lacks: visibly missing, never dropped silently.
     face.glyph_index(c).unwrap_or(GlyphId(0))
 }
 
@@ -57,10 +57,10 @@ pub(crate) fn fit(text: &str, size: f32, weight: Weight, limit: f32) -> String {
     String::new()
 }
 
-/// Hands the outline of each glyph to `place`, together with the glyph's horizontal offset.
+/// Passes the outline of each glyph to `place`, with the glyph's horizontal offset.
 ///
-/// `place` is given a function that draws the glyph into a builder. Coordinates are in font units with y upwards;
-/// [`scale`] brings them to a size.
+/// `place` receives a function that draws the glyph into a builder. Coordinates are in font units with y
+/// pointing up; [`scale`] converts them to a size.
 pub(crate) fn outline(
     text: &str,
     weight: Weight,

@@ -1,4 +1,4 @@
-//! What every panel of a picture shares: the span of time, the phases, and where no data were had.
+//! Common to all panels of a picture: the time span, the phases, and the gaps in the data.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,25 +6,25 @@ use std::sync::Arc;
 use vllm_metrics::RunData;
 use vllm_metrics::derive::align;
 
-/// A stretch of the run that the harness named.
+/// A section of the run named by the harness.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Phase {
     /// Its name; empty before the first mark.
     pub(crate) name: Arc<str>,
-    /// First sample of it.
+    /// Its first sample.
     pub(crate) start_ns: i64,
     /// Start of the next phase, or the end of the run.
     pub(crate) end_ns: i64,
 }
 
-/// Samples that were taken together, over the run: one endpoint, or one sampler of this machine.
+/// Samples taken together over the run: of one endpoint, or of one sampler of this machine.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cadence {
     /// As in the series' definition.
     pub(crate) source: Arc<str>,
     /// As in the series' definition; empty for samplers.
     pub(crate) endpoint_url: Arc<str>,
-    /// Times at which it yielded anything, ascending.
+    /// Times with any sample, ascending.
     pub(crate) timestamps_ns: Vec<i64>,
 }
 
@@ -35,14 +35,14 @@ impl Cadence {
     }
 }
 
-/// From how many times on their usual distance is known from them: scrapes at the edges of a run that is shorter than
-/// a few intervals are closer together than its ticks.
+/// Number of times needed to derive their usual distance: in a run shorter than a few intervals, the scrapes
+/// at the edges are closer together than the ticks.
 const ENOUGH_TIMES: usize = 8;
 
 /// Time, phases and gaps of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Frame {
-    /// Where elapsed time is 0.
+    /// Origin of elapsed time.
     pub(crate) start_ns: i64,
     /// End of the axis, later than the start.
     pub(crate) end_ns: i64,
@@ -50,14 +50,14 @@ pub(crate) struct Frame {
     pub(crate) phases: Vec<Phase>,
     /// Every endpoint and sampler.
     pub(crate) cadences: Vec<Cadence>,
-    /// Stretches in which no endpoint answered.
+    /// Intervals in which no endpoint answered.
     pub(crate) gaps: Vec<(i64, i64)>,
-    /// Time between scrapes as the run was told.
+    /// Configured time between scrapes.
     configured_ns: Option<i64>,
 }
 
 impl Frame {
-    /// Looks at the samples, phases and events of a run.
+    /// Collects the samples, phases and events of a run.
     pub(crate) fn of(run: &RunData) -> Self {
         let cadences = cadences(run);
         let times = || {
@@ -102,12 +102,12 @@ impl Frame {
         frame
     }
 
-    /// Time between scrapes as the run was told; of a record that does not say, as it was.
+    /// Configured time between scrapes; measured for a record without the setting.
     pub(crate) fn told_interval_ns(&self) -> Option<i64> {
         self.configured_ns.or_else(|| self.scrape_interval_ns())
     }
 
-    /// The usual distance of these times; of few times, not less than what the run was told.
+    /// The usual distance of these times; for few times, at least the configured one.
     pub(crate) fn usual_interval_ns(&self, timestamps_ns: &[i64]) -> Option<i64> {
         let median = align::median_interval_ns(timestamps_ns);
         if timestamps_ns.len() < ENOUGH_TIMES {
@@ -117,7 +117,8 @@ impl Frame {
         }
     }
 
-    /// Stretches without samples, to the end of the run: from when the first missing one was due to the first after.
+    /// Intervals without samples: from the due time of the first missing sample to the next sample, or to the
+    /// end of the run.
     pub(crate) fn gaps_of(&self, timestamps_ns: &[i64]) -> Vec<(i64, i64)> {
         let (Some(interval), Some(&last)) = (self.usual_interval_ns(timestamps_ns), timestamps_ns.last())
         else {
@@ -131,7 +132,7 @@ impl Frame {
             .collect()
     }
 
-    /// Endpoints that gave something and then, to the end of the run, nothing more: with the time from which on.
+    /// Endpoints that stopped delivering before the end of the run, each with the time since when.
     pub(crate) fn lost(&self) -> Vec<(Arc<str>, i64)> {
         let endpoints = self.cadences.iter().filter(|c| !c.endpoint_url.is_empty());
         endpoints
@@ -142,7 +143,7 @@ impl Frame {
             .collect()
     }
 
-    /// What the gaps of all endpoints have in common.
+    /// The intersection of the gaps of all endpoints.
     fn without_any_endpoint(&self) -> Vec<(i64, i64)> {
         self.cadences
             .iter()
@@ -167,7 +168,7 @@ impl Frame {
     }
 }
 
-/// Where both have a stretch.
+/// Intersection of two lists of intervals.
 fn overlaps(a: &[(i64, i64)], b: &[(i64, i64)]) -> Vec<(i64, i64)> {
     let mut common: Vec<(i64, i64)> = a
         .iter()
@@ -182,11 +183,11 @@ fn cadences(run: &RunData) -> Vec<Cadence> {
     let mut all: BTreeMap<(Arc<str>, Arc<str>), Cadence> = BTreeMap::new();
     for series in &run.series {
         let def = &series.def;
-        // `up` and its like are written for scrapes that failed, too.
+        // `up` and the like are also written for failed scrapes.
         if !def.endpoint_url.is_empty() && &*def.source == "self" {
             continue;
         }
-        // One scrape brings series of several sources; samplers have no endpoint and go by their source.
+        // One scrape brings series of several sources; samplers have no endpoint and are grouped by source.
         let sampler = if def.endpoint_url.is_empty() {
             Arc::clone(&def.source)
         } else {
@@ -199,7 +200,7 @@ fn cadences(run: &RunData) -> Vec<Cadence> {
                 endpoint_url: Arc::clone(&def.endpoint_url),
                 timestamps_ns: Vec::new(),
             });
-        // Most series of a scrape share their times: the first one usually says it all.
+        // Most series of a scrape share their times, so the first one usually suffices.
         let times = &mut cadence.timestamps_ns;
         if *times != series.timestamps_ns {
             times.extend_from_slice(&series.timestamps_ns);
@@ -210,7 +211,7 @@ fn cadences(run: &RunData) -> Vec<Cadence> {
     all.into_values().collect()
 }
 
-/// Phases as the harness marked them; in a run without marks, as the samples carry them.
+/// Phases as marked by the harness; in a run without marks, as stored with the samples.
 fn phases(run: &RunData, end_ns: i64) -> Vec<Phase> {
     let marks = run.events.iter().filter(|e| &*e.kind == "phase").filter_map(|e| {
         let attributes: serde_json::Value = serde_json::from_str(&e.attributes).ok()?;

@@ -1,8 +1,7 @@
 //! One stored run as pictures and a statistical summary.
 //!
-//! [`render`] writes what a run ends with; [`plot`] draws any metrics by name. Everything starts from a
-//! [`RunData`] in memory: where it was stored, and in which format, is not this library's
-//! business.
+//! [`render`] writes the output files at the end of a run; [`plot`] draws any metrics by name. Everything
+//! starts from a [`RunData`] in memory; where and in which format it was stored does not matter here.
 //!
 //! ```no_run
 //! # fn run() -> vllm_metrics::RunData { unimplemented!() }
@@ -50,10 +49,10 @@ use chart::metric::Choice;
 use picture::{Look, Picture};
 use query::View;
 
-/// How pictures and summary of a run are made.
+/// Options for pictures and summary of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenderOptions {
-    /// Stands before the headline of every picture, for example the name of a system.
+    /// Prefix of the headline of every picture, for example the name of a system.
     pub title: Option<String>,
     /// Pixels per inch; the standard pictures are 12 inches wide. Default 300.
     pub dpi: f32,
@@ -69,11 +68,11 @@ pub struct RenderOptions {
     pub batches: bool,
     /// Limits on latency for the goodput in the summary. Default: those in the run's facts, if any.
     pub goodput: Option<Limits>,
-    /// The summary to write, where it was made already. Default: it is made.
+    /// A summary that has been computed already. Default: it is computed.
     pub summary: Option<serde_json::Value>,
-    /// How the run ended. Default: what the record itself holds.
+    /// How the run ended. Default: as stored in the record.
     pub outcome: Option<Outcome>,
-    /// The file that the run was read from, for the summary.
+    /// The file that the run was read from, to be named in the summary.
     pub input: Option<PathBuf>,
 }
 
@@ -107,7 +106,7 @@ impl RenderOptions {
     }
 }
 
-/// Where everything is.
+/// Paths of the written files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
     /// `visualizations/gpu_utilization_<stamp>.png`.
@@ -118,13 +117,14 @@ pub struct Rendered {
     pub overview: PathBuf,
     /// `visualizations/metrics_summary_<stamp>.json`.
     pub summary: PathBuf,
-    /// SVG files, if they were asked for.
+    /// SVG files, if requested.
     pub svgs: Vec<PathBuf>,
 }
 
 /// Writes the three pictures and the summary of a run under `out_dir/visualizations`.
 ///
-/// A run that lacks what a picture shows still gets the picture: it says in words what is missing and why.
+/// If a run lacks the data of a picture, the picture is still written, with the missing data and the reason
+/// in words.
 pub fn render(run: &RunData, out_dir: &Path, options: &RenderOptions) -> Result<Rendered> {
     let folder = out_dir.join("visualizations");
     std::fs::create_dir_all(&folder).map_err(|source| Error::Write {
@@ -141,7 +141,7 @@ pub fn render(run: &RunData, out_dir: &Path, options: &RenderOptions) -> Result<
         summary: file("metrics_summary", "json"),
         svgs: Vec::new(),
     };
-    // Each picture is drawn on its own thread: drawing is what takes the time.
+    // Each picture is drawn on its own thread, since drawing takes most of the time.
     let svgs = std::thread::scope(|scope| {
         let tasks: [(&Path, Compose); 3] = [
             (&rendered.overview, chart::overview::picture),
@@ -169,15 +169,15 @@ pub fn render(run: &RunData, out_dir: &Path, options: &RenderOptions) -> Result<
     })
 }
 
-/// Decides what a picture shows.
+/// Selects the content of a picture.
 type Compose = fn(&View<'_>) -> Picture;
 
-/// What a picture of freely chosen metrics looks like.
+/// Options for a picture of freely chosen metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlotOptions {
     /// Headline instead of the metric's name.
     pub title: Option<String>,
-    /// Width and height in inches; default 12 by what the panels need.
+    /// Width and height in inches; default 12 by the height that the panels need.
     pub size_inches: Option<(f32, f32)>,
     /// Pixels per inch. Default 300.
     pub dpi: f32,
@@ -185,19 +185,19 @@ pub struct PlotOptions {
     pub theme: Theme,
     /// What the time axis counts.
     pub clock: Clock,
-    /// A panel for each metric, or all in one.
+    /// One panel per metric, or all in one.
     pub layout: Layout,
-    /// Which lines a metric with several series becomes.
+    /// Which lines a metric with several series is drawn as.
     pub lines: Lines,
     /// How histograms are drawn.
     pub distribution: Distribution,
-    /// Only series that have all of these labels with these values.
+    /// Only series with all of these label values.
     pub labels: Vec<(String, String)>,
     /// Mark every warning and error of the record, not only losses and restarts. Default no.
     pub events: bool,
     /// Draw a bar for each batch of requests. Default no.
     pub batches: bool,
-    /// How the run ended. Default: what the record itself holds.
+    /// How the run ended. Default: as stored in the record.
     pub outcome: Option<Outcome>,
 }
 
@@ -237,8 +237,8 @@ impl Default for PlotOptions {
 /// ```
 ///
 /// # Errors
-/// [`Error::UnknownMetric`] names what the run does not hold and the nearest names that it does;
-/// [`Error::NotCombined`] and [`Error::NotOverlaid`] what cannot be drawn as asked.
+/// [`Error::UnknownMetric`] if the run lacks a metric, with the nearest names that it has;
+/// [`Error::NotCombined`] and [`Error::NotOverlaid`] if the metrics cannot be drawn as requested.
 pub fn plot(run: &RunData, names: &[&str], path: &Path, options: &PlotOptions) -> Result<()> {
     let view = View::of(run);
     let choice = Choice {
@@ -269,17 +269,17 @@ pub fn plot(run: &RunData, names: &[&str], path: &Path, options: &PlotOptions) -
     write_png(&view, &picture, path, options.dpi, &look)
 }
 
-/// Names that [`plot`] takes for this run, sorted.
+/// Names that [`plot`] accepts for this run, sorted.
 pub fn metric_names(run: &RunData) -> Vec<String> {
     chart::metric::names(&View::of(run))
 }
 
-/// The summary of a run, as [`render`] writes it by default.
+/// The summary of a run, as written by [`render`] by default.
 pub fn summarize(run: &RunData) -> serde_json::Value {
     summary::of(&View::of(run), &RenderOptions::default())
 }
 
-/// Writes the summary of a run to `path`, whole or not at all.
+/// Writes the summary of a run to `path` atomically.
 ///
 /// # Errors
 /// [`Error::Write`] if the file cannot be written.
@@ -287,7 +287,7 @@ pub fn write_summary(run: &RunData, path: &Path, options: &RenderOptions) -> Res
     write_json(&summary::of(&View::of(run), options), path)
 }
 
-/// The run's stamp, or one made of its start for a run that has none.
+/// The run's stamp; if it has none, one made from its start time.
 fn stamp(run: &RunData) -> String {
     if run.manifest.stamp.is_empty() {
         picture::stamp(frame::Frame::of(run).start_ns)
@@ -320,7 +320,7 @@ fn write_png(view: &View<'_>, picture: &Picture, path: &Path, dpi: f32, look: &L
     write_file(path, &raster::encode_png(&image, dpi, path)?)
 }
 
-/// Points lie on a grid of tenths of a logical unit: finer than a reader zooms, and short to write.
+/// Points are on a grid of tenths of a logical unit: finer than visible when zoomed, and short to write.
 const SVG_GRID: f32 = 10.0;
 
 fn write_svg(view: &View<'_>, picture: &Picture, path: &Path, look: &Look) -> Result<()> {
@@ -347,7 +347,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests;
 
-/// The Rust snippet of `docs/integration.md` is a test.
+/// Runs the Rust snippet of `docs/integration.md` as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/integration.md")]
 struct IntegrationPage;

@@ -1,4 +1,4 @@
-//! Moments that every picture marks: servers that were lost, restarts and faults of GPUs; on request every warning.
+//! Moments marked on every picture: lost servers, restarts and faults of GPUs; on request every warning.
 
 use vllm_metrics::Severity;
 
@@ -6,9 +6,9 @@ use crate::axis;
 use crate::draw::Mark;
 use crate::query::{self, View};
 
-/// As many moments as there are letters.
+/// Limited by the number of letters.
 const MOST: usize = 26;
-/// Kinds of events that are marked in any case.
+/// Kinds of events that are always marked.
 const ALWAYS: &[&str] = &[
     "counter_reset",
     "gpu_lost",
@@ -16,10 +16,10 @@ const ALWAYS: &[&str] = &[
     "producer_died",
     "xid",
 ];
-/// Kinds of events that a picture shows by other means.
+/// Kinds of events that a picture shows in another way.
 const SHOWN_ELSEWHERE: &[&str] = &["phase", "gap", "scrape_failed", "missed_tick"];
 
-/// Marks in order of time, with a sentence each for the notes. `events` asks for all warnings and errors.
+/// Marks in time order, with a sentence each for the notes. `events` includes all warnings and errors.
 pub(crate) fn of(view: &View<'_>, events: bool) -> (Vec<Mark>, Vec<String>) {
     let mut moments: Vec<(i64, String)> = Vec::new();
     for (endpoint, from) in view.frame.lost() {

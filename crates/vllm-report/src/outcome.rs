@@ -1,4 +1,4 @@
-//! How a run ended, in the word that stands next to every title.
+//! The outcome of a run: the word next to every title.
 
 use serde::Serialize;
 
@@ -7,19 +7,19 @@ use crate::query::View;
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Outcome {
-    /// The word: `VALID`, `INVALID`, `ABORTED`, or whatever else the harness calls it.
+    /// The word: `VALID`, `INVALID`, `ABORTED`, or any other word of the harness.
     pub word: String,
-    /// Why, where it is not a valid result.
+    /// The reason, if the result is not valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The fact in which a harness may keep the word with the record.
+/// The fact in which a harness may store the word with the record.
 const RESULT_FACT: &str = "result";
 
 impl Outcome {
-    /// What the caller knows, else what the record holds; a record that was never closed is of an aborted run. `None`
-    /// for a recording that nobody judged.
+    /// The caller's outcome, or else the record's; a record that was never closed is of an aborted run.
+    /// `None` for a recording without a verdict.
     pub(crate) fn of(view: &View<'_>, known: Option<&Self>) -> Option<Self> {
         if let Some(known) = known {
             return Some(known.clone());

@@ -1,4 +1,4 @@
-//! What a panel shows, before it is drawn.
+//! The content of a panel before it is drawn.
 
 use crate::axis::{self, Quantity};
 use crate::query::{self, Curve};
@@ -11,9 +11,9 @@ pub(crate) enum Look {
     Line,
     /// A line with its area filled down to zero.
     Area,
-    /// A thin, pale line that stands behind a whole.
+    /// A thin, pale line behind a total.
     Background,
-    /// The area between the curve and these values, one for each of its own.
+    /// The area between the curve and these values, one per point.
     Band(Vec<f64>),
 }
 
@@ -24,9 +24,9 @@ pub(crate) struct Line {
     pub(crate) name: String,
     /// Colour.
     pub(crate) ink: Ink,
-    /// Look.
+    /// Style.
     pub(crate) look: Look,
-    /// What is drawn.
+    /// Data.
     pub(crate) curve: Curve,
 }
 
@@ -53,7 +53,7 @@ impl Line {
         lower.iter().copied().filter(|v| v.is_finite()).reduce(f64::min)
     }
 
-    /// The figures of the legend, `factor` from base units to shown ones.
+    /// The figures of the legend; `factor` converts from base units to displayed ones.
     pub(crate) fn figures(&self, factor: f64) -> String {
         let short = |value: f64| axis::short(value * factor);
         let figures = &self.curve.figures;
@@ -62,7 +62,7 @@ impl Line {
         parts.extend(figures.whole.map(|whole| format!("run {}", short(whole))));
         parts.extend(figures.mean.map(|mean| format!("mean {}", short(mean))));
         parts.extend(figures.max.map(|max| match figures.max_over_ns {
-            // The highest of what single windows gave: no figure of the whole run has this name.
+            // The highest mean of single windows; no figure of the whole run has this name.
             Some(window) => format!("highest {} in {}", short(max), axis::duration(window)),
             None => format!("max {}", short(max)),
         }));
@@ -70,12 +70,12 @@ impl Line {
     }
 }
 
-/// A level that must not be passed.
+/// A level that must not be exceeded.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Limit {
     /// In base units.
     pub(crate) value: f64,
-    /// What it is.
+    /// Its name.
     pub(crate) name: String,
 }
 
@@ -91,28 +91,28 @@ pub(crate) struct Heat {
 /// What fills a panel.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Body {
-    /// Series; the first is drawn last, on top. None: what is absent is said.
+    /// Series; the first is drawn last, on top. If empty, the reason is written instead.
     Lines(Vec<Line>),
     /// A heat map.
     Heat(Heat),
 }
 
-/// What a panel shows.
+/// A panel.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Panel {
     /// Title.
     pub(crate) title: String,
-    /// What its value axis measures.
+    /// Unit of its value axis.
     pub(crate) quantity: Quantity,
-    /// What fills it.
+    /// Its content.
     pub(crate) body: Body,
-    /// End of the value axis where it is known beforehand (1.0 for a ratio).
+    /// Fixed end of the value axis, if any (1.0 for a ratio).
     pub(crate) fixed_max: Option<f64>,
-    /// Levels that must not be passed.
+    /// Levels that must not be exceeded.
     pub(crate) limits: Vec<Limit>,
-    /// Its data come from scrapes of the servers, so that the gaps of those are its gaps.
+    /// Whether its data come from scrapes of the servers, whose gaps are then its gaps.
     pub(crate) scraped: bool,
-    /// Why there is nothing to draw, when there is nothing.
+    /// The reason to show if there is nothing to draw.
     pub(crate) absent: String,
 }
 
@@ -134,7 +134,7 @@ impl Panel {
         }
     }
 
-    /// The same with the reason to give if it is empty.
+    /// The same with the reason to show if it is empty.
     pub(crate) fn or_absent(mut self, why: impl Into<String>) -> Self {
         self.absent = why.into();
         self
@@ -160,7 +160,7 @@ impl Panel {
         }
     }
 
-    /// Whether all that it would show is 0 throughout.
+    /// Whether all its values are 0.
     pub(crate) fn is_zero(&self) -> bool {
         let zero = |line: &Line| line.max() == Some(0.0) && line.min() == Some(0.0);
         !self.is_empty() && matches!(&self.body, Body::Lines(lines) if lines.iter().all(zero))

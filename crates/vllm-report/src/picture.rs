@@ -1,4 +1,4 @@
-//! Panels on a page: headline with the verdict, facts, the mark of simulated data, where each panel lies, and notes.
+//! Panels on a page: headline with the verdict, facts, the mark of simulated data, panel layout, and notes.
 
 use std::collections::BTreeMap;
 
@@ -35,24 +35,24 @@ pub(crate) struct Picture {
     pub(crate) width: f32,
     /// Height of a row of panels in logical units.
     pub(crate) row: f32,
-    /// Height of the page in logical units, where it does not follow from the rows.
+    /// Height of the page in logical units, if it does not follow from the rows.
     pub(crate) height: Option<f32>,
-    /// Width on paper in inches, which together with the resolution gives the pixels.
+    /// Width on paper in inches, which with the resolution gives the pixels.
     pub(crate) inches: f32,
-    /// What a reader must know about how the figures were made, and what is not drawn.
+    /// Notes on how the figures were made and what is not drawn.
     pub(crate) notes: Vec<String>,
 }
 
-/// How a page is drawn.
+/// Options for drawing a page.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
     /// Colours.
     pub(crate) theme: Theme,
     /// What the time axis counts.
     pub(crate) clock: Clock,
-    /// How the run ended, if the caller knows.
+    /// How the run ended, if known to the caller.
     pub(crate) outcome: Option<Outcome>,
-    /// Draw warnings and errors of the record, too, not only what was lost.
+    /// Draw all warnings and errors of the record, not only losses.
     pub(crate) events: bool,
     /// Draw batches.
     pub(crate) batches: bool,
@@ -63,12 +63,12 @@ const HEADER: f32 = 78.0;
 const NOTE: f32 = 11.5;
 const NOTE_STEP: f32 = 16.0;
 const BETWEEN: (f32, f32) = (34.0, 20.0);
-/// More notes than this say no more.
+/// Largest number of notes.
 const NOTES: usize = 14;
 
 impl Picture {
-    /// Takes panels out of the page that show nothing, or nothing but zero, and says so in the notes. A page keeps at
-    /// least one panel.
+    /// Removes panels that show nothing or only zeros, and lists them in the notes. At least one panel is
+    /// kept.
     pub(crate) fn without_empty_panels(mut self) -> Self {
         let (kept, rest): (Vec<Panel>, Vec<Panel>) = std::mem::take(&mut self.panels)
             .into_iter()
@@ -88,7 +88,7 @@ impl Picture {
         self.notes.extend(said);
         self.panels = kept;
         if self.panels.is_empty() {
-            // Nothing but zeros is more than nothing.
+            // A panel of zeros is kept rather than an empty one.
             let first = rest.iter().find(|panel| panel.is_zero()).or(rest.first());
             self.panels.extend(first.cloned());
         }
@@ -161,7 +161,7 @@ impl Picture {
     }
 }
 
-/// Start and end of each batch, where they are to be drawn.
+/// Start and end of each batch, if batches are drawn.
 fn batches(view: &View<'_>, look: &Look) -> Vec<(i64, i64)> {
     if !look.batches {
         return Vec::new();
@@ -171,7 +171,7 @@ fn batches(view: &View<'_>, look: &Look) -> Vec<(i64, i64)> {
         .collect()
 }
 
-/// A page with all that goes onto it.
+/// A page with everything on it.
 struct Page<'a> {
     picture: &'a Picture,
     view: &'a View<'a>,
@@ -199,7 +199,7 @@ impl Page<'_> {
         let columns = self.picture.columns.clamp(1, panels.len().max(1));
         let rows = panels.len().div_ceil(columns).max(1);
         let (across, down) = (self.px(BETWEEN.0), self.px(BETWEEN.1));
-        // Room between cells comes from each cell but those at the edge, so that the cells are equally large.
+        // Space between cells is taken from every cell but the last, so that the cells are equally large.
         let body = body.margin(0, 0, 0, -across);
         for (i, (cell, panel)) in body.split_evenly((rows, columns)).iter().zip(panels).enumerate() {
             let place = Place {
@@ -304,7 +304,7 @@ impl Page<'_> {
     }
 }
 
-/// At most this many servers are listed by address.
+/// Largest number of servers listed by address.
 const LISTED_SERVERS: usize = 4;
 
 /// Model, scenario, server and its addresses.
@@ -328,7 +328,7 @@ fn what_ran(view: &View<'_>) -> String {
     parts.join("  ·  ")
 }
 
-/// The model as the server's own labels name it.
+/// The model name from the server's own labels.
 fn model_of_series(view: &View<'_>) -> Option<String> {
     let mut names: Vec<String> = view
         .run
@@ -343,10 +343,10 @@ fn model_of_series(view: &View<'_>) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// When, for how long, how it was sampled, what is missing, and why the result is what it is.
+/// When, for how long, how it was sampled, what is missing, and the reason for the result.
 fn when(view: &View<'_>, outcome: Option<&Outcome>) -> String {
     let mut parts = vec![utc(view.frame.start_ns), axis::duration(view.frame.duration_ns())];
-    // One scrape brings series of several sources; it is one scrape all the same.
+    // One scrape brings series of several sources but counts once.
     let mut per_endpoint: BTreeMap<&str, usize> = BTreeMap::new();
     for cadence in view.frame.cadences.iter().filter(|c| !c.endpoint_url.is_empty()) {
         let most = per_endpoint.entry(&cadence.endpoint_url).or_default();

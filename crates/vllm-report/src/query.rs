@@ -1,5 +1,5 @@
-//! What charts and the summary ask of a run: series by name, sums over engines and servers, windowed rates, quantiles.
-//! Nothing here draws.
+//! Queries of charts and the summary: series by name, sums over engines and servers, windowed rates,
+//! quantiles. This module draws nothing.
 
 use std::collections::HashMap;
 
@@ -14,23 +14,23 @@ use vllm_metrics::{RunData, SeriesData};
 use crate::frame::Frame;
 use crate::stats::Stats;
 
-/// A run with what every chart needs of it, worked out once.
+/// A run with everything that charts need of it, computed once.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
     /// The run.
     pub(crate) run: &'a RunData,
-    /// Its time.
+    /// Its time axis.
     pub(crate) frame: Frame,
     /// Its histograms.
     pub(crate) histograms: Vec<Histogram>,
-    /// Anything in it was simulated.
+    /// Whether any of it was simulated.
     pub(crate) simulated: bool,
     by_name: HashMap<&'a str, Vec<&'a SeriesData>>,
     /// Series of GPU exporters under the names of our own GPU sampler.
     mapped: Vec<SeriesData>,
 }
 
-/// Times and values of one line, with the figures that stand for all of it.
+/// Times and values of one line, with the figures for all of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Curve {
     /// Times, ascending.
@@ -43,23 +43,23 @@ pub(crate) struct Curve {
     pub(crate) figures: Figures,
 }
 
-/// What a legend says of a curve. Each is the figure of that name in the summary.
+/// Legend figures of a curve. Each is the figure of that name in the summary.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Figures {
     /// Weighted by time for a gauge, increase over time for a rate.
     pub(crate) mean: Option<f64>,
-    /// Largest value, or largest mean over a window if the next field says so.
+    /// Largest value, or largest window mean if the next field is set.
     pub(crate) max: Option<f64>,
-    /// Length of the windows that `max` is of, where they are longer than the time between samples.
+    /// Length of the windows behind `max`, if they are longer than the time between samples.
     pub(crate) max_over_ns: Option<i64>,
-    /// Quantile over all observations of the run, which takes the place of a mean.
+    /// Quantile over all observations of the run, shown instead of a mean.
     pub(crate) whole: Option<f64>,
-    /// Last value, of a count that only rises.
+    /// Last value of a count that only rises.
     pub(crate) total: Option<f64>,
 }
 
 impl Curve {
-    /// Without figures; `None` where there is no finite value.
+    /// Without figures; `None` if there is no finite value.
     pub(crate) fn of(times: Vec<i64>, values: Vec<f64>, longest_step_ns: i64) -> Option<Self> {
         largest(&values)?;
         Some(Self {
@@ -115,7 +115,7 @@ impl<'a> View<'a> {
         hosts
     }
 
-    /// Why there is nothing of a server: it never answered, or `otherwise`.
+    /// Why a server has no data: it never answered, or `otherwise`.
     pub(crate) fn why_nothing(&self, otherwise: &str) -> String {
         let answered = self.frame.cadences.iter().any(|c| !c.endpoint_url.is_empty());
         let hosts = self.hosts();
@@ -130,8 +130,8 @@ impl<'a> View<'a> {
         self.by_name.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The series of what vLLM calls `name`: under that name, under the name of an older release, or under the name of
-    /// another engine; the first of these that the run holds.
+    /// The series that vLLM calls `name`: under that name, under the name of an older release, or under that
+    /// of another engine; the first of these that the run contains.
     pub(crate) fn engine(&self, name: &str) -> &[&'a SeriesData] {
         aliases(name)
             .map(|alias| self.named(alias))
@@ -139,7 +139,7 @@ impl<'a> View<'a> {
             .unwrap_or(&[])
     }
 
-    /// The histograms of what vLLM calls `family`, by the same rule as [`View::engine`].
+    /// The histograms that vLLM calls `family`, by the same rule as [`View::engine`].
     pub(crate) fn engine_family(&self, family: &str) -> Vec<&Histogram> {
         aliases(family)
             .map(|alias| self.family(alias))
@@ -188,14 +188,14 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Window that gives about `points` points over the run, in whole intervals of what is looked at.
+    /// Window length for about `points` points over the run, in whole sampling intervals.
     pub(crate) fn window_ns(&self, points: i64, interval_ns: i64) -> i64 {
         let interval = interval_ns.max(1);
         let wanted = self.frame.duration_ns() / points.max(1);
         interval * (wanted / interval + i64::from(wanted % interval > 0)).max(1)
     }
 
-    /// The usual distance of samples of all these series, the longest of them: some are scraped less often.
+    /// The usual sampling interval of these series; the longest one, since some are scraped less often.
     pub(crate) fn interval_ns<'t>(&self, times: impl Iterator<Item = &'t [i64]>) -> i64 {
         times
             .filter_map(|times| self.frame.usual_interval_ns(times))
@@ -204,8 +204,8 @@ impl<'a> View<'a> {
             .unwrap_or(1_000_000_000)
     }
 
-    /// What these counters rose in all, in windows of about `window_ns`, or of the usual interval without one; and that
-    /// interval.
+    /// The total increase of these counters in windows of about `window_ns`, or of the usual interval if
+    /// `None`; and that interval.
     pub(crate) fn windows(&self, series: &[&SeriesData], points: Option<i64>) -> (Vec<Window>, i64, i64) {
         let interval = self.interval_ns(series.iter().map(|s| &s.timestamps_ns[..]));
         let window = points.map_or(interval, |points| self.window_ns(points, interval));
@@ -217,11 +217,11 @@ impl<'a> View<'a> {
         (windows, window, interval)
     }
 
-    /// Rate per second of these counters, added up; `None` with fewer than two samples.
+    /// Rate per second of these counters, summed; `None` with fewer than two samples.
     pub(crate) fn rate(&self, series: &[&SeriesData], points: i64) -> Option<Curve> {
         let (windows, window, interval) = self.windows(series, Some(points));
         let (times, values) = window::rates(&windows);
-        // A window may be a step longer than it should and still follow the one before it at once.
+        // A window may be one step too long and still be adjacent to the previous one.
         let mut curve = Curve::of(times, values, align::longest_step_ns(window) + window)?;
         curve.figures = Figures {
             mean: rate_stats(&windows).mean,
@@ -232,7 +232,7 @@ impl<'a> View<'a> {
         Some(curve)
     }
 
-    /// These gauges as one, or each of a single one's samples.
+    /// These gauges combined, or each sample of a single one.
     pub(crate) fn gauge(&self, series: &[&SeriesData], how: Combine) -> Option<Curve> {
         let points = points_of(series);
         let (times, values) = align::combine(&points, how);
@@ -252,13 +252,14 @@ impl<'a> View<'a> {
         Some(curve)
     }
 
-    /// The usual distance of a line's points. Those of several endpoints together lie closer than either's own.
+    /// The usual distance of a line's points. Points of several endpoints together are closer than those of
+    /// each.
     fn line_interval_ns(&self, times: &[i64]) -> i64 {
         let own = self.frame.usual_interval_ns(times);
         own.max(self.frame.scrape_interval_ns()).unwrap_or(0)
     }
 
-    /// What the histograms observed in all, in windows that give about `points` points; and the window.
+    /// The total observations of the histograms, in windows for about `points` points; and the window.
     pub(crate) fn merged(&self, histograms: &[&Histogram], points: i64) -> (Merged, i64) {
         let interval = self.interval_ns(histograms.iter().map(|h| &h.timestamps_ns[..]));
         let window = self.window_ns(points, interval);
@@ -267,7 +268,7 @@ impl<'a> View<'a> {
         (merged, window)
     }
 
-    /// Quantiles of what these histograms observed, a curve for each of `quantiles` that has one.
+    /// Quantiles of these histograms' observations, with a curve for each of `quantiles` that is defined.
     pub(crate) fn quantiles(
         &self,
         histograms: &[&Histogram],
@@ -284,7 +285,7 @@ impl<'a> View<'a> {
                     .iter()
                     .filter_map(|w| estimator.quantile(w, *q).map(|v| (w.end_ns, v)))
                     .collect();
-                // Windows in which nothing was observed are no gap, those without a scrape are.
+                // Windows without observations are no gap, but windows without a scrape are.
                 points.extend(self.frame.gaps.iter().map(|(from, _)| (*from, f64::NAN)));
                 points.sort_by_key(|(t, _)| *t);
                 let (times, values) = points.into_iter().unzip();
@@ -301,7 +302,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Statistics of a counter's rate over windows: the mean is increase over time.
+/// Statistics of a counter's rate over windows; the mean is increase over time.
 pub(crate) fn rate_stats(windows: &[Window]) -> Stats {
     let timed = windows.iter().filter(|w| w.end_ns > w.start_ns);
     let (rates, secs): (Vec<f64>, Vec<f64>) = timed.map(|w| (w.per_second(), w.secs())).unzip();
@@ -321,7 +322,7 @@ pub(crate) fn points_of<'s>(series: &[&'s SeriesData]) -> Vec<Points<'s>> {
         .collect()
 }
 
-/// How series of this metric become one, and what that is called; the reason where they do not.
+/// How series of this metric are combined, and the name of that; or the reason why they cannot be.
 pub(crate) fn combined(series: &[&SeriesData]) -> Result<(Combine, &'static str), &'static str> {
     match series.first().map(|s| catalog::adds_up(&s.def)) {
         Some(AddsUp::Sum) => Ok((Combine::Sum, "sum over series")),
@@ -331,13 +332,13 @@ pub(crate) fn combined(series: &[&SeriesData]) -> Result<(Combine, &'static str)
     }
 }
 
-/// Unit of what a histogram observes: its count series has none of its own, so the catalogue's or that of the name.
+/// Unit of a histogram's observations, from the catalogue or the name; its count series has none.
 pub(crate) fn unit_of_family(histogram: &Histogram) -> &str {
     let known = catalog::unit_of(&format!("{}_sum", histogram.name)).filter(|unit| !unit.is_empty());
     known.unwrap_or_else(|| unit_or_ending(&histogram.origin.unit, &histogram.name))
 }
 
-/// The unit of the definition, or the one that the name ends in.
+/// The unit of the definition, or the one at the end of the name.
 pub(crate) fn unit_or_ending<'n>(unit: &'n str, name: &'n str) -> &'n str {
     if !unit.is_empty() {
         return unit;
@@ -351,7 +352,7 @@ pub(crate) fn unit_or_ending<'n>(unit: &'n str, name: &'n str) -> &'n str {
     .unwrap_or("")
 }
 
-/// `name`, then the names that older releases of vLLM and other engines have for the same.
+/// `name`, then its names in older releases of vLLM and in other engines.
 fn aliases(name: &str) -> impl Iterator<Item = &str> {
     let older = catalog::vllm_entries()
         .iter()
@@ -374,7 +375,7 @@ pub(crate) fn host_of(endpoint_url: &str) -> &str {
         .trim_end_matches('/')
 }
 
-/// Labels that no reader tells series by, as long as others do.
+/// Labels that are left out of legends if others distinguish the series.
 const QUIET_LABELS: &[&str] = &[
     "derived_from",
     "model_name",
@@ -386,7 +387,7 @@ const QUIET_LABELS: &[&str] = &[
 ];
 
 /// What distinguishes these series: the labels whose values differ, for example `engine 1`, and the server as
-/// `host:port` where there are several. Empty for a single one.
+/// `host:port` if there are several. Empty for a single one.
 pub(crate) fn distinct_names(series: &[&SeriesData]) -> Vec<String> {
     let all: Vec<labels::Labels> = series.iter().map(|s| labels::parse(&s.def.labels)).collect();
     let mut keys: Vec<&String> = all.iter().flat_map(|l| l.keys()).collect();
@@ -396,7 +397,7 @@ pub(crate) fn distinct_names(series: &[&SeriesData]) -> Vec<String> {
     let urls = series
         .iter()
         .any(|s| s.def.endpoint_url != series[0].def.endpoint_url);
-    // The number that a harness gave its servers says less than their addresses.
+    // Addresses are clearer than the server numbers given by a harness.
     let quiet = |key: &str| QUIET_LABELS.contains(&key) || (urls && key == "replica");
     if urls || keys.iter().any(|k| !quiet(k)) {
         keys.retain(|k| !quiet(k));
@@ -408,7 +409,7 @@ pub(crate) fn distinct_names(series: &[&SeriesData]) -> Vec<String> {
             let host = urls.then(|| host_of(&s.def.endpoint_url).to_owned());
             let told = keys.iter().filter_map(|k| {
                 let value = l.get(*k)?;
-                // A name that says what it is needs no key.
+                // Self-explanatory values need no key.
                 Some(if k.contains("reason") || k.as_str() == "le" {
                     value.clone()
                 } else {

@@ -1,4 +1,4 @@
-//! A scene as pixels and as a PNG file.
+//! Rasterizes a scene and encodes it as PNG.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub(crate) fn draw(scene: &Scene) -> Result<Image> {
     for shape in &scene.shapes {
         draw_shape(&mut pixmap, shape);
     }
-    // The background is opaque, so premultiplied colours are the colours.
+    // The background is opaque, so premultiplied colours equal the plain ones.
     let mut rgb = Vec::with_capacity(pixmap.data().len() / 4 * 3);
     for pixel in pixmap.data().chunks_exact(4) {
         rgb.extend_from_slice(&pixel[..3]);
@@ -91,7 +91,7 @@ fn draw_shape(pixmap: &mut Pixmap, shape: &Shape) {
             font::outline(text, *weight, |x, draw| draw(&mut Glyphs { path: &mut path, x }));
             let Some(path) = path.finish() else { return };
             let units = font::scale(*size, *weight);
-            // Font outlines have y upwards.
+            // Font outlines have y pointing up.
             let place = Transform::from_translate(at.0, at.1)
                 .pre_concat(Transform::from_rotate(f32::from(*quarter_turns) * 90.0))
                 .pre_scale(units, -units);
@@ -100,7 +100,7 @@ fn draw_shape(pixmap: &mut Pixmap, shape: &Shape) {
     }
 }
 
-/// Edges lie on whole pixels, so nothing is to be smoothed.
+/// Edges are on whole pixels, so no smoothing is needed.
 fn fill_rect(pixmap: &mut Pixmap, rect: &Rect, fill: Color) {
     if let Some(rect) = tiny_skia::Rect::from_xywh(rect.x, rect.y, rect.w, rect.h) {
         let mut paint = paint(fill);
@@ -136,7 +136,7 @@ fn polyline(points: &[Point], close: bool) -> Option<tiny_skia::Path> {
     builder.finish()
 }
 
-/// Puts glyph outlines, moved to their place in the line, into one path.
+/// Adds glyph outlines, at their position in the line, to one path.
 struct Glyphs<'a> {
     path: &'a mut PathBuilder,
     x: f32,
@@ -165,7 +165,7 @@ impl OutlineBuilder for Glyphs<'_> {
     }
 }
 
-/// Encodes the picture; `dpi` is kept in the file so that programs print it at its intended size.
+/// Encodes the picture; `dpi` is stored in the file so that programs print it at its intended size.
 pub(crate) fn encode_png(image: &Image, dpi: f32, path: &Path) -> Result<Vec<u8>> {
     let fail = |source| Error::Encode {
         path: path.to_owned(),
@@ -176,7 +176,7 @@ pub(crate) fn encode_png(image: &Image, dpi: f32, path: &Path) -> Result<Vec<u8>
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Fast);
-    // Most rows of a chart repeat the row above.
+    // Most rows of a chart repeat the previous one.
     encoder.set_filter(png::Filter::Up);
     let per_metre = (dpi / 0.0254).round() as u32;
     encoder.set_pixel_dims(Some(png::PixelDimensions {

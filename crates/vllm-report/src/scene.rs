@@ -11,16 +11,16 @@ pub(crate) struct Color {
     pub(crate) g: u8,
     /// Blue.
     pub(crate) b: u8,
-    /// Opacity: 255 hides what is below.
+    /// Opacity: at 255 nothing below is visible.
     pub(crate) a: u8,
 }
 
 /// The two weights of the font that we ship.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// For everything that is read.
+    /// For running text.
     Regular,
-    /// For titles and names that are looked for.
+    /// For titles and names.
     Medium,
 }
 
@@ -81,7 +81,7 @@ pub(crate) enum Shape {
     Text {
         /// Start of the baseline.
         at: Point,
-        /// What.
+        /// The text.
         text: String,
         /// Height of the letter body in pixels.
         size: f32,
@@ -89,7 +89,7 @@ pub(crate) enum Shape {
         color: Color,
         /// Weight.
         weight: Weight,
-        /// Clockwise turns by a quarter about `at`.
+        /// Clockwise quarter turns about `at`.
         quarter_turns: u8,
     },
 }
@@ -101,10 +101,10 @@ pub(crate) struct Scene {
     pub(crate) width: u32,
     /// Height in pixels.
     pub(crate) height: u32,
-    /// What lies behind everything; opaque.
+    /// The background; opaque.
     pub(crate) ground: Color,
-    /// What it is called by programs that read pictures aloud.
+    /// Accessible name for screen readers.
     pub(crate) title: String,
-    /// Shapes, the first at the bottom.
+    /// Shapes, bottom first.
     pub(crate) shapes: Vec<Shape>,
 }

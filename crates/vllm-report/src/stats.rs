@@ -1,4 +1,4 @@
-//! What is said about a set of values: count, mean, spread and the percentile grid.
+//! Statistics of a set of values: count, mean, spread and the percentile grid.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -19,7 +19,7 @@ pub const PERCENTILES: &[(f64, &str)] = &[
     (0.999, "p99.9"),
 ];
 
-/// What `mean`, `std` and percentiles of each kind of figure are; part of every summary.
+/// How `mean`, `std` and percentiles of each kind of figure are defined; part of every summary.
 pub(crate) const DEFINITIONS: &[(&str, &str)] = &[
     (
         "gauges",
@@ -47,12 +47,12 @@ pub(crate) const DEFINITIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Statistics of values; what cannot be said is null.
+/// Statistics of values; undefined figures are null.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stats {
     /// Finite values.
     pub count: usize,
-    /// Values that were not finite and are in none of the figures.
+    /// Values that were not finite and are excluded from all figures.
     #[serde(skip_serializing_if = "is_zero")]
     pub not_finite: usize,
     /// Mean.
@@ -63,7 +63,7 @@ pub struct Stats {
     pub min: Option<f64>,
     /// Largest.
     pub max: Option<f64>,
-    /// Half of the weight lies at or below it.
+    /// Half of the weight is at or below it.
     pub median: Option<f64>,
     /// By the rule of the constructor.
     pub percentiles: Map<String, Value>,
@@ -99,8 +99,8 @@ impl Stats {
         }
     }
 
-    /// Statistics of values that count by weight: samples of a gauge by the time they stand for, rates by the length
-    /// of their interval. Values and weights beyond the shorter of the two are not looked at.
+    /// Statistics of weighted values: samples of a gauge weighted by the time they cover, rates by the length
+    /// of their interval. If one slice is longer than the other, the excess is ignored.
     pub fn weighted(values: &[f64], weights: &[f64]) -> Self {
         let mut sorted: Vec<(f64, f64)> = values
             .iter()
@@ -136,13 +136,13 @@ impl Stats {
 
     /// Statistics of a gauge's samples, weighted by time; distances longer than `longest_step_ns` are gaps.
     pub fn of_gauge(timestamps_ns: &[i64], values: &[f64], longest_step_ns: i64) -> Self {
-        // A sample that is not a number is no sample: its neighbours do not stand for its time.
+        // A sample that is not a number is ignored: its neighbours do not cover its time.
         Self::weighted(values, &held_secs(timestamps_ns, values, longest_step_ns))
     }
 }
 
-/// Weights of a gauge's samples: none for those that are not finite, and no neighbour stands for their time beyond half
-/// the way.
+/// Weights of a gauge's samples: zero for those that are not finite, and a neighbour covers at most half of
+/// the distance to them.
 fn held_secs(timestamps_ns: &[i64], values: &[f64], longest_step_ns: i64) -> Vec<f64> {
     align::held_secs(timestamps_ns, longest_step_ns)
         .into_iter()
@@ -158,7 +158,7 @@ fn percentiles(quantile: impl Fn(f64) -> Option<f64>) -> Map<String, Value> {
         .collect()
 }
 
-/// A JSON number, or null for none and for what JSON cannot say.
+/// A JSON number, or null for `None` and for values that JSON cannot represent.
 pub(crate) fn number(value: Option<f64>) -> Value {
     value
         .and_then(serde_json::Number::from_f64)
@@ -173,7 +173,7 @@ mod tests {
     fn known_values() {
         let stats = Stats::of_observations(&[1.0, 2.0, 3.0, 4.0, f64::NAN]);
         assert_eq!((stats.count, stats.not_finite), (4, 1));
-        // LoadGen's rule: the value at place 4 * 0.5.
+        // LoadGen's rule: the value at index 4 * 0.5.
         assert_eq!((stats.mean, stats.median), (Some(2.5), Some(3.0)));
         assert!((stats.std.unwrap() - 1.290_994_448_735_805_6).abs() < 1e-12);
         assert_eq!((stats.min, stats.max), (Some(1.0), Some(4.0)));

@@ -1,4 +1,4 @@
-//! Colours of each theme and sizes of every picture, in one place.
+//! Colours of each theme and sizes of every picture.
 
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, FontDesc, FontFamily, FontStyle, RGBColor, TextStyle};
@@ -38,20 +38,20 @@ impl Theme {
     }
 }
 
-/// What a line or mark is, before a theme gives it a colour.
+/// The role of a line or mark, before a theme gives it a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ink {
-    /// One of several things of the same kind; colours repeat after the last.
+    /// One of several lines of the same kind; colours repeat after the last.
     Series(usize),
-    /// A whole in front of its parts.
+    /// A total in front of its parts.
     Whole,
     /// Failures and losses.
     Bad,
 }
 
-/// What was produced or is at work.
+/// Output and active work.
 pub(crate) const WORK: Ink = Ink::Series(0);
-/// What waits, or the slow end of a distribution.
+/// Waiting, or the slow end of a distribution.
 pub(crate) const SLOW: Ink = Ink::Series(1);
 /// Caches and inputs.
 pub(crate) const INPUT: Ink = Ink::Series(2);
@@ -63,33 +63,33 @@ pub(crate) const MEMORY: Ink = Ink::Series(3);
 pub(crate) struct Palette {
     /// Behind everything.
     pub(crate) ground: RGBColor,
-    /// Text that is read.
+    /// Main text.
     pub(crate) ink: RGBColor,
-    /// Text that explains.
+    /// Explanatory text.
     pub(crate) muted: RGBColor,
-    /// Text that may be overlooked.
+    /// Secondary text.
     pub(crate) faint: RGBColor,
     /// Grid lines.
     pub(crate) grid: RGBColor,
     /// Axis line and ticks.
     pub(crate) axis: RGBColor,
-    /// Where there are no data.
+    /// Gaps in the data.
     pub(crate) gap: RGBColor,
-    /// Every other phase lies on this.
+    /// Background of every other phase.
     pub(crate) phase: RGBColor,
     /// Line at a phase's start.
     pub(crate) phase_edge: RGBColor,
-    /// The words that mark simulated data.
+    /// Text that marks simulated data.
     pub(crate) simulated: RGBColor,
-    /// What lies below those words.
+    /// Background of that text.
     pub(crate) simulated_ground: RGBColor,
-    /// A result that counts.
+    /// A valid result.
     pub(crate) good: RGBColor,
     /// Failures.
     pub(crate) bad: RGBColor,
     /// Lines of one kind, strongest first.
     pub(crate) series: [RGBColor; 8],
-    /// Most observations in a cell of a heat map; fewer are nearer to the ground.
+    /// Cell of a heat map with most observations; fewer are closer to the background.
     pub(crate) heat: RGBColor,
 }
 
@@ -163,7 +163,8 @@ const DARK: Palette = Palette {
     heat: hex(0x9CCBFF),
 };
 
-/// Okabe and Ito, "Color Universal Design": the eight colours without black, which is for text, and grey in its place.
+/// Okabe and Ito, "Color Universal Design": the eight colours without black, which is used for text, plus
+/// grey.
 const COLOR_BLIND: Palette = Palette {
     good: hex(0x0072B2),
     bad: hex(0xD55E00),
@@ -188,7 +189,7 @@ pub(crate) fn text(
     across: HPos,
     down: VPos,
 ) -> TextStyle<'static> {
-    // The backend takes Bold for our medium weight.
+    // The backend maps Bold to our medium weight.
     let style = if weight == Weight::Medium {
         FontStyle::Bold
     } else {

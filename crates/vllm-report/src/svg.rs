@@ -1,11 +1,11 @@
-//! A scene as SVG text: the same shapes, readable at any size and searchable.
+//! Writes a scene as SVG: the same shapes, sharp at any size and searchable.
 
 use std::fmt::Write as _;
 
 use crate::scene::{Color, Point, Rect, Scene, Shape, Weight};
 
-/// The picture as one SVG document, shown at `scale` of its pixels. Text stays text, in our font where the reader has
-/// it.
+/// The picture as one SVG document, shown at `scale` of its pixels. Text stays text, in our font if the
+/// viewer has it.
 pub(crate) fn write(scene: &Scene, scale: f32) -> String {
     let mut out = String::with_capacity(scene.shapes.len() * 80);
     let (w, h) = (scene.width, scene.height);
@@ -119,8 +119,8 @@ fn paint(what: &str, color: Color) -> String {
     format!("{rgb} {what}-opacity=\"{:.3}\"", f32::from(color.a) / 255.0)
 }
 
-/// Text as XML content: the five reserved signs are written as entities, control characters (which XML forbids) as
-/// the replacement character.
+/// Escapes text as XML content: the five reserved characters become entities, control characters (which XML
+/// forbids) become the replacement character.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

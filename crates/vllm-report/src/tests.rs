@@ -1,4 +1,4 @@
-//! Whole pictures and summaries of a small synthetic run with phases, a gap, two engines and GPUs.
+//! Complete pictures and summaries of a small synthetic run with phases, a gap, two engines and GPUs.
 
 use std::sync::Arc;
 
@@ -256,7 +256,7 @@ fn the_overview_has_its_panels_units_phases_and_its_gap() {
             .any(|t| t.contains("2026-11-21 12:00:00 UTC") && t.contains("1 gap")),
         "{texts:?}"
     );
-    // What the server did not expose is said, not drawn as nothing.
+    // What the server did not expose is reported in words, not drawn as an empty panel.
     assert!(texts.iter().any(|t| t.contains("observed nothing")), "{texts:?}");
     assert!(!texts.contains(&"SIMULATED DATA"));
 }
@@ -264,11 +264,11 @@ fn the_overview_has_its_panels_units_phases_and_its_gap() {
 #[test]
 fn no_line_is_drawn_over_the_gap() {
     let mut run = run();
-    // Counts of failures so far go on where scrapes are missing.
+    // The cumulative counts of failures continue where scrapes are missing.
     run.requests.clear();
     run.series.retain(|s| !s.def.labels.contains("abort"));
     let view = View::of(&run);
-    // From when the first missing scrape was due to the first that was made again.
+    // From the due time of the first missing scrape to the first scrape that succeeded again.
     assert_eq!(view.frame.gaps, [(START + 20 * S, START + 30 * S)]);
     let scene = chart::requests::picture(&view)
         .scene(&view, 300.0, &Look::default())

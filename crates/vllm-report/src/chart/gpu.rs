@@ -1,4 +1,5 @@
-//! The GPUs: utilisation, memory, power, clocks, temperature and throttling; without GPUs, a picture that says why.
+//! The GPUs: utilisation, memory, power, clocks, temperature and throttling; without GPUs, a picture with the
+//! reason.
 
 use vllm_metrics::SeriesData;
 use vllm_metrics::derive::align::Combine;
@@ -52,7 +53,7 @@ pub(crate) fn utilization(view: &View<'_>) -> Panel {
 pub(crate) fn memory(view: &View<'_>) -> Panel {
     let series = view.gpu_memory();
     let all: Vec<&SeriesData> = series.iter().collect();
-    // Of single GPUs: how full each is matters, not what all hold together.
+    // Per GPU: how full each one is matters, not the total.
     let lines = per_gpu(view, &all);
     Panel::of("GPU memory in use", Quantity::Bytes, lines)
         .unscraped()
@@ -98,7 +99,7 @@ fn temperature(view: &View<'_>) -> Panel {
     .or_absent("no GPU gave its temperature")
 }
 
-/// Share of time in which GPUs were slowed, by reason; the mean over GPUs.
+/// Share of time in which GPUs were throttled, by reason; the mean over GPUs.
 pub(crate) fn throttling(view: &View<'_>, points: i64) -> Panel {
     let counted = view.gpu("gpu_throttle_seconds_total");
     let active = view.gpu("gpu_throttle_active");
@@ -119,7 +120,7 @@ pub(crate) fn throttling(view: &View<'_>, points: i64) -> Panel {
             view.gauge(&of_reason, Combine::Mean)?
         };
         if by_seconds {
-            // Seconds per second of all GPUs together: of a GPU, its share.
+            // Converts seconds per second of all GPUs together to the share per GPU.
             let share = |v: &mut f64| *v /= of_reason.len() as f64;
             curve.values.iter_mut().for_each(share);
             curve.figures.mean.iter_mut().for_each(share);
@@ -150,7 +151,7 @@ fn reason(series: &SeriesData) -> Option<String> {
     labels::parse(&series.def.labels).remove("reason")
 }
 
-/// A single GPU is a line; several are pale lines behind their mean.
+/// A single GPU is one line; several are pale lines behind their mean.
 fn per_gpu(view: &View<'_>, series: &[&SeriesData]) -> Vec<Option<Line>> {
     let many = series.len() > 1;
     let names = query::distinct_names(series);
@@ -188,7 +189,7 @@ fn gpu_name(series: &SeriesData) -> String {
     }
 }
 
-/// The run's own words about missing GPUs, or that nothing measured them.
+/// The reason for missing GPUs as recorded with the run, or that nothing measured them.
 fn why_absent(view: &View<'_>) -> String {
     let told = view.run.events.iter().find(|e| {
         &*e.kind == "gpu_unavailable"
@@ -201,7 +202,7 @@ fn why_absent(view: &View<'_>) -> String {
     }
 }
 
-/// Energy of the measured window, as the summary has it; `None` without.
+/// Energy of the measured window as in the summary; `None` without.
 pub(crate) fn energy(view: &View<'_>) -> Option<String> {
     let report = vllm_metrics::energy::report(view.run).ok()?;
     let mut text = format!(

@@ -1,5 +1,6 @@
-//! Any metric by its name: gauges as they are, counters as rates, histograms as quantile bands or heat maps; alone, in a
-//! grid or overlaid; a line for each series, for each value of some labels, or for all together.
+//! Any metric by its name: gauges unchanged, counters as rates, histograms as quantile bands or heat maps;
+//! alone, in a grid or overlaid; with a line for each series, for each value of some labels, or for all
+//! combined.
 
 use std::collections::BTreeMap;
 
@@ -19,19 +20,19 @@ use crate::style::{self, Ink};
 /// Points over the width of a page.
 const POINTS: i64 = 600;
 
-/// Which lines a metric with several series becomes.
+/// Which lines a metric with several series is drawn as.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Lines {
-    /// One for each series.
+    /// One line per series.
     #[default]
     Each,
-    /// One for each combination of the values of these labels; series that agree in them are combined.
+    /// One per combination of the values of these labels; series that agree in them are combined.
     By(Vec<String>),
-    /// One for all.
+    /// One line for all series combined.
     Together,
 }
 
-/// How several metrics share a picture.
+/// How several metrics are arranged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Layout {
     /// A panel for each.
@@ -47,11 +48,11 @@ pub enum Distribution {
     /// The median in a band from the 10th to the 90th percentile, with the 99th above.
     #[default]
     Quantiles,
-    /// How often each bucket was hit over time.
+    /// The observations in each bucket over time.
     Heatmap,
 }
 
-/// What is drawn of which series.
+/// What is drawn, and of which series.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Choice {
     pub(crate) lines: Lines,
@@ -95,7 +96,7 @@ pub(crate) fn picture(view: &View<'_>, names: &[&str], choice: &Choice) -> Resul
     })
 }
 
-/// Names that can be asked for: families of histograms, and every other metric.
+/// Available names: families of histograms, and every other metric.
 pub(crate) fn names(view: &View<'_>) -> Vec<String> {
     let mut names: Vec<String> = view
         .run
@@ -164,7 +165,7 @@ fn panel(view: &View<'_>, name: &str, choice: &Choice, points: i64) -> Result<Pa
             Line::of(group.name, Look::Line, Ink::Series(i), curve)
         })
         .collect();
-    // The busiest first: the legend may not have room for all.
+    // The busiest first, since the legend may not have space for all.
     lines.sort_by(|a, b| b.max().unwrap_or(0.0).total_cmp(&a.max().unwrap_or(0.0)));
     let title = if counter {
         format!("{name}, rate")
@@ -181,7 +182,7 @@ fn panel(view: &View<'_>, name: &str, choice: &Choice, points: i64) -> Result<Pa
     Ok(panel)
 }
 
-/// Series that become one line.
+/// Series that are drawn as one line.
 struct Group<'a> {
     name: String,
     series: Vec<&'a SeriesData>,
@@ -208,7 +209,7 @@ fn groups<'a>(series: &[&'a SeriesData], lines: &Lines, metric: &str) -> Result<
     let mut by: BTreeMap<Vec<String>, Vec<&SeriesData>> = BTreeMap::new();
     for one in series {
         let mut labels = labels::parse(&one.def.labels);
-        // The address of the server is as good as a label.
+        // The address of the server is treated like a label.
         labels
             .entry("server".into())
             .or_insert_with(|| query::host_of(&one.def.endpoint_url).to_owned());
@@ -279,7 +280,7 @@ fn distribution(view: &View<'_>, name: &str, family: &[&Histogram], choice: &Cho
     )
 }
 
-/// A band has two edges: one figure would be of neither.
+/// A band has two edges, and one figure would describe neither.
 fn without_figures(curve: Curve) -> Curve {
     Curve {
         figures: query::Figures::default(),
@@ -289,7 +290,7 @@ fn without_figures(curve: Curve) -> Curve {
 
 fn heat(view: &View<'_>, family: &[&Histogram], points: i64) -> Heat {
     let (merged, _) = view.merged(family, points);
-    // Rows from the first bucket that holds anything to the last, with one empty row at either end.
+    // Rows from the first nonempty bucket to the last, with one empty row at either end.
     let counts = |row: usize| {
         merged
             .windows
@@ -310,7 +311,7 @@ fn heat(view: &View<'_>, family: &[&Histogram], points: i64) -> Heat {
     let to = (last + 2).min(merged.bounds.len());
     let mut bounds: Vec<f64> = merged.bounds[from..to.min(rows).max(from)].to_vec();
     if to > rows {
-        // What lies above the last finite bound has no upper one.
+        // Observations above the last finite bound have no upper bound.
         bounds.push(f64::INFINITY);
     }
     let columns = merged
@@ -321,7 +322,7 @@ fn heat(view: &View<'_>, family: &[&Histogram], points: i64) -> Heat {
     Heat { bounds, columns }
 }
 
-/// The lines of several panels in one. Metrics of different units lose their axis, not their figures.
+/// The lines of several panels in one. Metrics of different units lose their axis but keep their figures.
 fn overlaid(panels: Vec<Panel>) -> Result<Panel> {
     if let Some(heat) = panels.iter().find(|panel| matches!(panel.body, Body::Heat(_))) {
         return Err(Error::NotOverlaid {
@@ -347,7 +348,7 @@ fn overlaid(panels: Vec<Panel>) -> Result<Panel> {
                 name = format!("{name} {}", line.name);
             }
             if !same {
-                // The figures are said in the metric's own unit; what is drawn is its share.
+                // The figures use the metric's own unit; the curve shows the share.
                 name = format!("{name} ({} {unit})", line.figures(factor));
                 let share = if top > 0.0 { 1.0 / top } else { 1.0 };
                 line.curve.values.iter_mut().for_each(|v| *v *= share);
@@ -367,7 +368,7 @@ fn overlaid(panels: Vec<Panel>) -> Result<Panel> {
     Ok(panel)
 }
 
-/// Names that share the most beginning or contain what was asked for.
+/// Names with the longest common prefix, or that contain the requested name.
 fn nearest(view: &View<'_>, name: &str) -> String {
     let wanted = name.trim_start_matches("vllm:");
     let mut found: Vec<(usize, String)> = names(view)

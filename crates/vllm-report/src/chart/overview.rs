@@ -1,4 +1,4 @@
-//! The performance overview: what came out, how fast it felt, and what it cost the server, on one page.
+//! The performance overview on one page: output, latency, and load on the server.
 
 use vllm_metrics::SeriesData;
 use vllm_metrics::derive::align::Combine;
@@ -14,7 +14,7 @@ use crate::style::{self, Ink};
 /// Points over the width of one panel.
 const POINTS: i64 = 240;
 
-/// The picture, three panels a row; those with nothing to show give their room to the others.
+/// The picture, three panels per row; panels without data leave their space to the others.
 pub(crate) fn picture(view: &View<'_>) -> Picture {
     let mut panels = vec![
         requests::output_tokens(view, POINTS),
@@ -120,7 +120,7 @@ fn prefix_cache(view: &View<'_>) -> Panel {
     let (hits, _, _) = windows("vllm:prefix_cache_hits_total");
     let same = asked.len() == hits.len() && asked.iter().zip(&hits).all(|(a, h)| a.end_ns == h.end_ns);
     let pairs = || asked.iter().zip(&hits).filter(|(a, _)| same && a.increase > 0.0);
-    // Nothing asked, no ratio.
+    // No queries, so there is no ratio.
     let (times, ratios): (Vec<i64>, Vec<f64>) =
         pairs().map(|(a, h)| (a.end_ns, h.increase / a.increase)).unzip();
     let weights: Vec<f64> = pairs().map(|(a, _)| a.increase).collect();

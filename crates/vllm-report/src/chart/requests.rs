@@ -1,4 +1,4 @@
-//! What the servers worked on and what came out of it: requests, tokens, failures, and what clients waited for.
+//! Work and output of the servers: requests, tokens, failures, and the latencies of clients.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ pub(crate) fn in_engine(view: &View<'_>) -> Panel {
     .or_absent(view.why_nothing("the server exposed no count of running requests"))
 }
 
-/// Requests running at each of several servers: where they are not equally busy, it is seen here.
+/// Requests running on each of several servers; shows uneven load.
 pub(crate) fn by_server(view: &View<'_>) -> Option<Panel> {
     let servers = servers(view.engine("vllm:num_requests_running"));
     let lines = servers.iter().enumerate().map(|(i, (host, series))| {
@@ -95,7 +95,7 @@ pub(crate) fn by_server(view: &View<'_>) -> Option<Panel> {
     })
 }
 
-/// A rate of all servers in front of each server's own.
+/// The total rate of all servers in front of each server's own.
 fn rate_with_servers(view: &View<'_>, name: &str, title: &str, ink: Ink, points: i64, absent: &str) -> Panel {
     let series = view.engine(name);
     let whole = Line::of("", Look::Area, ink, view.rate(series, points));
@@ -123,7 +123,7 @@ fn rate_with_servers(view: &View<'_>, name: &str, title: &str, ink: Ink, points:
     panel.or_absent(view.why_nothing(absent))
 }
 
-/// Output tokens per second: the headline, on an axis of its own.
+/// Output tokens per second, the main figure, with its own axis.
 pub(crate) fn output_tokens(view: &View<'_>, points: i64) -> Panel {
     let absent = "the server exposed no counter of output tokens";
     rate_with_servers(
@@ -149,7 +149,7 @@ pub(crate) fn input_tokens(view: &View<'_>, points: i64) -> Panel {
     )
 }
 
-/// Whether a finish reason says that the request was not answered.
+/// Whether a finish reason means that the request was not answered.
 fn is_failure(series: &SeriesData) -> bool {
     let reason = labels::parse(&series.def.labels).remove("finished_reason");
     matches!(reason.as_deref(), Some("abort" | "error"))
@@ -161,7 +161,7 @@ pub(crate) fn finished(view: &View<'_>, points: i64) -> Panel {
         .engine("vllm:request_success_total")
         .iter()
         .partition(|s| is_failure(s));
-    // A flat line at zero under the other one says less than its absence from the legend.
+    // A flat line at zero under the other one is less clear than leaving it out of the legend.
     let some_failed = view
         .rate(&failed, points)
         .filter(|c| query::largest(&c.values) > Some(0.0));
@@ -181,10 +181,10 @@ pub(crate) fn finished(view: &View<'_>, points: i64) -> Panel {
     .or_absent(view.why_nothing("the server exposed no counter of finished requests"))
 }
 
-/// Kinds of failures that get a line of their own.
+/// Largest number of failure kinds with a line of their own.
 const KINDS: usize = 5;
 
-/// Failures so far, by kind: as the client saw them, and what the server counted.
+/// Cumulative failures by kind, as seen by the client and as counted by the server.
 pub(crate) fn failed(view: &View<'_>) -> Panel {
     let mut kinds: Vec<(String, Vec<(i64, f64)>)> = failures::by_kind(&view.run.requests)
         .into_iter()
@@ -221,7 +221,7 @@ pub(crate) fn failed(view: &View<'_>) -> Panel {
         .or_absent(none)
 }
 
-/// What the server counted as aborted or in error, and its HTTP layer as 5xx, where it counted any.
+/// Requests that the server counted as aborted or failed, and 5xx answers of its HTTP layer, if any.
 fn counted_by_server(view: &View<'_>) -> Vec<(String, Vec<(i64, f64)>)> {
     let aborted = view
         .engine("vllm:request_success_total")
@@ -256,7 +256,7 @@ fn counted_by_server(view: &View<'_>) -> Vec<(String, Vec<(i64, f64)>)> {
         .collect()
 }
 
-/// A count that rises at these moments and stays between them.
+/// A count that rises at these moments and is constant between them.
 fn staircase(view: &View<'_>, points: &[(i64, f64)]) -> Option<Curve> {
     let total = points.last()?.1;
     let (mut times, mut values) = (vec![view.frame.start_ns], vec![0.0]);
@@ -274,11 +274,11 @@ fn staircase(view: &View<'_>, points: &[(i64, f64)]) -> Option<Curve> {
     Some(curve)
 }
 
-/// Facts in which a harness keeps the limits that decide about its verdict.
+/// Facts in which a harness stores the limits behind its verdict.
 const LIMIT_FACTS: [&str; 2] = ["ttft_limit_secs", "tpot_limit_secs"];
 
-/// Time to first token as clients saw it, with its limit. In scenarios with a schedule it counts from there, as
-/// LoadGen does.
+/// Time to first token as seen by clients, with its limit. In scenarios with a schedule it is counted from
+/// the scheduled time, as in LoadGen.
 pub(crate) fn client_ttft(view: &View<'_>, points: i64) -> Panel {
     let scheduled = view
         .run
@@ -301,7 +301,7 @@ pub(crate) fn client_ttft(view: &View<'_>, points: i64) -> Panel {
     client(view, title, of, |r| r.first_token_ns, limit, points)
 }
 
-/// Time per output token as clients saw it, with its limit.
+/// Time per output token as seen by clients, with its limit.
 pub(crate) fn client_tpot(view: &View<'_>, points: i64) -> Panel {
     let limit = limit(view, LIMIT_FACTS[1], |limits| limits.tpot_secs);
     client(
@@ -325,7 +325,7 @@ fn limit(view: &View<'_>, fact: &str, of: fn(&Limits) -> Option<f64>) -> Option<
     verdict.filter(|secs| *secs > 0.0).or_else(goodput)
 }
 
-/// p50 and p99 of a time of the completed requests, over those for which it was known in each window; exact.
+/// p50 and p99 of a time of the completed requests, over those with a value in each window; exact.
 fn client(
     view: &View<'_>,
     title: &str,

@@ -1,4 +1,4 @@
-//! The axes of a panel: what range and unit its values need, and the grid.
+//! The axes of a panel: range and unit for its values, and the grid.
 
 use plotters::chart::LabelAreaPosition;
 use plotters::style::Color as _;
@@ -10,7 +10,8 @@ use crate::panel::{Heat, Line, Panel};
 use crate::scene::Weight;
 use crate::style;
 
-/// A limit up to this many times the largest value is worth room on the axis; one beyond is told in the legend only.
+/// The axis is extended to a limit up to this many times the largest value; higher limits appear only in the
+/// legend.
 const LIMIT_WORTH: f64 = 2.5;
 
 /// Axis, factor from base unit to shown unit, and that unit.
@@ -28,7 +29,7 @@ pub(super) fn of_lines(panel: &Panel, lines: &[Line]) -> (ValueAxis, f64, String
     let top = panel
         .fixed_max
         .map_or(near, |fixed| if absent { fixed } else { fixed.max(near) });
-    // Nothing but zeros: one tick says it.
+    // Only zeros: one tick is enough.
     let ticks = if top == 0.0 { 1 } else { 4 };
     let mut values = axis::value_axis((min * factor).min(0.0), top * factor, ticks);
     if absent {
@@ -37,7 +38,7 @@ pub(super) fn of_lines(panel: &Panel, lines: &[Line]) -> (ValueAxis, f64, String
     (values, factor, unit)
 }
 
-/// Rows of a heat map are equally high whatever their bounds; the ticks are the bounds of some of them.
+/// Rows of a heat map have equal heights regardless of their bounds; the ticks are some of the bounds.
 pub(super) fn of_heat(panel: &Panel, heat: &Heat) -> (ValueAxis, f64, String) {
     let rows = heat.bounds.len();
     let (factor, unit) = panel

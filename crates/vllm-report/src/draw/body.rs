@@ -1,4 +1,4 @@
-//! What fills a panel: lines, bands, heat maps, or the reason why there is nothing.
+//! The content of a panel: lines, bands, heat maps, or the reason why there is none.
 
 use plotters::element::{Circle, Polygon, Rectangle, Text};
 use plotters::series::{AreaSeries, LineSeries};
@@ -43,7 +43,7 @@ pub(super) fn line(
         }
         let samples: Vec<_> = segment.map(sample).collect();
         if let [only] = samples[..] {
-            // Nothing to connect it with: a sample that stands alone is a dot.
+            // An isolated sample cannot be connected, so it is drawn as a dot.
             chart.draw_series([Circle::new(only, width, ink.filled())])?;
             continue;
         }
@@ -74,7 +74,8 @@ fn segments(curve: &Curve) -> Vec<std::ops::Range<usize>> {
     out
 }
 
-/// The darker a cell, the more was observed in it; by the square root, so that few are seen beside many.
+/// More observations make a darker cell; by the square root, so that small counts are visible next to large
+/// ones.
 pub(super) fn heat(chart: &mut Chart<'_, '_>, heat: &Heat, place: Place<'_>) -> Drawn {
     let most = most(heat);
     let cells = heat.columns.iter().flat_map(|(from, to, counts)| {

@@ -1,4 +1,4 @@
-//! What lies on every panel: phases, gaps, limits, batches and moments.
+//! Marks on every panel: phases, gaps, limits, batches and moments.
 
 use plotters::element::{Rectangle, Text};
 use plotters::series::DashedLineSeries;
@@ -114,7 +114,7 @@ pub(super) fn limits(
 /// Height of the strip of batches, as a share of the panel.
 const BATCH_STRIP: f64 = 0.03;
 
-/// A strip at the foot: a bar for each batch, from its issue to its last answer.
+/// A strip at the bottom with a bar for each batch, from its issue to its last answer.
 pub(super) fn batches(
     chart: &mut Chart<'_, '_>,
     frame: &Frame,
@@ -151,7 +151,7 @@ pub(super) fn upright(
     Ok(())
 }
 
-/// Names of phases and letters of marks, in a strip of their own so that no line runs through them.
+/// Names of phases and letters of marks, in a separate strip so that no line runs through them.
 pub(super) fn names(strip: &Area<'_>, frame: &Frame, place: Place<'_>) -> Drawn {
     let size = TICK * place.scale;
     let left = place.px(LEFT) as f32;
@@ -181,7 +181,7 @@ pub(super) fn names(strip: &Area<'_>, frame: &Frame, place: Place<'_>) -> Drawn 
         let on_mark = edges.iter().any(|edge| (edge - from).abs() < 10.0 * place.scale);
         let room = (x(phase.end_ns).min(before_mark) - from - 3.0 * place.scale).max(0.0);
         let name = font::fit(&phase.name, size, Weight::Regular, room);
-        // One letter and an ellipsis name nothing.
+        // Skip names that would be shortened to one letter and an ellipsis.
         if name.chars().count() > 2 && !on_mark {
             let style = style::text(
                 size,

@@ -1,4 +1,4 @@
-//! One panel drawn through plotters: title, legend with figures, axes, phases, gaps, marks and what fills it.
+//! Draws one panel with plotters: title, legend with figures, axes, phases, gaps, marks and content.
 
 mod axes;
 mod body;
@@ -25,12 +25,12 @@ use crate::style::{self, Palette};
 
 /// A part of the page.
 pub(crate) type Area<'a> = DrawingArea<Canvas<'a>, Shift>;
-/// What drawing yields.
+/// Result of drawing.
 pub(crate) type Drawn<T = ()> = Result<T, DrawingAreaErrorKind<Infallible>>;
 
 type Chart<'a, 'b> = ChartContext<'a, Canvas<'b>, Cartesian2d<TimeRange, ValueRange>>;
 
-/// Something that happened at one moment, shown as an upright line with a letter that the notes explain.
+/// An event at one moment, shown as a vertical line with a letter that the notes explain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {
     /// When.
@@ -50,9 +50,9 @@ pub(crate) struct Place<'a> {
     pub(crate) palette: &'static Palette,
     /// What the time axis counts.
     pub(crate) clock: Clock,
-    /// What happened.
+    /// Marked events.
     pub(crate) marks: &'a [Mark],
-    /// Start and end of each batch; empty unless they are to be drawn.
+    /// Start and end of each batch; empty if they are not drawn.
     pub(crate) batches: &'a [(i64, i64)],
 }
 
@@ -137,7 +137,7 @@ fn title(area: &Area<'_>, title: &str, unit: &str, place: Place<'_>) -> Drawn {
     area.draw(&Text::new(text, (0, place.px(TITLE * 0.65)), style))
 }
 
-/// Swatch, name and figures of each line, as many as there is room for.
+/// Swatch, name and figures of each line, as many as fit.
 fn legend(area: &Area<'_>, panel: &Panel, lines: &[Line], factor: f64, place: Place<'_>) -> Drawn {
     let size = LEGEND * place.scale;
     let label = |color, weight| style::text(size, color, weight, HPos::Left, VPos::Center);
@@ -146,7 +146,7 @@ fn legend(area: &Area<'_>, panel: &Panel, lines: &[Line], factor: f64, place: Pl
     let y = place.px(TITLE + 12.5);
     let (swatch, gap) = (place.px(9.0), place.px(5.0));
     let palette = place.palette;
-    // Limits that lie outside the axis are told here.
+    // Limits outside the axis are listed here.
     let beyond: Vec<String> = panel
         .limits
         .iter()

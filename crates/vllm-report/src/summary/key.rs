@@ -1,4 +1,4 @@
-//! The eight metrics that a reader looks for first, each in one place whatever its source, or why it is not there.
+//! The eight key metrics, each at a fixed place independent of its source, or the reason why it is missing.
 
 use serde_json::{Map, Value, json};
 use vllm_metrics::derive::{labels, names};
@@ -86,7 +86,7 @@ fn gauges(view: &View<'_>, series: &[SeriesData], why_not: &str) -> Value {
     entry
 }
 
-/// A counter in all, and by the values of one of its labels.
+/// The total of a counter, and its values by one label.
 fn by_label(view: &View<'_>, series: &[&SeriesData], label: &str) -> Value {
     let Some(first) = series.first() else {
         return unavailable(NOT_EXPOSED);
@@ -112,7 +112,7 @@ fn split(view: &View<'_>, series: &[&SeriesData], label: &str) -> Value {
     Value::Object(increases.collect())
 }
 
-/// Failures by who saw them. The kinds overlap, so there is no sum.
+/// Failures by the party that observed them. The kinds overlap, so there is no sum.
 fn failures(view: &View<'_>) -> Value {
     let mut derived = Vec::new();
     names::append(view.run, &[], &mut derived);
@@ -125,7 +125,7 @@ fn failures(view: &View<'_>) -> Value {
     }
     let mut by_reason = split(view, &counters, "reason");
     if !view.run.requests.is_empty() {
-        // Every request has a row, so that none failed is known, too.
+        // Every request has a row, so zero failures is also known.
         let failed = view.run.requests.iter().filter(|r| r.outcome == Outcome::Failed);
         by_reason["client"] = Value::from(failed.count());
     }

@@ -1,4 +1,5 @@
-//! Every metric of a run by name: gauges, counters and histograms per series, and all series of a metric as one.
+//! Every metric of a run by name: gauges, counters and histograms per series, and all series of a metric
+//! combined.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -43,7 +44,7 @@ pub(super) fn all(view: &View<'_>, wanted: impl Fn(&SeriesData) -> bool) -> Valu
     Value::Object(out)
 }
 
-/// One metric: every series of it, and all as one.
+/// One metric: every series of it, and all combined.
 fn metric(view: &View<'_>, series: &[&SeriesData]) -> Value {
     let counter = series[0].def.metric_type == MetricType::Counter;
     let entries: Vec<Value> = series
@@ -66,7 +67,7 @@ fn metric(view: &View<'_>, series: &[&SeriesData]) -> Value {
     })
 }
 
-/// A counter: how much it rose and how fast, never statistics of its height.
+/// A counter: its increase and rate, never statistics of its absolute value.
 fn count_up(view: &View<'_>, series: &SeriesData) -> Value {
     let steps = counter::steps(&series.timestamps_ns, &series.values);
     let (windows, _, _) = view.windows(&[series], None);
@@ -93,7 +94,7 @@ fn insert_rise(entry: &mut Value, windows: &[Window]) {
     entry["per_second"] = json!(query::rate_stats(windows));
 }
 
-/// All series of a metric as one, by how the metric adds up; the reason where it does not.
+/// All series of a metric combined by its rule, or the reason why they cannot be.
 pub(super) fn aggregate(view: &View<'_>, series: &[&SeriesData]) -> Value {
     let (combine, how) = match query::combined(series) {
         Ok(found) => found,
@@ -118,7 +119,7 @@ fn gauges(series: &[&SeriesData], how: Combine) -> Value {
     json!(Stats::of_gauge(&times, &values, align::longest_step_of(&points)))
 }
 
-/// A histogram family: every histogram of it, and all as one.
+/// A histogram family: every histogram of it, and all combined.
 pub(super) fn histograms(view: &View<'_>, members: &[&Histogram]) -> Value {
     let Some(first) = members.first() else {
         return Value::Null;
@@ -148,9 +149,9 @@ pub(super) fn histograms(view: &View<'_>, members: &[&Histogram]) -> Value {
     })
 }
 
-/// What several histograms observed in all.
+/// The total observations of several histograms.
 pub(super) fn together(view: &View<'_>, members: &[&Histogram]) -> Value {
-    // The windows are not looked at, only what was observed in all of them.
+    // Only the totals are used, not the windows.
     let (merged, _) = view.merged(members, 1);
     let (Some(whole), Some(estimator)) = (&merged.whole, &merged.estimator) else {
         return json!({ "how": "none", "unavailable": "fewer than two scrapes" });
@@ -164,7 +165,8 @@ pub(super) fn together(view: &View<'_>, members: &[&Histogram]) -> Value {
     entry
 }
 
-/// What a histogram observed during the run. Count and mean are exact; whatever is estimated says so in its name.
+/// The observations of a histogram during the run. Count and mean are exact; estimates have `estimate` in
+/// their name.
 fn observed(bounds: &[f64], estimator: &Estimator, whole: &Interval) -> Value {
     let estimate = |q: f64| stats::number(estimator.quantile(whole, q));
     let percentiles: Map<String, Value> = PERCENTILES
@@ -197,8 +199,8 @@ fn observed(bounds: &[f64], estimator: &Estimator, whole: &Interval) -> Value {
     })
 }
 
-/// Series that are published under names of their own: rates and ratios of the whole deployment, the engine's steps,
-/// GPUs and KV cache under one name whatever their source.
+/// Derived series with names of their own: rates and ratios of the whole deployment, the engine's steps, GPUs
+/// and KV cache, under one name for all sources.
 pub(super) fn derived(view: &View<'_>) -> Value {
     let run = view.run;
     let mut out = Map::new();

@@ -21,7 +21,7 @@ use crate::stats::{self, Stats};
 /// Version of the summary's shape; raised when a key changes its meaning or goes away.
 pub const SCHEMA: &str = "vllm-metrics-summary/2";
 
-/// Everything the summary says about a run.
+/// The complete summary of a run.
 pub(crate) fn of(view: &View<'_>, options: &RenderOptions) -> Value {
     let run = view.run;
     let frame = &view.frame;
@@ -98,10 +98,10 @@ fn span(start_ns: i64, end_ns: i64) -> Value {
     json!({ "start": rfc3339(start_ns), "end": rfc3339(end_ns), "duration_secs": secs(end_ns - start_ns) })
 }
 
-/// Of one kind of event the summary lists as many as this; `event_counts` tells how many there were.
+/// Largest number of listed events per kind; `event_counts` has the totals.
 const LISTED_PER_KIND: usize = 100;
 
-/// How many events of each kind there are.
+/// Number of events of each kind.
 fn event_counts(run: &RunData) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for event in &run.events {
@@ -110,7 +110,7 @@ fn event_counts(run: &RunData) -> BTreeMap<&str, usize> {
     counts
 }
 
-/// Events that say that something is missing or went wrong, in time order; the first [`LISTED_PER_KIND`] of each kind.
+/// Events about missing data or errors, in time order; the first [`LISTED_PER_KIND`] of each kind.
 fn missing(run: &RunData) -> Vec<Value> {
     let mut listed: BTreeMap<&str, usize> = BTreeMap::new();
     run.events
@@ -134,10 +134,10 @@ fn missing(run: &RunData) -> Vec<Value> {
         .collect()
 }
 
-/// The user's own metrics, or why this run has no series for one.
+/// The user's own metrics, or the reason why this run has no series for one.
 fn custom_metrics(view: &View<'_>) -> Value {
     let run = view.run;
-    // A sum over servers has the times of all of them, which lie closer than scrapes do.
+    // A sum over servers has the times of all of them, which are closer together than scrapes.
     let step = |series: &SeriesData| {
         let own = align::median_interval_ns(&series.timestamps_ns);
         own.max(view.frame.scrape_interval_ns())

@@ -1,15 +1,16 @@
-//! What recording cost, in one place: the figures that the recorder kept at its end, or, for a run that was cut, those
-//! of its last samples.
+//! The cost of recording: the recorder's final figures, or, for a run that was cut, those of its last
+//! samples.
 
 use serde_json::{Map, Value, json};
 use vllm_metrics::{RunData, SeriesData};
 
 use crate::stats;
 
-/// Scrape and parse time, bytes, hook calls, queue, drops, CPU and memory. What is not known is null.
+/// Scrape and parse time, bytes, hook calls, queue, drops, CPU and memory. Unknown values are null.
 pub(crate) fn of(run: &RunData) -> Value {
     let fact = |key: &str| -> Option<f64> { run.manifest.facts.get(&format!("cost.{key}"))?.parse().ok() };
-    // A store adds how long the ticks of samplers took, under the name that scrapes have and with a label `job`.
+    // A store adds the duration of the samplers' ticks, under the name used for scrapes and with a label
+    // `job`.
     let own = |name: &'static str| {
         run.series.iter().filter(move |s| {
             &*s.def.source == "self" && &*s.def.metric_name == name && !s.def.labels.contains("\"job\"")
@@ -52,7 +53,7 @@ pub(crate) fn of(run: &RunData) -> Value {
         .map(|what| (what.to_owned(), n(dropped(what))))
         .collect();
     json!({
-        // False for a run that was cut: the figures are then those of its last samples.
+        // False for a run that was cut; the figures are then those of its last samples.
         "complete": fact("scrapes").is_some(),
         "scrapes": n(fact("scrapes").or_else(|| Some(all("scrape_duration_seconds").count() as f64))),
         "mean_fetch_secs": n(fact("mean_fetch_secs").or_else(|| mean("scrape_duration_seconds"))),
@@ -66,9 +67,9 @@ pub(crate) fn of(run: &RunData) -> Value {
         "collector_cpu_secs": n(cpu("collector")),
         "writer_cpu_secs": n(cpu("writer")),
         "sampler_cpu_secs": n(fact("sampler_cpu_secs")),
-        // Of one core, over the whole session.
+        // Share of one core, over the whole session.
         "cpu_share_ratio": n(fact("cpu_share_ratio")),
-        // Of the whole process, the harness included.
+        // For the whole process, including the harness.
         "resident_bytes": n(fact("resident_bytes").or_else(|| last("vllm_metrics_process_resident_bytes", ""))),
         "peak_resident_bytes": n(fact("peak_resident_bytes").or_else(|| largest("vllm_metrics_process_resident_bytes"))),
     })

@@ -9,7 +9,7 @@ use super::secs;
 use crate::failures;
 use crate::stats::{self, Stats};
 
-/// Client-side times of the requests; exact, since every one is known. Null where no request row is.
+/// Client-side times of the requests; exact, since every request is known. Null without request rows.
 pub(super) fn of(run: &RunData) -> Value {
     let rows = &run.requests[..];
     if rows.is_empty() {
@@ -20,7 +20,7 @@ pub(super) fn of(run: &RunData) -> Value {
     let seconds = |of: fn(&RequestRow) -> Option<f64>| {
         Stats::of_observations(&done.iter().filter_map(|r| of(r)).collect::<Vec<_>>())
     };
-    // A sum over rows of which none tells is not 0.
+    // If no row has a value, the sum is unknown, not 0.
     let tokens = |of: &dyn Fn(&RequestRow) -> Option<u32>| -> Option<u64> {
         done.iter()
             .filter_map(|r| of(r))
@@ -53,7 +53,7 @@ pub(super) fn of(run: &RunData) -> Value {
     })
 }
 
-/// How many requests failed, by why.
+/// Failed requests by reason.
 fn failures(rows: &[RequestRow]) -> Value {
     let kinds = failures::by_kind(rows);
     Value::Object(
@@ -64,7 +64,7 @@ fn failures(rows: &[RequestRow]) -> Value {
     )
 }
 
-/// The server's share of the requests' times: as it told them itself, and as estimated where it told nothing.
+/// The server's share of the requests' times: as it reported them, or estimated where it did not.
 fn server_times(run: &RunData) -> Value {
     let joined = join::server_times(run);
     let of = |source: TimeSource, ending: &str| {

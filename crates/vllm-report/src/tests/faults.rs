@@ -1,4 +1,4 @@
-//! What pictures and summary once got wrong, each with the right value.
+//! Regression tests: former errors in pictures and the summary, each with the right value.
 
 use vllm_metrics::Severity;
 
@@ -167,7 +167,7 @@ fn latencies_have_a_name_for_each_definition() {
     assert!((p99("ttft_sent_seconds") - 0.09).abs() < 1e-9);
     assert!((p99("latency_scheduled_seconds") - 1.5).abs() < 1e-9);
     assert!(requests.get("time_to_first_token_seconds").is_none());
-    // What a picture says of a run is what its summary says.
+    // Pictures and summary show the same figures.
     run.manifest.facts.insert("scenario".into(), "Server".into());
     run.manifest.facts.insert("ttft_limit_secs".into(), "2".into());
     let view = View::of(&run);
@@ -302,7 +302,7 @@ fn servers_are_named_by_host_and_port_and_add_up_without_steps() {
         let wanted = 2.0 * (t - START) as f64 / S as f64;
         assert!((value - wanted).abs() < 1e-6, "{t}: {value} {wanted}");
     }
-    // The mean of the sum is the sum of the means, however close the scrapes of the two lie.
+    // The mean of the sum is the sum of the means, however close together the scrapes of the two are.
     let both = &summary(&run)["metrics"]["vllm:num_requests_running"];
     let mean = |entry: &serde_json::Value| entry["mean"].as_f64().unwrap();
     let of_each = mean(&both["series"][0]) + mean(&both["series"][1]);
@@ -343,7 +343,7 @@ fn a_lost_server_is_marked_from_when_it_gave_nothing() {
         all.iter().any(|t| t.contains("127.0.0.1:8001 was lost")),
         "{all:?}"
     );
-    // The sum goes on with the server that is left.
+    // The sum continues with the remaining server.
     let sum = chart::requests::in_engine(&view);
     let crate::panel::Body::Lines(lines) = &sum.body else {
         panic!()

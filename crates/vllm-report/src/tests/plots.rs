@@ -1,4 +1,4 @@
-//! Metrics drawn by name in every way that can be asked for.
+//! Plots of metrics by name, with every option.
 
 use super::*;
 
@@ -102,7 +102,7 @@ fn histograms_are_bands_or_heat_maps() {
     let crate::panel::Body::Heat(heat) = &panels[0].body else {
         panic!()
     };
-    // Ten observations a second and engine, half of them in the first bucket.
+    // Ten observations per second and engine, half of them in the first bucket.
     let observed: f64 = heat.columns.iter().flat_map(|(.., counts)| counts).sum();
     assert_eq!(observed, 2.0 * 10.0 * 48.0, "those of the gap are in no column");
     assert_eq!(heat.bounds, [0.1, 0.5, f64::INFINITY]);
