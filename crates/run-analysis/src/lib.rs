@@ -1,8 +1,9 @@
-//! What a run says. Pure functions and folds over rows: nothing here reads a file, a clock or the network.
+//! Analysis of recorded runs. Pure functions and folds over rows: nothing here reads a file, a clock or the
+//! network.
 //!
-//! - [`derive`]: rates, quantiles per interval, joined requests, goodput, the names that dashboards expect.
-//! - [`energy`]: energy of GPUs over a window, and its split.
-//! - [`view`]: one read interface over a finished run and a live one.
+//! - [`derive`]: rates, quantiles per interval, joined requests, goodput, names that dashboards expect.
+//! - [`energy`]: GPU energy of a window, and its split.
+//! - [`view`]: one interface for reading finished and live runs.
 
 pub mod derive;
 pub mod energy;

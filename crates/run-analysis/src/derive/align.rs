@@ -1,9 +1,10 @@
-//! Series that were not sampled together: usual interval, gaps, and sums over engines and endpoints.
+//! Aligns series that were sampled at different times: usual interval, gaps, and sums over engines and
+//! endpoints.
 
-/// A series as its times and values.
+/// Times and values of a series.
 pub type Points<'a> = (&'a [i64], &'a [f64]);
 
-/// Median distance of successive times in nanoseconds; `None` for fewer than two.
+/// Median time between successive samples in nanoseconds; `None` for fewer than two.
 pub fn median_interval_ns(timestamps_ns: &[i64]) -> Option<i64> {
     let mut distances: Vec<i64> = timestamps_ns
         .windows(2)
@@ -17,13 +18,13 @@ pub fn median_interval_ns(timestamps_ns: &[i64]) -> Option<i64> {
     Some(*distances.select_nth_unstable(middle).1)
 }
 
-/// Longest distance between samples that still counts as uninterrupted: two and a half usual intervals, so that a
-/// single late scrape is not a gap and a single missing one neither hides nor shows.
+/// Longest time between samples that is not a gap: two and a half usual intervals, so that one late scrape is
+/// not a gap, and the verdict on one missing scrape does not depend on jitter.
 pub fn longest_step_ns(interval_ns: i64) -> i64 {
     interval_ns + interval_ns + interval_ns / 2
 }
 
-/// Stretches without samples: (last sample before, first sample after).
+/// Gaps: (last sample before, first sample after).
 pub fn gaps(timestamps_ns: &[i64]) -> Vec<(i64, i64)> {
     let Some(interval) = median_interval_ns(timestamps_ns) else {
         return Vec::new();
@@ -36,25 +37,25 @@ pub fn gaps(timestamps_ns: &[i64]) -> Vec<(i64, i64)> {
         .collect()
 }
 
-/// How values of several series at one moment become one.
+/// How simultaneous values of several series combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Combine {
-    /// Add them: requests, tokens, rates.
+    /// Added: requests, tokens, rates.
     Sum,
-    /// Average them: ratios.
+    /// Averaged: ratios.
     Mean,
 }
 
-/// One series out of several: at every time of any of them, the values of all combined.
+/// Combines several series into one, with a value at every time of any of them.
 ///
-/// Series that were not sampled at the same moment are brought together by linear interpolation between their own
-/// samples, so that the result has no steps that come from the moments of sampling. A series has no known value
-/// inside a gap (a distance longer than [`longest_step_ns`] of its own interval) or where it is not a number: there
-/// the result is `NaN`, for what the others add up to is not what all do.
+/// Each series is linearly interpolated between its own samples, so that the result has no steps caused by
+/// different sampling times. A series has no known value inside a gap (longer than [`longest_step_ns`] of its
+/// own interval) or where it is not a number. There the result is `NaN`, because the sum of the others is not
+/// the sum of all.
 ///
-/// Before its first sample and after its last one (held for one such step) a series adds nothing to a sum; a mean
-/// exists only where every series has a value, so that it does not jump when one is absent. A time at which a
-/// series is just about to begin is left out.
+/// Before its first sample and after its last one (which is held for one such step), a series adds nothing to
+/// a sum. A mean exists only where every series has a value, so that it does not jump when one is absent.
+/// Times just before the first sample of a series are left out.
 pub fn combine(series: &[Points<'_>], how: Combine) -> (Vec<i64>, Vec<f64>) {
     if let [(times, values)] = series {
         return (times.to_vec(), values.to_vec());
@@ -93,7 +94,7 @@ pub fn longest_step_of(series: &[Points<'_>]) -> i64 {
     limits(series).into_iter().max().unwrap_or(i64::MAX)
 }
 
-/// Longest step of each series; one with too few samples to have an interval takes the longest of the others.
+/// Longest step of each series; one with too few samples for an interval gets the longest of the others.
 pub(super) fn limits(series: &[Points<'_>]) -> Vec<i64> {
     let own = || {
         series
@@ -104,7 +105,7 @@ pub(super) fn limits(series: &[Points<'_>]) -> Vec<i64> {
     own().map(|limit| limit.unwrap_or(longest)).collect()
 }
 
-/// Every time of any series, once, ascending.
+/// Distinct times of all series, ascending.
 pub(super) fn union(series: &[Points<'_>]) -> Vec<i64> {
     let mut times: Vec<i64> = series
         .iter()
@@ -115,12 +116,12 @@ pub(super) fn union(series: &[Points<'_>]) -> Vec<i64> {
     times
 }
 
-/// What a series says at a moment.
+/// Value of a series at a time.
 enum At {
     Known(f64),
     /// Inside a gap, or not a number.
     Unknown,
-    /// Before its first sample, by no more than a step.
+    /// Before its first sample, by at most one step.
     AboutToBegin,
     /// Before its first sample or after its last.
     Outside,
@@ -158,12 +159,12 @@ fn value_at((times, values): &Points<'_>, cursor: &mut usize, limit: i64, t: i64
     }
 }
 
-/// How many seconds each sample of a gauge stands for: half the way to its neighbours, none of it over a gap. Weighted
-/// so, a mean is the area under the line through the samples over the time that it covers.
+/// Seconds that each sample of a gauge represents: half the time to each neighbour, excluding gaps. A mean
+/// with these weights is the area under the line through the samples, divided by the time covered.
 ///
-/// A distance longer than `limit` is a gap: [`longest_step_of`] the series that the samples are made of, since samples
-/// of several series together lie closer than those of either. A sample that stands alone has no time; where none
-/// has any, all count the same.
+/// A distance longer than `limit` is a gap. Use [`longest_step_of`] the original series, since samples of
+/// several series together are closer than those of each. An isolated sample has no time; if all are
+/// isolated, they have equal weights.
 pub fn held_secs(timestamps_ns: &[i64], limit: i64) -> Vec<f64> {
     let mut weights = vec![0.0; timestamps_ns.len()];
     for (i, pair) in timestamps_ns.windows(2).enumerate() {
@@ -245,7 +246,7 @@ mod tests {
     #[test]
     fn samples_weigh_the_time_they_stand_for() {
         const S: i64 = 1_000_000_000;
-        // Three scrapes within ten milliseconds at the start, then one a second, and a gap.
+        // Three scrapes within ten milliseconds at the start, then one per second, and a gap.
         let times = [0, S / 200, S / 100, S, 2 * S, 3 * S, 4 * S, 14 * S, 15 * S];
         let weights = held_secs(&times, longest_step_of(&[(&times, &[])]));
         let close = |got: f64, wanted: f64| (got - wanted).abs() < 1e-9;

@@ -1,4 +1,5 @@
-//! Counters: increase and rate per series, knowing resets. The first sample is a baseline and yields nothing.
+//! Counters: increase and rate per series, handling resets. The first sample is a baseline and has no
+//! increase.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use super::align::{self, Points};
 use super::series::{Builder, phase_at};
 use run_model::SeriesData;
 
-/// What one counter did between two of its samples.
+/// The change of one counter between two of its samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// Index of the later sample.
@@ -15,9 +16,9 @@ pub struct Step {
     pub start_ns: i64,
     /// Time of the later sample.
     pub end_ns: i64,
-    /// How much the counter rose. After a reset: what it has counted since its restart, the least it can have been.
+    /// Increase of the counter. After a reset: its count since the restart, a lower bound.
     pub increase: f64,
-    /// The counter fell in between.
+    /// Whether the counter decreased in between.
     pub reset: bool,
 }
 
@@ -34,7 +35,7 @@ impl Step {
     }
 }
 
-/// The steps between successive finite samples. Samples that are not finite are passed over.
+/// Returns the steps between successive finite samples, skipping others.
 pub fn steps(timestamps_ns: &[i64], values: &[f64]) -> Vec<Step> {
     let mut out = Vec::with_capacity(values.len().saturating_sub(1));
     let mut before: Option<(i64, f64)> = None;
@@ -58,11 +59,11 @@ pub fn steps(timestamps_ns: &[i64], values: &[f64]) -> Vec<Step> {
     out
 }
 
-/// The steps of several counters added up: between the samples of any of them, what all rose together.
+/// Adds up the steps of several counters: between the samples of any of them, their total increase.
 ///
-/// Between two of its own samples a counter is taken to rise evenly, so that counters sampled at different moments
-/// add up. Inside a gap of one of them there is no step: one step spans it. The increases sum to what the counters
-/// rose in all; [`Step::index`] is the number of the step.
+/// Between two of its own samples a counter is assumed to increase evenly, so that counters sampled at
+/// different times can be added. A gap of one of them becomes a single step. The increases sum to the total
+/// of all counters; [`Step::index`] is the number of the step.
 pub fn sum_steps(series: &[Points<'_>]) -> Vec<Step> {
     if let [(times, values)] = series {
         return steps(times, values);
@@ -121,7 +122,7 @@ pub fn sum_steps(series: &[Points<'_>]) -> Vec<Step> {
     out
 }
 
-/// How far a counter had risen at `t`; the cursor only moves forward.
+/// Increase of a counter up to `t`; the cursor only moves forward.
 fn risen_at((times, risen): &Points<'_>, cursor: &mut usize, t: i64) -> f64 {
     while times.get(*cursor).is_some_and(|&next| next <= t) {
         *cursor += 1;

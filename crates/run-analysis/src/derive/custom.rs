@@ -1,5 +1,5 @@
-//! The user's own metrics: a name, an expression, a unit. They are kept among the facts of the run, so that whoever
-//! reads it later makes the same series.
+//! User-defined metrics: a name, an expression, a unit. They are stored in the run's facts, so that later
+//! readers derive the same series.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,39 +9,39 @@ use super::series;
 use run_model::EventKind;
 use run_model::{EventRow, Manifest, RunData, SeriesData, Severity};
 
-/// What the facts' keys begin with.
+/// Prefix of the facts' keys.
 const FACT: &str = "custom_metric.";
 
-/// A metric of the user's own.
+/// A user-defined metric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CustomMetric {
     /// Name of the resulting series.
     pub name: String,
-    /// What it is made of.
+    /// The expression that defines it.
     pub expression: Expression,
     /// Unit in base units; empty when unknown.
     pub unit: String,
 }
 
-/// Why a metric cannot be one.
+/// Why a metric definition is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CustomMetricError {
-    /// Not a name that a metric may have.
+    /// Not a valid metric name.
     #[error("{0:?} is not a metric name: letters, digits, _ and :, and no digit first")]
     Name(String),
-    /// The expression cannot be read.
+    /// The expression is invalid.
     #[error("custom metric {name}: {source}")]
     Expression {
-        /// Of this metric.
+        /// Name of the metric.
         name: String,
-        /// Where and why.
+        /// Position and reason.
         source: ExpressionError,
     },
 }
 
 impl CustomMetric {
-    /// Reads the expression.
+    /// Parses the expression.
     ///
     /// # Errors
     /// See [`CustomMetricError`].
@@ -67,7 +67,7 @@ impl CustomMetric {
         }
     }
 
-    /// The metrics that a run's facts tell. What cannot be read any more is left out; it was read when it was kept.
+    /// Returns the metrics in a run's facts. Invalid ones are skipped; they were valid when they were stored.
     pub fn of_manifest(manifest: &Manifest) -> Vec<Self> {
         let named = manifest.facts.iter().filter_map(|(key, expression)| {
             let name = key.strip_prefix(FACT)?.strip_suffix(".expression")?;
@@ -77,7 +77,7 @@ impl CustomMetric {
         named.collect()
     }
 
-    /// Adds what [`CustomMetric::of_manifest`] reads.
+    /// Adds the facts that [`CustomMetric::of_manifest`] reads.
     pub fn add_facts(&self, facts: &mut BTreeMap<String, String>) {
         let Self { name, unit, .. } = self;
         facts.insert(format!("{FACT}{name}.expression"), self.expression.to_string());
@@ -87,7 +87,7 @@ impl CustomMetric {
     }
 }
 
-/// The series of the metrics, and an event for each one that this run has no series for.
+/// Returns the series of the metrics, and an event for each metric without source series in this run.
 pub fn evaluate(run: &RunData, custom: &[CustomMetric]) -> (Vec<SeriesData>, Vec<EventRow>) {
     let (mut all, mut events) = (Vec::new(), Vec::new());
     for metric in custom {

@@ -1,13 +1,14 @@
-//! What the engine did: steps and tokens per step, KV pressure, and whether its buckets fit what it observes.
+//! Engine activity: steps and tokens per step, KV pressure, and whether histogram buckets fit the
+//! observations.
 //!
-//! vLLM observes the tokens of every iteration in the histogram `vllm:iteration_tokens_total`: its count is the number
-//! of engine steps, its sum the tokens that they processed.
+//! vLLM observes the tokens of every iteration in the histogram `vllm:iteration_tokens_total`: its count is
+//! the number of engine steps, its sum the number of tokens processed.
 //!
 //! | name | meaning | unit |
 //! |---|---|---|
-//! | `vllm:engine_steps_per_second` | iterations that processed anything | steps/second |
+//! | `vllm:engine_steps_per_second` | iterations that processed tokens | steps/second |
 //! | `vllm:engine_tokens_per_step` | mean tokens of an iteration (exact) | tokens |
-//! | `vllm:engine_step_seconds` | time per iteration while the engine worked, idle time included | seconds |
+//! | `vllm:engine_step_seconds` | time per iteration while the engine was active, idle time included | seconds |
 //! | `vllm:kv_pressure_ratio` | share of the KV cache in use, 1 while requests wait for capacity or are preempted | ratio |
 
 use std::sync::Arc;
@@ -28,7 +29,8 @@ pub fn append(run: &RunData, histograms: &[Histogram], out: &mut Vec<SeriesData>
     out.extend(pressures(run));
 }
 
-/// Steps and tokens of every engine, with the weight of each value: seconds for steps per second, else steps.
+/// Steps and tokens of every engine, with the weight of each value: seconds for steps per second, otherwise
+/// steps.
 pub fn quotients(histograms: &[Histogram]) -> Vec<Quotients> {
     histograms
         .iter()
@@ -82,8 +84,8 @@ fn steps(histogram: &Histogram) -> [Quotients; 3] {
     ]
 }
 
-/// KV usage of one engine, raised to 1 where that engine preempted since the scrape before or keeps requests waiting
-/// for capacity: usage alone falls right after a preemption, when the pressure is highest.
+/// KV usage of one engine, raised to 1 where that engine preempted since the previous scrape or keeps
+/// requests waiting for capacity. Usage alone drops right after a preemption, when the pressure is highest.
 fn pressure(run: &RunData, kv: &SeriesData) -> SeriesData {
     let mut labels = labels::parse(&kv.def.labels);
     let engine = labels.get("engine").cloned();
@@ -133,13 +135,12 @@ fn pressure(run: &RunData, kv: &SeriesData) -> SeriesData {
     out.finish()
 }
 
-/// More than this share of the observations in one bucket says that the buckets do not resolve what is observed.
+/// With more than this share of the observations in one bucket, the buckets are too coarse.
 const CROWDED: f64 = 0.8;
-/// Fewer observations than this say nothing about buckets.
+/// With fewer observations than this, the buckets are not judged.
 const ENOUGH: f64 = 50.0;
 
-/// Warnings about histograms of times whose buckets are too coarse for what they observed, with the bounds that would
-/// have resolved it.
+/// Warnings about time histograms whose buckets are too coarse for the observations, with suggested bounds.
 pub fn bucket_fitness(histograms: &[Histogram]) -> Vec<EventRow> {
     histograms
         .iter()
@@ -194,7 +195,7 @@ fn fitness(histogram: &Histogram) -> Option<EventRow> {
     })
 }
 
-/// Eight bounds inside the bucket, closer together where the values are small.
+/// Eight bounds inside the bucket, denser for small values.
 fn suggested_bounds(low: f64, high: f64, mean: f64) -> Vec<f64> {
     let from = if low > 0.0 {
         low
@@ -210,7 +211,7 @@ fn suggested_bounds(low: f64, high: f64, mean: f64) -> Vec<f64> {
     let mut bounds: Vec<f64> = (1..=8)
         .map(|i| {
             let bound = from * ratio.powf(f64::from(i) / 8.0);
-            // Three digits are enough for a bound that a person types.
+            // Three digits are enough for a manually entered bound.
             let scale = 10f64.powi(2 - bound.log10().floor() as i32);
             (bound * scale).round() / scale
         })

@@ -1,21 +1,21 @@
-//! Quantiles of histograms, better than by straight lines through buckets.
+//! Estimates histogram quantiles more accurately than linear interpolation within buckets.
 //!
-//! A histogram tells more than its buckets: every scrape also has the exact sum. Over a run that makes hundreds of
-//! equations, one per interval, in a few unknowns, the mean inside each bucket:
+//! In addition to its buckets, a histogram has an exact sum at every scrape. Over a run that makes hundreds
+//! of equations, one per interval, with few unknowns, the mean inside each bucket:
 //!
 //! > sum of the interval ≈ Σ over buckets (observations in the bucket × mean inside the bucket)
 //!
-//! The means are found by least squares, starting from a smooth curve through the cumulative counts, and each
-//! interval's own sum then moves them a last time. Inside a bucket the density is the one of greatest entropy with
-//! that mean (a truncated exponential; above the last bound an exponential), so nothing is assumed that was not
-//! observed. An interval with a single observation tells its value exactly: such values are kept and counted as
-//! what they are.
+//! The means are fitted by least squares, starting from a smooth curve through the cumulative counts, and
+//! finally adjusted to each interval's own sum. Inside a bucket the density is the maximum entropy density
+//! with that mean (a truncated exponential; above the last bound an exponential), so nothing is assumed
+//! beyond the observations. The sum of an interval with a single observation is its exact value: such values
+//! are kept and counted exactly.
 //!
-//! Where the intervals' sums scatter clearly less than full buckets would make them, the observations fill only a
-//! part of their bucket, and the density is given that part.
+//! If the intervals' sums scatter clearly less than full buckets imply, the observations fill only a part of
+//! their bucket, and the density is restricted to that part.
 //!
-//! Error against the truth, Prometheus' straight line → this estimate, mean of |estimate − truth| / truth over 20 runs of 600
-//! intervals with vLLM's buckets (`derive::estimate::tests::table`):
+//! Relative error, Prometheus' linear interpolation → this estimate: mean of |estimate − truth| / truth over
+//! 20 runs of 600 intervals with vLLM's buckets (`derive::estimate::tests::table`):
 //!
 //! | distribution | run p50 | run p90 | run p99 | interval p50 | interval p99 |
 //! |---|---|---|---|---|---|
@@ -39,7 +39,7 @@
 use super::interval::Interval;
 use super::quantile::lower_bound;
 
-/// What was learned about the inside of the buckets of one histogram.
+/// Learned distribution inside the buckets of one histogram.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimator {
     bounds: Vec<f64>,
@@ -47,18 +47,18 @@ pub struct Estimator {
     means: Vec<f64>,
     /// Variance inside each bucket.
     variances: Vec<f64>,
-    /// Where in each bucket its observations lie: the whole bucket, unless they scatter clearly less than they would
-    /// if they filled it.
+    /// Range of the observations in each bucket: the whole bucket, unless they scatter clearly less than if
+    /// they filled it.
     supports: Vec<(f64, f64)>,
 }
 
-/// How far a bucket's mean is believed to lie from the smooth curve's before any interval speaks, in bucket widths.
+/// Prior standard deviation of a bucket's mean around the smooth curve's, in bucket widths.
 const PRIOR_SPREAD: f64 = 0.2;
-/// A bucket counts as filled only in part if its observations scatter by less than this share of a full one's.
+/// A bucket counts as partly filled if its observations scatter by less than this fraction of a full one's.
 const CLEARLY_LESS: f64 = 0.75;
-/// Rounds of the search for the variances; they settle in a few.
+/// Iterations of the search for the variances, which converges in a few.
 const ROUNDS: usize = 10;
-/// Means stay this far (in bucket widths) from the edges: a density needs room.
+/// Minimum distance of means from the edges, in bucket widths, since the density needs some width.
 const EDGE: f64 = 0.01;
 
 impl Estimator {
@@ -80,7 +80,7 @@ impl Estimator {
                 .collect(),
         };
         out.variances = out.implied_variances();
-        // The second time with the variances that the first one's means imply, the third with those observed.
+        // The second pass uses the variances implied by the first one's means, the third the observed ones.
         for _ in 0..2 {
             out.means = out.regress(&prior, &totals, intervals);
             out.variances = out.implied_variances();
@@ -96,14 +96,14 @@ impl Estimator {
         out
     }
 
-    /// Quantile `q` of what an interval observed; `None` without observations.
+    /// Quantile `q` of an interval's observations; `None` without any.
     pub fn quantile(&self, interval: &Interval, q: f64) -> Option<f64> {
         let total: f64 = interval.counts.iter().sum();
         if total <= 0.0 || interval.counts.len() != self.bounds.len() {
             return None;
         }
         let means = self.fitted(interval);
-        // The middle of the observation that numpy's rule asks for.
+        // The middle of the observation at this rank, by numpy's definition.
         let rank = q.clamp(0.0, 1.0) * (total - 1.0).max(0.0) + 0.5;
         let mut below = 0.0;
         let mut last = None;
@@ -121,7 +121,7 @@ impl Estimator {
         Some(mixed_quantile(&density, &inside, count, share))
     }
 
-    /// Standard deviation of what an interval observed (n − 1); `None` for fewer than two observations.
+    /// Standard deviation of an interval's observations (n − 1); `None` for fewer than two.
     pub fn std(&self, interval: &Interval) -> Option<f64> {
         let mean = interval.mean().filter(|_| interval.count > 1.0)?;
         let means = self.fitted(interval);
@@ -153,9 +153,9 @@ impl Estimator {
         }
     }
 
-    /// Variance inside each bucket from how far the intervals' sums lie from what the means say: the likelihood's
-    /// score equation, solved by multiplying each variance with the ratio of its two sides. Never more than a full
-    /// bucket has.
+    /// Variance inside each bucket, from the deviation of the intervals' sums from the means: solves the
+    /// likelihood's score equation by multiplying each variance with the ratio of its two sides. Never more
+    /// than a full bucket's variance.
     fn observed_variances(&self, totals: &[f64], intervals: &[Interval]) -> Vec<f64> {
         let mut variances = self.variances.clone();
         for _ in 0..ROUNDS {
@@ -186,16 +186,16 @@ impl Estimator {
         variances
     }
 
-    /// The part of a bucket in which observations of its mean and variance lie: as wide as an even spread of that
-    /// variance, from the bucket's edge where it would reach over it.
+    /// The part of a bucket that contains its observations, given their mean and variance: the width of a
+    /// uniform distribution of that variance, cut off at the bucket's edge.
     fn narrowed(&self, i: usize) -> (f64, f64) {
         let (low, high) = (lower_bound(&self.bounds, i), self.bounds[i]);
         if !high.is_finite() {
             return (low, high);
         }
         let (mean, reach) = (self.means[i], (3.0 * self.variances[i]).sqrt());
-        // Towards an edge that is nearer than the reach, the spread piles up there and reaches further on the other
-        // side, but no further than twice.
+        // If an edge is nearer than the reach, the distribution is denser there and extends further on the
+        // other side, but at most twice as far.
         if mean - reach < low {
             (low, (mean + reach.max(2.0 * reach - (mean - low))).min(high))
         } else if mean + reach > high {
@@ -221,8 +221,9 @@ impl Estimator {
         }
     }
 
-    /// The means moved so that they give this interval's own sum: each bucket takes of the difference in proportion
-    /// to how uncertain its part of the sum is. Twice, because a bucket that hits its edge leaves some over.
+    /// Adjusts the means to this interval's sum: each bucket takes a share of the difference in proportion to
+    /// the uncertainty of its part of the sum. Repeated once, because a bucket that hits its edge leaves a
+    /// remainder.
     fn fitted(&self, interval: &Interval) -> Vec<f64> {
         let mut means = self.means.clone();
         for _ in 0..2 {
@@ -246,8 +247,8 @@ impl Estimator {
         means
     }
 
-    /// Least squares over the intervals, weighted by how well each one's sum is determined, with the prior as one
-    /// more equation per bucket.
+    /// Least squares over the intervals, weighted by the precision of each one's sum, with the prior as an
+    /// additional equation per bucket.
     fn regress(&self, prior: &[f64], totals: &[f64], intervals: &[Interval]) -> Vec<f64> {
         let used: Vec<usize> = (0..totals.len()).filter(|i| totals[*i] > 0.0).collect();
         let n = used.len();
@@ -355,11 +356,11 @@ fn solve(matrix: &mut [f64], right: &mut [f64]) -> Option<Vec<f64>> {
     Some(right.to_vec())
 }
 
-/// The density of greatest entropy in a bucket with a given mean.
+/// The maximum entropy density in a bucket with a given mean.
 #[derive(Debug, Clone, Copy)]
 struct Density {
     low: f64,
-    /// Width of the bucket, or the mean excess where it has no end.
+    /// Width of the bucket, or the mean excess if it is unbounded.
     width: f64,
     bounded: bool,
     /// Exponent per bucket width: positive rises, negative falls, 0 is flat.
@@ -434,7 +435,7 @@ impl Density {
     }
 }
 
-/// The exponent for which the density on 0 to 1 has this mean.
+/// Returns the exponent for which the density on 0 to 1 has this mean.
 fn tilt_for(mean: f64) -> f64 {
     let mean = mean.clamp(EDGE / 2.0, 1.0 - EDGE / 2.0);
     let of = |t: f64| {
@@ -444,7 +445,7 @@ fn tilt_for(mean: f64) -> f64 {
             1.0 / (1.0 - (-t).exp()) - 1.0 / t
         }
     };
-    // Far outside of what EDGE allows: the mean is about 1/t from an edge.
+    // Far outside of the range that EDGE allows: the mean is about 1/t from an edge.
     let (mut low, mut high) = (-4.0 / EDGE, 4.0 / EDGE);
     for _ in 0..60 {
         let middle = f64::midpoint(low, high);
@@ -457,7 +458,7 @@ fn tilt_for(mean: f64) -> f64 {
     f64::midpoint(low, high)
 }
 
-/// Quantile of a bucket of which some observations are known (sorted) and the others follow a density.
+/// Quantile of a bucket with some known observations (sorted), while the others follow a density.
 fn mixed_quantile(density: &Density, known: &[f64], count: f64, share: f64) -> f64 {
     if known.is_empty() {
         return density.quantile(share);
@@ -467,7 +468,7 @@ fn mixed_quantile(density: &Density, known: &[f64], count: f64, share: f64) -> f
         let at = (share * known.len() as f64 - 0.5).max(0.0) / (known.len() as f64 - 1.0).max(1.0);
         return super::quantile::of_sorted(known, at).unwrap_or_else(|| density.quantile(share));
     }
-    // How many lie at or below a value rises with the value: halve until it is found.
+    // The number of observations up to a value increases with the value: bisect.
     let wanted = share * count;
     let below =
         |value: f64| known.partition_point(|v| *v <= value) as f64 + unknown * density.cumulative(value);

@@ -1,7 +1,7 @@
-//! GPUs that somebody else's exporter watches: NVIDIA's DCGM exporter, AMD's device metrics exporter.
+//! GPUs monitored by other exporters: NVIDIA's DCGM exporter, AMD's device metrics exporter.
 //!
-//! The names and factors are the catalogue's (`catalog::exporters`). A scraped run keeps the exporter's own series;
-//! [`mapped`] makes ours beside them, so that plots and energy need to know one set of names.
+//! Names and factors are from the catalogue (`catalog::exporters`). A scraped run keeps the exporter's own
+//! series; [`mapped`] adds ours, so that plots and energy need only one set of names.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,17 @@ use run_model::catalog::{Exported, Exporter, blank, exported, exporters};
 use run_model::labels::{self, Labels, parse};
 use run_model::{RunData, SeriesData};
 
-/// What an exporter's GPU series stands for; `None` for a name that is not a GPU's or has no counterpart here.
+/// Catalogue entry of an exporter's GPU series; `None` for a name that is not a GPU's or has no equivalent
+/// here.
 pub fn canonical(name: &str) -> Option<&'static Exported> {
-    // AMD's exporter can be told to put a prefix in front of all of its names.
+    // AMD's exporter can be configured to prefix all of its names.
     let entry = exported(name.strip_prefix("amd_").unwrap_or(name))?;
     (matches!(entry.exporter, Exporter::Dcgm | Exporter::Amd) && entry.ours.is_some()).then_some(entry)
 }
 
-/// The canonical series of every exporter's GPU series in the run, with the exporter's name in the label
-/// `derived_from`. A GPU and name that the run already has from a better source gets no second one: the samplers'
-/// own first, then what stands first in the catalogue.
+/// Returns the canonical series of every exporter's GPU series in the run, with the exporter's name in the
+/// label `derived_from`. Each GPU and name gets one series, from the best source: the sampler's own, then the
+/// catalogue's order.
 pub fn mapped(run: &RunData) -> Vec<SeriesData> {
     let mut have: BTreeSet<(String, Option<String>, String)> = BTreeSet::new();
     for series in &run.series {
@@ -34,7 +35,7 @@ pub fn mapped(run: &RunData) -> Vec<SeriesData> {
         };
         let Some(name) = entry.ours else { continue };
         let theirs = parse(&series.def.labels);
-        // AMD's exporter tells all clocks under one name; the compute clock is the one it calls the system's.
+        // AMD's exporter reports all clocks under one name; it calls the compute clock the system's.
         if theirs
             .get("clock_type")
             .is_some_and(|clock| !clock.to_ascii_uppercase().contains("SYSTEM"))
@@ -80,7 +81,7 @@ fn series_of(from: &SeriesData, entry: &Exported, name: &str, mut labels: Labels
     let labels = labels::write(&labels);
     let mut builder = Builder::typed(name, labels, entry.unit, entry.metric_type, &from.def);
     for (i, (&t, &value)) in from.timestamps_ns.iter().zip(&from.values).enumerate() {
-        // Records of other tools hold the exporter's number for an absent value.
+        // Recordings of other tools may contain the exporter's number for an absent value.
         if blank(&from.def.metric_name, value).is_none() {
             builder.push(t, value * entry.factor, &phase_at(from, i));
         }
@@ -88,7 +89,7 @@ fn series_of(from: &SeriesData, entry: &Exported, name: &str, mut labels: Labels
     builder.finish()
 }
 
-/// The exporter's labels under our names; those of jobs and pods are left behind.
+/// Renames the exporter's labels to ours and drops those of jobs and pods.
 fn canonical_labels(theirs: &Labels) -> Labels {
     let first = |keys: &[&str]| keys.iter().find_map(|key| theirs.get(*key)).cloned();
     let pairs = [

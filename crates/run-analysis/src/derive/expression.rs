@@ -6,28 +6,28 @@
 //! quantile(0.9, vllm:time_to_first_token_seconds{engine="0"})
 //! ```
 //!
-//! Numbers, `+ - * /`, parentheses, series chosen by name and equal labels, `rate(series)`, `increase(series)`,
-//! `quantile(q, histogram)` per interval, and `sum(…)` and `mean(…)` over all series of what they enclose. Two sets of
-//! series are combined one by one where their labels are equal; a single series is combined with every one of the
-//! other side. Where a side has no value, or the result is not finite, there is no row. There are no loops, no
-//! variables and no way to reach anything but the run.
+//! Supported are numbers, `+ - * /`, parentheses, series selected by name and equal labels, `rate(series)`,
+//! `increase(series)`, `quantile(q, histogram)` per interval, and `sum(…)` and `mean(…)` over all series of
+//! their argument. Two sets of series are combined pairwise by equal labels; a single series is combined with
+//! every series of the other side. There is no row where a side has no value or the result is not finite.
+//! There are no loops, no variables and no access to anything but the run.
 
 mod evaluate;
 mod parse;
 
 use run_model::{RunData, SeriesData};
 
-/// Why an expression could not be read or evaluated, and where.
+/// Why and where an expression could not be parsed or evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("column {column}: {reason}")]
 pub struct ExpressionError {
-    /// Column in the text, from 1, in characters.
+    /// Column in the text, starting at 1, in characters.
     pub column: usize,
-    /// What is wrong, and where it helps, what would be right.
+    /// What is wrong, with a suggestion if it helps.
     pub reason: String,
 }
 
-/// A read expression.
+/// A parsed expression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
     text: String,
@@ -35,7 +35,7 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// Reads an expression.
+    /// Parses an expression.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         let node = parse::parse(text)?;
         Ok(Self {
@@ -44,7 +44,7 @@ impl Expression {
         })
     }
 
-    /// Evaluates it over a run: series of type gauge with this name and unit, one per label set.
+    /// Evaluates it over a run: gauge series with this name and unit, one per label set.
     pub fn evaluate(
         &self,
         run: &RunData,
@@ -55,7 +55,7 @@ impl Expression {
     }
 }
 
-/// The expression as it was written.
+/// Displays the expression as written.
 impl std::fmt::Display for Expression {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)

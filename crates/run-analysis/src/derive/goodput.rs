@@ -1,12 +1,12 @@
-//! Goodput: requests per second that met every limit on latency, from the request rows.
+//! Goodput: requests per second that met every latency limit, from the request rows.
 
 use super::latency;
 use run_model::{Manifest, Outcome, RequestRow};
 
-/// The fact of a run that holds its limits as they were written, for whoever reads it later.
+/// The fact that stores a run's limits as written, for later readers.
 pub const LIMITS_FACT: &str = "goodput.limits";
 
-/// Limits that a request must meet to count. What is not limited is not looked at.
+/// Limits that a request must meet to count. Absent limits are not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Limits {
     /// Sent to first token, in seconds.
@@ -18,13 +18,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits that a run's facts tell; `None` where they tell none.
+    /// Returns the limits in a run's facts, if any.
     pub fn of_manifest(manifest: &Manifest) -> Option<Self> {
         manifest.facts.get(LIMITS_FACT)?.parse().ok()
     }
 }
 
-/// Why limits could not be read.
+/// Why limits could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("goodput limits: {0}; write them as ttft:200ms tpot:50ms e2e:10s")]
 pub struct LimitsError(String);
@@ -32,8 +32,8 @@ pub struct LimitsError(String);
 impl std::str::FromStr for Limits {
     type Err = LimitsError;
 
-    /// Reads `ttft:200ms tpot:50 e2e:10s`: in milliseconds unless a unit (`us`, `ms`, `s`) is told, separated by
-    /// spaces or commas.
+    /// Parses `ttft:200ms tpot:50 e2e:10s`, separated by spaces or commas: in milliseconds unless a unit
+    /// (`us`, `ms`, `s`) is given.
     fn from_str(text: &str) -> Result<Self, LimitsError> {
         let mut out = Self::default();
         for part in text.split([' ', ',']).filter(|p| !p.is_empty()) {
@@ -68,31 +68,31 @@ impl std::str::FromStr for Limits {
     }
 }
 
-/// What came of the limits.
+/// The result of applying limits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Goodput {
-    /// Requests looked at: completed and failed ones; unfinished ones are no sample of either.
+    /// Requests counted: completed and failed ones, but not unfinished ones.
     pub requests: usize,
-    /// Those completed within every limit.
+    /// Requests completed within every limit.
     pub good: usize,
-    /// From the first request sent to the last one done.
+    /// Time from the first request sent to the last one done.
     pub duration_secs: f64,
 }
 
 impl Goodput {
-    /// Good requests per second; `None` for no time.
+    /// Good requests per second; `None` if the duration is zero.
     pub fn per_second(&self) -> Option<f64> {
         (self.duration_secs > 0.0).then(|| self.good as f64 / self.duration_secs)
     }
 
-    /// Share of good requests; `None` for no requests.
+    /// Share of good requests; `None` without requests.
     pub fn ratio(&self) -> Option<f64> {
         (self.requests > 0).then(|| self.good as f64 / self.requests as f64)
     }
 }
 
-/// Counts the requests that met the limits. A limit whose time a request does not have (a single token has no TPOT) is
-/// met; a failed request meets none.
+/// Counts the requests that met the limits. A limit on a time that a request does not have (a single token
+/// has no TPOT) is met; a failed request meets none.
 pub fn count(requests: &[RequestRow], limits: &Limits) -> Goodput {
     let judged = || requests.iter().filter(|r| r.outcome != Outcome::Unfinished);
     let start = judged().map(started_ns).min();
@@ -107,7 +107,7 @@ pub fn count(requests: &[RequestRow], limits: &Limits) -> Goodput {
     }
 }
 
-/// When a request was sent; when it was issued for one that was never sent.
+/// When a request was sent, or when it was issued if it was never sent.
 pub fn started_ns(request: &RequestRow) -> i64 {
     request.sent_ns.unwrap_or(request.issued_ns)
 }

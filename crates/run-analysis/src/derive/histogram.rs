@@ -1,4 +1,4 @@
-//! Histograms: the samples of one family put together again, and what was observed between two scrapes.
+//! Reassembles histograms from their samples, and computes the observations between two scrapes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Histogram {
     pub origin: Arc<SeriesDef>,
     /// Upper bounds, ascending; the last is `+Inf`.
     pub bounds: Vec<f64>,
-    /// Times of the scrapes at which every sample of the histogram was there.
+    /// Times of the scrapes that contained every sample of the histogram.
     pub timestamps_ns: Vec<i64>,
     /// Phase of each scrape.
     pub phases: Vec<Arc<str>>,
@@ -40,7 +40,7 @@ impl Histogram {
         &self.cumulative[i * self.bounds.len()..(i + 1) * self.bounds.len()]
     }
 
-    /// What was observed between successive scrapes, the first scrape being a baseline.
+    /// Observations between successive scrapes; the first scrape is a baseline.
     pub fn intervals(&self) -> Vec<Interval> {
         (1..self.timestamps_ns.len())
             .map(|i| self.interval(i - 1, i))
@@ -57,7 +57,7 @@ impl Histogram {
             .zip(new)
             .map(|(o, n)| {
                 let cumulative = n - base(*o);
-                // A torn page can make a cumulative bucket smaller than the one below it.
+                // An inconsistent page can make a cumulative bucket smaller than the one below it.
                 let count = (cumulative - below).max(0.0);
                 below = cumulative.max(below);
                 count
@@ -77,7 +77,7 @@ impl Histogram {
         }
     }
 
-    /// Everything observed during the run; `None` with fewer than two scrapes.
+    /// All observations of the run; `None` with fewer than two scrapes.
     pub fn whole(&self) -> Option<Interval> {
         let mut intervals = self.intervals().into_iter();
         let mut all = intervals.next()?;
@@ -95,7 +95,7 @@ struct Parts<'a> {
     count: Option<&'a SeriesData>,
 }
 
-/// Every histogram of the run whose `_bucket`, `_sum` and `_count` samples are there.
+/// Returns every histogram of the run with its `_bucket`, `_sum` and `_count` samples.
 pub fn collect(run: &RunData) -> Vec<Histogram> {
     let mut families: BTreeMap<(String, Labels, Arc<str>), Parts<'_>> = BTreeMap::new();
     for series in run
@@ -142,7 +142,7 @@ fn assemble(name: String, labels: &Labels, mut parts: Parts<'_>) -> Option<Histo
     let (sum, count) = (parts.sum?, parts.count?);
     parts.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
     if parts.buckets.last()?.0 != f64::INFINITY {
-        // Some exporters leave `+Inf` out: it equals the count.
+        // Some exporters omit `+Inf`, which equals the count.
         parts.buckets.push((f64::INFINITY, count));
     }
     let mut out = Histogram {
@@ -167,7 +167,7 @@ fn assemble(name: String, labels: &Labels, mut parts: Parts<'_>) -> Option<Histo
         let Some(s) = value_at(sum, &mut sum_cursor, t) else {
             continue;
         };
-        // A scrape that lacks one of the samples cannot be told from one with fewer observations: leave it out.
+        // Skip a scrape that lacks a sample: it cannot be distinguished from one with fewer observations.
         if row.len() != parts.buckets.len() || !total.is_finite() {
             continue;
         }
@@ -190,7 +190,7 @@ fn value_at(series: &SeriesData, cursor: &mut usize, t: i64) -> Option<f64> {
         .filter(|v| v.is_finite())
 }
 
-/// Adds count, mean and quantile estimates per interval under `name`, with the label `derived_from` if told.
+/// Adds count, mean and quantile estimates per interval under `name`, with the label `derived_from` if given.
 pub fn append(histogram: &Histogram, name: &str, derived_from: Option<&str>, out: &mut Vec<SeriesData>) {
     let def = &histogram.origin;
     let labels = match derived_from {

@@ -1,6 +1,6 @@
-//! What a histogram observed between two moments.
+//! The observations of a histogram between two times.
 
-/// What a histogram observed between two scrapes.
+/// The observations of a histogram between two scrapes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Interval {
     /// Index of the later scrape.
@@ -15,20 +15,20 @@ pub struct Interval {
     pub sum: f64,
     /// Number of observations.
     pub count: f64,
-    /// The histogram fell in between: counted since its restart.
+    /// The histogram decreased in between: counted since its restart.
     pub reset: bool,
-    /// Observations whose value is known: an interval with a single one tells it as its sum.
+    /// Observations with known values: the sum of an interval with a single one.
     pub known: Vec<f64>,
 }
 
 impl Interval {
-    /// Mean of the observations, exact; `None` without any.
+    /// Exact mean of the observations; `None` without any.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0.0).then(|| self.sum / self.count)
     }
 }
 
-/// Adds what `more` observed to `to`.
+/// Adds the observations of `more` to `to`.
 pub fn add(to: &mut Interval, more: &Interval) {
     for (sum, count) in to.counts.iter_mut().zip(&more.counts) {
         *sum += count;

@@ -1,9 +1,9 @@
-//! Requests joined with the server's times: what the server told stays; where it told nothing, an estimate.
+//! Joins requests with the server's times: as reported by the server, otherwise estimated.
 //!
-//! vLLM observes a request's queue, prefill and decode time when the request finishes. So the means of what those
-//! histograms observed between the two scrapes around a request's end are about that request and the few that
-//! finished with it. An interval in which it finished alone gives its times themselves; they are marked as an
-//! estimate all the same, since another client's request could have finished there.
+//! vLLM observes a request's queue, prefill and decode time when the request finishes. The means of those
+//! histograms between the two scrapes around a request's end therefore describe that request and the few that
+//! finished with it. If it was the only one in the interval, the means are its own times; they are still
+//! marked as an estimate, since another client's request could have finished there.
 
 use std::collections::BTreeMap;
 
@@ -15,30 +15,30 @@ const QUEUE: &str = "vllm:request_queue_time_seconds";
 const PREFILL: &str = "vllm:request_prefill_time_seconds";
 const DECODE: &str = "vllm:request_decode_time_seconds";
 
-/// The requests of a run with the server's times, and where those come from.
+/// A run's requests with the server's times and their sources.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Joined {
-    /// Every request of the run, in its order.
+    /// Every request of the run, in the same order.
     pub requests: Vec<RequestRow>,
-    /// How many brought the server's own times.
+    /// Number of requests with times reported by the server.
     pub told: usize,
-    /// How many were given an estimate.
+    /// Number of requests with estimated times.
     pub estimated: usize,
-    /// How many have neither: not done, or finished where nothing was scraped.
+    /// Number of requests with neither: not done, or finished while nothing was scraped.
     pub unknown: usize,
-    /// Several servers were scraped. A row's index then chooses among the endpoints that the run's facts list; a row
-    /// of one that is not there is not estimated.
+    /// Whether several servers were scraped. A row's index then selects one of the endpoints in the run's
+    /// facts; a row with an endpoint that is not listed is not estimated.
     pub several_servers: bool,
 }
 
-/// Fills in the server's times where the server gave none. The run is not touched.
+/// Fills in estimated server times where the server reported none. The run is not changed.
 pub fn server_times(run: &RunData) -> Joined {
     server_times_with(run, &histogram::collect(run))
 }
 
-/// As [`server_times`], from the run's histograms.
+/// Like [`server_times`], with the run's histograms.
 pub fn server_times_with(run: &RunData, histograms: &[Histogram]) -> Joined {
-    // Another exporter beside the servers has histograms too; only servers have these.
+    // Other exporters have histograms too, but only servers have these.
     let servers: BTreeMap<&str, [Times; 3]> = histograms
         .iter()
         .filter(|h| [QUEUE, PREFILL, DECODE].contains(&h.name.as_str()))
@@ -57,9 +57,9 @@ pub fn server_times_with(run: &RunData, histograms: &[Histogram]) -> Joined {
     let several_servers = servers.len() > 1;
     let times_of = |request: &RequestRow| {
         match listed.get(request.endpoint as usize) {
-            // The only page there is may be another server's: the one that answered must be it.
+            // The only page may be another server's: it must be the one that answered.
             Some(url) => servers.get(url),
-            // Of a run that lists nothing, only a single server can be told.
+            // Without listed endpoints, the server is known only if there is just one.
             None if listed.is_empty() && !several_servers => servers.values().next(),
             None => None,
         }
@@ -82,14 +82,15 @@ pub fn server_times_with(run: &RunData, histograms: &[Histogram]) -> Joined {
     out
 }
 
-/// What of a request's time was spent outside the engine: the client's sent to done, less the server's times; `None`
-/// where one of them is not known. Never below zero, which clocks read apart may give.
+/// Time that a request spent outside the engine: the client's time from sent to done, minus the server's
+/// times; `None` if one of them is not known. Negative differences between the two clocks are clamped to
+/// zero.
 pub fn outside_engine_secs(request: &RequestRow) -> Option<f64> {
     let inside = request.server_queue_ns? + request.server_prefill_ns? + request.server_decode_ns?;
     Some((latency_sent_secs(request)? - inside as f64 / 1e9).max(0.0))
 }
 
-/// True if all three times were found.
+/// Returns true if all three times were found.
 fn estimate(request: &mut RequestRow, [queue, prefill, decode]: &[Times; 3]) -> bool {
     let (Some(done), Some(whole)) = (request.done_ns, latency_sent_secs(request)) else {
         return false;
@@ -98,7 +99,8 @@ fn estimate(request: &mut RequestRow, [queue, prefill, decode]: &[Times; 3]) -> 
     else {
         return false;
     };
-    // Queue and prefill both lie before the first token: others' means may not exceed what this client measured.
+    // Queue and prefill precede the first token: other requests' means may not exceed what this client
+    // measured.
     let first = ttft_sent_secs(request).unwrap_or(whole);
     let shrink = if q + p > first && q + p > 0.0 {
         first / (q + p)
@@ -113,7 +115,7 @@ fn estimate(request: &mut RequestRow, [queue, prefill, decode]: &[Times; 3]) -> 
     true
 }
 
-/// What one family of one server observed, over all engines, in order of time.
+/// Observations of one family of one server over all engines, in order of time.
 struct Times(Vec<Interval>);
 
 impl Times {
@@ -127,10 +129,10 @@ impl Times {
         Self(all)
     }
 
-    /// Mean of what was observed in the interval around this time; `None` if nothing was.
+    /// Mean of the observations in the interval around this time; `None` without any.
     fn mean_at(&self, t: i64) -> Option<f64> {
         let from = self.0.partition_point(|i| i.end_ns < t);
-        // Engines of one endpoint are scraped together: their intervals share an end.
+        // Engines of one endpoint are scraped together, so their intervals have the same end.
         let end = self.0.get(from)?.end_ns;
         let around = || {
             self.0[from..]
@@ -166,7 +168,7 @@ mod tests {
             values,
             phases: Vec::new(),
         };
-        // One observation a second.
+        // One observation per second.
         let counts: Vec<f64> = (0..sums.len()).map(|i| i as f64).collect();
         vec![
             one("_bucket", r#"{"le":"+Inf"}"#, counts.clone()),
@@ -262,7 +264,7 @@ mod tests {
         assert_eq!(server_times(&run).requests[0].server_queue_ns, Some(S / 5));
         run.requests[0].endpoint = 2;
         assert_eq!(server_times(&run).unknown, 1, "x is no server");
-        // The other server's page never came.
+        // The other server was never scraped successfully.
         run.series.retain(|series| &*series.def.endpoint_url == "a");
         run.requests[0].endpoint = 1;
         assert_eq!(

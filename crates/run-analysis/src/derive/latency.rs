@@ -1,20 +1,20 @@
-//! The times of a request as its client saw them: one definition for each name, used wherever the name stands.
+//! The times of a request as seen by the client, with one definition for each name.
 //!
 //! | name | from | to |
 //! |---|---|---|
-//! | `ttft_scheduled` | when the load generator wanted it sent | first token |
-//! | `ttft_sent` | its bytes were handed to the network | first token |
-//! | `latency_scheduled` | when the load generator wanted it sent | answered |
-//! | `latency_sent` | its bytes were handed to the network | answered |
-//! | `client_queue` | the harness was handed it | its bytes were handed to the network |
+//! | `ttft_scheduled` | scheduled send time of the load generator | first token |
+//! | `ttft_sent` | bytes passed to the network | first token |
+//! | `latency_scheduled` | scheduled send time of the load generator | answered |
+//! | `latency_sent` | bytes passed to the network | answered |
+//! | `client_queue` | request passed to the harness | bytes passed to the network |
 //! | `tpot` | first token | answered, divided by the tokens after the first |
 //!
-//! LoadGen's own figures, and its verdict, are of the scheduled ones. What the server observed itself stands under
-//! its own names, such as `vllm:time_to_first_token_seconds`. All in seconds; `None` where either end is not known.
+//! LoadGen's figures and verdict use the scheduled ones. The server's own observations have their own names,
+//! such as `vllm:time_to_first_token_seconds`. All in seconds; `None` if either end is not known.
 
 use run_model::RequestRow;
 
-/// When the load generator wanted it sent, to its first token.
+/// Scheduled send time to first token.
 pub fn ttft_scheduled_secs(request: &RequestRow) -> Option<f64> {
     between(request.scheduled_ns, request.first_token_ns)
 }
@@ -24,7 +24,7 @@ pub fn ttft_sent_secs(request: &RequestRow) -> Option<f64> {
     between(request.sent_ns, request.first_token_ns)
 }
 
-/// When the load generator wanted it sent, to its answer.
+/// Scheduled send time to answer.
 pub fn latency_scheduled_secs(request: &RequestRow) -> Option<f64> {
     between(request.scheduled_ns, request.done_ns)
 }
@@ -34,7 +34,7 @@ pub fn latency_sent_secs(request: &RequestRow) -> Option<f64> {
     between(request.sent_ns, request.done_ns)
 }
 
-/// Issued to sent: what the harness itself made it wait.
+/// Issued to sent: the time the request waited in the harness.
 pub fn client_queue_secs(request: &RequestRow) -> Option<f64> {
     between(Some(request.issued_ns), request.sent_ns)
 }

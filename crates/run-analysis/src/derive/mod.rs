@@ -1,20 +1,20 @@
-//! From stored rows to what a person asks for: rates, interval quantiles, and the names that dashboards expect.
+//! Derives rates, interval quantiles, and the names that dashboards expect from stored rows.
 //!
 //! Pure functions over [`RunData`]: nothing here reads a file or a clock, and the input is never changed.
 //!
-//! What [`process`] adds, per source series:
+//! [`process`] adds, per source series:
 //!
 //! | source | derived series | unit |
 //! |---|---|---|
-//! | counter `X` | `X_increase` (since the sample before), `X_per_second` | `X`'s, `X`'s per second |
+//! | counter `X` | `X_increase` (since the previous sample), `X_per_second` | `X`'s, `X`'s per second |
 //! | histogram `H` | `H_interval_count`, `H_interval_mean`, `H_p50_estimate` … `H_p99_estimate` | observations, `H`'s |
 //! | see [`names`] | `vllm:request_latency`, `vllm:gpu_utilization`, … | base units |
 //! | a GPU exporter's series | the GPU sampler's names, see [`exporters`] | base units |
 //! | see [`engine`] | `vllm:engine_steps_per_second`, `vllm:kv_pressure_ratio`, … | base units |
 //! | see [`totals`] | `vllm:tokens_per_second`, `vllm:prefix_cache_hit_ratio`, … | base units |
 //!
-//! Every derived series says `derived` in its `source` (`derived-simulated` when made of simulated data), and those
-//! that go by a new name carry the label `derived_from`.
+//! The `source` of every derived series is `derived` (`derived-simulated` for simulated data). Series with a
+//! new name have the label `derived_from`.
 
 pub mod align;
 pub mod counter;
@@ -47,7 +47,7 @@ use join::Joined;
 use run_model::EventKind;
 use run_model::{EventRow, MetricType, RunData, SeriesData, Severity};
 
-/// The quantiles that each interval of a histogram is summed up by, with the ending of their series' names.
+/// Quantiles of each interval of a histogram, with the suffixes of their series' names.
 pub const INTERVAL_QUANTILES: &[(f64, &str)] = &[
     (0.5, "p50_estimate"),
     (0.9, "p90_estimate"),
@@ -55,29 +55,30 @@ pub const INTERVAL_QUANTILES: &[(f64, &str)] = &[
     (0.99, "p99_estimate"),
 ];
 
-/// Derives every series that this module knows from `run`.
+/// Derives all series of this module from `run`.
 ///
-/// The result holds the same manifest, the derived series only (sorted as in any run), no requests and no batches,
-/// and as events what the derivation noticed: counter resets, and buckets
-/// that do not fit what they observed. The input is not touched.
+/// The result has the same manifest, only the derived series (sorted as in any run), no requests and no
+/// batches. Its events report counter resets, and buckets that do not fit the observations. The input is not
+/// changed.
 pub fn process(run: &RunData) -> RunData {
     derive(run, &histogram::collect(run), &exporters::mapped(run))
 }
 
-/// As [`process`], with the requests where any of them gained an estimate of the server's times.
+/// Like [`process`], with the requests if any of them gained estimated server times.
 pub fn process_all(run: &RunData) -> RunData {
     let histograms = histogram::collect(run);
     let derived = derive(run, &histograms, &exporters::mapped(run));
     with_requests(derived, &join::server_times_with(run, &histograms))
 }
 
-/// As [`process_all`], with metrics of the user's own. A metric that this run has no series for is told as an event.
+/// Like [`process_all`], with user-defined metrics. A metric without source series in this run becomes an
+/// event.
 #[cfg(feature = "expressions")]
 pub fn process_with(run: &RunData, custom: &[CustomMetric]) -> RunData {
     with_custom(run, process_all(run), custom)
 }
 
-/// As [`process`], from what was derived of the run before.
+/// Like [`process`], using data already derived from the run.
 pub(crate) fn derive(run: &RunData, histograms: &[Histogram], exported: &[SeriesData]) -> RunData {
     let mut out = Vec::new();
     let mut events = Vec::new();
@@ -112,7 +113,7 @@ pub(crate) fn derive(run: &RunData, histograms: &[Histogram], exported: &[Series
     }
 }
 
-/// Adds the requests where any of them gained an estimate.
+/// Adds the requests if any of them gained an estimate.
 pub(crate) fn with_requests(mut out: RunData, joined: &Joined) -> RunData {
     if joined.estimated > 0 {
         out.requests.clone_from(&joined.requests);

@@ -1,4 +1,4 @@
-//! Names that users ask for and vLLM does not export, published as derived series with their source told.
+//! Names that users expect but vLLM does not export, published as derived series with their source.
 //!
 //! | name | made from | unit |
 //! |---|---|---|
@@ -9,8 +9,8 @@
 //! | `vllm:kv_cache_usage_ratio` | `vllm:kv_cache_usage_perc`, older `vllm:gpu_cache_usage_perc` | ratio 0–1 |
 //! | `vllm:request_failure_total{reason}` | `abort` and `error` finishes, HTTP 5xx, failed request rows | requests |
 //!
-//! The four reasons of `vllm:request_failure_total` overlap (a failed request can be seen by client, HTTP layer and
-//! engine alike), so they are kept apart and never added.
+//! The four reasons of `vllm:request_failure_total` overlap (a failed request can be seen by client, HTTP
+//! layer and engine), so they are separate series and never added.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ use run_model::catalog::{blank, names_of};
 use run_model::labels;
 use run_model::{MetricType, Outcome, RunData, SeriesData, SeriesDef};
 
-/// Where a derived gauge may come from: metric name and what its value is multiplied with to reach the base unit.
+/// Possible sources of a derived gauge: metric name and factor to the base unit.
 type Candidates = &'static [(&'static str, f64)];
 
-/// Share of the KV cache in use, 0–1 in spite of the names' ending.
+/// Share of the KV cache in use, 0–1 despite the names' suffix.
 pub const KV_CACHE_USAGE: Candidates = &[
     ("vllm:kv_cache_usage_perc", 1.0),
     ("vllm:gpu_cache_usage_perc", 1.0),
 ];
 
-/// Adds every name of the table above that this run has a source for.
+/// Adds every name of the table above for which this run has a source.
 pub fn append(run: &RunData, histograms: &[Histogram], out: &mut Vec<SeriesData>) {
     out.extend(gpu_utilization(run));
     out.extend(gpu_memory_used(run));
@@ -55,7 +55,8 @@ pub fn append(run: &RunData, histograms: &[Histogram], out: &mut Vec<SeriesData>
     failures(run, out);
 }
 
-/// `vllm:gpu_utilization` per GPU, a ratio; empty if the run has no source for it or holds the name itself.
+/// `vllm:gpu_utilization` per GPU, a ratio; empty if the run has no source for it or already contains the
+/// name.
 pub fn gpu_utilization(run: &RunData) -> Vec<SeriesData> {
     rename(
         run,
@@ -65,7 +66,8 @@ pub fn gpu_utilization(run: &RunData) -> Vec<SeriesData> {
     )
 }
 
-/// `vllm:gpu_memory_used` per GPU in bytes; empty if the run has no source for it or holds the name itself.
+/// `vllm:gpu_memory_used` per GPU in bytes; empty if the run has no source for it or already contains the
+/// name.
 pub fn gpu_memory_used(run: &RunData) -> Vec<SeriesData> {
     rename(
         run,
@@ -75,7 +77,8 @@ pub fn gpu_memory_used(run: &RunData) -> Vec<SeriesData> {
     )
 }
 
-/// `vllm:kv_cache_usage_ratio` per engine; empty if the run has no source for it or holds the name itself.
+/// `vllm:kv_cache_usage_ratio` per engine; empty if the run has no source for it or already contains the
+/// name.
 pub fn kv_cache_usage(run: &RunData) -> Vec<SeriesData> {
     rename(
         run,
@@ -85,7 +88,7 @@ pub fn kv_cache_usage(run: &RunData) -> Vec<SeriesData> {
     )
 }
 
-/// Publishes the first candidate that the run holds (every label set of it) under another name.
+/// Publishes the first candidate in the run (all its label sets) under another name.
 fn rename(
     run: &RunData,
     candidates: impl Iterator<Item = (&'static str, f64)>,
@@ -93,7 +96,7 @@ fn rename(
     unit: &str,
 ) -> Vec<SeriesData> {
     let mut out = Vec::new();
-    // A source that already speaks this name needs no second one.
+    // The run already contains this name.
     if run.series.iter().any(|s| &*s.def.metric_name == name) {
         return out;
     }
@@ -113,7 +116,7 @@ fn rename(
 
 fn copy(series: &SeriesData, factor: f64, builder: &mut Builder) {
     for (i, (&t, &value)) in series.timestamps_ns.iter().zip(&series.values).enumerate() {
-        // Records of other tools hold what the exporter wrote.
+        // Recordings of other tools contain what the exporter wrote.
         if blank(&series.def.metric_name, value).is_none() {
             builder.push(t, value * factor, &phase_at(series, i));
         }

@@ -1,35 +1,35 @@
 //! Quantiles: exact ones of known values, and estimates from histogram buckets.
 
-/// Quantile `q` of sorted values, linear between ranks (numpy's default). `None` for no values.
+/// Quantile `q` of sorted values, linear between ranks (numpy's default). `None` without values.
 pub fn of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let rank = q.clamp(0.0, 1.0) * last as f64;
     let below = rank.floor() as usize;
     let above = rank.ceil() as usize;
     let share = rank - below as f64;
-    // Equal neighbours are returned as they are: infinities would give NaN otherwise.
+    // Equal neighbours are returned unchanged, because infinities would give NaN.
     if sorted[below] == sorted[above] {
         return Some(sorted[below]);
     }
     Some(sorted[below] * (1.0 - share) + sorted[above] * share)
 }
 
-/// Quantile `q` of sorted values by LoadGen's rule: the value at place `n · q`, counted from 0 and rounded down. `None`
-/// for no values.
+/// Quantile `q` of sorted values by LoadGen's rule: the value at index `n · q`, rounded down. `None` without
+/// values.
 pub fn of_sorted_as_loadgen(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let place = (sorted.len() as f64 * q.clamp(0.0, 1.0)) as usize;
     Some(sorted[place.min(last)])
 }
 
-/// Quantile `q` of sorted values with weights: the least value that, together with all below it, has at least the
-/// share `q` of the weight. `None` for no values or no weight.
+/// Quantile `q` of sorted values with weights: the smallest value that, together with all below it, has at
+/// least the share `q` of the weight. `None` without values or weight.
 pub fn of_weighted(sorted: &[(f64, f64)], q: f64) -> Option<f64> {
     let total: f64 = sorted.iter().map(|(_, weight)| weight).sum();
     if total <= 0.0 {
         return None;
     }
-    // Sums of weights differ in their last digits by the order in which they are added.
+    // Sums of weights differ in their last digits depending on the order of addition.
     let wanted = q.clamp(0.0, 1.0) * total * (1.0 - 1e-12);
     let mut below = 0.0;
     let found = sorted

@@ -1,10 +1,10 @@
-//! Building derived series: their definition, their points with the phase each belongs to, and their order.
+//! Builds derived series: their definition, their points with phases, and their order.
 
 use std::sync::Arc;
 
 use run_model::{MetricType, SeriesData, SeriesDef};
 
-/// `derived`, or `derived-simulated` for what is made of simulated data.
+/// `derived`, or `derived-simulated` for simulated data.
 pub fn derived_source(origin: &SeriesDef) -> Arc<str> {
     if origin.source.ends_with("-simulated") {
         "derived-simulated".into()
@@ -22,12 +22,13 @@ pub fn phase_at(series: &SeriesData, index: usize) -> Arc<str> {
     }
 }
 
-/// A derived series each of whose values is a quotient over an interval.
+/// A derived series whose values are quotients over intervals.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quotients {
     /// The quotients.
     pub series: SeriesData,
-    /// Their denominators, one per value: weighted by these, the mean of the values is the quotient of the whole run.
+    /// Their denominators, one per value: with these weights, the mean of the values is the quotient of the
+    /// whole run.
     pub weights: Vec<f64>,
 }
 
@@ -38,12 +39,12 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A series of type gauge that takes endpoint and simulated mark from `origin`.
+    /// Creates a gauge series with the endpoint and simulated mark of `origin`.
     pub fn gauge(name: &str, labels: Arc<str>, unit: &str, origin: &SeriesDef) -> Self {
         Self::typed(name, labels, unit, MetricType::Gauge, origin)
     }
 
-    /// As [`Builder::gauge`] with a type of the caller's choice.
+    /// Like [`Builder::gauge`], with a given type.
     pub fn typed(
         name: &str,
         labels: Arc<str>,
@@ -69,7 +70,7 @@ impl Builder {
         }
     }
 
-    /// Appends a point. Values that are not finite are left out: absence is a missing row.
+    /// Appends a point. Non-finite values are skipped: absence is a missing row.
     pub fn push(&mut self, timestamp_ns: i64, value: f64, phase: &Arc<str>) {
         if !value.is_finite() {
             return;
@@ -81,7 +82,7 @@ impl Builder {
         self.data.values.push(value);
     }
 
-    /// The finished series.
+    /// Returns the finished series.
     pub fn finish(self) -> SeriesData {
         self.data
     }
@@ -92,7 +93,7 @@ pub fn sort_key(def: &SeriesDef) -> (&str, &str, &str) {
     (&def.metric_name, &def.labels, &def.endpoint_url)
 }
 
-/// Sorts by name, then labels, then endpoint, as every run is.
+/// Sorts by name, then labels, then endpoint, as in every run.
 pub fn sort(series: &mut [SeriesData]) {
     series.sort_by(|a, b| sort_key(&a.def).cmp(&sort_key(&b.def)));
 }

@@ -1,4 +1,4 @@
-//! What a whole deployment does per second: counters of every engine and endpoint added up.
+//! Rates of a whole deployment: counters of every engine and endpoint added up.
 //!
 //! | name | made from |
 //! |---|---|
@@ -32,13 +32,14 @@ const RATES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Adds every total whose counters the run holds.
+/// Adds every total whose counters are in the run.
 pub fn append(run: &RunData, out: &mut Vec<SeriesData>) {
     out.extend(quotients(run).into_iter().map(|q| q.series));
 }
 
-/// Every total whose counters the run holds, with the weight of each value: the interval's seconds for a rate, the
-/// tokens that were looked up for the hit ratio. Weighted so, a total's mean is that of the whole run.
+/// Returns every total whose counters are in the run, with the weight of each value: the interval's seconds
+/// for a rate, the number of queried tokens for the hit ratio. The weighted mean of a total is that of the
+/// whole run.
 pub fn quotients(run: &RunData) -> Vec<Quotients> {
     let mut out = Vec::new();
     for (name, counter, unit) in RATES {
@@ -79,7 +80,7 @@ pub fn named<'a>(run: &'a RunData, name: &'a str) -> impl Iterator<Item = &'a Se
     run.series.iter().filter(move |s| &*s.def.metric_name == name)
 }
 
-/// Rate per second of a counter, added up over all its series; empty if the run lacks it.
+/// Rate per second of a counter, added up over all its series; empty if it is not in the run.
 pub fn rate(run: &RunData, counter: &str) -> (Vec<i64>, Vec<f64>) {
     rate_of(named(run, counter))
 }
@@ -101,7 +102,7 @@ pub fn steps_of<'a>(series: impl Iterator<Item = &'a SeriesData>) -> Vec<counter
     counter::sum_steps(&points)
 }
 
-/// A gauge combined over all its series; empty if the run lacks it.
+/// A gauge combined over all its series; empty if it is not in the run.
 pub fn gauge(run: &RunData, name: &str, how: Combine) -> (Vec<i64>, Vec<f64>) {
     let points: Vec<Points<'_>> = named(run, name)
         .map(|s| (&s.timestamps_ns[..], &s.values[..]))
@@ -119,7 +120,7 @@ fn quotient(
 ) -> Option<Quotients> {
     let first = named(run, from).next()?;
     let mut origin = (*first.def).clone();
-    // A total over endpoints belongs to none of them.
+    // A total over several endpoints has no endpoint.
     if named(run, from).any(|s| s.def.endpoint_url != origin.endpoint_url) {
         origin.endpoint_url = Arc::from("");
     }

@@ -1,7 +1,7 @@
-//! Steps of counters and histograms put together into windows wide enough to be looked at.
+//! Joins steps of counters and histograms into windows of a useful width.
 //!
-//! A scrape forced at a phase edge can follow a regular one by milliseconds: the rate over that step alone would be a
-//! spike that nobody saw. Windows also bring endpoints together that are scraped at different moments.
+//! A scrape forced at a phase edge can follow a regular one by milliseconds, and the rate over that step
+//! alone would be a spurious spike. Windows also align endpoints that are scraped at different times.
 
 use super::estimate::Estimator;
 use super::histogram::Histogram;
@@ -17,7 +17,7 @@ pub struct Window {
     pub end_ns: i64,
     /// Sum of increases.
     pub increase: f64,
-    /// A single step longer than a usual one: how its increase is spread over it is not known.
+    /// A single step longer than a usual one, in which the distribution of its increase is unknown.
     pub gap: bool,
 }
 
@@ -37,10 +37,10 @@ impl Window {
     }
 }
 
-/// Steps joined into windows of about `window_ns`, nothing left out: the increases sum to those of the steps.
+/// Joins steps into windows of about `window_ns`; their increases sum to those of the steps.
 ///
-/// A step longer than `longest_step_ns` is a window of its own. What is left at an end or before such a step joins the
-/// window before it, or is a short window where there is none.
+/// A step longer than `longest_step_ns` is a separate window. A remainder at the end or before such a step
+/// joins the previous window, or becomes a short window if there is none.
 pub fn windows(steps: &[super::counter::Step], window_ns: i64, longest_step_ns: i64) -> Vec<Window> {
     let mut out: Vec<Window> = Vec::new();
     let mut open: Option<Window> = None;
@@ -72,7 +72,7 @@ pub fn windows(steps: &[super::counter::Step], window_ns: i64, longest_step_ns: 
     out
 }
 
-/// What is left is shorter than a window; half a window still stands for itself.
+/// Closes a remainder shorter than a window; at half a window or more it stays separate.
 fn close(out: &mut Vec<Window>, rest: Option<Window>, window_ns: i64) {
     let Some(rest) = rest else { return };
     match out.last_mut() {
@@ -84,9 +84,9 @@ fn close(out: &mut Vec<Window>, rest: Option<Window>, window_ns: i64) {
     }
 }
 
-/// Rates per second of windows, at the time of each window's end.
+/// Rates per second of windows, at each window's end.
 ///
-/// In the place of a gap stands a `NaN` at its start: no line may cross it.
+/// A gap is a `NaN` at its start, so that no line is drawn across it.
 pub fn rates(windows: &[Window]) -> (Vec<i64>, Vec<f64>) {
     windows
         .iter()
@@ -100,29 +100,31 @@ pub fn rates(windows: &[Window]) -> (Vec<i64>, Vec<f64>) {
         .unzip()
 }
 
-/// Three quarters of a window count: scrapes jitter, and what is missing comes with the next one.
+/// Three quarters of a window are enough: scrapes jitter, and the next window contains the rest.
 fn is_full(nanos: i64, window_ns: i64) -> bool {
     nanos >= window_ns - window_ns / 4
 }
 
-/// What all these histograms observed together, per window.
+/// The combined observations of several histograms per window.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Merged {
     /// Upper bounds, ascending; the last is `+Inf`.
     pub bounds: Vec<f64>,
-    /// One per window in which anything was scraped.
+    /// One per window with any scrape.
     pub windows: Vec<Interval>,
-    /// Everything observed between scrapes, gaps included; `None` with fewer than two scrapes.
+    /// All observations between scrapes, including gaps; `None` with fewer than two scrapes.
     pub whole: Option<Interval>,
     /// Learned from every interval of every histogram.
     pub estimator: Option<Estimator>,
-    /// Histograms that could not be added because their buckets differ from the first one's.
+    /// Number of histograms that could not be added because their buckets differ from the first one's.
     pub left_out: usize,
 }
 
-/// Adds the intervals of several histograms (engines, endpoints) in windows of `window_ns` counted from `origin_ns`.
+/// Adds the intervals of several histograms (engines, endpoints) in windows of `window_ns`, starting at
+/// `origin_ns`.
 ///
-/// Intervals longer than `longest_step_ns` (gaps) are in no window: when what they hold was observed is not known.
+/// Intervals longer than `longest_step_ns` (gaps) are in no window, because the times of their observations
+/// are unknown.
 pub fn merge(histograms: &[&Histogram], origin_ns: i64, window_ns: i64, longest_step_ns: i64) -> Merged {
     let Some(first) = histograms.first() else {
         return Merged::default();
@@ -190,8 +192,8 @@ mod tests {
         );
     }
 
-    /// The run's quantile must be the same in a picture (`whole`) and in the summary (`Histogram::whole`): what was
-    /// observed while nothing was scraped is often what took longest.
+    /// The run's quantile must be the same in a plot (`whole`) and in the summary (`Histogram::whole`):
+    /// observations made while nothing was scraped are often the longest.
     #[test]
     fn the_whole_run_includes_its_gaps_and_no_window_does() {
         let histogram = Histogram {

@@ -20,7 +20,7 @@ pub struct Fit {
     pub r_squared: f64,
     /// Correlation of each residual with the next. Far from 0, the standard errors are too small.
     pub residual_autocorrelation: f64,
-    /// Rows used.
+    /// Number of rows used.
     pub rows: usize,
 }
 
@@ -28,32 +28,34 @@ pub struct Fit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FitError {
-    /// Fewer rows than a fit with errors needs.
+    /// Fewer rows than a fit with standard errors needs.
     #[error("too few windows for a fit")]
     TooFewRows,
-    /// Two columns move together, so that their shares cannot be told apart.
+    /// Two columns are collinear, so their shares cannot be separated.
     #[error("prefill, decode and idle time move together in this run, so their shares cannot be told apart")]
     Collinear,
 }
 
-/// Fewer rows would give errors that mean little.
+/// With fewer rows, the standard errors would mean little.
 const ROWS_PER_COLUMN: usize = 5;
 
-/// A column counts as a mix of the others when less than this share of its square is its own.
+/// A column counts as a combination of the others when less than this share of its square is independent of
+/// them.
 const OWN_SHARE: f64 = 1e-4;
 
-/// Fits `y ≈ Σ coefficient × column`, without a constant of its own: a column of ones (or of seconds) is one.
+/// Fits `y ≈ Σ coefficient × column` without an implicit constant; add a column of ones (or of seconds) for
+/// one.
 ///
 /// # Errors
 ///
-/// With fewer than five rows for each column, or when the columns are not independent.
+/// With fewer than five rows per column, or when the columns are not independent.
 pub fn least_squares<const N: usize>(rows: &[[f64; N]], y: &[f64]) -> Result<Fit, FitError> {
     let n = rows.len().min(y.len());
     if n < ROWS_PER_COLUMN * N {
         return Err(FitError::TooFewRows);
     }
     let (rows, y) = (&rows[..n], &y[..n]);
-    // Columns are scaled to unit length first, so that tokens in thousands and seconds weigh the same.
+    // Scales columns to unit length first, so that tokens in thousands and seconds have equal weight.
     let mut scale = [0.0; N];
     for row in rows {
         for (scale, x) in scale.iter_mut().zip(row) {
@@ -107,8 +109,8 @@ pub fn least_squares<const N: usize>(rows: &[[f64; N]], y: &[f64]) -> Result<Fit
     })
 }
 
-/// Gauss-Jordan on a matrix with ones on its diagonal. The pivot that is left of a column is the share of it that the
-/// columns before do not explain.
+/// Gauss-Jordan elimination on a matrix with ones on its diagonal. The remaining pivot of a column is the
+/// share of it that the previous columns do not explain.
 fn invert<const N: usize>(mut a: [[f64; N]; N]) -> Option<[[f64; N]; N]> {
     let mut inverse = [[0.0; N]; N];
     for (i, row) in inverse.iter_mut().enumerate() {
@@ -168,7 +170,7 @@ mod tests {
                 "{fit:?}"
             );
         }
-        // Even scatter of width 40 has a deviation of 40 / sqrt(12).
+        // Uniform scatter of width 40 has a deviation of 40 / sqrt(12).
         assert!((fit.residual_deviation - 11.5).abs() < 1.5, "{fit:?}");
         assert!(
             fit.r_squared > 0.97 && fit.residual_autocorrelation.abs() < 0.3,

@@ -1,4 +1,4 @@
-//! The figures that a summary shows, each with its method, rate and error.
+//! Energy figures for summaries, each with its method, rate and error.
 
 use super::regression::Coefficient;
 use super::split::{EnergySplit, SplitUnavailable, split};
@@ -6,23 +6,23 @@ use super::window::{EnergyUnavailable, WindowEnergy, energy_between, measured_wi
 use super::{SENSOR_ERROR_RATIO, steps};
 use run_model::{Outcome, RunData};
 
-/// A figure with the bound of its sampling error, in the same unit.
+/// A value with the bound of its sampling error, in the same unit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figure {
     /// The value.
     pub value: f64,
-    /// How far sampling can have put it off, either way.
+    /// Bound of the sampling error, in either direction.
     pub error: f64,
 }
 
-/// What a run cost in energy.
+/// Energy figures of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnergyReport {
     /// Energy of the measured window: first request issued to last answered.
     pub window: WindowEnergy,
-    /// Requests answered in it.
+    /// Requests answered in the window.
     pub completed_requests: u64,
-    /// Output tokens in it, and where they were counted: `requests` or `counters`.
+    /// Output tokens in the window, and their source: `requests` or `counters`.
     pub output_tokens: Option<(f64, &'static str)>,
     /// Joules per output token.
     pub joules_per_output_token: Option<Figure>,
@@ -30,15 +30,15 @@ pub struct EnergyReport {
     pub joules_per_request: Option<Figure>,
     /// Output tokens per joule.
     pub output_tokens_per_joule: Option<Figure>,
-    /// Prefill, decode and base, or why they cannot be told apart.
+    /// Prefill, decode and base, or why they cannot be separated.
     pub split: Result<EnergySplit, SplitUnavailable>,
 }
 
-/// Energy of the measured window of a run.
+/// Computes the energy of the measured window of a run.
 ///
 /// # Errors
 ///
-/// If there is no window or no energy in it.
+/// If there is no window, or no energy in it.
 pub fn report(run: &RunData) -> Result<EnergyReport, EnergyUnavailable> {
     let (from_ns, to_ns) = measured_window(run)?;
     let window = energy_between(run, from_ns, to_ns)?;
@@ -99,7 +99,7 @@ fn counted_tokens(run: &RunData, from_ns: i64, to_ns: i64) -> Option<f64> {
 }
 
 impl EnergyReport {
-    /// The report as JSON for a summary file: base units, `null` for what could not be had, reasons beside.
+    /// The report as JSON for a summary file: base units, `null` for unavailable values, with reasons.
     pub fn to_json(&self) -> serde_json::Value {
         let figure = |figure: Option<Figure>| match figure {
             Some(Figure { value, error }) => serde_json::json!({ "value": value, "error": error }),

@@ -1,15 +1,15 @@
-//! Energy split into prefill and decode: a regression of each window's energy on the tokens of both kinds and the
-//! seconds that passed.
+//! Splits energy into prefill and decode by a regression of each window's energy on its prefill tokens,
+//! decode tokens and seconds.
 //!
-//! `joules = a × prefill tokens + b × decode tokens + c × seconds`. `a` and `b` are energy per token on top of what
-//! the GPUs draw anyway, which is `c` watts. Prompt tokens that came from a cache are not prefill.
+//! `joules = a × prefill tokens + b × decode tokens + c × seconds`. `a` and `b` are the energy per token in
+//! addition to the base power `c` in watts. Prompt tokens taken from a cache are not prefill.
 
 use super::regression::{Coefficient, Fit, FitError, least_squares};
 use super::steps::{self, Step, seconds};
 use super::window::{Method, Source, sources};
 use run_model::RunData;
 
-/// The split and how far to trust it.
+/// The split and its reliability.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnergySplit {
     /// Energy per prompt token computed, in joules.
@@ -26,9 +26,9 @@ pub struct EnergySplit {
     pub seconds: f64,
     /// Energy measured in the windows, in joules.
     pub joules: f64,
-    /// How the energy was measured (the least trusted among the GPUs).
+    /// How the energy was measured (the least reliable method among the GPUs).
     pub method: Method,
-    /// Where the tokens come from: `counters` (the server's) or `requests` (the client's rows).
+    /// Source of the tokens: `counters` (the server's) or `requests` (the client's rows).
     pub tokens_from: &'static str,
     /// The fit: residuals, share explained, autocorrelation, number of windows.
     pub fit: Fit,
@@ -65,20 +65,20 @@ pub enum SplitUnavailable {
     /// No energy to split.
     #[error("no GPU in this run told its energy or power")]
     NoEnergy,
-    /// Nothing tells how many tokens were computed when.
+    /// There is no source of token counts over time.
     #[error("neither token counters nor request rows with token counts are in this run")]
     NoTokens,
-    /// The regression has no answer.
+    /// The regression failed.
     #[error(transparent)]
     Fit(#[from] FitError),
 }
 
-/// Splits the energy between two moments.
+/// Splits the energy between two times.
 ///
 /// # Errors
 ///
-/// If energy or tokens are missing, the window is too short for a regression, or the load did not vary enough to tell
-/// prefill, decode and idle time apart.
+/// If energy or tokens are missing, the window is too short for a regression, or the load did not vary enough
+/// to separate prefill, decode and idle time.
 pub fn split(run: &RunData, from_ns: i64, to_ns: i64) -> Result<EnergySplit, SplitUnavailable> {
     let sources = sources(run);
     let method = sources
@@ -96,7 +96,7 @@ pub fn split(run: &RunData, from_ns: i64, to_ns: i64) -> Result<EnergySplit, Spl
             .iter()
             .map(|source| steps::inside(&source.steps, from, to))
             .collect();
-        // A window with a hole in the energy would be explained by fewer joules than it cost.
+        // A window with a gap in the energy data would have too few joules.
         if energy.iter().any(|inside| inside.covered_ns < to - from) {
             continue;
         }
@@ -120,8 +120,8 @@ pub fn split(run: &RunData, from_ns: i64, to_ns: i64) -> Result<EnergySplit, Spl
     })
 }
 
-/// Window edges: moments at which the first GPU was read, at least a second apart (two for averaged power, whose
-/// average would otherwise smear one window into the next).
+/// Window edges: times at which the first GPU was read, at least a second apart (two for averaged power,
+/// whose average would otherwise smear one window into the next).
 fn edges(sources: &[Source], method: Method, from_ns: i64, to_ns: i64) -> Vec<i64> {
     let apart = if method == Method::AveragePowerIntegral {
         2_000_000_000
@@ -133,7 +133,7 @@ fn edges(sources: &[Source], method: Method, from_ns: i64, to_ns: i64) -> Vec<i6
         return edges;
     };
     let moments = first.steps.iter().flat_map(|step| [step.from_ns, step.to_ns]);
-    // A tick is a little early or late; half a tenth of a second does not make it another window.
+    // Ticks jitter; half a tenth of a second must not move the edge.
     let slack = apart / 20;
     for moment in moments.filter(|moment| (from_ns..=to_ns).contains(moment)) {
         if edges.last().is_none_or(|last| moment - last >= apart - slack) {
@@ -143,7 +143,7 @@ fn edges(sources: &[Source], method: Method, from_ns: i64, to_ns: i64) -> Vec<i6
     edges
 }
 
-/// Tokens over time: the server's counters, or else the client's rows.
+/// Tokens over time: the server's counters, otherwise the client's rows.
 fn tokens(run: &RunData) -> Option<(Vec<Step>, Vec<Step>, &'static str)> {
     let counted = |name: &str| {
         let series = run
@@ -193,7 +193,7 @@ fn tokens(run: &RunData) -> Option<(Vec<Step>, Vec<Step>, &'static str)> {
     (!prefill.is_empty() && !decode.is_empty()).then(|| (spread(prefill), spread(decode), "requests"))
 }
 
-/// Adds several engines' counters into one run of steps.
+/// Merges several engines' counters into one sequence of steps.
 fn merge(mut all: Vec<Vec<Step>>) -> Vec<Step> {
     if all.len() == 1 {
         return all.swap_remove(0);
@@ -201,11 +201,11 @@ fn merge(mut all: Vec<Vec<Step>>) -> Vec<Step> {
     spread(all.into_iter().flatten().collect())
 }
 
-/// Turns steps that overlap into steps that do not: between any two neighbouring edges, the sum of all rates.
+/// Converts overlapping steps to disjoint ones: between any two adjacent edges, the sum of all rates.
 fn spread(overlapping: Vec<Step>) -> Vec<Step> {
     let mut changes: Vec<(i64, f64)> = Vec::with_capacity(2 * overlapping.len());
     for step in overlapping {
-        // What happened in no time at all is given a microsecond.
+        // A step of zero length is given a microsecond.
         let to_ns = step.to_ns.max(step.from_ns + 1000);
         let rate = step.amount / (to_ns - step.from_ns) as f64;
         changes.push((step.from_ns, rate));
@@ -230,7 +230,7 @@ fn spread(overlapping: Vec<Step>) -> Vec<Step> {
     out
 }
 
-/// `all` less what `part` says of the same time.
+/// Subtracts the rates of `part` from those of `all`.
 fn without(all: &[Step], part: &[Step]) -> Vec<Step> {
     let less = |step: &Step| {
         let cached = steps::inside(part, step.from_ns, step.to_ns).amount;

@@ -1,20 +1,21 @@
-//! Cumulative quantities over time: counters that may reset, and powers that have to be integrated first.
+//! Cumulative quantities over time: counters that may reset, and powers to be integrated.
 
-/// A quantity that grew by `amount` between two moments, in ascending order and without overlap.
+/// A quantity that grew by `amount` between two times; in ascending order, without overlap.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Step {
     pub(super) from_ns: i64,
     pub(super) to_ns: i64,
     pub(super) amount: f64,
-    /// How far `amount` may be off for this step as a whole.
+    /// Possible error of `amount` for the whole step.
     pub(super) error: f64,
 }
 
-/// What lies in a window.
+/// The part of a quantity inside a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Inside {
     pub(super) amount: f64,
-    /// From not knowing where within a step the growth happened, at both ends, and from the steps' own errors.
+    /// Error from the unknown distribution of growth within the cut steps at both ends, and from the steps'
+    /// own errors.
     pub(super) error: f64,
     pub(super) covered_ns: i64,
 }
@@ -23,7 +24,8 @@ pub(super) fn seconds(ns: i64) -> f64 {
     ns as f64 / 1e9
 }
 
-/// Steps of a counter. A fall is a restart: what was counted since is kept, the step across it is not covered.
+/// Steps of a counter. A decrease is a restart: the count since then is kept, and the step across it is not
+/// covered.
 pub(super) fn of_counter(timestamps_ns: &[i64], values: &[f64]) -> Vec<Step> {
     let mut steps = Vec::with_capacity(values.len().saturating_sub(1));
     for (t, v) in timestamps_ns.windows(2).zip(values.windows(2)) {
@@ -40,8 +42,8 @@ pub(super) fn of_counter(timestamps_ns: &[i64], values: &[f64]) -> Vec<Step> {
     steps
 }
 
-/// Steps of a power by the trapezoid rule. A step much longer than the others is a gap and is not covered. The error
-/// of a step assumes that power stayed between its two ends' values.
+/// Steps of a power by the trapezoid rule. A step much longer than the others is a gap and is not covered.
+/// The error of a step assumes that power stayed between its two end values.
 pub(super) fn of_power(timestamps_ns: &[i64], watts: &[f64]) -> Vec<Step> {
     let longest = median_step(timestamps_ns).map_or(i64::MAX, |median| median.saturating_mul(5) / 2);
     let mut steps = Vec::with_capacity(watts.len().saturating_sub(1));
@@ -72,7 +74,7 @@ pub(super) fn median_step(timestamps_ns: &[i64]) -> Option<i64> {
     (!steps.is_empty()).then(|| *steps.select_nth_unstable(middle).1)
 }
 
-/// The part of the steps that lies between two moments, growth within a step taken as even.
+/// The part of the steps between two times, assuming even growth within a step.
 pub(super) fn inside(steps: &[Step], from_ns: i64, to_ns: i64) -> Inside {
     let mut sum = Inside::default();
     let first = steps.partition_point(|step| step.to_ns <= from_ns);
@@ -83,7 +85,7 @@ pub(super) fn inside(steps: &[Step], from_ns: i64, to_ns: i64) -> Inside {
         let overlap = step.to_ns.min(to_ns) - step.from_ns.max(from_ns);
         let share = overlap as f64 / (step.to_ns - step.from_ns) as f64;
         sum.amount += step.amount * share;
-        // A step that the window cuts may have grown wholly inside or wholly outside of it.
+        // The growth of a step cut by the window may be entirely inside or outside.
         let cut = if share < 1.0 {
             step.amount * share.max(1.0 - share)
         } else {

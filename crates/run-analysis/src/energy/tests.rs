@@ -1,4 +1,4 @@
-//! Energy of made-up runs whose true energy is known.
+//! Energy of synthetic runs with known true energy.
 
 use std::sync::Arc;
 
@@ -188,7 +188,7 @@ fn tokens_of_the_server_stand_in_for_rows_without_counts() {
     assert_eq!(report.joules_per_output_token.unwrap().value, 20.0);
 }
 
-/// Two minutes of bursts: prefill for a second of every seven, decode most of the time, some idle.
+/// Two minutes of bursts: prefill for one of every seven seconds, decode most of the time, some idle.
 fn bursts(prefill: f64, decode: f64, base: f64) -> RunData {
     let prefill_rate = |t: usize| if t.is_multiple_of(7) { 4000.0 } else { 0.0 };
     let decode_rate = |t: usize| {
@@ -205,7 +205,7 @@ fn bursts(prefill: f64, decode: f64, base: f64) -> RunData {
             points.push((t as f64, value));
         }
         joules += prefill * prefill_rate(t) + decode * decode_rate(t) + base;
-        // A fifth of the prompt tokens come from the cache and cost nothing.
+        // A fifth of the prompt tokens come from the cache and need no energy.
         prompt += prefill_rate(t) * 1.25;
         cached += prefill_rate(t) * 0.25;
         output += decode_rate(t);
@@ -265,7 +265,7 @@ fn a_steady_load_cannot_be_split_and_says_so() {
 #[test]
 fn without_counters_the_rows_of_the_client_carry_the_tokens() {
     let mut run = bursts(0.0, 0.0, 0.0);
-    // Each request: one second of prefill, then decode; energy is made of just that.
+    // Each request: one second of prefill, then decode; the only sources of energy.
     let mut joules = vec![0.0; 122];
     let mut requests = Vec::new();
     for (i, start) in (0..110usize).step_by(3).enumerate() {

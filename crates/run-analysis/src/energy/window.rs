@@ -1,4 +1,4 @@
-//! Energy of one window: which source each GPU has, and what it gives.
+//! Energy of one window, from the best source of each GPU.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use run_model::{RunData, SeriesData};
 pub enum Method {
     /// Difference of the driver's energy counter.
     EnergyCounter,
-    /// Integral of the power of the moment.
+    /// Integral of instantaneous power.
     InstantPowerIntegral,
-    /// Integral of a power that the driver has averaged.
+    /// Integral of a power averaged by the driver.
     AveragePowerIntegral,
 }
 
 impl Method {
-    /// The word for `measurement_method`.
+    /// The value of `measurement_method`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::EnergyCounter => "energy_counter",
@@ -37,13 +37,13 @@ pub struct GpuEnergy {
     pub gpu: String,
     /// Energy, in joules.
     pub joules: f64,
-    /// Bound of what sampling can have got wrong, either way, in joules.
+    /// Bound of the sampling error in joules, in either direction.
     pub error_joules: f64,
     /// How it was measured.
     pub method: Method,
-    /// Samples per second of what it was measured from.
+    /// Samples per second of the source.
     pub sampling_rate_hz: f64,
-    /// Share of the window that the data cover, 0 to 1. Energy of the rest is not in `joules`.
+    /// Share of the window covered by data, 0 to 1. `joules` does not include the rest.
     pub covered_ratio: f64,
 }
 
@@ -66,12 +66,13 @@ impl WindowEnergy {
         self.gpus.iter().map(|gpu| gpu.joules).sum()
     }
 
-    /// Bound of the sampling error of all GPUs, in joules: the sum, because their samples share their times.
+    /// Bound of the sampling error of all GPUs, in joules: the sum, because their samples have the same
+    /// times.
     pub fn error_joules(&self) -> f64 {
         self.gpus.iter().map(|gpu| gpu.error_joules).sum()
     }
 
-    /// What the sensors themselves may be off by, in joules.
+    /// Possible error of the sensors themselves, in joules.
     pub fn sensor_error_joules(&self) -> f64 {
         self.joules() * SENSOR_ERROR_RATIO
     }
@@ -81,7 +82,7 @@ impl WindowEnergy {
         seconds(self.to_ns - self.from_ns)
     }
 
-    /// Mean power over the part of the window that is covered, in watts.
+    /// Mean power over the covered part of the window, in watts.
     pub fn mean_watts(&self) -> f64 {
         self.gpus
             .iter()
@@ -89,7 +90,7 @@ impl WindowEnergy {
             .sum()
     }
 
-    /// The least trusted method among the GPUs.
+    /// The least reliable method among the GPUs.
     pub fn method(&self) -> Option<Method> {
         self.gpus.iter().map(|gpu| gpu.method).max()
     }
@@ -108,17 +109,17 @@ impl WindowEnergy {
     }
 }
 
-/// Why there is no figure.
+/// Why energy is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnergyUnavailable {
-    /// No GPU told energy or power.
+    /// No GPU reported energy or power.
     #[error("no GPU in this run told its energy or power")]
     NoSource,
     /// Data exist, but not in this window.
     #[error("no energy or power sample lies in the window")]
     NothingInWindow,
-    /// Shorter than what power data can carry.
+    /// The window is too short for power data.
     #[error("the window is shorter than a second, which no driver's power data can carry")]
     WindowTooShort,
     /// Nothing was answered, so there is no window.
@@ -126,7 +127,7 @@ pub enum EnergyUnavailable {
     NoRequests,
 }
 
-/// From the first request issued to the last one answered.
+/// Returns the time from the first request issued to the last one answered.
 ///
 /// # Errors
 ///
@@ -137,7 +138,7 @@ pub fn measured_window(run: &RunData) -> Result<(i64, i64), EnergyUnavailable> {
     from.zip(to).ok_or(EnergyUnavailable::NoRequests)
 }
 
-/// Energy of all GPUs between two moments.
+/// Computes the energy of all GPUs between two times.
 ///
 /// # Errors
 ///
@@ -172,12 +173,13 @@ pub(super) struct Source {
     pub(super) method: Method,
     pub(super) steps: Vec<Step>,
     rate_hz: f64,
-    /// How far back in time a reading may reach.
+    /// Maximum lag of a reading.
     lag_ns: i64,
     pub(super) simulated: bool,
 }
 
-/// A moving average of about a second on boards from Ampere on, by the driver's documentation.
+/// Power is a moving average of about a second on boards since Ampere, according to the driver's
+/// documentation.
 const AVERAGING_NS: i64 = 1_000_000_000;
 
 /// The best source of each GPU that has one.
@@ -195,7 +197,7 @@ pub(super) fn sources(run: &RunData) -> Vec<Source> {
         let Some(gpu) = labels.get("gpu").or(labels.get("uuid")) else {
             continue;
         };
-        // The same index on two hosts is two GPUs; the UUID tells them apart where there is one.
+        // The same index on two hosts means two GPUs; the UUID, if any, distinguishes them.
         let key = labels.get("uuid").unwrap_or(gpu).clone() + &series.def.endpoint_url;
         let Some(source) = Source::of(series, method, gpu) else {
             continue;
@@ -213,7 +215,7 @@ impl Source {
             Method::EnergyCounter => steps::of_counter(&series.timestamps_ns, &series.values),
             _ => steps::of_power(&series.timestamps_ns, &series.values),
         };
-        // A counter that never moves is one that the board does not keep.
+        // If the counter never moves, the board does not support it.
         if steps.is_empty()
             || (method == Method::EnergyCounter && steps.iter().all(|step| step.amount == 0.0))
         {
@@ -255,8 +257,8 @@ impl Source {
         })
     }
 
-    /// A reading that lags moves energy across the window's end: at most the lag times how far the power around that
-    /// moment is apart.
+    /// A lagging reading moves energy across the window's end: at most the lag times the range of the power
+    /// around that time.
     fn lag_error(&self, at_ns: i64) -> f64 {
         if self.lag_ns == 0 {
             return 0.0;
@@ -278,7 +280,8 @@ impl Source {
     }
 }
 
-/// How long the counter stands still at most while it is read faster than it moves; 0 if it moved at every reading.
+/// Longest period without change of a counter that is read faster than it updates; 0 if it changed at every
+/// reading.
 fn update_period_ns(steps: &[Step]) -> i64 {
     let mut longest = 0;
     let mut still_since: Option<i64> = None;

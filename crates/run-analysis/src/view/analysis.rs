@@ -1,4 +1,4 @@
-//! What is derived of one run, each thing once.
+//! Derived data of one run, each computed once.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use crate::derive::histogram::{self, Histogram};
 use crate::derive::join::{self, Joined};
 use crate::derive::{self, exporters};
 
-/// A run with everything that is derived of it. Each thing is derived when it is first asked for, and once.
+/// A run with everything derived from it. Each part is computed on first use, and only once.
 ///
 /// ```
 /// use run_analysis::view::Analysis;
@@ -38,7 +38,7 @@ pub struct Analysis<'a> {
 }
 
 impl<'a> Analysis<'a> {
-    /// An analysis of `run`. Only its series' names are looked at now.
+    /// Creates an analysis of `run`. Only its series' names are read now.
     pub fn of(run: &'a RunData) -> Self {
         let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
         for (index, series) in run.series.iter().enumerate() {
@@ -59,13 +59,13 @@ impl<'a> Analysis<'a> {
         self.run
     }
 
-    /// Every series of a metric, in the run's order.
+    /// Returns every series of a metric, in the run's order.
     pub fn named(&self, name: &str) -> impl Iterator<Item = &'a SeriesData> + '_ {
         let indices = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
         indices.iter().map(|index| &self.run.series[*index])
     }
 
-    /// Every histogram of the run, put together from its `_bucket`, `_sum` and `_count` series.
+    /// Every histogram of the run, assembled from its `_bucket`, `_sum` and `_count` series.
     pub fn histograms(&self) -> &[Histogram] {
         self.histograms.get_or_init(|| histogram::collect(self.run))
     }
@@ -86,7 +86,7 @@ impl<'a> Analysis<'a> {
         self.gpus.get_or_init(|| exporters::mapped(self.run))
     }
 
-    /// Every derived series, as [`process_all`](crate::derive::process_all) gives them.
+    /// Every derived series, as returned by [`process_all`](crate::derive::process_all).
     pub fn derived(&self) -> &RunData {
         self.derived.get_or_init(|| {
             let derived = derive::derive(self.run, self.histograms(), self.exported_gpus());
@@ -94,13 +94,13 @@ impl<'a> Analysis<'a> {
         })
     }
 
-    /// The derived series with metrics of the user's own.
+    /// The derived series with user-defined metrics.
     #[cfg(feature = "expressions")]
     pub fn derived_with(&self, custom: &[CustomMetric]) -> RunData {
         derive::with_custom(self.run, self.derived().clone(), custom)
     }
 
-    /// Whether anything of the run was simulated.
+    /// Whether any data of the run was simulated.
     pub fn is_simulated(&self) -> bool {
         self.run.manifest.simulated
             || self
@@ -110,7 +110,7 @@ impl<'a> Analysis<'a> {
                 .any(|series| series.def.source.ends_with("-simulated"))
     }
 
-    /// First and last moment of which the run has samples or requests; `None` without any.
+    /// Times of the first and last samples or requests of the run; `None` without any.
     pub fn span_ns(&self) -> Option<(i64, i64)> {
         let run = self.run;
         let samples = run
@@ -126,7 +126,8 @@ impl<'a> Analysis<'a> {
             .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
-    /// The figures of the window from `from_ns` to `to_ns`. Goodput is judged by the limits that the run's facts hold.
+    /// Computes the figures of the window from `from_ns` to `to_ns`. Goodput uses the limits in the run's
+    /// facts.
     pub fn figures(&self, from_ns: i64, to_ns: i64) -> Figures {
         Figures::of(
             self.run,

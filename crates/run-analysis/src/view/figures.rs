@@ -9,7 +9,7 @@ use crate::derive::histogram::{self, Histogram};
 use crate::derive::{counter, exporters, latency, names, quantile, window};
 use crate::energy;
 
-/// What a run did in a window. What cannot be known is `None` or missing, never 0.
+/// Figures of a window. Unknown values are `None` or missing, never 0.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Figures {
@@ -27,11 +27,11 @@ pub struct Figures {
     pub gpus: Vec<GpuFigures>,
     /// Energy of all GPUs.
     pub energy: Option<EnergyFigures>,
-    /// Whether anything of it was simulated.
+    /// Whether any of the data was simulated.
     pub simulated: bool,
 }
 
-/// What the engines did.
+/// Figures of the engines.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct EngineFigures {
@@ -61,7 +61,7 @@ pub struct EngineFigures {
 pub struct LatencyFigures {
     /// Observations.
     pub count: f64,
-    /// Mean, exact.
+    /// Exact mean.
     pub mean: f64,
     /// Median.
     pub p50: f64,
@@ -75,14 +75,14 @@ pub struct LatencyFigures {
     pub estimated: bool,
 }
 
-/// Distributions of times, by the field's definitions.
+/// Distributions of times, as defined for each field.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Latencies {
     /// Time to first token.
     pub ttft: Option<LatencyFigures>,
-    /// Client: time per output token after the first, one value a request. Server: time between two tokens
-    /// (`vllm:inter_token_latency_seconds`, or its older name), one value a token.
+    /// Client: time per output token after the first, one value per request. Server: time between two tokens
+    /// (`vllm:inter_token_latency_seconds`, or its older name), one value per token.
     pub tpot: Option<LatencyFigures>,
     /// End to end.
     pub e2e: Option<LatencyFigures>,
@@ -94,7 +94,7 @@ pub struct Latencies {
     pub decode: Option<LatencyFigures>,
 }
 
-/// What the harness saw of the requests that ended in the window.
+/// The harness's view of the requests that ended in the window.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct ClientFigures {
@@ -104,9 +104,9 @@ pub struct ClientFigures {
     pub failed: usize,
     /// Completed requests per second of the window; `None` without any request.
     pub requests_per_second: Option<f64>,
-    /// Output tokens of completed requests per second of the window; `None` where none told its tokens.
+    /// Output tokens of completed requests per second of the window; `None` if none reported its tokens.
     pub output_tokens_per_second: Option<f64>,
-    /// Their times, exact, counted from sending ([`crate::derive::latency`]).
+    /// Their exact times, counted from sending ([`crate::derive::latency`]).
     pub latencies: Latencies,
     /// Requests within the limits; `None` without limits or requests.
     pub goodput: Option<Goodput>,
@@ -122,7 +122,7 @@ pub struct GpuFigures {
     pub utilization_ratio: Option<f64>,
     /// Memory in use.
     pub memory_used_bytes: Option<f64>,
-    /// Memory it has.
+    /// Total memory.
     pub memory_total_bytes: Option<f64>,
     /// Power.
     pub power_watts: Option<f64>,
@@ -136,7 +136,7 @@ pub struct GpuFigures {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct EnergyFigures {
-    /// Energy, of the part of the window that is covered.
+    /// Energy of the covered part of the window.
     pub joules: f64,
     /// Mean power of the covered part.
     pub mean_watts: f64,
@@ -155,8 +155,8 @@ const PREFILL: &[&str] = &["vllm:request_prefill_time_seconds"];
 const DECODE: &[&str] = &["vllm:request_decode_time_seconds"];
 
 impl Figures {
-    /// The figures of the window from `from_ns` to `to_ns`. A rate is that between the last sample before the window
-    /// (or the first in it) and the last one in it.
+    /// Computes the figures of the window from `from_ns` to `to_ns`. A rate is measured between the last
+    /// sample before the window (or the first in it) and the last one in it.
     pub fn of(run: &RunData, from_ns: i64, to_ns: i64, limits: Option<&Limits>) -> Self {
         let view = Window { run, from_ns, to_ns };
         let engine = view.engine();
@@ -371,7 +371,7 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Exact figures of these times; `None` without any.
+/// Exact figures of times; `None` without any.
 fn exact(mut values: Vec<f64>) -> Option<LatencyFigures> {
     values.sort_by(f64::total_cmp);
     let at = |q| quantile::of_sorted(&values, q);
@@ -403,13 +403,13 @@ fn gpus(run: &RunData, from_ns: i64, to_ns: i64) -> Vec<GpuFigures> {
         let Some(gpu) = labels.get("gpu").or(labels.get("uuid")).cloned() else {
             continue;
         };
-        // What never changes is sampled once, so its newest value may lie before the window.
+        // Constants are sampled once, so the newest value may be before the window.
         let value = match name {
             "gpu_memory_total_bytes" => slice::newest(series, i64::MIN, to_ns),
             _ => slice::newest(series, from_ns, to_ns),
         };
         let Some(value) = value else { continue };
-        // The same index on two hosts is two GPUs.
+        // The same index on two hosts means two GPUs.
         let host = labels.get("uuid").cloned().unwrap_or_default() + &series.def.endpoint_url;
         let key = (gpu, host);
         let at = out

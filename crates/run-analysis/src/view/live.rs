@@ -1,4 +1,4 @@
-//! A run that goes on, in bounded memory.
+//! A run in progress, in bounded memory.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use super::{Analysis, Figures};
 use crate::derive::goodput::{self, Limits};
 use crate::derive::series::sort_key;
 
-/// The most points of one series, requests and events that are kept, whatever the time they span.
+/// Maximum number of points of one series, requests and events, whatever time they span.
 const MOST_POINTS: usize = 100_000;
 const MOST_REQUESTS: usize = 100_000;
 const MOST_EVENTS: usize = 10_000;
 
-/// The newest part of a run that goes on, fed record by record.
+/// The newest part of a run in progress, fed with records.
 ///
-/// It keeps what is younger than a given time in a [`RunData`], so that everything that reads a finished run reads a
-/// live one too ([`LiveView::data`], [`LiveView::analysis`]), and counts over the whole run in [`LiveTotals`]. Memory
-/// is bounded: by the time, and by 100,000 points of a series, 100,000 requests and 10,000 events. Of each series the
-/// newest value is always kept.
+/// It keeps data younger than a given age in a [`RunData`], so that code for finished runs works for live
+/// ones too ([`LiveView::data`], [`LiveView::analysis`]), and counts over the whole run in [`LiveTotals`].
+/// Memory is bounded by that age, and by 100,000 points per series, 100,000 requests and 10,000 events. The
+/// newest value of each series is always kept.
 ///
-/// The records come from a subscription of the recorder; this type does not know it:
+/// The records come from a subscription of the recorder, on which this type does not depend:
 ///
 /// ```no_run
 /// # struct Subscription;
@@ -41,7 +41,7 @@ const MOST_EVENTS: usize = 10_000;
 pub struct LiveView {
     keep_ns: i64,
     data: RunData,
-    /// By series id: its place in `data.series`, which is sorted by name.
+    /// By series id: its index in `data.series`, which is sorted by name.
     places: Vec<Option<usize>>,
     newest_ns: i64,
     phase: String,
@@ -59,7 +59,7 @@ pub struct LiveTotals {
     pub completed: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Output tokens of completed requests that told them.
+    /// Output tokens of completed requests that reported them.
     pub output_tokens: u64,
     /// Requests within the goodput limits; 0 without limits.
     pub good: u64,
@@ -70,7 +70,7 @@ pub struct LiveTotals {
 }
 
 impl LiveView {
-    /// A view that keeps what is younger than `keep`.
+    /// Creates a view that keeps data younger than `keep`.
     pub fn new(keep: Duration) -> Self {
         Self {
             keep_ns: i64::try_from(keep.as_nanos()).unwrap_or(i64::MAX),
@@ -83,28 +83,28 @@ impl LiveView {
         }
     }
 
-    /// Judges requests by these limits ([`Figures::client`], [`LiveTotals::good`]).
+    /// Applies these goodput limits to requests ([`Figures::client`], [`LiveTotals::good`]).
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self
     }
 
-    /// Says that the run is simulated, where its samples do not say so themselves.
+    /// Marks the run as simulated, even if its samples do not.
     #[must_use]
     pub fn simulated(mut self, simulated: bool) -> Self {
         self.data.manifest.simulated = simulated;
         self
     }
 
-    /// Takes in records in their order.
+    /// Applies records in order.
     pub fn apply_all<'r>(&mut self, records: impl IntoIterator<Item = &'r Record>) {
         for record in records {
             self.apply(record);
         }
     }
 
-    /// Takes in one record. Samples of a series whose definition did not come first are left out.
+    /// Applies one record. Samples of a series that has not been defined are ignored.
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Series(id, def) => {
@@ -148,7 +148,7 @@ impl LiveView {
                     requests.drain(..MOST_REQUESTS);
                 }
             }
-            // Figures are made of none of these.
+            // Figures use none of these.
             Record::Batch(_) | Record::Step(_) | Record::EngineRequest(_) => {}
             Record::Event(event) => {
                 match event.severity {
@@ -177,7 +177,7 @@ impl LiveView {
             let Some(series) = place.and_then(|at| self.data.series.get_mut(at)) else {
                 continue;
             };
-            // Times ascend in a run; a batch that comes late would break every search.
+            // Times must ascend for binary search, so a late batch is dropped.
             if series
                 .timestamps_ns
                 .last()
@@ -203,7 +203,7 @@ impl LiveView {
         self.advance(batch.start_ns);
     }
 
-    /// Drops requests and events that are too old, in steps, so that each is moved seldom.
+    /// Drops old requests and events, in large steps, so that the rest is moved rarely.
     fn advance(&mut self, now_ns: i64) {
         self.newest_ns = self.newest_ns.max(now_ns);
         let oldest_ns = self.newest_ns.saturating_sub(self.keep_ns);
@@ -219,17 +219,17 @@ impl LiveView {
         }
     }
 
-    /// What is kept, as a run in memory: series sorted by name, requests by issue, events by time.
+    /// The kept data as a run: series sorted by name, requests by issue, events by time.
     pub fn data(&self) -> &RunData {
         &self.data
     }
 
-    /// An analysis of what is kept.
+    /// An analysis of the kept data.
     pub fn analysis(&self) -> Analysis<'_> {
         Analysis::of(&self.data)
     }
 
-    /// The figures of the last `window` before the newest record.
+    /// Computes the figures of the last `window` before the newest record.
     pub fn figures(&self, window: Duration) -> Figures {
         let window_ns = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
         if self.newest_ns == i64::MIN {
@@ -238,7 +238,7 @@ impl LiveView {
         self.figures_between(self.newest_ns.saturating_sub(window_ns), self.newest_ns)
     }
 
-    /// The figures of any window within what is kept.
+    /// Computes the figures of any window within the kept data.
     pub fn figures_between(&self, from_ns: i64, to_ns: i64) -> Figures {
         Figures::of(&self.data, from_ns, to_ns, self.limits.as_ref())
     }
@@ -259,7 +259,8 @@ impl LiveView {
     }
 }
 
-/// Cuts what is older than `oldest_ns`, once it is a quarter of the kept time, but never the newest sample.
+/// Removes samples older than `oldest_ns`, once they span a quarter of the kept time, but never the newest
+/// sample.
 fn trim(series: &mut SeriesData, oldest_ns: i64, keep_ns: i64) {
     let first = series.timestamps_ns.first().copied().unwrap_or(i64::MAX);
     let is_long = series.values.len() >= 2 * MOST_POINTS;
@@ -273,7 +274,7 @@ fn trim(series: &mut SeriesData, oldest_ns: i64, keep_ns: i64) {
     cut = cut.min(series.values.len() - 1);
     series.timestamps_ns.drain(..cut);
     series.values.drain(..cut);
-    // The phase that the first kept sample lies in begins with it.
+    // The phase of the first kept sample begins with it.
     let in_force = series
         .phases
         .partition_point(|(start, _)| *start <= cut)

@@ -1,10 +1,11 @@
-//! One way to read a run, finished or going on.
+//! One interface for reading finished and live runs.
 //!
-//! - [`Analysis`] borrows a run in memory and derives each thing once: histograms, joined requests, derived series.
-//! - [`Figures`] are the quantities of a window of a run: rates, interval quantiles, running and waiting requests, KV
-//!   cache, goodput, GPUs, energy. Both a finished run and a live one are asked for them in the same way, so console,
-//!   report, terminal and alerts show the same numbers.
-//! - [`LiveView`] is fed with records while a run goes on and keeps the newest of it in bounded memory.
+//! - [`Analysis`] borrows a run in memory and derives each part once: histograms, joined requests, derived
+//!   series.
+//! - [`Figures`] are the quantities of a window of a run: rates, interval quantiles, running and waiting
+//!   requests, KV cache, goodput, GPUs, energy. Finished and live runs provide them in the same way, so
+//!   console, report, terminal and alerts show the same numbers.
+//! - [`LiveView`] is fed with records during a run and keeps the newest in bounded memory.
 //!
 //! ```text
 //!  RunData (read from files) ─────────────┐

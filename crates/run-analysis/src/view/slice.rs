@@ -1,9 +1,9 @@
-//! The part of a series that a window is about.
+//! The part of a series inside a window.
 
 use run_model::SeriesData;
 
-/// Index of the last sample at or before `from_ns`, which is the baseline of the window, and one past the last at or
-/// before `to_ns`. Without a baseline the first sample of the window is one.
+/// Index of the last sample at or before `from_ns`, the baseline of the window, and one past the last at or
+/// before `to_ns`. Without such a sample, the first one of the window is the baseline.
 pub(super) fn bounds(times: &[i64], from_ns: i64, to_ns: i64) -> (usize, usize) {
     let end = times.partition_point(|t| *t <= to_ns);
     let start = times.partition_point(|t| *t <= from_ns).saturating_sub(1);
@@ -17,7 +17,7 @@ pub(super) fn part(series: &SeriesData, from_ns: i64, to_ns: i64) -> SeriesData 
         def: series.def.clone(),
         timestamps_ns: series.timestamps_ns[start..end].to_vec(),
         values: series.values[start..end].to_vec(),
-        // Nothing that is made of a window looks at phases.
+        // Window figures do not use phases.
         phases: Vec::new(),
     }
 }

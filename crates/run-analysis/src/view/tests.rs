@@ -39,7 +39,7 @@ fn defs() -> Vec<Arc<SeriesDef>> {
     ]
 }
 
-/// `seconds` scrapes: 100 tokens, 250 W and two first tokens of 50 ms a second.
+/// `seconds` scrapes: 100 tokens, 250 W and two first tokens of 50 ms per second.
 fn records(seconds: i64) -> Vec<Record> {
     let mut out: Vec<Record> = defs()
         .into_iter()

@@ -1,4 +1,4 @@
-//! The estimates against the truth, beside the straight line.
+//! Compares the estimates and linear interpolation with the truth.
 
 use super::super::quantile;
 use super::*;
@@ -30,7 +30,7 @@ const BOUNDS: &[f64] = &[
     f64::INFINITY,
 ];
 
-/// A small generator of equally distributed bits (splitmix64): the tables must be the same everywhere.
+/// A small uniform random generator (splitmix64): the tables must be the same everywhere.
 struct Random(u64);
 
 impl Random {
@@ -126,7 +126,7 @@ fn run(random: &mut Random, draw: Draw, rate: f64) -> Run {
 /// Runs per distribution; the table in the documentation has 20.
 const RUNS: usize = 2;
 
-/// What is asked of each run: quantile, and whether of the whole or of each interval.
+/// Evaluated quantities: quantile, and whether of the whole run or of each interval.
 const ASKED: &[(f64, bool)] = &[
     (0.5, false),
     (0.9, false),

@@ -1,4 +1,4 @@
-//! From tree and run to series.
+//! Evaluates an expression tree over a run.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::derive::{counter, histogram};
 use run_model::labels;
 use run_model::{RunData, SeriesData, SeriesDef};
 
-/// One series on its way through the expression.
+/// An intermediate series of the evaluation.
 #[derive(Debug, Clone)]
 struct Track<'a> {
-    /// Label text that tells it apart.
+    /// Label text that identifies it.
     labels: Arc<str>,
-    /// The series it comes from: endpoint, simulated mark, phases.
+    /// Source of its endpoint, simulated mark and phases.
     origin: &'a SeriesData,
     times: Vec<i64>,
     values: Vec<f64>,
@@ -192,7 +192,7 @@ fn quantiles<'a>(
     Ok(out)
 }
 
-/// All series as one, without labels.
+/// Combines all series into one, without labels.
 fn together(value: Value<'_>, how: Combine) -> Value<'_> {
     match value {
         Value::Number(n) => Value::Number(n),
@@ -260,7 +260,7 @@ fn binary<'a>(
     Ok(Value::Tracks(out))
 }
 
-/// At every time of the left side, with the right side's latest value unless that is too old.
+/// Computes values at every time of the left side, with the right side's latest value unless that is too old.
 fn pair<'a>(operator: Operator, left: &Track<'a>, right: &Track<'a>, labels: &Arc<str>) -> Track<'a> {
     let limit = align::median_interval_ns(&right.times).map_or(i64::MAX, align::longest_step_ns);
     let (mut times, mut values) = (Vec::new(), Vec::new());

@@ -1,11 +1,11 @@
-//! From text to tree, by recursive descent.
+//! Parses text into an expression tree, by recursive descent.
 
 use super::ExpressionError;
 
-/// Deeper nesting is refused: the parser's stack is the program's.
+/// Maximum nesting depth: the recursive parser uses the program's stack.
 const DEEPEST: usize = 64;
 
-/// A part of an expression with the column at which it starts.
+/// A part of an expression with its start column.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
     pub(super) column: usize,
@@ -33,7 +33,7 @@ pub(super) enum Operator {
     Divide,
 }
 
-/// Series by name and equal labels.
+/// Series selected by name and equal labels.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Selector {
     pub(super) name: String,

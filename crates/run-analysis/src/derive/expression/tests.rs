@@ -1,4 +1,4 @@
-//! What expressions yield, and what their errors say.
+//! Results and error messages of expressions.
 
 use std::sync::Arc;
 
