@@ -1,4 +1,4 @@
-//! What the program's exit status means. One enum, the only place where a status is chosen.
+//! The program's exit statuses. The only place where a status is defined.
 
 use std::process::ExitCode;
 
@@ -6,29 +6,30 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// The run is VALID and every query was answered (or the subcommand did what it was asked).
+    /// The run is VALID and every query was answered, or the subcommand succeeded.
     Valid = 0,
-    /// The run ended and its result does not count: INVALID by LoadGen, errors logged, queries failed,
+    /// The run ended, but its result does not count: INVALID by LoadGen, errors logged, queries failed,
     /// answers below their limits, or answers that could not be judged.
     NotValid = 1,
     /// A flag, file, key or dataset is wrong. No load was sent.
     Usage = 2,
     /// The server could not be reached or never became ready. No load was sent.
     Unreachable = 3,
-    /// The run was cut: the server died, a deadline passed or a signal came. What was recorded is readable.
+    /// The run was interrupted: the server died, a deadline passed or a signal arrived. What was recorded is
+    /// readable.
     Partial = 4,
-    /// `sut compare`, or a run with `--baseline`: a figure that decides got worse.
+    /// `sut compare`, or a run with `--baseline`: a decisive figure got worse.
     Regression = 5,
     /// `sut compare`, or a run with `--baseline`: the runs did different work.
     NotComparable = 6,
-    /// `sut compare --strict`: a figure that decides is left open.
+    /// `sut compare --strict`: a decisive figure is inconclusive.
     Inconclusive = 7,
     /// A bug in this program.
     Bug = 70,
 }
 
 impl Exit {
-    /// In a word, for summaries of several runs.
+    /// The status in one word, for summaries of several runs.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Valid => "VALID",
@@ -43,12 +44,12 @@ impl Exit {
         }
     }
 
-    /// Of a run that ended.
+    /// The status of a run that ended.
     pub fn counting(counts: bool) -> Self {
         if counts { Self::Valid } else { Self::NotValid }
     }
 
-    /// What another process of this program meant by its status; one that it has no name for is a bug.
+    /// The meaning of the exit status of another process of this program; an unknown status is a bug.
     pub fn from_code(code: i32) -> Self {
         [
             Self::Valid,
@@ -72,18 +73,18 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error that already knows which status it ends the program with. Wrap with [`Fail::usage`] and friends;
-/// any other error is a [`Exit::Bug`].
+/// An error with the exit status of the program. Create it with [`Fail::usage`] and similar functions; any
+/// other error is a [`Exit::Bug`].
 #[derive(Debug)]
 pub struct Fail {
-    /// The status.
+    /// The exit status.
     pub exit: Exit,
-    /// What to tell the user.
+    /// The message for the user.
     pub error: anyhow::Error,
 }
 
 impl Fail {
-    /// The error with its causes; one that a text before it repeats is left out.
+    /// The error with its causes; a cause that is already contained in an earlier text is left out.
     pub fn message(&self) -> String {
         let mut text = self.error.to_string();
         for cause in self.error.chain().skip(1).map(ToString::to_string) {
@@ -103,7 +104,7 @@ impl Fail {
         }
     }
 
-    /// The server is not there.
+    /// The server cannot be reached.
     pub fn unreachable(error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit: Exit::Unreachable,
@@ -111,7 +112,7 @@ impl Fail {
         }
     }
 
-    /// The run was cut.
+    /// The run was interrupted.
     pub fn partial(error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit: Exit::Partial,

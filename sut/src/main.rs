@@ -1,4 +1,4 @@
-//! The thin program: parse, run the library, map the end to an exit status.
+//! Parses the command line, runs the library, and maps the result to an exit status.
 
 use std::io::Write;
 use std::process::ExitCode;

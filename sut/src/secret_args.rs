@@ -1,17 +1,19 @@
-//! The server's key off the command line, which every user of the machine can read while a process runs.
+//! Removes the server's key from the command line, which every user of the machine can read while a process
+//! runs.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 const FLAG: &str = "--api-key";
-/// Where the flag is read from, too.
+/// Environment variable that can replace the flag.
 const VARIABLE: &str = "VLLM_API_KEY";
 
-/// Starts this process anew with the key in its environment, where the command line holds one. Does not return then,
-/// unless the program cannot be started again.
+/// If the command line contains a key, restarts this process with the key in its environment and does not
+/// return, unless the program cannot be restarted.
 ///
-/// Between the start and this call the key can be read; a key in the environment or in a configuration file never can.
+/// The key is readable between the start of the process and this call; a key in the environment or in a
+/// configuration file is never exposed.
 pub fn hide_secret_args() {
     let mut args = std::env::args_os();
     let Some(name) = args.next() else { return };
@@ -29,7 +31,8 @@ pub fn hide_secret_args() {
     tracing::debug!("the key stays on the command line: {error}");
 }
 
-/// The arguments without the key, and the key. `None` where there is none, or where a subcommand has flags of its own.
+/// The arguments without the key, and the key. `None` if there is none, or for a subcommand, which has its
+/// own flags.
 fn without_key(args: Vec<OsString>) -> Option<(Vec<OsString>, OsString)> {
     if args
         .first()
@@ -42,7 +45,7 @@ fn without_key(args: Vec<OsString>) -> Option<(Vec<OsString>, OsString)> {
     while let Some(arg) = args.next() {
         let text = arg.to_string_lossy();
         if text == FLAG {
-            // Without a value it is the parser's to refuse.
+            // The parser reports a missing value.
             key = Some(args.next()?);
         } else if let Some(value) = text.strip_prefix("--api-key=") {
             key = Some(value.into());

@@ -10,14 +10,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use vllm_client::{ControlError, Pool};
 
-/// What ended a run early.
+/// Why a run ended early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ShutdownReason {
     /// One of [`SIGNALS`].
     Signal(&'static str),
     /// The server no longer answers its health route.
     ServerGone(String),
-    /// Queries were outstanding and none was answered for too long.
+    /// Queries were outstanding, and none was answered for too long.
     Stalled(Duration),
 }
 
@@ -43,12 +43,12 @@ pub(crate) struct Shutdown {
     reason: Arc<Mutex<Option<ShutdownReason>>>,
     /// Cancelled as soon as there is a reason; the workers then answer everything as failed.
     pub(crate) stop: CancellationToken,
-    /// Cancelled by a second signal: do not wait for LoadGen any longer.
+    /// Cancelled by a second signal: do not wait for LoadGen any more.
     pub(crate) now: CancellationToken,
 }
 
 impl Shutdown {
-    /// One that signals cause, watched for on `runtime`.
+    /// A shutdown that signals trigger, watched on `runtime`.
     ///
     /// # Errors
     /// When the handlers cannot be installed.
@@ -59,7 +59,7 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// As [`Shutdown::on_signals`], with a runtime of its own for a program that has none.
+    /// As [`Shutdown::on_signals`], with its own runtime for callers that have none.
     ///
     /// # Errors
     /// When the runtime cannot be started or the handlers cannot be installed.
@@ -73,7 +73,7 @@ impl Shutdown {
         Ok((runtime, shutdown))
     }
 
-    /// Ends the run, unless it is being ended already.
+    /// Ends the run, unless it is already being ended.
     pub(crate) fn begin(&self, reason: ShutdownReason) {
         let mut known = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_none() {
@@ -89,13 +89,13 @@ impl Shutdown {
     }
 }
 
-/// Probes in a row that must fail before a server counts as gone.
+/// Number of consecutive failed probes after which a server counts as gone.
 const PROBES: u32 = 3;
 /// Time between two probes.
 const PROBE_EVERY: Duration = Duration::from_millis(300);
 
-/// Asks the servers' health routes whenever a request failed in a way that a dead server makes it fail. One that is
-/// gone among several is told; the run ends when all are.
+/// Probes the servers' health routes whenever a request fails as it would with a dead server. If one of
+/// several is gone, that is logged; the run ends when all are gone.
 pub(crate) async fn watch_servers(pool: Arc<Pool>, suspect: Arc<Notify>, shutdown: Shutdown) {
     let mut told = vec![false; pool.clients().len()];
     loop {
@@ -140,7 +140,7 @@ pub(crate) fn first_error(health: Vec<Result<(), ControlError>>) -> Option<Strin
 
 type Kind = fn() -> SignalKind;
 
-/// Signals that end a run in order: Ctrl-C, `kill`, a closed terminal or session, Ctrl-\\.
+/// Signals that end a run gracefully: Ctrl-C, `kill`, a closed terminal or session, Ctrl-\\.
 const SIGNALS: [(&str, Kind); 4] = [
     ("SIGINT", SignalKind::interrupt),
     ("SIGTERM", SignalKind::terminate),
@@ -148,7 +148,7 @@ const SIGNALS: [(&str, Kind); 4] = [
     ("SIGQUIT", SignalKind::quit),
 ];
 
-/// Turns the first signal into an orderly end, and a second one into an end without waiting.
+/// Turns the first signal into a graceful end, and the second one into an immediate end.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -166,7 +166,7 @@ fn watch_signals(shutdown: Shutdown) -> std::io::Result<impl Future<Output = ()>
         if let Some(name) = received.recv().await {
             shutdown.begin(ShutdownReason::Signal(name));
         }
-        // A terminal that closes sends SIGHUP to the group, often twice: that is still the first request.
+        // A closing terminal sends SIGHUP to the group, often twice: both count as the first request.
         while let Some(name) = received.recv().await {
             if name != "SIGHUP" {
                 return shutdown.now.cancel();

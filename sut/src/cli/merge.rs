@@ -1,12 +1,12 @@
-//! How the command line wins over the configuration file, key by key.
+//! Merges the command line with the configuration file, key by key; the command line wins.
 
-/// A flag, or a group of flags, that may have been given in two places.
+/// A flag, or a group of flags, that may be given in two places.
 pub(crate) trait Merge {
-    /// `self` where it was given, else `file`. A switch is on when either turns it on; lists are not joined.
+    /// `self` if it was given, else `file`. A switch is on when either turns it on; lists are not joined.
     #[must_use]
     fn over(self, file: Self) -> Self;
 
-    /// Whether it was given.
+    /// Whether the value was given.
     fn is_given(&self) -> bool;
 }
 
@@ -40,7 +40,7 @@ impl Merge for bool {
     }
 }
 
-/// A struct of flags that merges field by field and knows which of its flags were given.
+/// Defines a struct of flags that merges field by field and knows which of its flags were given.
 macro_rules! flags {
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[$of:meta])* pub $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
@@ -59,7 +59,7 @@ macro_rules! flags {
         }
 
         impl $name {
-            /// The flags that were given, as they are written on a command line.
+            /// The flags that were given, as written on a command line.
             pub(crate) fn given(&self) -> Vec<String> {
                 let mut given = Vec::new();
                 $(if $crate::cli::Merge::is_given(&self.$field) {

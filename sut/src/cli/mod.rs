@@ -1,7 +1,7 @@
-//! The command line as written: every value optional, nothing checked against anything else.
+//! The command line as written: every value is optional, and nothing is checked against other flags.
 //!
-//! A configuration file (`--config run.toml`) fills the same struct with the same keys; [`crate::plan`] merges the
-//! two and resolves them once. Spellings that users know from other tools are aliases.
+//! A configuration file (`--config run.toml`) fills the same struct with the same keys; [`crate::plan`]
+//! merges the two and resolves them once. Flag names that users know from other tools are aliases.
 
 mod merge;
 mod recording;
@@ -37,7 +37,7 @@ pub(crate) use values::{BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg,
     max_term_width = 110
 )]
 pub struct Cli {
-    /// What to do; without one, run a test.
+    /// The subcommand; without one, a test is run.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// The test to run.
@@ -52,25 +52,25 @@ pub enum Command {
     Sim(SimCommand),
     /// Record a server's metrics without sending load, until interrupted or for --duration.
     Collect(Box<CollectArgs>),
-    /// Make the report, the pictures and the summary of a stored run again, also of one that was cut.
+    /// Regenerate the report, the plots and the summary of a stored run, including an interrupted one.
     Report(ReportArgs),
     /// Draw metrics of stored runs by name, as PNG or SVG.
     Plot(PlotArgs),
     /// Compare stored runs: improved, regressed, no difference, inconclusive or not comparable.
     Compare(CompareArgs),
-    /// Write a stored run once more in another format. The input is never touched.
+    /// Convert a stored run to another format. The input is not modified.
     Convert(ConvertArgs),
-    /// Write the derived series of a stored run, also of one that was killed. The input is never touched.
+    /// Write the derived series of a stored run, including one that was killed. The input is not modified.
     Process(ProcessArgs),
-    /// Find out why there are no metrics: ask a server step by step.
+    /// Find out why there are no metrics by checking a server step by step.
     Doctor(DoctorArgs),
-    /// Score the answers of an accuracy run once more.
+    /// Score the answers of an accuracy run again.
     Score(ScoreArgs),
-    /// Lay out a submission from runs, as MLCommons' submission checker wants it.
+    /// Lay out a submission from runs, in the form that MLCommons' submission checker expects.
     Submission(SubmissionArgs),
-    /// Write completions for a shell to standard output, for example: sut completions bash > sut.bash
+    /// Write shell completions to standard output, for example: sut completions bash > sut.bash
     Completions(CompletionsArgs),
-    /// End a server when the process that started it is gone.
+    /// Stop a server when the process that started it is gone.
     #[command(hide = true)]
     Guard(GuardArgs),
 }
@@ -80,7 +80,7 @@ fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
-/// With LoadGen's version, its round and the features of the build.
+/// Version with LoadGen's version, its round and the features of the build.
 fn long_version() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(version_text);
     &TEXT

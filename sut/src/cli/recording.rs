@@ -1,5 +1,5 @@
-//! Flags about the record that test runs and `sut collect` share. Each is also a key of the configuration file, where
-//! some take a table instead of a text.
+//! Recording flags shared by test runs and `sut collect`. Each is also a key of the configuration file, where
+//! some accept a table instead of a text.
 
 use clap::Args;
 use serde::Deserialize;
@@ -10,34 +10,35 @@ use super::run::one_or_many;
 use super::spec::{CustomSpec, EndpointSpec, ReceiverSpec};
 
 flags! {
-    /// Flags about the record that test runs and `sut collect` share.
+    /// Recording flags shared by test runs and `sut collect`.
     #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
     #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
     pub struct RecordingArgs {
-        /// One more Prometheus endpoint to scrape, with labels for its series: http://gpu7:9400,node=gpu7. Repeat for
-        /// several. In the configuration file also a table with url, labels, authorization, timeout, interval,
-        /// full-interval, partial, include, exclude, expect, server-version, ca-file and insecure-skip-verify.
+        /// Additional Prometheus endpoint to scrape, with labels for its series: http://gpu7:9400,node=gpu7.
+        /// Repeatable. In the configuration file also a table with url, labels, authorization, timeout,
+        /// interval, full-interval, partial, include, exclude, expect, server-version, ca-file and
+        /// insecure-skip-verify.
         #[arg(long, value_name = "URL[,LABEL=VALUE...]", help_heading = "Recording")]
         pub metrics_endpoint: Vec<EndpointSpec>,
-        /// Record only metrics that fit: an exact name, a glob (vllm:*_seconds), or re:REGEX. Repeat for several.
+        /// Record only matching metrics: an exact name, a glob (vllm:*_seconds), or re:REGEX. Repeatable.
         #[arg(long, value_name = "PATTERN", help_heading = "Recording")]
         pub metrics_include: Vec<String>,
-        /// Leave out metrics that fit. Repeat for several; wins over --metrics-include.
+        /// Leave out matching metrics. Repeatable; wins over --metrics-include.
         #[arg(long, value_name = "PATTERN", help_heading = "Recording")]
         pub metrics_exclude: Vec<String>,
-        /// Metric of your own over the recorded series: 'busy=sum(vllm:num_requests_running) / 256'. Repeat for several.
+        /// Custom metric over the recorded series: 'busy=sum(vllm:num_requests_running) / 256'. Repeatable.
         /// In the configuration file also a table with name, expression and unit.
         #[arg(long, value_name = "NAME=EXPRESSION", help_heading = "Recording")]
         pub metrics_custom: Vec<CustomSpec>,
-        /// Limits on latency for the goodput in the summary: ttft:200ms tpot:50ms e2e:10s; a number without a unit is in
-        /// milliseconds.
+        /// Latency limits for the goodput in the summary: ttft:200ms tpot:50ms e2e:10s; a number without a
+        /// unit is in milliseconds.
         #[arg(long, value_name = "LIMIT", num_args = 1.., help_heading = "Recording")]
         #[serde(deserialize_with = "one_or_many")]
         pub goodput: Option<Vec<String>>,
-        /// Start a new part of each file when it is this large: 64MB, 1GiB.
+        /// Start a new part of each file when it reaches this size: 64MB, 1GiB.
         #[arg(long, value_name = "SIZE", help_heading = "Recording")]
         pub metrics_rotate_size: Option<String>,
-        /// Start a new part of each file when it is this old: 10m, 1h.
+        /// Start a new part of each file when it reaches this age: 10m, 1h.
         #[arg(long, value_name = "TIME", help_heading = "Recording")]
         pub metrics_rotate_every: Option<TimeText>,
         /// Keep at most this many finished parts of each file; older ones are removed.
@@ -54,14 +55,15 @@ flags! {
         /// configuration file also a table with url, job, labels, authorization and timeout.
         #[arg(long, value_name = "URL", help_heading = "Recording")]
         pub metrics_remote_write: Option<ReceiverSpec>,
-        /// The label `job` of what is sent. Default: sut.
+        /// Value of the label `job` of everything that is sent. Default: sut.
         #[arg(long, value_name = "NAME", help_heading = "Recording")]
         pub metrics_job: Option<String>,
-        /// Serve a Prometheus page of the recorder itself (/metrics) and of the newest scraped samples (/federate) at this
-        /// address while recording, for example 127.0.0.1:9464; port 0 lets the system choose.
+        /// While recording, serve the recorder's own Prometheus page (/metrics) and the latest scraped
+        /// samples (/federate) at this address, for example 127.0.0.1:9464; with port 0 the system chooses a
+        /// port.
         #[arg(long, value_name = "ADDRESS", help_heading = "Recording")]
         pub metrics_serve: Option<String>,
-        /// Leave an event of every scrape that says what it found.
+        /// Record an event with the outcome of every scrape.
         #[arg(long, help_heading = "Recording")]
         pub metrics_debug: bool,
     }

@@ -29,21 +29,21 @@ flags! {
         )]
         #[serde(deserialize_with = "one_or_many")]
         pub url: Option<Vec<String>>,
-        /// How requests are spread over several servers.
+        /// How requests are distributed over several servers.
         #[arg(long, value_enum, help_heading = "Server")]
         pub balance: Option<BalanceArg>,
-        /// Send a request again up to so many times when it failed before its first token (connection refused or reset,
-        /// overload); each retry is recorded and counted, and its time counts. Default 0.
+        /// Retry a request up to this many times if it failed before its first token (connection refused or
+        /// reset, overload). Each retry is recorded and counted, and its time is included. Default: 0.
         #[arg(long, value_name = "N", help_heading = "Server")]
         pub retries: Option<u32>,
-        /// Model name as the server knows it. Without --url, `vllm serve MODEL` is started; without both, the built-in
-        /// simulator is used.
+        /// Name under which the server serves the model. Without --url, `vllm serve MODEL` is started;
+        /// without either, the built-in simulator is used.
         #[arg(long, help_heading = "Server")]
         pub model: Option<String>,
         /// Command that starts the server, without the model: the model and the server arguments are appended.
         #[arg(long, value_name = "COMMAND", help_heading = "Server")]
         pub serve_command: Option<String>,
-        /// Arguments passed to the server that is started, for example "--max-num-seqs 512".
+        /// Arguments for the server that is started, for example "--max-num-seqs 512".
         #[arg(
             long,
             value_name = "ARGS",
@@ -51,24 +51,25 @@ flags! {
             help_heading = "Server"
         )]
         pub server_args: Option<String>,
-        /// Start the server that this YAML file describes: model, command, environment, and any argument of the server.
-        /// --model, --serve-command and --startup-timeout win over the file; --server-args come after its arguments.
+        /// Start the server described by this YAML file: model, command, environment, and any server
+        /// arguments. --model, --serve-command and --startup-timeout win over the file; --server-args are
+        /// appended to its arguments.
         #[arg(long, value_name = "FILE", help_heading = "Server")]
         pub server_config: Option<PathBuf>,
         /// Longest wait for a started server to become ready: 90, 30s, 10m. Default: 10m.
         #[arg(long, value_name = "TIME", help_heading = "Server")]
         pub startup_timeout: Option<TimeText>,
-        /// Bearer token for the server. Never stored.
+        /// Bearer token for the server. It is never stored.
         #[arg(long, env = "VLLM_API_KEY", hide_env_values = true, help_heading = "Server")]
         pub api_key: Option<String>,
-        /// Use the server's /start_profile and /stop_profile around the test.
+        /// Call the server's /start_profile and /stop_profile around the test.
         #[arg(long, help_heading = "Server")]
         pub enable_profiler: bool,
 
-        /// Dataset of token ids: .json, .jsonl, .csv, .parquet or .pkl. Without one, synthetic prompts are made.
+        /// Dataset of token ids: .json, .jsonl, .csv, .parquet or .pkl. Default: synthetic prompts.
         #[arg(long, value_name = "FILE", help_heading = "Load")]
         pub dataset_path: Option<PathBuf>,
-        /// Dataset of accuracy runs, where the benchmark has another one for them (gpt-oss-120b).
+        /// Dataset for accuracy runs, if the benchmark has a separate one (gpt-oss-120b).
         #[arg(long, value_name = "FILE", help_heading = "Load")]
         pub accuracy_dataset_path: Option<PathBuf>,
         /// Column of the prompt text.
@@ -80,51 +81,54 @@ flags! {
         /// Column of the reference output.
         #[arg(long, help_heading = "Load")]
         pub output_column: Option<String>,
-        /// Let the built-in simulator answer with the dataset's reference token ids, so that accuracy means something.
+        /// Let the built-in simulator answer with the dataset's reference token ids, for meaningful accuracy
+        /// figures.
         #[arg(long, help_heading = "Load")]
         pub simulate_references: bool,
         /// LoadGen's scenario. Default: Offline.
         #[arg(long, ignore_case = true, help_heading = "Load")]
         pub scenario: Option<ScenarioArg>,
-        /// Timed run, scored run, or one after the other. Default: performance.
+        /// Timed run, scored run, or both in sequence. Default: performance.
         #[arg(long, ignore_case = true, help_heading = "Load")]
         pub test_mode: Option<ModeArg>,
         /// Prompts per HTTP request (Offline only). Default: 1.
         #[arg(long, help_heading = "Load")]
         pub batch_size: Option<usize>,
-        /// Refuse, before any load is sent, a run that could not be submitted to the closed division: settings that are
-        /// not the rules', a short dataset, a simulator, prefix caching.
+        /// Refuse, before any load is sent, a run that could not be submitted to the closed division:
+        /// settings that differ from the rules, a short dataset, a simulator, prefix caching.
         #[arg(long, help_heading = "Load")]
         pub official: bool,
-        /// Search the highest Server rate that is valid, beginning at --target-qps: short trials, then a run of full length.
+        /// Search for the highest valid Server rate, starting at --target-qps: short trials, then a run of
+        /// full length.
         #[arg(long, help_heading = "Load")]
         pub find_peak: bool,
-        /// Shortest duration of a short trial of --find-peak. Default 60s.
+        /// Shortest duration of a short trial of --find-peak. Default: 60s.
         #[arg(long, value_name = "TIME", help_heading = "Load")]
         pub peak_trial: Option<TimeText>,
-        /// How closely --find-peak closes in, as a fraction of the rate. Default 0.02.
+        /// Precision of --find-peak, as a fraction of the rate. Default: 0.02.
         #[arg(long, value_name = "FRACTION", help_heading = "Load")]
         pub peak_precision: Option<f64>,
-        /// Samples of the dataset to use. Default: all.
+        /// Number of samples of the dataset to use. Default: all.
         #[arg(long, visible_aliases = ["num-prompts", "request-count", "max-requests"], help_heading = "Load")]
         pub num_samples: Option<usize>,
-        /// Requests in flight at most. Default: 512 in Offline, else 4096.
+        /// Most requests in flight. Default: 512 in Offline, otherwise 4096.
         #[arg(long, visible_aliases = ["max-concurrency", "offline-async-concurrency"], help_heading = "Load")]
         pub concurrency: Option<usize>,
         /// Arrivals per second (Server), or expected samples per second (Offline).
         #[arg(long, visible_aliases = ["request-rate", "server-target-qps", "rate"], value_name = "QPS", help_heading = "Load")]
         pub target_qps: Option<f64>,
-        /// Shortest duration of the run: 90, 30s, 10m. Default: as user.conf or the benchmark says; 20s on the built-in
-        /// simulator. Overrides user.conf.
+        /// Shortest duration of the run: 90, 30s, 10m. Overrides user.conf. Default: from user.conf or the
+        /// benchmark; 20s on the built-in simulator.
         #[arg(long, value_name = "TIME", visible_aliases = ["benchmark-duration", "max-seconds"], help_heading = "Load")]
         pub duration: Option<TimeText>,
-        /// Longest output in tokens. Default: the benchmark's.
+        /// Longest output, in tokens. Default: from the benchmark.
         #[arg(long, help_heading = "Load")]
         pub max_tokens: Option<u32>,
-        /// Deadline of a request: 90, 30s, 10m; one that takes longer has failed. Default: 30m.
+        /// Deadline of a request: 90, 30s, 10m; a request that takes longer fails. Default: 30m.
         #[arg(long, value_name = "TIME", help_heading = "Load")]
         pub request_timeout: Option<TimeText>,
-        /// Longest time without any answer from the server while some are due; then the run is aborted. Default: 5m.
+        /// Longest time without any answer from the server while requests are outstanding, before the run is
+        /// aborted. Default: 5m.
         #[arg(long, value_name = "TIME", help_heading = "Load")]
         pub stall_timeout: Option<TimeText>,
         /// Seed of the synthetic dataset and of the simulator. Default: 1.
@@ -134,11 +138,12 @@ flags! {
         /// LoadGen's user.conf.
         #[arg(long, value_name = "FILE", help_heading = "LoadGen")]
         pub user_conf: Option<PathBuf>,
-        /// Benchmark name as in LoadGen's mlperf.conf; it sets limits, counts and the length of answers. Default:
-        /// llama3_1-8b.
+        /// Benchmark name as in LoadGen's mlperf.conf; it determines limits, counts and the length of
+        /// answers. Default: llama3_1-8b.
         #[arg(long, help_heading = "LoadGen")]
         pub lg_model_name: Option<String>,
-        /// Folder for LoadGen's logs and the result. Default: ./mlperf_logs. A run in it that counts is moved aside.
+        /// Folder for LoadGen's logs and the result. A valid run in it is moved aside. Default:
+        /// ./mlperf_logs.
         #[arg(
             long,
             value_name = "DIR",
@@ -146,7 +151,8 @@ flags! {
             help_heading = "LoadGen"
         )]
         pub output_log_dir: Option<PathBuf>,
-        /// Compliance audit.config to put in effect. Without it none is, whatever lies in the working folder.
+        /// Compliance audit.config to use. Without it no audit.config is used, not even one in the working
+        /// directory.
         #[arg(
             long,
             value_name = "FILE",
@@ -154,7 +160,7 @@ flags! {
             help_heading = "LoadGen"
         )]
         pub audit_config: Option<PathBuf>,
-        /// Run a compliance test: its audit.config is written and put in effect, and what LoadGen logged is verified.
+        /// Run a compliance test: write and apply its audit.config, then verify what LoadGen logged.
         #[arg(long, ignore_case = true, help_heading = "LoadGen")]
         pub compliance: Option<ComplianceArg>,
 
@@ -162,7 +168,7 @@ flags! {
         #[command(flatten)]
         #[serde(skip)]
         pub metrics: MetricsArgs,
-        /// What else to record, and where else to send it; keys of the same file.
+        /// Additional recording options and receivers; keys of the same file.
         #[command(flatten)]
         #[serde(skip)]
         pub recording: RecordingArgs,
@@ -176,27 +182,28 @@ flags! {
         /// Amount of logging. Default: INFO.
         #[arg(long, ignore_case = true, help_heading = "Console")]
         pub log_level: Option<LogLevel>,
-        /// Run the load with and without metrics collection, PAIRS times each in alternation (default 5), and tell what
-        /// collection costs: the ratio of throughputs with its 95 % interval. Exit status 1 if it costs 0.5 % or more, or
-        /// if the interval contains 1 and is wider than 4 %: then nothing was shown.
+        /// Run the load with and without metrics collection, PAIRS times each in alternation (default 5), and
+        /// report the cost of collection: the ratio of throughputs with its 95 % interval. Exit status 1 if
+        /// it costs 0.5 % or more, or if the interval contains 1 and is wider than 4 %, which is
+        /// inconclusive.
         #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "5", help_heading = "Metrics")]
         #[serde(skip)]
         pub overhead_check: Option<u32>,
-        /// Show the resolved plan and every check, send no load.
+        /// Show the resolved plan and every check; send no load.
         #[arg(long, help_heading = "Console")]
         pub dry_run: bool,
     }
 }
 
 flags! {
-    /// What a test run records. Any of these but the `--no-…` ones turns recording on.
+    /// What a test run records. Any of these flags except `--no-…` turns recording on.
     #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
     #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
     pub struct MetricsArgs {
-        /// Record server, GPU, host and harness metrics, and draw them at the end.
+        /// Record server, GPU, host and harness metrics, and plot them at the end.
         #[arg(long, visible_alias = "enable-metrics", help_heading = "Metrics")]
         pub enable_metrics_collection: bool,
-        /// Folder for metrics and pictures. Default: ./metrics_output.
+        /// Folder for metrics and plots. Default: ./metrics_output.
         #[arg(long, value_name = "DIR", help_heading = "Metrics")]
         pub metrics_output_dir: Option<PathBuf>,
         /// Time between scrapes: 1, 500ms. Default: 1s.
@@ -205,7 +212,7 @@ flags! {
         /// File format of the raw metrics. Default: parquet.
         #[arg(long, value_enum, help_heading = "Metrics")]
         pub metrics_format: Option<FormatArg>,
-        /// Metrics endpoint, when it is not URL/metrics.
+        /// Metrics endpoint, if it is not URL/metrics.
         #[arg(
             long,
             value_name = "URL",
@@ -213,31 +220,32 @@ flags! {
             help_heading = "Metrics"
         )]
         pub metrics_url: Option<String>,
-        /// Upload the record and its pictures when the run has ended: s3://bucket/prefix, credentials from AWS_ACCESS_KEY_ID
-        /// and its kin, or file:///folder. Needs a build with the feature `upload`.
+        /// Upload the record and its plots at the end of the run: s3://bucket/prefix, with credentials from
+        /// AWS_ACCESS_KEY_ID and related variables, or file:///folder. Needs a build with the feature
+        /// `upload`.
         #[arg(long, value_name = "URL", help_heading = "Metrics")]
         pub metrics_upload: Option<String>,
         /// Do not sample GPUs.
         #[arg(long, help_heading = "Metrics")]
         pub no_gpu_telemetry: bool,
-        /// GPUs to sample, by NVML index: 0,1,2. Default: those that the server's processes compute on; all of this
-        /// machine where those cannot be told, and none when the server is elsewhere.
+        /// GPUs to sample, by NVML index: 0,1,2. Default: those used by the server's processes; if these are
+        /// unknown, all GPUs of this machine; none if the server is on another machine.
         #[arg(long, value_name = "INDICES", value_delimiter = ',', help_heading = "Metrics")]
         pub gpus: Option<Vec<u32>>,
-        /// Time between two samples of a GPU. Default: that between scrapes.
+        /// Time between two samples of a GPU. Default: the time between scrapes.
         #[arg(long, value_name = "TIME", help_heading = "Metrics")]
         pub gpu_interval: Option<TimeText>,
-        /// Do not draw pictures at the end.
+        /// Do not draw plots at the end.
         #[arg(long, help_heading = "Metrics")]
         pub no_plots: bool,
-        /// Compare this run with a stored one at its end: any file of that run. A regression ends with status 5, runs
-        /// that are not comparable with 6.
+        /// Compare this run with a stored one at its end: any file of that run. The exit status is 5 for a
+        /// regression and 6 for runs that are not comparable.
         #[arg(long, value_name = "RUN", help_heading = "Metrics")]
         pub baseline: Option<PathBuf>,
     }
 }
 
-/// A key of the configuration file that takes one text or a list of them.
+/// A key of the configuration file that accepts one text or a list of texts.
 pub(super) fn one_or_many<'de, D: serde::Deserializer<'de>>(
     file: D,
 ) -> Result<Option<Vec<String>>, D::Error> {

@@ -1,4 +1,4 @@
-//! Values that are one text on the command line, and a text or a table in the configuration file.
+//! Values that are a text on the command line, and a text or a table in the configuration file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use vllm_metrics::{EndpointConfig, SelectionConfig};
 trait Spec: FromStr<Err = String> {
     /// The long form.
     type Table: DeserializeOwned;
-    /// Both forms in words.
+    /// Description of both forms.
     const FORMS: &'static str;
 
     fn from_table(table: Self::Table) -> Result<Self, String>;
@@ -111,9 +111,9 @@ impl Spec for EndpointSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Receiver {
-    /// Where.
+    /// URL of the system.
     pub url: String,
-    /// Label `job`, when it is not `--metrics-job`.
+    /// Label `job`, if it differs from `--metrics-job`.
     pub job: Option<String>,
     /// Further labels.
     pub labels: BTreeMap<String, String>,
@@ -147,7 +147,7 @@ impl Spec for ReceiverSpec {
     }
 }
 
-/// A metric of the user's own: `NAME=EXPRESSION`, or a table.
+/// A custom metric: `NAME=EXPRESSION`, or a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CustomSpec(pub CustomMetric);
 

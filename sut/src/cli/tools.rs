@@ -11,10 +11,10 @@ use super::{FormatArg, RecordingArgs, TimeText};
 /// Flags of `sut sim`.
 #[derive(Debug, Args)]
 pub struct SimCommand {
-    /// What to simulate.
+    /// Options of the simulator.
     #[command(flatten)]
     pub server: vllm_sim::SimArgs,
-    /// Answer this dataset's prompts with its reference token ids.
+    /// Answer the prompts of this dataset with its reference token ids.
     #[arg(long, value_name = "DATASET")]
     pub references: Option<PathBuf>,
     /// Stop after this time: 90, 30s, 10m. Default: until interrupted.
@@ -31,7 +31,7 @@ flags! {
         #[arg(long, value_name = "FILE")]
         #[serde(skip)]
         pub config: Option<PathBuf>,
-        /// Server or metrics endpoint; repeat for several.
+        /// Server or metrics endpoint. Repeatable.
         #[arg(long, visible_aliases = ["endpoint", "server-metrics"])]
         pub url: Vec<String>,
         /// Time between scrapes: 1, 500ms. Default: 1s.
@@ -46,10 +46,10 @@ flags! {
         /// File format. Default: parquet.
         #[arg(long, value_enum)]
         pub format: Option<FormatArg>,
-        /// Draw nothing at the end.
+        /// Do not draw plots at the end.
         #[arg(long)]
         pub no_plots: bool,
-        /// What else to record, and where else to send it; keys of the same file.
+        /// Additional recording options and receivers; keys of the same file.
         #[command(flatten)]
         #[serde(skip)]
         pub recording: RecordingArgs,
@@ -61,10 +61,10 @@ flags! {
 pub struct ReportArgs {
     /// Any file of the run.
     pub run: PathBuf,
-    /// Where the report and the folder `visualizations` go; default: the folder of the run.
+    /// Folder for the report and the folder `visualizations`. Default: the folder of the run.
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
-    /// Also write the run in the format of another tool. Repeat for several.
+    /// Also export the run in the format of another tool. Repeatable.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub export: Vec<ExportArg>,
     /// Print the closing block of `vllm bench serve` with this run's figures.
@@ -72,10 +72,10 @@ pub struct ReportArgs {
     pub bench_output: bool,
 }
 
-/// Another tool's format.
+/// The format of another tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExportArg {
-    /// What `vllm bench serve --save-result` writes.
+    /// The output of `vllm bench serve --save-result`.
     VllmBench,
     /// aiperf's `profile_export_aiperf.json`.
     Aiperf,
@@ -88,28 +88,29 @@ pub enum ExportArg {
 /// Flags of `sut compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Any file of each run; the first is the baseline, and each other one is compared with it.
+    /// Any file of each run. The first run is the baseline, and every other run is compared with it.
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
-    /// Repeats of the other setting: the runs before it are then repeats of the baseline, at least three a side.
+    /// Repeats with the changed setting. The runs before this flag are then repeats of the baseline; at least
+    /// three per side.
     #[arg(long, num_args = 1.., value_name = "RUN")]
     pub against: Vec<PathBuf>,
-    /// With --against: the runs were made in turn, A B A B, so that the i-th of both sides is a pair.
+    /// With --against: the runs were made alternately, A B A B, so the i-th runs of both sides form a pair.
     #[arg(long, requires = "against")]
     pub in_turn: bool,
-    /// Smallest change that is called improved or regressed, as a fraction.
+    /// Smallest change that counts as improved or regressed, as a fraction.
     #[arg(long, value_name = "FRACTION", default_value_t = 0.01)]
     pub min_effect: f64,
-    /// Changes within this margin are no difference, as a fraction.
+    /// Changes within this margin count as no difference, as a fraction.
     #[arg(long, value_name = "FRACTION", default_value_t = 0.02)]
     pub equivalence: f64,
-    /// A setting that may differ, such as vllm_version. Repeat for several.
+    /// A setting that may differ, such as vllm_version. Repeatable.
     #[arg(long, value_name = "SETTING")]
     pub across: Vec<String>,
-    /// Exit with 7 where a figure that decides is left open.
+    /// Exit with status 7 if a decisive figure is inconclusive.
     #[arg(long)]
     pub strict: bool,
-    /// The page of the comparison; default: comparison_<stamp>_<stamp>.html in the folder of the last run.
+    /// Page with the comparison. Default: comparison_<stamp>_<stamp>.html in the folder of the last run.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -117,55 +118,56 @@ pub struct CompareArgs {
 /// Flags of `sut plot`.
 #[derive(Debug, Args)]
 pub struct PlotArgs {
-    /// Any file of a run; several for one set of files each.
+    /// Any file of a run. With several runs, each one gets its own set of files.
     #[arg(required = true)]
     pub runs: Vec<PathBuf>,
-    /// Where the folder `visualizations` goes. Default: next to the run.
+    /// Folder for the folder `visualizations`. Default: next to the run.
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
-    /// Metrics to draw: NAME,NAME. --list-metrics shows their names. Without any, the standard pictures are drawn.
+    /// Metrics to plot: NAME,NAME. --list-metrics shows their names. Default: the standard plots.
     #[arg(long, visible_alias = "metrics", value_name = "NAME", value_delimiter = ',')]
     pub metric: Vec<String>,
-    /// Print the names that --metric takes, and draw nothing.
+    /// Print the names that --metric accepts, and draw nothing.
     #[arg(long)]
     pub list_metrics: bool,
-    /// Write the summary and draw nothing.
+    /// Write the summary, and draw nothing.
     #[arg(long)]
     pub summary: bool,
-    /// The picture of --metric: a path that ends in .png or .svg. Default: visualizations/NAME_STAMP.png.
+    /// Output file of --metric: a path that ends in .png or .svg. Default: visualizations/NAME_STAMP.png.
     #[arg(long, visible_alias = "save", value_name = "FILE", requires = "metric")]
     pub output: Option<PathBuf>,
-    /// Headline.
+    /// Title of the plot.
     #[arg(long)]
     pub title: Option<String>,
-    /// Pixels per inch of PNG files.
+    /// Resolution of PNG files, in pixels per inch.
     #[arg(long, default_value_t = 300.0)]
     pub dpi: f32,
-    /// Width and height in inches, for example 12x8. Default: 12 by what the panels need.
+    /// Width and height in inches, for example 12x8. Default: 12 by the height that the panels need.
     #[arg(long, value_name = "WxH", value_parser = size, requires = "metric")]
     pub size: Option<(f32, f32)>,
-    /// Colours.
+    /// Colour theme.
     #[arg(long, value_enum, default_value_t = ThemeArg::Light)]
     pub theme: ThemeArg,
     /// Label the time axis with the time of day (UTC) instead of the time since the start.
     #[arg(long)]
     pub utc: bool,
-    /// Draw all metrics of --metric in one panel instead of one each.
+    /// Draw all metrics of --metric in one panel instead of one panel each.
     #[arg(long, requires = "metric")]
     pub overlay: bool,
-    /// A line for each value of these labels; series that agree in them are combined. `server` is the address.
+    /// Draw a line for each value of these labels; series with equal values are combined. `server` is the
+    /// address.
     #[arg(long, value_name = "LABEL", value_delimiter = ',', requires = "metric")]
     pub by: Vec<String>,
-    /// One line for all series of a metric.
+    /// Draw one line for all series of a metric.
     #[arg(long, requires = "metric", conflicts_with = "by")]
     pub together: bool,
-    /// Only series with this label, for example engine=0; repeat for several.
+    /// Only series with this label, for example engine=0. Repeatable.
     #[arg(long, value_name = "LABEL=VALUE", value_parser = label, requires = "metric")]
     pub label: Vec<(String, String)>,
     /// Draw histograms as heat maps instead of quantile bands.
     #[arg(long, requires = "metric")]
     pub heatmap: bool,
-    /// Mark every warning and error of the record, not only lost servers, restarts and GPU faults.
+    /// Mark every warning and error in the record, not only lost servers, restarts and GPU faults.
     #[arg(long)]
     pub events: bool,
     /// Draw a bar for each batch of requests.
@@ -173,14 +175,14 @@ pub struct PlotArgs {
     pub batches: bool,
 }
 
-/// Colours of pictures.
+/// Colours of plots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ThemeArg {
-    /// On white.
+    /// White background.
     Light,
-    /// On dark grey.
+    /// Dark grey background.
     Dark,
-    /// On white, in colours for any colour vision.
+    /// White background, with colours suitable for colour-blind readers.
     ColorBlind,
 }
 
@@ -210,7 +212,7 @@ pub struct ConvertArgs {
     /// Format to write.
     #[arg(long, value_enum)]
     pub to: FormatArg,
-    /// Folder to write into; made when it is missing.
+    /// Folder to write into; created if missing.
     #[arg(long)]
     pub output_dir: PathBuf,
 }
@@ -232,23 +234,23 @@ pub struct ScoreArgs {
 /// Division of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DivisionArg {
-    /// The benchmark as it is.
+    /// The benchmark without changes.
     Closed,
-    /// Anything, with the same measurements.
+    /// Any changes, with the same measurements.
     Open,
 }
 
 /// Flags of `sut submission`.
 #[derive(Debug, Clone, Args)]
 pub struct SubmissionArgs {
-    /// Folder of a run, or one above several (as --test-mode both leaves it); repeat for more. All runs of one
-    /// benchmark on one system.
+    /// Folder of a run, or a parent folder of several (as --test-mode both creates it). Repeatable. All runs
+    /// must be of one benchmark on one system.
     #[arg(long = "run", value_name = "DIR", required = true)]
     pub runs: Vec<PathBuf>,
-    /// Folder to lay the submission out in. One that has a submission already is added to.
+    /// Folder for the submission. An existing submission is extended.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Division.
+    /// Division of the submission.
     #[arg(long)]
     pub division: DivisionArg,
     /// The submitting organisation: the name of its folder.
@@ -257,17 +259,18 @@ pub struct SubmissionArgs {
     /// The system: the name of its folder and file.
     #[arg(long, value_name = "NAME")]
     pub system: String,
-    /// Facts that no record holds: TOML with `[system]` and `[measurements]`, or a flat JSON system description. Repeat
-    /// for several; the later one wins.
+    /// Facts that are not in the records: TOML with `[system]` and `[measurements]`, or a flat JSON system
+    /// description. Repeatable; later files win.
     #[arg(long = "facts", value_name = "FILE")]
     pub facts: Vec<PathBuf>,
-    /// How weights were quantised and calibrated: a Markdown file, carried as documentation/calibration.md.
+    /// Markdown file that describes how weights were quantised and calibrated; copied to
+    /// documentation/calibration.md.
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
-    /// Where the code of this submission is: a link or a sentence, carried in `src/<benchmark>/README.md`.
+    /// Location of the submission's code: a link or a sentence, copied to `src/<benchmark>/README.md`.
     #[arg(long, value_name = "TEXT")]
     pub source: Option<String>,
-    /// Lay out runs, too, that are not fit for a submission, and mark them as such.
+    /// Also lay out runs that are not fit for a submission, and mark them as such.
     #[arg(long)]
     pub allow_unfit: bool,
 }
@@ -277,10 +280,10 @@ pub struct SubmissionArgs {
 pub struct ProcessArgs {
     /// Any raw file of the run.
     pub run: PathBuf,
-    /// Folder to write into. Default: the run's own.
+    /// Folder to write into. Default: the folder of the run.
     #[arg(long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
-    /// Format to write. Default: that of the run.
+    /// Format to write. Default: the format of the run.
     #[arg(long, value_enum)]
     pub to: Option<FormatArg>,
 }
@@ -296,12 +299,12 @@ pub struct DoctorArgs {
 /// Flags of `sut completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// The shell; `man` writes the man page instead.
+    /// Shell to write completions for; `man` writes the man page instead.
     #[arg(value_enum)]
     pub shell: ShellArg,
 }
 
-/// What completions are written for.
+/// The kind of completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ShellArg {
     /// Bash.
@@ -318,7 +321,7 @@ pub enum ShellArg {
     Man,
 }
 
-/// Flags of the process that watches over a started server.
+/// Flags of the process that guards a started server.
 #[derive(Debug, Args)]
 pub struct GuardArgs {
     /// Process group of the server.

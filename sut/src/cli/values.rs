@@ -1,4 +1,4 @@
-//! Values that a flag chooses among, and what each stands for.
+//! Enumerated values of flags, and their meanings.
 
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -14,19 +14,19 @@ use vllm_metrics::store::StoreFormat;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[value(rename_all = "PascalCase")]
 pub enum ScenarioArg {
-    /// All samples at once; tokens per second count.
+    /// All samples at once; the result is tokens per second.
     #[value(alias = "offline")]
     Offline,
-    /// Poisson arrivals at --target-qps; time to first token and time per output token have limits.
+    /// Poisson arrivals at --target-qps, with limits on time to first token and time per output token.
     #[value(alias = "server")]
     Server,
-    /// Server under the benchmark's tighter limits.
+    /// Server with the benchmark's tighter limits.
     #[value(alias = "interactive")]
     Interactive,
     /// One query at a time.
     #[value(alias = "singlestream", alias = "single-stream")]
     SingleStream,
-    /// Eight samples a query, one query at a time.
+    /// Eight samples per query, one query at a time.
     #[value(alias = "multistream", alias = "multi-stream")]
     MultiStream,
 }
@@ -37,9 +37,9 @@ pub enum ScenarioArg {
 pub enum ModeArg {
     /// Timed run.
     Performance,
-    /// Every sample of the dataset once, with the answers logged and scored.
+    /// Every sample of the dataset once, with answers logged and scored.
     Accuracy,
-    /// Performance, then accuracy (then --compliance, where given), each in a process of its own, with logs in
+    /// Performance, then accuracy (then --compliance, if given), each in its own process, with logs in
     /// performance/run_1, accuracy and TEST06 under --output-log-dir.
     Both,
 }
@@ -55,7 +55,7 @@ pub enum ComplianceArg {
     #[value(name = "TEST06", alias = "test06")]
     #[serde(rename = "TEST06")]
     Test06,
-    /// Exact match of a timed run over a set of its own (gpt-oss-120b).
+    /// Exact match of a timed run over a separate sample set (gpt-oss-120b).
     #[value(name = "TEST07", alias = "test07")]
     #[serde(rename = "TEST07")]
     Test07,
@@ -65,7 +65,7 @@ pub enum ComplianceArg {
     Test09,
 }
 
-/// Amount of console logging, in the words that Python harnesses use.
+/// Amount of console logging, with the level names of Python harnesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[value(rename_all = "UPPER")]
 #[serde(rename_all = "UPPERCASE")]
@@ -73,16 +73,16 @@ pub enum LogLevel {
     /// Everything.
     #[value(alias = "debug")]
     Debug,
-    /// What a user wants to know (default).
+    /// Informational messages (default).
     #[value(alias = "info")]
     Info,
-    /// Only what is wrong.
+    /// Only warnings and errors.
     #[value(alias = "warning")]
     Warning,
     /// Only errors.
     #[value(alias = "error")]
     Error,
-    /// The same as ERROR; kept for the spelling.
+    /// The same as ERROR, for compatibility.
     #[value(alias = "critical")]
     Critical,
 }
@@ -97,21 +97,21 @@ pub enum FormatArg {
     Json,
     /// One row per sample.
     Csv,
-    /// A table that can be queried while the run goes on.
+    /// A table that can be queried during the run.
     Sqlite,
     /// Prometheus text with timestamps.
     Prom,
 }
 
-/// How a server is chosen for a request.
+/// How a server is selected for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BalanceArg {
     /// Each in turn (default).
     RoundRobin,
-    /// The one with the fewest prompt and output tokens underway.
+    /// The server with the fewest prompt and output tokens in flight.
     LeastTokens,
-    /// The one with the fewest requests underway.
+    /// The server with the fewest requests in flight.
     ShortestQueue,
 }
 
@@ -161,8 +161,8 @@ impl From<FormatArg> for StoreFormat {
     }
 }
 
-/// A duration as written: `30s`, `10m`, `250ms`, or a number of seconds; in a configuration file also a bare number. It
-/// is parsed with the plan, so that every problem is reported at once.
+/// A duration as written: `30s`, `10m`, `250ms`, or a number of seconds; in a configuration file also a bare
+/// number. It is parsed with the plan, so that all problems are reported together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeText(pub String);
 

@@ -16,13 +16,13 @@ use crate::exit::{Exit, Fail};
 use crate::plan::{self, METRICS_DIR, MetricsPlan, RecordingPlan, refusal, words};
 use crate::recorder;
 
-/// Longest wait for the last forced scrape of an endpoint to tell that it answers.
+/// Longest wait for the final scrape of an endpoint.
 const FIRST_SCRAPE: Duration = Duration::from_secs(2);
 
-/// Records until interrupted or for the time that was asked for.
+/// Records until interrupted or for the requested time.
 ///
 /// # Errors
-/// [`Fail`] with the exit status and what to tell the user.
+/// [`Fail`] with the exit status and the message for the user.
 pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
     let args = plan::collect_args(args).map_err(Fail::usage)?;
     let Collecting {
@@ -49,7 +49,7 @@ pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
         });
     }
     let recording = RecordingPlan {
-        // They are among the endpoints already.
+        // They are already among the endpoints.
         endpoints: Vec::new(),
         ..metrics.recording.clone()
     };
@@ -61,7 +61,7 @@ pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
         metrics.output_dir.display()
     );
     wait_for_end(duration)?;
-    // A full disk or a folder that is gone, most likely: what there is was kept.
+    // Most likely a full disk or a removed folder. What was recorded is kept.
     let finished = session
         .finish()
         .map_err(|error| Fail::partial(anyhow!("the record was not finished: {error}")))?;
@@ -81,7 +81,7 @@ pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
     })
 }
 
-/// Everything checked.
+/// The checked flags.
 struct Collecting {
     metrics: MetricsPlan,
     endpoints: Vec<EndpointConfig>,
@@ -125,8 +125,8 @@ fn resolve(args: &CollectArgs) -> Result<Collecting, Fail> {
     })
 }
 
-/// Asks the vLLM server behind an endpoint that answered for its version, so that its page is compared with what that
-/// version exports.
+/// Queries the vLLM server behind an endpoint for its version, so that its page is compared with the metrics
+/// of that version.
 fn with_version(endpoint: EndpointConfig, found: &EndpointCheck) -> Result<EndpointConfig, Fail> {
     let is_vllm = found.names.iter().any(|name| name.starts_with("vllm:"));
     let Some(base) = found.endpoint_url.strip_suffix("/metrics").filter(|_| is_vllm) else {
@@ -140,7 +140,7 @@ fn with_version(endpoint: EndpointConfig, found: &EndpointCheck) -> Result<Endpo
         .build()
         .context("cannot ask for the version")?;
     Ok(match runtime.block_on(client.version()) {
-        // A version that the catalogue cannot place compares with nothing.
+        // A version that is not in the catalogue cannot be compared.
         Ok(version) if version.parse::<Version>().is_ok() => endpoint.server_version(version),
         _ => endpoint,
     })

@@ -1,4 +1,4 @@
-//! `sut compare`: stored runs against each other.
+//! `sut compare`: compares stored runs.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `sut completions`: completions for shells, and the man page.
+//! `sut completions`: shell completions and the man page.
 
 use anyhow::Context;
 use clap::CommandFactory;

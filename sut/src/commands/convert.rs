@@ -18,7 +18,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<Exit, Fail> {
     })?;
     let converted = vllm_metrics::store::convert(&args.run, args.to.into(), &args.output_dir);
     if converted.is_err() && made {
-        // Only an empty folder goes, and only one that this command made.
+        // Removes the folder only if it is empty and was created by this command.
         let _kept = std::fs::remove_dir(&args.output_dir);
     }
     let (written, notes) = converted.map_err(Fail::usage)?;

@@ -1,4 +1,4 @@
-//! `sut doctor`: why there are no metrics, step by step.
+//! `sut doctor`: finds out step by step why there are no metrics.
 
 use vllm_client::{Client, ClientConfig, PrefixCaching};
 use vllm_metrics::EndpointConfig;

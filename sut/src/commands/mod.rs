@@ -21,10 +21,10 @@ use crate::series::{both, overhead, peak};
 use crate::shutdown::Shutdown;
 use crate::{console, run as test_run, server};
 
-/// Runs what the command line says.
+/// Runs the command line.
 ///
 /// # Errors
-/// [`Fail`] with the exit status and what to tell the user.
+/// [`Fail`] with the exit status and the message for the user.
 pub fn run(cli: Cli) -> Result<Exit, Fail> {
     let Some(command) = cli.command else {
         return test(cli.run);
@@ -46,7 +46,7 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
     }
 }
 
-/// A test, or several.
+/// Runs one or several tests.
 fn test(args: RunArgs) -> Result<Exit, Fail> {
     let overrides = Overrides::from_environment()?;
     if args.overhead_check.is_some() && overrides.is_none() {
@@ -63,7 +63,7 @@ fn test(args: RunArgs) -> Result<Exit, Fail> {
     }
 }
 
-/// Blocks until a signal asks for the end, or until the time is over.
+/// Blocks until a signal arrives or the time is over.
 fn wait_for_end(limit: Option<Duration>) -> Result<(), Fail> {
     let (runtime, shutdown) = Shutdown::watched()?;
     runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! `sut plot`: draws metrics of stored runs by name, or the standard pictures, and writes the summary.
+//! `sut plot`: plots metrics of stored runs by name, or draws the standard plots, and writes the summary.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `sut process`: the derived series of a stored run.
+//! `sut process`: writes the derived series of a stored run.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `sut report`: makes the report, the pictures and the summary of a stored run.
+//! `sut report`: writes the report, the plots and the summary of a stored run.
 
 use std::path::Path;
 
@@ -48,7 +48,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Fail> {
     Ok(Exit::Valid)
 }
 
-/// The folder that a run's files are in.
+/// The folder of a run's files.
 pub(super) fn folder_of(run: &Path) -> &Path {
     let of_run = if run.is_dir() { Some(run) } else { run.parent() };
     match of_run {
@@ -57,7 +57,7 @@ pub(super) fn folder_of(run: &Path) -> &Path {
     }
 }
 
-/// Refuses a stored run that is not there, before anything is made of its name.
+/// Refuses a stored run that does not exist, before its name is used.
 pub(super) fn must_exist(run: &Path) -> Result<(), Fail> {
     if run.exists() {
         return Ok(());

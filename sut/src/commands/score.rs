@@ -1,4 +1,4 @@
-//! `sut score`: scores a stored accuracy run once more.
+//! `sut score`: scores a stored accuracy run again.
 
 use anyhow::anyhow;
 use mlperf_accuracy::{ANSWERS, Beside, read_texts, score_folder};
@@ -9,7 +9,7 @@ use crate::cli::ScoreArgs;
 use crate::console::print;
 use crate::exit::{Exit, Fail};
 
-/// Scores a run once more, say after the sentence model was installed, and writes its `accuracy.txt` anew.
+/// Scores a run again, for example after the sentence model was installed, and rewrites its `accuracy.txt`.
 ///
 /// # Errors
 /// [`Exit::Usage`] when the folder or the dataset cannot be used.

@@ -1,4 +1,4 @@
-//! `sut submission`: lays out stored runs as MLCommons' submission checker wants them.
+//! `sut submission`: lays out stored runs as MLCommons' submission checker expects them.
 
 use mlperf_submission::{Division, Request, lay_out};
 
@@ -9,7 +9,7 @@ use crate::exit::{Exit, Fail};
 /// Lays out a submission.
 ///
 /// # Errors
-/// [`Exit::Usage`] with everything that is missing or not fit.
+/// [`Exit::Usage`] with everything that is missing or unfit.
 pub(super) fn run(args: SubmissionArgs) -> Result<Exit, Fail> {
     let request = Request {
         runs: args.runs,

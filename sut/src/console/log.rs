@@ -1,4 +1,4 @@
-//! Console logging: where it goes and how much of it.
+//! Console logging: destination and level.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -6,9 +6,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogLevel;
 
-/// Installs the logger on standard error. `RUST_LOG`, when set, wins over `--log-level`.
+/// Installs the logger on standard error. `RUST_LOG` wins over `--log-level`.
 ///
-/// A second call in one process does nothing: tests run the program's library more than once.
+/// A second call in one process does nothing, since tests run the program's library more than once.
 pub(crate) fn install(level: LogLevel) {
     let directive = match level {
         LogLevel::Debug => "debug,hyper=info,hyper_util=info,reqwest=info",
@@ -21,14 +21,14 @@ pub(crate) fn install(level: LogLevel) {
     let _already_installed = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Unfailing(std::io::stderr()))
-        // It reports its own failures to write with a macro that panics.
+        // The subscriber reports its own write errors with a macro that panics.
         .log_internal_errors(false)
         .with_ansi(colour)
         .with_target(level == LogLevel::Debug)
         .try_init();
 }
 
-/// A log that cannot be written must not end or delay a run: what fails is taken for written.
+/// Ignores write errors: a log that cannot be written must not end or delay a run.
 struct Unfailing<W>(W);
 
 impl<W: Write> Write for Unfailing<W> {

@@ -1,4 +1,4 @@
-//! LoadGen's side of the harness: takes queries on LoadGen's thread and hands them to the workers.
+//! LoadGen's side of the harness: takes queries on LoadGen's thread and passes them to the workers.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
@@ -9,30 +9,30 @@ use vllm_metrics::Hooks;
 
 use super::counters::Counters;
 
-/// Why a query failed that came, or was waiting, when the run was already being ended.
+/// Why a query failed that was issued or waiting while the run was being ended.
 pub(crate) const ENDING: &str = "the run is being ended";
 
-/// What one `IssueQuery` became: the samples that go out together.
+/// The samples of one `IssueQuery` that are sent together.
 #[derive(Debug)]
 pub(crate) struct Batch {
     /// Number of the batch within the run.
     pub(crate) id: u64,
-    /// Its samples, never empty.
+    /// The samples; never empty.
     pub(crate) samples: Vec<IssuedSample>,
 }
 
 /// The System Under Test as LoadGen sees it.
 ///
-/// `issue_query` only cuts the query into batches and sends them into a channel. The channel is unbounded on purpose:
-/// its entries are small, the run's query count bounds them, and waiting here would distort LoadGen's arrival
-/// schedule. What is in flight is limited behind it, by the workers' permits.
+/// `issue_query` only splits the query into batches and sends them into a channel. The channel is unbounded
+/// on purpose: its entries are small, the run's query count bounds them, and waiting here would distort
+/// LoadGen's arrival schedule. The workers' permits limit the requests in flight.
 #[derive(Debug)]
 pub(crate) struct Bridge {
     /// Name in LoadGen's logs.
     pub(crate) name: String,
     /// Largest batch.
     pub(crate) batch_size: usize,
-    /// To the dispatcher.
+    /// Sender to the dispatcher.
     pub(crate) queue: mpsc::UnboundedSender<Batch>,
     /// Progress.
     pub(crate) counters: Arc<Counters>,
@@ -40,27 +40,27 @@ pub(crate) struct Bridge {
     pub(crate) hooks: Option<Hooks>,
     /// Number of the next batch.
     pub(crate) next_batch: std::sync::atomic::AtomicU64,
-    /// Where LoadGen's thread is held once nobody waits for its test any more.
+    /// Blocks LoadGen's thread once its test has been given up.
     pub(crate) gate: Arc<IssueGate>,
 }
 
-/// Holds LoadGen's issuing threads for good once it is closed.
+/// Blocks LoadGen's issuing threads forever once it is closed.
 ///
-/// LoadGen has no abort: it would go on issuing queries while the run's files are written and the process ends. Those
-/// that it has handed over are answered; no more come.
+/// LoadGen has no abort: it would continue to issue queries while the run's files are written and the process
+/// ends. Queries that it has already issued are answered; further ones are blocked.
 #[derive(Debug, Default)]
 pub(crate) struct IssueGate {
     closed: RwLock<bool>,
 }
 
 impl IssueGate {
-    /// From now on nobody passes. Returns when those have left who had passed.
+    /// Closes the gate. Returns when all callers that have passed have dropped their guards.
     pub(crate) fn close(&self) {
         *self.closed.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
-    /// Lets the caller through, and holds up [`IssueGate::close`] until the guard is dropped; never returns once it is
-    /// closed.
+    /// Lets the caller through and delays [`IssueGate::close`] until the guard is dropped; never returns once
+    /// the gate is closed.
     fn pass(&self) -> RwLockReadGuard<'_, bool> {
         loop {
             let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
@@ -68,7 +68,7 @@ impl IssueGate {
                 return closed;
             }
             drop(closed);
-            // May wake for no reason.
+            // Wakeups may be spurious.
             std::thread::park();
         }
     }
@@ -85,17 +85,17 @@ impl Bridge {
             }
         }
         if let Err(back) = self.queue.send(Batch { id, samples }) {
-            // The dispatcher is gone, so nobody else can answer.
+            // The dispatcher is gone, so the samples must be answered here.
             for sample in back.0.samples {
                 self.counters.fail("ending", ENDING);
-                // Refused only after the test, when there is nothing left to answer.
+                // Refused only after the test, when nothing is left to answer.
                 let _refused = sample.fail(ENDING);
             }
         }
     }
 }
 
-/// A wall-clock time in nanoseconds since the epoch, which is what the run's clock counts in.
+/// A wall-clock time in nanoseconds since the epoch, as used by the run's clock.
 pub(crate) fn unix_ns(time: SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
@@ -123,7 +123,7 @@ impl SystemUnderTest for Bridge {
     }
 }
 
-/// The dataset as LoadGen sees it. Everything is in memory before the test, so loading does nothing.
+/// The dataset as LoadGen sees it. All samples are in memory before the test, so loading does nothing.
 #[derive(Debug)]
 pub(crate) struct Library {
     /// Name in LoadGen's logs.

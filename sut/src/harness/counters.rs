@@ -1,18 +1,18 @@
-//! What the run has done so far: plain atomics, written by the workers, read by progress, watchdog and summary.
+//! Progress counters: atomics that the workers write, and that progress, watchdog and summary read.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Counts since the start of the test. Every field only rises, but `in_flight` and `streaming`.
+/// Counts since the start of the test. All fields except `in_flight` and `streaming` only increase.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Queries LoadGen has handed over.
+    /// Queries that LoadGen has issued.
     pub(crate) issued: AtomicU64,
-    /// Requests whose bytes went out.
+    /// Requests that were sent.
     pub(crate) sent: AtomicU64,
-    /// Requests out and not yet answered.
+    /// Requests that were sent and not yet answered.
     pub(crate) in_flight: AtomicI64,
-    /// Answers whose first token has come and whose end has not.
+    /// Answers whose first token has arrived and whose end has not.
     pub(crate) streaming: AtomicI64,
     /// Queries answered in full.
     pub(crate) completed: AtomicU64,
@@ -20,13 +20,13 @@ pub(crate) struct Counters {
     pub(crate) failed: AtomicU64,
     /// Output tokens reported to LoadGen.
     pub(crate) output_tokens: AtomicU64,
-    /// Time of the last sign of life from the server, in nanoseconds on the run's clock; 0 before the first.
+    /// Time of the last data from the server, in nanoseconds on the run's clock; 0 before the first.
     pub(crate) last_answer_ns: AtomicI64,
     failures: Mutex<Vec<Failures>>,
     retries: Mutex<Vec<Failures>>,
 }
 
-/// An answer that is streaming.
+/// Guard of an answer that is streaming.
 #[derive(Debug)]
 pub(crate) struct Streaming<'a>(&'a Counters);
 
@@ -39,11 +39,11 @@ impl Drop for Streaming<'_> {
 /// Failures of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failures {
-    /// A fixed word.
+    /// The kind.
     pub(crate) kind: &'static str,
-    /// How many.
+    /// The count.
     pub(crate) count: u64,
-    /// The first of them, in words.
+    /// Description of the first one.
     pub(crate) first: String,
 }
 
@@ -58,20 +58,21 @@ impl Counters {
         counter.load(Ordering::Relaxed)
     }
 
-    /// An answer's first token has come; it counts as streaming until the value is dropped.
+    /// Counts an answer as streaming, after its first token, until the guard is dropped.
     pub(crate) fn begin_stream(&self) -> Streaming<'_> {
         self.streaming.fetch_add(1, Ordering::Relaxed);
         Streaming(self)
     }
 
-    /// Queries that LoadGen waits for.
+    /// Queries that LoadGen is waiting for.
     pub(crate) fn outstanding(&self) -> u64 {
-        // Read the answered ones first: a query answered in between makes the result too large, never negative.
+        // Read the answered ones first: a query answered in between makes the result too large, but never
+        // negative.
         let answered = Self::get(&self.completed) + Self::get(&self.failed);
         Self::get(&self.issued).saturating_sub(answered)
     }
 
-    /// Counts a failed query and remembers the first one of each kind.
+    /// Counts a failed query and stores the first one of each kind.
     pub(crate) fn fail(&self, kind: &'static str, why: &str) {
         Self::bump(&self.failed);
         Self::remember(&self.failures, kind, why);
@@ -82,12 +83,12 @@ impl Counters {
         Self::remembered(&self.failures)
     }
 
-    /// Counts an attempt that failed and is followed by another.
+    /// Counts a failed attempt that is retried.
     pub(crate) fn retry(&self, kind: &'static str, why: &str) {
         Self::remember(&self.retries, kind, why);
     }
 
-    /// Attempts that failed and were followed by another, most frequent kind first.
+    /// Failed attempts that were retried, most frequent kind first.
     pub(crate) fn retries(&self) -> Vec<Failures> {
         Self::remembered(&self.retries)
     }

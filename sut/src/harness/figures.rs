@@ -10,7 +10,7 @@ use super::request_log::LatencyStats;
 /// Name of the file with a run's figures.
 const FIGURES: &str = "figures.json";
 
-/// What a run of the check leaves.
+/// The figures that a run of the overhead check writes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Figures {
     /// Output tokens per second, as LoadGen defines it.
@@ -26,7 +26,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Of a run that has ended.
+    /// The figures of a run that has ended.
     pub(crate) fn new(measured: &LatencyStats, failed: u64, simulated: bool) -> Self {
         Self {
             tokens_per_sec: measured.tokens_per_sec,
@@ -37,7 +37,7 @@ impl Figures {
         }
     }
 
-    /// Writes them into the run's folder.
+    /// Writes the figures into the run's folder.
     ///
     /// # Errors
     /// When the file cannot be written.

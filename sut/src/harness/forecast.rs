@@ -1,7 +1,8 @@
-//! Where a run stands against its limits while it goes on: LoadGen's early-stopping test applied to what is known so
-//! far, as half a sentence for the progress line.
+//! Forecasts during a run whether it will meet its limits: LoadGen's early-stopping test applied to the
+//! answers so far, as half a sentence for the progress line.
 //!
-//! The workers count slow answers as they come; the test itself is made when somebody looks, about once a second.
+//! The workers count slow answers as they arrive; the test itself runs only when the sentence is requested,
+//! about once a second.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use mlperf_loadgen::{Scenario, TestSettings};
 use super::request_log::RequestTimes;
 use mlperf_rules::early_stopping::{Forecast, forecast, queries_needed};
 
-/// One limit that LoadGen judges, and how many answers were over it.
+/// One limit that LoadGen judges, and the number of answers over it.
 #[derive(Debug)]
 struct Limit {
     what: Quantity,
@@ -35,7 +36,7 @@ impl Quantity {
         }
     }
 
-    /// As LoadGen computes it; `None` where the answer has no such value.
+    /// The value as LoadGen computes it; `None` if the answer has no such value.
     fn of(self, answered: &RequestTimes) -> Option<i64> {
         match self {
             Self::Ttft => Some(answered.first_token_ns? - answered.scheduled_ns),
@@ -48,33 +49,34 @@ impl Quantity {
     }
 }
 
-/// How many answers there are and how many were too slow.
+/// Numbers of answers, and of answers that were too slow.
 #[derive(Debug)]
 pub(crate) struct EarlyStopForecast {
     done: AtomicU64,
     limits: Vec<Limit>,
     percentile: f64,
-    /// The percentile itself is the result, and wants enough queries for an estimate.
+    /// The result is the percentile itself, which needs enough queries for an estimate.
     estimated: bool,
     min_duration: Duration,
     min_queries: u64,
-    /// Answers that one query has.
+    /// Number of answers per query.
     samples_per_query: u64,
 }
 
-/// What the rest of the program knows of the run at the moment.
+/// The current state of the run, provided by the caller.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunState {
     /// Queries that failed.
     pub(crate) failed: u64,
-    /// Samples that LoadGen will issue, where that is known.
+    /// Samples that LoadGen will issue, if known.
     pub(crate) planned: Option<u64>,
     /// Time since the start.
     pub(crate) elapsed: Duration,
 }
 
 impl EarlyStopForecast {
-    /// Nothing answered yet. `min_query_count` is the count that LoadGen works with. `None` where LoadGen judges no latency (Offline) or nothing at all (accuracy runs).
+    /// Starts without any answer. `min_query_count` is the count that LoadGen uses. `None` if LoadGen judges
+    /// no latency (Offline) or nothing at all (accuracy runs).
     pub(crate) fn new(settings: &TestSettings, min_query_count: u64) -> Option<Self> {
         if settings.mode != mlperf_loadgen::Mode::Performance {
             return None;
@@ -124,15 +126,16 @@ impl EarlyStopForecast {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Half a sentence on whether the run will be valid.
+    /// Half a sentence that states whether the run will be valid.
     pub(crate) fn sentence(&self, moment: RunState) -> String {
         if moment.failed > 0 {
             return "cannot be VALID: queries failed".into();
         }
-        // Every answer counts as slow before it counts as done, so this order never makes it look better than it is.
+        // An answer counts as slow before it counts as done, so this order never makes the run look better
+        // than it is.
         let done = self.done.load(Ordering::Relaxed) / self.samples_per_query;
         if self.estimated {
-            // LoadGen leaves out the slowest ones but needs at least one to leave out.
+            // LoadGen leaves out the slowest queries, but needs at least one to leave out.
             let needed = queries_needed(1, self.percentile).max(self.min_queries);
             return match needed.checked_sub(done).filter(|more| *more > 0) {
                 Some(more) => format!("{more} more queries needed"),
@@ -168,7 +171,7 @@ impl EarlyStopForecast {
         }
     }
 
-    /// The latencies are good; whether the run has lasted long enough is another matter.
+    /// The latencies are within the limits; the run may still be too short.
     fn hold(&self, moment: RunState, what: &str) -> String {
         match self.min_duration.checked_sub(moment.elapsed) {
             Some(left) if !left.is_zero() => {
@@ -182,7 +185,7 @@ impl EarlyStopForecast {
     }
 }
 
-/// Orders forecasts: the larger, the worse.
+/// Sort key of forecasts: larger is worse.
 fn badness(forecast: &Forecast) -> (u8, u64) {
     match *forecast {
         Forecast::Valid { spare } => (0, u64::MAX - spare),
@@ -239,7 +242,7 @@ mod tests {
             "early stopping (TPOT): needs about 459 more queries"
         );
         for _ in 0..700 {
-            // Exactly at the limit is within it.
+            // A value equal to the limit is within it.
             forecast.note(&answer(100, 10));
         }
         let room = "1 more may miss the TPOT limit";

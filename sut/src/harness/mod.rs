@@ -1,5 +1,6 @@
-//! The harness: LoadGen's side (queries in, answers out), the workers' side (requests to the server), and what both
-//! count. [`start`] puts it together; a [`RunningTest`] is watched by the caller and ends as a [`TestResult`].
+//! The harness: LoadGen's side (queries in, answers out), the workers' side (requests to the server), and the
+//! counters of both. [`start`] starts it; the caller watches a [`RunningTest`], which ends as a
+//! [`TestResult`].
 
 mod bridge;
 pub(crate) mod counters;

@@ -1,40 +1,40 @@
-//! The times of every answered query, as the harness itself measured them: what the closing table and the
-//! print-outs are made of, whether or not metrics are recorded.
+//! The times of every answered query, as measured by the harness: the input of the closing table and the
+//! print-outs, with or without metrics.
 
 use std::sync::Mutex;
 
 /// One answered query; times in nanoseconds on the run's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestTimes {
-    /// Batch it was handed over in.
+    /// The query's batch.
     pub(crate) batch: u64,
-    /// When LoadGen wanted it sent.
+    /// When LoadGen's schedule wanted it to be sent.
     pub(crate) scheduled_ns: i64,
-    /// When it was handed to the connection pool.
+    /// When it was passed to the connection pool.
     pub(crate) sent_ns: i64,
     /// When its first token arrived.
     pub(crate) first_token_ns: Option<i64>,
     /// When its end arrived.
     pub(crate) done_ns: i64,
-    /// Output tokens, the first included.
+    /// Number of output tokens, including the first.
     pub(crate) output_tokens: u32,
-    /// Prompt tokens, where the server told.
+    /// Number of prompt tokens, if the server reported it.
     pub(crate) prompt_tokens: Option<u32>,
 }
 
-/// All answers so far. Its memory is bounded by LoadGen's query count: 64 bytes each.
+/// All answers so far. Memory is bounded by LoadGen's query count, at 64 bytes per answer.
 #[derive(Debug, Default)]
 pub(crate) struct RequestLog {
     answered: Mutex<Vec<RequestTimes>>,
 }
 
 impl RequestLog {
-    /// Adds one.
+    /// Adds an answer.
     pub(crate) fn push(&self, answered: RequestTimes) {
         self.lock().push(answered);
     }
 
-    /// Everything, leaving the requests empty.
+    /// Takes all answers, leaving the log empty.
     pub(crate) fn take(&self) -> Vec<RequestTimes> {
         std::mem::take(&mut *self.lock())
     }
@@ -46,45 +46,47 @@ impl RequestLog {
     }
 }
 
-/// What the harness measured, in one place.
+/// All figures that the harness measured.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LatencyStats {
-    /// RequestTimes queries.
+    /// Number of answered queries.
     pub(crate) completed: u64,
-    /// Their output tokens.
+    /// Number of their output tokens.
     pub(crate) output_tokens: u64,
     /// From the first scheduled time to the end of [`Window`].
     pub(crate) duration_secs: f64,
-    /// Output tokens over that time; `None` when nothing was answered.
+    /// Output tokens per second of that time; `None` when nothing was answered.
     pub(crate) tokens_per_sec: Option<f64>,
-    /// Answers over that time.
+    /// Answers per second of that time.
     pub(crate) queries_per_sec: Option<f64>,
     /// Scheduled to first token, ascending.
     pub(crate) ttft_ns: Vec<i64>,
-    /// Sent to first token, ascending: the server's share of it.
+    /// Sent to first token, ascending: the server's share of the time to first token.
     pub(crate) ttft_from_send_ns: Vec<i64>,
-    /// (Last token − first token) / (tokens − 1), ascending; answers of one token have none.
+    /// (Last token − first token) / (tokens − 1), ascending; answers of one token are left out.
     pub(crate) tpot_ns: Vec<i64>,
     /// Scheduled to last token, ascending.
     pub(crate) latency_ns: Vec<i64>,
-    /// Answers whose end or first token lies before their scheduled time: the wall clock, which LoadGen schedules by, was
-    /// stepped. They are in none of the latencies.
+    /// Answers whose end or first token precedes their scheduled time because the wall clock, by which
+    /// LoadGen schedules, was stepped. They are excluded from all latencies.
     pub(crate) impossible: u64,
-    /// Scheduled to sent, ascending: the harness's own share, permits included.
+    /// Scheduled to sent, ascending: the delay of the harness itself, including the wait for permits.
     pub(crate) issue_delay_ns: Vec<i64>,
 }
 
-/// When a run's throughput stops counting: LoadGen's two definitions, so that its figures and ours can be compared.
+/// The end of the interval for throughput: LoadGen's two definitions, so that its figures and ours are
+/// comparable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Window {
     /// At the last answer (Offline).
     LastAnswer,
-    /// At the answer of the query that was scheduled last, even if others are still out (every other scenario).
+    /// At the answer of the query that was scheduled last, even if others are still outstanding (all other
+    /// scenarios).
     AnswerOfLastQuery,
 }
 
 impl LatencyStats {
-    /// Computes all of it.
+    /// Computes all figures.
     pub(crate) fn from_answers(answers: &[RequestTimes], window: Window) -> Self {
         let last = match window {
             Window::LastAnswer => answers.iter().max_by_key(|a| a.done_ns),
@@ -136,8 +138,8 @@ impl LatencyStats {
     }
 }
 
-/// The value at percentile `p` (0 to 100) of ascending values by LoadGen's rule: that at the index `p / 100 × n`, rounded
-/// down. `None` when there are none.
+/// The value at percentile `p` (0 to 100) of ascending values by LoadGen's rule: the value at the index `p /
+/// 100 × n`, rounded down. `None` when there are no values.
 pub(crate) fn percentile(sorted: &[i64], p: f64) -> Option<i64> {
     let last = sorted.len().checked_sub(1)?;
     let index = (p / 100.0 * sorted.len() as f64) as usize;

@@ -26,37 +26,37 @@ use super::worker::{Workers, dispatch};
 use crate::shutdown::{Shutdown, watch_servers};
 use crate::workload::BatchPrompts;
 
-/// Longest wait for answered requests to be written down.
+/// Longest wait for answered requests to be recorded.
 const WRITE_DOWN: Duration = Duration::from_secs(5);
 
 /// How LoadGen's thread ended.
 pub(crate) type LoadGenResult = Result<RunReport, mlperf_loadgen::Error>;
 
-/// Everything that a test is started with.
+/// Everything needed to start a test.
 pub(crate) struct Setup {
     /// The servers.
     pub(crate) pool: Arc<Pool>,
-    /// What the server says its version is, for LoadGen's log.
+    /// The version that the server reports, for LoadGen's log.
     pub(crate) server_version: Option<String>,
     /// One prepared body per sample of the dataset.
     pub(crate) bodies: Vec<Bytes>,
-    /// Tokens of each sample's prompt and its longest answer.
+    /// For each sample, the tokens of its prompt and of its longest possible answer.
     pub(crate) weights: Vec<u64>,
-    /// Set when a batch goes out as one request.
+    /// Set when a batch is sent as one request.
     pub(crate) batch_prompts: Option<BatchPrompts>,
     /// Name of the dataset in LoadGen's log.
     pub(crate) dataset: String,
     /// Prompts per request.
     pub(crate) batch_size: usize,
-    /// Requests in flight at most.
+    /// Most requests in flight.
     pub(crate) concurrency: usize,
     /// Whether the answers' texts are kept.
     pub(crate) keeps_texts: bool,
-    /// What LoadGen is told.
+    /// LoadGen's settings.
     pub(crate) settings: TestSettings,
-    /// The fewest queries of a valid run, as LoadGen works with it.
+    /// The fewest queries of a valid run, as LoadGen uses it.
     pub(crate) min_query_count: u64,
-    /// Where it logs.
+    /// LoadGen's log settings.
     pub(crate) logs: LogSettings,
     /// The recorder, when there is one.
     pub(crate) hooks: Option<Hooks>,
@@ -64,11 +64,11 @@ pub(crate) struct Setup {
     pub(crate) clock: RunClock,
 }
 
-/// A test that is going on.
+/// A running test.
 pub(crate) struct RunningTest {
     /// Progress.
     pub(crate) counters: Arc<Counters>,
-    /// The forecast of validity, in scenarios whose latencies LoadGen judges.
+    /// The forecast of validity, in scenarios with latency limits.
     pub(crate) forecast: Option<Arc<EarlyStopForecast>>,
     requests: Arc<RequestLog>,
     texts: Option<Arc<Texts>>,
@@ -78,20 +78,20 @@ pub(crate) struct RunningTest {
     done: Receiver<LoadGenResult>,
 }
 
-/// What a test left.
+/// The result of a test.
 pub(crate) struct TestResult {
     /// Progress at the end.
     pub(crate) counters: Arc<Counters>,
     /// The times of every answer.
     pub(crate) answers: Vec<RequestTimes>,
-    /// The answers' texts, where they were kept.
+    /// The texts of the answers, if they were kept.
     pub(crate) texts: BTreeMap<usize, String>,
 }
 
-/// Starts the workers and, on a thread of its own, LoadGen.
+/// Starts the workers, and LoadGen on its own thread.
 ///
 /// # Errors
-/// When the system grants no thread.
+/// When the system cannot create a thread.
 pub(crate) fn start(setup: Setup, runtime: &Runtime, shutdown: &Shutdown) -> anyhow::Result<RunningTest> {
     let counters = Arc::new(Counters::default());
     let requests = Arc::new(RequestLog::default());
@@ -144,13 +144,13 @@ pub(crate) fn start(setup: Setup, runtime: &Runtime, shutdown: &Shutdown) -> any
     let loadgen = std::thread::Builder::new()
         .name("loadgen".into())
         .spawn(move || {
-            // LoadGen sleeps until each query is due; with the kernel's usual slack of 50 us every one would be that
-            // late.
+            // LoadGen sleeps until each query is due; the kernel's default timer slack of 50 us would delay
+            // every query by that much.
             if let Err(error) = nix::sys::prctl::set_timerslack(1) {
                 tracing::debug!("LoadGen's timer keeps its slack: {error}");
             }
             let result = run_test(&bridge, &library, &settings, &logs);
-            // The receiver is gone when the run was given up.
+            // The receiver is gone if the run was given up.
             let _given_up = sender.send(result);
         })
         .context("cannot start LoadGen's thread")?;
@@ -178,17 +178,17 @@ impl RunningTest {
         }
     }
 
-    /// Lets LoadGen issue nothing more.
+    /// Stops LoadGen from issuing further queries.
     pub(crate) fn close_gate(&self) {
         self.gate.close();
     }
 
-    /// Collects what the test left. `ended`: LoadGen came to its end, so its thread can be joined.
+    /// Collects the result. `ended`: LoadGen has returned, so its thread can be joined.
     pub(crate) fn collect(self, ended: bool, runtime: &Runtime) -> TestResult {
         if ended && self.loadgen.join().is_err() {
             tracing::error!("LoadGen's thread panicked");
         }
-        // LoadGen is content with the last answer a moment before that answer is written down.
+        // LoadGen finishes with the last answer, slightly before that answer is recorded.
         self.tasks.close();
         let tasks = self.tasks;
         let all_down = async { tokio::time::timeout(WRITE_DOWN, tasks.wait()).await };

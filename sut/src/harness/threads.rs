@@ -1,9 +1,10 @@
-//! The threads that serve requests. A request stays on one of them from its first byte to its last.
+//! The threads that serve requests. A request stays on one thread from its first byte to its last.
 //!
-//! LoadGen keeps what it is told in a queue for each thread and empties the queues one after the other, every few
-//! milliseconds. A first token told on one thread and the end on another can reach it in the wrong order: for short
-//! answers on a busy machine that is an error in its log, and a run with an error counts for nothing. Tasks of a
-//! runtime with several threads move between them, so here each thread has a runtime of its own.
+//! LoadGen has a queue for each thread that reports to it, and empties the queues one after the other every
+//! few milliseconds. A first token reported on one thread and the end reported on another can arrive in the
+//! wrong order. For short answers on a busy machine this produces an error in LoadGen's log, and a run with
+//! an error does not count. Tasks of a multi-threaded runtime move between threads, so each thread here has
+//! its own runtime.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-/// Threads with a runtime each. Dropping them drops the requests that are left and joins the threads.
+/// Threads with one runtime each. Dropping them drops the remaining requests and joins the threads.
 #[derive(Debug)]
 pub(crate) struct WorkerThreads {
     handles: Vec<Handle>,
@@ -25,7 +26,7 @@ impl WorkerThreads {
     /// Starts `count` threads, at least one.
     ///
     /// # Errors
-    /// When the system grants no thread.
+    /// When the system cannot create a thread.
     pub(crate) fn start(count: usize) -> io::Result<Self> {
         let mut threads = Self {
             handles: Vec::new(),
@@ -45,7 +46,7 @@ impl WorkerThreads {
         Ok(threads)
     }
 
-    /// The next thread in turn.
+    /// The next thread, in round-robin order.
     pub(crate) fn next(&self) -> &Handle {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len();
         &self.handles[at]

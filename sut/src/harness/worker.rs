@@ -19,42 +19,43 @@ use super::request_log::{RequestLog, RequestTimes};
 use super::threads::WorkerThreads;
 use crate::workload::BatchPrompts;
 
-/// Cannot happen while dataset and library agree on their size; a query must be answered all the same.
+/// Impossible as long as dataset and library agree on their size, but a query must be answered in any case.
 const UNKNOWN_SAMPLE: &str = "LoadGen asked for a sample that the dataset does not have";
 
-/// What every worker needs.
+/// The state that all workers share.
 #[derive(Debug)]
 pub(crate) struct Workers {
     /// The servers.
     pub(crate) pool: Arc<Pool>,
     /// One prepared body per sample of the dataset.
     pub(crate) bodies: Vec<Bytes>,
-    /// Tokens of each sample's prompt and its longest answer, by which servers are chosen.
+    /// For each sample, the tokens of its prompt and of its longest possible answer, for the choice of a
+    /// server.
     pub(crate) weights: Vec<u64>,
-    /// Set when a batch goes out as one request.
+    /// Set when a batch is sent as one request.
     pub(crate) batch_prompts: Option<BatchPrompts>,
-    /// Requests in flight at most.
+    /// Limits the requests in flight.
     pub(crate) permits: Arc<Semaphore>,
     /// Progress.
     pub(crate) counters: Arc<Counters>,
     /// The times of every answer.
     pub(crate) requests: Arc<RequestLog>,
-    /// Where the run stands against its limits, where it has any.
+    /// The forecast of validity, in scenarios with latency limits.
     pub(crate) forecast: Option<Arc<EarlyStopForecast>>,
-    /// Where the answers' texts are kept in an accuracy run.
+    /// Collects the texts of the answers in an accuracy run.
     pub(crate) texts: Option<Arc<Texts>>,
     /// The recorder, when there is one.
     pub(crate) hooks: Option<Hooks>,
     /// The run's clock.
     pub(crate) clock: RunClock,
-    /// Cancelled when the run is being ended: everything outstanding is then answered as failed at once.
+    /// Cancelled when the run is being ended: all outstanding queries are then answered as failed at once.
     pub(crate) stop: CancellationToken,
-    /// Woken by a failure that may mean that the server is gone.
+    /// Notified of a failure that may mean that the server is gone.
     pub(crate) suspect: Arc<Notify>,
 }
 
-/// Takes batches until the channel closes, and starts requests as permits allow: one for the batch where prompts go
-/// out batch_prompts, else one for each sample.
+/// Takes batches until the channel closes, and starts requests as permits allow: one per batch if
+/// `batch_prompts` is set, else one per sample.
 pub(crate) async fn dispatch(
     workers: Arc<Workers>,
     threads: Arc<WorkerThreads>,
@@ -113,7 +114,7 @@ impl Workers {
         }
     }
 
-    /// Sends all samples as one request and answers each.
+    /// Sends all samples as one request and answers each of them.
     async fn serve_batch_prompts(
         &self,
         batch_prompts: &BatchPrompts,
@@ -170,7 +171,7 @@ impl Workers {
         }
     }
 
-    /// Whether a failure may mean that the server is gone, or shows that it is not.
+    /// Records whether a failure may mean that the server is gone, or shows that it is alive.
     fn note(&self, error: &StreamError) {
         if matches!(
             error,
@@ -195,10 +196,10 @@ impl Workers {
         let request_id = format!("{id:x}");
         let mut streaming = None;
         let result = {
-            // LoadGen takes the time of the first token inside this call, so nothing comes before it.
+            // LoadGen takes the timestamp of the first token inside this call, so it comes first.
             let on_first = |first: vllm_client::FirstToken| {
                 let bytes = first.token_id.unwrap_or_default().to_le_bytes();
-                // A refusal is counted by the binding and shown in the verdict.
+                // The binding counts a refusal, and the verdict shows it.
                 let _refused = sample.first_token(if first.token_id.is_some() { &bytes } else { &[] });
                 if let Some(hooks) = &self.hooks {
                     hooks.first_token(id);
@@ -231,11 +232,11 @@ impl Workers {
     }
 
     fn weight(&self, index: usize) -> u64 {
-        // Checked with the bodies; a weight only chooses a server.
+        // Validated with the bodies; a weight only affects the choice of a server.
         self.weights.get(index).copied().unwrap_or(0)
     }
 
-    /// Writes down that a request failed before its first token and is sent again.
+    /// Records that a request failed before its first token and is sent again.
     fn retried(&self, id: u64, attempt: &Attempt) {
         self.note(&attempt.error);
         let why = attempt.error.to_string();
@@ -259,7 +260,7 @@ impl Workers {
         }
     }
 
-    /// Notes a sign of life from the server.
+    /// Records that the server is alive.
     fn alive(&self) {
         self.counters
             .last_answer_ns
@@ -276,7 +277,8 @@ impl Workers {
         let prompt_tokens = completion
             .usage
             .and_then(|usage| u32::try_from(usage.prompt_tokens).ok());
-        // Before LoadGen, which may issue the next query within the call: the record's end of a request is LoadGen's.
+        // Before LoadGen, which may issue the next query within the call: the recorded end of a request is
+        // LoadGen's.
         if let Some(hooks) = &self.hooks {
             hooks.request_completed(
                 id,
@@ -285,7 +287,8 @@ impl Workers {
                     prompt_tokens,
                     server: completion.server_metrics.map(|times| ServerTimes {
                         queue_ns: times.queue_time_ms.map(ms_to_ns),
-                        // vLLM counts this one from the moment the request was scheduled: the queue is not in it.
+                        // vLLM measures this from the moment the request was scheduled, which excludes the
+                        // queue.
                         prefill_ns: times.time_to_first_token_ms.map(ms_to_ns),
                         decode_ns: times.generation_time_ms.map(ms_to_ns),
                         source: TimeSource::Server,
@@ -300,7 +303,7 @@ impl Workers {
                 },
             );
         }
-        // A refusal is counted by the binding and shown in the verdict.
+        // The binding counts a refusal, and the verdict shows it.
         let _refused = sample.complete(&bytes, n_tokens);
         if let (Some(texts), Some(text)) = (&self.texts, &completion.text) {
             texts.keep(sample_index, text);
@@ -338,7 +341,7 @@ impl Workers {
             );
             hooks.request_reason(id, failure.why);
         }
-        // A refusal is counted by the binding and shown in the verdict.
+        // The binding counts a refusal, and the verdict shows it.
         let _refused = sample.fail(failure.why);
         self.counters.fail(failure.kind, failure.why);
     }
@@ -346,11 +349,11 @@ impl Workers {
 
 /// How a query failed.
 struct Failure<'a> {
-    /// A fixed word.
+    /// The kind.
     kind: &'static str,
     why: &'a str,
     reason: Reason,
-    /// The server that was asked last; the first for one that was not sent.
+    /// The server that was used last; the first one for a request that was not sent.
     replica: usize,
 }
 
@@ -379,12 +382,12 @@ impl<'a> Failure<'a> {
     }
 }
 
-/// The recorder's endpoints are the servers in their order.
+/// The recorder's endpoints are the servers, in the same order.
 fn endpoint_of(replica: usize) -> u32 {
     u32::try_from(replica).unwrap_or(u32::MAX)
 }
 
-/// The recorder's word for a client's failure; the sentence goes beside it.
+/// The recorder's reason for a client error; the message is recorded separately.
 fn reason_of(error: &StreamError) -> Reason {
     match error {
         StreamError::Refused { .. } => Reason::Connect,

@@ -1,4 +1,4 @@
-//! The configuration file: one flat table whose keys are a command's flags.
+//! The configuration file: one flat table whose keys are the flags of a command.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,13 @@ use toml::de::{DeTable, Deserializer};
 
 use crate::cli::{CollectArgs, Merge, RunArgs};
 
-/// Why a configuration file cannot be used. Values are never shown: one of them may be a secret.
+/// Why a configuration file cannot be used. Values are never shown, since they may be secrets.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("--config {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    /// It is no TOML, or a value has the wrong type.
+    /// The file is not TOML, or a value has the wrong type.
     #[error("--config {} line {line}, column {column}: {what}", path.display())]
     Value {
         path: PathBuf,
@@ -25,7 +25,7 @@ pub(crate) enum FileError {
     },
 }
 
-/// The flags of a test run, with those of its configuration file behind them.
+/// The flags of a test run, merged with its configuration file.
 pub(crate) fn run_args(line: RunArgs) -> Result<RunArgs, FileError> {
     let Some(path) = line.config.clone() else {
         return Ok(line);
@@ -41,7 +41,7 @@ pub(crate) fn run_args(line: RunArgs) -> Result<RunArgs, FileError> {
     Ok(line.over(file))
 }
 
-/// The flags of `sut collect`, with those of its configuration file behind them.
+/// The flags of `sut collect`, merged with its configuration file.
 pub(crate) fn collect_args(line: CollectArgs) -> Result<CollectArgs, FileError> {
     let Some(path) = line.config.clone() else {
         return Ok(line);
@@ -63,7 +63,7 @@ fn read(path: &Path) -> Result<String, FileError> {
     })
 }
 
-/// A file that is taken apart group by group, since serde cannot flatten one struct into another and still refuse
+/// A file that is split group by group, since serde cannot flatten one struct into another and still refuse
 /// unknown keys.
 struct File<'a> {
     path: &'a Path,
@@ -73,7 +73,7 @@ struct File<'a> {
 }
 
 impl<'a> File<'a> {
-    /// Parses the text and refuses keys that are no flag of `T`.
+    /// Parses the text and refuses keys that are not flags of `T`.
     fn parse<T: Args>(path: &'a Path, text: &'a str) -> Result<Self, FileError> {
         let root = DeTable::parse(text).map_err(|error| wrong(path, text, &error))?;
         let known = flags_of::<T>();
@@ -107,7 +107,7 @@ impl<'a> File<'a> {
         })
     }
 
-    /// Takes the keys of one group of flags out of it.
+    /// Removes and returns the keys of one group of flags.
     fn take<T: Args + DeserializeOwned>(&mut self) -> Result<T, FileError> {
         let flags = flags_of::<T>();
         let mut mine = DeTable::new();
@@ -132,7 +132,7 @@ fn flags_of<T: Args>() -> Vec<String> {
         .collect()
 }
 
-/// The reader's error without the line that it quotes.
+/// The parser's error without the quoted line.
 fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> FileError {
     let (line, column) = place(text, error.span().map_or(0, |span| span.start));
     let written = text.lines().nth(line - 1).unwrap_or_default();
@@ -159,7 +159,7 @@ fn without_value(message: &str) -> String {
     }
 }
 
-/// Line and column, from 1, of a byte.
+/// Line and column of a byte, counted from 1.
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

@@ -1,4 +1,4 @@
-//! How answers are generated: the benchmark's rules with the flags' overrides.
+//! How answers are generated: the benchmark's rules, overridden by flags.
 
 use mlperf_accuracy::{AnswerFormat, Measure};
 use mlperf_loadgen::Mode;
@@ -9,9 +9,9 @@ use vllm_client::RequestBody;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Generation {
     rules: Sampling,
-    /// The text must show the special tokens, since the answer is found by them.
+    /// The text must contain the special tokens, which delimit the answer.
     special_tokens: bool,
-    /// Longest answer by the rules.
+    /// Longest answer according to the rules.
     pub(crate) rules_max_tokens: u32,
     /// Longest answer.
     pub(crate) max_tokens: u32,
@@ -29,7 +29,7 @@ impl Generation {
         }
     }
 
-    /// Writes it into a body.
+    /// Writes the parameters into a request body.
     pub(crate) fn apply(&self, body: RequestBody) -> RequestBody {
         let mut body = body
             .max_tokens(self.max_tokens)

@@ -1,4 +1,4 @@
-//! Which benchmark, scenario and kind of run: flags that name one thing together.
+//! Benchmark, scenario and kind of run, from the flags that determine them together.
 
 use mlperf_loadgen::{Benchmark, Mode};
 use mlperf_rules::compliance::ComplianceTest;
@@ -7,11 +7,11 @@ use mlperf_rules::{BenchmarkSpec, RuleScenario, RunKind};
 use super::{BENCHMARK, Plan, ServerPlan};
 use crate::cli::{ComplianceArg, ModeArg, RunArgs};
 
-/// What follows a benchmark's name in LoadGen for the tighter limits.
+/// Suffix of a benchmark's name in LoadGen for the tighter limits.
 const INTERACTIVE: &str = "-interactive";
 
-/// Benchmark and scenario. Interactive is a scenario to the rules and a benchmark's other name to LoadGen: either may
-/// be given.
+/// Benchmark and scenario. The rules define Interactive as a scenario, LoadGen as a benchmark name with a
+/// suffix; either form may be given.
 pub(super) fn benchmark(args: &RunArgs, wrong: &mut Vec<String>) -> (Option<BenchmarkSpec>, RuleScenario) {
     let name = args.lg_model_name.as_deref().unwrap_or(BENCHMARK);
     let asked = args.scenario.map(RuleScenario::from);
@@ -32,7 +32,7 @@ pub(super) fn benchmark(args: &RunArgs, wrong: &mut Vec<String>) -> (Option<Benc
     };
     let spec = match BenchmarkSpec::named(base) {
         Ok(spec) => Some(spec),
-        // LoadGen suggests a name of its own; ours are those that there are rules for.
+        // LoadGen suggests names that it knows; only those with rules are valid here.
         Err(error) => {
             wrong.push(format!("--lg-model-name: {error}"));
             None
@@ -41,7 +41,7 @@ pub(super) fn benchmark(args: &RunArgs, wrong: &mut Vec<String>) -> (Option<Benc
     (spec, scenario)
 }
 
-/// LoadGen's mode. Of both, the first; the accuracy run is another process's.
+/// LoadGen's mode. For `both` it is the first one, since the accuracy run is a separate process.
 pub(super) fn mode(args: &RunArgs) -> Mode {
     match args.test_mode {
         Some(ModeArg::Accuracy) => Mode::Accuracy,
@@ -49,7 +49,7 @@ pub(super) fn mode(args: &RunArgs) -> Mode {
     }
 }
 
-/// Which compliance test is to be run.
+/// The compliance test to run.
 pub(super) fn compliance(args: &RunArgs, wrong: &mut Vec<String>) -> Option<ComplianceTest> {
     let asked = args.compliance.and_then(ComplianceArg::test);
     if asked.is_some() && args.audit_config.is_some() {
@@ -71,7 +71,7 @@ pub(super) fn compliance(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Comp
     asked
 }
 
-/// Whether the simulator can answer as asked.
+/// Whether the simulator can answer as requested.
 pub(super) fn references(args: &RunArgs, server: &ServerPlan, wrong: &mut Vec<String>) {
     if !args.simulate_references {
         return;
@@ -89,7 +89,7 @@ pub(super) fn references(args: &RunArgs, server: &ServerPlan, wrong: &mut Vec<St
 }
 
 impl Plan {
-    /// LoadGen's benchmark, which has the tighter limits under a name of its own.
+    /// LoadGen's benchmark, which has a separate name for the tighter limits.
     ///
     /// # Errors
     /// When LoadGen does not know it.
@@ -110,7 +110,7 @@ impl Plan {
         self.compliance.is_some() || self.audit_config.is_some()
     }
 
-    /// What kind of run the records call it.
+    /// The kind of run in the records.
     pub(crate) fn kind(&self) -> RunKind {
         match (self.mode, self.is_compliance()) {
             (Mode::Accuracy, _) => RunKind::Accuracy,
@@ -119,7 +119,7 @@ impl Plan {
         }
     }
 
-    /// Whether the answers' texts are wanted, which cost a little.
+    /// Whether the texts of the answers are kept, which has a small cost.
     pub(crate) fn keeps_texts(&self) -> bool {
         self.mode == Mode::Accuracy || self.compliance == Some(ComplianceTest::Test07)
     }

@@ -10,38 +10,38 @@ use super::RecordingPlan;
 use super::words;
 use crate::cli::{FormatArg, Merge, MetricsArgs, RunArgs};
 
-/// Folder of the record unless told.
+/// Default folder of the record.
 pub(crate) const METRICS_DIR: &str = "./metrics_output";
 
 /// What to record.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MetricsPlan {
-    /// Folder.
+    /// Folder of the record.
     pub(crate) output_dir: PathBuf,
     /// Time between scrapes.
     pub(crate) interval: Duration,
-    /// Raw format.
+    /// Format of the raw metrics.
     pub(crate) format: StoreFormat,
-    /// Endpoint when it is not `URL/metrics`.
+    /// Endpoint, if it is not `URL/metrics`.
     pub(crate) url: Option<String>,
-    /// Where the files are copied to in the end.
+    /// Destination of the upload at the end.
     pub(crate) upload: Option<String>,
-    /// Draw pictures at the end.
+    /// Draw plots at the end.
     pub(crate) plots: bool,
-    /// The record of a run to compare with.
+    /// The record of a run for comparison.
     pub(crate) baseline: Option<PathBuf>,
-    /// Sample the GPUs.
+    /// Sample GPUs.
     pub(crate) gpu: bool,
-    /// Which, by NVML index; `None`: the server's own where its process is known, else all of this machine.
+    /// GPUs by NVML index; `None`: those of the server if its process is known, else all of this machine.
     pub(crate) gpus: Option<Vec<u32>>,
     /// Time between two samples of a GPU.
     pub(crate) gpu_interval: Duration,
-    /// What else to record, and where else to send it.
+    /// Additional recording options and receivers.
     pub(crate) recording: RecordingPlan,
 }
 
 impl RunArgs {
-    /// Whether the run is recorded: asked for, or implied by a flag that only has a meaning for a record.
+    /// Whether the run is recorded: requested, or implied by a flag that only makes sense for a record.
     pub(super) fn records(&self) -> bool {
         let implied = MetricsArgs {
             no_plots: false,
@@ -97,7 +97,7 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
     })
 }
 
-/// A baseline that is not there is found before the run.
+/// Detects a missing baseline before the run.
 fn baseline(path: Option<&PathBuf>, wrong: &mut Vec<String>) -> Option<PathBuf> {
     let path = path?;
     if !path.exists() {

@@ -1,5 +1,5 @@
-//! The resolved run: what the flags and the configuration file become once. A plan holds domain types only, with no
-//! default and no name left to look up, and everything that is wrong is reported at once.
+//! The plan of a run, resolved once from the flags and the configuration file. It contains only domain types,
+//! without defaults or names to look up. All problems are reported together.
 
 mod file;
 mod generation;
@@ -33,46 +33,46 @@ pub(crate) use self::sources::{DatasetPlan, ServerPlan};
 use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs};
 use crate::exit::Fail;
 
-/// Lowest rate: a query in eleven days. Below, LoadGen's times in nanoseconds come to their end.
+/// Lowest rate: one query in eleven days. LoadGen's times in nanoseconds overflow below it.
 const LOWEST_QPS: f64 = 1e-6;
-/// Most samples that `--num-samples` may ask for: more would not fit into memory.
+/// Largest value of `--num-samples`: more samples would not fit into memory.
 const MOST_SAMPLES: usize = 10_000_000;
-/// Where LoadGen logs unless told.
+/// Default folder of LoadGen's logs.
 pub(crate) const LOG_DIR: &str = "./mlperf_logs";
-/// The benchmark unless told.
+/// Default benchmark.
 pub(crate) const BENCHMARK: &str = "llama3_1-8b";
 
-/// What a command line without a subcommand asks for.
+/// The task of a command line without a subcommand.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Task {
     /// One run, in this process.
     One(Plan),
-    /// Show the plan and every check, send nothing.
+    /// Show the plan and every check; send nothing.
     DryRun(Plan),
-    /// A performance run (the plan), an accuracy run, and the plan's compliance test where it names one.
+    /// A performance run (the plan), an accuracy run, and the plan's compliance test if it has one.
     Both(Plan),
     /// A search for the highest valid rate.
     Peak(Plan, PeakPlan),
 }
 
-/// One run, with nothing left open.
+/// The completely resolved plan of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
-    /// Where the server is.
+    /// The server.
     pub(crate) server: ServerPlan,
-    /// How requests are spread over several servers.
+    /// How requests are distributed over several servers.
     pub(crate) balance: Strategy,
-    /// How often a request is sent again that failed before its first token.
+    /// How often a request that failed before its first token is sent again.
     pub(crate) retries: u32,
-    /// Name the server knows the model by; `None`: the only model it lists.
+    /// The server's name of the model; `None`: the only model that it lists.
     pub(crate) model: Option<String>,
     /// Bearer token. Never printed.
     pub(crate) api_key: Option<String>,
-    /// Where the prompts come from.
+    /// The source of the prompts.
     pub(crate) dataset: DatasetPlan,
     /// Refuse a run that cannot be an official one.
     pub(crate) official: bool,
-    /// Cut the dataset to its first so many samples.
+    /// Use only this many samples from the start of the dataset.
     pub(crate) num_samples: Option<usize>,
     /// Scenario, as the rules name it.
     pub(crate) scenario: RuleScenario,
@@ -82,31 +82,31 @@ pub(crate) struct Plan {
     pub(crate) benchmark: BenchmarkSpec,
     /// How answers are generated.
     pub(crate) generation: Generation,
-    /// Write the audit file of this test, put it in effect and verify what came of it.
+    /// Write the audit file of this test, apply it, and verify the result.
     pub(crate) compliance: Option<ComplianceTest>,
     /// The built-in simulator answers with the dataset's references.
     pub(crate) simulate_references: bool,
     /// user.conf.
     pub(crate) user_conf: Option<PathBuf>,
-    /// Audit file to put in effect.
+    /// Audit file to apply.
     pub(crate) audit_config: Option<PathBuf>,
-    /// Arrivals per second, or expected samples per second; `None`: as user.conf or the benchmark says.
+    /// Arrivals per second, or expected samples per second; `None`: from user.conf or the benchmark.
     pub(crate) target_qps: Option<f64>,
-    /// Shortest duration; `None`: as user.conf or the benchmark says.
+    /// Shortest duration; `None`: from user.conf or the benchmark.
     pub(crate) duration: Option<Duration>,
     /// Prompts per HTTP request.
     pub(crate) batch_size: usize,
-    /// Requests in flight at most.
+    /// Most requests in flight.
     pub(crate) concurrency: usize,
-    /// Whole-request deadline.
+    /// Deadline of a whole request.
     pub(crate) request_timeout: Duration,
     /// Longest time without any answer before the run is ended.
     pub(crate) stall_timeout: Duration,
-    /// Seed.
+    /// Seed of the synthetic dataset and of the simulator.
     pub(crate) seed: u64,
     /// LoadGen's log folder.
     pub(crate) log_dir: PathBuf,
-    /// What to record; `None`: nothing.
+    /// What to record; `None` records nothing.
     pub(crate) metrics: Option<MetricsPlan>,
     /// Start and stop the server's profiler around the test.
     pub(crate) profiler: bool,
@@ -114,11 +114,11 @@ pub(crate) struct Plan {
     pub(crate) print_timing: bool,
     /// Print length histograms.
     pub(crate) print_histogram: bool,
-    /// Where to leave the figures that a parent process compares.
+    /// Folder for the figures that a parent process compares.
     pub(crate) figures_dir: Option<PathBuf>,
 }
 
-/// Everything wrong, under one heading.
+/// An error that lists all problems under one heading.
 pub(crate) fn refusal(heading: &str, wrong: &[String]) -> Fail {
     let mut message = format!("{heading}, because:");
     for problem in wrong {
@@ -128,11 +128,11 @@ pub(crate) fn refusal(heading: &str, wrong: &[String]) -> Fail {
 }
 
 impl Task {
-    /// Merges the command line with its configuration file, puts a parent's changes over both and resolves the result.
-    /// The amount of logging comes with it.
+    /// Merges the command line with its configuration file, applies a parent's overrides and resolves the
+    /// result. Also returns the log level.
     ///
     /// # Errors
-    /// [`crate::exit::Exit::Usage`] with every problem found, one a line.
+    /// [`crate::exit::Exit::Usage`] with every problem found, one per line.
     pub(crate) fn resolve(args: RunArgs, overrides: Option<&Overrides>) -> Result<(Self, LogLevel), Fail> {
         let mut args = file::run_args(args).map_err(Fail::usage)?;
         if let Some(overrides) = overrides {
@@ -156,7 +156,7 @@ impl Task {
 }
 
 impl Plan {
-    /// `None` when something is wrong without which there is no plan at all.
+    /// `None` if the problems leave no plan at all.
     fn from_args(
         args: RunArgs,
         overrides: Option<&Overrides>,
@@ -257,7 +257,7 @@ impl Plan {
         Some((plan, peak))
     }
 
-    /// True when the server is our simulator, and so everything that comes out of the run is simulated.
+    /// Whether the server is our simulator, so that all results of the run are simulated.
     pub(crate) fn simulated(&self) -> bool {
         self.server == ServerPlan::Simulator
     }

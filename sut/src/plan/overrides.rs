@@ -1,8 +1,8 @@
-//! What a parent process changes in the flags of a run that it starts.
+//! Overrides that a parent process applies to the flags of a run that it starts.
 //!
-//! LoadGen runs one test per process, so several tests are several processes of this program. A child gets the parent's
-//! command line and, in one environment variable, these changes, which win over command line and file. They never hold
-//! a secret.
+//! LoadGen runs one test per process, so several tests are several processes of this program. A child gets
+//! the parent's command line and, in an environment variable, these overrides, which win over command line
+//! and file. They never contain a secret.
 
 use std::path::PathBuf;
 
@@ -14,18 +14,18 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{ComplianceArg, MetricsArgs, ModeArg, RecordingArgs, RunArgs, ScenarioArg, TimeText};
 use crate::exit::Fail;
 
-/// A server that the parent started, and will stop.
+/// A server that the parent has started and will stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HandedServer {
-    /// Its process, where it is one.
+    /// Its process, if it is one.
     pub(crate) pid: Option<i32>,
     /// Base URLs without a trailing slash.
     pub(crate) urls: Vec<String>,
-    /// Name that it serves the model by.
+    /// The name under which it serves the model.
     pub(crate) model: String,
 }
 
-/// The changes.
+/// The overrides.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Overrides {
@@ -35,15 +35,15 @@ pub(crate) struct Overrides {
     pub(crate) kind: Option<Kind>,
     /// The server of the run.
     pub(crate) server: Option<HandedServer>,
-    /// Scenario, rate and length of a trial of a search.
+    /// Scenario, rate and length of a search trial.
     pub(crate) trial: Option<Trial>,
     /// Whether and where to record; `None`: as the flags say.
     pub(crate) record: Option<Record>,
-    /// Where to leave the figures that a parent compares.
+    /// Folder for the figures that the parent compares.
     pub(crate) figures_dir: Option<PathBuf>,
 }
 
-/// Which of several runs.
+/// Which run of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Performance,
@@ -63,11 +63,11 @@ pub(crate) struct Trial {
 /// Whether to record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Record {
-    /// Nothing.
+    /// Record nothing.
     Nothing,
-    /// Into this folder, if the flags ask for a record.
+    /// Record into this folder, if the flags request a record.
     Into(PathBuf),
-    /// Into this folder, without pictures.
+    /// Record into this folder, without plots.
     WithoutPictures(PathBuf),
 }
 
@@ -75,10 +75,10 @@ impl Overrides {
     /// The environment variable.
     pub(crate) const VARIABLE: &'static str = "SUT_CHILD_RUN";
 
-    /// What the parent wants, if this process is a child.
+    /// The parent's overrides, if this process is a child.
     ///
     /// # Errors
-    /// When the variable holds something else.
+    /// When the variable has an invalid value.
     pub(crate) fn from_environment() -> Result<Option<Self>, Fail> {
         let Some(text) = std::env::var_os(Self::VARIABLE) else {
             return Ok(None);
@@ -89,7 +89,7 @@ impl Overrides {
             .map_err(Fail::usage)
     }
 
-    /// Puts them over the flags. A child runs one test, whatever its parent was asked for.
+    /// Applies the overrides to the flags. A child runs one test, even if its parent runs several.
     pub(crate) fn apply(&self, args: &mut RunArgs) {
         args.overhead_check = None;
         args.dry_run = false;
@@ -150,7 +150,7 @@ impl Overrides {
 }
 
 impl Trial {
-    /// Whether a scenario is one that is searched in.
+    /// Whether peak search supports a scenario.
     pub(crate) fn is_searched(scenario: RuleScenario) -> bool {
         matches!(scenario, RuleScenario::Server | RuleScenario::Interactive)
     }

@@ -1,4 +1,4 @@
-//! What the flags of the search for the highest valid rate say.
+//! The resolved flags of the search for the highest valid rate.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use mlperf_rules::RuleScenario;
 use super::{Trial, words};
 use crate::cli::{ModeArg, RunArgs};
 
-/// Length of a short trial.
+/// Default length of a short trial.
 const TRIAL: Duration = Duration::from_secs(60);
-/// How closely the peak is to be known.
+/// Default precision of the peak.
 const PRECISION: f64 = 0.02;
 
-/// What the flags of the search say.
+/// The resolved flags of the search.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PeakPlan {
     /// Shortest duration of a short trial.
     pub(crate) trial: Duration,
-    /// How closely the peak is to be known, as a fraction of it.
+    /// Precision of the peak, as a fraction of it.
     pub(crate) precision: f64,
 }
 

@@ -1,4 +1,4 @@
-//! The flags resolved: everything checked, nothing left open, and handed to a session's builder.
+//! The resolved recording flags, checked and passed to a session builder.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use super::words::{self, parse_size};
 use crate::cli::{Receiver, ReceiverSpec, RecordingArgs};
 use crate::exit::Fail;
 
-/// The label `job` of what is sent, unless told.
+/// Default value of the label `job`.
 const JOB: &str = "sut";
 
-/// What else to record, and where else to send it.
+/// Additional recording options and receivers.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct RecordingPlan {
-    /// Endpoints beside the server's own.
+    /// Endpoints in addition to the server's own.
     pub(crate) endpoints: Vec<EndpointConfig>,
-    /// Which metrics, for endpoints that do not say it themselves.
+    /// Selection of metrics, for endpoints without their own.
     pub(crate) select: SelectionConfig,
     /// Parts of the files, and how many to keep.
     pub(crate) store: StoreOptions,
@@ -32,18 +32,18 @@ pub(crate) struct RecordingPlan {
     pub(crate) pushgateway: Option<Receiver>,
     /// The remote write receiver.
     pub(crate) remote_write: Option<Receiver>,
-    /// Where to serve the recorder's own page.
+    /// Address of the recorder's own page.
     pub(crate) serve: Option<SocketAddr>,
-    /// An event of every scrape.
+    /// Record an event for every scrape.
     pub(crate) debug: bool,
-    /// Metrics of the user's own.
+    /// Custom metrics.
     pub(crate) custom: Vec<CustomMetric>,
-    /// Limits on latency, as written.
+    /// Latency limits, as written.
     pub(crate) goodput: Option<String>,
 }
 
 impl RecordingPlan {
-    /// Resolves the flags; what is wrong with them is added to `wrong`.
+    /// Resolves the flags; adds problems to `wrong`.
     pub(crate) fn resolve(
         args: &RecordingArgs,
         format: StoreFormat,
@@ -98,7 +98,7 @@ impl RecordingPlan {
         }
     }
 
-    /// Starts a session with all of it, and tells where its own pages are.
+    /// Starts a session with this plan, and logs the addresses of its pages.
     pub(crate) fn start(&self, builder: SessionBuilder) -> Result<Session, Fail> {
         let session = self.apply(builder).start().map_err(|error| match self.serve {
             Some(address) if matches!(&error, Error::Start { what, .. } if what.contains("endpoint")) => {
@@ -209,7 +209,7 @@ fn check_endpoints(endpoints: &[EndpointConfig], interval: Duration, wrong: &mut
     }
     .check();
     for problem in problems(checked) {
-        // `endpoints[1].url: …` in the words of the flag.
+        // `endpoints[1].url: …` is rewritten in terms of the flag.
         let place = problem
             .strip_prefix("endpoints[")
             .and_then(|rest| rest.split_once("]."))

@@ -1,4 +1,4 @@
-//! Where the server and the prompts are.
+//! The sources of a run: its server and its prompts.
 
 use std::path::PathBuf;
 
@@ -9,37 +9,37 @@ use super::HandedServer;
 use super::words::{duration, split_words};
 use crate::cli::{ModeArg, RunArgs};
 
-/// Where the server is.
+/// The server of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ServerPlan {
-    /// Running already.
+    /// A server that is already running.
     Attach {
         /// Base URLs without a trailing slash, at least one.
         urls: Vec<String>,
     },
-    /// Started and stopped by us.
+    /// A server that this program starts and stops.
     Start(Box<ServerConfig>),
-    /// Started, and to be stopped, by the process that started this one.
+    /// A server that the parent process has started and will stop.
     Handed(HandedServer),
     /// The built-in simulator.
     Simulator,
 }
 
-/// Where the prompts come from.
+/// The source of the prompts.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum DatasetPlan {
     /// A file.
     File {
         /// Its path.
         path: PathBuf,
-        /// Column of the text, when it is not the usual one.
+        /// Column of the text, if it is not a default one.
         input_column: Option<String>,
-        /// Column of the token ids, when it is not the usual one.
+        /// Column of the token ids, if it is not a default one.
         input_ids_column: Option<String>,
-        /// Column of the reference, when it is not the usual one.
+        /// Column of the reference, if it is not a default one.
         output_column: Option<String>,
     },
-    /// Made up.
+    /// Synthetic prompts.
     Synthetic,
 }
 
@@ -123,7 +123,7 @@ fn attached(urls: &[String], wrong: &mut Vec<String>) -> Vec<String> {
         if !(url.starts_with("http://") || url.starts_with("https://")) || url.len() <= "https://".len() {
             wrong.push(format!("--url {url}: must be like http://127.0.0.1:8000"));
         }
-        // Users paste the address of the API as often as that of the server.
+        // Users paste the API's address as often as the server's.
         let base = url
             .trim_end_matches('/')
             .trim_end_matches("/v1")

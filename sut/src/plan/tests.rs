@@ -1,4 +1,4 @@
-//! Command lines and files that resolve, and those that must not.
+//! Command lines and files that resolve, and ones that must be refused.
 
 use clap::Parser;
 
@@ -219,7 +219,7 @@ fn a_configuration_file_fills_in_and_refuses_unknown_keys() {
             "{told} is missing in {message}"
         );
     }
-    // No error repeats a value: one of them may be a secret.
+    // No error repeats a value, since it may be a secret.
     for text in [
         "api_key = 'CANARY'\n",
         "api-key = ['CANARY']\n",
@@ -234,7 +234,7 @@ fn a_configuration_file_fills_in_and_refuses_unknown_keys() {
     }
 }
 
-/// A child of a series gets its parent's command line.
+/// A child of a series gets the command line of its parent.
 #[test]
 fn a_parents_changes_win() {
     let child = |line: &str, overrides: &Overrides| {
@@ -292,7 +292,7 @@ fn a_parents_changes_win() {
         arm.metrics
             .is_some_and(|metrics| metrics.output_dir == *"m" && !metrics.plots)
     );
-    // What a parent writes is what a child reads.
+    // What a parent writes, a child reads back.
     let overrides = Overrides {
         kind: Some(Kind::Compliance(ComplianceTest::Test09)),
         ..Overrides::default()

@@ -1,4 +1,4 @@
-//! Durations, sizes and command lines as people write them.
+//! Parses and formats durations, sizes and command lines.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::cli::TimeText;
 /// `30s`, `10m`, `1.5h`, `500ms`, `1h 30m`, or a bare number of seconds.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// A description of the problem with the text.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let duration = match text.parse::<f64>() {
@@ -27,7 +27,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// A duration of a flag that may be left out.
+/// The duration of an optional flag.
 pub(crate) fn duration(flag: &str, given: Option<&TimeText>, wrong: &mut Vec<String>) -> Option<Duration> {
     let TimeText(text) = given?;
     parse_duration(text)
@@ -35,7 +35,7 @@ pub(crate) fn duration(flag: &str, given: Option<&TimeText>, wrong: &mut Vec<Str
         .ok()
 }
 
-/// A time between two samples.
+/// The time between two samples.
 pub(crate) fn interval(
     flag: &str,
     given: Option<&TimeText>,
@@ -51,7 +51,7 @@ pub(crate) fn interval(
     interval
 }
 
-/// A duration as this program writes it: the largest unit that leaves it whole, else seconds.
+/// A duration as this program writes it: in the largest unit that gives a whole number, else in seconds.
 pub(crate) fn shown(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
@@ -66,7 +66,7 @@ pub(crate) fn shown(duration: Duration) -> String {
 /// `64MB`, `1GiB`, or a bare number of bytes.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// A description of the problem with the text.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -86,7 +86,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// `text` with `user:password@` taken out of every URL in it.
+/// `text` with `user:password@` removed from every URL in it.
 pub(crate) fn without_credentials(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -104,10 +104,10 @@ pub(crate) fn without_credentials(text: &str) -> String {
     out + rest
 }
 
-/// Splits a command line into words by a shell's rules for quotes and backslashes. Nothing is expanded.
+/// Splits a command line into words by a shell's rules for quotes and backslashes, without expansions.
 ///
 /// # Errors
-/// For a quote that is not closed.
+/// For an unclosed quote.
 pub(super) fn split_words(text: &str) -> Result<Vec<String>, String> {
     shlex::split(text).ok_or_else(|| "a quote is not closed".to_owned())
 }

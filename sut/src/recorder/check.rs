@@ -1,16 +1,17 @@
-//! A look at every endpoint before anything depends on it, told with the reason where there are no metrics.
+//! Checks every endpoint before anything depends on it, and reports why one has no metrics.
 
 use vllm_metrics::{EndpointCheck, EndpointConfig, Error, check_endpoint};
 
-/// What one endpoint answered, with its URL as it was given.
+/// The result of one endpoint, with its URL as given.
 pub(super) type Probed = (String, Result<EndpointCheck, Error>);
 
-/// Endpoints asked at once: enough that one that does not answer delays few, and no burst for a thousand.
+/// Number of endpoints checked at once: a slow endpoint delays few others, and a thousand endpoints cause no
+/// burst.
 const AT_ONCE: usize = 16;
 
-/// Asks every endpoint.
+/// Checks every endpoint.
 ///
-/// Not to be called on a runtime's thread.
+/// Must not be called on a runtime's thread.
 pub(crate) fn probe(endpoints: &[EndpointConfig]) -> std::io::Result<Vec<Probed>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -36,7 +37,7 @@ pub(crate) fn probe(endpoints: &[EndpointConfig]) -> std::io::Result<Vec<Probed>
     }))
 }
 
-/// One answer as a sentence; an error for an endpoint without metrics.
+/// One result as a sentence; an error for an endpoint without metrics.
 pub(crate) fn describe((_, answer): &Probed) -> Result<String, String> {
     match answer {
         Ok(found) => {

@@ -1,4 +1,4 @@
-//! What a finished record says of itself at the end of the console: what it holds, what it cost, what is missing.
+//! Describes a finished record for the console: its contents, its cost, and its gaps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use vllm_metrics::{FinishedRun, Gap, RequestRow, RunData, TimeSource};
 
 use crate::harness::request_log::percentile;
 
-/// What the recorder cost and what it missed, a line each.
+/// The cost of the recorder and what it missed, one line each.
 pub(super) fn describe(finished: &FinishedRun) -> Vec<String> {
     let cost = &finished.cost;
     let mut lines = vec![
@@ -96,7 +96,7 @@ fn missing(finished: &FinishedRun) -> Vec<String> {
     lines
 }
 
-/// Gaps of one endpoint that are listed one by one; more are summed up.
+/// Most gaps of one endpoint that are listed individually; more are summarised.
 const LISTED_GAPS: usize = 3;
 
 /// The gaps, by endpoint.
@@ -137,7 +137,8 @@ fn describe_gap(gap: &Gap, started_ns: i64) -> String {
     )
 }
 
-/// What the stored requests say beside the closing table: the server's share of their times, and the goodput.
+/// Figures of the stored requests in addition to the closing table: the server's share of their times, and
+/// the goodput.
 pub(super) fn of_requests(run: &RunData) -> Vec<String> {
     if run.requests.is_empty() {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Facts of a run that a comparison or a diagnosis asks for.
+//! Facts of a run that comparisons and diagnoses need.
 
 use mlperf_dataset::Dataset;
 use mlperf_loadgen::{Scenario, TestSettings};
@@ -8,7 +8,7 @@ use vllm_sim::EngineConfig;
 
 use crate::plan::{Plan, ServerPlan};
 
-/// Arguments of the server that change how much work there is, or how it is done.
+/// Server arguments that change the amount of work or how it is done.
 const ARGUMENTS: [&str; 20] = [
     "async-scheduling",
     "attention-backend",
@@ -60,7 +60,7 @@ pub(super) fn of(plan: &Plan, settings: &TestSettings, dataset: &Dataset) -> Vec
     out
 }
 
-/// SHA-256 of the prompts in their order, as token ids and text.
+/// SHA-256 of the prompts in order, over token ids and text.
 fn hash(dataset: &Dataset) -> String {
     let mut hash = Sha256::new();
     for prompt in &dataset.prompts {
@@ -73,7 +73,7 @@ fn hash(dataset: &Dataset) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `--name value`, `--name=value`, `--name` and `--no-name`, with the short names that vLLM has.
+/// `--name value`, `--name=value`, `--name` and `--no-name`, with vLLM's short names.
 fn arguments(words: &[String]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut words = words.iter().peekable();

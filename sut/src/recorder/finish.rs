@@ -1,4 +1,4 @@
-//! After the end of a record: its lines for the console, its report, its pictures and its summary.
+//! Finishes a record: its lines for the console, its report, its plots and its summary.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,8 @@ use super::report::{Wanted, compare_records, make};
 use crate::exit::Exit;
 use crate::plan::MetricsPlan;
 
-/// Makes everything of what was recorded; adds what came out to `files` and what is missing to `lines`. The status of
-/// the comparison with `--baseline`, if one was made.
+/// Derives everything from the record; adds the results to `files` and what is missing to `lines`. Returns
+/// the status of the comparison with `--baseline`, if there was one.
 pub(crate) fn finish(
     metrics: &MetricsPlan,
     finished: &FinishedRun,
@@ -33,7 +33,7 @@ pub(crate) fn finish(
     match report(metrics, finished, judged, files, lines) {
         Ok(exit) => exit,
         Err(error) => {
-            // The raw record is whole; only what is made of it is not, and it can be made again.
+            // The raw record is complete; the derived files are not, but can be regenerated.
             lines.push(format!(
                 "NO REPORT: {error:#}; try again with: sut report {}",
                 finished.samples_path.display()

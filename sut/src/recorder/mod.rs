@@ -1,5 +1,5 @@
-//! The record of a run or of `sut collect`: which endpoints, GPUs and processes are watched, and what is made of the
-//! record at its end.
+//! The record of a run or of `sut collect`: which endpoints, GPUs and processes are monitored, and what is
+//! derived from the record at its end.
 
 mod check;
 mod describe;

@@ -1,4 +1,4 @@
-//! What is made of a stored record: report, trace, pictures, summary, and its comparison with others.
+//! Derives files from a stored record: report, trace, plots, summary, and comparisons with other records.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +9,25 @@ use vllm_report::{Outcome, RenderOptions};
 
 use crate::exit::Exit;
 
-/// What to make of a record.
+/// What to derive from a record.
 pub(crate) struct Wanted<'a> {
-    /// Where the files go.
+    /// Output folder.
     pub(crate) folder: &'a Path,
-    /// Draw the pictures.
+    /// Whether to draw the plots.
     pub(crate) plots: bool,
-    /// What judged the run.
+    /// The verdict on the run.
     pub(crate) judged: Option<Judged>,
 }
 
-/// What was made of a record.
+/// The files derived from a record.
 pub(crate) struct Made {
-    /// By what they are.
+    /// The files, by kind.
     pub(crate) files: Vec<(&'static str, PathBuf)>,
-    /// The steady window, what bound the run, and what the report leaves out.
+    /// The steady window, the bottleneck of the run, and what the report leaves out.
     pub(crate) lines: Vec<String>,
 }
 
-/// Looks at a record once and makes everything of it.
+/// Analyses a record once and writes all files.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -64,7 +64,7 @@ pub(crate) fn make<'a>(record: &'a RunData, wanted: Wanted<'_>) -> anyhow::Resul
             ("summary", rendered.summary),
         ]);
     } else {
-        // The summary is the one file that says what was missing, so it is written all the same.
+        // Written in any case, since the summary states what was missing.
         let folder = folder.join("visualizations");
         std::fs::create_dir_all(&folder).context("the summary's folder cannot be made")?;
         let path = folder.join(format!("metrics_summary_{stamp}.json"));
@@ -79,13 +79,13 @@ pub(crate) fn make<'a>(record: &'a RunData, wanted: Wanted<'_>) -> anyhow::Resul
     Ok((Made { files, lines }, analysis))
 }
 
-/// A comparison, written.
+/// A written comparison.
 pub(crate) struct Compared {
     /// The page.
     pub(crate) page: PathBuf,
-    /// In sentences.
+    /// The comparison in sentences.
     pub(crate) lines: Vec<String>,
-    /// The status of its word.
+    /// The exit status of the outcome.
     pub(crate) exit: Exit,
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn names() -> impl Iterator<Item = String> {
     letters.chain((27..).map(|number| format!("run {number}")))
 }
 
-/// Compares records and writes the page. `repeats` is the number of runs of the baseline, where both sides are repeats
+/// Compares records and writes the page. `repeats` is the number of baseline runs if both sides are repeats
 /// of a setting.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The recorder of a run: which endpoints, GPUs and processes it watches.
+//! Starts the recorder of a run: which endpoints, GPUs and processes it monitors.
 
 use anyhow::Context;
 use url::Url;
@@ -15,16 +15,16 @@ use crate::exit::Fail;
 use crate::plan::{MetricsPlan, Plan};
 use crate::server::Server;
 
-/// A run whose record is to be started.
+/// A run to be recorded.
 pub(crate) struct Subject<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) server: &'a Server,
     pub(crate) settings: &'a TestSettings,
-    /// What is asked.
+    /// The prompts.
     pub(crate) dataset: &'a Dataset,
 }
 
-/// What the endpoints of a run answer, a line each; an error for one that has no metrics.
+/// The results of checking a run's endpoints, one line each; an error for an endpoint without metrics.
 ///
 /// # Errors
 /// When no runtime can be started.
@@ -41,7 +41,7 @@ pub(crate) fn probe(
 /// Starts the record of a run.
 ///
 /// # Errors
-/// [`crate::exit::Exit::Usage`] for a folder that cannot be written or an address that cannot be served at.
+/// [`crate::exit::Exit::Usage`] for a folder that is not writable or an address that cannot be bound.
 pub(crate) fn start(metrics: &MetricsPlan, subject: &Subject<'_>) -> Result<Session, Fail> {
     for line in probe(metrics, subject)? {
         match line {
@@ -67,7 +67,7 @@ pub(crate) fn start(metrics: &MetricsPlan, subject: &Subject<'_>) -> Result<Sess
         .start(samplers(builder, metrics, subject.server))
 }
 
-/// What the record says about its run.
+/// The labels of the record.
 fn labels(subject: &Subject<'_>) -> Vec<(String, String)> {
     let Subject {
         plan,
@@ -100,10 +100,10 @@ fn labels(subject: &Subject<'_>) -> Vec<(String, String)> {
     named.chain(facts::of(plan, settings, dataset)).collect()
 }
 
-/// The endpoints of one run: that of `--metrics-url`, or one for each server.
+/// The endpoints of a run: the one of `--metrics-url`, or one per server.
 fn endpoints(metrics: &MetricsPlan, subject: &Subject<'_>) -> Vec<EndpointConfig> {
     let servers: Vec<&str> = subject.server.urls().collect();
-    // A version that the catalogue cannot place compares with nothing.
+    // A version that is not in the catalogue cannot be compared.
     let version = subject
         .server
         .version
@@ -112,7 +112,7 @@ fn endpoints(metrics: &MetricsPlan, subject: &Subject<'_>) -> Vec<EndpointConfig
     let endpoint = |url: String| {
         let mut endpoint = EndpointConfig::new(url).expect("vllm:*");
         endpoint.server_version = version.cloned();
-        // The key belongs to the server, and to nobody else that --metrics-url may name.
+        // The key is sent only to the server itself, not to another host in --metrics-url.
         match &subject.plan.api_key {
             Some(key) if servers.iter().any(|server| same_origin(server, &endpoint.url)) => {
                 endpoint.bearer(key)
@@ -135,7 +135,7 @@ fn endpoints(metrics: &MetricsPlan, subject: &Subject<'_>) -> Vec<EndpointConfig
     each.collect()
 }
 
-/// Adds the samplers of GPUs and host, each on a thread of its own.
+/// Adds the samplers of GPUs and host, each on its own thread.
 fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> SessionBuilder {
     let server_pid = server_pid(server);
     let host = HostConfig {
@@ -146,7 +146,7 @@ fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> 
     let builder = builder.host(host);
     let selection = match (&metrics.gpus, server_pid) {
         (Some(indices), _) => GpuSelection::Indices(indices.clone()),
-        // Other people's GPUs on a shared machine must not count into this run's energy.
+        // GPUs of other users on a shared machine must not count towards this run's energy.
         (None, Some(pid)) => GpuSelection::ServerProcess(pid),
         (None, None) => GpuSelection::All,
     };
@@ -165,8 +165,9 @@ fn samplers(builder: SessionBuilder, metrics: &MetricsPlan, server: &Server) -> 
     builder.gpu(gpu)
 }
 
-/// The server's first process: the one that we started, or the one that listens where an attached server of this
-/// machine is. Without it nothing is measured per process, and the GPUs cannot be told apart; that is said.
+/// The server's first process: the one that we started, or the one that listens at the address of an attached
+/// server on this machine. Without it nothing is measured per process, and the server's GPUs cannot be
+/// distinguished from others; this is logged.
 fn server_pid(server: &Server) -> Option<u32> {
     if let Some(pid) = server.pid() {
         return u32::try_from(pid).ok();
@@ -201,9 +202,9 @@ fn server_pid(server: &Server) -> Option<u32> {
     }
 }
 
-/// Whether two URLs name the same scheme, host and port; text that is no URL is at no server's.
+/// Whether two URLs have the same scheme, host and port; a text that is not a URL never matches.
 fn same_origin(server: &str, url: &str) -> bool {
-    // A metrics endpoint may lack its scheme.
+    // A metrics endpoint may have no scheme.
     let origin = |text: &str| {
         let url = if text.contains("://") {
             Url::parse(text)

@@ -1,11 +1,11 @@
-//! `--metrics-upload`: the record's files and its pictures go to an object store when the run has ended.
+//! `--metrics-upload`: uploads the record's files and plots to an object store after the run.
 
 use vllm_metrics::{FinishedRun, SessionBuilder};
 
 use crate::exit::Fail;
 use crate::plan::MetricsPlan;
 
-/// Lets the session upload its files at its end. A URL or an option that cannot be used is told before any load.
+/// Lets the session upload its files at its end. An unusable URL or option is reported before any load.
 ///
 /// # Errors
 /// [`crate::exit::Exit::Usage`].
@@ -17,7 +17,7 @@ pub(super) fn attach(builder: SessionBuilder, metrics: &MetricsPlan) -> Result<S
     })
 }
 
-/// Nothing to do: the plan refuses the flag in a build without the feature.
+/// Does nothing: the plan refuses the flag in a build without the feature.
 ///
 /// # Errors
 /// None.
@@ -37,7 +37,7 @@ fn start(metrics: &MetricsPlan) -> Result<Option<vllm_metrics::store::upload::Up
         .map_err(|error| Fail::usage(anyhow::anyhow!(error).context("--metrics-upload")))
 }
 
-/// Uploads what was made of the finished record, and tells in lines what became of everything.
+/// Uploads the files derived from the record, and describes the outcome in lines.
 #[cfg(feature = "upload")]
 pub(crate) fn finish(metrics: &MetricsPlan, finished: &FinishedRun) -> Vec<String> {
     let pictures = match start(metrics) {
@@ -46,7 +46,7 @@ pub(crate) fn finish(metrics: &MetricsPlan, finished: &FinishedRun) -> Vec<Strin
         Err(fail) => return vec![format!("NOT UPLOADED: {:#}", fail.error)],
     };
     let folder = metrics.output_dir.join("visualizations");
-    // Without pictures there is no folder.
+    // The folder does not exist without plots.
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry
             .file_name()
@@ -64,7 +64,7 @@ pub(crate) fn finish(metrics: &MetricsPlan, finished: &FinishedRun) -> Vec<Strin
         metrics.upload.as_deref().unwrap_or_default(),
         recorded.retries + drawn.retries
     )];
-    // What the session itself could not upload stands among what is missing.
+    // What the session itself could not upload is listed with what is missing.
     lines.extend(
         drawn
             .problems()
@@ -74,7 +74,7 @@ pub(crate) fn finish(metrics: &MetricsPlan, finished: &FinishedRun) -> Vec<Strin
     lines
 }
 
-/// Nothing was uploaded.
+/// Does nothing in a build without the feature.
 #[cfg(not(feature = "upload"))]
 pub(crate) fn finish(_metrics: &MetricsPlan, _finished: &FinishedRun) -> Vec<String> {
     Vec::new()

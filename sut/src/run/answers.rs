@@ -1,4 +1,4 @@
-//! What is made of a run's answers: its score, its compliance.
+//! Evaluates the answers of a run: score and compliance.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use mlperf_rules::files::{self, ACCURACY_LOG};
 use super::outcome::RunOutcome;
 use crate::plan::Plan;
 
-/// The answers of a run, and where the words about them go.
+/// The answers of a run, and the destination of remarks about them.
 pub(super) struct Answers<'a> {
     pub(super) plan: &'a Plan,
     pub(super) dataset: &'a Dataset,
@@ -25,10 +25,10 @@ pub(super) struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    /// Scores an accuracy run, verifies a compliance run; any other outcome stays as it is.
+    /// Scores an accuracy run or verifies a compliance run; any other outcome is unchanged.
     pub(super) fn judge(&mut self, outcome: RunOutcome) -> RunOutcome {
         if self.plan.mode == Mode::Accuracy {
-            // Kept for a run that was ended early, too: `sut score` needs them.
+            // Written for a run that ended early too, since `sut score` needs them.
             self.write_answers();
         }
         match outcome {
@@ -90,7 +90,7 @@ impl Answers<'_> {
         };
         self.remarks.push(found.sentence);
         let path = self.plan.log_dir.join(test.outcome_file());
-        // A submission is made of that file, and nothing else on disk shows that the run counts.
+        // A submission needs this file, and it is the only evidence on disk that the run counts.
         let written = files::write(&path, &found.text);
         if let Err(error) = &written {
             self.remarks
@@ -105,7 +105,7 @@ impl Answers<'_> {
         }
     }
 
-    /// Leaves the answers' texts with LoadGen's logs, where there are any.
+    /// Writes the texts of the answers, if any, next to LoadGen's logs.
     fn write_answers(&mut self) {
         if self.texts.is_empty() {
             return;

@@ -1,5 +1,5 @@
-//! What an earlier run left in the folder of LoadGen's logs. LoadGen overwrites its own logs; the files that this
-//! program writes beside them would be taken for the new run's, wherever that one writes none.
+//! Removes or moves an earlier run's files from LoadGen's log folder. LoadGen overwrites its own logs, but
+//! other files of this program would be mistaken for the new run's where that run writes none.
 
 use std::fs;
 use std::io;
@@ -17,10 +17,10 @@ use mlperf_rules::RUN_RECORD;
 use mlperf_rules::compliance::{AUDIT_CONFIG, ComplianceTest};
 use mlperf_rules::files::ACCURACY_TXT;
 
-/// Keeps other runs of this program out of a folder for as long as the file is open.
+/// Prevents other runs of this program from using a folder while the file is open.
 ///
 /// # Errors
-/// [`crate::exit::Exit::Usage`] when another run writes there.
+/// [`crate::exit::Exit::Usage`] when another run is using the folder.
 pub(super) fn lock(log_dir: &Path) -> Result<fs::File, Fail> {
     let folder = fs::File::open(log_dir)
         .map_err(|error| Fail::usage(anyhow!("--output-log-dir {}: {error}", log_dir.display())))?;
@@ -29,16 +29,16 @@ pub(super) fn lock(log_dir: &Path) -> Result<fs::File, Fail> {
             "--output-log-dir {}: another run writes there; wait for its end, or choose another folder",
             log_dir.display()
         ))),
-        // A file system without locks keeps nobody out.
+        // A file system without locks cannot exclude other runs.
         Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(folder),
     }
 }
 
-/// Makes room for a new run. Of a run that counts everything is kept: it is moved to the folder's name with `.1`, `.2`
-/// and so on. Of any other run, what this program wrote is removed.
+/// Clears the folder for a new run. A run that counts is kept: it is moved to the folder's name with `.1`,
+/// `.2` and so on. Of any other run, the files written by this program are removed.
 ///
 /// # Errors
-/// As the file system says, with the file's name.
+/// The file system's error, with the file's name.
 pub(super) fn make_room(
     log_dir: &Path,
     audit_in_effect: Option<&Path>,
@@ -55,7 +55,7 @@ pub(super) fn make_room(
     remove(log_dir, audit_in_effect)
 }
 
-/// Moves the files of a run to a folder next to its own and returns that one. Files `in_use` are copied.
+/// Moves the files of a run to a folder next to its own and returns that folder. Files `in_use` are copied.
 fn keep(log_dir: &Path, in_use: [Option<&Path>; 2]) -> io::Result<PathBuf> {
     let mut number = 1_u32;
     let kept = loop {
@@ -72,7 +72,7 @@ fn keep(log_dir: &Path, in_use: [Option<&Path>; 2]) -> io::Result<PathBuf> {
         let Some(name) = path.file_name().filter(|_| path.is_file()) else {
             continue;
         };
-        // A started server has opened its log already, for this run.
+        // A started server has already opened its log for this run.
         if name == SERVER_LOG {
             continue;
         }
@@ -92,10 +92,10 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// Removes them. An audit file goes only when this program wrote it and it is not `in_effect`.
+/// Removes the files. An audit file is removed only if this program wrote it and it is not `in_effect`.
 ///
 /// # Errors
-/// What the file system says, with the file's name, but for a file that is not there.
+/// The file system's error, with the file's name; a missing file is not an error.
 fn remove(log_dir: &Path, in_effect: Option<&Path>) -> io::Result<()> {
     let outcomes = ComplianceTest::ALL.map(ComplianceTest::outcome_file);
     let names = [ACCURACY_TXT, ANSWERS, RUN_RECORD, ENVIRONMENT, NO_SUMMARY];
@@ -127,7 +127,7 @@ fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether two paths lead to one file; two that are not there do not.
+/// Whether two paths lead to the same file; false if either is missing.
 pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,

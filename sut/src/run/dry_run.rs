@@ -1,4 +1,4 @@
-//! What `--dry-run` shows.
+//! The output of `--dry-run`.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::plan::words::{shown, without_credentials};
 use crate::plan::{Plan, ServerPlan};
 use crate::recorder;
 
-/// Prints the plan and asks the metrics endpoints.
+/// Prints the plan and checks the metrics endpoints.
 pub(super) fn show(prepared: &Prepared) -> Result<(), Fail> {
     print(&without_credentials(&text(prepared)));
     if let Some(metrics) = &prepared.plan.metrics {
@@ -36,7 +36,7 @@ fn text(prepared: &Prepared) -> String {
     let (server, load) = (&target.server, &workload.load);
     let mut out = String::from("dry run: every check was made, nothing was sent\n");
     let mut row = |name: &str, value: String| {
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _infallible = writeln!(out, "  {name:<14} {value}");
     };
     let how = match plan.server {
@@ -132,7 +132,7 @@ fn text(prepared: &Prepared) -> String {
     out
 }
 
-/// What becomes of the folder of the logs.
+/// What will happen to the log folder.
 fn logs(plan: &Plan) -> String {
     let shown = plan.log_dir.display();
     match RunRecord::read(&plan.log_dir) {

@@ -1,10 +1,10 @@
-//! What `environment.json` holds of this program.
+//! This program's contribution to `environment.json`.
 
 use std::ffi::OsString;
 
 use mlperf_rules::{Environment, Making};
 
-/// Variables that change what a run measures. Others are never read, so they cannot leak.
+/// Environment variables that affect a run's measurements. Others are never read, so they cannot leak.
 const VARIABLES: [&str; 20] = [
     "CUDA_DEVICE_ORDER",
     "CUDA_HOME",
@@ -28,7 +28,7 @@ const VARIABLES: [&str; 20] = [
     "VLLM_USE_V1",
 ];
 
-/// Reads the environment of a run now.
+/// Reads the current environment of a run.
 pub(super) fn read(server_version: Option<&str>) -> Environment {
     Environment::read(Making {
         program: format!("sut {}", env!("CARGO_PKG_VERSION")),
@@ -38,7 +38,7 @@ pub(super) fn read(server_version: Option<&str>) -> Environment {
     })
 }
 
-/// The command line, secrets replaced. Words need not be UTF-8: file names are not always.
+/// The command line, with secrets replaced. Words need not be UTF-8, since file names are not always.
 fn command_line(words: impl Iterator<Item = OsString>) -> Vec<String> {
     let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     vllm_client::redact_args(&words)

@@ -1,4 +1,5 @@
-//! The timed part: recorder on, LoadGen and the workers started, watched until the test is over or given up.
+//! The timed part: starts the recorder, LoadGen and the workers, and watches until the test is over or given
+//! up.
 
 use mlperf_dataset::Dataset;
 use mlperf_loadgen::{LogSettings, Mode};
@@ -21,27 +22,27 @@ use crate::server::Server;
 use crate::shutdown::{Shutdown, ShutdownReason, first_error};
 use crate::workload::Load;
 
-/// Longest wait for the scrape before all load.
+/// Longest wait for the scrape before the load.
 const FIRST_SCRAPE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// What a run left, before it is judged.
+/// The raw results of a run, before it is judged.
 pub(super) struct Executed {
     pub(super) plan: Plan,
     pub(super) server: Server,
     pub(super) dataset: Dataset,
     pub(super) load: Load,
     pub(super) logs: LogSettings,
-    /// `None` when LoadGen did not come to an end.
+    /// `None` when LoadGen did not end.
     pub(super) loadgen: Option<LoadGenResult>,
     pub(super) reason: Option<ShutdownReason>,
     pub(super) test: TestResult,
     pub(super) stats: LatencyStats,
-    /// What `--print-timing` and `--print-histogram` asked for.
+    /// The output of `--print-timing` and `--print-histogram`.
     pub(super) printed: String,
     pub(super) recorded: Option<Result<FinishedRun, vllm_metrics::Error>>,
-    /// What the servers said of their prefix caching, before or after.
+    /// The servers' prefix caching, as reported before or after the run.
     pub(super) caching: PrefixCaching,
-    /// The folder of the logs is ours until everything is written.
+    /// Locks the log folder until everything is written.
     pub(super) _lock: Option<std::fs::File>,
 }
 
@@ -60,7 +61,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
     if let Some(session) = &session
         && !session.scrape_now(FIRST_SCRAPE)
     {
-        // The run is unaffected; the recorder reports in its own lines what is missing and why.
+        // The run is unaffected; the recorder reports what is missing and why.
         tracing::warn!(
             "no scrape succeeded before the test: the first counters may already hold some of its load"
         );
@@ -114,17 +115,18 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
     let loadgen = watch.wait(&mut progress);
     progress.finish();
     if shutdown.reason().is_none() && Counters::get(&running.counters.failed) > 0 {
-        // Refused connections are answered so fast that LoadGen may be done before the watcher has made up its mind.
+        // Refused connections fail so fast that LoadGen may be done before the watcher has reached a
+        // decision.
         if let Some(error) = first_error(runtime.block_on(server.pool.check_health())) {
             shutdown.begin(ShutdownReason::ServerGone(error));
         }
     }
-    // The measured phase ends here: writing the profiler's trace, below, may take minutes.
+    // The measured phase ends here, since writing the profiler's trace below may take minutes.
     if let Some(hooks) = &hooks {
         hooks.test_completed();
     }
     let test = running.collect(loadgen.is_some(), runtime);
-    // A server that does not tell its setting shows it by its hits.
+    // A server that does not report its setting reveals it by its cache hits.
     let caching = match shutdown.reason() {
         None if runtime.block_on(server.prefix_caching()) == PrefixCaching::On => PrefixCaching::On,
         _ => caching,

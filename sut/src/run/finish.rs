@@ -1,4 +1,4 @@
-//! What follows the run: the verdict, the record's pictures, the closing table.
+//! Finishes a run: the verdict, the record's plots, the closing table.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ use crate::shutdown::ShutdownReason;
 use crate::workload::Load;
 use mlperf_rules::RuleScenario;
 
-/// Judges the run, writes what is made of it and prints the closing table.
+/// Judges the run, writes its derived files and prints the closing table.
 pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail> {
     let Executed {
         plan,
@@ -107,13 +107,13 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
                 stamp = Some(finished.manifest.stamp.clone());
                 let verdict = verdict(&judged, &remarks, reason.as_ref());
                 let compared = recorder::finish(metrics, &finished, Some(verdict), &mut files, &mut recorder);
-                // A run that does not count has its own status.
+                // A run that does not count keeps its own status.
                 if let (Exit::Valid, Some(compared)) = (exit, compared) {
                     exit = compared;
                 }
                 recorder.extend(recorder::finish_upload(metrics, &finished));
             }
-            // The run itself is unaffected; only its record is not whole.
+            // The run itself is unaffected; only its record is incomplete.
             Err(error) => recorder.push(format!("THE RECORD WAS NOT FINISHED: {error}")),
         }
     }

@@ -1,4 +1,4 @@
-//! LoadGen's logs and everything else that decides whether a run counts.
+//! Judges whether a run counts, from LoadGen's logs and other evidence.
 
 use mlperf_loadgen::{Latencies, LoadGenLog, LogSettings, Mode, RunResult, TestSettings, Validity};
 use mlperf_rules::verdict::{self, Check, Evidence, IssueDelay, Verdict};
@@ -32,24 +32,24 @@ impl Judged {
     }
 }
 
-/// What a verdict is made from, besides LoadGen's logs.
+/// The input of a verdict, in addition to LoadGen's logs.
 #[derive(Debug)]
 pub(super) struct Ended<'a> {
     /// `None` when LoadGen was given up.
     pub(super) loadgen: Option<LoadGenResult>,
-    /// What ended the run early.
+    /// Why the run ended early.
     pub(super) reason: Option<&'a ShutdownReason>,
     /// The round's own settings.
     pub(super) round: &'a TestSettings,
-    /// Where LoadGen logged.
+    /// Location of LoadGen's logs.
     pub(super) logs: &'a LogSettings,
     /// Scheduled to sent, in nanoseconds.
     pub(super) issue_delays_ns: &'a [i64],
     /// The server was a simulator.
     pub(super) simulated: bool,
-    /// What the server said of its prefix caching, before or after.
+    /// The server's prefix caching, as reported before or after the run.
     pub(super) prefix_caching: PrefixCaching,
-    /// An audit file was in effect: the run is not judged as a result.
+    /// An audit file was applied, so the run is not judged as a result.
     pub(super) compliance: bool,
     /// The mode of the run.
     pub(super) mode: Mode,
@@ -81,7 +81,7 @@ pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         Ok(report) => report,
         Err(error) => {
             remarks.push(format!("LoadGen: {error}"));
-            // An exception out of a running test, or a refusal before the first query.
+            // An exception during the test, or a refusal before the first query.
             return Judged::without_logs(RunOutcome::NotRun {
                 refused: !matches!(error, mlperf_loadgen::Error::LoadGen(_)),
             });
@@ -110,7 +110,8 @@ pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
             PrefixCaching::Unknown => verdict::PrefixCaching::Unknown,
         }),
     });
-    // Under an audit file a run is short on purpose, and LoadGen's early stopping calls it INVALID as a rule.
+    // Under an audit file a run is short on purpose, and LoadGen's early stopping usually reports it as
+    // INVALID.
     let counts = if compliance {
         let mut vital = verdict.bad().filter(|finding| finding.check.is_vital());
         vital.all(|finding| finding.check == Check::LoadGenValid)
@@ -126,8 +127,7 @@ pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         (None, false, Some(Validity::Invalid)) => RunOutcome::Invalid,
         (None, false, None) => RunOutcome::NoVerdict,
     };
-    // Why a run that was ended early does not meet LoadGen's limits, or what else an accuracy or compliance run is not,
-    // explains nothing.
+    // The findings explain nothing if the run was ended early, or if an accuracy or compliance run counts.
     if reason.is_none() && !(counts && (compliance || mode == Mode::Accuracy)) {
         remarks.extend(verdict.lines());
     }
@@ -139,7 +139,7 @@ pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
     }
 }
 
-/// What LoadGen measured, under its own definitions.
+/// LoadGen's measurements, by its own definitions.
 fn figures(result: &RunResult) -> Vec<OwnFigure> {
     let figure = |name: &str, value: Option<f64>, unit: &str, definition: &str| {
         value.map(|value| OwnFigure {

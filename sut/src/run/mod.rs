@@ -1,4 +1,4 @@
-//! One run from top to bottom: prepare, execute, finish. Each stage owns what the next one needs.
+//! One run in three stages: prepare, execute, finish. Each stage owns what the next one needs.
 
 mod answers;
 mod clean;
@@ -25,10 +25,10 @@ use crate::exit::{Exit, Fail};
 use crate::plan::Plan;
 use crate::shutdown::Shutdown;
 
-/// Runs a test as planned and returns the program's exit status.
+/// Runs a test as planned and returns the exit status.
 ///
 /// # Errors
-/// [`Fail`] when no load was sent, or when the run's files could not be made.
+/// [`Fail`] when no load was sent, or when the run's files could not be written.
 pub(crate) fn run(plan: Plan) -> Result<Exit, Fail> {
     if let Err(error) = vllm_client::raise_open_files_limit() {
         tracing::warn!("the limit of open files stays as it is: {error}");
@@ -45,16 +45,17 @@ pub(crate) fn run(plan: Plan) -> Result<Exit, Fail> {
     let executed = execute::execute(prepared, &runtime, &shutdown)?;
     let given_up = executed.loadgen.is_none();
     let exit = finish::finish(executed, &runtime)?;
-    // Nothing is left to wait for: what is still on the runtime belongs to a server that is gone.
+    // Do not wait: any tasks left on the runtime belong to a server that is gone.
     runtime.shutdown_background();
     if given_up {
-        // Everything is written; LoadGen's threads still live, so nothing of theirs may be destroyed.
+        // Everything is written. LoadGen's threads are still alive, so none of their objects may be
+        // destroyed.
         mlperf_loadgen::end_process(exit as u8);
     }
     Ok(exit)
 }
 
-/// Makes every check, shows the plan and sends nothing.
+/// Performs every check, shows the plan and sends nothing.
 ///
 /// # Errors
 /// As [`run`] before load is sent.

@@ -1,4 +1,4 @@
-//! A note in LoadGen's log folder for whoever looks there later: LoadGen was given up, so its summary is missing.
+//! A note in LoadGen's log folder that explains a missing summary: LoadGen was given up.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::harness::counters::Counters;
 use crate::shutdown::ShutdownReason;
 
-/// The note's name.
+/// The file name of the note.
 pub(crate) const NO_SUMMARY: &str = "NO_SUMMARY.txt";
 
 /// Writes the note and returns its path.
 ///
 /// # Errors
-/// What the file system says.
+/// The file system's error.
 pub(crate) fn write(
     log_dir: &Path,
     reason: Option<&ShutdownReason>,

@@ -1,4 +1,4 @@
-//! How a run came out: the closing table's word and the exit status, from one value.
+//! The outcome of a run, which determines both the closing table's result and the exit status.
 
 use std::fmt;
 
@@ -6,53 +6,53 @@ use mlperf_rules::compliance::ComplianceTest;
 
 use crate::exit::Exit;
 
-/// How a run came out.
+/// The outcome of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RunOutcome {
-    /// LoadGen's VALID, and every query answered.
+    /// LoadGen reports VALID, and every query was answered.
     Valid,
-    /// LoadGen's INVALID.
+    /// LoadGen reports INVALID.
     Invalid,
-    /// LoadGen says VALID, and something makes the result worthless all the same.
+    /// LoadGen reports VALID, but something else makes the result worthless.
     NotCounted,
     /// LoadGen's log has no verdict.
     NoVerdict,
     /// The run was ended early.
     Aborted {
-        /// LoadGen came to its end and wrote a summary.
+        /// LoadGen ended and wrote a summary.
         summary: bool,
     },
     /// LoadGen refused the settings, or failed.
     NotRun {
-        /// It refused them.
+        /// LoadGen refused the settings.
         refused: bool,
     },
     /// LoadGen's logs cannot be read.
     NoLogs,
-    /// An accuracy run whose answers are not scored.
+    /// An accuracy run whose answers were not scored.
     NotScored,
     /// An accuracy run.
     Scored {
-        /// In a word.
+        /// The outcome in one word.
         word: &'static str,
         /// Every limit holds and the figures are written.
         counts: bool,
     },
-    /// A run under an audit file that is not verified.
+    /// A run under an audit file that was not verified.
     NotVerified(Option<ComplianceTest>),
     /// A compliance run.
     Verified {
         /// The test.
         test: ComplianceTest,
-        /// It passed.
+        /// Whether it passed.
         passed: bool,
-        /// The file that a submission needs is written.
+        /// Whether the file that a submission needs was written.
         written: bool,
     },
 }
 
 impl RunOutcome {
-    /// The program's status.
+    /// The exit status.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Valid
@@ -69,7 +69,7 @@ impl RunOutcome {
             | Self::Scored { counts: false, .. }
             | Self::NotVerified(_)
             | Self::Verified { .. } => Exit::NotValid,
-            // A full disk or a folder that is gone, most likely: what there is was kept.
+            // Most likely a full disk or a removed folder. What was recorded is kept.
             Self::Aborted { .. } | Self::NoLogs => Exit::Partial,
             Self::NotRun { refused: true } => Exit::Usage,
             Self::NotRun { refused: false } => Exit::Bug,

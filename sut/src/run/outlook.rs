@@ -1,5 +1,5 @@
-//! What is known of a run before its load: how many samples LoadGen will issue, how long that takes at least, whether it
-//! can be VALID, and what scoring will lack.
+//! What is known about a run before its load: how many samples LoadGen will issue, how long that takes at
+//! least, whether the run can be VALID, and what scoring will lack.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::plan::words::shown;
 /// The outlook of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Outlook {
-    /// What LoadGen will do, a sentence each.
+    /// What LoadGen will do, one sentence each.
     pub(super) load: Vec<String>,
-    /// Why the run cannot be VALID, or cannot be scored, and the way out, a sentence each.
+    /// Why the run cannot be VALID or cannot be scored, with the remedy, one sentence each.
     pub(super) obstacles: Vec<String>,
 }
 
-/// What the outlook depends on.
+/// The input of the outlook.
 struct Facts {
     scenario: Scenario,
     mode: Mode,
@@ -33,7 +33,7 @@ struct Facts {
 }
 
 impl Outlook {
-    /// Of a prepared run.
+    /// The outlook of a prepared run.
     pub(super) fn of(prepared: &Prepared) -> Self {
         let load = &prepared.workload.load;
         let mut outlook = outlook(&Facts {
@@ -116,7 +116,7 @@ fn outlook(facts: &Facts) -> Outlook {
         ));
     }
     let mut obstacles = Vec::new();
-    // In the stream scenarios LoadGen estimates the percentile, for which it leaves at least one query out.
+    // In the stream scenarios LoadGen estimates the percentile, and leaves out at least one query for that.
     let needed = match facts.scenario {
         Scenario::Offline => 0,
         Scenario::Server => queries_needed(0, facts.percentile),

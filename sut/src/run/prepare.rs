@@ -1,4 +1,4 @@
-//! Everything that can be found out, refused and made ready before load is sent.
+//! Prepares a run: everything that can be checked, refused or built before load is sent.
 
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -15,35 +15,35 @@ use crate::server::{self, Server};
 use crate::shutdown::Shutdown;
 use crate::workload::{self, BatchPrompts, Load, official, prompts};
 
-/// A run that is ready before load is sent.
+/// A run that is ready for load.
 pub(super) struct Prepared {
     pub(super) plan: Plan,
     pub(super) target: Target,
     pub(super) workload: Workload,
     pub(super) logs: LogSettings,
-    /// Keeps other runs of this program out of the folder of the logs.
+    /// Prevents other runs of this program from using the log folder.
     pub(super) lock: Option<std::fs::File>,
 }
 
-/// The server, and what it says about itself.
+/// The server and its properties.
 pub(super) struct Target {
     pub(super) server: Server,
     pub(super) caching: PrefixCaching,
 }
 
-/// What is sent.
+/// The requests to send.
 pub(super) struct Workload {
     pub(super) dataset: Dataset,
     pub(super) bodies: Vec<Bytes>,
     pub(super) weights: Vec<u64>,
     pub(super) batch_prompts: Option<BatchPrompts>,
     pub(super) load: Load,
-    /// Samples that LoadGen will issue, where that is known.
+    /// Samples that LoadGen will issue, if known.
     pub(super) expected: Option<u64>,
 }
 
 impl Prepared {
-    /// As the recorder sees it.
+    /// The run as the recorder sees it.
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject {
             plan: &self.plan,
@@ -54,7 +54,7 @@ impl Prepared {
     }
 }
 
-/// Prepares a run; a `dry_run` leaves an earlier run's files as they are.
+/// Prepares a run; a `dry_run` does not touch an earlier run's files.
 pub(super) fn prepare(
     plan: Plan,
     dry_run: bool,
@@ -92,7 +92,7 @@ pub(super) fn prepare(
         check_folder(&metrics.output_dir)?;
     }
     if !dry_run {
-        // Last, so that a run which is refused leaves the earlier one as it was.
+        // Last, so that a refused run does not touch the earlier one.
         clean::make_room(
             &plan.log_dir,
             logs.audit_config.as_deref(),
@@ -100,7 +100,7 @@ pub(super) fn prepare(
         )
         .map_err(|error| Fail::usage(anyhow!("--output-log-dir: {error}")))?;
     }
-    // An audit file changes the counts without our knowledge.
+    // An audit file changes the counts in ways that are not known here.
     let expected = if plan.is_compliance() {
         None
     } else {
@@ -122,7 +122,7 @@ pub(super) fn prepare(
     })
 }
 
-/// Finds out before any load is sent whether the record can be written.
+/// Checks before any load is sent whether the record can be written.
 fn check_folder(folder: &std::path::Path) -> Result<(), Fail> {
     let unusable =
         |error: std::io::Error| Fail::usage(anyhow!("--metrics-output-dir {}: {error}", folder.display()));

@@ -1,4 +1,4 @@
-//! What `--print-timing` and `--print-histogram` show, above the closing table.
+//! The output of `--print-timing` and `--print-histogram`, above the closing table.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 use crate::harness::request_log::RequestTimes;
 use crate::plan::Plan;
 
-/// Batches listed one by one at most; the batches file has them all.
+/// Most batches that are listed individually; the batches file has all of them.
 const LISTED: usize = 50;
-/// Bars of a histogram.
+/// Number of bars in a histogram.
 const BARS: usize = 12;
 /// Longest bar, in characters.
 const WIDTH: usize = 48;
 
-/// What the plan asks for; empty when it asks for nothing.
+/// The output that the plan requests; empty if it requests none.
 pub(crate) fn render(plan: &Plan, answers: &[RequestTimes]) -> String {
     let mut out = String::new();
     if plan.print_timing {

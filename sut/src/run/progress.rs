@@ -1,4 +1,4 @@
-//! How far the run is: a bar on a terminal, a plain line every few seconds when piped.
+//! Progress output: a bar on a terminal, otherwise a plain line every few seconds.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -22,19 +22,19 @@ pub(crate) struct Progress {
     previous: (Instant, u64, u64),
     rate: (f64, f64),
     forecast: Option<Arc<EarlyStopForecast>>,
-    /// The forecast's last sentence: it is arithmetic that is not worth making ten times a second.
+    /// The forecast's last sentence, cached since computing it ten times a second is wasteful.
     sentence: String,
 }
 
 impl Progress {
-    /// `expected` is the number of queries that LoadGen will issue, where it is known; `standing` is there where
-    /// LoadGen judges latencies.
+    /// `expected` is the number of queries that LoadGen will issue, if known; `forecast` is set if LoadGen
+    /// judges latencies.
     pub(crate) fn start(expected: Option<u64>, forecast: Option<Arc<EarlyStopForecast>>) -> Self {
         let now = Instant::now();
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(expected, ProgressDrawTarget::stderr_with_hz(8));
             bar.set_style(
-                // Two lines, so that 80 columns hold all of it.
+                // Two lines, so that it fits into 80 columns.
                 ProgressStyle::with_template(
                     "{elapsed_precise} [{bar:20.cyan/dim}] {pos}/{len} {prefix}\n         {wide_msg}",
                 )
@@ -55,7 +55,7 @@ impl Progress {
         }
     }
 
-    /// Shows the counts of this moment.
+    /// Shows the current counts.
     pub(crate) fn tick(&mut self, counters: &Counters) {
         let now = Instant::now();
         let done = Counters::get(&counters.completed) + Counters::get(&counters.failed);
@@ -103,7 +103,7 @@ impl Progress {
         if failed > 0 {
             rest.push_str(&format!(", {failed} FAILED"));
         }
-        // What is left is known only where the number of samples is.
+        // The remaining time is known only if the number of samples is.
         if self.expected.is_some() && done > 0 && done < total {
             let elapsed = now.duration_since(self.started).as_secs_f64();
             let remaining = elapsed * (total - done) as f64 / done as f64;
@@ -116,7 +116,7 @@ impl Progress {
         (rates, rest)
     }
 
-    /// Takes the bar off the screen.
+    /// Removes the bar from the screen.
     pub(crate) fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

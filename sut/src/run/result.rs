@@ -1,5 +1,5 @@
-//! `result_<stamp>.json`: verdict, reasons, headline figures with their definitions, settings and files of one run, for
-//! programs.
+//! `result_<stamp>.json`: verdict, reasons, headline figures with their definitions, settings and files of
+//! one run, in machine-readable form.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,14 @@ use super::outcome::RunOutcome;
 use crate::harness::counters::Failures;
 use crate::harness::request_log::{LatencyStats, percentile};
 
-/// What the file is made of.
+/// The input of the file.
 pub(super) struct RunResult<'a> {
-    /// `YYYYMMDD_HHMMSS` in UTC: that of the record, where there is one.
+    /// `YYYYMMDD_HHMMSS` in UTC: the record's stamp, if there is a record.
     pub(super) stamp: &'a str,
     pub(super) outcome: &'a RunOutcome,
-    /// Why it does not count, and what limits its worth, a sentence each.
+    /// Why the result does not count, and what limits its value, one sentence each.
     pub(super) reasons: &'a [String],
-    /// `sut_run.json`.
+    /// The content of `sut_run.json`.
     pub(super) run: Value,
     pub(super) stats: &'a LatencyStats,
     pub(super) issued: u64,
@@ -26,18 +26,18 @@ pub(super) struct RunResult<'a> {
     pub(super) loadgen_tokens_per_sec: Option<f64>,
     pub(super) min_duration_secs: f64,
     pub(super) min_query_count: u64,
-    /// The summary of the record, where it was written.
+    /// The summary of the record, if it was written.
     pub(super) summary: Option<&'a Path>,
-    /// What the record lacks, a line each.
+    /// What is missing in the record, one line each.
     pub(super) missing: Vec<&'a String>,
     pub(super) files: &'a [(&'static str, PathBuf)],
 }
 
 impl RunResult<'_> {
-    /// Writes it into the folder of LoadGen's logs and returns its path.
+    /// Writes the file into LoadGen's log folder and returns its path.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub(super) fn write(&self, log_dir: &Path) -> std::io::Result<PathBuf> {
         let path = log_dir.join(format!("result_{}.json", self.stamp));
         let text = serde_json::to_string_pretty(&self.to_json()).map_err(std::io::Error::other)?;
@@ -92,7 +92,7 @@ impl RunResult<'_> {
     }
 }
 
-/// The time now as a stamp.
+/// The current time as a stamp.
 pub(super) fn stamp_now() -> String {
     jiff::Timestamp::now().strftime("%Y%m%d_%H%M%S").to_string()
 }

@@ -8,24 +8,24 @@ use vllm_client::ReplicaStatus;
 use crate::harness::counters::Failures;
 use crate::harness::request_log::{LatencyStats, percentile};
 
-/// Everything the table shows.
+/// The input of the table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SummaryTable {
     /// `Llama-3.1-8B, Offline, performance`.
     pub(crate) title: String,
-    /// The data come from the simulator.
+    /// The data are from the simulator.
     pub(crate) simulated: bool,
-    /// LoadGen's word, or why there is none.
+    /// LoadGen's verdict, or why there is none.
     pub(crate) result: String,
-    /// Why the result does not count, or what limits its worth, a sentence each.
+    /// Why the result does not count, and what limits its value, one sentence each.
     pub(crate) remarks: Vec<String>,
     /// Queries that LoadGen issued.
     pub(crate) issued: u64,
     /// Queries answered as failed.
     pub(crate) failures: Vec<Failures>,
-    /// Attempts that failed before their first token and were followed by another.
+    /// Failed attempts before the first token that were retried.
     pub(crate) retries: Vec<Failures>,
-    /// What each replica did; shown where there are several.
+    /// The status of each replica; shown if there are several.
     pub(crate) replicas: Vec<ReplicaStatus>,
     /// LoadGen's own tokens per second.
     pub(crate) loadgen_tokens_per_sec: Option<f64>,
@@ -33,9 +33,9 @@ pub(crate) struct SummaryTable {
     pub(crate) measured: LatencyStats,
     /// LoadGen measures the time to first token in this scenario.
     pub(crate) has_first_token: bool,
-    /// What the recorder says of itself and of what is missing, a line each.
+    /// What the recorder reports about itself and about what is missing, one line each.
     pub(crate) recorder: Vec<String>,
-    /// Where the files are.
+    /// The output files.
     pub(crate) files: Vec<(&'static str, PathBuf)>,
 }
 
@@ -144,7 +144,7 @@ fn quantiles(sorted_ns: &[i64], what: &str) -> String {
     }
 }
 
-/// A time with two digits behind the point, in seconds from ten of them on.
+/// A time with two decimal places, in seconds from ten seconds on.
 fn time(ns: i64) -> String {
     if ns.abs() < 10_000_000_000 {
         format!("{:.2} ms", ns as f64 / 1e6)

@@ -1,6 +1,6 @@
-//! The `user.conf` that repeats a run: the user's own file, and a line for everything that flags changed.
+//! The `user.conf` that reproduces a run: the user's own file, plus a line for everything that flags changed.
 //!
-//! A submission carries it, and the rules want it to be what LoadGen worked with.
+//! A submission includes it, and the rules require it to be what LoadGen used.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,10 +12,10 @@ use mlperf_rules::files::{self, USER_CONF};
 use super::clean::same_file;
 use crate::plan::Plan;
 
-/// Writes it into the folder of LoadGen's logs.
+/// Writes the file into LoadGen's log folder.
 ///
 /// # Errors
-/// When the user's file cannot be read, or ours cannot be written.
+/// When the user's file cannot be read, or the new one cannot be written.
 pub(crate) fn write(
     plan: &Plan,
     settings: &TestSettings,
@@ -27,7 +27,7 @@ pub(crate) fn write(
         None => None,
     };
     let path = plan.log_dir.join(USER_CONF);
-    // A run that is repeated from its own file: what flags add takes the place of what flags added before.
+    // A run may be repeated from its own file: what flags add now replaces what flags added before.
     let own = plan
         .user_conf
         .as_deref()
@@ -49,12 +49,12 @@ pub(crate) fn write(
     Ok(path)
 }
 
-/// The file that a run was made with.
+/// The file that a run was given.
 #[derive(Debug, Clone, Copy)]
 enum Given<'a> {
-    /// A person's, which is carried as it is.
+    /// A user's file, which is copied unchanged.
     Theirs(&'a str),
-    /// The one that an earlier run left here and that is written anew.
+    /// The file that an earlier run wrote here, which is rewritten.
     Ours(&'a str),
 }
 
@@ -108,11 +108,11 @@ fn key(line: &str) -> Option<&str> {
     Some(key.trim()).filter(|key| !key.starts_with('#'))
 }
 
-/// A line for everything that is not as in the files.
+/// A line for everything that differs from the files.
 fn changed(benchmark: &str, no_file: bool, settings: &TestSettings, from_files: &TestSettings) -> String {
     let mut changed = String::new();
     let mut line = |key: &str, value: String| {
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _infallible = writeln!(changed, "{benchmark}.{}.{key} = {value}", settings.scenario);
     };
     let rate = settings.target_qps();

@@ -1,4 +1,4 @@
-//! The main loop beside LoadGen's thread: shows progress, and ends a run that cannot end.
+//! The main loop during a test: shows progress, and ends a run that cannot end by itself.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,15 +13,15 @@ use crate::plan::Plan;
 use crate::server::Server;
 use crate::shutdown::{Shutdown, ShutdownReason};
 
-/// How often the main loop looks around.
+/// Interval of the main loop.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long LoadGen may take to come to its own end after the run is being ended. With more of its schedule left than
-/// this it is not waited for: it has no abort, and its summary would only be about failed queries.
+/// How long to wait for LoadGen to end after the run is being ended. If its remaining schedule is longer, it
+/// is not awaited: it has no abort, and its summary would only cover failed queries.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Longest wait for the last answers when LoadGen is given up: they are failures that are given at once.
+/// Longest wait for the last answers when LoadGen is given up; they are failures that are sent at once.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
-/// What the main loop looks at while LoadGen runs.
+/// What the main loop monitors while LoadGen runs.
 pub(super) struct Watch<'a> {
     pub(super) test: &'a RunningTest,
     pub(super) shutdown: &'a Shutdown,
@@ -29,13 +29,13 @@ pub(super) struct Watch<'a> {
     pub(super) server: &'a Server,
     pub(super) plan: &'a Plan,
     pub(super) settings: &'a TestSettings,
-    /// Queries that LoadGen will issue, where that is known.
+    /// Queries that LoadGen will issue, if known.
     pub(super) expected: Option<u64>,
 }
 
 impl Watch<'_> {
-    /// How long the server may give nothing at all while queries wait for it. An answer in one piece shows no sign of
-    /// life before its end, which may take as long as a request may.
+    /// How long the server may send nothing while queries are outstanding. An unstreamed answer arrives only
+    /// at its end, which may take as long as the request timeout.
     fn silence_limit(&self) -> Duration {
         if self.plan.batch_size > 1 {
             self.plan.request_timeout.max(self.plan.stall_timeout)
@@ -44,7 +44,7 @@ impl Watch<'_> {
         }
     }
 
-    /// For how long LoadGen will go on with its schedule, where it has one.
+    /// How much of its schedule LoadGen has left, if it has one.
     fn schedule_left(&self) -> Duration {
         if self.settings.scenario != Scenario::Server {
             return Duration::ZERO;
@@ -56,8 +56,8 @@ impl Watch<'_> {
         Duration::try_from_secs_f64(left as f64 / self.settings.server_target_qps).unwrap_or(Duration::MAX)
     }
 
-    /// Waits for LoadGen's end, showing progress and watching for a run that cannot end. `None`: LoadGen was given
-    /// up, with every query answered that it had handed over.
+    /// Waits for LoadGen's end, showing progress and watching for a run that cannot end. `None`: LoadGen was
+    /// given up, after every query that it had issued was answered.
     pub(super) fn wait(&self, progress: &mut Progress) -> Option<LoadGenResult> {
         let counters = &self.test.counters;
         let mut quiet_since_ns = self.clock.now_ns();
@@ -77,7 +77,7 @@ impl Watch<'_> {
             } else if counters.outstanding() == 0 {
                 quiet_since_ns = self.clock.now_ns();
             } else if counters.streaming.load(Ordering::Relaxed) == 0 {
-                // Streams that flow have a limit of their own between two of their chunks.
+                // Active streams have their own limit on the time between two chunks.
                 let last_ns = counters
                     .last_answer_ns
                     .load(Ordering::Relaxed)
@@ -91,7 +91,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Until when LoadGen's own end is waited for.
+    /// Until when to wait for LoadGen to end.
     fn patience(&self) -> Instant {
         let left = self.schedule_left();
         if left <= DRAIN {
@@ -104,12 +104,12 @@ impl Watch<'_> {
         Instant::now()
     }
 
-    /// Lets LoadGen issue nothing more and waits until all that it has issued is answered.
+    /// Stops LoadGen from issuing queries and waits until all issued ones are answered.
     fn give_up(&self) -> Option<LoadGenResult> {
         self.test.close_gate();
         let deadline = Instant::now() + LAST_ANSWERS;
         while self.test.counters.outstanding() > 0 && Instant::now() < deadline {
-            // It may have been about to end by itself.
+            // LoadGen may just have ended by itself.
             if let Some(result) = self.test.ended_within(Duration::from_millis(5)) {
                 return Some(result);
             }

@@ -1,5 +1,6 @@
-//! `--test-mode both`: performance, then accuracy, then compliance where it is asked for. A server that has to be started
-//! is started once, here, and handed to the children: loading a model takes longer than many runs.
+//! `--test-mode both`: performance, then accuracy, then compliance if requested. A server that must be
+//! started is started once, here, and shared with the children, since loading a model takes longer than many
+//! runs.
 
 use std::path::{Path, PathBuf};
 
@@ -37,8 +38,8 @@ fn steps(log_dir: &Path, compliance: Option<ComplianceTest>) -> Vec<Step> {
     steps
 }
 
-/// Runs them one after the other. A run that does not count does not keep the next from being made; one that was aborted
-/// or could not start does. The exit status is the first that was not 0.
+/// Runs them one after the other. A run that does not count does not stop the series, but one that was
+/// aborted or could not start does. The exit status is the first one that is not 0.
 ///
 /// # Errors
 /// [`Fail`] when a process cannot be started.

@@ -1,4 +1,4 @@
-//! How this program runs itself: the same command line, with [`Overrides`] in the environment.
+//! Runs this program as a child process: the same command line, with [`Overrides`] in the environment.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,17 +14,17 @@ use crate::exit::Exit;
 use crate::plan::Overrides;
 use crate::shutdown::{Shutdown, ShutdownReason};
 
-/// How often the parent looks at its child.
+/// Interval at which the parent checks its child.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long a child may take to end after it was told to.
+/// How long a child may take to end after it was asked to.
 const END_WITHIN: Duration = Duration::from_secs(60);
-/// Lines of a child's console that an error shows.
+/// Number of lines of a child's console in an error.
 const LAST_LINES: usize = 24;
 
 /// The program to run and its flags.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// The executable and what it needs to behave as `sut`.
+    /// The executable and the arguments that make it behave as `sut`.
     pub command: Vec<OsString>,
     /// The flags of the run.
     pub args: Vec<OsString>,
@@ -40,11 +40,11 @@ impl Program {
         })
     }
 
-    /// Runs it to its end. Its console goes to `console`, or to ours. A signal to us is handed on, and a child that does
-    /// not end then is killed.
+    /// Runs the program to its end. Its console output goes to `console`, or to ours. Signals are forwarded,
+    /// and a child that then does not end is killed.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When the program cannot be started.
     pub(crate) fn run(
         &self,
         overrides: &Overrides,
@@ -71,7 +71,7 @@ impl Program {
     }
 }
 
-/// What the status of a child means; [`Exit::Partial`] for one that was killed.
+/// The meaning of a child's status; [`Exit::Partial`] if it was killed.
 pub(crate) fn exit_of(status: ExitStatus) -> Exit {
     status.code().map_or(Exit::Partial, Exit::from_code)
 }
@@ -99,8 +99,8 @@ fn wait(child: &mut Child, shutdown: &Shutdown) -> std::io::Result<ExitStatus> {
     }
 }
 
-/// Asks the child to end. A terminal sends Ctrl-C to every process of the group, and a child that gets a signal twice
-/// ends without waiting for LoadGen; so an interrupt from a terminal is left to the terminal.
+/// Asks the child to end. A terminal sends Ctrl-C to every process of the group, and a child that gets a
+/// signal twice ends without waiting for LoadGen, so an interrupt from a terminal is not forwarded.
 fn hand_on(pid: u32, reason: &ShutdownReason) {
     let from_terminal =
         *reason == ShutdownReason::Signal("SIGINT") && std::io::IsTerminal::is_terminal(&std::io::stdin());
@@ -110,7 +110,7 @@ fn hand_on(pid: u32, reason: &ShutdownReason) {
     if let Ok(pid) = i32::try_from(pid)
         && let Err(error) = kill(Pid::from_raw(pid), Signal::SIGTERM)
     {
-        // It has just ended by itself.
+        // The child has just ended by itself.
         tracing::debug!("the run's process could not be signalled: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Several runs, each a process of its own, since LoadGen runs one test per process.
+//! Series of several runs, each in its own process, since LoadGen runs one test per process.
 
 pub(crate) mod both;
 mod child;

@@ -1,8 +1,8 @@
-//! A started server dies with the process that started it, however that one dies.
+//! Ends a started server when the process that started it ends, even if that process is killed.
 //!
-//! A second process of this program, in a process group of its own, holds the read end of a pipe. When the write end
-//! closes without a farewell, the parent is gone: the guard asks the server's process group to end, and kills it if it
-//! does not.
+//! A second process of this program, in its own process group, holds the read end of a pipe. If the write end
+//! closes without a farewell byte, the parent is gone: the guard asks the server's process group to end, and
+//! kills it if it does not.
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -28,10 +28,10 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Watches over a process group.
+    /// Guards a process group.
     ///
     /// # Errors
-    /// When the process cannot be started.
+    /// When the guard process cannot be started.
     pub(crate) fn start(group: i32) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's file")?;
         let mut child = Command::new(program)
@@ -39,7 +39,7 @@ impl Guard {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // A terminal's signals are not for it.
+            // Signals from a terminal must not reach it.
             .process_group(0)
             .spawn()
             .context("cannot start the process that ends the server with this one")?;
@@ -51,20 +51,20 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    /// The server has been stopped, or will be: the guard has nothing to do any more.
+    /// The server has been or will be stopped, so the guard is no longer needed.
     fn drop(&mut self) {
         if let Some(mut pipe) = self.pipe.take() {
-            // It may have been killed.
+            // The guard may have been killed.
             let _gone = pipe.write_all(b"x");
         }
         let _gone = self.child.wait();
     }
 }
 
-/// What the guard's own process does.
+/// The main function of the guard process.
 pub(crate) fn run(group: i32) -> Result<Exit, Fail> {
     let mut farewell = [0_u8];
-    // An error means as much as the end of the pipe.
+    // An error is treated like the end of the pipe.
     if std::io::stdin().read(&mut farewell).unwrap_or(0) > 0 || group <= 1 {
         return Ok(Exit::Valid);
     }

@@ -1,4 +1,4 @@
-//! The server of a run: attached to, started, or simulated; and what is known about it once it is ready.
+//! The server of a run (attached, started, or simulated) and its properties once it is ready.
 
 pub(crate) mod guard;
 
@@ -24,11 +24,11 @@ use crate::shutdown::Shutdown;
 pub(crate) struct Server {
     /// Its replicas, at least one.
     pub(crate) pool: Arc<Pool>,
-    /// Name that requests give.
+    /// Model name in requests.
     pub(crate) model: String,
-    /// Longest prompt plus answer in tokens, where told.
+    /// Longest prompt plus answer in tokens, if reported.
     pub(crate) max_model_len: Option<u64>,
-    /// What `/version` says, where it is served.
+    /// The server's answer to `/version`, if it has that route.
     pub(crate) version: Option<String>,
     held: Held,
 }
@@ -36,17 +36,17 @@ pub(crate) struct Server {
 /// What must be stopped at the end.
 #[derive(Debug)]
 enum Held {
-    /// Nothing: the server was there before us.
+    /// Nothing: the server was already running.
     Nothing,
-    /// Our simulator, and the folder of its simulated GPU driver, which goes with it.
+    /// Our simulator, and the folder of its simulated GPU driver.
     Simulator(Simulator, tempfile::TempDir),
-    /// Nothing by us: the process that started us started it, and will stop it.
+    /// Nothing here: the parent process started the server and will stop it.
     ByParent(HandedServer),
-    /// A process that we started, and what ends it when we are gone.
+    /// A process that we started, and the guard that ends it if we are gone.
     Process(Box<ServerProcess>, Option<Guard>),
 }
 
-/// Name of the started server's log, in the folder of LoadGen's logs unless its configuration names another one.
+/// Name of the started server's log in LoadGen's log folder, unless its configuration gives another one.
 pub(crate) const SERVER_LOG: &str = "vllm_server.log";
 
 /// Longest wait for a profiler's trace.
@@ -55,11 +55,11 @@ const PROFILE_WRITING: Duration = Duration::from_secs(300);
 /// How long an attached server may take to answer all its routes.
 const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Starts what the plan says and waits until it is ready, or until the run is ended.
+/// Starts the planned server and waits until it is ready, or until the run is ended.
 ///
 /// # Errors
-/// [`crate::exit::Exit::Unreachable`] when it does not become ready, [`crate::exit::Exit::Usage`] when it does not
-/// serve the model that was asked for, [`crate::exit::Exit::Partial`] when `ending` has ended it.
+/// [`crate::exit::Exit::Unreachable`] when it does not become ready, [`crate::exit::Exit::Usage`] when it
+/// does not serve the requested model, [`crate::exit::Exit::Partial`] when `ending` has ended it.
 pub(crate) async fn start(
     plan: &Plan,
     references: Vec<ReferenceAnswer>,
@@ -67,7 +67,7 @@ pub(crate) async fn start(
 ) -> Result<Server, Fail> {
     tokio::select! {
         biased;
-        // Dropping the start kills a server that is still loading: nothing is left behind.
+        // Dropping the start kills a server that is still loading, so that nothing is left behind.
         () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
         started = become_ready(plan, references) => started,
     }
@@ -114,7 +114,7 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
             let process = ServerProcess::start(config).map_err(Fail::unreachable)?;
             let shown = process.command_line().join(" ");
             tracing::info!("started {shown}; its log is {}", log.display());
-            // Before it is waited for: loading a model takes long enough to be interrupted in.
+            // Started before the wait: loading a model takes long enough to be interrupted.
             let guard = Guard::start(process.pid())
                 .inspect_err(|error| {
                     tracing::warn!("the server outlives this process if that is killed: {error:#}");
@@ -130,14 +130,14 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
         .map(|url| client(url, plan))
         .collect::<Result<Vec<_>, _>>()?;
     let asked = match &held {
-        // A started server may serve its model under another name, which it has told.
+        // A started server may serve its model under another name, given in its configuration.
         Held::Process(process, _) => Some(process.config().served_model_name().to_owned()),
         Held::ByParent(handed) => Some(handed.model.clone()),
         _ => plan.model.clone(),
     };
     let mut models = Vec::with_capacity(clients.len());
     for client in &clients {
-        // Replicas are of one model, so what the first one serves is asked of the others.
+        // Replicas serve the same model, so the first one's model is requested from the others.
         let asked = asked
             .as_deref()
             .or(models.first().map(|model: &ModelInfo| model.id.as_str()));
@@ -168,10 +168,10 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
     })
 }
 
-/// Waits until a server answers and picks the model that is asked for, or its only one.
+/// Waits until a server answers, and selects the requested model, or its only one.
 async fn served(client: &Client, asked: Option<&str>) -> Result<ModelInfo, Fail> {
     let url = client.url();
-    // An attached server may have its metrics elsewhere or off; the recorder says what it misses.
+    // An attached server may serve its metrics elsewhere or not at all; the recorder reports what it misses.
     let wait = WaitReady {
         deadline: ATTACH_DEADLINE,
         model: None,
@@ -204,7 +204,7 @@ async fn served(client: &Client, asked: Option<&str>) -> Result<ModelInfo, Fail>
 fn client(url: &str, plan: &Plan) -> Result<Client, Fail> {
     let timeouts = Timeouts {
         request: plan.request_timeout,
-        // An answer may wait long in the server's queue; once it flows it must keep flowing.
+        // An answer may wait long in the server's queue, but once it streams it must keep streaming.
         first_token: plan.request_timeout,
         between_chunks: plan.request_timeout.min(plan.stall_timeout),
         ..Timeouts::default()
@@ -213,7 +213,7 @@ fn client(url: &str, plan: &Plan) -> Result<Client, Fail> {
         api_key: plan.api_key.as_ref().map(ApiKey::new),
         timeouts,
         pool_size: plan.concurrency,
-        // Accuracy is judged by texts; in a timed run they would only cost.
+        // Accuracy is judged by texts; in a timed run they would only add cost.
         keep_text: plan.keeps_texts(),
         ..ClientConfig::new(url)
     })
@@ -226,7 +226,7 @@ impl Server {
         self.pool.clients().iter().map(Client::url)
     }
 
-    /// Whether any replica reuses what it computed for another query: on if one says so, off if all say so.
+    /// Whether any replica reuses results of other queries: on if one reports so, off if all report so.
     pub(crate) async fn prefix_caching(&self) -> PrefixCaching {
         let mut all = PrefixCaching::Off;
         for client in self.pool.clients() {
@@ -246,7 +246,7 @@ impl Server {
     /// Starts every replica's profiler.
     ///
     /// # Errors
-    /// [`crate::exit::Exit::Usage`]: a server has the route only when it was started with a profiler.
+    /// [`crate::exit::Exit::Usage`]: a server has the route only if it was started with a profiler.
     pub(crate) async fn start_profile(&self) -> Result<(), Fail> {
         for client in self.pool.clients() {
             client
@@ -257,7 +257,7 @@ impl Server {
         Ok(())
     }
 
-    /// Stops every replica's profiler, which may take long: it writes its trace then.
+    /// Stops every replica's profiler, which may take long because it writes its trace.
     pub(crate) async fn stop_profile(&self) {
         for client in self.pool.clients() {
             if let Err(error) = client.stop_profile(PROFILE_WRITING).await {
@@ -266,7 +266,7 @@ impl Server {
         }
     }
 
-    /// How a server that we started has died; `None` while it lives, and for every other server.
+    /// How a server that we started has died; `None` while it is alive, and for every other server.
     pub(crate) fn has_died(&self) -> Option<Died> {
         match &self.held {
             Held::Process(process, _) => process.has_died(),
@@ -274,13 +274,13 @@ impl Server {
         }
     }
 
-    /// Whether what it measures is simulated: our own simulator says so in its version, wherever it runs.
+    /// Whether the server is simulated: our own simulator reports so in its version, even on another machine.
     pub(crate) fn simulated(&self) -> bool {
         matches!(self.held, Held::Simulator(..))
             || self.version.as_ref().is_some_and(|v| v.contains("simulated"))
     }
 
-    /// The driver library of the simulated GPUs, where the server is simulated.
+    /// The driver library of the simulated GPUs, if the server is simulated.
     pub(crate) fn simulated_gpu_library(&self) -> Option<&std::path::Path> {
         match &self.held {
             Held::Simulator(simulator, _) => simulator.nvml_library(),
@@ -288,17 +288,18 @@ impl Server {
         }
     }
 
-    /// Whether all of it runs on this machine, as far as its addresses tell: what this machine's sensors say is about it then.
+    /// Whether all replicas run on this machine, as far as their addresses show. This machine's sensors then
+    /// describe the server.
     pub(crate) fn is_on_this_host(&self) -> bool {
         self.urls().all(is_loopback)
     }
 
-    /// Whether it was there before us.
+    /// Whether the server was already running.
     pub(crate) fn is_attached(&self) -> bool {
         matches!(self.held, Held::Nothing)
     }
 
-    /// The started server's process, for what is measured per process.
+    /// The started server's process, for per-process measurements.
     pub(crate) fn pid(&self) -> Option<i32> {
         match &self.held {
             Held::Process(process, _) => Some(process.pid()),
@@ -316,7 +317,7 @@ impl Server {
         }
     }
 
-    /// Stops what was started; an attached server is left alone.
+    /// Stops what was started; an attached server keeps running.
     pub(crate) async fn stop(self) {
         match self.held {
             Held::Nothing | Held::ByParent(_) => {}
@@ -330,7 +331,7 @@ impl Server {
     }
 }
 
-/// Whether a URL's host is this machine by its loopback address or name.
+/// Whether a URL's host is this machine, by its loopback address or name.
 fn is_loopback(url: &str) -> bool {
     match Url::parse(url).ok().as_ref().and_then(Url::host) {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),

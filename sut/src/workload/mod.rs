@@ -1,4 +1,4 @@
-//! What is sent: prompts as request bodies, LoadGen's settings, and where they are not the rules'.
+//! The load: prompts as request bodies, LoadGen's settings, and their differences from the rules.
 
 pub(crate) mod official;
 pub(crate) mod prompts;

@@ -1,5 +1,5 @@
-//! What can be known before load is sent of whether the run can be an official one: LoadGen's effective settings
-//! against the rules, and the server's. With `--official` each of these is a refusal, without it a remark.
+//! Checks, before load is sent, whether the run can be official: LoadGen's effective settings and the
+//! server's against the rules. Each violation is an error with `--official`, otherwise a remark.
 
 use anyhow::anyhow;
 use mlperf_loadgen::{EffectiveSettings, Mode};
@@ -10,7 +10,7 @@ use crate::exit::Fail;
 use crate::plan::Plan;
 use crate::server::Server;
 
-/// Where what LoadGen is about to work with, and what the server is asked for, is not what the rules say.
+/// The differences between the rules and both LoadGen's effective settings and the requests to the server.
 pub(super) fn settings(plan: &Plan, effective: &EffectiveSettings) -> Vec<String> {
     let mut found: Vec<String> = match plan.benchmark.differences(plan.scenario, effective) {
         Ok(differences) => differences.iter().map(ToString::to_string).collect(),
@@ -35,10 +35,11 @@ pub(super) fn settings(plan: &Plan, effective: &EffectiveSettings) -> Vec<String
     found
 }
 
-/// Says what keeps the run from being official, and refuses it if it has to be.
+/// Reports what keeps the run from being official, and refuses the run if it has to be official.
 ///
 /// # Errors
-/// [`crate::exit::Exit::Usage`] with every obstacle, one a line, if `--official` was given and there is any.
+/// [`crate::exit::Exit::Usage`] with every obstacle, one per line, if `--official` was given and there is
+/// any.
 pub(crate) fn check(
     plan: &Plan,
     load: &mut Load,

@@ -1,4 +1,4 @@
-//! From the plan's dataset to request bodies that are ready before the test.
+//! Converts the plan's dataset to request bodies before the test.
 
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use crate::plan::{DatasetPlan, Generation, Plan};
 use crate::server::Server;
 use mlperf_dataset::{Columns, Dataset, OUTPUT_IDS_COLUMNS, Prompt, Synthetic};
 
-/// Reads or makes the dataset, cut to `--num-samples`.
+/// Reads or generates the dataset, limited to `--num-samples`.
 ///
 /// # Errors
 /// [`crate::exit::Exit::Usage`] when the file cannot be used or has too few samples.
@@ -57,7 +57,7 @@ pub(crate) fn load(plan: &Plan) -> Result<Dataset, Fail> {
     Ok(dataset)
 }
 
-/// What the simulator answers to each prompt.
+/// The simulator's answer to each prompt.
 ///
 /// # Errors
 /// [`crate::exit::Exit::Usage`] when a sample has no token ids, or no reference token ids.
@@ -123,8 +123,8 @@ pub(crate) fn bodies(plan: &Plan, dataset: &Dataset, server: &Server) -> Result<
     Ok(bodies)
 }
 
-/// Each sample's prompt tokens and the most that its answer may have. A prompt that is a text counts as its bytes over
-/// four: servers are only chosen by it.
+/// For each sample, the number of prompt tokens and the most tokens of its answer. A text prompt counts as
+/// its bytes divided by four, since weights only affect the choice of a server.
 pub(crate) fn weights(plan: &Plan, dataset: &Dataset) -> Vec<u64> {
     let most = u64::from(plan.generation.max_tokens);
     let prompt = |prompt: &Prompt| match prompt.token_ids.len() {
@@ -134,11 +134,11 @@ pub(crate) fn weights(plan: &Plan, dataset: &Dataset) -> Vec<u64> {
     dataset.prompts.iter().map(|p| prompt(p) as u64 + most).collect()
 }
 
-/// What requests of several prompts are made from. They are put together when LoadGen has chosen which samples go out
-/// in one request, so unlike single ones they cannot be prepared before the test.
+/// The data for requests with several prompts. They are assembled when LoadGen has chosen the samples of a
+/// request, so unlike single requests they cannot be prepared before the test.
 #[derive(Debug)]
 pub(crate) struct BatchPrompts {
-    /// Name that requests give.
+    /// Model name in requests.
     pub(crate) model: String,
     /// Token ids by sample.
     pub(crate) prompts: Vec<Vec<i32>>,
@@ -146,7 +146,7 @@ pub(crate) struct BatchPrompts {
     pub(crate) generation: Generation,
 }
 
-/// The prompts of requests of several.
+/// Prepares requests with several prompts.
 ///
 /// # Errors
 /// [`crate::exit::Exit::Usage`] when a prompt has no token ids: texts cannot be sent together.

@@ -1,5 +1,5 @@
-//! What LoadGen is told: the round's settings for the benchmark, the user's file, then the flags that override them,
-//! each with a remark when it makes the run an unofficial one.
+//! LoadGen's settings: the round's settings for the benchmark, then the user's file, then the flags. Each
+//! override that makes the run unofficial adds a remark.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use super::official;
 use crate::exit::Fail;
 use crate::plan::Plan;
 
-/// Length of the demonstration on the simulator, long enough for pictures and short enough to wait for.
+/// Length of the demonstration on the simulator: long enough for plots, and short enough to wait for.
 const DEMO_DURATION: Duration = Duration::from_secs(20);
-/// Rates that the simulated server sustains without its queue growing.
+/// Rates that the simulated server sustains without a growing queue.
 const DEMO_OFFLINE_QPS: f64 = 50.0;
 const DEMO_SERVER_QPS: f64 = 30.0;
 
-/// Settings of the run, and what a reader of the result must know about them.
+/// The settings of the run, and what a reader of the result must know about them.
 ///
 /// # Errors
-/// [`crate::exit::Exit::Usage`] for an unknown benchmark, a wrong line of user.conf, or settings that LoadGen cannot
-/// run with.
+/// [`crate::exit::Exit::Usage`] for an unknown benchmark, an invalid line in user.conf, or settings that
+/// LoadGen cannot run with.
 pub(crate) fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
     let mut remarks = Vec::new();
     let benchmark = plan
@@ -37,7 +37,8 @@ pub(crate) fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
     }
     settings.mode = plan.mode;
     let from_files = settings.clone();
-    // An accuracy run sends every sample once and an audit file has its own counts: neither has a duration to shorten.
+    // An accuracy run sends every sample once, and an audit file has its own counts: neither has a duration
+    // to shorten.
     let demo = plan.simulated()
         && plan.user_conf.is_none()
         && settings.mode == Mode::Performance
@@ -63,7 +64,7 @@ pub(crate) fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
     let samples = samples as u64;
     let wanted = settings.performance_sample_count_override.unwrap_or(samples);
     if samples < wanted {
-        // A short dataset is what a trial run has, and never what an official one has.
+        // Only trial runs have a short dataset, official runs never do.
         settings.performance_sample_count_override = Some(samples);
     }
     if (plan.num_samples.is_some() || shortened.is_some() || samples < wanted)
@@ -86,27 +87,27 @@ pub(crate) fn settings(plan: &Plan, samples: usize) -> Result<Load, Fail> {
     })
 }
 
-/// What LoadGen is told, and what a reader of the result must know about it.
+/// LoadGen's settings, and what a reader of the result must know about them.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
-    /// The compliance test whose audit file is in effect; `None` without one, and with one that is of no test that this
-    /// program can tell and verify for the benchmark.
+    /// The compliance test whose audit file is applied; `None` without one, and for an audit file of a test
+    /// that this program cannot identify or verify for the benchmark.
     pub(crate) compliance: Option<ComplianceTest>,
     /// The settings of this run.
     pub(crate) settings: TestSettings,
-    /// What LoadGen makes of them.
+    /// The settings that LoadGen computes from them.
     pub(crate) effective: EffectiveSettings,
-    /// The round's own for the benchmark and scenario.
+    /// The round's own settings for the benchmark and scenario.
     pub(crate) round: TestSettings,
-    /// The round's with the user's file, before the flags.
+    /// The round's settings with the user's file, before the flags.
     pub(crate) from_files: TestSettings,
-    /// Lines of user.conf without effect, and the like.
+    /// Remarks, such as lines of user.conf without effect.
     pub(crate) remarks: Vec<String>,
-    /// Where they are not what the rules say.
+    /// Differences from the rules.
     pub(crate) unofficial: Vec<String>,
 }
 
-/// Which test an audit file is of, whoever wrote it.
+/// The test that an audit file belongs to, even if this program did not write the file.
 fn audited(plan: &Plan) -> Result<Option<ComplianceTest>, Fail> {
     let Some(path) = &plan.audit_config else {
         return Ok(plan.compliance);
@@ -133,10 +134,10 @@ fn set_rate(settings: &mut TestSettings, qps: f64) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Where LoadGen logs; the folder is made when it is missing.
+/// LoadGen's log settings; the folder is created if missing.
 ///
 /// # Errors
-/// [`crate::exit::Exit::Usage`] when it cannot be written.
+/// [`crate::exit::Exit::Usage`] when the folder is not writable.
 pub(crate) fn logs(plan: &Plan) -> Result<LogSettings, Fail> {
     std::fs::create_dir_all(&plan.log_dir).map_err(|error| {
         Fail::usage(anyhow!(
@@ -163,7 +164,7 @@ pub(crate) fn logs(plan: &Plan) -> Result<LogSettings, Fail> {
     Ok(logs)
 }
 
-/// Samples of a compliance test's set; refused where the round does not ask the test.
+/// Number of samples in a compliance test's set; an error if the round does not require the test.
 fn set_of(plan: &Plan, test: ComplianceTest) -> Result<u64, Fail> {
     let spec = &plan.benchmark;
     if spec.asks(test.name()) {
@@ -180,8 +181,8 @@ fn set_of(plan: &Plan, test: ComplianceTest) -> Result<u64, Fail> {
     )))
 }
 
-/// How many samples LoadGen will issue. In SingleStream and MultiStream it goes on after them until the least duration
-/// is over.
+/// How many samples LoadGen will issue. In SingleStream and MultiStream it continues after them until the
+/// minimum duration is over.
 pub(crate) fn expected_samples(load: &Load, samples: usize) -> u64 {
     let settings = &load.settings;
     if settings.mode == Mode::Accuracy {

@@ -338,7 +338,7 @@ impl BenchmarkSpec {
         self.compliance.iter().any(|asked| asked == test)
     }
 
-    /// The limits of a compliance test; the default if it has none of its own.
+    /// The limits of a compliance test; unlimited if it has none of its own.
     pub fn compliance_limits(&self, test: &str) -> ComplianceLimits {
         self.compliance_limits.get(test).copied().unwrap_or_default()
     }

@@ -1,8 +1,8 @@
-//! `sut --overhead-check`: the same load with and without metrics collection, in alternation, and what the difference
-//! in throughput is worth.
+//! `sut --overhead-check`: runs the same load with and without metrics collection, in alternation, and
+//! evaluates the difference in throughput.
 //!
-//! Each run is a process of its own, since LoadGen allows one run per process. A run that is not counted warms the
-//! server up. Which of a pair comes first changes from pair to pair, so that a drift of the machine falls out.
+//! Each run is a separate process, since LoadGen allows one run per process. A warm-up run is not counted.
+//! The order within a pair alternates, so that a drift of the machine cancels out.
 
 mod stats;
 
@@ -22,44 +22,44 @@ use crate::harness::Figures;
 use crate::plan::{Overrides, Plan, Record, ServerPlan, Task, Trial};
 use crate::shutdown::Shutdown;
 
-/// A loss below this share is none that anybody would trade the record for.
+/// A loss below this share is negligible.
 const TOLERATED_LOSS: f64 = 0.005;
-/// An interval wider than this to either side says little.
+/// An interval that extends further than this to either side is inconclusive.
 const WIDE: f64 = 0.02;
 
-/// Pairs of runs unless told.
+/// Default number of pairs.
 const PAIRS: u32 = 5;
 
-/// What the check found.
+/// The result of the check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// With over without collection.
+    /// Throughput with collection divided by throughput without.
     pub ratio: Ratio,
     /// Tokens per second of each pair: without, with.
     pub pairs: Vec<(f64, f64)>,
     /// The server was a simulator.
     pub simulated: bool,
-    /// Where everything lies.
+    /// The folder of all runs.
     pub folder: PathBuf,
 }
 
-/// What the pairs say.
+/// The interpretation of the pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finding {
     /// The interval contains 1 and is narrow.
     NoCost,
-    /// Slower, but by less than anybody would trade the record for.
+    /// Slower, but by a negligible amount.
     SmallCost,
-    /// Slower by more.
+    /// Slower by a larger amount.
     Cost,
-    /// Faster: not by collection, so something else changed.
+    /// Faster. Collection cannot be the cause, so something else changed.
     Faster,
-    /// The interval contains 1, and much else.
+    /// The interval contains 1 and is wide.
     Inconclusive,
 }
 
 impl Finding {
-    /// What `ratio`, with over without collection, says.
+    /// Interprets `ratio`, with collection over without.
     pub fn of(ratio: &Ratio) -> Self {
         if ratio.contains_one() {
             if ratio.high - ratio.low > 2.0 * WIDE {
@@ -101,7 +101,7 @@ impl Finding {
 }
 
 impl Comparison {
-    /// Whether it was shown that collection costs nothing worth knowing.
+    /// Whether the cost of collection was shown to be negligible.
     pub fn passes(&self) -> bool {
         !matches!(Finding::of(&self.ratio), Finding::Cost | Finding::Inconclusive)
     }
@@ -142,10 +142,10 @@ impl Comparison {
     }
 }
 
-/// Runs the check as the command line asks for it.
+/// Runs the check that the command line requests.
 ///
 /// # Errors
-/// [`Fail`] with the exit status and what to tell the user.
+/// [`Fail`] with the exit status and the message for the user.
 pub(crate) fn run(args: RunArgs) -> Result<Exit, Fail> {
     let pairs = args.overhead_check.unwrap_or(PAIRS);
     let comparison = measure(&Program::current()?, args, pairs)?;
@@ -160,8 +160,8 @@ pub(crate) fn run(args: RunArgs) -> Result<Exit, Fail> {
 /// Measures `pairs` pairs of runs with the flags `args`, which are those of `program`.
 ///
 /// # Errors
-/// [`Exit::Usage`] where the check would mean nothing, [`Exit::Partial`] when it was interrupted, and the status of a
-/// run that did not answer every query.
+/// [`Exit::Usage`] if the check would be meaningless, [`Exit::Partial`] when it was interrupted, and the
+/// status of a run that did not answer every query.
 pub fn measure(program: &Program, args: RunArgs, pairs: u32) -> Result<Comparison, Fail> {
     let mut args = args;
     args.overhead_check = None;
@@ -193,7 +193,7 @@ pub fn measure(program: &Program, args: RunArgs, pairs: u32) -> Result<Compariso
     Ok(comparison)
 }
 
-/// Refuses what the check would not measure.
+/// Refuses tasks that the check cannot measure.
 fn refuse(task: &Task, pairs: u32) -> Result<&Plan, Fail> {
     let mut wrong = Vec::new();
     let plan = match task {
@@ -304,7 +304,7 @@ impl Check<'_> {
         Ok(measured)
     }
 
-    /// One run in a process of its own.
+    /// Runs one test in its own process.
     fn run(&self, name: &str, arm: Arm) -> Result<(f64, Figures), Fail> {
         let word = match arm {
             Arm::On => "on",
@@ -316,7 +316,7 @@ impl Check<'_> {
         let overrides = Overrides {
             log_dir: folder.join("mlperf_logs"),
             record: Some(match arm {
-                // Pictures are drawn after the timed part, so they would only make the check longer.
+                // Plots are drawn after the timed part, so they would only prolong the check.
                 Arm::On => Record::WithoutPictures(folder.join("metrics_output")),
                 Arm::Off => Record::Nothing,
             }),
@@ -338,7 +338,7 @@ impl Check<'_> {
                 last_lines(&console)
             ),
         };
-        // A short run is often INVALID by the round's rules; its throughput is measured all the same.
+        // A short run is often INVALID by the round's rules, but its throughput is usable.
         match exit_of(status) {
             Exit::Valid | Exit::NotValid => {}
             exit => return Err(failed(exit, format!("ended with {status}"))),

@@ -9,15 +9,16 @@ pub struct Ratio {
     pub low: f64,
     /// Upper end of the 95 % interval.
     pub high: f64,
-    /// Pairs.
+    /// Number of pairs.
     pub n: usize,
 }
 
 impl Ratio {
-    /// From the ratio of each pair; `None` for fewer than two, or for one that is not above 0.
+    /// Computed from the ratio of each pair; `None` for fewer than two pairs, or for a ratio that is not
+    /// positive.
     ///
-    /// Student's t on the logarithms: a ratio and its inverse then weigh the same, and whatever slows both runs of a
-    /// pair alike falls out.
+    /// Student's t on the logarithms: a ratio and its inverse have equal weight, and anything that slows both
+    /// runs of a pair equally cancels out.
     pub fn of(ratios: &[f64]) -> Option<Self> {
         let n = ratios.len();
         if n < 2 || !ratios.iter().all(|ratio| ratio.is_finite() && *ratio > 0.0) {
@@ -35,7 +36,7 @@ impl Ratio {
         })
     }
 
-    /// Whether the interval holds the ratio of no difference.
+    /// Whether the interval contains 1.
     pub fn contains_one(&self) -> bool {
         (self.low..=self.high).contains(&1.0)
     }
@@ -52,7 +53,7 @@ fn t_975(degrees: usize) -> f64 {
         0 => f64::INFINITY,
         1..=30 => TABLE[degrees - 1],
         _ => {
-            // Two terms of the expansion around the normal quantile: right to three decimals from here on.
+            // Two terms of the expansion around the normal quantile, accurate to three decimals from here on.
             let (z, n): (f64, f64) = (1.959_964, degrees as f64);
             z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
         }
@@ -66,7 +67,8 @@ mod tests {
     #[test]
     fn the_interval_is_students() {
         let ratio = Ratio::of(&[1.0, 1.1, 0.9, 1.0]).unwrap();
-        // By hand: logarithms 0, 0.0953102, -0.1053605, 0; mean -0.0025126; s = 0.0819747; t(3) = 3.182.
+        // Computed by hand: logarithms 0, 0.0953102, -0.1053605, 0; mean -0.0025126; s = 0.0819747; t(3) =
+        // 3.182.
         assert!((ratio.mean - 0.997_491).abs() < 1e-5, "{ratio:?}");
         assert!((ratio.high.ln() - ratio.mean.ln() - 3.182 * 0.081_974_7 / 2.0).abs() < 1e-5);
         assert!(ratio.contains_one() && ratio.n == 4);

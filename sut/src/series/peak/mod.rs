@@ -1,6 +1,7 @@
-//! `--find-peak`: the highest Server rate that is valid. Short trials bracket it and close in; a long run confirms it.
+//! `--find-peak`: searches for the highest valid Server rate. Short trials bracket and narrow it; a long run
+//! confirms it.
 //!
-//! The server is started once and stays; each trial is a run of this program in a process of its own.
+//! The server is started once and reused; each trial is a run of this program in its own process.
 
 mod search;
 mod table;
@@ -23,18 +24,18 @@ use crate::server;
 use crate::shutdown::Shutdown;
 use crate::workload::{self, official, prompts};
 
-/// Rate to begin with unless told.
+/// Default rate of the first trial.
 const FIRST_RATE: f64 = 1.0;
-/// Queries that a short trial has at least: with one of them over a limit it can still be valid (662), and a little
-/// more.
+/// Fewest queries of a short trial: slightly more than the 662 with which it can still be valid with one
+/// query over a limit.
 const FEWEST_QUERIES: f64 = 700.0;
-/// Long runs that may fail before the search gives up confirming.
+/// Number of long runs that may fail before the search gives up.
 const MOST_CONFIRMATIONS: u32 = 5;
 
-/// Searches, prints a table and the answer.
+/// Searches, and prints a table and the result.
 ///
 /// # Errors
-/// [`Fail`] when no trial could be made, or one said nothing about its rate.
+/// [`Fail`] when no trial could be made, or when one gave no information about its rate.
 pub(crate) fn run(plan: &Plan, peak: &PeakPlan) -> Result<Exit, Fail> {
     let (runtime, shutdown) = Shutdown::watched()?;
     let dataset = prompts::load(plan)?;
@@ -82,26 +83,26 @@ pub(crate) fn run(plan: &Plan, peak: &PeakPlan) -> Result<Exit, Fail> {
     error.map_or(Ok(Exit::Partial), Err)
 }
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Debug)]
 struct Found {
     trials: Vec<Outcome>,
-    /// How many of the trials were short ones.
+    /// Number of short trials.
     short: usize,
     answer: Answer,
 }
 
 #[derive(Debug)]
 enum Answer {
-    /// This rate held in a long run, the last of the trials.
+    /// The highest rate that was valid in a long run, which was the last trial.
     Confirmed(f64),
-    /// It held in short trials only.
+    /// The rate was valid in short trials only.
     Unconfirmed(f64),
-    /// Every rate that was tried was valid.
+    /// Every tested rate was valid.
     Above(f64),
     /// No rate was valid.
     None,
-    /// The search was ended before it had an answer.
+    /// The search ended before it had a result.
     Ended,
 }
 
@@ -116,7 +117,7 @@ struct PeakSearch<'a> {
     folder: PathBuf,
     shutdown: &'a Shutdown,
     trials: Vec<Outcome>,
-    /// How many of the trials were short ones.
+    /// Number of short trials.
     short: usize,
 }
 
@@ -144,19 +145,19 @@ impl PeakSearch<'_> {
         Ok(Answer::Unconfirmed(rate))
     }
 
-    /// A trial that is long enough for LoadGen's test of confidence, with as many samples as it has queries: LoadGen
-    /// issues whole datasets, and a large one would make every trial long.
+    /// A trial that is just long enough for LoadGen's early-stopping test, with as many samples as it has
+    /// queries: LoadGen issues whole datasets, and a large one would make every trial long.
     fn short(&mut self, rate: f64) -> Result<bool, Fail> {
         let fewest = Duration::try_from_secs_f64(FEWEST_QUERIES / rate)
             .map_err(|error| Fail::usage(anyhow!("a trial at {rate} queries/s: its duration: {error}")))?;
         let duration = self.peak.trial.max(fewest);
         let queries = (duration.as_secs_f64() * rate).ceil() as usize;
-        // Whole datasets: as few as are needed, and each just large enough.
+        // Whole datasets: as few as needed, each as small as possible.
         let datasets = queries.div_ceil(self.samples).max(1);
         self.trial(rate, duration, Some(queries.div_ceil(datasets).max(1)))
     }
 
-    /// One run; a long one has no number of samples of its own and is as it would be submitted.
+    /// Runs one trial. A long one sets no number of samples, so it equals a run for submission.
     fn trial(&mut self, rate: f64, duration: Duration, num_samples: Option<usize>) -> Result<bool, Fail> {
         let number = self.trials.len() + 1;
         let folder = self.folder.join(format!("{number:02}_{rate}qps"));

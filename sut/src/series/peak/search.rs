@@ -1,7 +1,7 @@
-//! Which rate to try next: bracket the highest valid rate by doubling and halving, then narrow the bracket. Knows
-//! nothing of runs.
+//! The search strategy: brackets the highest valid rate by doubling and halving, then narrows the bracket.
+//! Independent of runs.
 
-/// Doublings or halvings before a search gives up: a thousandfold of the first guess.
+/// Number of doublings or halvings before the search gives up: a factor of a thousand from the first rate.
 const MOST_STEPS: u32 = 10;
 
 /// The state of a search for the highest rate that is valid.
@@ -11,7 +11,7 @@ pub(super) struct Search {
     precision: f64,
     /// The highest rate that was valid.
     valid: Option<f64>,
-    /// The lowest rate that was not.
+    /// The lowest rate that was not valid.
     invalid: Option<f64>,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct Search {
 pub(super) enum Next {
     /// Try this rate.
     Try(f64),
-    /// The highest valid rate is known as closely as was asked for.
+    /// The highest valid rate is known with the requested precision.
     Found(f64),
     /// No rate was valid.
     NoneValid,
@@ -29,8 +29,8 @@ pub(super) enum Next {
 }
 
 impl Search {
-    /// Begins at `first` queries a second; ends when the highest valid and the lowest invalid rate differ by no more
-    /// than the fraction `precision`.
+    /// Starts at `first` queries per second, and ends when the highest valid and the lowest invalid rate
+    /// differ by no more than the fraction `precision`.
     pub(super) fn new(first: f64, precision: f64) -> Self {
         Self {
             first: readable(first),
@@ -60,14 +60,14 @@ impl Search {
         }
     }
 
-    /// Notes how a trial ended.
+    /// Records the outcome of a trial.
     pub(super) fn note(&mut self, rate: f64, valid: bool) {
         if valid {
             self.valid = Some(self.valid.map_or(rate, |known| known.max(rate)));
         } else {
             self.invalid = Some(self.invalid.map_or(rate, |known| known.min(rate)));
         }
-        // A rate that failed outweighs a higher one that passed: the answer must be a rate that holds.
+        // A failed rate outweighs a higher one that passed, since the result must be a rate that holds.
         if let (Some(low), Some(high)) = (self.valid, self.invalid)
             && low >= high
         {
@@ -81,7 +81,7 @@ impl Search {
     }
 }
 
-/// Four digits: finer differences are noise, and somebody will type the number.
+/// Rounds to four digits: finer differences are noise, and users may type the number.
 fn readable(rate: f64) -> f64 {
     let scale = 10f64.powf(3.0 - rate.abs().log10().floor());
     (rate * scale).round() / scale
@@ -91,7 +91,7 @@ fn readable(rate: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Searches where every rate up to `peak` is valid; returns the answer and the number of trials.
+    /// Searches with every rate up to `peak` valid; returns the result and the number of trials.
     fn search(first: f64, precision: f64, peak: f64) -> (Next, u32) {
         let mut search = Search::new(first, precision);
         let mut trials = 0;

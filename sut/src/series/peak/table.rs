@@ -1,4 +1,4 @@
-//! The search's table, and its answer with what that rests on.
+//! The table of a search, and its result with the evidence for it.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use mlperf_loadgen::TestSettings;
 use super::{Answer, Found, Outcome};
 use crate::exit::Exit;
 
-/// The text and the exit status that goes with it.
+/// The text and its exit status.
 pub(super) fn render(found: &Found, settings: &TestSettings, simulated: bool) -> (String, Exit) {
     let mark = if simulated { "   [SIMULATED]" } else { "" };
     let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;

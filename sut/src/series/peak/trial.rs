@@ -1,4 +1,4 @@
-//! One trial of a search, and what it says about its rate.
+//! One trial of a search, and what it shows about its rate.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,33 +11,33 @@ use crate::plan::Overrides;
 use crate::series::child::{Program, last_lines};
 use crate::shutdown::Shutdown;
 
-/// What a trial came to.
+/// The outcome of a trial.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
-    /// Queries a second that arrived.
+    /// Arrivals per second.
     pub(super) rate: f64,
-    /// The result counts.
+    /// Whether the result counts.
     pub(super) valid: bool,
-    /// LoadGen's word, or what kept it from one.
+    /// LoadGen's verdict, or why there is none.
     pub(super) word: &'static str,
-    /// Queries that LoadGen issued, where it tells.
+    /// Queries that LoadGen issued, if it reports them.
     pub(super) queries: Option<u64>,
     /// TTFT at the 99th percentile, ns.
     pub(super) ttft_p99_ns: Option<i64>,
     /// TPOT at the 99th percentile, ns.
     pub(super) tpot_p99_ns: Option<i64>,
-    /// Completed tokens a second.
+    /// Completed tokens per second.
     pub(super) tokens_per_sec: Option<f64>,
-    /// How long it took, preparations included.
+    /// Duration, including preparation.
     pub(super) took: Duration,
-    /// Its folder.
+    /// Folder of the trial.
     pub(super) folder: PathBuf,
 }
 
 /// Runs a trial to its end.
 ///
 /// # Errors
-/// [`Fail`] when the trial says nothing about the rate: bad input, a server that is gone, a signal.
+/// [`Fail`] when the trial shows nothing about the rate: bad input, a lost server, a signal.
 pub(super) fn run(
     program: &Program,
     overrides: &Overrides,
@@ -71,7 +71,7 @@ pub(super) fn run(
         .iter()
         .any(|error| error.contains("n_tokens argument missing"));
     if !valid && result.validity == Some(Validity::Valid) && !failed {
-        // Every limit was met and every query answered, so a lower rate mends nothing.
+        // Every limit was met and every query answered, so a lower rate would not help.
         return Err(Fail::partial(anyhow!(
             "the trial at {rate} queries/s does not count for a reason that is not its rate; its console is {}:\n{}",
             console.display(),
