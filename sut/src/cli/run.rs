@@ -142,7 +142,7 @@ flags! {
         /// answers. Default: llama3_1-8b.
         #[arg(long, help_heading = "LoadGen")]
         pub lg_model_name: Option<String>,
-        /// Folder for LoadGen's logs and the result. A valid run in it is moved aside. Default:
+        /// Folder for LoadGen's logs and the result. A run in it whose result counts is moved aside. Default:
         /// ./mlperf_logs.
         #[arg(
             long,

@@ -1,11 +1,12 @@
-//! A server of this machine that was there before us: its processes are found and measured apart from ours.
+//! A server that was already running on this machine: its processes are found and measured separately from
+//! ours.
 
 use crate::support::Run;
 use vllm_sim::{EngineConfig, SimConfig, Simulator};
 
 #[test]
 fn the_processes_of_an_attached_server_are_measured() {
-    // Its process is this test's.
+    // The simulator runs in the process of this test.
     let simulator = Simulator::start(SimConfig {
         engine: EngineConfig {
             enable_prefix_caching: false,

@@ -1,7 +1,7 @@
-//! The program against a server, whole: exit status, LoadGen's log, our table, and the stored record must agree.
+//! Complete runs against a server: exit status, LoadGen's log, our table, and the stored record must agree.
 //!
-//! Against the built-in simulator always; against a real vLLM when `SUT_REAL_VLLM_URL` names one
-//! (`scripts/e2e-real-vllm` starts it).
+//! Always runs against the built-in simulator, and also against a real vLLM if `SUT_REAL_VLLM_URL` is set
+//! (`scripts/e2e-real-vllm` starts one).
 
 use crate::support::{Finished, Run};
 

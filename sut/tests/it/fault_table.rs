@@ -1,6 +1,6 @@
-//! The fault table: whatever happens to the server, the network, the disk or us, every query is answered once, none
-//! with tokens that the server did not send, failures count into no throughput, every file can be read, and status
-//! and last lines say what happened.
+//! The fault table. For every fault of the server, the network, the disk or the program: each query is
+//! answered once, none with tokens that the server did not send, failures do not count as throughput, every
+//! file is readable, and the exit status and the last lines report what happened.
 
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use vllm_metrics::Outcome;
 use vllm_sim::Simulator;
 
-/// 256 queries of 16 tokens as fast as they are answered.
+/// 256 queries of 16 tokens, as fast as they are answered.
 const OFFLINE: &str =
     "--scenario Offline --duration 100ms --num-samples 64 --target-qps 2000 --max-tokens 16 --concurrency 32";
 /// About 128 queries of 8 tokens in a second.
 const SERVER: &str = "--scenario Server --duration 1s --num-samples 64 --target-qps 100 --max-tokens 8";
-/// The same with a schedule that nobody waits for.
+/// The same with a schedule that is too long to wait for.
 const LONG_SERVER: &str =
     "--scenario Server --duration 300s --num-samples 64 --target-qps 100 --max-tokens 8";
 
@@ -29,7 +29,7 @@ fn run(simulator: &Simulator, flags: &str, more: &str) -> Run {
     Run::new(&flags)
 }
 
-/// What the closing table says: issued, completed, failed.
+/// The counts in the closing table: issued, completed, failed.
 fn counts(run: &Finished) -> [usize; 3] {
     let line = run
         .stdout
@@ -43,7 +43,7 @@ fn counts(run: &Finished) -> [usize; 3] {
     numbers.try_into().expect("three numbers")
 }
 
-/// Every promise of the table that holds whatever went wrong. Returns how many queries failed.
+/// Asserts what must hold after every fault. Returns the number of failed queries.
 fn assert_honest(run: &Finished, status: i32) -> usize {
     let shown = run.shown();
     assert_eq!(run.status, Some(status), "{shown}");
@@ -74,7 +74,7 @@ fn assert_honest(run: &Finished, status: i32) -> usize {
             "{request:?}"
         );
     }
-    // Every Parquet file, the processed ones included, opens by itself.
+    // Every Parquet file, including the processed ones, can be opened separately.
     for path in run.files("") {
         if path.extension().is_some_and(|e| e == "parquet") {
             let file = std::fs::File::open(&path).expect("a file");
@@ -87,7 +87,7 @@ fn assert_honest(run: &Finished, status: i32) -> usize {
     failed
 }
 
-/// LoadGen came to its own end, with an error for each failure that it can see, and counts none of them as
+/// LoadGen ended by itself, logged an error for each failure that it can detect, and counts no failure as
 /// throughput.
 fn assert_loadgen_agrees(run: &Finished, failed: usize) {
     let shown = run.shown();
@@ -95,7 +95,7 @@ fn assert_loadgen_agrees(run: &Finished, failed: usize) {
     let issued =
         result.generated_query_count.expect("a count") * result.generated_samples_per_query.expect("a size");
     assert_eq!(issued, counts(run)[0] as u64, "{shown}");
-    // It has an error for each answer without tokens.
+    // LoadGen logs an error for each answer without tokens.
     assert!(
         result.error_count() >= failed as u64,
         "{:?}\n{shown}",
@@ -118,7 +118,7 @@ fn faults_of_single_requests_in_both_scenarios() {
         ("status code=503 requests=10..14", "4 x status"),
         ("reset tokens=1 requests=20", ""),
         ("reset tokens=3 requests=21..23", ""),
-        // A chunked answer that breaks off is a broken connection.
+        // A chunked answer that is cut off is a connection error.
         ("truncate tokens=3 requests=30..32", "5 x reset"),
         ("garbage tokens=3 requests=40..42", "2 x malformed"),
         ("error tokens=3 requests=50", "1 x server_error"),
@@ -154,7 +154,7 @@ fn a_server_that_is_gone_ends_the_run_whatever_loadgen_still_has_planned() {
     }
 }
 
-/// LoadGen's summary is there, or a note says why not.
+/// LoadGen's summary exists, or a note states why not.
 fn assert_summary(run: &Finished, there: bool, why: &str) {
     let shown = run.shown();
     let log = run.loadgen();
@@ -184,7 +184,7 @@ fn a_server_that_restarts_costs_the_queries_of_that_time() {
         run.shown()
     );
     assert_loadgen_agrees(&run, failed);
-    // Counters that begin anew are told, not taken for falling ones.
+    // Restarted counters are reported, and not treated as decreasing ones.
     let record = run.record();
     assert!(
         record
@@ -199,7 +199,7 @@ fn a_server_that_restarts_costs_the_queries_of_that_time() {
 
 #[test]
 fn refused_connections_in_mid_run() {
-    // The first answer that is an error tells that load has come; from then on nobody connects any more.
+    // The first error response shows that load has arrived; from then on no new connection is accepted.
     let simulator = simulator(&["status requests=40"]);
     let run = run(&simulator, LONG_SERVER, "");
     let mut child = start(&run);
@@ -214,7 +214,7 @@ fn refused_connections_in_mid_run() {
 
 #[test]
 fn a_server_that_hangs_is_given_up_after_the_stall_limit() {
-    // Its health route still says that all is well.
+    // Its health route still reports a healthy server.
     let simulator = simulator(&["hang requests=40"]);
     let started = Instant::now();
     let run = run(&simulator, OFFLINE, "--stall-timeout 0.7 --request-timeout 100").finish();
@@ -235,7 +235,7 @@ fn signals_end_a_run_in_good_order() {
         ("INT", LONG_SERVER, false),
         ("TERM", LONG_SERVER, false),
     ] {
-        // So slow that no run is over before the signal.
+        // So slow that no run ends before the signal.
         let simulator = simulator(&["slow percent=2000", "status requests=20"]);
         let run = run(&simulator, scenario, "");
         let mut child = start(&run);
@@ -254,10 +254,10 @@ fn signals_end_a_run_in_good_order() {
 
 #[test]
 fn a_full_disk_is_told_and_leaves_what_was_written_readable() {
-    // A limit on the size of every file is a full disk that needs no privileges: writes beyond it fail.
+    // A limit on the size of every file simulates a full disk without privileges: writes beyond it fail.
     let simulator = simulator(&[]);
-    // A single scrape is larger than the limit as text, LoadGen's logs and the requests are not: the run is what it
-    // is, its record is cut, and what fitted can be read.
+    // A single scrape is larger than the limit as text, while LoadGen's logs and the requests are not: the
+    // run is unaffected, its record is truncated, and what was written is readable.
     let long = "--scenario Server --duration 3s --num-samples 64 --target-qps 20 --max-tokens 8";
     let full = run(&simulator, long, "--metrics-format csv")
         .with_file_limit_kib(60)
@@ -286,7 +286,7 @@ fn a_full_disk_is_told_and_leaves_what_was_written_readable() {
         .find(|path| path.extension().is_some_and(|e| e == "tmp"));
     assert_eq!(left, None, "half a file takes room that is not there");
 
-    // Not even LoadGen's logs fit: there is no result, and that is said.
+    // Even LoadGen's logs do not fit, so there is no result, and this is reported.
     let full = run(&simulator, SERVER, "").with_file_limit_kib(4).finish();
     let shown = full.shown();
     assert!(!matches!(full.status, Some(0) | None), "{shown}");
@@ -302,7 +302,7 @@ fn start(run: &Run) -> Child {
         .expect("the program starts")
 }
 
-/// Until the simulator's rule about single requests has struck, so that the run is in the middle of its load.
+/// Waits until the simulator has applied its rule on single requests, so that the run is under load.
 fn wait_for_load(simulator: &Simulator, child: &mut Child) {
     loop {
         let hit = simulator

@@ -1,5 +1,5 @@
-//! What goes wrong beside the load must be told and leave readable files: broken metrics pages, a kill, and bad input.
-//! What goes wrong with the load itself is in `fault_table.rs`.
+//! Faults outside the load must be reported and leave readable files: broken metrics pages, a kill, and bad
+//! input. Faults of the load itself are in `fault_table.rs`.
 
 use std::path::PathBuf;
 
@@ -46,7 +46,7 @@ fn broken_metrics_pages_cost_only_the_metrics() {
 #[test]
 fn what_was_recorded_before_a_kill_can_be_read() {
     let simulator = simulator(&[]);
-    // Long enough that the kill always comes first.
+    // Long enough for the kill to come first.
     let flags: Vec<String> = offline(&simulator.url())
         .into_iter()
         .map(|flag| if flag == "100ms" { "60s".into() } else { flag })

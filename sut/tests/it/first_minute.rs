@@ -1,4 +1,5 @@
-//! What a new user meets first: commands about stored runs, help in finding out what is wrong, the result as a file.
+//! The first steps of a new user: commands on stored runs, help with diagnosing problems, the result as a
+//! file.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 use std::path::Path;
@@ -47,7 +48,7 @@ fn a_stored_run_that_is_not_there_is_an_error_and_leaves_nothing() {
 fn a_run_leaves_its_result_as_a_file_and_can_be_processed_again() {
     let flags = "--duration 1s --num-samples 32 --no-plots";
     let run = Run::new(&flags.split(' ').collect::<Vec<_>>()).finish();
-    // Whether LoadGen calls so short a run VALID depends on the machine.
+    // Whether LoadGen reports such a short run as VALID depends on the machine.
     assert!(matches!(run.status, Some(0 | 1)), "{}", run.shown());
     assert!(run.stderr.contains(" samples in one query"), "{}", run.shown());
     let path = std::fs::read_dir(run.log_dir())
@@ -98,7 +99,7 @@ fn a_run_leaves_its_result_as_a_file_and_can_be_processed_again() {
     let output = sut(&run.metrics_dir(), &["process", raw.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     assert!(processed.iter().all(|path| path.exists()), "{}", shown(&output));
-    // What exists is never overwritten, and what is derived is not derived from.
+    // Existing files are never overwritten, and derived files are not used as input.
     assert_eq!(
         sut(&run.metrics_dir(), &["process", raw.to_str().unwrap()])
             .status
@@ -147,7 +148,7 @@ fn the_doctor_finds_out_why_there_are_no_metrics() {
         shown(&output)
     );
     server.stop();
-    // Nothing listens there any more.
+    // The port is closed again.
     let output = sut(folder.path(), &["doctor", "--url", "http://127.0.0.1:9"]);
     assert_eq!(output.status.code(), Some(3), "{}", shown(&output));
     assert!(
@@ -172,7 +173,7 @@ fn versions_completions_and_the_man_page_are_there() {
     assert!(shown(&sut(folder.path(), &["completions", "man"])).contains(".TH"));
 }
 
-/// The command line of a process can be read by every user of the machine.
+/// Every user of the machine can read the command line of a process.
 #[test]
 fn a_key_does_not_stay_on_the_command_line() {
     let flags = "--api-key CANARY --duration 300s --num-samples 8";
@@ -211,7 +212,7 @@ fn a_log_that_cannot_be_written_ends_nothing() {
     assert_eq!(status.code(), Some(0));
 }
 
-/// A started server dies with the program: in order after a closed terminal, and however else that ends.
+/// A started server ends with the program: gracefully after a closed terminal, and in any case otherwise.
 #[test]
 fn a_started_server_is_never_orphaned() {
     for (signal, status) in [(Signal::SIGHUP, Some(4)), (Signal::SIGKILL, None)] {

@@ -1,4 +1,4 @@
-//! Runs in turn: one server for all of them, and a signal that ends them in order.
+//! Runs in sequence: one server for all of them, and a signal that ends them gracefully.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use crate::support::Run;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A server that has to be started is started once, used by every run, and gone at the end.
+/// A server that must be started is started once, used by every run, and gone at the end.
 #[test]
 fn one_server_serves_all_runs() {
     let sut = env!("CARGO_BIN_EXE_sut");
@@ -63,7 +63,7 @@ fn one_server_serves_all_runs() {
     );
 }
 
-/// A signal to the parent ends the run that is going on in order, and the next is not begun.
+/// A signal to the parent ends the current run gracefully, and the next run is not started.
 #[test]
 fn a_signal_ends_runs_in_turn() {
     let run =
@@ -75,7 +75,7 @@ fn a_signal_ends_runs_in_turn() {
         .spawn()
         .unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-    // LoadGen has opened its logs: the first run is on.
+    // LoadGen has opened its logs, so the first run is in progress.
     let log = run
         .folder()
         .join("mlperf_logs/performance/run_1/mlperf_log_detail.txt");

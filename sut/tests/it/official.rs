@@ -1,5 +1,5 @@
-//! What is found out before load is sent: settings that are not the rules', and prefix caching; a remark usually, a
-//! refusal with `--official`.
+//! Checks before load is sent: settings that differ from the rules, and prefix caching. Each is a remark by
+//! default, and a refusal with `--official`.
 
 use crate::support::Run;
 use vllm_sim::{EngineConfig, SimConfig, Simulator};
@@ -54,7 +54,7 @@ fn an_official_run_is_refused_for_everything_that_can_be_known_before() {
         "load was sent"
     );
 
-    // Without the flag the same is said, and what LoadGen will work with is shown.
+    // Without the flag the same remarks appear, together with LoadGen's effective settings.
     let run = Run::new(&[&flags[..], &["--dry-run"]].concat()).finish();
     assert_eq!(run.status, Some(0), "{}", run.shown());
     for told in [

@@ -1,4 +1,4 @@
-//! `--overhead-check`: pairs of runs in processes of their own, and what it refuses.
+//! `--overhead-check`: pairs of runs in separate processes, and what it refuses.
 
 use crate::support::Run;
 
@@ -18,7 +18,7 @@ fn pairs_of_runs_are_compared() {
     ])
     .finish();
     let shown = format!("{}{}", run.stdout, run.stderr);
-    // Whether two short runs on a busy machine differ is chance; that they were compared is not.
+    // Whether two short runs differ on a busy machine is random; that they are compared is not.
     assert!(matches!(run.status, Some(0 | 1)), "{shown}");
     for part in ["[SIMULATED]", "95 % interval", "n = 2", "verdict"] {
         assert!(run.stdout.contains(part), "{part} is missing in\n{shown}");
@@ -68,7 +68,7 @@ fn what_would_mean_nothing_is_refused() {
 
 #[test]
 fn a_run_that_fails_ends_the_check_with_its_status() {
-    // Nothing listens there.
+    // The port is closed again.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener);

@@ -7,7 +7,7 @@ use vllm_sim::{EngineConfig, OutputLength, SimConfig, Simulator};
 fn the_peak_lies_between_a_rate_that_held_and_one_that_did_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let conf = folder.path().join("user.conf");
-    // Limits that the simulator breaks as soon as its queue grows, at some hundreds of queries a second.
+    // Limits that the simulator exceeds as soon as its queue grows, at some hundreds of queries per second.
     let limits = "*.Server.ttft_latency = 400\n*.Server.tpot_latency = 100\n";
     std::fs::write(&conf, limits).expect("a file");
     let server = Simulator::start(SimConfig {
@@ -32,7 +32,7 @@ fn the_peak_lies_between_a_rate_that_held_and_one_that_did_not() {
     let run = Run::new(&flags).without_metrics().finish();
     let shown = run.shown();
     assert!(run.stdout.contains("[SIMULATED]"), "{shown}");
-    // Rows of the table: number, kind, rate, queries, word.
+    // Rows of the table: number, kind, rate, queries, result.
     let trials: Vec<(String, f64, bool)> = run
         .stdout
         .lines()
@@ -61,7 +61,7 @@ fn the_peak_lies_between_a_rate_that_held_and_one_that_did_not() {
             "{shown}"
         );
     } else {
-        // On a machine that is busy with other things no long run may hold; that is said, and no peak is claimed.
+        // On a busy machine every long run may fail; this is reported, and no peak is claimed.
         assert_eq!(run.status, Some(1), "{shown}");
         assert!(run.stdout.contains("no peak:"), "{shown}");
     }

@@ -1,5 +1,5 @@
-//! What is recorded beside the server's own page, from the flag or the key to the files, and what the user is told
-//! about endpoints at the start.
+//! What is recorded in addition to the server's own page, from the flag or the key to the files, and what is
+//! reported about endpoints at the start.
 
 use std::net::TcpListener;
 

@@ -1,11 +1,11 @@
-//! Several servers, and requests that are sent again: how load is spread, what is written down, what a dead replica
-//! costs.
+//! Several servers and retried requests: how load is distributed, what is recorded, and the cost of a dead
+//! replica.
 
 use crate::support::{Finished, Run, simulator};
 use vllm_metrics::Outcome;
 use vllm_sim::Simulator;
 
-/// 256 queries as fast as they are answered.
+/// 256 queries, as fast as they are answered.
 const OFFLINE: &str = "--scenario Offline --duration 100ms --num-samples 64 --target-qps 2000 --max-tokens 8 \
                        --concurrency 16 --no-plots";
 
@@ -87,7 +87,7 @@ fn every_replica_gets_its_share_and_is_recorded() {
     let shown = run.shown();
     assert_eq!(run.status, Some(0), "{shown}");
     assert_eq!(per_replica(&run), [(128, 0), (128, 0)], "in turns\n{shown}");
-    // Neither server tells its times, so the rows that finished between two scrapes of theirs are estimated.
+    // Neither server reports its times, so rows that finished between two scrapes are estimated.
     assert!(run.stdout.contains("ESTIMATED"), "{shown}");
     let record = run.record();
     for (number, server) in [&one, &two].iter().enumerate() {
@@ -138,7 +138,7 @@ fn the_others_go_on_when_a_replica_dies() {
         .filter(|r| r.outcome == Outcome::Failed)
         .count();
     assert!(lost <= 16, "only what was streaming: {lost}\n{shown}");
-    // What was streaming on it is lost; with any of that the run ends all the same and does not count.
+    // Answers that were streaming on it are lost. If there are any, the run still ends and does not count.
     assert_eq!(run.status, Some(i32::from(lost > 0)), "{shown}");
     assert_eq!(record.requests.len(), 256, "{shown}");
     assert!(run.stderr.contains("the others go on"), "{shown}");

@@ -1,4 +1,4 @@
-//! A server that a YAML file describes, started and stopped by the program; and the profiler's routes.
+//! A server described by a YAML file, started and stopped by the program; and the profiler's routes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ const OFFLINE: &str = "--scenario Offline --duration 100ms --num-samples 32 --ta
 fn a_server_from_yaml_is_started_with_its_arguments_and_stopped() {
     let folder = tempfile::tempdir().expect("a folder");
     let yaml = folder.path().join("server.yaml");
-    // The program serves itself, as a simulator.
+    // The program itself is the server, as a simulator.
     let text = format!(
         "model: org/made-up\n\
          launch_command: ['{}', sim, --preset, tiny-cpu, --served-model-name, '{{model}}', --host, '{{host}}', --port, '{{port}}']\n\

@@ -1,4 +1,4 @@
-//! From runs on the simulator to a laid out submission: accuracy, compliance, Interactive and the tree.
+//! From runs on the simulator to a submission: accuracy, compliance, Interactive and the tree.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use crate::support::Run;
 use mlperf_loadgen::LoadGenLog;
 
-/// Words that the simulator gives its token ids 3, 4, 5, …
+/// The simulator's words for the token ids 3, 4, 5, …
 fn word(id: usize) -> char {
     char::from(b'a' + u8::try_from(id - 3).unwrap())
 }
@@ -80,7 +80,7 @@ weight_data_types = "bf16"
 weight_transformations = "none"
 "#;
 
-/// Performance, accuracy and TEST06 of one scenario in one call, into a folder of its own.
+/// Performance, accuracy and TEST06 of one scenario in one call, with a separate folder for each scenario.
 fn run_all(folder: &Path, scenario: &str) -> String {
     let output = sut(
         folder,
@@ -98,7 +98,7 @@ fn a_tree_is_made_of_runs_and_marked() {
     let folder = folder.path();
     dataset(folder);
     let shown = run_all(folder, "Offline") + &run_all(folder, "Interactive");
-    // Answers keep nine words of ten; the length misses the benchmark's by far.
+    // Answers share nine words of ten with the references; their length is far from the benchmark's.
     assert!(shown.contains("rouge1 90 (at least 38.391)"), "{shown}");
     assert!(shown.contains("gen_len 936 MISSES ITS LIMIT"), "{shown}");
     assert!(shown.contains("TEST06 PASSED"), "{shown}");
@@ -115,7 +115,7 @@ fn a_tree_is_made_of_runs_and_marked() {
     std::fs::write(folder.join("facts.toml"), FACTS).unwrap();
     std::fs::write(folder.join("calibration.md"), "No weights were quantised.\n").unwrap();
     let submit = "submission --run runs --out tree --division closed --submitter Me --system box";
-    // What only a person can tell, and what is not fit, is named, and nothing is written.
+    // Facts that only a user knows and unfit runs are listed, and nothing is written.
     let refused = sut(folder, submit);
     let said = text(&refused);
     assert_eq!(refused.status.code(), Some(2), "{said}");
@@ -166,8 +166,8 @@ fn a_tree_is_made_of_runs_and_marked() {
         .collect();
     assert_eq!(of_interactive, wanted);
     assert_eq!(files.len(), wanted.len() + 11);
-    // Every file says that it is simulated, by itself or through LoadGen's name of the system. The logs of answers
-    // hold nothing but numbers; the folder's name is on their path.
+    // Every file shows that it is simulated, by itself or through LoadGen's name of the system. Answer logs
+    // contain only numbers; their path contains the folder's name.
     for name in files
         .iter()
         .filter(|name| !name.ends_with("mlperf_log_accuracy.json"))
@@ -199,7 +199,7 @@ fn a_tree_is_made_of_runs_and_marked() {
         (&system["division"], &system["submitter"]),
         (&"closed".into(), &"Me".into())
     );
-    // Half of a pair makes no submission, nor do two of a kind.
+    // A submission needs a complete pair, and refuses two runs of a kind.
     let half = sut(
         folder,
         &whole.replace("--run runs", "--run runs/Offline/performance"),
@@ -217,7 +217,7 @@ fn a_tree_is_made_of_runs_and_marked() {
         text(&twice)
     );
     std::fs::remove_dir_all(folder.join("runs/again")).unwrap();
-    // LoadGen's logs do not tell that answers were cut; the run's record does.
+    // LoadGen's logs do not show that answers were truncated; the run's record does.
     let record = folder.join("runs/Offline/performance/run_1/sut_run.json");
     let told = std::fs::read_to_string(&record).unwrap();
     std::fs::write(&record, told.replace("\"max_tokens\": 128", "\"max_tokens\": 16")).unwrap();
@@ -235,7 +235,7 @@ fn a_tree_is_made_of_runs_and_marked() {
         "{}",
         text(&wrong)
     );
-    // A tree that cannot be whole is not begun.
+    // A tree that would be incomplete is not started.
     let log = folder.join("runs/Offline/TEST06/mlperf_log_accuracy.json");
     let answers = std::fs::read(&log).unwrap();
     std::fs::remove_file(&log).unwrap();
@@ -254,7 +254,7 @@ fn a_tree_is_made_of_runs_and_marked() {
     assert!(!folder.join("other").exists());
     std::fs::write(&log, answers).unwrap();
     std::fs::rename(folder.join("away"), &summary).unwrap();
-    // Nor is a file changed that other benchmarks share.
+    // A file that other benchmarks share is not changed.
     let shared = folder.join("other/closed/Me/documentation/calibration.md");
     std::fs::create_dir_all(shared.parent().unwrap()).unwrap();
     std::fs::write(&shared, "Another's.\n").unwrap();
@@ -331,8 +331,8 @@ fn an_accuracy_run_is_scored_again_from_its_folder() {
     assert_eq!(texts.lines().count(), 24);
 }
 
-/// A folder is used three times: nothing of a run is taken for the next one's, and a run that nobody judged does not
-/// count.
+/// A folder is used three times: no file of a run is mistaken for the next one's, and a run without a verdict
+/// does not count.
 #[test]
 fn a_folder_that_is_used_again_holds_the_last_run_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -353,7 +353,7 @@ fn a_folder_that_is_used_again_holds_the_last_run_alone() {
         of_accuracy.contains(&"accuracy.txt".to_owned()),
         "{of_accuracy:?}"
     );
-    // Neither a look ahead nor a run that is refused takes anything away.
+    // Neither a dry run nor a refused run removes anything.
     run("--dry-run");
     let (status, said) = run("--official");
     assert_eq!(status, Some(2), "{said}");
@@ -368,7 +368,7 @@ fn a_folder_that_is_used_again_holds_the_last_run_alone() {
         "verify_accuracy.txt",
     ];
     assert_eq!(names(), of_test);
-    // The same settings, given by a person, are the same test; others are of none.
+    // The same settings in a user's file are the same test; other settings are no known test.
     let audit = std::fs::read_to_string(folder.join("logs/audit.config")).unwrap();
     std::fs::write(folder.join("same.config"), format!("# mine\n{audit}\n")).unwrap();
     let other = audit.replace("min_query_count = 100", "min_query_count = 30");
@@ -383,7 +383,7 @@ fn a_folder_that_is_used_again_holds_the_last_run_alone() {
     );
     assert_eq!(status, Some(1), "{said}");
     assert_eq!(names(), ["environment.json", "sut_run.json", "user.conf"]);
-    // A run that is repeated from its own user.conf leaves there what it was made with, which the next one reads.
+    // A run that is repeated from its own user.conf writes its settings there, and the next run reads them.
     for (flag, rate) in [("--target-qps 90", 90.0), ("--target-qps 80", 80.0), ("", 80.0)] {
         run(&format!("--user-conf logs/user.conf --duration 1s {flag}"));
         let conf = std::fs::read_to_string(folder.join("logs/user.conf")).unwrap();
@@ -397,11 +397,11 @@ fn a_folder_that_is_used_again_holds_the_last_run_alone() {
     }
 }
 
-/// gpt-oss-120b has tests of its own, over whole sets.
+/// gpt-oss-120b has its own tests, over whole sets.
 #[test]
 fn tests_over_a_whole_set_count_their_samples() {
     let folder = tempfile::tempdir().unwrap();
-    // The simulator's words for 4 and 30 are b and ab: an answer of the option B. Every tenth is C.
+    // The simulator's words for 4 and 30 are b and ab: an answer with option B. Every tenth is C.
     let rows = (0..990).map(|row| {
         let option = if row % 10 == 0 { 5 } else { 4 };
         format!(

@@ -1,4 +1,4 @@
-//! Runs the program in a folder of its own and looks at everything that it left.
+//! Runs the program in a separate folder and inspects everything that it writes.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ pub(crate) fn simulator(faults: &[&str]) -> Simulator {
     .expect("the simulator starts")
 }
 
-/// A run to be started.
+/// A run to start.
 pub(crate) struct Run {
     folder: tempfile::TempDir,
     args: Vec<String>,
@@ -47,7 +47,7 @@ impl Run {
         }
     }
 
-    /// No file may grow beyond this: a write that would do so fails, as on a full disk.
+    /// Limits the size of every file: a write beyond it fails, as on a full disk.
     pub(crate) fn with_file_limit_kib(mut self, kib: u32) -> Self {
         self.file_limit_kib = Some(kib);
         self
@@ -68,8 +68,8 @@ impl Run {
         let mut command = match self.file_limit_kib {
             None => Command::new(env!("CARGO_BIN_EXE_sut")),
             Some(kib) => {
-                // The signal that comes with it would kill us; ignored, it stays ignored in the program. The shell
-                // counts in blocks of 512 bytes.
+                // The signal that the limit sends would kill us; an ignored signal stays ignored in the
+                // program. The shell counts in blocks of 512 bytes.
                 let mut shell = Command::new("sh");
                 let line = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
                 shell.args(["-c", &line, env!("CARGO_BIN_EXE_sut")]);
@@ -108,7 +108,7 @@ impl Run {
 }
 
 impl Finished {
-    /// Everything on the console, for messages.
+    /// The whole console output, for messages.
     pub(crate) fn shown(&self) -> String {
         format!("status {:?}\n{}{}", self.status, self.stdout, self.stderr)
     }
@@ -134,7 +134,7 @@ impl Finished {
         read_run(raw.expect("a raw file")).expect("the record reads back")
     }
 
-    /// Files of the metrics folder whose name starts so.
+    /// Files in the metrics folder whose names start with `prefix`.
     pub(crate) fn files(&self, prefix: &str) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = std::fs::read_dir(self.metrics_dir())
             .expect("a metrics folder")
@@ -159,7 +159,7 @@ impl Finished {
         serde_json::from_str(&std::fs::read_to_string(path).expect("it is readable")).expect("it is JSON")
     }
 
-    /// LoadGen's log, our table and the record say the same.
+    /// Asserts that LoadGen's log, our table and the record agree.
     pub(crate) fn assert_consistent(&self) {
         let shown = format!("{}{}", self.stdout, self.stderr);
         let log = self.loadgen();
@@ -241,7 +241,7 @@ impl Finished {
         self.both_throughputs().expect("both are shown")
     }
 
-    /// As [`Finished::throughputs`]; `None` where LoadGen tells none.
+    /// As [`Finished::throughputs`]; `None` if LoadGen reports none.
     pub(crate) fn both_throughputs(&self) -> Option<(f64, f64)> {
         let line = self
             .stdout
