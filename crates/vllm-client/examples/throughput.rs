@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release -p vllm-client --example throughput -- IN_FLIGHT TOKENS SECONDS [QPS]`
 //!
-//! Without QPS each of IN_FLIGHT slots starts its next request as soon as one is done; with it requests start at an
-//! even pace whatever is in flight. The client runs on one thread, whose own CPU account is what is reported.
+//! Without QPS, each of IN_FLIGHT slots starts its next request as soon as one is done; with it, requests
+//! start at an even pace regardless of those in flight. The client runs on one thread, whose CPU time is
+//! reported.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -73,7 +74,7 @@ fn main() {
             let mut due = start;
             while due < end {
                 tokio::time::sleep_until(due.into()).await;
-                // The timer has a grain of 1 ms: all that are due start now.
+                // The timer has a resolution of 1 ms: start all that are due.
                 let now = Instant::now();
                 while due <= now {
                     late_ns.lock().unwrap().push((now - due).as_nanos() as u64);

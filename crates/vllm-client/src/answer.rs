@@ -1,4 +1,4 @@
-//! What an answer consists of: the first token, the counts, the server's times, and the completed answer.
+//! The parts of an answer: the first token, the counts, the server's times, and the completed answer.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// The first token of an answer, as given to the callback of [`Client::complete`](crate::Client::complete).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FirstToken {
-    /// When the bytes that hold it were handed to us; read before they were looked at.
+    /// When its bytes were received; the clock is read before they are parsed.
     pub at: Instant,
     /// Its id; `None` when the server sends text without ids.
     pub token_id: Option<i32>,
@@ -26,12 +26,12 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the model's length.
     Length,
-    /// Any other word of the server.
+    /// Any other reason sent by the server.
     Other(String),
 }
 
 impl FinishReason {
-    /// The server's word.
+    /// The reason as text.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Stop => "stop",
@@ -65,7 +65,7 @@ pub struct Usage {
     pub prompt_tokens_details: Option<PromptTokensDetails>,
 }
 
-/// A whole number, also when it is written as `5.0`.
+/// A whole number, also if written as `5.0`.
 fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;
     let whole = |value: f64| (value >= 0.0 && value.fract() == 0.0 && value < 9e15).then_some(value as u64);
@@ -75,7 +75,7 @@ fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
         .ok_or_else(|| serde::de::Error::custom(format!("{number} is not a count")))
 }
 
-/// A `usage` that may be none: an odd one must not fail an answer that is complete without it.
+/// An invalid `usage` becomes `None`, since it must not fail an answer that is otherwise complete.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum MaybeUsage {
@@ -109,20 +109,20 @@ pub struct ServerMetrics {
 /// Where the token count of a completion comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenSource {
-    /// The ids themselves came.
+    /// The ids were received.
     Ids,
-    /// No ids came; the count is the server's `usage`.
+    /// No ids were received; the count is the server's `usage`.
     UsageOnly,
 }
 
-/// Something odd about an answer that is complete all the same. Count them: they put the server's word, or what lies
-/// between it and this client, in doubt.
+/// An irregularity in an answer that is nevertheless complete. Count them: they cast doubt on the server's
+/// figures or on a proxy between it and this client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remark {
-    /// The server's count differs from the number of ids that came.
+    /// The server's count differs from the number of ids received.
     UsageDisagrees {
-        /// Ids that came.
+        /// Number of ids received.
         ids: u64,
         /// The server's count.
         usage: u64,
@@ -140,7 +140,7 @@ pub enum Remark {
         answered: String,
     },
     /// A kept connection was closed by the server before it answered, and the request was sent again at once on a new
-    /// one. HTTP lets a server close an idle connection at any time.
+    /// one. HTTP allows a server to close an idle connection at any time.
     SentAgain,
 }
 
@@ -178,17 +178,17 @@ impl fmt::Display for Remark {
 pub struct Completion {
     /// The generated ids, the first token's included. Empty under [`TokenSource::UsageOnly`].
     pub token_ids: Vec<i32>,
-    /// Whether [`Completion::n_tokens`] counts ids or repeats the server's count.
+    /// Whether [`Completion::n_tokens`] counts ids or returns the server's count.
     pub token_source: TokenSource,
     /// The answer's text; only with [`ClientConfig::keep_text`](crate::ClientConfig::keep_text).
     pub text: Option<String>,
-    /// Why generation ended; `None` when the server did not say.
+    /// Why generation ended; `None` if the server did not report it.
     pub finish_reason: Option<FinishReason>,
     /// The server's counts, when sent.
     pub usage: Option<Usage>,
     /// The server's own times, when sent.
     pub server_metrics: Option<ServerMetrics>,
-    /// The server's id of the request (`cmpl-…`), where a chunk that was parsed in full carried it.
+    /// The server's id of the request (`cmpl-…`), if a fully parsed chunk carried it.
     pub request_id: Option<String>,
     /// When the request was handed to the connection pool.
     pub sent_at: Instant,
@@ -200,12 +200,12 @@ pub struct Completion {
     pub chunks: usize,
     /// The longest gap between two of them.
     pub longest_gap: Option<Duration>,
-    /// What is odd about it; empty for a usual answer.
+    /// Irregularities; empty for a normal answer.
     pub remarks: Vec<Remark>,
 }
 
 impl Completion {
-    /// Generated tokens: ids where they came, else the server's count.
+    /// Generated tokens: the number of ids if there are any, otherwise the server's count.
     pub fn n_tokens(&self) -> usize {
         match self.token_source {
             TokenSource::Ids => self.token_ids.len(),
@@ -215,7 +215,7 @@ impl Completion {
         }
     }
 
-    /// Whether the server's count is that of the ids; `None` when there is nothing to compare.
+    /// Whether the server's count equals the number of ids; `None` if there is nothing to compare.
     pub fn usage_agrees(&self) -> Option<bool> {
         match self.token_source {
             TokenSource::Ids => self
@@ -225,7 +225,7 @@ impl Completion {
         }
     }
 
-    /// The ids as LoadGen and the accuracy scripts take them: 32-bit little-endian.
+    /// The ids in the format of LoadGen and the accuracy scripts: 32-bit little-endian.
     pub fn token_bytes(&self) -> Vec<u8> {
         self.token_ids.iter().flat_map(|id| id.to_le_bytes()).collect()
     }

@@ -1,5 +1,6 @@
-//! Reads one chunk of a completion stream: a hand-written scan for the shape vLLM sends thousands of times a second,
-//! and a full JSON parse for anything else. The scan never guesses: what it does not recognise whole goes to the parse.
+//! Reads one chunk of a completion stream: a hand-written scan for the shape that vLLM sends thousands of
+//! times a second, and a full JSON parse for anything else. The scan never guesses: if it does not recognise
+//! the whole chunk, it falls back to the parser.
 
 use std::sync::LazyLock;
 
@@ -16,15 +17,16 @@ static SECOND_CHOICE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b
 static INNER_OBJECT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\":{"));
 static FINISH: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"finish_reason\":"));
 
-/// What the scan found: the ids went to the caller's vector.
+/// Result of the scan; the ids are in the caller's vector.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Scanned<'a> {
     /// The finish reason's text, where the chunk has one.
     pub(crate) finish: Option<&'a [u8]>,
 }
 
-/// Recognises `{…,"choices":[{"index":0,…,"finish_reason":…,…,"token_ids":[…]}]…}` with exactly one choice and no
-/// object beside it, and appends the ids to `ids`. `None`, with `ids` as it was, means: parse it.
+/// Recognises `{…,"choices":[{"index":0,…,"finish_reason":…,…,"token_ids":[…]}]…}` with exactly one choice
+/// and no object next to it, and appends the ids to `ids`. Returns `None`, with `ids` unchanged, if the chunk
+/// must be parsed.
 ///
 /// Searching for keys as raw bytes is sound: inside a JSON string a quote is escaped, so `"token_ids":` with a bare
 /// closing quote followed by a colon can only be a key.
@@ -91,13 +93,13 @@ fn numbers<'a>(text: &'a [u8], ids: &mut Vec<i32>) -> Option<&'a [u8]> {
     }
 }
 
-/// The model that a chunk of [`scan`]'s shape names, as JSON text without its quotes.
+/// The model named by a chunk of [`scan`]'s shape, as JSON text without its quotes.
 pub(crate) fn model_of(data: &[u8]) -> Option<&[u8]> {
     let rest = &data[MODEL.find(data)? + MODEL.needle().len()..];
     Some(&rest[..memchr::memchr(b'"', rest)?])
 }
 
-/// A chunk, or a whole unstreamed answer, as JSON says it. Fields we do not use are not named.
+/// A chunk, or a whole unstreamed answer, in its JSON form. Unused fields are omitted.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Chunk {
     pub(crate) id: Option<String>,
@@ -111,13 +113,13 @@ pub(crate) struct Chunk {
     pub(crate) metrics: Option<ServerMetrics>,
     #[serde(default)]
     pub(crate) error: Option<serde_json::Value>,
-    /// `"error"` in the older form, where the error's fields stand at the top.
+    /// `"error"` in the older form, with the error's fields at the top level.
     #[serde(default)]
     pub(crate) object: Option<String>,
 }
 
 impl Chunk {
-    /// A chunk of nothing but one answer.
+    /// A chunk with exactly one answer.
     pub(crate) fn of(choice: Choice) -> Self {
         Self {
             id: None,

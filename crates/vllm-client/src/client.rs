@@ -1,4 +1,4 @@
-//! One server's client: posts a prepared body and turns the answer into a completion or a named failure.
+//! The client of one server: posts a prepared body and turns the answer into a completion or a named failure.
 
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,9 +16,9 @@ use crate::error::{ControlError, Received, StreamError, TimeoutKind};
 use crate::secrets::redact_url;
 use crate::sse::{CutError, Cutter};
 
-/// How long a connection is kept that nothing is sent on.
+/// How long an idle connection is kept.
 const MOST_IDLE: Duration = Duration::from_secs(4);
-/// How long the connection is waited for after the end mark, so that it can be used again.
+/// How long to wait for the end of the body after the end mark, so that the connection can be reused.
 const DRAIN: Duration = Duration::from_millis(200);
 /// Bytes of an error answer that are kept.
 const BODY_EXCERPT: usize = 512;
@@ -27,9 +27,10 @@ const BODY_EXCERPT: usize = 512;
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) http: reqwest::Client,
-    /// Keeps no connections: for a request whose kept connection had been closed.
+    /// Keeps no connections: used for a retry after a kept connection had been closed.
     fresh: reqwest::Client,
-    /// When each connection was given back that may be kept now, the last one at the end: the pool takes it first.
+    /// Times at which kept connections were returned to the pool, newest last: the pool reuses the newest
+    /// first.
     kept: Arc<Mutex<Vec<Instant>>>,
     /// Kinds of remarks that have been logged.
     warned: Arc<Mutex<Vec<&'static str>>>,
@@ -41,7 +42,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Checks the configuration and sets up the connection pool. Connects to nothing yet.
+    /// Checks the configuration and sets up the connection pool. Does not connect yet.
     ///
     /// # Errors
     /// [`ControlError::BadUrl`] or [`ControlError::BadSetting`].
@@ -67,8 +68,8 @@ impl Client {
                 .retry(reqwest::retry::never())
                 .connect_timeout(config.timeouts.connect)
                 .pool_max_idle_per_host(pool_size)
-                // Servers close idle connections after a few seconds (uvicorn: 5): give up on them before they do,
-                // so that few requests are written into a connection that is being closed.
+                // Servers close idle connections after a few seconds (uvicorn: 5). Closing them earlier
+                // ourselves avoids sending requests into a connection that is being closed.
                 .pool_idle_timeout(MOST_IDLE)
                 .tcp_nodelay(true)
                 .default_headers(headers.clone())
@@ -99,11 +100,12 @@ impl Client {
 
     /// Posts a streaming body to `/v1/completions` and reads the answer to its end.
     ///
-    /// `on_first` is called at most once, on the spot, when the first chunk with a token arrives: after the clock was
-    /// read and before anything else is done with the answer. Dropping the future aborts the request.
+    /// `on_first` is called at most once, immediately, when the first chunk with a token arrives: after the
+    /// clock was read and before the answer is processed any further. Dropping the future aborts the request.
     ///
-    /// A request whose kept connection the server had closed before it answered is sent again at once, once, on a new
-    /// connection, and the completion has [`Remark::SentAgain`](crate::Remark::SentAgain). Nothing else is retried here.
+    /// If the server had closed a kept connection before it answered, the request is sent again once, at
+    /// once, on a new connection, and the completion has [`Remark::SentAgain`](crate::Remark::SentAgain).
+    /// Nothing else is retried here.
     ///
     /// # Errors
     /// See [`StreamError`].
@@ -115,8 +117,8 @@ impl Client {
         self.stream(Instant::now(), self.request(body), on_first).await
     }
 
-    /// As [`Client::complete`], with `request_id` as the `X-Request-Id` header, so that the server's log and this
-    /// client's rows join by one key. Characters that a header cannot carry leave it out.
+    /// Like [`Client::complete`], with `request_id` as the `X-Request-Id` header, so that the server's log
+    /// and this client's rows can be joined. It is omitted if it has characters that a header cannot carry.
     ///
     /// # Errors
     /// See [`StreamError`].
@@ -208,7 +210,7 @@ impl Client {
                 if gatherer.done() {
                     break at;
                 }
-                // A clean end in the middle of an event is a cut stream.
+                // A clean end in the middle of an event is a truncated stream.
                 return Err(StreamError::Truncated {
                     received: gatherer.received(),
                 })
@@ -228,16 +230,17 @@ impl Client {
                 Err(EventError::Cut(error)) => return Err(gatherer.cut_error(error)),
             }
             if watch.progress(&gatherer, at) {
-                // The limit between chunks may be nearer than what the timer was armed for; later on it only moves
-                // away, so that this is needed once.
+                // The limit between chunks may be earlier than the timer's deadline; later the deadline only
+                // moves forward, so this is needed once.
                 sleep.as_mut().reset(watch.next_check().into());
             }
             if gatherer.done() {
                 break at;
             }
         };
-        // Read the end of the body, so that the connection goes back to the pool, and by the same rules as before: it
-        // must not matter where TCP has cut. A server that does not end the body costs a connection, not the request.
+        // Read the end of the body, so that the connection returns to the pool, by the same rules as before:
+        // the result must not depend on TCP segmentation. A server that does not end the body costs a
+        // connection, not the request.
         let drained = tokio::time::timeout(DRAIN, async {
             while let Ok(Some(rest)) = response.chunk().await {
                 let at = Instant::now();
@@ -261,7 +264,7 @@ impl Client {
         Ok(completion)
     }
 
-    /// Logs the first remark of each kind; the others are on their completions.
+    /// Logs the first remark of each kind; all remarks are on their completions.
     fn warn_once(&self, remarks: &[Remark]) {
         for remark in remarks {
             let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -273,8 +276,8 @@ impl Client {
         }
     }
 
-    /// Sends a request; once more, on a new connection, if it broke before any byte of an answer and a kept connection
-    /// may have been used. True if it was sent twice.
+    /// Sends a request; sends it again on a new connection if it broke before any byte of an answer and a
+    /// kept connection may have been used. True if it was sent twice.
     pub(crate) async fn send(&self, request: Request) -> reqwest::Result<(Response, bool)> {
         let again = self.takes_kept().then(|| request.try_clone()).flatten();
         match self.http.execute(request).await {
@@ -291,7 +294,8 @@ impl Client {
                 tracing::debug!(url = %self.shown, "a kept connection was closed; sending the request again");
                 match self.fresh.execute(again).await {
                     Ok(response) => Ok((response, true)),
-                    // The server is gone. That the first attempt broke says more: it may have been worked on.
+                    // The server is gone. The broken first attempt is the more useful error: the server may
+                    // have worked on it.
                     Err(second) if second.is_connect() => Err(error),
                     Err(second) => Err(second),
                 }
@@ -300,7 +304,7 @@ impl Client {
         }
     }
 
-    /// Notes that a connection has been given back.
+    /// Records that a connection has been returned.
     pub(crate) fn keeps_connection(&self) {
         let mut kept = self.lock_kept();
         if kept.len() < self.config.pool_size {
@@ -313,7 +317,7 @@ impl Client {
         let mut kept = self.lock_kept();
         match kept.pop() {
             Some(since) if since.elapsed() < MOST_IDLE => true,
-            // What lies below is older still.
+            // The remaining ones are older still.
             _ => {
                 kept.clear();
                 false
@@ -383,19 +387,20 @@ impl Client {
         }
     }
 
-    /// The beginning of a body that is not what was asked for; whatever of it comes in time.
+    /// The beginning of an unexpected body, as far as it arrives in time.
     pub(crate) async fn body_excerpt(&self, mut response: Response) -> String {
         let mut head = Vec::new();
         let read = async {
             while let Ok(Some(piece)) = response.chunk().await {
                 head.extend_from_slice(&piece);
-                // Reading a little past the excerpt lets the connection be used again after a usual error answer.
+                // Reading slightly past the excerpt allows the connection to be reused after a typical error
+                // answer.
                 if head.len() > 16 * BODY_EXCERPT {
                     break;
                 }
             }
         };
-        // What came in time is the excerpt, so passing the limit loses nothing that is promised.
+        // The excerpt is what arrived in time, so exceeding the limit loses nothing.
         let _late = tokio::time::timeout(self.config.timeouts.control, read).await;
         head.truncate(BODY_EXCERPT);
         String::from_utf8_lossy(&head).trim_end().to_owned()
@@ -433,7 +438,7 @@ fn with_certificates(
 }
 
 /// The limits of one streaming request, checked by one timer that is armed for the nearest of them. Progress only
-/// moves a value; the timer is looked at when it fires, not reset for every chunk.
+/// updates a value; it is read when the timer fires, so the timer is not reset for every chunk.
 struct Watch {
     request: (Instant, Duration),
     first_token: (Instant, Duration),
@@ -452,8 +457,8 @@ impl Watch {
         }
     }
 
-    /// Notes that bytes came at `at`; true when they brought the first token. Before it, bytes (comments, say) are
-    /// no progress.
+    /// Records that bytes arrived at `at`; true if they brought the first token. Before it, other bytes (such
+    /// as comments) are no progress.
     fn progress(&mut self, gatherer: &Gatherer, at: Instant) -> bool {
         gatherer.received().first_token && self.last_progress.replace(at).is_none()
     }
@@ -486,14 +491,14 @@ impl Watch {
     }
 }
 
-/// A limit too large for the clock means: never, within any run.
+/// A limit too large for the clock means never.
 fn after(start: Instant, limit: Duration) -> Instant {
     start
         .checked_add(limit)
         .unwrap_or(start + Duration::from_secs(365 * 24 * 3600))
 }
 
-/// Either half of reading a stream; boxed, because it is the rare case.
+/// The error path of reading a stream; boxed, because it is rare.
 enum EventError {
     Cut(CutError),
     Stream(Box<StreamError>),
@@ -515,7 +520,7 @@ fn is_not_http(error: &reqwest::Error) -> bool {
     chain(error).contains("invalid HTTP")
 }
 
-/// How long the server asks to wait: `Retry-After` in seconds or as a date.
+/// The wait requested by the server: `Retry-After` in seconds or as a date.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(secs) = text.parse() {
@@ -536,7 +541,7 @@ fn is_event_stream(response: &Response) -> bool {
         .starts_with("text/event-stream")
 }
 
-/// An error with its causes: reqwest's own text alone says little.
+/// An error with its causes: reqwest's own text alone is not informative.
 pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut cause: Option<&dyn std::error::Error> = error.source();

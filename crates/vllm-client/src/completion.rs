@@ -1,4 +1,4 @@
-//! The gathering of a completion from the chunks of a stream.
+//! Assembles a completion from the chunks of a stream.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const MOST_TOKENS: usize = 1 << 22;
 /// Longest text of an answer, in bytes.
 const MOST_TEXT: usize = 256 << 20;
 
-/// What the request says about its answer.
+/// What the request specifies about its answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expected {
     max_tokens: Option<usize>,
@@ -23,8 +23,9 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// Reads it from a request's body, which is JSON. A quote inside of a JSON string is escaped, so that a key with
-    /// bare quotes before a colon is a key. The first one is the outermost, unless the caller wrote it otherwise.
+    /// Reads it from a request's JSON body. A quote inside a JSON string is escaped, so a key with bare
+    /// quotes before a colon is a key. The first one is the outermost, unless the caller arranged the body
+    /// differently.
     pub(crate) fn of(body: &[u8]) -> Self {
         let after = |key: &[u8]| {
             let at = memchr::memmem::find(body, key)?;
@@ -42,7 +43,7 @@ impl Expected {
     }
 }
 
-/// Gathers one completion from event data in order of arrival.
+/// Assembles one completion from event data in order of arrival.
 #[derive(Debug)]
 pub(crate) struct Gatherer {
     keep_text: bool,
@@ -70,7 +71,7 @@ impl Gatherer {
             expected,
             remarks: Vec::new(),
             model_seen: false,
-            // Enough for the short answers; longer ones double a few times.
+            // Enough for short answers; longer ones double a few times.
             ids: Vec::with_capacity(128),
             text: String::new(),
             text_chunks: 0,
@@ -140,17 +141,17 @@ impl Gatherer {
         self.chunk(chunk, data, at)
     }
 
-    /// A body that ended in order without a blank line after its last event: only the end mark counts then.
+    /// A body that ended cleanly without a blank line after its last event: only the end mark counts then.
     pub(crate) fn ends_with(&mut self, pending: &[u8]) {
         self.done |= pending.trim_ascii() == b"[DONE]";
     }
 
-    /// Notes that the request was sent a second time.
+    /// Records that the request was sent a second time.
     pub(crate) fn sent_again(&mut self) {
         self.remarks.push(Remark::SentAgain);
     }
 
-    /// Checks `new` tokens that have just been added.
+    /// Checks the last `new` tokens.
     fn check_tokens(&self, new: usize, data: &[u8]) -> Result<(), StreamError> {
         if new > 0 && self.finish.is_some() {
             return Err(self.malformed("tokens after the finish reason", data));
@@ -263,7 +264,8 @@ impl Gatherer {
     }
 
     fn finish(&mut self, reason: FinishReason) -> Result<(), StreamError> {
-        // What vLLM says when the engine dropped the request: the answer is cut, whatever came before it.
+        // vLLM's message when the engine dropped the request: the answer is truncated, whatever came before
+        // it.
         if matches!(reason.as_str(), "abort" | "error") {
             return Err(StreamError::Server {
                 message: "the server ended the request before it was complete".to_owned(),
@@ -322,7 +324,7 @@ impl Gatherer {
         }
     }
 
-    /// The completion, if what came makes one.
+    /// The completion, if the data received forms one.
     pub(crate) fn into_completion(
         mut self,
         policy: TokenPolicy,
@@ -332,7 +334,8 @@ impl Gatherer {
         let usage_tokens = self.usage.map(|u| u.completion_tokens);
         let without_ids =
             self.ids.is_empty() && (self.text_chunks > 0 || usage_tokens.is_some_and(|n| n > 0));
-        // Some chunks with ids and some with text alone is normal: a stop text held back is flushed at the end.
+        // It is normal that some chunks have ids and some only text: a stop text held back is flushed at the
+        // end.
         let token_source = match (without_ids, policy, usage_tokens) {
             (false, _, _) => TokenSource::Ids,
             (true, TokenPolicy::AllowCountOnly, Some(_)) => TokenSource::UsageOnly,

@@ -1,4 +1,4 @@
-//! How to reach one server: address, key, time limits, pool size, and what to do when it gives no token ids.
+//! How to reach one server: address, key, time limits, pool size, and what to do if it sends no token ids.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// Wraps the key as it stands after `Bearer ` in the `Authorization` header.
+    /// Wraps the key that follows `Bearer ` in the `Authorization` header.
     pub fn new(key: impl Into<String>) -> Self {
         Self(key.into())
     }
@@ -24,13 +24,13 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// Time limits of one request. Every wait has one, so that no request can hang for ever.
+/// Time limits of one request. Every wait has one, so that no request can hang forever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Until the TCP connection stands. Default 5 s.
+    /// Until the TCP connection is established. Default 5 s.
     pub connect: Duration,
-    /// From the request's start until the first chunk that carries a token, queueing in the server included.
-    /// Default 10 min: under Offline load a queue is normal.
+    /// From the request's start until the first chunk with a token, including queueing in the server. Default
+    /// 10 min, since long queues are normal under Offline load.
     pub first_token: Duration,
     /// Between two chunks after the first token. Default 2 min.
     pub between_chunks: Duration,
@@ -70,16 +70,16 @@ pub struct ClientConfig {
     pub base_url: String,
     /// Sent as `Authorization: Bearer …` with every request.
     pub api_key: Option<ApiKey>,
-    /// PEM text of certificates to trust besides the system's, for `https`. Needs the feature `tls`.
+    /// PEM text of certificates to trust in addition to the system's, for `https`. Needs the feature `tls`.
     pub ca_pem: Option<Vec<u8>>,
     /// Time limits.
     pub timeouts: Timeouts,
-    /// Idle connections kept for reuse. Set it to at least the number of requests in flight, or connections are
-    /// opened anew under load. Default 1024.
+    /// Idle connections kept for reuse. Set it to at least the number of requests in flight; otherwise
+    /// connections are reopened under load. Default 1024.
     pub pool_size: usize,
-    /// What to do with a server that gives no token ids.
+    /// What to do if a server sends no token ids.
     pub token_policy: TokenPolicy,
-    /// Also gather the text of the answer. Costs one JSON parse per chunk; off by default.
+    /// Also collect the text of the answer. Costs one JSON parse per chunk; off by default.
     pub keep_text: bool,
 }
 

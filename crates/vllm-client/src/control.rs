@@ -1,4 +1,5 @@
-//! All routes but completions: health, models, version, metrics page, profiler; and waiting until all is ready.
+//! All routes except completions: health, models, version, metrics page, profiler; and waiting until all are
+//! ready.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::error::{ControlError, excerpt};
 /// One entry of `/v1/models`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ModelInfo {
-    /// The name that requests must give.
+    /// The model name for requests.
     pub id: String,
     /// Path or repository it was loaded from, if the server says so.
     #[serde(default)]
@@ -27,7 +28,7 @@ pub struct ModelInfo {
 pub struct WaitReady {
     /// Give up after this long.
     pub deadline: Duration,
-    /// Pause between two looks.
+    /// Poll interval.
     pub poll: Duration,
     /// The model that must be served; `None` takes any.
     pub model: Option<String>,
@@ -46,23 +47,24 @@ impl Default for WaitReady {
     }
 }
 
-/// A server found ready.
+/// A server that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
     /// What it serves.
     pub models: Vec<ModelInfo>,
-    /// How long it was waited for.
+    /// How long it took.
     pub waited: Duration,
 }
 
-/// Whether a server reuses the KV cache of equal prompt beginnings. On by default in vLLM, forbidden in MLPerf.
+/// Whether a server reuses the KV cache of common prompt prefixes. On by default in vLLM, forbidden in
+/// MLPerf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrefixCaching {
     /// At least one engine has it on.
     On,
-    /// Every engine says it is off.
+    /// Every engine reports it as off.
     Off,
-    /// The server does not say (older than the `enable_prefix_caching` label), and no hit was counted.
+    /// The server does not report it (older than the `enable_prefix_caching` label), and no hit was counted.
     Unknown,
 }
 
@@ -101,14 +103,13 @@ struct Version {
     version: String,
 }
 
-/// Longest answer of a control route, in bytes. A metrics page of vLLM has some 50 kB.
+/// Longest answer of a control route, in bytes. A metrics page of vLLM has about 50 kB.
 const MOST_BYTES: usize = 64 << 20;
-/// Kept connections that may have ended unseen before a question is given up.
+/// Number of stale kept connections after which a control request is abandoned.
 const MOST_STALE: usize = 4;
 
 impl Client {
-    /// `GET /health`. It is a flag that the server sets, not a probe of the engine: an engine that hangs stays
-    /// healthy.
+    /// `GET /health`. vLLM returns a flag and does not probe the engine: a hanging engine stays healthy.
     ///
     /// # Errors
     /// [`ControlError::Unreachable`], or [`ControlError::Status`] (503 when the engine is dead).
@@ -134,7 +135,7 @@ impl Client {
         Ok(version.version)
     }
 
-    /// `GET /metrics`: the page as it came.
+    /// `GET /metrics`: the unmodified page.
     ///
     /// # Errors
     /// As [`Client::health`].
@@ -158,8 +159,8 @@ impl Client {
         self.control(Method::POST, "start_profile").await.map(drop)
     }
 
-    /// `POST /stop_profile`; the server writes its trace before it answers, which may take long, so `limit` replaces
-    /// the usual control timeout.
+    /// `POST /stop_profile`. The server writes its trace before it answers, which may take long, so `limit`
+    /// replaces the usual control timeout.
     ///
     /// # Errors
     /// As [`Client::start_profile`].
@@ -169,7 +170,7 @@ impl Client {
             .map(drop)
     }
 
-    /// Waits until health, the model list and the metrics page are all there, and returns the models.
+    /// Waits until health, the model list and the metrics page are all available, and returns the models.
     ///
     /// # Errors
     /// [`ControlError::NotReady`] at the deadline, with the first part that was still missing and why.
@@ -250,8 +251,8 @@ impl Client {
         let exchange = async {
             let ask = || self.http.request(method.clone(), url.clone()).send();
             let mut asked = ask().await;
-            // A kept connection may have ended with the server's patience or with the thread that it lived on, and
-            // says nothing about the server then. A new one does.
+            // A kept connection may have been closed by the server's idle timeout or with the thread that
+            // owned it, which proves nothing about the server. A new connection does.
             for _ in 0..self.config.pool_size.min(MOST_STALE) {
                 match asked {
                     Err(e)
@@ -319,7 +320,7 @@ mod tests {
             ),
             ("vllm:prefix_cache_hits_total{engine=\"0\"} 0.0\n", Unknown),
             ("vllm:gpu_prefix_cache_hits_total{engine=\"0\"} 16.0\n", On),
-            // A timestamp and an exemplar are no hits; line ends and spellings vary.
+            // A timestamp and an exemplar are not hits; line ends and number formats vary.
             (
                 "vllm:prefix_cache_hits_total{engine=\"0\"} 0.0 1700000000000\n",
                 Unknown,

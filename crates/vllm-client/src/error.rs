@@ -1,7 +1,8 @@
-//! What can go wrong, by what the caller can do about it: one type for a completion, one for the control routes.
+//! Errors, grouped by what the caller can do about them: one type for a completion, one for the control
+//! routes.
 //!
-//! Two types, because a completion that failed has to be answered (and perhaps sent again), while a control route
-//! that failed is a reason to report; neither caller has use for the other's variants.
+//! There are two types because a failed completion must be answered (and perhaps sent again), while a failed
+//! control route is only reported; neither caller needs the other's variants.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,11 +27,11 @@ impl fmt::Display for Received {
     }
 }
 
-/// Which limit of [`Timeouts`](crate::Timeouts) was passed.
+/// Which limit of [`Timeouts`](crate::Timeouts) was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimeoutKind {
-    /// The TCP connection did not stand in time.
+    /// The TCP connection was not established in time.
     Connect,
     /// No token in time.
     FirstToken,
@@ -60,7 +61,7 @@ pub enum StreamError {
     Refused {
         /// The server's base URL.
         url: String,
-        /// What the operating system or resolver said.
+        /// The error of the operating system or resolver.
         reason: String,
     },
     /// The connection broke. Before the first token the request may be sent again; the server may have worked on it.
@@ -70,22 +71,22 @@ pub enum StreamError {
         url: String,
         /// What had arrived.
         received: Received,
-        /// What the connection said.
+        /// The connection's error.
         reason: String,
     },
-    /// The server answered with something other than 200. 503 and 429 mean: less load or later.
+    /// The server answered with a status other than 200. 503 and 429 mean: reduce the load or retry later.
     #[error("{url} answered with status {code}: {body}")]
     Status {
         /// The server's base URL.
         url: String,
         /// HTTP status code.
         code: u16,
-        /// How long the server asks to wait before another attempt (`Retry-After`).
+        /// Wait requested by the server before another attempt (`Retry-After`).
         retry_after: Option<Duration>,
         /// The first 512 bytes of the body.
         body: String,
     },
-    /// A time limit passed.
+    /// A time limit was exceeded.
     #[error("{kind} timeout of {limit:?} passed {received}")]
     Timeout {
         /// Which limit.
@@ -101,12 +102,12 @@ pub enum StreamError {
         /// What had arrived.
         received: Received,
     },
-    /// Something that is not a token stream arrived: not a vLLM server, or something between us and it.
+    /// The data received is not a token stream: the server is not vLLM, or a proxy answered.
     #[error("not a completion stream {received}: {reason}: {line:?}")]
     Malformed {
         /// What was expected.
         reason: String,
-        /// The first 200 bytes of what came instead.
+        /// The first 200 bytes received instead.
         line: String,
         /// What had arrived.
         received: Received,
@@ -156,7 +157,8 @@ impl StreamError {
         }
     }
 
-    /// Whether the first-token callback was called before the failure. If so the request must not be sent again.
+    /// Whether the first-token callback was called before the failure. If so, the request must not be sent
+    /// again.
     pub fn had_first_token(&self) -> bool {
         self.received().first_token
     }
@@ -174,7 +176,7 @@ impl StreamError {
             }
     }
 
-    /// How long the server asked to wait before another attempt.
+    /// Wait requested by the server before another attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -197,7 +199,7 @@ impl StreamError {
     }
 }
 
-/// Why a client could not be made, or a control route gave no answer.
+/// Why a client could not be created, or a control route gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
@@ -206,7 +208,7 @@ pub enum ControlError {
     BadUrl {
         /// As given, without user and password.
         url: String,
-        /// What is wrong with it and what would be right.
+        /// The problem and a valid alternative.
         reason: String,
     },
     /// A setting cannot be used.
@@ -235,12 +237,12 @@ pub enum ControlError {
         /// The first 512 bytes of the body.
         body: String,
     },
-    /// The answer is not what this route of a vLLM server gives.
+    /// The answer is not that of this route of a vLLM server.
     #[error("{url} gave an unexpected answer: {reason}")]
     Unexpected {
         /// The full URL of the route.
         url: String,
-        /// What was expected and what came.
+        /// What was expected and what was received.
         reason: String,
     },
     /// The server was not ready in time.
@@ -255,7 +257,7 @@ pub enum ControlError {
     },
 }
 
-/// The beginning of something that was not expected, for a message.
+/// The beginning of an unexpected text, for a message.
 pub(crate) fn excerpt(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Talk to one vLLM server: token streams, health, version, control routes; start and stop its process.
+//! Client for one vLLM server: token streams, health, version, control routes; starts and stops its process.
 //!
 //! A request body is prepared before the test with [`RequestBody`], so that the timed path does no JSON work:
 //!
@@ -14,17 +14,18 @@
 //! # }
 //! ```
 //!
-//! Tokens are never invented: a completion either carries the ids that the server sent, or is marked as counted from
-//! the server's `usage` only ([`TokenSource`]), or is a [`StreamError`] that says what the caller can do about it.
+//! Tokens are never invented: a completion either carries the ids sent by the server, or is marked as counted
+//! from the server's `usage` only ([`TokenSource`]). Otherwise the result is a [`StreamError`], which shows
+//! what the caller can do.
 //!
-//! The server is checked, not believed. Tokens beyond the request's `max_tokens`, after the finish reason or after the
-//! end mark fail the answer, wherever TCP has cut the stream. A `usage` that disagrees with the ids or cannot be read,
-//! and an answer from another model, are [`Remark`]s on the completion: count them.
+//! The server's answers are validated. Tokens beyond the request's `max_tokens`, after the finish reason or
+//! after the end mark fail the answer, independent of TCP segmentation. A `usage` that disagrees with the ids
+//! or cannot be read, and an answer from another model, are [`Remark`]s on the completion: count them.
 //!
-//! A [`Client`] sends a request again only when a kept connection had been closed before any byte of the answer, once
-//! ([`Remark::SentAgain`]). [`StreamError::is_retryable`] says whether a caller may send it again. A [`Pool`] of replicas
-//! does so where its policy allows, only before the first token, waits as long as the server asks (`Retry-After`), and
-//! hands back every attempt.
+//! A [`Client`] sends a request again only once, and only if a kept connection had been closed before any
+//! byte of the answer ([`Remark::SentAgain`]). [`StreamError::is_retryable`] shows whether a caller may send
+//! it again. A [`Pool`] of replicas retries where its policy allows and only before the first token, waits as
+//! long as the server requests (`Retry-After`), and returns every attempt.
 //!
 //! Limits: an event 32 MiB, an answer its `max_tokens` or 4,194,304 tokens, its text and an unstreamed answer 256 MiB, a
 //! control answer 64 MiB; [`Timeouts`] for the times.

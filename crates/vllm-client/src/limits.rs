@@ -1,8 +1,8 @@
-//! The limit on open files, which caps connections long before anything else does.
+//! The limit on open files, which limits connections before anything else does.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Open files that this process may have, before and after [`raise_open_files_limit`].
+/// Open file limits of this process, before and after [`raise_open_files_limit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFiles {
     /// The limit that was found.
@@ -15,7 +15,7 @@ pub struct OpenFiles {
 /// connection a file; the usual soft limit of 1024 is less than a loaded server has in flight.
 ///
 /// # Errors
-/// What the operating system said.
+/// The error of the operating system.
 pub fn raise_open_files_limit() -> std::io::Result<OpenFiles> {
     let (before, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if before < hard {

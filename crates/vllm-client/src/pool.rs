@@ -1,5 +1,5 @@
-//! Load balancing over replicas: chooses a replica, tracks its health, and retries what may be retried. Every failed
-//! attempt is returned to the caller.
+//! Load balancing over replicas: chooses a replica, tracks its health, and retries where allowed. Every
+//! failed attempt is returned to the caller.
 
 mod replica;
 #[cfg(test)]
@@ -21,22 +21,23 @@ pub enum Strategy {
     /// Each in turn.
     #[default]
     RoundRobin,
-    /// The one with the fewest tokens underway: prompt plus most tokens to generate of every request that this pool
-    /// has sent there and that is not answered.
+    /// The replica with the fewest tokens in flight: prompt tokens plus the maximum to generate, over all
+    /// unanswered requests of this pool.
     LeastOutstandingTokens,
-    /// The one with the fewest requests of this pool that are not answered.
+    /// The replica with the fewest unanswered requests of this pool.
     ShortestQueue,
 }
 
-/// When a request is sent again. Only ever before its first token.
+/// When a request is retried; only ever before its first token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts in all; 1 is no retry, the default.
+    /// Attempts in total; 1 means no retry, the default.
     pub max_attempts: u32,
-    /// Pause before the second attempt; doubles for each further one, up to 5 s. Default 50 ms. Pauses and attempts
-    /// together last no longer than one request may ([`Timeouts::request`](crate::Timeouts::request)). A server that
-    /// asks for a longer wait (`Retry-After` with status 429 or 503) gets it; a pool of several servers passes it over
-    /// for that time, at most 30 s, and asks another.
+    /// Pause before the second attempt; doubles for each further one, up to 5 s. Default 50 ms. Pauses and
+    /// attempts together are bounded by the limit of one request
+    /// ([`Timeouts::request`](crate::Timeouts::request)). If a server requests a longer wait (`Retry-After`
+    /// with status 429 or 503), it is respected; a pool of several servers skips that server for this time,
+    /// at most 30 s, and uses another.
     pub first_pause: Duration,
 }
 
@@ -49,12 +50,12 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Consecutive failures after which a replica is passed over. A refused connection counts as this many.
+/// Consecutive failures after which a replica is skipped. A refused connection counts as this many.
 const FAILURES_TO_REST: u32 = 3;
 /// An attempt that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// Index of the replica in the order the pool was given.
+    /// Index of the replica in the pool's order.
     pub replica: usize,
     /// Its base URL.
     pub url: String,
@@ -66,7 +67,7 @@ pub struct Attempt {
     pub error: StreamError,
 }
 
-/// A completion, who gave it, and what was tried before.
+/// A completion, the replica that gave it, and the failed attempts before it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolCompletion {
     /// The answer. Its `sent_at` is that of the attempt that succeeded.
@@ -77,7 +78,7 @@ pub struct PoolCompletion {
     pub failed_attempts: Vec<Attempt>,
 }
 
-/// The answers to a request of several prompts, who gave them, and what was tried before.
+/// The answers to a request of several prompts, the replica that gave them, and the failed attempts before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolBatchCompletion {
     /// The answers.
@@ -88,17 +89,17 @@ pub struct PoolBatchCompletion {
     pub failed_attempts: Vec<Attempt>,
 }
 
-/// No attempt succeeded.
+/// All attempts failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}", last.error, attempts(earlier))]
 pub struct PoolError {
     /// Attempts before the last, in order.
     pub earlier: Vec<Attempt>,
-    /// The one that decided.
+    /// The last attempt.
     pub last: Attempt,
 }
 
-/// Says how often a request was tried, where that was more than once.
+/// Adds the number of attempts if there was more than one.
 fn attempts(earlier: &[Attempt]) -> String {
     match earlier.len() {
         0 => String::new(),
@@ -106,7 +107,7 @@ fn attempts(earlier: &[Attempt]) -> String {
     }
 }
 
-/// What the pool knows of one replica.
+/// The state of one replica as known to the pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaStatus {
     /// Its base URL.
@@ -119,7 +120,7 @@ pub struct ReplicaStatus {
     pub completed: u64,
     /// Failed attempts so far.
     pub failed: u64,
-    /// Whether it is passed over at the moment.
+    /// Whether it is currently skipped.
     pub resting: bool,
 }
 
@@ -174,11 +175,11 @@ impl Pool {
         &self.clients
     }
 
-    /// Sends a prepared body to one replica, and to others as the retry policy allows. `request_id` is sent as by
-    /// [`Client::complete_as`], the same with every attempt. `tokens` is the request's weight: prompt tokens plus the
-    /// most it may generate. `on_first` is called at most once, as [`Client::complete`] does; `on_retry` for every
-    /// attempt that failed and is followed by another, before the pause, so that nothing is lost when this future is
-    /// dropped.
+    /// Sends a prepared body to one replica, and to others as the retry policy allows. `request_id` is sent
+    /// as by [`Client::complete_as`], the same with every attempt. `tokens` is the request's weight: prompt
+    /// tokens plus the maximum to generate. `on_first` is called at most once, as by [`Client::complete`];
+    /// `on_retry` for every failed attempt that is followed by another, before the pause, so that nothing is
+    /// lost when this future is dropped.
     ///
     /// # Errors
     /// [`PoolError`] holds every attempt.
@@ -221,7 +222,7 @@ impl Pool {
         }
     }
 
-    /// As [`Pool::complete`] for a body of `prompts` prompts, answered in one piece
+    /// Like [`Pool::complete`] for a body of `prompts` prompts, answered in one response
     /// ([`Client::complete_batch`]).
     ///
     /// # Errors
@@ -259,11 +260,11 @@ impl Pool {
         }
     }
 
-    /// Asks every replica for its health now. A failure begins a rest, and a healthy answer ends a rest that began so;
-    /// one that failed requests began is ended by a request alone, since a server may be healthy by its own word and
-    /// answer nothing. Answers in the order of [`Pool::clients`].
+    /// Checks the health of every replica now. A failure starts a rest, and a healthy answer ends a rest that
+    /// a health check started. A rest started by failed requests is ended only by a request, since a server
+    /// may report itself healthy and yet answer no requests. Results are in the order of [`Pool::clients`].
     pub async fn check_health(&self) -> Vec<Result<(), ControlError>> {
-        // All at once: an address that swallows packets takes its whole timeout.
+        // Concurrently: an address that drops packets takes its whole timeout.
         let mut asked = tokio::task::JoinSet::new();
         for (replica, client) in self.clients.iter().cloned().enumerate() {
             asked.spawn(async move { (replica, client.health().await) });
@@ -281,7 +282,7 @@ impl Pool {
         results
     }
 
-    /// What is known of each replica.
+    /// The state of each replica.
     pub fn status(&self) -> Vec<ReplicaStatus> {
         let now = Instant::now();
         let inner = self.lock();
@@ -303,8 +304,8 @@ impl Pool {
         let now = Instant::now();
         let mut inner = self.lock();
         let n = inner.states.len();
-        // Well and untried for this request first, resting ones last: a request is never refused for want of a healthy
-        // replica, it is tried and fails with the real reason.
+        // Healthy replicas not yet tried for this request first, resting ones last: a request is never
+        // rejected for lack of a healthy replica, but tried, so that it fails with the real reason.
         let tried = |at: usize| failed.iter().filter(|attempt| attempt.replica == at).count();
         let load = |state: &State| match self.strategy {
             Strategy::RoundRobin => 0,
@@ -326,7 +327,8 @@ impl Pool {
         if !state.rests(now)
             && let Some(rest) = state.rest
         {
-            // The rest is over and this request is the trial: until its outcome is known, others pass on.
+            // The rest is over and this request is the trial: until its outcome is known, other requests skip
+            // the replica.
             state.begin_rest_of((rest * 2).min(LONGEST_REST), now);
         }
         Slot {
@@ -353,7 +355,7 @@ impl Pool {
         }
         let state = &mut inner.states[replica];
         match error {
-            // The request's fault, or an answer of a server that works.
+            // The request's fault, or a response from a working server.
             StreamError::Status { code: 400..=499, .. } | StreamError::NoTokenIds { .. } => {}
             StreamError::Refused { .. } => state.begin_rest_for_failure(Instant::now()),
             _ => {
@@ -366,12 +368,12 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Only counters live here; a panic elsewhere cannot leave them half-written.
+        // Only counters are stored here; a panic elsewhere cannot leave them half-written.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request underway at a replica; gives its place back when it ends in any way.
+/// A request in flight at a replica; releases its slot when dropped.
 struct Slot<'a> {
     pool: &'a Pool,
     replica: usize,

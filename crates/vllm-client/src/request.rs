@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 /// Builds the body of one `/v1/completions` request.
 ///
-/// Only what is set is sent, so that the server's own defaults stay in force for the rest. Streaming, token ids and
-/// usage are asked for unless [`RequestBody::streaming`] says otherwise.
+/// Only fields that are set are sent; the server's defaults apply to the rest. Streaming, token ids and usage
+/// are requested unless [`RequestBody::streaming`] disables them.
 #[derive(Debug, Clone)]
 pub struct RequestBody {
     model: String,
@@ -23,12 +23,12 @@ enum Prompt {
 }
 
 impl RequestBody {
-    /// A prompt of token ids, fed to the model as they are: no tokenizer runs on either side.
+    /// A prompt of token ids, passed to the model unchanged: no tokenizer runs on either side.
     pub fn from_token_ids(model: impl Into<String>, ids: &[i32]) -> Self {
         Self::new(model.into(), Prompt::Ids(ids.to_vec()))
     }
 
-    /// Several prompts of token ids in one request, answered in one piece; see
+    /// Several prompts of token ids in one request, answered in one response; see
     /// [`Client::complete_batch`](crate::Client::complete_batch).
     pub fn from_batch(model: impl Into<String>, prompts: &[&[i32]]) -> Self {
         let prompts = prompts.iter().map(|ids| ids.to_vec()).collect();
@@ -49,7 +49,7 @@ impl RequestBody {
         }
     }
 
-    /// Whether the answer comes as a stream (the default) or in one piece.
+    /// Whether the answer is streamed (the default) or sent in one response.
     pub fn streaming(mut self, on: bool) -> Self {
         self.streaming = on;
         self

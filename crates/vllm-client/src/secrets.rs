@@ -1,9 +1,9 @@
-//! Command lines as they may be shown and stored: values of keys, tokens and passwords replaced, wherever they stand.
+//! Redacts command lines for display and storage: replaces the values of keys, tokens and passwords.
 
-/// What stands in a secret's place.
+/// Placeholder for a secret.
 const HIDDEN: &str = "(redacted)";
 
-/// Whether a flag, variable or field of this name holds a secret.
+/// Whether a flag, variable or field of this name contains a secret.
 pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let ends = [
@@ -26,7 +26,7 @@ pub(crate) fn is_secret(name: &str) -> bool {
         "pat",
         "pwd",
     ];
-    // Parts, so that `--max-num-batched-tokens` and `--ssl-keyfile` stay readable.
+    // Compared by parts, so that `--max-num-batched-tokens` and `--ssl-keyfile` stay readable.
     name.split(['-', '_', '.', '"', '\''])
         .any(|part| words.contains(&part) || ends.iter().any(|end| part.ends_with(end)))
 }
@@ -39,7 +39,7 @@ pub fn redact_args(words: &[String]) -> Vec<String> {
     words.iter().map(|word| after.word(word)).collect()
 }
 
-/// A URL as it may be shown: user, password, query and fragment replaced. What is no URL is treated as one.
+/// Redacts a URL: user, password, query and fragment. Text that is not a URL is treated as one.
 pub fn redact_url(url: &str) -> String {
     let shown = without_users(url);
     match shown.find(['?', '#']) {
@@ -48,7 +48,7 @@ pub fn redact_url(url: &str) -> String {
     }
 }
 
-/// JSON with the values of secret names replaced, at any depth; `None` for what is no JSON object or list.
+/// JSON with the values of secret names replaced, at any depth; `None` if it is not a JSON object or list.
 fn redact_json(word: &str) -> Option<String> {
     fn redact(value: &mut serde_json::Value) {
         match value {
@@ -70,7 +70,7 @@ fn redact_json(word: &str) -> Option<String> {
     let mut value: serde_json::Value = is_json.then(|| serde_json::from_str(word).ok()).flatten()?;
     let before = value.clone();
     redact(&mut value);
-    // As written where there is nothing to hide.
+    // Unchanged if there is nothing to hide.
     Some(if value == before {
         word.to_owned()
     } else {
@@ -78,14 +78,14 @@ fn redact_json(word: &str) -> Option<String> {
     })
 }
 
-/// A header line with its value replaced if the header holds a secret: `Authorization: Bearer x`.
+/// A header line with its value replaced if the header is secret: `Authorization: Bearer x`.
 fn redact_header(word: &str) -> Option<String> {
     let (name, value) = word.split_once(':')?;
     let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     (is_name && !value.starts_with("//") && is_secret(name)).then(|| format!("{name}: {HIDDEN}"))
 }
 
-/// What the words so far say of the next one.
+/// What the previous words imply for the next one.
 #[derive(Clone, Copy, PartialEq)]
 enum After {
     /// Nothing.
@@ -129,7 +129,7 @@ impl After {
         self.assignment(&without_users(word))
     }
 
-    /// `NAME=value`, `--name=value`, or a word of its own.
+    /// `NAME=value`, `--name=value`, or a separate word.
     fn assignment(&mut self, word: &str) -> String {
         if let Some(host) = after_user(word) {
             return HIDDEN.to_owned() + host;
@@ -147,7 +147,7 @@ impl After {
     }
 }
 
-/// Cuts at white space outside of quotes, which stays at the end of the piece before.
+/// Splits at white space outside of quotes; the white space stays at the end of the preceding piece.
 fn pieces(word: &str) -> Vec<&str> {
     let mut quote = None;
     let mut cuts = vec![0];
@@ -165,14 +165,14 @@ fn pieces(word: &str) -> Vec<&str> {
         }
     }
     if quote.is_some() {
-        // An apostrophe is no quote: every space counts.
+        // An apostrophe is not a quote, so every space counts.
         return word.split_inclusive(char::is_whitespace).collect();
     }
     cuts.push(word.len());
     cuts.windows(2).map(|cut| &word[cut[0]..cut[1]]).collect()
 }
 
-/// What stands between quotes that enclose the whole word.
+/// The text between quotes that enclose the whole word.
 fn quoted(word: &str) -> Option<(char, &str)> {
     ['"', '\''].into_iter().find_map(|quote| {
         let inside = word.strip_prefix(quote)?.strip_suffix(quote)?;
@@ -180,7 +180,7 @@ fn quoted(word: &str) -> Option<(char, &str)> {
     })
 }
 
-/// What follows user and password in a URL without its scheme, which some flags take.
+/// The rest of a URL without scheme after user and password, which some flags take.
 fn after_user(word: &str) -> Option<&str> {
     if word.starts_with('-') || word.contains("://") {
         return None;

@@ -1,17 +1,17 @@
-//! Cuts a byte stream into server-sent events without copying the common case: an event that lies whole in one piece.
+//! Splits a byte stream into server-sent events, without a copy if an event is contained in one piece.
 //!
-//! Follows the event-stream format of the HTML standard: LF, CRLF or CR line ends, comments, several `data` lines
-//! joined by LF, a byte order mark, unknown fields ignored. Two differences: a line that does not begin with a word is
-//! an error, because something other than an event stream arrived then, and a line `error: …` counts as an event of
-//! that name, because some servers write it.
+//! Follows the event-stream format of the HTML standard: LF, CRLF or CR line ends, comments, several `data`
+//! lines joined by LF, a byte order mark, unknown fields ignored. Two differences: a line that does not begin
+//! with a word is an error, since it shows that this is not an event stream; and a line `error: …` counts as
+//! an event of that name, because some servers write it.
 
-/// Longest line or event that is buffered, in bytes. The longest honest one holds a prompt's token ids.
+/// Longest line or event that is buffered, in bytes. The longest valid one contains a prompt's token ids.
 pub(crate) const MAX_EVENT_BYTES: usize = 32 << 20;
 
 /// Why bytes are not an event stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CutError {
-    /// A line that no event stream has; holds its beginning.
+    /// A line that cannot occur in an event stream; contains its beginning.
     NoField(String),
     /// An event of more than [`MAX_EVENT_BYTES`].
     TooLong,
@@ -25,15 +25,15 @@ pub(crate) struct Event<'a> {
     pub(crate) is_error: bool,
 }
 
-/// Cuts events out of pieces of bytes in order of arrival.
+/// Splits pieces of bytes into events, in order of arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Cutter {
     /// Beginning of a line whose end has not arrived.
     partial: Vec<u8>,
-    /// Data of an event whose blank line has not arrived, where it could not stay borrowed.
+    /// Data of an event whose blank line has not arrived, if it could not stay borrowed.
     data: Vec<u8>,
     has_data: bool,
-    /// The event being cut is named `error`.
+    /// Whether the current event is named `error`.
     is_error: bool,
     /// The last piece ended in CR: an LF at the start of the next one belongs to it.
     skip_lf: bool,
@@ -41,7 +41,7 @@ pub(crate) struct Cutter {
 }
 
 impl Cutter {
-    /// Cuts `piece` and calls `on_event` with the data of each event that is complete.
+    /// Splits `piece` and calls `on_event` with the data of each complete event.
     pub(crate) fn feed<E: From<CutError>>(
         &mut self,
         piece: &[u8],
@@ -54,7 +54,7 @@ impl Cutter {
                 rest = &rest[1..];
             }
         }
-        // The one data line of the event being cut, as long as it can be borrowed from this piece.
+        // The one data line of the current event, while it can be borrowed from this piece.
         let mut borrowed: Option<&[u8]> = None;
         while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
             let head = &rest[..end];
@@ -148,9 +148,9 @@ enum Field<'a> {
     Data(&'a [u8]),
     /// The event's name.
     Name(&'a [u8]),
-    /// `error: …`, which the standard does not know.
+    /// `error: …`, which is not in the standard.
     Error(&'a [u8]),
-    /// A comment, or a field that carries nothing for us.
+    /// A comment or an irrelevant field.
     Other,
 }
 
@@ -266,7 +266,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes are split, the events are the same.
+        /// The events do not depend on how the bytes are split.
         #[test]
         fn splits_do_not_matter(
             events in prop::collection::vec("[ -~]{0,12}(\n[a-z]{0,3}){0,2}", 1..6),

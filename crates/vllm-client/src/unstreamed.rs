@@ -1,4 +1,4 @@
-//! Answers in one piece: one prompt, or a batch of prompts in one request.
+//! Unstreamed answers: one prompt, or a batch of prompts in one request.
 
 use std::time::Instant;
 
@@ -32,8 +32,8 @@ impl BatchCompletion {
 }
 
 impl Client {
-    /// Posts a body made with [`RequestBody::streaming(false)`](crate::RequestBody::streaming) and reads the answer
-    /// in one piece. The `first_token` and `between_chunks` limits do not apply.
+    /// Posts a body made with [`RequestBody::streaming(false)`](crate::RequestBody::streaming) and reads the
+    /// whole answer. The `first_token` and `between_chunks` limits do not apply.
     ///
     /// # Errors
     /// See [`StreamError`].
@@ -49,9 +49,9 @@ impl Client {
         Ok(completion)
     }
 
-    /// As [`Client::complete_unstreamed`] for a body of `prompts` prompts
+    /// Like [`Client::complete_unstreamed`] for a body of `prompts` prompts
     /// ([`RequestBody::from_batch`](crate::RequestBody::from_batch)). There are exactly as many answers as prompts,
-    /// or none: a server that answers fewer has failed the batch.
+    /// or none: if a server answers fewer, the batch fails.
     ///
     /// # Errors
     /// See [`StreamError`].
@@ -76,7 +76,7 @@ impl Client {
             Some(MaybeUsage::Odd(_)) | None => None,
         };
         if chunk.error.is_some() || chunk.object.as_deref() == Some("error") {
-            // Says what the server said, as for a single prompt.
+            // Reports the server's error, as for a single prompt.
             Gatherer::new(false, Expected::default()).chunk(chunk, &data, finished_at)?;
             choices.clear();
         }

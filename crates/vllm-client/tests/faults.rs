@@ -1,4 +1,5 @@
-//! The fault table of the simulated server, as a client sees it: each fault by name, with what had arrived, on time.
+//! The fault table of the simulated server as seen by a client: each fault by name, with what had arrived, in
+//! time.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 use std::time::Duration;
@@ -10,8 +11,8 @@ use vllm_sim::{EngineConfig, SimConfig, Simulator};
 
 const TOKENS: usize = 12;
 
-/// A short limit between chunks only where it is what the test is about: a slow machine must not turn another fault
-/// into a timeout.
+/// A short limit between chunks only where it is tested: a slow machine must not turn another fault into a
+/// timeout.
 fn start(rules: &[&str]) -> (Simulator, Client) {
     let stalls = rules.iter().any(|rule| rule.starts_with("stall"));
     let faults = rules.iter().map(|rule| rule.parse().unwrap()).collect();
@@ -77,7 +78,7 @@ async fn broken_connections() {
                 matches!(error, StreamError::Reset { .. } | StreamError::Truncated { .. }),
                 "{kind} {tokens}: {error}"
             );
-            // A reset may overtake tokens on their way; none is invented.
+            // A reset may overtake tokens in transit; none is invented.
             let got = error.received();
             assert!(
                 got.tokens <= tokens && got.first_token == (got.tokens > 0),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use vllm_client::server::{Exit, ServerConfig, ServerError, ServerProcess};
 use vllm_client::{Client, PrefixCaching};
 
-/// Not a test: the body of the child process that the tests start. Does nothing when run in any other way.
+/// Not a test: the body of the child process that the tests start. Does nothing otherwise.
 #[test]
 #[ignore = "runs as the child process of the other tests"]
 fn child() {
@@ -100,7 +100,7 @@ async fn a_child_that_dies_is_told_with_its_last_lines() {
     assert_eq!(server.has_died().as_ref(), Some(died));
     server.stop().await.unwrap();
 
-    // Status 0 is a death too, and an earlier start's lines are not this one's.
+    // Status 0 counts as an exit too, and lines of an earlier start are not attributed to this one.
     let server = ServerProcess::start(config(dir.path(), "echo bye")).unwrap();
     let died = server.died().await;
     assert_eq!(
@@ -112,7 +112,7 @@ async fn a_child_that_dies_is_told_with_its_last_lines() {
 #[tokio::test]
 async fn what_ignores_term_is_killed_with_its_children() {
     let dir = tempfile::tempdir().unwrap();
-    // The leader and a child of it both ignore TERM; the child tells its id.
+    // The leader and its child both ignore TERM; the child prints its process id.
     let line = "trap '' TERM; (trap '' TERM; while :; do sleep 0.2; done) & echo child $!; wait; sleep 600";
     let mut config = config(dir.path(), line);
     config.stop_timeout = Duration::from_millis(100);
@@ -196,7 +196,7 @@ fn parent() {
     let Ok(dir) = std::env::var("SERVER_DIR") else {
         return;
     };
-    // The leader and a child of its own, which does not hear of the leader's end.
+    // The leader and a child that is not notified of the leader's exit.
     let mut config = config(Path::new(&dir), "sleep 600 & echo $! > child; wait");
     config.stop_timeout = Duration::from_secs(1);
     let server = ServerProcess::start(config).unwrap();
@@ -240,7 +240,7 @@ fn a_server_dies_with_the_program_that_started_it_however_that_dies() {
     }
 }
 
-/// Asks until there is an answer.
+/// Retries until there is an answer.
 fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! The client against the simulated server: the shapes of a whole server, not of a script.
+//! The client against the simulated server: complete responses instead of scripted ones.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 use vllm_client::{

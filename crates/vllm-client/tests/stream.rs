@@ -1,4 +1,4 @@
-//! Completions against a scripted server: the good answer in every cut, and each way of failing.
+//! Completions against a scripted server: the good answer split at every position, and each kind of failure.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
@@ -16,7 +16,7 @@ fn body() -> bytes::Bytes {
     RequestBody::from_token_ids("m", &[1, 2, 3]).max_tokens(4).build()
 }
 
-/// Short limits, so that a test of one of them is over soon.
+/// Short limits, so that a test of one of them ends soon.
 fn config(url: &str) -> ClientConfig {
     ClientConfig {
         timeouts: Timeouts {
@@ -495,7 +495,7 @@ async fn batches_are_answered_whole_or_not_at_all() {
     assert!(matches!(error.unwrap_err(), StreamError::NoTokenIds { .. }));
 }
 
-/// Everything in one piece, and one byte a piece: the answer must be the same.
+/// All in one piece, and one byte per piece: the answer must be the same.
 async fn in_every_cut(text: &str) -> Result<Completion, StreamError> {
     let whole = run(vec![stream_head(), piece(text), end()]).await.0;
     let mut steps = vec![stream_head()];
@@ -607,7 +607,7 @@ async fn tokens_after_the_end_fail_the_answer_however_they_are_cut() {
         let error = in_every_cut(text).await.unwrap_err();
         assert!(matches!(error, StreamError::Malformed { .. }), "{error}");
     }
-    // In a piece of its own, a while later.
+    // In a separate piece, a while later.
     let steps = vec![
         stream_head(),
         piece(parts().concat()),
@@ -697,7 +697,7 @@ async fn errors_in_a_stream_are_the_servers_in_every_form() {
             "{event}: {error}"
         );
     }
-    // Beside an answer, in the compact form that the quick scan reads.
+    // Next to an answer, in the compact form that the quick scan reads.
     for beside in [
         tokens(&[12], "").replace("}]}", "}],\"error\":\"boom\"}"),
         tokens(&[12], "").replace("{\"id\"", "{\"error\":\"boom\",\"id\""),
@@ -710,7 +710,7 @@ async fn errors_in_a_stream_are_the_servers_in_every_form() {
 
 #[tokio::test]
 async fn a_kept_connection_that_was_closed_costs_no_answer() {
-    // Closes after each answer without saying so.
+    // Closes after each answer without announcing it.
     let server = serve(|_, _| {
         let mut steps = vec![stream_head(), piece(whole()), end()];
         steps.push(Step::Close);
@@ -727,7 +727,7 @@ async fn a_kept_connection_that_was_closed_costs_no_answer() {
             .filter(|remark| **remark == Remark::SentAgain)
             .count();
     }
-    // Each attempt that broke had never been read by the server.
+    // Each broken attempt had not been read by the server.
     assert_eq!(server.seen.lock().unwrap().len(), 20, "{again} were sent again");
 }
 

@@ -1,5 +1,5 @@
-//! A server behind `https`, with a certificate of our own authority. Needs the feature `tls`, and python3, which
-//! building LoadGen needs as well, to serve.
+//! A server behind `https`, with a certificate of our own authority. Needs the feature `tls`, and python3 (which
+//! building LoadGen needs as well) to serve.
 #![cfg(feature = "tls")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 

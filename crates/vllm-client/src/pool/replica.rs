@@ -1,12 +1,12 @@
-//! One replica: what it does at the moment, and whether it is passed over for a while.
+//! The state of one replica, and whether it is skipped for a while.
 
 use std::time::{Duration, Instant};
 
-/// How long a failing replica is passed over at first; doubles up to [`LONGEST_REST`].
+/// Initial rest of a failing replica; doubles up to [`LONGEST_REST`].
 const FIRST_REST: Duration = Duration::from_secs(1);
 pub(super) const LONGEST_REST: Duration = Duration::from_secs(30);
 
-/// What the pool knows of it.
+/// State of the replica.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     pub(super) requests: usize,
@@ -16,7 +16,7 @@ pub(super) struct State {
     pub(super) failures_in_a_row: u32,
     pub(super) rest: Option<Duration>,
     pub(super) rests_until: Option<Instant>,
-    /// The rest was begun by a probe of its health, and no request has failed since.
+    /// The rest was started by a health check, and no request has failed since.
     pub(super) rests_for_probe: bool,
 }
 
@@ -38,7 +38,7 @@ impl State {
     }
 
     pub(super) fn begin_rest_for_probe(&mut self, now: Instant) {
-        // A rest that requests began stays theirs.
+        // A rest started by requests is not changed by health checks.
         if self.rest.is_none() {
             self.rests_for_probe = true;
         }
@@ -54,7 +54,7 @@ impl State {
     }
 
     fn begin_rest(&mut self, now: Instant) {
-        // Many requests fail together when a server goes: they begin one rest, not one each.
+        // Many requests fail together when a server dies: they start one rest, not one each.
         if !self.rests(now) {
             self.begin_rest_of(self.rest.unwrap_or(FIRST_REST), now);
         }

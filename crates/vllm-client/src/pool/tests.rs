@@ -1,4 +1,4 @@
-//! Who is chosen, who rests, and when a request is given up.
+//! Tests which replica is chosen, which rests, and when a request is given up.
 
 use super::tries::LONGEST_PAUSE;
 use super::*;
@@ -54,7 +54,7 @@ fn failing_replicas_rest_and_come_back() {
     pool.note(0, Some(&refused()));
     assert!(pool.status()[0].resting);
     assert!((0..4).all(|_| pool.choose(1, &[]).replica == 1));
-    // One reset is no reason to rest, three in a row are.
+    // One reset does not start a rest, three in a row do.
     let reset = StreamError::Truncated {
         received: Received::default(),
     };
@@ -63,7 +63,7 @@ fn failing_replicas_rest_and_come_back() {
     assert!(!pool.status()[1].resting);
     pool.note(1, Some(&reset));
     assert!(pool.status()[1].resting);
-    // All rest: still somebody is tried.
+    // All replicas rest: one is still tried.
     let _slot = pool.choose(1, &[]);
     pool.note(0, None);
     assert!(!pool.status()[0].resting);
@@ -84,7 +84,7 @@ fn a_healthy_answer_ends_no_rest_that_requests_began() {
     pool.lock().states[0].end_rest_for_probe();
     assert!(rests(), "a request began it");
     pool.note(0, None);
-    // What failed between two probes is not forgotten.
+    // Failures between two probes are not forgotten.
     let reset = StreamError::Truncated {
         received: Received::default(),
     };
@@ -116,7 +116,7 @@ fn pauses_grow_to_their_longest_and_end_with_the_request() {
         [Duration::from_millis(50), Duration::from_millis(100)]
     );
     assert_eq!(pauses[7..], [LONGEST_PAUSE; 2]);
-    // All but the last pause of the hour is gone.
+    // All but the last pause of the hour has passed.
     let gone = pool.clients[0].config.timeouts.request - LONGEST_PAUSE;
     tries.begun_at = tries.begun_at.checked_sub(gone).unwrap();
     assert_eq!(settle(&mut tries), None);
@@ -161,7 +161,7 @@ fn a_server_gets_the_wait_it_asks_for_within_the_requests_limit() {
         "the request's limit is an hour"
     );
 
-    // Others need not wait for it, and it is passed over.
+    // Others need not wait for it, and it is skipped.
     let mut two = pool(2, Strategy::RoundRobin);
     two.retry.max_attempts = 9;
     let mut tries = Tries::new(&two, |_: &Attempt| {});

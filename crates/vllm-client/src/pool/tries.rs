@@ -67,7 +67,7 @@ impl<'a, F: FnMut(&Attempt)> Tries<'a, F> {
             .timeouts
             .request
             .saturating_sub(self.begun_at.elapsed());
-        // With other replicas there is no need to wait for this one: it is passed over meanwhile.
+        // With other replicas there is no need to wait for this one: it is skipped meanwhile.
         let asked = match pool.clients.len() {
             1 => attempt.error.retry_after().unwrap_or_default(),
             _ => Duration::ZERO,

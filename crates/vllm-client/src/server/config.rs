@@ -1,4 +1,4 @@
-//! What to start: the settings of a server process, from flags or YAML, and how they become a command line.
+//! The settings of a server process, from flags or YAML, and the resulting command line.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,21 +19,21 @@ pub struct ServerConfig {
     pub host: String,
     /// Port to listen on; `None` takes a free one.
     pub port: Option<u16>,
-    /// The words that start a server. Default `vllm serve`. A word may hold `{model}`, `{host}` or `{port}`; what no
-    /// word holds is appended: the model as a word of its own after `serve`, else as `--model`, then `--host` and
-    /// `--port`.
+    /// The words that start a server. Default `vllm serve`. A word may contain `{model}`, `{host}` or
+    /// `{port}`; values not contained in any word are appended: the model as a separate word after `serve`,
+    /// otherwise as `--model`, then `--host` and `--port`.
     pub command: Vec<String>,
     /// Server arguments, passed on as they are.
     pub args: Vec<String>,
     /// Environment variables set in addition to the inherited ones.
     pub env: BTreeMap<String, String>,
-    /// Where standard output and error go; appended to, never removed.
+    /// File for standard output and error; appended to, never removed.
     pub log_path: PathBuf,
     /// How long the server may take to become ready. Default 10 min.
     pub startup_timeout: Duration,
     /// How long it may take to end after SIGTERM before SIGKILL. Default 30 s.
     pub stop_timeout: Duration,
-    /// Where profiler traces go; makes `/start_profile` available.
+    /// Folder for profiler traces; enables `/start_profile`.
     pub profiler_dir: Option<PathBuf>,
 }
 
@@ -78,7 +78,7 @@ impl ServerConfig {
         }
     }
 
-    /// Reads a YAML file. `model`, given outside the file, wins over the file's.
+    /// Reads a YAML file. `model`, given outside the file, overrides the file's.
     ///
     /// ```yaml
     /// model: meta-llama/Llama-3.1-8B-Instruct
@@ -108,7 +108,7 @@ impl ServerConfig {
     /// As [`ServerConfig::from_yaml_file`].
     pub fn from_yaml(text: &str, origin: &str, model: Option<&str>) -> Result<Self, ServerError> {
         let raw: Raw = serde_saphyr::from_str(text).map_err(|e| {
-            // The key alone: the lines around may hold a secret.
+            // Only the key: the surrounding lines may contain a secret.
             let line = e
                 .location()
                 .and_then(|at| text.lines().nth((at.line() as usize).checked_sub(1)?));
@@ -125,7 +125,7 @@ impl ServerConfig {
         raw.resolve(origin, model)
     }
 
-    /// The name that requests must give: `--served-model-name` where set, else the model.
+    /// The model name for requests: `--served-model-name` if set, otherwise the model.
     pub fn served_model_name(&self) -> &str {
         self.argument("--served-model-name").unwrap_or(&self.model)
     }
@@ -181,14 +181,14 @@ impl ServerConfig {
         words
     }
 
-    /// The command line as it may be shown and stored: values of keys, tokens and passwords replaced.
+    /// The command line with values of keys, tokens and passwords replaced, for display and storage.
     pub fn redacted_command(&self, port: u16) -> Vec<String> {
         redact_args(&self.words(port))
     }
 }
 
-/// Turns a map of server arguments into words: underscores in names become dashes, `true` is the bare flag, `false`
-/// its `--no-` form, null is left out, lists and maps become JSON.
+/// Turns a map of server arguments into words: underscores in names become dashes, `true` becomes the bare
+/// flag, `false` its `--no-` form, null is omitted, lists and maps become JSON.
 pub fn arguments_from_map(map: &Map<String, Value>) -> Vec<String> {
     let mut words = Vec::new();
     for (key, value) in map {

@@ -1,9 +1,9 @@
 //! Starts, watches and stops one vLLM server process.
 //!
-//! The process gets a process group of its own and only that group is ever signalled. When this program dies, however
-//! that happens, a watchdog process ends the group. Its output goes to a log file
-//! that is kept. A child that dies, with whatever exit status (vLLM exits with 0 when its engine dies), is known at
-//! once, with its last log lines.
+//! The server runs in its own process group, and only that group is signalled. If this program dies for any
+//! reason, a watchdog process ends the group. The server's output goes to a log file that is kept. The exit
+//! of the child with any status (vLLM exits with 0 when its engine dies) is detected at once and reported
+//! with its last log lines.
 
 mod config;
 mod process;
@@ -24,12 +24,12 @@ pub enum ServerError {
     /// The server's settings cannot be used.
     #[error("server settings {origin}: {reason}")]
     Config {
-        /// File or flag they came from.
+        /// File or flag of the setting.
         origin: String,
-        /// What is wrong and what would be right.
+        /// The problem and a valid alternative.
         reason: String,
     },
-    /// Something already listens where the server should.
+    /// The address is already in use.
     #[error(
         "cannot start a server on {host}:{port}: {reason}; stop what listens there, choose another port, \
          or attach to it by its URL"
@@ -76,7 +76,7 @@ pub enum ServerError {
     /// A client for the server's address could not be made.
     #[error(transparent)]
     Client(ControlError),
-    /// Even after the kill signal something of the group was left.
+    /// Processes of the group survived the kill signal.
     #[error("processes of the server are left {after:?} after SIGKILL: {left:?}")]
     Unkillable {
         /// Process ids and names.

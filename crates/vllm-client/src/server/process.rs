@@ -1,4 +1,4 @@
-//! One server process: its group, its log, its end.
+//! One server process: its process group, its log, its exit.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -25,15 +25,15 @@ use crate::{Client, Readiness, WaitReady};
 const LAST_LINES: usize = 20;
 /// How much of the log's end is read to find them.
 const TAIL_BYTES: u64 = 16 << 10;
-/// How long what SIGKILL hit is waited for.
+/// How long to wait for processes after SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(5);
-/// Pause between two looks at the process table while a group ends.
+/// Poll interval of the process table while a group ends.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself, with this status. An exit with 0 that was not asked for is a failure too.
+    /// It exited by itself with this status. A status of 0 that was not requested is a failure too.
     Code(i32),
     /// By this signal.
     Signal(i32),
@@ -51,7 +51,7 @@ impl fmt::Display for Exit {
     }
 }
 
-/// A server that ended without being asked to.
+/// A server that exited without being asked to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the server ended with {exit}; its log is {log_path}, which ends:\n{}", last_lines.join("\n"))]
 pub struct Died {
@@ -63,18 +63,18 @@ pub struct Died {
     pub last_lines: Vec<String>,
 }
 
-/// How a stop went.
+/// The result of a stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
     /// How the server ended.
     pub exit: Exit,
-    /// Whether SIGKILL was needed, and for what: process ids and names that were left at the deadline.
+    /// The processes that had to be killed with SIGKILL, if any: ids and names of those left at the deadline.
     pub killed: Vec<(i32, String)>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// A running server. Dropping it kills its group; [`ServerProcess::stop`] ends it in order.
+/// A running server. Dropping it kills its group; [`ServerProcess::stop`] ends it gracefully.
 #[derive(Debug)]
 pub struct ServerProcess {
     config: ServerConfig,
@@ -119,7 +119,7 @@ impl ServerProcess {
             });
         };
         tracing::info!(command = ?config.redacted_command(port), log = %config.log_path.display(), "starting server");
-        // Before the server, so that there is no moment at which only the server is there.
+        // Started before the server, so that the server is never without it.
         let watched = |source| ServerError::Spawn {
             command: "/bin/sh (the watchdog)".to_owned(),
             source,
@@ -140,7 +140,7 @@ impl ServerProcess {
         let group =
             Pid::from_raw(i32::try_from(child.id()).expect("a process id fits the system's own type"));
         if let Err(error) = watchdog.watch(group) {
-            // Without it a death of this program would leave the server behind.
+            // Without the watchdog, the server would survive a crash of this program.
             let killed = child.kill().and_then(|()| child.wait());
             tracing::warn!(?killed, "the server is ended: its watchdog died");
             return Err(watched(error));
@@ -166,7 +166,7 @@ impl ServerProcess {
         })
     }
 
-    /// The address to give to a client.
+    /// The address for clients.
     pub fn url(&self) -> String {
         let host = match self.config.host.as_str() {
             "0.0.0.0" | "" => "127.0.0.1".to_owned(),
@@ -177,7 +177,7 @@ impl ServerProcess {
         format!("http://{host}:{}", self.port)
     }
 
-    /// A client's configuration for this server: its address, and its API key where the settings hold one.
+    /// A client's configuration for this server: its address, and its API key if the settings contain one.
     pub fn client_config(&self) -> ClientConfig {
         ClientConfig {
             api_key: self.config.api_key().map(ApiKey::new),
@@ -222,18 +222,18 @@ impl ServerProcess {
         }
     }
 
-    /// Returns when the server has ended, with its last log lines. Pending as long as it runs.
+    /// Returns when the server has exited, with its last log lines. Pending while it runs.
     pub async fn died(&self) -> Died {
         let mut exit = self.exit.clone();
         let exit = match exit.wait_for(Option::is_some).await {
             Ok(exit) => exit.unwrap_or(Exit::Code(-1)),
-            // The watcher sends before it ends, so that a closed channel means that it panicked.
+            // The watcher sends before it ends, so a closed channel means that it panicked.
             Err(_) => Exit::Code(-1),
         };
         self.report(exit)
     }
 
-    /// Whether the server has ended, and how; never waits.
+    /// Whether and how the server has exited; never blocks.
     pub fn has_died(&self) -> Option<Died> {
         let exit = *self.exit.borrow();
         exit.map(|exit| self.report(exit))
@@ -256,7 +256,7 @@ impl ServerProcess {
     /// Ends the server: SIGTERM to its group, the stop timeout, then SIGKILL to what is left of the group.
     ///
     /// # Errors
-    /// [`ServerError::Unkillable`] when even that leaves something.
+    /// [`ServerError::Unkillable`] if processes are left even after SIGKILL.
     pub async fn stop(mut self) -> Result<Stopped, ServerError> {
         let start = Instant::now();
         self.signal(Signal::SIGTERM);
@@ -285,7 +285,8 @@ impl ServerProcess {
         })
     }
 
-    /// Waits until nothing of the group runs and the leader's end is known; returns what is left at the deadline.
+    /// Waits until no process of the group runs and the leader's exit is known; returns the processes left at
+    /// the deadline.
     async fn gone_by(&self, deadline: Instant) -> Vec<(i32, String)> {
         loop {
             let mut left = members(self.group);
@@ -302,8 +303,8 @@ impl ServerProcess {
         }
     }
 
-    /// Signals the group. It cannot hit anyone else: the leader is not reaped before this value is over, and as long
-    /// as it is not, the system gives its number to nobody.
+    /// Signals the group. This cannot hit another process: the leader is not reaped while this value exists,
+    /// so the system does not reuse its process id.
     fn signal(&self, signal: Signal) {
         match killpg(self.group, signal) {
             Ok(()) | Err(Errno::ESRCH) => {}
@@ -313,7 +314,7 @@ impl ServerProcess {
 
     fn reap(&mut self) {
         self.over = true;
-        // While the leader's number still belongs to it.
+        // While the process id still belongs to the leader.
         self.watchdog.stand_down();
         if let Some(watcher) = self.watcher.take()
             && watcher.join().is_err()
@@ -332,7 +333,7 @@ impl Drop for ServerProcess {
             return;
         }
         self.signal(Signal::SIGKILL);
-        // A process stuck in the kernel outlives SIGKILL; a drop must not wait for it for ever.
+        // A process stuck in the kernel survives SIGKILL; a drop must not wait for it forever.
         let deadline = Instant::now() + KILL_WAIT;
         while self.exit.borrow().is_none() {
             if Instant::now() >= deadline {
@@ -348,7 +349,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Waits for the leader's end without reaping it, and sends how it ended.
+/// Waits for the leader's exit without reaping it, and sends how it exited.
 fn watch_child(pid: Pid, tell: &watch::Sender<Option<Exit>>) {
     let exit = loop {
         match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
@@ -366,8 +367,8 @@ fn watch_child(pid: Pid, tell: &watch::Sender<Option<Exit>>) {
 
 fn choose_port(config: &ServerConfig) -> Result<u16, ServerError> {
     let wanted = config.port.unwrap_or(0);
-    // Bound for a moment only: it finds out now, with a clear message, what the server would fail on a minute later,
-    // and keeps another server on the same port from being taken for ours.
+    // Bound only for a moment: detects now, with a clear message, what the server would fail on a minute
+    // later, and prevents mistaking another server on the same port for ours.
     let taken = |reason: std::io::Error| ServerError::PortTaken {
         host: config.host.clone(),
         port: wanted,
@@ -379,8 +380,7 @@ fn choose_port(config: &ServerConfig) -> Result<u16, ServerError> {
     Ok(listener.local_addr().map_err(taken)?.port())
 }
 
-/// Running processes of a group, from the process table: ids and names. Those that ended and wait to be reaped are
-/// not running.
+/// Running processes of a group, from the process table: ids and names. Zombies do not count as running.
 fn members(group: Pid) -> Vec<(i32, String)> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
@@ -394,11 +394,11 @@ fn members(group: Pid) -> Vec<(i32, String)> {
         else {
             continue;
         };
-        // A process may end between the listing and this read.
+        // A process may exit between the listing and this read.
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
             continue;
         };
-        // `pid (name) state ppid pgrp …`; the name may hold anything, so look from its last parenthesis.
+        // `pid (name) state ppid pgrp …`; the name may contain anything, so parse from its last parenthesis.
         let Some((head, rest)) = stat.rsplit_once(')') else {
             continue;
         };

@@ -1,9 +1,9 @@
-//! A small process that ends the server when this program has died, in whatever way.
+//! A small process that ends the server if this program dies for any reason.
 //!
-//! It waits for the end of a pipe whose other end only this program holds: the system closes that end when the program
-//! is gone, also after SIGKILL. Then it sends SIGTERM to the server's process group and, after the stop timeout,
-//! SIGKILL. The alternative, `PR_SET_PDEATHSIG`, needs `unsafe`, reaches the group's leader only, and follows the
-//! thread that has started it instead of the process.
+//! It waits for the end of a pipe whose other end is held only by this program: the system closes that end
+//! when the program exits, even after SIGKILL. Then it sends SIGTERM to the server's process group and, after
+//! the stop timeout, SIGKILL. The alternative, `PR_SET_PDEATHSIG`, needs `unsafe`, reaches only the group's
+//! leader, and is tied to the thread that started it instead of the process.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-/// `$1` is the stop timeout in tenths of a second. The first line is the group's number; a second line means that the
-/// program has ended the server itself. `kill -0` fails once nothing of the group is left.
+/// `$1` is the stop timeout in tenths of a second. The first line is the process group id; a second line
+/// means that the program has ended the server itself. `kill -0` fails once no process of the group is left.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
 read -r group || exit 0
@@ -27,18 +27,19 @@ done
 kill -KILL "-$group" 2>/dev/null
 "#;
 
-/// The process. Dropping it without [`Watchdog::stand_down`] has the same effect as the death of this program.
+/// The watchdog. Dropping it without [`Watchdog::stand_down`] has the same effect as the death of this
+/// program.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     child: Child,
 }
 
 impl Watchdog {
-    /// Starts it, in a process group of its own, so that what a terminal sends to this program's group does not
+    /// Starts it in its own process group, so that signals from a terminal to this program's group do not
     /// reach it.
     ///
     /// # Errors
-    /// There is no `/bin/sh`, or the system grants no process.
+    /// `/bin/sh` is missing, or the system cannot create a process.
     pub(super) fn start(stop_timeout: Duration) -> std::io::Result<Self> {
         let tenths = stop_timeout.as_millis().div_ceil(100);
         let child = Command::new("/bin/sh")
@@ -52,7 +53,7 @@ impl Watchdog {
         Ok(Self { child })
     }
 
-    /// Names the group to end.
+    /// Sets the group to end.
     ///
     /// # Errors
     /// The process has ended.
@@ -60,7 +61,7 @@ impl Watchdog {
         self.say(&format!("{group}\n"))
     }
 
-    /// Ends it: the server has been ended.
+    /// Ends it, because the server has been ended.
     pub(super) fn stand_down(&mut self) {
         if let Err(error) = self.say("done\n").and_then(|()| self.child.wait()) {
             tracing::warn!(%error, "the server's watchdog cannot be ended in order");

@@ -1,4 +1,4 @@
-//! A server that says exactly what a test tells it to, byte by byte, on a port of its own.
+//! A server that sends exactly the bytes scripted by a test, on its own port.
 #![allow(dead_code, reason = "every test file uses its own part of this module")]
 #![allow(clippy::unwrap_used, reason = "a test helper fails its test")]
 
@@ -12,15 +12,15 @@ use tokio::net::{TcpListener, TcpStream};
 pub(crate) enum Step {
     /// Writes these bytes.
     Send(Vec<u8>),
-    /// Closes in order (FIN). Without it the connection is kept for the next request.
+    /// Closes gracefully (FIN). Without it the connection is kept for the next request.
     Close,
     /// Breaks the connection (RST).
     Break,
-    /// Says nothing more until the client goes away.
+    /// Sends nothing more until the client disconnects.
     Stall,
 }
 
-/// What came in: each request's head and body.
+/// Received data: each request's head and body.
 pub(crate) type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 pub(crate) struct Scripted {
@@ -29,7 +29,7 @@ pub(crate) struct Scripted {
     pub(crate) connections: Arc<Mutex<usize>>,
 }
 
-/// Starts a server that answers with `script(path, how many requests came before)`.
+/// Starts a server that answers with `script(path, number of earlier requests)`.
 pub(crate) async fn serve(script: impl Fn(&str, usize) -> Vec<Step> + Send + Sync + 'static) -> Scripted {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -66,7 +66,7 @@ async fn talk(mut stream: TcpStream, script: Arc<impl Fn(&str, usize) -> Vec<Ste
                         return;
                     }
                     stream.flush().await.unwrap();
-                    // Lets the reader see this piece by itself.
+                    // Makes the reader receive this piece separately.
                     tokio::task::yield_now().await;
                 }
                 Step::Close => return,
