@@ -16,8 +16,8 @@ use regex::Regex;
 pub enum AnswerFormat {
     /// Plain text that ends in "ANSWER: X" (deepseek-r1).
     Plain,
-    /// Channels between special tokens, the last one `final` (gpt-oss-120b). The text must hold the special tokens:
-    /// ask the server for it with `skip_special_tokens` false.
+    /// Channels between special tokens, the last one `final` (gpt-oss-120b). The text must contain the
+    /// special tokens: request it with `skip_special_tokens` false.
     Channels,
 }
 

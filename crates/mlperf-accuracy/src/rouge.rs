@@ -1,5 +1,5 @@
-//! ROUGE-1, -2, -L and -Lsum, F-measure, as Google's `rouge_score` computes them (which Hugging Face's `evaluate`
-//! wraps and MLPerf's scripts call).
+//! ROUGE-1, -2, -L and -Lsum, F-measure, as computed by Google's `rouge_score` (which Hugging Face's
+//! `evaluate` wraps and MLPerf's scripts call).
 
 use std::collections::HashMap;
 

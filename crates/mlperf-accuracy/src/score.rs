@@ -12,7 +12,8 @@ use super::rouge::{Rouge, RougeReport, Sentences, four_digits, rouge_report};
 /// The accuracy measure of a benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
-    /// ROUGE against reference texts, with the answers' length in characters (llama3.1-8b) or tokens (llama2-70b).
+    /// ROUGE against reference texts, with the answers' length in characters (llama3.1-8b) or tokens
+    /// (llama2-70b).
     Rouge {
         /// Whether the length is tokens per sample instead of the total number of characters.
         by_tokens: bool,

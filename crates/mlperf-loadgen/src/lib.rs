@@ -96,8 +96,8 @@
 //!
 //! # What is left out, and why
 //!
-//! * `AbortTest`: it stops LoadGen's log thread but not the test, which then never returns. Answer all samples as
-//!   failed instead, or end the process ([`end_process`]).
+//! * `AbortTest`: it stops LoadGen's log thread but not the test, which then never returns. Answer all
+//!   samples as failed instead, or end the process ([`end_process`]).
 //! * Response callbacks: they would add a call from C++ into a closure before an answer is copied.
 //! * Several answers in one call: LoadGen gives them one timestamp, which blurs latencies.
 //! * The TEST05 seeds, and the log modes that LoadGen does not implement.

@@ -64,7 +64,8 @@ pub fn over_allowed(done: u64, percentile: f64) -> Option<u64> {
 }
 
 /// For SingleStream and MultiStream: how many of the slowest queries LoadGen leaves out when it estimates the
-/// percentile, or `None` if there are too few queries for an estimate (64 at the 90th percentile, 662 at the 99th).
+/// percentile, or `None` if there are too few queries for an estimate (64 at the 90th percentile, 662 at the
+/// 99th).
 pub fn slowest_discarded(done: u64, percentile: f64) -> Option<u64> {
     // The estimate is the `t`-th slowest query, with the largest t that passes, at least 1.
     over_allowed(done, percentile)?.checked_sub(1)

@@ -47,12 +47,13 @@ flags! {
         /// Remove finished parts older than this: 1h, 24h.
         #[arg(long, value_name = "TIME", help_heading = "Recording")]
         pub metrics_keep_for: Option<TimeText>,
-        /// Push current values to this Pushgateway as well, for example http://gateway:9091. In the configuration file
-        /// also a table with url, job, labels (instance only), authorization and timeout.
+        /// Also push current values to this Pushgateway, for example http://gateway:9091. In the
+        /// configuration file also a table with url, job, labels (instance only), authorization and timeout.
         #[arg(long, value_name = "URL", help_heading = "Recording")]
         pub metrics_pushgateway: Option<ReceiverSpec>,
-        /// Send every sample by Prometheus remote write as well, for example http://prometheus:9090/api/v1/write. In the
-        /// configuration file also a table with url, job, labels, authorization and timeout.
+        /// Also send every sample by Prometheus remote write, for example to
+        /// http://prometheus:9090/api/v1/write. In the configuration file also a table with url, job, labels,
+        /// authorization and timeout.
         #[arg(long, value_name = "URL", help_heading = "Recording")]
         pub metrics_remote_write: Option<ReceiverSpec>,
         /// Value of the label `job` of everything that is sent. Default: sut.

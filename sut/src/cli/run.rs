@@ -18,8 +18,8 @@ flags! {
         #[serde(skip)]
         pub config: Option<PathBuf>,
 
-        /// Attach to a running server, for example http://127.0.0.1:8000. Repeat it, or separate by commas, for several
-        /// replicas of one model.
+        /// Attach to a running server, for example http://127.0.0.1:8000. Repeat the flag, or separate URLs
+        /// by commas, for several replicas of one model.
         #[arg(
             long,
             value_name = "URL",

@@ -1,4 +1,5 @@
-//! One function per subcommand. A command checks its flags, calls the libraries and prints; it returns the exit status.
+//! One function per subcommand. A command checks its flags, calls the libraries, prints, and returns the exit
+//! status.
 
 mod collect;
 mod compare;

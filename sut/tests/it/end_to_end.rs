@@ -14,7 +14,8 @@ fn simulator_offline() {
 
 #[test]
 fn simulator_server() {
-    // 512 queries are enough for LoadGen's early-stopping test; whether the limits are met depends on the machine.
+    // 512 queries are enough for LoadGen's early-stopping test; whether the limits are met depends on the
+    // machine.
     let run = Run::new(&[
         "--scenario",
         "Server",

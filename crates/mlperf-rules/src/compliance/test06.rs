@@ -29,8 +29,8 @@ pub struct Test06 {
     pub wrong_length: Vec<u64>,
 }
 
-/// Reads `mlperf_log_accuracy.json` of a run under the audit file and checks every answer. `end_ids` are the model's
-/// end-of-sequence ids.
+/// Reads `mlperf_log_accuracy.json` of a run under the audit file and checks every answer. `end_ids` are the
+/// model's end-of-sequence ids.
 ///
 /// # Errors
 /// See [`VerifyError`].
