@@ -1,9 +1,8 @@
-//! Samplers of the machine that a run goes on, each on a thread of its own, each writing to a
-//! [`SampleSink`](run_model::SampleSink).
+//! Samplers of the machine, each on its own thread and writing to a [`SampleSink`](run_model::SampleSink).
 //!
 //! - `gpu`: NVIDIA GPUs (feature `nvml`, on by default).
 //! - [`host`]: CPU, memory, disks, network and processes, from `/proc` and `/sys`.
-//! - [`xid`]: what the driver's XID errors mean.
+//! - [`xid`]: the meaning of the driver's XID errors.
 
 #[cfg(feature = "nvml")]
 pub mod gpu;

@@ -1,18 +1,19 @@
-//! What an XID error means and what to do about it. The knowledge is data: `xid.csv` beside this file.
+//! Meaning of XID errors and suggested actions, from `xid.csv` next to this file.
 //!
-//! `driver_advice` is the driver vendor's published first action; `action` is what we suggest, which follows it for a
-//! first occurrence and is stricter where the run's result or its neighbours are at stake. An error that comes back
-//! on the same GPU calls for the next stronger action: that judgement needs history and is the monitor's.
+//! `driver_advice` is the first action published by the driver vendor. `action` is our suggestion: it follows
+//! that advice for a first occurrence and is stricter if the run's result or other GPUs are affected. A
+//! repeated error on the same GPU calls for the next stronger action, which the monitor decides because it
+//! needs history.
 
 use std::sync::OnceLock;
 
 use run_model::Severity;
 
-/// Where the fault lies.
+/// Location of the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum XidClass {
-    /// A compute, copy or video engine, most often driven wrong by a program.
+    /// A compute, copy or video engine; usually caused by a program.
     Engine,
     /// Device memory.
     Memory,
@@ -22,13 +23,13 @@ pub enum XidClass {
     Bus,
     /// A controller on the GPU.
     Firmware,
-    /// A unit that did not answer in time.
+    /// A unit that timed out.
     Timeout,
     /// Power supply.
     Power,
     /// Driver or virtualisation software.
     Software,
-    /// The driver says what to do in another field.
+    /// The driver specifies the action in another field.
     DriverAdvice,
     /// A consequence of something else.
     Symptom,
@@ -36,51 +37,51 @@ pub enum XidClass {
     Unknown,
 }
 
-/// What we suggest. Suggest only: this crate acts on nothing.
+/// Suggested action. This crate only suggests and never acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum XidAction {
     /// Nothing to do.
     Ignore,
-    /// Keep it in the record.
+    /// Record it.
     Record,
-    /// Raises the risk that the GPU fails soon.
+    /// Increases the risk that the GPU fails soon.
     Risk,
     /// Restart the serving engine.
     RestartEngine,
     /// Degraded: reset the GPU when it is next free.
     ResetAtNextWindow,
-    /// Take the GPU's work away and reset it.
+    /// Move work off the GPU and reset it.
     DrainAndResetGpu,
     /// Reboot the host.
     RebootHost,
-    /// Do what `gpu_recovery_action` says.
+    /// Follow `gpu_recovery_action`.
     FollowRecoveryAction,
-    /// The sub-code in the kernel log decides.
+    /// Depends on the sub-code in the kernel log.
     DecodeSubcode,
-    /// A person has to look.
+    /// Requires a person.
     Human,
 }
 
-/// One line of the catalogue.
+/// One entry of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Xid {
-    /// The number.
+    /// XID code.
     pub code: u64,
-    /// Where the fault lies.
+    /// Location of the fault.
     pub class: XidClass,
-    /// What we suggest at its first occurrence.
+    /// Suggested action at its first occurrence.
     pub action: XidAction,
     /// The vendor's published first action, as one word.
     pub driver_advice: &'static str,
-    /// Its bursts tend to go on for hours.
+    /// Whether its bursts tend to last for hours.
     pub sticky: bool,
     /// What happened, in one clause.
     pub meaning: &'static str,
 }
 
 impl XidClass {
-    /// The word used in the catalogue and in event attributes.
+    /// The name used in the catalogue and in event attributes.
     pub fn as_str(self) -> &'static str {
         CLASSES
             .iter()
@@ -90,7 +91,7 @@ impl XidClass {
 }
 
 impl XidAction {
-    /// The word used in the catalogue and in event attributes.
+    /// The name used in the catalogue and in event attributes.
     pub fn as_str(self) -> &'static str {
         ACTIONS
             .iter()
@@ -100,7 +101,7 @@ impl XidAction {
 }
 
 impl Xid {
-    /// How much the error matters to a run in progress.
+    /// Severity for a run in progress.
     pub fn severity(&self) -> Severity {
         match self.action {
             XidAction::Ignore | XidAction::Record => Severity::Info,
@@ -137,7 +138,7 @@ const ACTIONS: &[(XidAction, &str)] = &[
     (XidAction::Human, "human"),
 ];
 
-/// The whole catalogue, by ascending code.
+/// The whole catalogue, in ascending order of codes.
 pub fn catalogue() -> &'static [Xid] {
     static CATALOGUE: OnceLock<Vec<Xid>> = OnceLock::new();
     CATALOGUE.get_or_init(|| {
@@ -149,7 +150,7 @@ pub fn catalogue() -> &'static [Xid] {
     })
 }
 
-/// What is known of one code. A code that is not listed is for a person to look at.
+/// Returns the entry of a code. A code that is not in the catalogue requires a person.
 pub fn look_up(code: u64) -> Xid {
     let catalogue = catalogue();
     match catalogue.binary_search_by_key(&code, |xid| xid.code) {

@@ -1,4 +1,4 @@
-//! The GPU sampler against a scripted driver library, through the same dlopen and C calls as on a real machine.
+//! The GPU sampler with a scripted driver library, through the same dlopen and C calls as on a real machine.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
@@ -26,7 +26,7 @@ fn config(library: &Path) -> GpuConfig {
     }
 }
 
-/// Runs the sampler over a script until `done`, then returns everything up to its end.
+/// Runs the sampler on a script until `done`, then returns everything up to its end.
 fn run(
     script: &str,
     change: impl FnOnce(&mut GpuConfig),
@@ -53,7 +53,7 @@ fn two_gpus(origin: i64, more_for_first: &str) -> String {
 
 #[test]
 fn every_scripted_value_arrives_with_its_time() {
-    // One byte a nanosecond and one step of utilisation: each value tells when it was read.
+    // One byte per nanosecond and one step of utilisation: each value shows when it was read.
     let origin = unix_ns();
     let script = two_gpus(
         origin,
@@ -251,7 +251,7 @@ fn an_xid_is_an_event_within_100_ms_even_when_its_gpu_is_gone() {
         .map(|(event, at)| event.timestamp_ns - origin - (at * 1e9) as i64)
         .collect();
     late_ns.sort_unstable();
-    // The median, because a busy test machine may hold any one thread back.
+    // The median, because a busy test machine may delay any one thread.
     assert!((0..100_000_000).contains(&late_ns[2]), "{late_ns:?}");
     for event in events {
         assert!(event.attributes.contains(r#""gpu":"0""#), "{event:?}");

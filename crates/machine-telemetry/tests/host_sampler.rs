@@ -1,4 +1,4 @@
-//! The host sampler over a made-up `/proc` and `/sys`, and over the real ones.
+//! The host sampler on synthetic `/proc` and `/sys`, and on the real ones.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
@@ -18,7 +18,7 @@ fn write(root: &Path, path: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// A process whose user and system time and minor faults are given; the rest is small and regular.
+/// A process with the given user and system times and minor faults; the rest is small and regular.
 fn process(root: &Path, pid: u32, parent: u32, user: u32, system: u32, faults: u32) {
     let stat = format!(
         "{pid} (a (b) c) S {parent} 1 1 0 -1 0 {faults} 0 3 0 {user} {system} 0 0 20 0 4 0 77 1000 5 0 0 0 0 0\n"
@@ -285,7 +285,7 @@ fn what_one_member_does_not_show_is_absent_and_told_not_zero() {
     host(root);
     process(root, 100, 1, 100, 0, 0);
     process(root, 101, 100, 400, 0, 0);
-    // Another user's process: its traffic is nobody's business, and this kernel leaves lines out of its status.
+    // Another user's process: its traffic is not readable, and this kernel omits lines from its status.
     std::fs::remove_file(root.join("proc/101/io")).unwrap();
     write(
         root,

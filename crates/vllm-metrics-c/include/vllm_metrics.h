@@ -7,16 +7,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// In place of a batch: the request belongs to none.
+// Value of `batch_id` for a request without a batch.
 #define VM_NO_BATCH UINT64_MAX
 
-// In place of a time or a duration in nanoseconds: not known.
+// An unknown time or duration in nanoseconds.
 #define VM_NO_TIME INT64_MIN
 
-// In place of a number of tokens: not known.
+// An unknown number of tokens.
 #define VM_NO_COUNT UINT32_MAX
 
-// Everything went well.
+// Success.
 #define VM_OK 0
 
 // The call failed; the text says why.
@@ -25,7 +25,7 @@
 // A run being recorded. Made by `vm_session_start`, ended by `vm_session_finish` or `vm_session_drop`.
 typedef struct VmSession VmSession;
 
-// How a request ended. Fill with `vm_completed_tokens`, then change what is known better.
+// How a request ended. Fill with `vm_completed_tokens`, then change fields as needed.
 typedef struct VmCompleted {
   // Whether it was answered in full.
   bool ok;
@@ -33,11 +33,11 @@ typedef struct VmCompleted {
   uint32_t endpoint;
   // Prompt length in tokens, or `VM_NO_COUNT`.
   uint32_t prompt_tokens;
-  // Output length in tokens, the first one included, or `VM_NO_COUNT`.
+  // Output length in tokens, including the first, or `VM_NO_COUNT`.
   uint32_t output_tokens;
-  // Status of the HTTP answer if that is why it failed, else 0.
+  // HTTP status if that is why it failed, else 0.
   uint16_t http_status;
-  // Time in the server's queue as the server told it, or `VM_NO_TIME`.
+  // Time in the server's queue, as reported by the server, or `VM_NO_TIME`.
   int64_t server_queue_ns;
   // The server's prefill time, or `VM_NO_TIME`.
   int64_t server_prefill_ns;
@@ -51,16 +51,16 @@ extern "C" {
 
 // Starts a session. `config_json` is an object with the keys of a session's configuration, for example
 // `{"endpoints": [{"url": "http://localhost:8000"}], "interval_secs": 0.5, "output_dir": "out"}`.
-// Returns null on failure, with the reason in `error` (cut to `error_size`, always ended by a zero byte).
+// Returns null on failure, with the reason in `error` (cut to `error_size`, always NUL-terminated).
 //
 // # Safety
 //
-// `config_json` is a zero-ended text; `error` is null or has room for `error_size` bytes.
+// `config_json` is a NUL-terminated string; `error` is null or has room for `error_size` bytes.
 struct VmSession *vm_session_start(const char *config_json,
                                    char *error,
                                    size_t error_size);
 
-// Ends the run and writes its files; `session` is gone after it, whatever is returned. `summary` receives a JSON
+// Ends the run and writes its files; `session` is freed, whatever is returned. `summary` receives a JSON
 // object: `samples`, `processed`, `requests`, `events` (paths or null), `cost` and `missing`; on failure the
 // reason. It is cut to `summary_size`; 64 KiB hold every summary of a single endpoint.
 //
@@ -72,7 +72,7 @@ int vm_session_finish(struct VmSession *session,
                       char *summary,
                       size_t summary_size);
 
-// Gives a session up without finishing it: its files stay readable, as after a kill.
+// Drops a session without finishing it: its files stay readable, as after a kill.
 //
 // # Safety
 //
@@ -95,43 +95,43 @@ int64_t vm_now_ns(const struct VmSession *session);
 bool vm_scrape_now(const struct VmSession *session,
                    uint64_t limit_ms);
 
-// The model answers; load time ends here.
+// Marks that the model answers; load time ends here.
 //
 // # Safety
 //
 // `session` is null or from `vm_session_start` and not yet ended.
 void vm_model_loaded(const struct VmSession *session);
 
-// A phase of the run begins and lasts until the next one.
+// Begins a phase of the run, which lasts until the next one.
 //
 // # Safety
 //
-// `session` is null or from `vm_session_start` and not yet ended; `name` is a zero-ended text.
+// `session` is null or from `vm_session_start` and not yet ended; `name` is a NUL-terminated string.
 void vm_phase(const struct VmSession *session, const char *name);
 
-// The last query was answered.
+// Marks that the last query was answered.
 //
 // # Safety
 //
 // `session` is null or from `vm_session_start` and not yet ended.
 void vm_test_completed(const struct VmSession *session);
 
-// A batch of `requests` queries was handed over.
+// Marks that a batch of `requests` queries was issued.
 //
 // # Safety
 //
 // `session` is null or from `vm_session_start` and not yet ended.
 void vm_batch_issued(const struct VmSession *session, uint64_t batch_id, uint32_t requests);
 
-// The last query of a batch was answered.
+// Marks that the last query of a batch was answered.
 //
 // # Safety
 //
 // `session` is null or from `vm_session_start` and not yet ended.
 void vm_batch_completed(const struct VmSession *session, uint64_t batch_id);
 
-// A query was handed over. `batch_id` may be `VM_NO_BATCH`; `scheduled_ns`, when the load generator wanted it sent,
-// may be `VM_NO_TIME`.
+// Marks that a query was issued. `batch_id` may be `VM_NO_BATCH`. `scheduled_ns`, the time at which the load
+// generator intended to send it, may be `VM_NO_TIME`.
 //
 // # Safety
 //
@@ -142,24 +142,24 @@ void vm_request_issued(const struct VmSession *session,
                        uint64_t batch_id,
                        int64_t scheduled_ns);
 
-// The request's bytes went to the network.
+// Marks that the request's bytes were sent.
 //
 // # Safety
 //
 // `session` is null or from `vm_session_start` and not yet ended.
 void vm_request_sent(const struct VmSession *session, uint64_t id);
 
-// The first token of the answer arrived.
+// Marks that the first token of the answer arrived.
 //
 // # Safety
 //
 // `session` is null or from `vm_session_start` and not yet ended.
 void vm_first_token(const struct VmSession *session, uint64_t id);
 
-// A full answer of `output_tokens` tokens, everything else not known.
+// Returns a full answer of `output_tokens` tokens, with everything else unknown.
 struct VmCompleted vm_completed_tokens(uint32_t output_tokens);
 
-// The query was answered, well or not.
+// Marks that the query was answered, successfully or not.
 //
 // # Safety
 //

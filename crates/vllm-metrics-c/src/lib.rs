@@ -1,8 +1,8 @@
 //! `vllm-metrics` for harnesses in C and C++: a handle, a dozen functions, one header.
 //!
-//! Hook functions cost what the Rust hooks cost: they never block, and allocate once per thread. A null handle is
-//! accepted by every function and does nothing, so that a harness whose session did not start need not ask at every
-//! call. No panic crosses the border.
+//! Hook functions cost the same as the Rust hooks: they never block, and allocate once per thread. Every function
+//! accepts a null handle and does nothing, so that a harness whose session did not start need not check at every
+//! call. No panic crosses the FFI boundary.
 
 mod text;
 
@@ -21,19 +21,19 @@ pub struct VmSession {
     hooks: Hooks,
 }
 
-/// In place of a batch: the request belongs to none.
+/// Value of `batch_id` for a request without a batch.
 pub const VM_NO_BATCH: u64 = u64::MAX;
-/// In place of a time or a duration in nanoseconds: not known.
+/// An unknown time or duration in nanoseconds.
 pub const VM_NO_TIME: i64 = i64::MIN;
-/// In place of a number of tokens: not known.
+/// An unknown number of tokens.
 pub const VM_NO_COUNT: u32 = u32::MAX;
 
-/// Everything went well.
+/// Success.
 pub const VM_OK: c_int = 0;
 /// The call failed; the text says why.
 pub const VM_FAILED: c_int = 1;
 
-/// How a request ended. Fill with `vm_completed_tokens`, then change what is known better.
+/// How a request ended. Fill with `vm_completed_tokens`, then change fields as needed.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct VmCompleted {
@@ -43,11 +43,11 @@ pub struct VmCompleted {
     pub endpoint: u32,
     /// Prompt length in tokens, or `VM_NO_COUNT`.
     pub prompt_tokens: u32,
-    /// Output length in tokens, the first one included, or `VM_NO_COUNT`.
+    /// Output length in tokens, including the first, or `VM_NO_COUNT`.
     pub output_tokens: u32,
-    /// Status of the HTTP answer if that is why it failed, else 0.
+    /// HTTP status if that is why it failed, else 0.
     pub http_status: u16,
-    /// Time in the server's queue as the server told it, or `VM_NO_TIME`.
+    /// Time in the server's queue, as reported by the server, or `VM_NO_TIME`.
     pub server_queue_ns: i64,
     /// The server's prefill time, or `VM_NO_TIME`.
     pub server_prefill_ns: i64,
@@ -55,7 +55,7 @@ pub struct VmCompleted {
     pub server_decode_ns: i64,
 }
 
-/// Runs `call` and keeps a panic on this side.
+/// Runs `call` and catches a panic.
 fn guarded<T>(otherwise: T, call: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(otherwise)
 }
@@ -72,11 +72,11 @@ unsafe fn hooks<'a>(session: *const VmSession) -> Option<&'a Hooks> {
 
 /// Starts a session. `config_json` is an object with the keys of a session's configuration, for example
 /// `{"endpoints": [{"url": "http://localhost:8000"}], "interval_secs": 0.5, "output_dir": "out"}`.
-/// Returns null on failure, with the reason in `error` (cut to `error_size`, always ended by a zero byte).
+/// Returns null on failure, with the reason in `error` (cut to `error_size`, always NUL-terminated).
 ///
 /// # Safety
 ///
-/// `config_json` is a zero-ended text; `error` is null or has room for `error_size` bytes.
+/// `config_json` is a NUL-terminated string; `error` is null or has room for `error_size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vm_session_start(
     config_json: *const c_char,
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn vm_session_start(
     error_size: usize,
 ) -> *mut VmSession {
     let started = guarded(Err("the library panicked".to_owned()), || {
-        // SAFETY: the caller promises a zero-ended text or null.
+        // SAFETY: the caller promises a NUL-terminated string or null.
         let config = unsafe { text::read(config_json) }.ok_or("the configuration is null or not UTF-8")?;
         let config = SessionConfig::from_json(config).map_err(|error| error.to_string())?;
         SessionBuilder::default()
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn vm_session_start(
     }
 }
 
-/// Ends the run and writes its files; `session` is gone after it, whatever is returned. `summary` receives a JSON
+/// Ends the run and writes its files; `session` is freed, whatever is returned. `summary` receives a JSON
 /// object: `samples`, `processed`, `requests`, `events` (paths or null), `cost` and `missing`; on failure the
 /// reason. It is cut to `summary_size`; 64 KiB hold every summary of a single endpoint.
 ///
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn vm_session_finish(
     code
 }
 
-/// Gives a session up without finishing it: its files stay readable, as after a kill.
+/// Drops a session without finishing it: its files stay readable, as after a kill.
 ///
 /// # Safety
 ///
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn vm_scrape_now(session: *const VmSession, limit_ms: u64)
     })
 }
 
-/// The model answers; load time ends here.
+/// Marks that the model answers; load time ends here.
 ///
 /// # Safety
 ///
@@ -195,11 +195,11 @@ pub unsafe extern "C" fn vm_model_loaded(session: *const VmSession) {
     }
 }
 
-/// A phase of the run begins and lasts until the next one.
+/// Begins a phase of the run, which lasts until the next one.
 ///
 /// # Safety
 ///
-/// `session` is null or from `vm_session_start` and not yet ended; `name` is a zero-ended text.
+/// `session` is null or from `vm_session_start` and not yet ended; `name` is a NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vm_phase(session: *const VmSession, name: *const c_char) {
     // SAFETY: promised by the caller.
@@ -208,7 +208,7 @@ pub unsafe extern "C" fn vm_phase(session: *const VmSession, name: *const c_char
     }
 }
 
-/// The last query was answered.
+/// Marks that the last query was answered.
 ///
 /// # Safety
 ///
@@ -221,7 +221,7 @@ pub unsafe extern "C" fn vm_test_completed(session: *const VmSession) {
     }
 }
 
-/// A batch of `requests` queries was handed over.
+/// Marks that a batch of `requests` queries was issued.
 ///
 /// # Safety
 ///
@@ -234,7 +234,7 @@ pub unsafe extern "C" fn vm_batch_issued(session: *const VmSession, batch_id: u6
     }
 }
 
-/// The last query of a batch was answered.
+/// Marks that the last query of a batch was answered.
 ///
 /// # Safety
 ///
@@ -247,8 +247,8 @@ pub unsafe extern "C" fn vm_batch_completed(session: *const VmSession, batch_id:
     }
 }
 
-/// A query was handed over. `batch_id` may be `VM_NO_BATCH`; `scheduled_ns`, when the load generator wanted it sent,
-/// may be `VM_NO_TIME`.
+/// Marks that a query was issued. `batch_id` may be `VM_NO_BATCH`. `scheduled_ns`, the time at which the load
+/// generator intended to send it, may be `VM_NO_TIME`.
 ///
 /// # Safety
 ///
@@ -270,7 +270,7 @@ pub unsafe extern "C" fn vm_request_issued(
     }
 }
 
-/// The request's bytes went to the network.
+/// Marks that the request's bytes were sent.
 ///
 /// # Safety
 ///
@@ -283,7 +283,7 @@ pub unsafe extern "C" fn vm_request_sent(session: *const VmSession, id: u64) {
     }
 }
 
-/// The first token of the answer arrived.
+/// Marks that the first token of the answer arrived.
 ///
 /// # Safety
 ///
@@ -296,7 +296,7 @@ pub unsafe extern "C" fn vm_first_token(session: *const VmSession, id: u64) {
     }
 }
 
-/// A full answer of `output_tokens` tokens, everything else not known.
+/// Returns a full answer of `output_tokens` tokens, with everything else unknown.
 #[unsafe(no_mangle)]
 pub extern "C" fn vm_completed_tokens(output_tokens: u32) -> VmCompleted {
     VmCompleted {
@@ -311,7 +311,7 @@ pub extern "C" fn vm_completed_tokens(output_tokens: u32) -> VmCompleted {
     }
 }
 
-/// The query was answered, well or not.
+/// Marks that the query was answered, successfully or not.
 ///
 /// # Safety
 ///

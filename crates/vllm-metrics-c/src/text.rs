@@ -10,7 +10,7 @@ use vllm_metrics::FinishedRun;
 ///
 /// # Safety
 ///
-/// `text` is null or a zero-ended text that lives as long as the result is used.
+/// `text` is null or a NUL-terminated string that lives as long as the result is used.
 pub(crate) unsafe fn read<'a>(text: *const c_char) -> Option<&'a str> {
     if text.is_null() {
         return None;

@@ -1,8 +1,8 @@
-//! The calls into the driver: which tier each belongs to, and which series it fills.
+//! Driver calls, with their tiers and the series they fill.
 
 use super::series::{self, CALL_SERIES, FAST_FIELDS, Field, GpuSeries, SLOW_FIELDS, STATIC_FIELDS, Slot};
 
-/// One call into the driver. Each is timed and counted by itself.
+/// One driver call, timed and counted separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     Utilization,
@@ -63,7 +63,7 @@ impl Call {
         }
     }
 
-    /// The fields behind a batched call, and where they start among all fields.
+    /// The fields of a batched call, and the index of the first among all fields.
     pub(crate) fn fields(self) -> Option<(usize, &'static [Field])> {
         match self {
             Self::FastFields => Some((0, FAST_FIELDS)),
@@ -73,7 +73,7 @@ impl Call {
         }
     }
 
-    /// The series a single call fills.
+    /// The series that a single call fills.
     pub(crate) fn slots(self) -> std::ops::Range<usize> {
         let one = |slot: Slot| slot.0..slot.0 + 1;
         match self {
@@ -90,7 +90,7 @@ impl Call {
     }
 }
 
-/// The series at a place: those of single calls first, then those of the fields.
+/// The series at an index: those of single calls first, then those of the fields.
 pub(crate) fn series_of(slot: usize) -> &'static GpuSeries {
     let mut fields = FAST_FIELDS.iter().chain(SLOW_FIELDS).chain(STATIC_FIELDS);
     match CALL_SERIES.get(slot) {

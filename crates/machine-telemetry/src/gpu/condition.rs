@@ -1,7 +1,8 @@
-//! How each reading of a GPU stands, and what is told when that changes.
+//! Conditions of a GPU's readings, and events on their changes.
 //!
-//! *Good*: its value becomes a sample. *Unsupported*: told once, never asked again. *Failing*: asked again at each
-//! tick; the stretch without values becomes a `gap` event. A lost GPU is left alone until its handle can be had again.
+//! *Good*: its value becomes a sample. *Unsupported*: reported once, never read again. *Failing*: read again
+//! at each tick; the period without values becomes a `gap` event. A lost GPU is not read until its handle is
+//! available again.
 
 use nvml_wrapper::error::NvmlError;
 
@@ -14,7 +15,7 @@ use run_model::EventKind;
 use run_model::Severity;
 
 impl Gpu<'_> {
-    /// Readings that this GPU does not have.
+    /// Readings that this GPU does not support.
     pub(crate) fn unsupported(&self) -> Vec<String> {
         let calls = Call::ALL
             .into_iter()
@@ -27,7 +28,7 @@ impl Gpu<'_> {
         slots.map(|slot| spelled(series_of(slot))).collect()
     }
 
-    /// Ends the open gaps when the run ends.
+    /// Ends open gaps at the end of the run.
     pub(crate) fn finish(&mut self, output: &mut Output<'_>) {
         let now = output.sink.now_ns();
         if let Some(since_ns) = self.lost_since_ns {
@@ -122,7 +123,7 @@ impl Gpu<'_> {
         }
     }
 
-    /// A field gave a value: ends its streak of failures, if there was one.
+    /// Ends a field's streak of failures, if any, once it has a value.
     pub(crate) fn settle(&mut self, field: usize, now_ns: i64, output: &mut Output<'_>) {
         let reading = &mut self.fields[field];
         let State::Failing { since_ns, missed } = reading.state else {
@@ -139,7 +140,7 @@ impl Gpu<'_> {
         }
     }
 
-    /// The driver's own advice after a fault, told when it changes.
+    /// Reports the driver's own advice after a fault when it changes.
     pub(crate) fn watch_recovery_action(&mut self, code: f64, output: &mut Output<'_>) {
         let before = self.recovery_action.replace(code);
         if before == Some(code) || (before.is_none() && code == 0.0) {

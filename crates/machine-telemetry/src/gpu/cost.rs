@@ -1,13 +1,13 @@
-//! What one kind of driver call costs: a small histogram of durations, and the summary told of it.
+//! Cost of one kind of driver call: a small histogram of durations and its summary.
 
 use std::time::Duration;
 
-/// Sub-buckets per power of two: a quantile is exact to 1/8 of its value.
+/// Sub-buckets per power of two: quantiles are accurate to 1/8 of their value.
 const SUB: usize = 8;
 /// Up to 2^40 ns, about 18 minutes.
 const BUCKETS: usize = 41 * SUB;
 
-/// Durations of calls of one kind, kept in fixed memory.
+/// Durations of calls of one kind, in fixed memory.
 #[derive(Clone)]
 pub(crate) struct Durations {
     count: u64,
@@ -19,18 +19,18 @@ pub(crate) struct Durations {
 /// Cost of one kind of call over the run so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallCost {
-    /// Which call: `utilization`, `memory`, `power`, `sm_clock`, `throttle`, `temperature`, `fast_fields`,
+    /// Kind of call: `utilization`, `memory`, `power`, `sm_clock`, `throttle`, `temperature`, `fast_fields`,
     /// `slow_fields`, `memory_clock`, `processes`.
     pub call: &'static str,
-    /// How often it was made.
+    /// Number of calls.
     pub count: u64,
-    /// Time spent in it, together.
+    /// Total time spent in them.
     pub total: Duration,
     /// Median, to 1/8 of its value.
     pub p50: Duration,
     /// 99th percentile, to 1/8 of its value.
     pub p99: Duration,
-    /// The longest, exact.
+    /// Maximum, exact.
     pub max: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Durations {
         }
     }
 
-    /// Upper end of the bucket that holds the quantile, never above the longest.
+    /// Upper end of the bucket that contains the quantile, never above the maximum.
     fn quantile(&self, q: f64) -> Duration {
         let rank = ((self.count as f64 * q).ceil() as u64).max(1);
         let mut seen = 0;

@@ -1,6 +1,6 @@
-//! One GPU: reads what is due, remembers per reading what it cannot give, and keeps absence apart from zero.
+//! One GPU: reads what is due, and tracks unavailable readings to distinguish absence from zero.
 //!
-//! How a reading stands (good, unsupported, failing) is kept in `condition`.
+//! The condition of a reading (good, unsupported, failing) is handled in `condition`.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,7 +16,7 @@ use super::reading::{Reading, State, TOLD_STREAKS, fail, is_for_good, is_unknown
 use super::series::{self, CALL_SERIES, FAST_FIELDS, SLOW_FIELDS, STATIC_FIELDS, Slot};
 use run_model::{Sample, SampleBatch, SeriesDef, SeriesId};
 
-/// Which GPU, in words that stay true for the whole run.
+/// Identity of a GPU, valid for the whole run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuIdentity {
     /// NVML's index.
@@ -27,11 +27,11 @@ pub struct GpuIdentity {
     pub name: String,
 }
 
-/// One GPU under the sampler's eye.
+/// One sampled GPU.
 pub(crate) struct Gpu<'n> {
     pub(crate) device: Device<'n>,
     pub(crate) identity: GpuIdentity,
-    /// False while the GPU is known to belong to somebody else than the server.
+    /// False while the GPU is known not to be used by the server.
     pub(crate) selected: bool,
     pub(crate) lost_since_ns: Option<i64>,
     ids: Vec<Option<SeriesId>>,
@@ -73,7 +73,7 @@ impl<'n> Gpu<'n> {
         self.lost_since_ns.is_some()
     }
 
-    /// Makes the calls that are due and hands over what they gave, with the time before the first and after the last.
+    /// Makes the due calls and publishes their values, with the times before the first and after the last.
     pub(crate) fn sample(&mut self, calls: &[Call], output: &mut Output<'_>) {
         if self.is_lost() {
             return;
@@ -85,7 +85,7 @@ impl<'n> Gpu<'n> {
                 continue;
             }
             let mut values = std::mem::take(&mut self.scratch);
-            // Not the end of the call before: between the two its values became samples.
+            // Not the end of the previous call: its values became samples in between.
             let before_ns = output.sink.now_ns();
             let result = self.read(call, before_ns, &mut values, output);
             let after_ns = output.sink.now_ns();
@@ -176,7 +176,8 @@ impl<'n> Gpu<'n> {
             return Ok(());
         }
         let ids: Vec<FieldId> = asked.iter().map(|&i| FieldId(fields[i].id)).collect();
-        // The answers come back in the order asked. Their ids do not help: the binding may have renumbered them.
+        // The answers have the order of the requests. Their ids are unreliable: the binding may have
+        // renumbered them.
         let answers = self.device.field_values_for(&ids)?;
         for (&i, answer) in asked.iter().zip(answers) {
             let slot = CALL_SERIES.len() + first + i;
@@ -208,7 +209,7 @@ impl<'n> Gpu<'n> {
         Ok(())
     }
 
-    /// Which processes compute on this GPU, and the memory of those in `server`. `None`: could not be read.
+    /// Owner of the processes on this GPU; samples the memory of those in `server`. `None` if unreadable.
     pub(crate) fn server_memory(
         &mut self,
         server: &HashSet<u32>,
@@ -264,7 +265,7 @@ impl<'n> Gpu<'n> {
         Some(Ownership::Server)
     }
 
-    /// Tries to get a lost GPU back; the stretch without it becomes a gap.
+    /// Tries to reopen a lost GPU; the time without it becomes a gap.
     pub(crate) fn try_regain(&mut self, nvml: &'n Nvml, output: &mut Output<'_>) {
         let Some(since_ns) = self.lost_since_ns else {
             return;
@@ -308,13 +309,13 @@ impl<'n> Gpu<'n> {
         serde_json::json!(labels).to_string()
     }
 
-    /// Text that is equal for two handles of the same GPU, even when the GPU no longer answers.
+    /// Text that is equal for two handles of the same GPU, even if the GPU no longer answers.
     pub(crate) fn handle_text(&self) -> String {
         format!("{:?}", self.device)
     }
 }
 
-/// Whose processes compute on a GPU.
+/// Owner of the processes that compute on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ownership {
     Server,

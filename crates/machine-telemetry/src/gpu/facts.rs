@@ -1,4 +1,4 @@
-//! What never changes about a GPU, told once: an info series, the constant gauges, and an event.
+//! Constants of a GPU, published once: an info series, the constant gauges, and an event.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use run_model::EventKind;
 use run_model::{MetricType, Sample, SampleBatch, SeriesDef, Severity};
 
 impl Gpu<'_> {
-    /// Tells what never changes: one info series and the constant gauges.
+    /// Publishes the constants: one info series and the constant gauges.
     pub(crate) fn announce(&mut self, nvml: &Nvml, output: &mut Output<'_>) {
         let start_ns = output.sink.now_ns();
         let device = &self.device;

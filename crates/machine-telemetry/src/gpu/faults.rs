@@ -1,7 +1,7 @@
-//! Faults as they happen: a thread that sleeps in NVML's event wait and turns XID and ECC events into rows.
+//! Reports faults immediately: a thread that waits for NVML events and turns XID and ECC events into rows.
 //!
-//! Its own thread, because a driver call of the sampler can take seconds when a GPU fails, which is just when the
-//! event must not be late.
+//! It is a separate thread because a driver call of the sampler can take seconds when a GPU fails, which is
+//! exactly when the event must not be delayed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,19 +21,19 @@ use run_model::EventKind;
 use run_model::StopToken;
 use run_model::{MetricType, Sample, SampleBatch, SeriesDef, SeriesId, Severity};
 
-/// The wait returns at once when an event comes; this only bounds how late the thread sees the stop token.
+/// The wait returns immediately on an event; this only bounds the delay of a stop.
 const WAIT_MS: u32 = 100;
-/// A GPU in trouble can raise thousands of events. Beyond so many a second of one kind, they are counted only.
+/// A failing GPU can raise thousands of events. Beyond this rate per second and kind, they are only counted.
 const TOLD_PER_SECOND: u32 = 10;
 
-/// A GPU to listen to, and the text of its handle by which its events are recognised when it no longer answers.
+/// A GPU to listen to, and the text of its handle, which identifies its events when it no longer answers.
 pub(crate) struct Listened {
     pub(crate) identity: GpuIdentity,
     pub(crate) handle_text: String,
 }
 
-/// Listens until stopped. Sets `struck` at each event, so that the sampler reads the error counters and the driver's
-/// recovery action at its next tick instead of its next slow one.
+/// Listens until stopped. Sets `struck` at each event, so that the sampler reads the error counters and the
+/// driver's recovery action at its next tick instead of its next slow one.
 pub(crate) fn listen(
     nvml: &Nvml,
     gpus: &[Listened],
@@ -70,7 +70,7 @@ pub(crate) fn listen(
     }
 }
 
-/// An event set with every GPU that can be listened to. A GPU that refuses costs the others nothing.
+/// Creates an event set with every GPU that supports it, skipping GPUs that fail to register.
 fn register<'n>(nvml: &'n Nvml, gpus: &[Listened], output: &mut Output<'_>) -> Option<EventSet<'n>> {
     let wanted =
         EventTypes::CRITICAL_XID_ERROR | EventTypes::SINGLE_BIT_ECC_ERROR | EventTypes::DOUBLE_BIT_ECC_ERROR;
@@ -125,7 +125,7 @@ fn register<'n>(nvml: &'n Nvml, gpus: &[Listened], output: &mut Output<'_>) -> O
     (refused.len() < gpus.len()).then_some(set)
 }
 
-/// What was told lately, per GPU and kind, and how often each kind came.
+/// Recently reported events per GPU and kind, and the count of each kind.
 #[derive(Default)]
 struct Told {
     kinds: HashMap<(Option<u32>, Kind), Count>,
@@ -154,7 +154,7 @@ fn tell(event: &EventData<'_>, gpus: &[Listened], told: &mut Told, output: &mut 
         .find(|gpu| gpu.handle_text == text)
         .map(|gpu| &gpu.identity);
     let kind = match &event.event_data {
-        // 999 is how the driver says that it does not know the number.
+        // The driver uses 999 for an unknown number.
         Some(XidError::Value(code)) => Kind::Xid(*code),
         Some(XidError::Unknown) => Kind::Xid(999),
         None if event.event_type.contains(EventTypes::DOUBLE_BIT_ECC_ERROR) => Kind::EccDouble,
@@ -249,7 +249,7 @@ fn tell(event: &EventData<'_>, gpus: &[Listened], told: &mut Told, output: &mut 
     }
 }
 
-/// The series that counts events of one kind; it begins with the first event.
+/// The counter series of one kind of event; it begins with the first event.
 fn counter(kind: Kind, identity: Option<&GpuIdentity>, source: Arc<str>) -> SeriesDef {
     let mut labels: BTreeMap<&str, String> = BTreeMap::new();
     if let Some(identity) = identity {

@@ -1,12 +1,12 @@
-//! GPUs through NVIDIA's management library, read on a thread of its own.
+//! Samples GPUs through NVIDIA's management library on a separate thread.
 //!
-//! What is cheap and moves is read at every tick (utilisation, memory, power, energy, clocks, throttle reasons,
-//! temperature); error counters and throttle times come in one batched call every few seconds; what never changes is
-//! told once; XID and ECC events arrive through the driver's event set as they happen. Each kind of call is timed, and
-//! the times are series of the run.
+//! Cheap, changing values are read at every tick (utilisation, memory, power, energy, clocks, throttle
+//! reasons, temperature). Error counters and throttle times are read in one batched call every few seconds,
+//! constants once. XID and ECC events arrive immediately through the driver's event set. Each kind of call is
+//! timed, and the times are series of the run.
 //!
-//! All samples of one GPU at one tick bear the time before its first call; the batch also keeps the time after its
-//! last. A value that cannot be read is a missing row with an event, never a zero.
+//! All samples of one GPU at one tick have the time before its first call; the batch also stores the time
+//! after its last. An unreadable value is a missing row with an event, never a zero.
 //!
 //! ```no_run
 //! use machine_telemetry::gpu::{GpuConfig, GpuSampler};
@@ -46,37 +46,37 @@ pub use crate::xid;
 
 use run_model::{SampleSink, StopToken};
 
-/// Which GPUs to watch.
+/// Selects GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum GpuSelection {
-    /// All that the driver shows.
+    /// All GPUs that the driver reports.
     #[default]
     All,
-    /// By NVML index, which need not be CUDA's.
+    /// By NVML index, which may differ from CUDA's.
     Indices(Vec<u32>),
     /// By UUID (`GPU-…`).
     Uuids(Vec<String>),
-    /// Those on which this process or a descendant of it computes. All are watched until one is found.
+    /// GPUs used by this process or its descendants. All are sampled until one is found.
     ServerProcess(u32),
 }
 
-/// How to sample.
+/// Sampler settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuConfig {
     /// Driver library to load; `None` for the driver's own.
     pub library: Option<PathBuf>,
-    /// The library is a fake: every series and event says so.
+    /// Whether the library is a fake; recorded in every series and event.
     pub simulated: bool,
-    /// Time between ticks; below a second the measured cost per call is worth a look.
+    /// Time between ticks; below a second, check the measured cost per call.
     pub interval: Duration,
     /// Time between readings of error counters, throttle times and limits.
     pub slow_interval: Duration,
-    /// Time between looks at the processes on each GPU, which is the dearest call.
+    /// Time between readings of the processes on each GPU, the most expensive call.
     pub process_interval: Duration,
-    /// Which GPUs.
+    /// Selected GPUs.
     pub selection: GpuSelection,
-    /// The server's process, for the memory it takes. [`GpuSelection::ServerProcess`] implies it.
+    /// The server's process, to measure its GPU memory. Implied by [`GpuSelection::ServerProcess`].
     pub server_pid: Option<u32>,
 }
 
@@ -101,32 +101,32 @@ impl GpuConfig {
     }
 }
 
-/// What the sampler has to say when it has stopped.
+/// Summary of the sampler.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct GpuSummary {
-    /// The GPUs that were watched at the end.
+    /// The GPUs sampled at the end.
     pub gpus: Vec<GpuIdentity>,
-    /// Why there were none, if there were none.
+    /// Why there were none, if so.
     pub unavailable: Option<String>,
-    /// Per GPU (by index) the series that it does not have.
+    /// Per GPU (by index) the unsupported series.
     pub not_supported: Vec<(u32, Vec<String>)>,
     /// Cost per kind of call.
     pub calls: Vec<CallCost>,
-    /// Ticks that were kept.
+    /// Number of ticks on schedule.
     pub ticks: u64,
-    /// Ticks that passed while an earlier one still ran.
+    /// Number of ticks that passed while an earlier one was still running.
     pub missed_ticks: u64,
-    /// Readings that failed and were tried again.
+    /// Readings that failed and were retried.
     pub read_errors: u64,
-    /// CPU time of the sampler's thread (that of the fault thread, which sleeps, is not in it).
+    /// CPU time of the sampler's thread (excluding the fault thread, which mostly sleeps).
     pub cpu_time: Duration,
     /// Wall time from first to last tick.
     pub lived: Duration,
 }
 
-/// Samples on the caller's thread until stopped; returns at once, with one `gpu_unavailable` event, when there is
-/// nothing to sample. Driver calls block, so this must never run on an async runtime's thread.
+/// Samples on the caller's thread until stopped. Returns immediately, with one `gpu_unavailable` event, if
+/// there is nothing to sample. Driver calls block, so this must never run on an async runtime's thread.
 pub fn run(config: &GpuConfig, sink: &mut dyn SampleSink, stop: &StopToken) -> GpuSummary {
     sampler::run(config, sink, stop)
 }
@@ -138,8 +138,8 @@ pub struct GpuSampler {
 }
 
 impl GpuSampler {
-    /// Starts the thread. Loading the driver library happens there, so this returns at once; without a library the
-    /// thread leaves one `gpu_unavailable` event and ends.
+    /// Starts the thread. Returns immediately, since the driver library is loaded on the thread; without a
+    /// library the thread writes one `gpu_unavailable` event and ends.
     ///
     /// # Errors
     ///
@@ -150,7 +150,8 @@ impl GpuSampler {
         Ok(Self { thread })
     }
 
-    /// Waits for the thread, which ends soon after its stop token was stopped: after the driver call it is in.
+    /// Waits for the thread, which ends after its stop token was stopped and the current driver call has
+    /// returned.
     pub fn join(self) -> GpuSummary {
         self.thread.join().unwrap_or_else(|_| GpuSummary {
             unavailable: Some("the GPU sampler panicked".to_owned()),

@@ -1,4 +1,4 @@
-//! What the sampler's threads share: the sink, the source's name, and what is counted.
+//! State shared by the sampler's threads: the sink, the source's name, and counts.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Costs {
     }
 }
 
-/// What the sampler's parts share: where rows go, what they are called, what is counted.
+/// State shared by the sampler's parts: the sink, the source's name, and counts.
 pub(crate) struct Output<'s> {
     pub(crate) sink: &'s mut dyn SampleSink,
     pub(crate) source: Arc<str>,

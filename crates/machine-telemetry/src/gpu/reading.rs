@@ -1,8 +1,8 @@
-//! How one reading of a GPU stands: good, unsupported, or failing for now.
+//! Condition of one reading of a GPU: good, unsupported, or currently failing.
 
 use nvml_wrapper::error::NvmlError;
 
-/// How one reading stands.
+/// Condition of one reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Good,
@@ -16,10 +16,10 @@ pub(crate) struct Reading {
     pub(crate) streaks: u32,
 }
 
-/// After so many streaks of failures, one reading's further streaks are counted and no longer told one by one.
+/// After this many streaks of failures, further streaks of a reading are only counted, not reported.
 pub(crate) const TOLD_STREAKS: u32 = 10;
 
-/// Asking again would give the same answer for as long as this driver runs.
+/// Whether the error is permanent for as long as this driver runs.
 pub(crate) fn is_for_good(error: &NvmlError) -> bool {
     matches!(
         error,
@@ -30,13 +30,13 @@ pub(crate) fn is_for_good(error: &NvmlError) -> bool {
     )
 }
 
-/// A field id that this driver does not know, or a value type that the binding does not know (NVML's signed 32-bit
+/// Whether the field id is unknown to this driver, or its value type to the binding (NVML's signed 32-bit
 /// integers, which the temperature limits use).
 pub(crate) fn is_unknown_field(error: &NvmlError) -> bool {
     matches!(error, NvmlError::InvalidArg | NvmlError::UnexpectedVariant(_))
 }
 
-/// Counts one failed reading; true if it is the first of a streak.
+/// Counts one failed reading; returns true if it is the first of a streak.
 pub(crate) fn fail(reading: &mut Reading, at_ns: i64) -> bool {
     if let State::Failing { missed, .. } = &mut reading.state {
         *missed += 1;

@@ -1,4 +1,4 @@
-//! The sampler's thread: opens the driver's library, keeps the schedule, and says at the end what it cost.
+//! The sampler's thread: opens the driver's library, follows the schedule, and reports its cost at the end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use run_model::Severity;
 use run_model::schedule::{Schedule, thread_cpu_time};
 use run_model::{SampleSink, StopToken};
 
-/// Runs until stopped, or returns at once when there is nothing to sample.
+/// Runs until stopped, or returns immediately if there is nothing to sample.
 pub(crate) fn run(config: &GpuConfig, sink: &mut dyn SampleSink, stop: &StopToken) -> GpuSummary {
     let mut fault_sink = sink.fork();
     let mut output = Output::new(sink, config.source());
@@ -94,7 +94,7 @@ fn unavailable(why: String, output: &mut Output<'_>) -> GpuSummary {
     }
 }
 
-/// The GPUs asked for. One that cannot be opened is told of and left out.
+/// Opens the selected GPUs. One that cannot be opened is reported and skipped.
 fn open_gpus<'n>(
     nvml: &'n Nvml,
     config: &GpuConfig,
@@ -136,7 +136,7 @@ fn open_gpus<'n>(
     Ok(gpus)
 }
 
-/// GPUs that were named and are not there.
+/// Reports selected GPUs that do not exist.
 fn tell_missing(gpus: &[Gpu<'_>], config: &GpuConfig, count: u32, output: &mut Output<'_>) {
     let missing: Vec<String> = match &config.selection {
         GpuSelection::Indices(wanted) => wanted
@@ -178,7 +178,7 @@ fn keep_schedule<'n>(
         let began = Instant::now();
         if began >= next_processes {
             let found = ownership.refresh(gpus, config, output);
-            // Until the server's processes show on a GPU, look as often as the slow tier.
+            // Until the server's processes appear on a GPU, check as often as the slow tier.
             next_processes = began
                 + if found {
                     config.process_interval
@@ -233,7 +233,7 @@ fn keep_schedule<'n>(
     summary
 }
 
-/// The last word, for a reader of the events: what was watched, what was not there, what it cost.
+/// Publishes the summary event: sampled GPUs, unsupported readings, cost.
 fn tell_summary(summary: &GpuSummary, output: &mut Output<'_>) {
     let share = summary.cpu_time.as_secs_f64() / summary.lived.as_secs_f64().max(f64::MIN_POSITIVE);
     let message = format!(
@@ -274,8 +274,8 @@ fn tell_late(took: Duration, missed: u32, interval: Duration, output: &mut Outpu
     output.event(EventKind::MissedTick, Severity::Warning, message, &attributes);
 }
 
-/// Which GPUs the server computes on. Once one is found, GPUs without the server are left out; workers that start
-/// later bring theirs back in.
+/// Which GPUs the server uses. Once one is found, GPUs without the server are skipped until a later worker
+/// uses them.
 #[derive(Default)]
 struct ServerGpus {
     found: bool,
@@ -283,7 +283,8 @@ struct ServerGpus {
 }
 
 impl ServerGpus {
-    /// Looks at the processes of every GPU; true once the server was found, or if nobody looks for it.
+    /// Checks the processes of every GPU; returns true once the server was found, or if it is not searched
+    /// for.
     fn refresh(&mut self, gpus: &mut [Gpu<'_>], config: &GpuConfig, output: &mut Output<'_>) -> bool {
         let pid = match (&config.selection, config.server_pid) {
             (&GpuSelection::ServerProcess(pid), _) | (_, Some(pid)) => pid,

@@ -1,4 +1,4 @@
-//! What the sampler itself costs, as series of the run: time per call, time per tick, CPU time, what it missed.
+//! The sampler's own cost as series: time per call, time per tick, CPU time, missed ticks.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl SelfCost {
         self.ticks
     }
 
-    /// Hands over the cost so far; the longest tick is that since the last time.
+    /// Publishes the cost so far; the longest tick is that since the previous call.
     pub(crate) fn tell(&mut self, output: &mut Output<'_>, missed_ticks: u64) {
         let now = output.sink.now_ns();
         let sample = |series, value| Sample {
@@ -105,7 +105,7 @@ impl SelfCost {
     }
 }
 
-/// The cost of reading a fake library says nothing of a real driver, so it is marked too.
+/// Marked as simulated for a fake library, whose cost does not apply to a real driver.
 fn definition(name: &str, labels: String, metric_type: MetricType, unit: &str, simulated: bool) -> SeriesDef {
     SeriesDef {
         metric_name: name.into(),

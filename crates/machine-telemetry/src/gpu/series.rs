@@ -1,11 +1,11 @@
-//! Which series a GPU has: names, units and labels, one table for single calls and one for NVML's field values.
+//! The series of a GPU: names, units and labels, for single calls and for NVML's field values.
 
 use nvml_wrapper::sys_exports::field_id as id;
 
 use run_model::MetricType;
 use run_model::MetricType::{Counter, Gauge};
 
-/// A series that exists once per GPU. The labels `gpu`, `uuid` and `name` come on top of `label`.
+/// A series that exists once per GPU, with the labels `gpu`, `uuid` and `name` in addition to `label`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GpuSeries {
     pub(crate) name: &'static str,
@@ -55,7 +55,7 @@ const fn nvlink_error(kind: &'static str) -> GpuSeries {
     labelled(counter("gpu_nvlink_errors_total", "errors"), "kind", kind)
 }
 
-/// Series that come from one NVML call each, or several from the same call. [`Slot`] names their places.
+/// Series filled by one NVML call each, or several by the same call. [`Slot`] names their indices.
 pub(crate) const CALL_SERIES: &[GpuSeries] = &[
     // Share of the sample period in which a kernel ran, and in which device memory was read or written.
     gauge("gpu_utilization_ratio", "ratio"),
@@ -76,7 +76,7 @@ pub(crate) const CALL_SERIES: &[GpuSeries] = &[
     throttle("hw_thermal"),
     throttle("hw_power_brake"),
     throttle("display_clocks"),
-    // Constants, told once.
+    // Constants, published once.
     gauge("gpu_memory_total_bytes", "bytes"),
     gauge("gpu_sm_clock_max_hertz", "hertz"),
     gauge("gpu_memory_clock_max_hertz", "hertz"),
@@ -84,7 +84,7 @@ pub(crate) const CALL_SERIES: &[GpuSeries] = &[
     gauge("gpu_temperature_shutdown_celsius", "celsius"),
 ];
 
-/// Places in [`CALL_SERIES`].
+/// Indices in [`CALL_SERIES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot(pub(crate) usize);
 
@@ -106,7 +106,7 @@ pub(crate) const MEMORY_CLOCK_MAX: Slot = Slot(20);
 pub(crate) const SLOWDOWN: Slot = Slot(21);
 pub(crate) const SHUTDOWN: Slot = Slot(22);
 
-/// How a field's number becomes base units.
+/// Conversion of a field's number to base units.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Scale {
     Times(f64),
@@ -152,7 +152,7 @@ const fn scaled(id: u32, series: GpuSeries, factor: f64) -> Field {
     }
 }
 
-/// Read at every tick in one call: energy is wanted at the ends of phases, so it does not wait for the slow tier.
+/// Read at every tick in one call: energy is needed at the ends of phases, so it is not in the slow tier.
 pub(crate) const FAST_FIELDS: &[Field] = &[
     scaled(
         id::NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION,
@@ -261,7 +261,7 @@ pub(crate) const SLOW_FIELDS: &[Field] = &[
     ),
     field(id::NVML_FI_DEV_PCIE_COUNT_LCRC_ERROR, pcie_error("lcrc")),
     field(id::NVML_FI_DEV_PCIE_COUNT_LANE_ERROR, pcie_error("lane")),
-    // Byte counters instead of the throughput call, which blocks for its own measuring window.
+    // Byte counters instead of the throughput call, which blocks for its measuring window.
     field(
         id::NVML_FI_DEV_PCIE_COUNT_TX_BYTES,
         labelled(counter("gpu_pcie_bytes_total", "bytes"), "direction", "transmit"),
@@ -318,7 +318,7 @@ pub(crate) const SLOW_FIELDS: &[Field] = &[
     ),
 ];
 
-/// Read once: how far below its limits the GPU counts as too hot, in degrees of NVML's "T.Limit" scale.
+/// Read once: thresholds in degrees below the GPU's limits, on NVML's "T.Limit" scale.
 pub(crate) const STATIC_FIELDS: &[Field] = &[
     field(
         id::NVML_FI_DEV_TEMPERATURE_SHUTDOWN_TLIMIT,

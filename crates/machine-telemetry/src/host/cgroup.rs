@@ -1,15 +1,15 @@
-//! What a container may use: CPU quota, memory limit, and how often either was hit. Both versions of cgroups.
+//! Container limits: CPU quota, memory limit, and how often either was reached. Supports cgroups v1 and v2.
 
 use super::emit::Emitter;
 
-/// Where one process's limits lie. Found once: a process rarely moves.
+/// Location of one process's limits. Determined once: a process rarely moves.
 pub(crate) struct Cgroup {
     label: &'static str,
     version: Version,
 }
 
 enum Version {
-    /// Folders from the process's own up to the root: a limit anywhere above holds below.
+    /// Folders from the process's own up to the root, whose limits all apply.
     Two(Vec<String>),
     One {
         cpu: Vec<String>,
@@ -18,7 +18,7 @@ enum Version {
 }
 
 impl Cgroup {
-    /// Finds the cgroup of a process; `None` if the host shows none.
+    /// Finds the cgroup of a process; `None` if the host has none.
     pub(crate) fn find(label: &'static str, pid: u32, emit: &Emitter<'_>) -> Option<Self> {
         let text = emit.text(&format!("proc/{pid}/cgroup"))?;
         let mut unified = None;
@@ -37,7 +37,7 @@ impl Cgroup {
             }
         }
         if cpu.is_some() || memory.is_some() {
-            // The old controllers rule if they are mounted at all, also beside an empty unified tree.
+            // The v1 controllers take precedence if mounted, even with an empty unified tree.
             let cpu = cpu.map_or_else(Vec::new, |(controllers, path)| {
                 let mount = [controllers, "cpu"]
                     .into_iter()
@@ -61,7 +61,7 @@ impl Cgroup {
         })
     }
 
-    /// Limits and how often they were hit. No limit: no series.
+    /// Publishes limits and how often they were reached. Without a limit there is no series.
     pub(crate) fn sample(&self, emit: &mut Emitter<'_>) {
         let who = [("process", self.label)];
         let (cores, memory_limit, memory_used, stat, oom_kills, throttle_unit) = match &self.version {
@@ -87,7 +87,7 @@ impl Cgroup {
                     let quota = number(emit, folder, "cpu.cfs_quota_us").filter(|&quota| quota > 0.0)?;
                     Some(quota / number(emit, folder, "cpu.cfs_period_us").filter(|&period| period > 0.0)?)
                 });
-                // Without a limit the old file holds the largest number of whole pages.
+                // Without a limit, the v1 file contains the largest number of whole pages.
                 let limit = tightest(memory, |folder| {
                     number(emit, folder, "memory.limit_in_bytes").filter(|&bytes| bytes < 9e18)
                 });
@@ -137,8 +137,8 @@ impl Cgroup {
     }
 }
 
-/// The process's folder and those above it that hold `probe`. In a container the path may be one of the host's, which
-/// does not exist here; then the mount itself is the container's own group.
+/// Returns the process's folder and its ancestors that contain `probe`. In a container the path may be one of
+/// the host's that does not exist here; then the mount itself is the container's own group.
 fn ancestors(mount: &str, path: &str, probe: &str, emit: &Emitter<'_>) -> Vec<String> {
     let mut folders = Vec::new();
     let mut rest = path.trim_matches('/');
@@ -167,7 +167,7 @@ fn tightest(folders: &[String], limit: impl Fn(&str) -> Option<f64>) -> Option<f
 }
 
 fn number(emit: &Emitter<'_>, folder: &str, file: &str) -> Option<f64> {
-    // "max" is no number and no limit.
+    // "max" does not parse and means no limit.
     emit.text(&format!("{folder}/{file}"))?.trim().parse().ok()
 }
 

@@ -4,15 +4,17 @@ use super::emit::Emitter;
 use run_model::EventKind;
 use run_model::Severity;
 
-/// The kernel tells CPU times in ticks of 1/100 s on every architecture that serves models, whatever its own clock.
+/// The kernel reports CPU times in ticks of 1/100 s on every architecture that serves models, whatever its
+/// own clock.
 pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Columns of a `cpu` line. Time of guests is contained in `user` and `nice`, so it is not told again.
+/// Columns of a `cpu` line. Guest time is included in `user` and `nice`, so it has no column of its own.
 const MODES: [&str; 8] = [
     "user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal",
 ];
 
-/// `/proc/stat`: all cores together by mode, each core only as busy time, so that hundreds of cores stay cheap.
+/// `/proc/stat`: all cores together by mode, and only busy time per core, so that hundreds of cores stay
+/// cheap.
 pub(crate) fn times(emit: &mut Emitter<'_>) {
     emit.read("proc/stat", |text, emit| {
         for line in text.lines().take_while(|line| line.starts_with("cpu")) {
@@ -35,7 +37,7 @@ pub(crate) fn times(emit: &mut Emitter<'_>) {
     });
 }
 
-/// `/proc/pressure`: time in which some, or all, work waited for a resource.
+/// `/proc/pressure`: time during which some, or all, work waited for a resource.
 pub(crate) fn pressure(emit: &mut Emitter<'_>) {
     for (resource, path) in [
         ("cpu", "proc/pressure/cpu"),
@@ -61,7 +63,7 @@ pub(crate) fn pressure(emit: &mut Emitter<'_>) {
     }
 }
 
-/// Frequency over all cores, and the governor that sets it.
+/// Frequency over all cores, and its governor.
 #[derive(Default)]
 pub(crate) struct Frequency {
     cores: Option<Vec<String>>,
@@ -69,7 +71,7 @@ pub(crate) struct Frequency {
 }
 
 impl Frequency {
-    /// Reads the frequencies; tells of a governor when first seen and when it changes.
+    /// Reads the frequencies; reports the governor when first seen and when it changes.
     pub(crate) fn read(&mut self, emit: &mut Emitter<'_>) {
         let cores = self.cores.get_or_insert_with(|| {
             let names = emit.list("sys/devices/system/cpu").unwrap_or_default();
@@ -81,7 +83,7 @@ impl Frequency {
             names.into_iter().filter(is_core).collect()
         });
         if cores.is_empty() {
-            // No frequency driver (a virtual machine, mostly): what the CPU says of itself, if it does.
+            // No frequency driver (typically a virtual machine): use the CPU's own information, if any.
             emit.note_absent("sys/devices/system/cpu/cpu*/cpufreq");
             emit.read("proc/cpuinfo", |text, emit| {
                 let clocks = text.lines().filter(|line| line.starts_with("cpu MHz"));
@@ -147,7 +149,7 @@ fn spread(emit: &mut Emitter<'_>, hertz: &[f64]) {
     }
 }
 
-/// What never changes: told once.
+/// Publishes constants, once.
 pub(crate) fn facts(emit: &mut Emitter<'_>) {
     let kernel = emit.text("proc/sys/kernel/osrelease").unwrap_or_default();
     let cpuinfo = emit.text("proc/cpuinfo").unwrap_or_default();

@@ -1,15 +1,16 @@
-//! Disks and network interfaces. Partitions, loops and the virtual ends of containers are left out.
+//! Disks and network interfaces. Partitions, loop devices and virtual interfaces of containers are skipped.
 
 use std::collections::HashMap;
 
 use super::emit::Emitter;
 
-/// More devices than this are counted in an event and left out: a node full of containers has hundreds.
+/// Maximum number of devices; further ones are counted in an event and skipped, since a node with containers
+/// has hundreds.
 const MOST: usize = 32;
 /// `/proc/diskstats` counts in sectors of this size, whatever the disk's own.
 const SECTOR_BYTES: f64 = 512.0;
 
-/// Which devices are watched, decided when each is first seen.
+/// Which devices are sampled, decided when each is first seen.
 #[derive(Default)]
 pub(crate) struct Devices {
     disks: HashMap<String, bool>,
@@ -69,7 +70,7 @@ impl Devices {
         });
     }
 
-    /// `/proc/net/dev`, which shows the network namespace that we are in.
+    /// `/proc/net/dev`, which shows the current network namespace.
     pub(crate) fn interfaces(&mut self, emit: &mut Emitter<'_>) {
         emit.read("proc/net/dev", |text, emit| {
             for line in text.lines().skip(2) {

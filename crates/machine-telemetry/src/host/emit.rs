@@ -1,4 +1,4 @@
-//! From a value read to a sample: interns series by name and labels, reads files, and remembers what is absent.
+//! Turns values into samples: interns series by name and labels, reads files, and tracks absent ones.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -40,12 +40,12 @@ impl<'s> Emitter<'s> {
         }
     }
 
-    /// Starts a tick; its samples bear this moment.
+    /// Starts a tick; its samples have the current time.
     pub(crate) fn begin(&mut self) {
         self.start_ns = self.sink.now_ns();
     }
 
-    /// Hands over the tick, and what turned out to be absent in it.
+    /// Publishes the tick's samples and newly absent files.
     pub(crate) fn end(&mut self) {
         let end_ns = self.sink.now_ns();
         let samples = std::mem::take(&mut self.samples);
@@ -93,7 +93,7 @@ impl<'s> Emitter<'s> {
     ) {
         self.key.clear();
         for (key, value) in labels {
-            // Only a key of our own map: two label sets with one key would need a NUL in a device's name.
+            // Only a key of our own map: two label sets collide only with a NUL in a device's name.
             let _infallible = write!(self.key, "{key}\0{value}\0");
         }
         let known = self.ids.entry(name).or_default();
@@ -120,8 +120,8 @@ impl<'s> Emitter<'s> {
         });
     }
 
-    /// The text of a file under the root, handed to `read`. A file that cannot be read is remembered as absent and
-    /// not tried again.
+    /// Passes the text of a file under the root to `read`. An unreadable file is recorded as absent and not
+    /// tried again.
     pub(crate) fn read(&mut self, path: &str, read: impl FnOnce(&str, &mut Self)) {
         if self.absent.contains(path) {
             return;
@@ -136,12 +136,12 @@ impl<'s> Emitter<'s> {
         self.buffer = text;
     }
 
-    /// The text of a file that may or may not be there at any time, such as that of a process.
+    /// Returns the text of a file that may appear or disappear at any time, such as that of a process.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         std::fs::read_to_string(self.root.join(path)).ok()
     }
 
-    /// Names in a folder under the root.
+    /// Returns the names in a folder under the root.
     pub(crate) fn list(&self, path: &str) -> Option<Vec<String>> {
         let entries = std::fs::read_dir(self.root.join(path)).ok()?;
         Some(
@@ -160,7 +160,7 @@ impl<'s> Emitter<'s> {
         &self.root
     }
 
-    /// Remembers that something is not there; told at the end of the tick, once.
+    /// Records that something is absent; reported once, at the end of the tick.
     pub(crate) fn note_absent(&mut self, what: &str) {
         if self.absent.insert(what.to_owned()) {
             self.newly_absent.push(what.to_owned());

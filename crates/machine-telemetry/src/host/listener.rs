@@ -1,4 +1,5 @@
-//! Which process of this host listens on a TCP port: how the processes of a server are found that was there before us.
+//! Finds the process that listens on a TCP port, to identify the processes of a server that was already
+//! running.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,8 +8,8 @@ use std::path::Path;
 
 use super::tree::process_tree_in;
 
-/// Programs that listen for somebody else: their CPU and GPUs are not the server's, which may be in a container or on
-/// another machine.
+/// Programs that forward connections: their CPU and GPUs are not those of the server, which may be in a
+/// container or on another machine.
 const FORWARDERS: &[&str] = &[
     "caddy",
     "conmon",
@@ -28,17 +29,17 @@ const FORWARDERS: &[&str] = &[
     "traefik",
 ];
 
-/// Why a port's process is not known.
+/// Why the process of a port is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoListener {
     /// This host's network namespace has no such socket.
     #[error("nothing on this host listens on port {0}")]
     Nobody(u16),
-    /// The socket is there, and no process that we may look into holds it.
+    /// The socket exists, but no process that we may inspect holds it.
     #[error("the process that listens on port {0} is another user's or another container's")]
     Hidden(u16),
-    /// The process only passes connections on.
+    /// The process only forwards connections.
     #[error("port {port} is held by {name} (pid {pid}), which passes connections on to a server elsewhere")]
     Forwarder {
         /// The port.
@@ -48,7 +49,7 @@ pub enum NoListener {
         /// Its command.
         name: String,
     },
-    /// Processes that do not descend from one another share the port.
+    /// Unrelated processes share the port.
     #[error("port {port} is shared by unrelated processes: {pids:?}")]
     Several {
         /// The port.
@@ -58,8 +59,9 @@ pub enum NoListener {
     },
 }
 
-/// The first process of the server that listens on `port`: of several that hold the socket (a vLLM with several API
-/// servers), the one that the others descend from. With an address, only sockets that take connections to it count.
+/// Returns the first process of the server that listens on `port`: if several hold the socket (a vLLM with
+/// several API servers), the one from which the others descend. With an address, only sockets that accept
+/// connections to it count.
 ///
 /// # Errors
 /// [`NoListener`] with the reason.
@@ -99,17 +101,18 @@ fn listening_process_in(proc: &Path, address: Option<IpAddr>, port: u16) -> Resu
     Ok(pid)
 }
 
-/// Inodes of the sockets that listen on the port, those bound to the very address before those bound to any.
+/// Inodes of the sockets that listen on the port: those bound to this exact address, otherwise those bound to
+/// any.
 fn listening_sockets(proc: &Path, wanted: Option<IpAddr>, port: u16) -> HashSet<u64> {
     let mut exact = HashSet::new();
     let mut any = HashSet::new();
     for file in ["net/tcp", "net/tcp6"] {
-        // A host without IPv6 has no second file.
+        // A host without IPv6 does not have the second file.
         let text = fs::read_to_string(proc.join(file)).unwrap_or_default();
         for (local, inode) in text.lines().filter_map(|line| listening(line, port)) {
             match wanted {
                 Some(wanted) if local == wanted => exact.insert(inode),
-                // The unspecified IPv6 address takes IPv4 connections too.
+                // The unspecified IPv6 address accepts IPv4 connections too.
                 Some(wanted) => {
                     let takes = local.is_unspecified() && (local.is_ipv6() || wanted.is_ipv4());
                     takes && any.insert(inode)
@@ -121,7 +124,7 @@ fn listening_sockets(proc: &Path, wanted: Option<IpAddr>, port: u16) -> HashSet<
     if exact.is_empty() { any } else { exact }
 }
 
-/// Local address and inode of a line of `/proc/net/tcp`, if it is a socket that listens on `port`.
+/// Local address and inode in a line of `/proc/net/tcp`, if it is a socket that listens on `port`.
 fn listening(line: &str, port: u16) -> Option<(IpAddr, u64)> {
     const LISTEN: &str = "0A";
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -132,7 +135,7 @@ fn listening(line: &str, port: u16) -> Option<(IpAddr, u64)> {
     Some((address_of(address)?, words.get(9)?.parse().ok()?))
 }
 
-/// The kernel prints an address as 32-bit words in the machine's own byte order.
+/// The kernel prints an address as 32-bit words in native byte order.
 fn address_of(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| {
         let word = u32::from_str_radix(hex.get(at * 8..at * 8 + 8)?, 16).ok()?;
@@ -151,7 +154,7 @@ fn address_of(hex: &str) -> Option<IpAddr> {
     }
 }
 
-/// Processes that have one of the sockets open. Those of other users cannot be looked into and are not found.
+/// Processes that have one of the sockets open. Those of other users cannot be inspected and are not found.
 fn holders_of(proc: &Path, sockets: &HashSet<u64>) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(proc) else {
         return Vec::new();
@@ -183,7 +186,8 @@ mod tests {
     const HEAD: &str =
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
-    /// A made-up `/proc`: sockets as (local address, state, inode), processes as (pid, parent, command, inode).
+    /// A synthetic `/proc`: sockets as (local address, state, inode), processes as (pid, parent, command,
+    /// inode).
     fn proc_of(sockets: &[(&str, &str, u64)], processes: &[(u32, u32, &str, u64)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
@@ -210,7 +214,7 @@ mod tests {
         Some(Ipv4Addr::LOCALHOST.into())
     }
 
-    /// As the kernel of this machine prints it.
+    /// As printed by the kernel of this machine.
     fn hex(address: [u8; 4], port: u16) -> String {
         format!("{:08X}:{port:04X}", u32::from_ne_bytes(address))
     }

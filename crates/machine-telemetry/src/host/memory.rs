@@ -1,4 +1,4 @@
-//! Memory, page faults, swap traffic and kills for want of memory.
+//! Memory, page faults, swap traffic and out-of-memory kills.
 
 use super::emit::Emitter;
 

@@ -1,8 +1,8 @@
-//! The host under the server: what `/proc` and `/sys` say of CPU, memory, disks, network, pressure and limits.
+//! Samples the host from `/proc` and `/sys`: CPU, memory, disks, network, pressure and limits.
 //!
-//! The server's process tree and our own process are kept apart, so that a report can tell who used the machine.
-//! Read by hand: a dozen small files in fixed formats do not need a crate. A file that is not there (another kernel,
-//! a container) is told once, and its series do not exist.
+//! The server's process tree and our own process are sampled separately, so that a report can attribute
+//! usage. Parsing is done by hand, because a dozen small files in fixed formats do not need a crate. An
+//! absent file (another kernel, a container) is reported once, and its series do not exist.
 //!
 //! ```no_run
 //! use machine_telemetry::host::{HostConfig, HostSampler};
@@ -36,17 +36,17 @@ pub use tree::process_tree;
 
 use run_model::{SampleSink, StopToken};
 
-/// How to sample the host.
+/// Settings of the host sampler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostConfig {
     /// Time between ticks.
     pub interval: Duration,
-    /// Time between readings of what moves slowly or costs more: the shape of the process tree, file descriptors,
-    /// CPU frequency and governor, cgroup limits.
+    /// Time between readings of slow or expensive values: the process tree, file descriptors, CPU frequency
+    /// and governor, cgroup limits.
     pub slow_interval: Duration,
     /// The server's first process, if it runs on this host.
     pub server_pid: Option<u32>,
-    /// Where `proc` and `sys` lie; `/` but for tests.
+    /// Parent folder of `proc` and `sys`; `/` except in tests.
     pub root: PathBuf,
 }
 
@@ -62,25 +62,26 @@ impl Default for HostConfig {
     }
 }
 
-/// What the host sampler has to say when it has stopped.
+/// Summary of the host sampler.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct HostSummary {
     /// What could not be read on this host.
     pub absent: Vec<String>,
-    /// Ticks that were kept.
+    /// Number of ticks on schedule.
     pub ticks: u64,
-    /// Ticks that passed while an earlier one still ran.
+    /// Number of ticks that passed while an earlier one was still running.
     pub missed_ticks: u64,
     /// CPU time of the sampler's thread.
     pub cpu_time: Duration,
     /// Wall time from first to last tick.
     pub lived: Duration,
-    /// True if the thread panicked; the rest is then empty.
+    /// Whether the thread panicked, in which case the rest is empty.
     pub panicked: bool,
 }
 
-/// Samples on the caller's thread until stopped. It reads files, so it does not belong on an async runtime's thread.
+/// Samples on the caller's thread until stopped. It reads files, so it must not run on an async runtime's
+/// thread.
 pub fn run(config: &HostConfig, sink: &mut dyn SampleSink, stop: &StopToken) -> HostSummary {
     sampler::run(config, sink, stop)
 }

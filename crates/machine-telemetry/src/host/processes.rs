@@ -1,4 +1,4 @@
-//! CPU, memory, faults and files of the server's process tree and of our own process, told apart.
+//! CPU, memory, faults and files of the server's process tree and, separately, of our own process.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,10 +8,10 @@ use super::tree::process_tree_in;
 use run_model::EventKind;
 use run_model::Severity;
 
-/// `/proc/<pid>/status` tells sizes in KiB, whatever the size of a page.
+/// `/proc/<pid>/status` has sizes in KiB, whatever the page size.
 const STATUS_KIB: f64 = 1024.0;
 
-/// One group of processes whose counters only rise, also when a member ends.
+/// One group of processes whose counters never decrease, even when a member ends.
 pub(crate) struct Group {
     label: &'static str,
     root: u32,
@@ -22,8 +22,8 @@ pub(crate) struct Group {
     told_gone: bool,
 }
 
-/// Counters of a process, or of a group. What `stat` tells is always there; the rest stands in files that a kernel, a
-/// container or another user's process may not show.
+/// Counters of a process or of a group. Values from `stat` are always present; the others are in files that a
+/// kernel, a container or another user's process may hide.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Counters {
     user_seconds: f64,
@@ -37,7 +37,7 @@ struct Counters {
 }
 
 impl Counters {
-    /// Nothing counted yet: what sums begin with.
+    /// Zero counters, the start of sums.
     const ZERO: Self = Self {
         user_seconds: 0.0,
         system_seconds: 0.0,
@@ -58,8 +58,8 @@ impl Counters {
         ]
     }
 
-    /// Adds a member. What is not known of one is not known of the sum: a part would pass for the whole, and the
-    /// counter would fall and rise with what happens to be readable.
+    /// Adds a member. A value that is unknown for one member is unknown for the sum: a partial sum would look
+    /// like the whole, and the counter would change with whatever is readable.
     fn add(&mut self, mut other: Self) {
         self.user_seconds += other.user_seconds;
         self.system_seconds += other.system_seconds;
@@ -77,7 +77,7 @@ impl Group {
         Self::new("server", pid, true)
     }
 
-    /// Ourselves: this process alone, because a server that we started is our child.
+    /// Our process alone, because a server that we started is our child.
     pub(crate) fn own(pid: u32) -> Self {
         Self::new("self", pid, false)
     }
@@ -94,7 +94,7 @@ impl Group {
         }
     }
 
-    /// Looks again who belongs to the group; costs a look at every process of the host.
+    /// Updates the members of the group; reads every process of the host.
     pub(crate) fn refresh(&mut self, emit: &mut Emitter<'_>) {
         if !self.with_children {
             return;
@@ -110,7 +110,7 @@ impl Group {
         }
     }
 
-    /// Counters and memory of all members.
+    /// Publishes counters and memory of all members.
     pub(crate) fn sample(&mut self, emit: &mut Emitter<'_>) {
         let mut now = HashMap::with_capacity(self.last.len());
         let mut resident_bytes = Some(0.0);
@@ -125,7 +125,7 @@ impl Group {
             let status = emit.text(&format!("proc/{pid}/status"));
             let io = emit.text(&format!("proc/{pid}/io"));
             if (status.is_none() || io.is_none()) && !emit.exists(&format!("proc/{pid}/stat")) {
-                // It ended while it was being read: what it had counted before stays.
+                // It ended during the read: its last counters are kept.
                 continue;
             }
             let in_status = |key| status.as_deref().and_then(|text| value_of(text, key));
@@ -143,7 +143,7 @@ impl Group {
                     forced_switches: in_status("nonvoluntary_ctxt_switches"),
                 },
             );
-            // A process that has ended and waits for its parent holds no memory any more, and its status says nothing.
+            // A zombie holds no memory, and its status has no sizes.
             let resident = if stat.is_zombie {
                 Some(0.0)
             } else {
@@ -157,7 +157,7 @@ impl Group {
         if now.is_empty() {
             return;
         }
-        // What a member had counted when it was last seen stays in the sum after it ends.
+        // A member's last counters stay in the sum after it ends.
         for (member, counters) in &self.last {
             if !now.contains_key(member) {
                 self.ended.add(*counters);
@@ -236,7 +236,7 @@ impl Group {
         emit.gauge("host_processes", &[who], "processes", count);
     }
 
-    /// Open files of all members, and the tightest limit among them.
+    /// Publishes the number of open files of all members, and the lowest limit among them.
     pub(crate) fn files(&self, emit: &mut Emitter<'_>) {
         let mut open = 0.0;
         let mut limit = f64::INFINITY;
@@ -287,7 +287,8 @@ struct Stat {
 
 impl Stat {
     fn parse(text: &str) -> Option<Self> {
-        // The command stands in brackets and may hold any character; what follows the last bracket is regular.
+        // The command is in parentheses and may contain any character; the text after the last parenthesis is
+        // regular.
         let words: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let number = |place: usize| words.get(place)?.parse::<f64>().ok();
         Some(Self {
@@ -302,7 +303,7 @@ impl Stat {
     }
 }
 
-/// The number after `key:`.
+/// Returns the number after `key:`.
 fn value_of(text: &str, key: &str) -> Option<f64> {
     let line = text
         .lines()

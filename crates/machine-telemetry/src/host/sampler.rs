@@ -1,4 +1,4 @@
-//! The host sampler's thread: what is read at every tick, what at every tenth second, and what it costs.
+//! The host sampler's thread: values of every tick, values of every tenth second, and its own cost.
 
 use std::time::Instant;
 

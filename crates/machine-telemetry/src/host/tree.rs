@@ -1,10 +1,10 @@
-//! Which processes descend from one: a vLLM server is an API process, an engine process and workers.
+//! Finds the descendants of a process: a vLLM server has an API process, an engine process and workers.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
-/// The process and all its living descendants; empty if `/proc` does not show it.
+/// Returns the process and its living descendants; empty if it is not in `/proc`.
 pub fn process_tree(root: u32) -> HashSet<u32> {
     process_tree_in(Path::new("/proc"), root)
 }
@@ -20,7 +20,7 @@ pub(crate) fn process_tree_in(proc: &Path, root: u32) -> HashSet<u32> {
     let mut alive = false;
     for pid in pids {
         alive |= pid == root;
-        // A process that ends while we look is simply not there.
+        // Skip a process that ended meanwhile.
         let Ok(stat) = fs::read_to_string(proc.join(format!("{pid}/stat"))) else {
             continue;
         };
@@ -38,7 +38,8 @@ pub(crate) fn process_tree_in(proc: &Path, root: u32) -> HashSet<u32> {
     tree
 }
 
-/// The parent's number: the second field after the command, which stands in brackets and may hold any character.
+/// The parent's pid: the second field after the command, which is in parentheses and may contain any
+/// character.
 fn parent_of(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?
         .1

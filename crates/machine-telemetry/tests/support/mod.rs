@@ -1,4 +1,4 @@
-//! A sink that keeps everything in memory and lets a test wait for what it expects.
+//! A sink that keeps everything in memory and lets a test wait for expected data.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use run_model::{EventRow, SampleBatch, SampleSink, SeriesDef, SeriesId};
 
-/// Everything that was handed over.
+/// Everything published.
 #[derive(Default, Clone)]
 pub(crate) struct Kept {
     pub(crate) series: Vec<SeriesDef>,
@@ -21,7 +21,7 @@ pub(crate) struct VecSink {
     kept: Arc<(Mutex<Kept>, Condvar)>,
 }
 
-/// One value of one series, with the batch it came in.
+/// One value of one series, with its batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
     pub(crate) value: f64,
@@ -35,7 +35,7 @@ pub(crate) fn unix_ns() -> i64 {
 }
 
 impl VecSink {
-    /// Waits until `done` says so, or panics after 30 s with what there is.
+    /// Waits until `done` returns true, or panics after 30 s with what there is.
     pub(crate) fn wait(&self, done: impl Fn(&Kept) -> bool) -> Kept {
         let (kept, changed) = &*self.kept;
         let deadline = Instant::now() + Duration::from_secs(30);

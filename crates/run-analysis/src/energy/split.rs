@@ -133,7 +133,7 @@ fn edges(sources: &[Source], method: Method, from_ns: i64, to_ns: i64) -> Vec<i6
         return edges;
     };
     let moments = first.steps.iter().flat_map(|step| [step.from_ns, step.to_ns]);
-    // Ticks jitter; half a tenth of a second must not move the edge.
+    // Ticks jitter, so an edge may be slightly early.
     let slack = apart / 20;
     for moment in moments.filter(|moment| (from_ns..=to_ns).contains(moment)) {
         if edges.last().is_none_or(|last| moment - last >= apart - slack) {
@@ -230,7 +230,7 @@ fn spread(overlapping: Vec<Step>) -> Vec<Step> {
     out
 }
 
-/// Subtracts the rates of `part` from those of `all`.
+/// Subtracts the amounts of `part` from those of `all`.
 fn without(all: &[Step], part: &[Step]) -> Vec<Step> {
     let less = |step: &Step| {
         let cached = steps::inside(part, step.from_ns, step.to_ns).amount;
