@@ -4,8 +4,8 @@ use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
-/// A file may unpack to at most this many times its size, or to [`ALWAYS`]. Texts compress by a factor of
-/// less than twenty, a hostile file by a thousand.
+/// A file may unpack to at most this many times its size plus [`ALWAYS`]. Texts compress by a factor of less
+/// than twenty, a hostile file by a thousand.
 const EXPANSION: u64 = 100;
 const ALWAYS: u64 = 16 << 20;
 

@@ -20,7 +20,7 @@ use super::table::{Cell, Table, whole};
 const MOST_ROWS: i64 = 10_000_000;
 /// Rows that are decoded at once; few, since a small file can contain one long text in every row.
 const BATCH_ROWS: usize = 128;
-/// The decoded data may be at most this many times the size of the file, or [`ALWAYS`].
+/// The decoded data may be at most this many times the size of the file, or [`ALWAYS`] if that is larger.
 const EXPANSION: u64 = 64;
 const ALWAYS: u64 = 256 << 20;
 

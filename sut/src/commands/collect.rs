@@ -16,7 +16,7 @@ use crate::exit::{Exit, Fail};
 use crate::plan::{self, METRICS_DIR, MetricsPlan, RecordingPlan, refusal, words};
 use crate::recorder;
 
-/// Longest wait for the final scrape of an endpoint.
+/// Longest wait for a first scrape of the endpoints.
 const FIRST_SCRAPE: Duration = Duration::from_secs(2);
 
 /// Records until interrupted or for the requested time.
