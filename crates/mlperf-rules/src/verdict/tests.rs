@@ -75,7 +75,7 @@ fn every_invalid_has_its_numbers_and_a_way_out() {
             Scenario::Offline,
             "not a valid result: | - LoadGen says INVALID because the run took 71 ms of the 2 s that it has to \
              last | To fix: LoadGen prepares as many samples as --target-qps says, so set it to \
-             3700 (5 % above the 3520 reached)",
+             3700 (5 % above the 3523 reached)",
         ),
         (
             "few_single_stream",

@@ -54,7 +54,7 @@ fn convert(histogram: &histogram::Histogram, several_endpoints: bool) -> Option<
     let mut labels = labels::parse(&histogram.labels);
     if several_endpoints {
         labels.insert(
-            super::series::ENDPOINT.to_owned(),
+            super::ENDPOINT_LABEL.to_owned(),
             histogram.origin.endpoint_url.to_string(),
         );
     }

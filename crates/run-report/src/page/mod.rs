@@ -18,6 +18,9 @@ use report_page::model::{
 use crate::analysis::Analysis;
 use crate::judged;
 
+/// Label that distinguishes the series of several endpoints.
+const ENDPOINT_LABEL: &str = "endpoint_url";
+
 /// One page of one run, or of several over each other with what their comparison found.
 pub fn page(runs: &[&Analysis<'_>], comparison: Option<report_page::model::Comparison>) -> Page {
     let made: Vec<Run> = runs.iter().map(|analysis| run(analysis)).collect();

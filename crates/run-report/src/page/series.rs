@@ -10,9 +10,6 @@ use vllm_metrics::{MetricType, SeriesData};
 use super::latency;
 use crate::analysis::Analysis;
 
-/// Label that keeps series of several endpoints apart.
-pub(super) const ENDPOINT: &str = "endpoint_url";
-
 pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Series> {
     let record = analysis.record;
     let several = endpoints(&record.series) > 1;
@@ -79,7 +76,7 @@ fn convert(series: &SeriesData, several_endpoints: bool) -> Series {
     let def = &series.def;
     let mut labels: BTreeMap<String, String> = labels::parse(&def.labels);
     if several_endpoints && !def.endpoint_url.is_empty() {
-        labels.insert(ENDPOINT.to_owned(), def.endpoint_url.to_string());
+        labels.insert(super::ENDPOINT_LABEL.to_owned(), def.endpoint_url.to_string());
     }
     let (timestamps_ns, values) = rising(&series.timestamps_ns, &series.values);
     Series {
