@@ -63,7 +63,7 @@ const LEVELS_BY_NAME: &[&str] = &["sglang:spec_accept_length", "vllm:engine_toke
 /// ```
 /// use std::sync::Arc;
 /// use run_model::catalog::{AddsUp, adds_up};
-/// use vllm_metrics::{MetricType, SeriesDef};
+/// use run_model::model::{MetricType, SeriesDef};
 ///
 /// let def = |name: &str| SeriesDef {
 ///     metric_name: Arc::from(name),
