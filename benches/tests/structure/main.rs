@@ -23,6 +23,17 @@ const TEST_DOUBLES: [&str; 2] = ["vllm-sim", "fake-nvml"];
 const KNOWN_CYCLES: &[(&str, &[&str])] = &[
     ("report-page", &["numbers", "requests"]),
     ("vllm-monitor", &["lifecycle", "rates", "snapshot"]),
+    (
+        "vllm-sim",
+        &[
+            "http::body",
+            "http::live",
+            "http::openai",
+            "http::reply",
+            "http::stream",
+            "http::strike",
+        ],
+    ),
 ];
 
 fn metadata() -> Metadata {
