@@ -1,4 +1,4 @@
-//! Limits of admission: requests beyond them are refused with status 503.
+//! Limits of admission: requests beyond them are rejected with status 503.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,7 @@ impl Admission {
         }
     }
 
-    /// True if `requests` more with `tokens` prompt tokens may enter; a refusal is counted under its limit.
+    /// True if `requests` more with `tokens` prompt tokens may enter; a rejection is counted under its limit.
     pub(crate) fn admits(&self, now: Nanos, requests: usize, tokens: u64) -> bool {
         let levers = *self.lock();
         let limit = |lever, configured| levers.get(lever, now).unwrap_or(configured);
@@ -48,7 +48,7 @@ impl Admission {
         false
     }
 
-    /// Refusals so far: for too many requests, for too many prompt tokens.
+    /// Rejections so far: for too many requests, for too many prompt tokens.
     pub(crate) fn rejections(&self) -> [u64; 2] {
         [
             self.rejections[0].load(Ordering::Relaxed),
@@ -56,12 +56,12 @@ impl Admission {
         ]
     }
 
-    /// Where the levers stand.
+    /// The settings of the levers.
     pub(crate) fn levers(&self) -> LeverState {
         *self.lock()
     }
 
-    /// Changes the levers and returns where they stand.
+    /// Changes the levers and returns their settings.
     pub(crate) fn change_levers(&self, change: impl FnOnce(&mut LeverState)) -> LeverState {
         let mut levers = self.lock();
         change(&mut levers);

@@ -1,5 +1,5 @@
-//! The simulator's settings as a program's arguments, every one optional. With the feature `clap` they are an argument
-//! group to flatten into a command line; without it a plain struct.
+//! The simulator's settings as program arguments, all optional. With the feature `clap` they are an argument
+//! group to flatten into a command line, otherwise a plain struct.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,9 +7,9 @@ use crate::config::{ControlToken, EngineConfig, MetricsStyle, OutputLength, SimC
 use crate::error::{Error, Result};
 use crate::faults::FaultRule;
 
-/// Settings as written. [`SimArgs::resolve`] fills the gaps from the preset.
+/// Settings as given. [`SimArgs::resolve`] fills the gaps from the preset.
 ///
-/// Names and meanings are those of `vllm serve` where it has them.
+/// Names and meanings follow `vllm serve` where it has them.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct SimArgs {
@@ -156,15 +156,16 @@ impl Default for SimArgs {
 }
 
 impl SimArgs {
-    /// Everything decided and checked.
+    /// Applies the preset and checks all values.
     ///
     /// # Errors
-    /// [`Error::Config`] names the value at fault.
+    /// [`Error::Config`] names the invalid value.
     pub fn resolve(&self) -> Result<SimConfig> {
         let preset = EngineConfig::preset(&self.preset)?;
         let max_model_len = match self.max_model_len {
             Some(len) => len,
-            // A pool made smaller on purpose limits the preset's longest sequence, as the real server's `auto` does.
+            // A pool made smaller on purpose limits the preset's longest sequence, like the real server's
+            // `auto`.
             None => {
                 let pool = EngineConfig {
                     block_size: self.block_size.unwrap_or(preset.block_size),

@@ -23,7 +23,7 @@ impl Clock {
         self.origin.elapsed().as_nanos() as Nanos
     }
 
-    /// Wall time of a moment on this clock, in seconds since the epoch.
+    /// Converts a time of this clock to wall time, in seconds since the epoch.
     pub(crate) fn wall_secs(self, at: Nanos) -> f64 {
         (self.origin_wall + Duration::from_nanos(at)).as_secs_f64()
     }

@@ -1,4 +1,5 @@
-//! What a simulated server is: its engine, its step-time model, its answers. Plain data with two presets.
+//! The configuration of a simulated server: its engine, its step-time model, its answers. Plain data with
+//! presets.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,22 +20,22 @@ pub struct StepModel {
     pub fixed_ns: f64,
     /// Reading the weights once; the floor under the compute term.
     pub weight_read_ns: f64,
-    /// Compute of one token through the model.
+    /// Reading the weights once; the lower bound of the compute term.
     pub per_token_ns: f64,
     /// Bookkeeping and sampling of one sequence.
     pub per_sequence_ns: f64,
     /// Reading keys and values of one context token.
     pub per_kv_token_ns: f64,
-    /// From a request's arrival to its place in the queue: reading, tokenizing, handing over. It runs in parallel
-    /// with the steps and is not part of them. [`EngineConfig::front_end_serial`] decides whether two requests can
-    /// pass the front end at the same time.
+    /// From a request's arrival to its entry into the queue: parsing, tokenizing, handing over. It runs in
+    /// parallel with the steps and is not part of them. [`EngineConfig::front_end_serial`] decides whether
+    /// several requests can pass the front end at the same time.
     pub front_end_ns: f64,
     /// Standard deviation of the multiplicative jitter, as a ratio; 0 for none.
     pub jitter_ratio: f64,
 }
 
 impl StepModel {
-    /// No time passes: the engine runs as fast as the program does. For measuring clients.
+    /// No time passes: the engine runs as fast as the program can. For measuring clients.
     pub const INSTANT: Self = Self {
         fixed_ns: 0.0,
         weight_read_ns: 0.0,
@@ -47,15 +48,17 @@ impl StepModel {
 
     /// A Llama of two layers and hidden size 128 on two CPU cores under vLLM 0.32.
     ///
-    /// Origin: ten minutes of a real server under a mixed load, scraped once a second (3,343 requests of 361 prompt
-    /// and 67 output tokens on average, one to forty at a time). The load was rebuilt from the counters and replayed,
-    /// and the step's constants were chosen from a grid so that nine aggregates come nearest; the front end's time
-    /// is the recorded time to first token less the prefill time. Against that recording the steps, the mean
-    /// latencies (between tokens, to the first token, prefill, decode, end to end) and the shares of short
-    /// latencies and of small steps come within 10 %, the share of steps with a single token within 20 %; a test
-    /// holds it to that. Not covered: preemption and batches above forty.
+    /// Origin: ten minutes of a real server under a mixed load, scraped once a second (3,343 requests of 361
+    /// prompt and 67 output tokens on average, one to forty at a time). The load was reconstructed from the
+    /// counters and replayed, and the step's constants were chosen by a grid search that minimises the error
+    /// of nine aggregates; the front end's time is the recorded time to first token less the prefill time.
+    /// Compared with that recording, the steps, the mean latencies (between tokens, to the first token,
+    /// prefill, decode, end to end) and the shares of short latencies and of small steps are within 10 %, the
+    /// share of steps with a single token within 20 %, as checked by a test. Not covered: preemption and
+    /// batches above forty.
     ///
-    /// The model is so small that the cost is almost all in the framework: there is no weight read to speak of.
+    /// The model is so small that almost all of the cost is in the framework: reading the weights is
+    /// negligible.
     pub const TINY_CPU: Self = Self {
         fixed_ns: 1_500_000.0,
         weight_read_ns: 0.0,
@@ -66,7 +69,7 @@ impl StepModel {
         jitter_ratio: 0.05,
     };
 
-    /// Llama 3.1 8B in bfloat16 on one H100 SXM, by arithmetic; not measured.
+    /// Llama 3.1 8B in bfloat16 on one H100 SXM, calculated, not measured.
     ///
     /// 8.03e9 parameters of 2 bytes over 3.35 TB/s at 80 % is 6.0 ms to read the weights. 2 × 8.03e9 operations a
     /// token over 989 TFLOP/s at 60 % is 27 µs. Keys and values are 2 × 32 layers × 8 heads × 128 × 2 bytes =
@@ -91,7 +94,8 @@ impl StepModel {
     }
 }
 
-/// How many tokens the model says before it ends on its own; `max_tokens` cuts it, `ignore_eos` disables it.
+/// How many tokens the model generates before it ends on its own; `max_tokens` cuts it, `ignore_eos` disables
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum OutputLength {
@@ -113,7 +117,7 @@ pub enum OutputLength {
     },
 }
 
-/// One simulated engine: what the scheduler may do and what the step model charges for it.
+/// One simulated engine: the limits of the scheduler and the cost of its steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineConfig {
     /// Seed of output lengths, tokens and jitter.
@@ -128,11 +132,11 @@ pub struct EngineConfig {
     pub max_num_seqs: u32,
     /// Most tokens computed in one step.
     pub max_num_batched_tokens: u32,
-    /// Cut prompts over several steps. Without it a prompt waits until it fits whole.
+    /// Split prompts over several steps. Otherwise a prompt waits until it fits as a whole.
     pub enable_chunked_prefill: bool,
     /// Tokens per KV block.
     pub block_size: u32,
-    /// KV blocks of the pool, with the one that holds no tokens.
+    /// KV blocks of the pool, including the one that holds no tokens.
     pub num_gpu_blocks: u32,
     /// Reuse the blocks of a shared prefix.
     pub enable_prefix_caching: bool,
@@ -142,8 +146,8 @@ pub struct EngineConfig {
     pub output_length: OutputLength,
     /// Share of the KV blocks that stays free when a waiting request is admitted, 0 to 1; vLLM's `--watermark`.
     pub watermark: f64,
-    /// The front end takes one request after the other, each for [`StepModel::front_end_ns`], as vLLM's single API
-    /// process does. Without it any number of requests pass it side by side.
+    /// The front end processes one request at a time, each for [`StepModel::front_end_ns`], like vLLM's
+    /// single API process. Otherwise any number of requests pass it concurrently.
     pub front_end_serial: bool,
     /// Clock of the GPU's cores as a share of its maximum, above 0 and at most 1: a power cap lowers it. Divides the
     /// compute term of a step (`per_token_ns`) and leaves launch and memory reads as they are.
@@ -176,7 +180,7 @@ impl EngineConfig {
     }
 
     /// One H100 with an 8B model, as [`StepModel::H100_8B`]: 0.92 of 80 GB less 16 GB of weights and 2 GB of
-    /// activations leaves room for about 420,000 tokens.
+    /// activations is enough for about 420,000 tokens.
     pub fn h100_8b() -> Self {
         Self {
             seed: 0,
@@ -211,7 +215,7 @@ impl EngineConfig {
     /// A preset by name: `tiny-cpu`, `h100-8b` or `instant`.
     ///
     /// # Errors
-    /// [`Error::Config`] names the presets there are.
+    /// [`Error::Config`] names the available presets.
     pub fn preset(name: &str) -> Result<Self> {
         match name {
             "tiny-cpu" => Ok(Self::tiny_cpu()),
@@ -223,7 +227,8 @@ impl EngineConfig {
         }
     }
 
-    /// Tokens that sequences can hold: vLLM keeps the first block of the pool for itself, and so does the simulator.
+    /// Tokens that sequences can hold. vLLM reserves the first block of the pool for itself, and so does the
+    /// simulator.
     pub fn usable_tokens(&self) -> u64 {
         u64::from(self.block_size) * u64::from(self.num_gpu_blocks.saturating_sub(1))
     }
@@ -243,7 +248,7 @@ impl EngineConfig {
         step.step_ns(tokens, sequences, kv_tokens) / self.speed_ratio
     }
 
-    /// Refuses what the engine cannot run.
+    /// Rejects settings that the engine cannot run.
     ///
     /// # Errors
     /// [`Error::Config`] names the field and the bound.
@@ -316,11 +321,11 @@ impl EngineConfig {
 pub struct ReferenceAnswer {
     /// The exact prompt.
     pub prompt_token_ids: Vec<u32>,
-    /// What to answer; ends with reason `stop`.
+    /// The answer; ends with reason `stop`.
     pub output_token_ids: Vec<u32>,
 }
 
-/// Whose names the metrics page uses.
+/// Which server's names the metrics page uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[non_exhaustive]
@@ -328,11 +333,11 @@ pub enum MetricsStyle {
     /// vLLM 0.32, complete.
     #[default]
     Vllm,
-    /// SGLang, the families that dashboards draw. Everything else stays as vLLM has it.
+    /// SGLang, the families used by dashboards. Everything else stays as in vLLM.
     Sglang,
 }
 
-/// The token that the simulator's controls ask for. Its text never appears in `Debug` output or logs.
+/// The token required by the simulator's controls. Its text never appears in `Debug` output or logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ControlToken(String);
 
@@ -342,7 +347,7 @@ impl ControlToken {
         Self(token.into())
     }
 
-    /// Whether this is the token, in a time that does not depend on where the two differ.
+    /// Compares in constant time, independent of where the two differ.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
         let own = self.0.as_bytes();
         let differs = own
@@ -370,15 +375,15 @@ impl From<String> for ControlToken {
 pub struct SimConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Name of the model as requests must spell it.
+    /// Name of the model in requests.
     pub model: String,
     /// The engine, the same for each replica.
     pub engine: EngineConfig,
     /// Engines behind the one address, labelled `engine="0"`, `"1"`, … in metrics.
     pub replicas: u32,
-    /// Threads that serve HTTP. One is leanest; more help only when one is saturated and cores are free.
+    /// Threads that serve HTTP. One is most efficient; more help only if it is saturated and cores are free.
     pub http_threads: u32,
-    /// Tokens per streamed chunk after the first; 1 as vLLM's default.
+    /// Tokens per streamed chunk after the first; 1 is vLLM's default.
     pub stream_interval: u32,
     /// Put timing on the last usage chunk, as `--enable-per-request-metrics` does.
     pub per_request_metrics: bool,
@@ -386,26 +391,27 @@ pub struct SimConfig {
     pub max_num_queued_reqs: Option<u32>,
     /// Answer 503 beyond this many prompt tokens still in prefill; `None` for no limit.
     pub max_num_queued_tokens: Option<u64>,
-    /// Whose names the metrics page uses.
+    /// Which server's names the metrics page uses.
     pub metrics_style: MetricsStyle,
     /// Prompts with known answers.
     pub references: Arc<[ReferenceAnswer]>,
-    /// What goes wrong; see [`crate::faults`].
+    /// Fault rules; see [`crate::faults`].
     pub faults: Vec<FaultRule>,
     /// Serve the routes of vLLM's development mode (`VLLM_SERVER_DEV_MODE=1`): pause, sleep, caches, aborts,
     /// `/server_info`.
     pub dev_mode: bool,
     /// Let `/sleep` give up weights and KV cache, as `--enable-sleep-mode` does.
     pub enable_sleep_mode: bool,
-    /// What `/sim/faults` and `/v1/monitor/levers` ask for as `Authorization: Bearer …`; `None` closes both.
+    /// The token for `/sim/faults` and `/v1/monitor/levers` as `Authorization: Bearer …`; `None` disables
+    /// both.
     pub control_token: Option<ControlToken>,
-    /// Host names besides `localhost` under which it may be reached by name. Addresses always work.
+    /// Host names in addition to `localhost` under which it may be reached. Addresses are always accepted.
     pub allowed_hosts: Vec<String>,
-    /// Longest time for a request's head to arrive, and then for its body; the connection is closed after it. A kept
+    /// Time limit for a request's head, and then for its body, after which the connection is closed. A kept
     /// connection without a request is closed after it too.
     pub request_timeout: Duration,
-    /// Where to put the driver library of simulated GPUs, one per engine; `None` for no GPUs. The folder must
-    /// outlive whatever loads the library, and may not be mounted `noexec`.
+    /// Folder for the driver library of simulated GPUs, one per engine; `None` for no GPUs. The folder must
+    /// outlive the process that loads the library, and must not be mounted `noexec`.
     pub gpu_dir: Option<PathBuf>,
 }
 
@@ -435,7 +441,7 @@ impl Default for SimConfig {
 }
 
 impl SimConfig {
-    /// Refuses what cannot be served.
+    /// Rejects settings that cannot be served.
     ///
     /// # Errors
     /// [`Error::Config`] names the field and the bound.

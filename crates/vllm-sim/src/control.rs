@@ -1,11 +1,11 @@
-//! Orders to the supervisor thread of a simulated server.
+//! Requests to the supervisor thread of a simulated server.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::faults::Fault;
 
-/// Wishes, collected until the supervisor looks.
+/// Requests, collected until the supervisor reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     wishes: Mutex<Wishes>,
@@ -15,33 +15,33 @@ pub(crate) struct Control {
 #[derive(Debug, Default)]
 struct Wishes {
     stop: bool,
-    /// Set by hand until it is taken back.
+    /// Set manually until it is reset.
     hung_by_hand: bool,
-    /// Set by a request's fault; `None` inside means for ever.
+    /// Set by a request's fault; `None` inside means forever.
     hung_until: Option<Option<Instant>>,
     end: Option<Fault>,
-    /// Something was said since the last look.
+    /// There are new requests since the last read.
     news: bool,
 }
 
-/// What the supervisor is to do.
+/// What the supervisor must do.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Orders {
     pub(crate) stop: bool,
     pub(crate) hang: bool,
     /// [`Fault::EngineDeath`], [`Fault::Die`] or [`Fault::Restart`].
     pub(crate) end: Option<Fault>,
-    /// Time until the answer changes by itself.
+    /// Time until the orders change by themselves.
     pub(crate) next: Option<Duration>,
 }
 
 impl Control {
-    /// The server is to end for good.
+    /// The server must stop permanently.
     pub(crate) fn stop(&self) {
         self.tell(|wishes| wishes.stop = true);
     }
 
-    /// The engines are to freeze or go on.
+    /// The engines must freeze or continue.
     pub(crate) fn hang_by_hand(&self, hung: bool) {
         self.tell(|wishes| {
             wishes.hung_by_hand = hung;
@@ -51,7 +51,7 @@ impl Control {
         });
     }
 
-    /// A fault of the whole server that a request has brought about.
+    /// A fault of the whole server that was triggered by a request.
     pub(crate) fn strike(&self, fault: Fault) {
         self.tell(|wishes| match fault {
             Fault::Hang { lasts } => wishes.hung_until = Some(lasts.map(|lasts| Instant::now() + lasts)),
@@ -64,12 +64,12 @@ impl Control {
         self.tell(|_| ());
     }
 
-    /// True once the server is to end for good.
+    /// True once the server must stop permanently.
     pub(crate) fn stopping(&self) -> bool {
         self.lock().stop
     }
 
-    /// The orders as they are now.
+    /// The current orders.
     pub(crate) fn orders(&self) -> Orders {
         let mut wishes = self.lock();
         wishes.news = false;
@@ -90,7 +90,7 @@ impl Control {
         }
     }
 
-    /// Waits for news, but no longer than `most`.
+    /// Waits for new requests, at most for `most`.
     pub(crate) fn wait(&self, most: Option<Duration>) {
         let start = Instant::now();
         let mut wishes = self.lock();

@@ -1,7 +1,8 @@
-//! Drives one engine in wall time: a thread that sleeps to the end of each step and hands its tokens out at once.
+//! Drives one engine in wall time: a thread that sleeps to the end of each step and then delivers its tokens.
 //!
-//! There is one wake-up per step, however many streams there are. Tokens leave in one batch per HTTP thread through
-//! a bounded queue: when the HTTP side cannot keep up, the engine waits for it instead of filling memory.
+//! There is one wake-up per step, independent of the number of streams. Tokens are sent in one batch per HTTP
+//! thread through a bounded queue: when the HTTP side cannot keep up, the engine waits for it instead of
+//! filling memory.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,12 +18,12 @@ use crate::engine::{
 };
 use crate::levers::LeverState;
 
-/// Batches an engine may be ahead of an HTTP thread.
+/// Batches that an engine may be ahead of an HTTP thread.
 pub(crate) const QUEUE_BATCHES: usize = 16;
-/// A sleep is cut into pieces of at most this, so that a stop is noticed inside a long step.
+/// A sleep is cut into pieces of at most this length, so that a stop is noticed during a long step.
 const LONGEST_NAP: Duration = Duration::from_millis(100);
-/// A step that ends later than planned starts the next one at its planned end, so that the model's pace holds; past
-/// this lag the plan is given up and time is lost, as on a server that was stopped for a while.
+/// If a step ends later than planned, the next one starts at the planned end, so that the model's pace holds.
+/// Beyond this lag the plan is abandoned and time is lost, as on a server that was stopped for a while.
 const MOST_LAG: Duration = Duration::from_millis(20);
 
 /// The part of a route that names the HTTP thread.
@@ -30,7 +31,7 @@ pub(crate) fn route_thread(route: u64) -> usize {
     (route >> 48) as usize
 }
 
-/// The engines of the life that the server is in; empty between two lives.
+/// The engines of the server's current life; empty between two lives.
 pub(crate) type Engines = Arc<Mutex<Vec<Arc<EngineHandle>>>>;
 
 /// One engine, shared by its thread and the HTTP threads.
@@ -79,7 +80,7 @@ impl EngineHandle {
         }
     }
 
-    /// Ends requests from the server's side; returns how many of them were unfinished.
+    /// Ends requests from the server's side; returns how many were unfinished.
     pub(crate) fn end_by_abort(&self, ids: &[RequestId]) -> usize {
         let mut engine = self.lock();
         let dropped: Vec<Dropped> = ids.iter().filter_map(|&id| engine.end_by_abort(id)).collect();
@@ -141,7 +142,7 @@ impl EngineHandle {
         self.wake.notify_one();
     }
 
-    /// Gives weights and KV cache up, as vLLM's sleep levels 1 and 2.
+    /// Gives up weights and KV cache, as vLLM's sleep levels 1 and 2.
     pub(crate) fn fall_asleep(&self, level: u8) {
         self.lock().fall_asleep(level);
     }
@@ -168,15 +169,15 @@ impl EngineHandle {
         self.lock().is_paused()
     }
 
-    /// Lets steps take this share of their time.
+    /// Scales the duration of steps by this factor.
     pub(crate) fn set_slow(&self, percent: u32) {
         self.lock().set_slow(percent);
     }
 
-    /// Freezes the engine where it is: requests enter, nothing leaves, gauges keep their values.
+    /// Freezes the engine: requests enter, no tokens leave, gauges keep their values.
     pub(crate) fn set_hung(&self, hung: bool) {
         self.hung.store(hung, Ordering::Release);
-        // Taken so that the engine's thread cannot check the flag and miss this wake-up in between.
+        // Locked so that the engine's thread cannot miss this wake-up between checking the flag and waiting.
         drop(self.lock());
         self.wake.notify_one();
     }
@@ -208,7 +209,8 @@ impl EngineHandle {
             } else {
                 planned_end
             };
-            // A request may have come since the planned end; no step starts before what it computes has arrived.
+            // A request may have arrived since the planned end; no step starts before the requests it
+            // computes have arrived.
             let start = start.max(engine.last_arrival());
             let plan = if self.hung.load(Ordering::Acquire) {
                 Plan::Idle
@@ -239,7 +241,7 @@ impl EngineHandle {
             if !self.sleep_until(end) {
                 return;
             }
-            // An instant step still ends no earlier than it is seen to.
+            // Even an instant step ends no earlier than the present.
             planned_end = if end > start { end } else { self.clock.now() };
             self.busy_ns
                 .fetch_add(planned_end.saturating_sub(start), Ordering::Relaxed);
@@ -264,7 +266,7 @@ impl EngineHandle {
             if self.stopping() {
                 return false;
             }
-            // A hang in the middle of a step holds its tokens back.
+            // A hang in the middle of a step delays its tokens.
             if self.hung.load(Ordering::Acquire) {
                 let engine = self.lock();
                 drop(
@@ -287,12 +289,13 @@ impl EngineHandle {
     }
 
     fn lock(&self) -> MutexGuard<'_, Engine> {
-        // A panic while it was held leaves counts that may be off by one step: still better than no page at all.
+        // A panic while the lock was held leaves counts that may be off by one step, which is better than no
+        // page.
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Sends what the batches hold and `more` to the HTTP threads; false when one of them is gone.
+/// Sends the batches and `more` to the HTTP threads; false if one of them is gone.
 fn send(
     more: impl IntoIterator<Item = Output>,
     batches: &mut [Vec<Output>],

@@ -1,4 +1,4 @@
-//! What can keep a simulated server from starting.
+//! Errors when starting a simulated server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,15 +11,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A value that cannot be simulated; the text names it and the bound.
+    /// An invalid value; the text names it and the bound.
     #[error("simulator configuration: {0}")]
     Config(String),
-    /// The address is taken or not ours.
+    /// The address is in use or not local.
     #[error("cannot listen on {address}: choose another address or port 0")]
     Listen {
         /// Address asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -28,7 +28,7 @@ pub enum Error {
     Gpus {
         /// Folder asked for.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -37,7 +37,7 @@ pub enum Error {
     Start {
         /// Which part.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },

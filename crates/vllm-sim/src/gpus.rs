@@ -1,7 +1,7 @@
-//! Simulated GPUs under the simulated engines: one each, busy when its engine steps, full as its KV cache is.
+//! Simulated GPUs, one per engine: busy while its engine steps, with memory filled like its KV cache.
 //!
-//! They are read through a fake driver library (`fake-nvml`) by whatever reads real GPUs, so that a demo without a
-//! GPU shows the same plots by the same path, marked simulated.
+//! They are read through a fake driver library (`fake-nvml`) by the same code that reads real GPUs, so that a
+//! demo without a GPU shows the same plots, marked as simulated.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +15,10 @@ use crate::driver::{EngineHandle, Engines};
 use crate::error::{Error, Result};
 use crate::threads::spawn;
 
-/// How often the load is carried over to the GPUs.
+/// How often the load is transferred to the GPUs.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Simulated GPUs and the thread that moves them. Dropping it ends the thread.
+/// Simulated GPUs and the thread that updates them. Dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct Gpus {
     library: PathBuf,
@@ -27,10 +27,11 @@ pub(crate) struct Gpus {
 }
 
 impl Gpus {
-    /// Writes the fake library into `dir` and starts to move its GPUs.
+    /// Writes the fake library into `dir` and starts updating its GPUs.
     ///
     /// # Errors
-    /// [`Error::Gpus`] when the folder cannot be written, [`Error::Start`] when the system grants no thread.
+    /// [`Error::Gpus`] if the folder cannot be written, [`Error::Start`] if the system cannot create a
+    /// thread.
     pub(crate) fn start(dir: &Path, count: u32, engine: &EngineConfig, engines: Engines) -> Result<Self> {
         let gpus = |source| Error::Gpus {
             dir: dir.to_owned(),
@@ -72,7 +73,7 @@ impl Gpus {
         })
     }
 
-    /// The library to load in place of the driver's.
+    /// The library to load instead of the driver's.
     pub(crate) fn library(&self) -> &Path {
         &self.library
     }
@@ -89,7 +90,7 @@ impl Drop for Gpus {
     }
 }
 
-/// Counts of one engine at the last look.
+/// Counts of one engine at the last update.
 #[derive(Debug, Clone, Copy, Default)]
 struct Meter {
     busy_ns: u64,
@@ -108,7 +109,7 @@ impl Meter {
             computed_tokens: stats.prompt_tokens.saturating_sub(stats.prompt_tokens_cached),
             owed_ns: 0.0,
         };
-        // Counters of a new life begin at 0 again.
+        // Counters of a new life start at 0 again.
         let busy_ns = self.busy_ns.saturating_sub(before.busy_ns) as f64;
         let window_ns = elapsed.as_nanos().max(1) as f64;
         let shown_ns = (before.owed_ns + busy_ns).min(window_ns);

@@ -3,7 +3,7 @@
 //! The names and the meanings are those of vLLM 0.32's own fields, as a plugin inside the engine would set them:
 //! `scheduler_config.max_num_queued_reqs` and `max_num_queued_tokens` (read for every new request),
 //! `scheduler.max_num_active_reqs` and `max_num_scheduled_tokens` (read for every step), and
-//! `kv_cache_manager.watermark_blocks`. `drain` is the plugin's own: it makes `/health` answer 503.
+//! `kv_cache_manager.watermark_blocks`. `drain` exists only in the plugin: it makes `/health` answer 503.
 
 use crate::config::SimConfig;
 use crate::error::{Error, Result};
@@ -12,17 +12,18 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Lever {
-    /// Unfinished requests beyond which new ones are refused with status 503. 0 refuses every new request.
+    /// Unfinished requests beyond which new ones are rejected with status 503. 0 rejects every new request.
     MaxNumQueuedReqs,
-    /// Prompt tokens in prefill beyond which new requests are refused with status 503.
+    /// Prompt tokens in prefill beyond which new requests are rejected with status 503.
     MaxNumQueuedTokens,
-    /// Requests that may run at once. Requests that run already are not touched when it is lowered.
+    /// Requests that may run at once. Lowering it does not affect running requests.
     MaxNumActiveReqs,
     /// Tokens that one step may compute.
     MaxNumScheduledTokens,
-    /// KV blocks that stay free when a waiting request is admitted, as room for those that run to grow.
+    /// KV blocks that stay free when a waiting request is admitted, as a reserve for running ones to grow.
     WatermarkBlocks,
-    /// 1: `/health` answers 503, so that a load balancer sends no new requests. Requests that come are served.
+    /// 1: `/health` answers 503, so that a load balancer sends no new requests. Requests that arrive are
+    /// served.
     Drain,
 }
 
@@ -37,7 +38,7 @@ impl Lever {
         Self::Drain,
     ];
 
-    /// vLLM's name of the field, which is also the key of the HTTP route.
+    /// vLLM's name of the field, also the key of the HTTP route.
     pub fn name(self) -> &'static str {
         match self {
             Self::MaxNumQueuedReqs => "max_num_queued_reqs",
@@ -75,7 +76,7 @@ impl Lever {
             // Raising it above the configured limit would need larger buffers than a real engine has.
             Self::MaxNumActiveReqs => (1, u64::from(engine.max_num_seqs)),
             Self::MaxNumScheduledTokens => {
-                // Without chunked prefill a prompt that does not fit would wait for ever.
+                // Without chunked prefill a prompt that does not fit would wait forever.
                 let least = if engine.enable_chunked_prefill {
                     1
                 } else {
@@ -88,7 +89,7 @@ impl Lever {
         }
     }
 
-    /// Refuses a value out of [`Lever::bounds`].
+    /// Rejects a value outside [`Lever::bounds`].
     ///
     /// # Errors
     /// [`Error::Config`] names the lever and its bounds.
@@ -104,31 +105,30 @@ impl Lever {
     }
 }
 
-/// A lever that has been moved, as the server reports it.
+/// A lever that is not at its default, as reported by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeverSetting {
     /// Which one.
     pub lever: Lever,
     /// The value in force.
     pub value: u64,
-    /// Virtual nanoseconds on the server's clock at which it goes back to its default.
+    /// Virtual nanoseconds on the server's clock at which it returns to its default.
     pub(crate) until: u64,
 }
 
-/// Where the levers of one server stand. A setting whose time is over counts as absent, so that nothing has to run
-/// to take it back.
+/// The settings of one server's levers. An expired setting counts as absent, so no task has to reset it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LeverState {
     settings: [Option<(u64, u64)>; Lever::ALL.len()],
 }
 
 impl LeverState {
-    /// Moves a lever until `until`.
+    /// Sets a lever until `until`.
     pub(crate) fn set(&mut self, lever: Lever, value: u64, until: u64) {
         self.settings[lever as usize] = Some((value, until));
     }
 
-    /// Puts a lever back to its default.
+    /// Resets a lever to its default.
     pub(crate) fn reset(&mut self, lever: Lever) {
         self.settings[lever as usize] = None;
     }
@@ -140,7 +140,7 @@ impl LeverState {
             .map(|(value, _)| value)
     }
 
-    /// The levers that are moved at `now`.
+    /// The levers that are not at their default at `now`.
     pub(crate) fn moved(&self, now: u64) -> Vec<LeverSetting> {
         Lever::ALL
             .into_iter()

@@ -1,38 +1,40 @@
-//! A server that looks like vLLM from outside: continuous batching, KV blocks, metrics, faults. Deterministic from a seed.
+//! A simulated vLLM server: continuous batching, KV blocks, metrics, faults. Deterministic from a seed.
 //!
-//! It has three layers, each of which knows nothing of the one above it:
+//! It has three layers, each independent of the one above it:
 //!
 //! - the **engine**, a pure state machine in virtual time: paged KV blocks with reference counts and a prefix cache,
 //!   a scheduler with chunked prefill and recompute preemption, and a step-time model whose constants are
 //!   [`StepModel`]'s fields, with their origin;
-//! - the **driver**, one thread per engine, which sleeps to the end of each step and hands its tokens out in one go;
-//! - the **server**, which speaks the OpenAI completions and chat routes, streamed or not, and shows the metrics page
-//!   of vLLM 0.32: same names, types, labels and buckets ([`LEFT_OUT`] lists what is not there).
+//! - the **driver**, one thread per engine, which sleeps to the end of each step and then delivers its
+//!   tokens;
+//! - the **server**, which implements the OpenAI completions and chat routes, streamed or not, and the
+//!   metrics page of vLLM 0.32: same names, types, labels and buckets ([`LEFT_OUT`] lists the exceptions).
 //!
 //! Without driver and HTTP the engine runs in virtual time: [`virtual_time`].
 //!
-//! # Acting on it
+//! # Controls
 //!
-//! - [`SimConfig::dev_mode`] opens vLLM's development routes: `/pause`, `/resume`, `/is_paused`, `/sleep`, `/wake_up`,
-//!   `/is_sleeping`, `/reset_prefix_cache`, `/reset_mm_cache`, `/reset_encoder_cache`, `/abort_requests`,
-//!   `/server_info`, with vLLM's parameters and defaults.
-//! - `/v1/monitor/levers` reads and moves the limits of scheduler and admission ([`Lever`]), each for a limited time.
-//!   `POST {"max_num_active_reqs": 4, "ttl_s": 30}`; `null` for a value puts the lever back, `DELETE` all of them;
-//!   `abort_newest` and `abort_longest` end so many requests. Every answer holds the state of all levers.
-//! - `/sim/faults` takes fault rules ([`faults`]).
+//! - [`SimConfig::dev_mode`] enables vLLM's development routes: `/pause`, `/resume`, `/is_paused`, `/sleep`,
+//!   `/wake_up`, `/is_sleeping`, `/reset_prefix_cache`, `/reset_mm_cache`, `/reset_encoder_cache`,
+//!   `/abort_requests`, `/server_info`, with vLLM's parameters and defaults.
+//! - `/v1/monitor/levers` reads and sets the limits of scheduler and admission ([`Lever`]), each for a
+//!   limited time. `POST {"max_num_active_reqs": 4, "ttl_s": 30}`; `null` as a value resets the lever,
+//!   `DELETE` all of them; `abort_newest` and `abort_longest` end that many requests. Every answer contains
+//!   the state of all levers.
+//! - `/sim/faults` accepts fault rules ([`faults`]).
 //!
 //! The last two need [`SimConfig::control_token`]. Requests for a host name that is not `localhost` or in
 //! [`SimConfig::allowed_hosts`], and changing requests from another site's web page, get status 403 on every route.
 //!
 //! # What is simulated
 //!
-//! What is real and what is not: scheduling, block accounting, preemption and every counter are done as the real
-//! server does them; only the model is missing. An answer's tokens are a pure function of the seed, the prompt and
-//! the request's own `seed`, whatever else runs, so two servers of one seed answer alike; when each token leaves
+//! Scheduling, block accounting, preemption and every counter work as in the real server; only the model is
+//! missing. An answer's tokens are a pure function of the seed, the prompt and the request's own `seed`,
+//! independent of other requests, so two servers with one seed give the same answers. The time of each token
 //! depends on the order in which requests arrive.
 //!
-//! Not simulated, and refused with status 400: `n` above 1, `echo`, log probabilities, `suffix`, tools, beam search.
-//! Sampling parameters and stop strings are accepted and have no effect.
+//! Not simulated, and rejected with status 400: `n` above 1, `echo`, log probabilities, `suffix`, tools, beam
+//! search. Sampling parameters and stop strings are accepted and have no effect.
 //!
 //! ```
 //! use vllm_sim::{EngineConfig, SimConfig, Simulator};

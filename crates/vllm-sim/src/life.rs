@@ -1,4 +1,4 @@
-//! One life of a simulated server: engines, threads and counters from one start to one end.
+//! One life of a simulated server: its engines, threads and counters from a start to an end.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError};
@@ -16,7 +16,7 @@ use crate::faults::Faults;
 use crate::http::{self, Acceptor, Gates, Shared, Source};
 use crate::threads::spawn;
 
-/// A serving server.
+/// A running server.
 #[derive(Debug)]
 pub(crate) struct Life {
     shared: Arc<Shared>,
@@ -26,10 +26,10 @@ pub(crate) struct Life {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Takes the address; it is free again when the listener is dropped or its life ends.
+/// Binds the address; it is released when the listener is dropped or its life ends.
 ///
 /// # Errors
-/// [`Error::Listen`] when it cannot be had.
+/// [`Error::Listen`] if it cannot be bound.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener> {
     let listen = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(listen)?;
@@ -41,7 +41,7 @@ impl Life {
     /// Starts every thread. Counters begin at 0.
     ///
     /// # Errors
-    /// [`Error::Start`] when the system grants no thread.
+    /// [`Error::Start`] if the system cannot create a thread.
     pub(crate) fn start(
         config: SimConfig,
         listener: TcpListener,
@@ -82,7 +82,7 @@ impl Life {
             threads: Vec::new(),
         };
 
-        // Before the first request can come; later changes are the supervisor's.
+        // Before the first request can arrive; later changes are made by the supervisor.
         life.set_hung(life.shared.faults.begins_hung());
 
         let mut sources = Vec::new();
@@ -114,21 +114,21 @@ impl Life {
         Ok(life)
     }
 
-    /// Lets steps take this share of their time; 100 is the usual.
+    /// Scales the duration of steps, in percent; 100 is normal.
     pub(crate) fn set_slow(&self, percent: u32) {
         for engine in &self.shared.engines {
             engine.set_slow(percent);
         }
     }
 
-    /// Kills the engines and leaves the front end.
+    /// Kills the engines but not the front end.
     pub(crate) fn kill_engines(&self) {
         self.shared.declare_dead();
         self.set_hung(true);
         self.dead.send_replace(true);
     }
 
-    /// Freezes the engines or lets them go on. Dead ones stay as they are.
+    /// Freezes the engines or lets them continue. Dead ones stay dead.
     pub(crate) fn set_hung(&self, hung: bool) {
         let hung = hung || self.shared.is_dead();
         for engine in &self.shared.engines {
@@ -136,7 +136,7 @@ impl Life {
         }
     }
 
-    /// Refuses connections or accepts them again.
+    /// Rejects connections or accepts them again.
     pub(crate) fn set_refuse(&self, refuse: bool) {
         self.refuse
             .send_if_modified(|now| std::mem::replace(now, refuse) != refuse);
@@ -144,7 +144,7 @@ impl Life {
 }
 
 impl Drop for Life {
-    /// Cuts every connection and joins every thread.
+    /// Closes every connection and joins every thread.
     fn drop(&mut self) {
         self.stop.send_replace(true);
         for engine in &self.shared.engines {

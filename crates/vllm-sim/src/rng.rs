@@ -1,7 +1,7 @@
-//! One small counter-based generator, so that the same seed gives the same run whatever a dependency's version does.
+//! A small counter-based generator, so that a seed gives the same run with every version of the dependencies.
 //!
-//! Every draw is a pure function of its inputs: no generator state travels through the engine, so the tokens of one
-//! request do not depend on what else happens to be running.
+//! Every draw is a pure function of its inputs. No generator state passes through the engine, so the tokens
+//! of one request do not depend on other running requests.
 
 /// SplitMix64's finaliser: a bijection of `u64` whose outputs for successive inputs look independent.
 pub(crate) fn mix(value: u64) -> u64 {

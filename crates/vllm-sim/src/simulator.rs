@@ -1,5 +1,5 @@
-//! A simulated server as its user sees it: an address, scripted faults, an end. A thread of its own watches over the
-//! lives it has: one, unless a fault kills or restarts it.
+//! The public interface of a simulated server: an address, scripted faults, a stop. A supervisor thread
+//! manages its lives: one, unless a fault kills or restarts it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::gpus::Gpus;
 use crate::life::{Life, bind};
 use crate::threads::spawn;
 
-/// Longest pause in which a stop is not noticed.
+/// Longest delay before a stop is noticed.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// A simulated server on its own threads. Dropping it stops it.
@@ -33,8 +33,8 @@ impl Simulator {
     /// Binds the address and starts serving. Connections are accepted when this returns.
     ///
     /// # Errors
-    /// [`Error::Config`] for a value that cannot be served, [`Error::Listen`] for an address that cannot be had,
-    /// [`Error::Start`] when the system grants no thread.
+    /// [`Error::Config`] for an invalid value, [`Error::Listen`] for an address that cannot be bound,
+    /// [`Error::Start`] if the system cannot create a thread.
     pub fn start(config: SimConfig) -> Result<Self> {
         config.validate()?;
         let listener = bind(config.listen)?;
@@ -79,12 +79,12 @@ impl Simulator {
         })
     }
 
-    /// `http://address:port`, without a slash at its end.
+    /// `http://address:port`, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where it listens; the same after a restart.
+    /// The address it listens on; the same after a restart.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -94,30 +94,30 @@ impl Simulator {
         self.gpus.as_ref().map(Gpus::library)
     }
 
-    /// Freezes every engine (true) or lets it go on (false): requests enter and nothing comes out, `/health` still
-    /// says 200, gauges keep their last values.
+    /// Freezes every engine (true) or lets it continue (false). While frozen, requests enter but no tokens
+    /// leave, `/health` still answers 200, gauges keep their last values.
     pub fn set_hung(&self, hung: bool) {
         self.control.hang_by_hand(hung);
     }
 
-    /// Puts a rule in force. Its times count from the start of the simulator.
+    /// Activates a rule. Its times count from the start of the simulator.
     pub fn add_fault(&self, rule: FaultRule) {
         self.faults.add(rule);
         self.control.look_again();
     }
 
-    /// Takes all rules out of force. What they have done already is done.
+    /// Removes all rules. Their effects so far remain.
     pub fn clear_faults(&self) {
         self.faults.clear();
         self.control.look_again();
     }
 
-    /// Each rule and how often it has struck.
+    /// Each rule with its number of hits.
     pub fn fault_hits(&self) -> Vec<(FaultRule, u64)> {
         self.faults.hits()
     }
 
-    /// Stops serving: connections are cut, threads are joined. Returns when the last has ended.
+    /// Stops serving: closes connections and joins threads. Returns when the last thread has ended.
     pub fn stop(mut self) {
         self.shut_down();
     }
@@ -138,7 +138,7 @@ impl Drop for Simulator {
     }
 }
 
-/// What the supervisor needs to give a server another life.
+/// Data for starting another life of the server.
 struct Watch {
     config: SimConfig,
     faults: Arc<Faults>,
@@ -150,10 +150,10 @@ impl Watch {
     /// The supervisor's thread.
     fn over(self, life: Life) {
         let mut life = Some(life);
-        // When the front end follows its dead engines.
+        // When the front end ends after its engines have died.
         let mut dying: Option<Instant> = None;
         loop {
-            // In this order: what is said after the orders are read is news for the next look.
+            // In this order: requests made after reading the orders wake the next wait.
             let orders = self.control.orders();
             let timed = self.faults.timed();
             if orders.stop {
@@ -194,8 +194,8 @@ impl Watch {
         }
     }
 
-    /// Waits, and starts again at the same address; `None` when stopped meanwhile or when no thread is to be had. An
-    /// address that somebody else has is waited for.
+    /// Waits, and starts again at the same address; `None` if stopped meanwhile or if no thread can be
+    /// created. If the address is in use, it waits until it is free.
     fn next_life(&self, away: Duration) -> Option<Life> {
         let back = Instant::now() + away;
         let mut told = false;

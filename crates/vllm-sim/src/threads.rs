@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// Starts a named thread.
 ///
 /// # Errors
-/// [`Error::Start`] when the system grants none.
+/// [`Error::Start`] if the system cannot create one.
 pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let start = |source: io::Error| Error::Start {
         what: "thread",

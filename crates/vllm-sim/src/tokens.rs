@@ -1,7 +1,8 @@
-//! Text to token ids and back, without a vocabulary file: token ids below the vocabulary's size are short words.
+//! Converts text to token ids and back without a vocabulary file: ids below the vocabulary's size are short
+//! words.
 //!
-//! `encode(decode(ids)) == ids` for every id a simulated model can generate, so a chat history that is sent back
-//! hits the prefix cache as it would on a real server. English text comes to about four characters a token.
+//! `encode(decode(ids)) == ids` for every id that a simulated model can generate, so a chat history sent back
+//! hits the prefix cache as on a real server. English text has about four characters per token.
 
 use bytes::{BufMut, BytesMut};
 
@@ -11,7 +12,7 @@ use crate::rng::mix2;
 pub(crate) const FIRST_TEXT_TOKEN: u32 = 3;
 /// The end-of-sequence id.
 pub const EOS_TOKEN: u32 = 2;
-/// Letters in the longest word that stands for one token; 26 + 26² + 26³ + 26⁴ words cover any real vocabulary.
+/// Letters in the longest word of one token; 26 + 26² + 26³ + 26⁴ words cover any real vocabulary.
 const MAX_LETTERS: usize = 4;
 
 /// A tokenizer for `vocab_size` ids.
@@ -21,7 +22,7 @@ pub(crate) struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// `vocab_size` counts the special ids too.
+    /// `vocab_size` includes the special ids.
     pub(crate) fn new(vocab_size: u32) -> Self {
         Self {
             vocab_size: vocab_size.max(FIRST_TEXT_TOKEN + 1),
@@ -45,7 +46,8 @@ impl Tokenizer {
         out[start..].reverse();
     }
 
-    /// Cuts text into words of at most four letters, single symbols and runs of spaces, and names each by an id.
+    /// Splits text into words of at most four letters, single symbols and runs of spaces, and maps each to an
+    /// id.
     pub(crate) fn encode_into(self, text: &str, out: &mut Vec<u32>) {
         let bytes = text.as_bytes();
         let mut at = 0;
@@ -59,7 +61,7 @@ impl Tokenizer {
                 at += 1;
             }
             if at == word {
-                // A symbol, a space of its own, or one byte of a longer character.
+                // A symbol, a separate space, or one byte of a longer character.
                 at += 1;
             }
             out.push(self.id_of(&bytes[start..at], word > start));

@@ -1,7 +1,8 @@
 //! The paged KV cache: a pool of fixed-size blocks with reference counts, and the prefix cache on top of it.
 //!
-//! A block without holders stays findable by its content hash until it is handed out again, oldest first; it
-//! counts as free all the while. So the usage gauge falls when a request ends although its prefix can still be hit.
+//! A block without holders can still be found by its content hash until it is reallocated, oldest first; it
+//! counts as free meanwhile. So the usage gauge falls when a request ends although its prefix can still be
+//! hit.
 
 use std::collections::HashMap;
 
@@ -67,12 +68,12 @@ impl BlockPool {
         }
     }
 
-    /// The block that holds this content, if it is still there. Does not take it.
+    /// The block with this content, if it is still cached. Does not take a reference.
     pub(crate) fn find(&self, hash: u64) -> Option<BlockId> {
         self.cached.get(&hash).copied()
     }
 
-    /// True if the block is one of the free ones, so that holding it shrinks the pool.
+    /// True if the block is free, so that holding it shrinks the pool.
     pub(crate) fn is_free(&self, id: BlockId) -> bool {
         self.blocks[id as usize].holders == 0
     }
@@ -85,7 +86,7 @@ impl BlockPool {
         self.blocks[id as usize].holders += 1;
     }
 
-    /// Hands out the block that was free for longest, forgetting what it cached.
+    /// Allocates the block that was free for longest, and forgets its cached content.
     pub(crate) fn take(&mut self) -> Option<BlockId> {
         let id = self.head;
         if id == NIL {
@@ -99,7 +100,7 @@ impl BlockPool {
         Some(id)
     }
 
-    /// Gives the blocks of one request back, last first, so that the head of a prefix is evicted last.
+    /// Releases the blocks of one request, last first, so that the head of a prefix is evicted last.
     pub(crate) fn release(&mut self, ids: &mut Vec<BlockId>) {
         for id in ids.drain(..).rev() {
             let block = &mut self.blocks[id as usize];
@@ -111,7 +112,7 @@ impl BlockPool {
         }
     }
 
-    /// Makes a full block findable. A second block of the same content stays anonymous.
+    /// Registers a full block by its content. A second block of the same content stays unregistered.
     pub(crate) fn remember(&mut self, id: BlockId, hash: u64) {
         if self.blocks[id as usize].hash.is_none() && !self.cached.contains_key(&hash) {
             self.blocks[id as usize].hash = Some(hash);
@@ -119,7 +120,7 @@ impl BlockPool {
         }
     }
 
-    /// Forgets every cached prefix. Refused while any block is held, as the real one does.
+    /// Forgets every cached prefix. Fails while any block is held, as in vLLM.
     pub(crate) fn reset_cache(&mut self) -> bool {
         if self.free != self.blocks.len() {
             return false;

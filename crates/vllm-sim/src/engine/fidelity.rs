@@ -1,9 +1,9 @@
-//! The preset `tiny-cpu` against the real server it was fitted to, under the same load shape.
+//! The preset `tiny-cpu` compared with the real server it was fitted to, under the same load shape.
 //!
-//! The recording has counters, no single requests. The load is rebuilt from it: in each second as many arrivals, with
-//! as many prompt tokens, as had their first token then; output lengths drawn from the recorded histogram and scaled
-//! to the tokens of the requests that finished around that time. So single requests differ and sums agree, and sums
-//! are what is compared.
+//! The recording has counters but no single requests, so the load is reconstructed: each second has as many
+//! arrivals, with as many prompt tokens, as had their first token then. Output lengths are drawn from the
+//! recorded histogram and scaled to the tokens of the requests that finished around that time. Single
+//! requests therefore differ, and only sums are compared.
 
 use super::*;
 use crate::config::EngineConfig;
@@ -66,7 +66,7 @@ fn recording() -> Vec<Second> {
         .collect()
 }
 
-/// A length from the recorded histogram, even within the logarithm of its bucket.
+/// A length from the recorded histogram, log-uniform within its bucket.
 fn draw_length(draw: f64) -> f64 {
     let total: u32 = LENGTHS.iter().map(|(_, n)| n).sum();
     let mut left = draw * f64::from(total);
@@ -87,7 +87,7 @@ fn load(front_end_ns: f64) -> Vec<(Nanos, u32, u32)> {
     let seconds = recording();
     let mut load = Vec::new();
     for (index, second) in seconds.iter().enumerate() {
-        // Lengths finish a little later than their requests arrive: look at the five seconds around.
+        // Requests finish a little later than they arrive, so use the five seconds around.
         let around = &seconds[index.saturating_sub(1)..(index + 4).min(seconds.len())];
         let finished: u64 = around.iter().map(|s| s.finished).sum();
         let tokens: u64 = around.iter().map(|s| s.finished_tokens).sum();
@@ -118,7 +118,7 @@ fn load(front_end_ns: f64) -> Vec<(Nanos, u32, u32)> {
 
 fn replay(config: &EngineConfig) -> EngineStats {
     let load = load(config.step.front_end_ns);
-    // The recorded server's prefix cache was on and never hit.
+    // The recorded server's prefix cache was on but had no hits.
     let mut engine = Engine::new(EngineConfig {
         enable_prefix_caching: false,
         ..config.clone()
@@ -162,7 +162,7 @@ fn share_up_to(histogram: &Histogram, bound: f64) -> f64 {
     histogram.cumulative().nth(at).unwrap() as f64 / histogram.count() as f64
 }
 
-/// What is compared: name, recorded, simulated.
+/// Compared values: name, recorded, simulated.
 fn compared(stats: &EngineStats) -> [(&'static str, f64, f64); 9] {
     [
         ("steps with output", STEPS, stats.iteration_tokens.count() as f64),
@@ -202,7 +202,8 @@ fn the_tiny_preset_is_near_the_server_it_was_fitted_to() {
     let stats = replay(&EngineConfig::tiny_cpu());
     for (name, recorded, simulated) in compared(&stats) {
         let ratio = simulated / recorded;
-        // How arrivals cluster within a second is not recorded, and decides how many steps have a single token.
+        // The clustering of arrivals within a second is not recorded, but determines how many steps have a
+        // single token.
         let most = if name == "share of steps of one token" {
             0.2
         } else {

@@ -1,9 +1,9 @@
 //! The engine: a pure state machine in virtual time. No clock, no thread, no socket: the caller passes `now`.
 //!
-//! `submit` queues a request, `begin_step` plans one step and says when it ends, `finish_step` yields its tokens.
-//! The scheduler follows vLLM's: running requests first, in order of arrival, then waiting ones while the token
-//! budget, the sequence limit and the KV blocks last; when blocks run out the youngest running request is put back
-//! to the head of the queue and later computes everything again.
+//! `submit` queues a request, `begin_step` plans one step and returns when it ends, `finish_step` returns its
+//! tokens. The scheduler follows vLLM's: running requests first, in order of arrival, then waiting ones while
+//! the token budget, the sequence limit and the KV blocks last. When blocks run out, the youngest running
+//! request returns to the head of the queue and is later recomputed.
 
 mod blocks;
 #[cfg(test)]
@@ -20,7 +20,8 @@ use std::sync::Arc;
 /// Virtual nanoseconds since the engine's origin.
 pub(crate) type Nanos = u64;
 
-/// Why a request ended. A request whose client went away has not ended; vLLM's other reasons do not occur here.
+/// Why a request ended. A request whose client disconnected has not ended; vLLM's other reasons do not occur
+/// here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FinishReason {
@@ -33,7 +34,7 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
-    /// How many there are.
+    /// Number of reasons.
     pub(crate) const COUNT: usize = 3;
 
     /// The API's `finish_reason`, and the label's value.
@@ -46,12 +47,12 @@ impl FinishReason {
     }
 }
 
-/// One generation to be done.
+/// A generation request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    /// Given back with every token; the engine does not look into it.
+    /// Returned with every token; opaque to the engine.
     pub(crate) route: u64,
-    /// At least one token, and room for one more below the longest sequence.
+    /// At least one token, and at least one fewer than the longest sequence.
     pub(crate) prompt: Arc<[u32]>,
     /// At least 1; clamped to the longest sequence.
     pub(crate) max_tokens: u32,
@@ -61,18 +62,18 @@ pub(crate) struct Request {
     pub(crate) ignore_eos: bool,
     /// Mixed into the answer's seed.
     pub(crate) seed: u64,
-    /// A known answer instead of an invented one.
+    /// A known answer instead of a generated one.
     pub(crate) reference: Option<Arc<[u32]>>,
 }
 
-/// What the engine does next.
+/// The engine's next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Nothing, until a request comes or the pause ends.
+    /// Idle until a request arrives or the pause ends.
     Idle,
-    /// Nothing until then: the next request is on its way through the front end.
+    /// Idle until then: the next request is passing the front end.
     Wait { until: Nanos },
-    /// A step, which ends then.
+    /// A step, which ends at this time.
     Step { end: Nanos },
 }
 
@@ -108,7 +109,7 @@ pub(crate) struct Output {
     pub(crate) timing: Timing,
 }
 
-/// What becomes of the requests in flight when an engine is paused.
+/// What happens to the requests in flight when an engine is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PauseMode {
     /// They end at once with reason `abort`: vLLM's default.
@@ -116,7 +117,7 @@ pub enum PauseMode {
     Abort,
     /// They run to their end; requests that come meanwhile are held back.
     Wait,
-    /// They stand still and go on after the pause.
+    /// They stop and continue after the pause.
     Keep,
 }
 
@@ -132,12 +133,12 @@ impl PauseMode {
     }
 }
 
-/// What sleeps, of the memory that a sleep level gives up.
+/// Which part of the memory a sleep level has given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Sleep {
-    /// 1 or 2 while the weights are away, else 0.
+    /// 1 or 2 while the weights are given up, otherwise 0.
     pub(crate) weights_level: u8,
-    /// The KV cache is away.
+    /// The KV cache is given up.
     pub(crate) kv_cache: bool,
 }
 
@@ -147,11 +148,11 @@ impl Sleep {
     }
 }
 
-/// When things happened to a request, in virtual time.
+/// Times of a request's events, in virtual time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Timing {
     pub(crate) arrival: Nanos,
-    /// Through the front end and in the queue.
+    /// When it had passed the front end and entered the queue.
     pub(crate) queued: Nanos,
     /// Set at the first scheduling; a preemption does not start the clock again.
     pub(crate) scheduled: Nanos,

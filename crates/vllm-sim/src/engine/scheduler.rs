@@ -1,4 +1,4 @@
-//! Continuous batching over one block pool: which tokens of which sequences the next step computes.
+//! Continuous batching over one block pool: chooses the tokens and sequences that the next step computes.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::config::EngineConfig;
 use crate::levers::{Lever, LeverState};
 use crate::rng::{mix2, normal};
 
-/// Sequence `slot` computes `tokens` in the step under way.
+/// In the current step, sequence `slot` computes `tokens`.
 #[derive(Debug, Clone, Copy)]
 struct Scheduled {
     slot: u32,
@@ -22,7 +22,7 @@ struct Scheduled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planning {
     Running,
-    /// Until the requests of before the pause have ended.
+    /// Until the requests from before the pause have ended.
     Draining,
     Paused,
 }
@@ -47,16 +47,16 @@ pub(crate) struct Engine {
     sleep: Sleep,
     levers: LeverState,
     aborted: Vec<Output>,
-    /// When the serial front end has dealt with the requests there are.
+    /// When the serial front end has processed all current requests.
     front_end_free: Nanos,
     slow_percent: u32,
     last_arrival: Nanos,
-    /// Time and tokens generated when the throughput was last taken.
+    /// Time and token count at the last throughput update.
     throughput_from: (Nanos, u64),
     stats: EngineStats,
 }
 
-/// What an aborted request leaves to be accounted for.
+/// Pending accounting of an aborted request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dropped {
     pub(crate) prompt_tokens: u64,
@@ -114,7 +114,7 @@ impl Engine {
         (self.arriving.len(), self.waiting.len(), self.running.len())
     }
 
-    /// Slots ever needed at once, and sequences in them now.
+    /// Largest number of slots in use at once, and current number of sequences.
     #[cfg(test)]
     pub(crate) fn footprint(&self) -> (usize, usize) {
         (self.slots.len(), self.slots.iter().flatten().count())
@@ -151,8 +151,8 @@ impl Engine {
         self.front_end_free
     }
 
-    /// Drops an unfinished request, also in the middle of a step. Nothing is counted as finished: to vLLM a client
-    /// that hangs up is no outcome. Unknown ids are ignored: the last token may be on its way.
+    /// Drops an unfinished request, even in the middle of a step. It is not counted as finished: in vLLM a
+    /// disconnected client is no outcome. Unknown ids are ignored, since the last token may be in transit.
     pub(crate) fn abort(&mut self, id: RequestId) -> Option<Dropped> {
         let sequence = self
             .slots
@@ -168,8 +168,8 @@ impl Engine {
         Some(dropped)
     }
 
-    /// Ends an unfinished request from the server's side: [`Engine::take_aborted`] has an output with reason `abort`
-    /// for it. `None` for an id that has ended.
+    /// Ends an unfinished request from the server's side: [`Engine::take_aborted`] then has an output with
+    /// reason `abort` for it. `None` for an id that has ended.
     pub(crate) fn end_by_abort(&mut self, id: RequestId) -> Option<Dropped> {
         let sequence = self
             .slots
@@ -190,7 +190,7 @@ impl Engine {
         Some(dropped)
     }
 
-    /// The ends of requests that were aborted since the last call.
+    /// The outputs of requests that were aborted since the last call.
     pub(crate) fn take_aborted(&mut self) -> Vec<Output> {
         std::mem::take(&mut self.aborted)
     }
@@ -213,12 +213,12 @@ impl Engine {
             .collect()
     }
 
-    /// When the newest request came: no step can start before it.
+    /// Arrival of the newest request: no step can start before it.
     pub(crate) fn last_arrival(&self) -> Nanos {
         self.last_arrival
     }
 
-    /// Stops planning; a step under way still ends. Requests in flight stay, whatever the mode: for
+    /// Stops planning; the current step still ends. Requests in flight stay in every mode: for
     /// [`PauseMode::Abort`] the caller ends them with [`Engine::end_by_abort`].
     pub(crate) fn pause(&mut self, mode: PauseMode) {
         self.planning = match mode {
@@ -237,8 +237,8 @@ impl Engine {
         }
     }
 
-    /// Gives weights and KV cache up. Running requests are preempted, since what they had computed is lost. Level 0
-    /// only pauses.
+    /// Gives up weights and KV cache. Running requests are preempted, since their computed state is lost.
+    /// Level 0 only pauses.
     pub(crate) fn fall_asleep(&mut self, level: u8) {
         self.planning = Planning::Paused;
         if level == 0 {
@@ -254,7 +254,7 @@ impl Engine {
         self.publish_gauges();
     }
 
-    /// Preempts every running request; what a step under way computed is lost.
+    /// Preempts every running request; the results of the current step are lost.
     pub(crate) fn preempt_all(&mut self) {
         self.step.clear();
         while let Some(slot) = self.running.pop() {
@@ -263,7 +263,7 @@ impl Engine {
         self.publish_gauges();
     }
 
-    /// Brings weights or KV cache back; planning goes on when both are there.
+    /// Restores weights or KV cache; planning resumes when both are there.
     pub(crate) fn wake_up(&mut self, weights: bool, kv_cache: bool) {
         if weights {
             self.sleep.weights_level = 0;
@@ -275,7 +275,7 @@ impl Engine {
         self.publish_gauges();
     }
 
-    /// Discards the step under way: it will not be ended.
+    /// Discards the current step, which then never ends.
     pub(crate) fn drop_step(&mut self) {
         self.step.clear();
         self.stepping = false;
@@ -286,12 +286,12 @@ impl Engine {
         self.sleep.is_asleep()
     }
 
-    /// Where the levers stand.
+    /// Current settings of the levers.
     pub(crate) fn set_levers(&mut self, levers: LeverState) {
         self.levers = levers;
     }
 
-    /// Lets steps take this share of their time, from the next one on.
+    /// Scales the duration of steps by this factor, from the next one on.
     pub(crate) fn set_slow(&mut self, percent: u32) {
         self.slow_percent = percent;
     }
@@ -306,7 +306,7 @@ impl Engine {
         self.pool.reset_cache()
     }
 
-    /// Plans a step that starts at `now`, or says why there is none.
+    /// Plans a step that starts at `now`, or returns why there is none.
     pub(crate) fn begin_step(&mut self, now: Nanos) -> Plan {
         debug_assert!(!self.stepping, "a step is under way");
         if self.planning == Planning::Paused {
@@ -333,7 +333,7 @@ impl Engine {
         };
         let mut budget = lever(Lever::MaxNumScheduledTokens).unwrap_or(self.config.max_num_batched_tokens);
         let preempted = self.schedule_running(&mut budget);
-        // Blocks just taken from one request are not handed to a new one in the same step.
+        // Blocks just taken from one request are not given to a new one in the same step.
         if !preempted {
             self.schedule_waiting(&mut budget, now);
         }
@@ -344,7 +344,7 @@ impl Engine {
         }
     }
 
-    /// Queues the requests that have come through the front end.
+    /// Queues the requests that have passed the front end.
     fn admit(&mut self, now: Nanos) {
         while let Some(&slot) = self.arriving.front()
             && self.sequence(slot).timing.queued <= now
@@ -361,8 +361,8 @@ impl Engine {
             .expect("a listed slot holds a sequence")
     }
 
-    /// Ends the step under way at `now` and hands out its tokens, each with the number of prompt tokens that left
-    /// prefill with it (0 but for a first token).
+    /// Ends the current step at `now` and returns its tokens, each with the number of prompt tokens that left
+    /// prefill with it (0 except for a first token).
     pub(crate) fn finish_step(&mut self, now: Nanos, mut sink: impl FnMut(Output, u64)) {
         debug_assert!(self.stepping, "no step is under way");
         self.stepping = false;
@@ -371,7 +371,7 @@ impl Engine {
         let step = std::mem::take(&mut self.step);
         let (mut prompt_computed, mut outputs, mut finished) = (0u64, 0u64, 0u64);
         for scheduled in &step {
-            // Aborted in the meantime, perhaps with the slot given to another request.
+            // Aborted in the meantime, and the slot may have been reused.
             let Some(sequence) = self.slots[scheduled.slot as usize]
                 .as_mut()
                 .filter(|s| s.serial == scheduled.serial)
@@ -423,7 +423,7 @@ impl Engine {
         }
         if finished > 0 {
             let slots = &self.slots;
-            // A freed slot cannot have been filled again: requests enter between steps only through `waiting`.
+            // A freed slot cannot have been reused: between steps, requests enter only through `waiting`.
             self.running.retain(|&slot| slots[slot as usize].is_some());
         }
         self.stats.generation_tokens += outputs;
@@ -492,7 +492,7 @@ impl Engine {
             .unwrap_or_else(|| self.config.watermark_blocks()) as usize;
         while *budget > 0 && self.running.len() < most_running {
             let Some(&slot) = self.waiting.front() else { return };
-            // A request that runs alone needs no reserve, and could otherwise wait for ever.
+            // A request that runs alone needs no reserve; with one, it could wait forever.
             let reserved = if self.running.is_empty() { 0 } else { watermark };
             let hit = self.prefix_hit(slot);
             let block_size = self.config.block_size;
@@ -506,7 +506,7 @@ impl Engine {
                 return;
             }
             let tokens = missing.min(*budget);
-            // Blocks of the hit that are free now stop being free when they are held.
+            // Free blocks of the hit are no longer free once they are held.
             let revived = hit.iter().filter(|&&id| self.pool.is_free(id)).count();
             let needed = (cached + tokens).div_ceil(block_size) as usize - hit.len();
             if needed + revived + reserved > self.pool.free() {
@@ -535,8 +535,8 @@ impl Engine {
         }
     }
 
-    /// Cached blocks of the longest known prefix. At least one token is left to compute, or there would be nothing
-    /// to sample from.
+    /// Cached blocks of the longest known prefix. At least one token must be left to compute, as the input
+    /// for sampling.
     fn prefix_hit(&mut self, slot: u32) -> Vec<BlockId> {
         if !self.config.enable_prefix_caching {
             return Vec::new();
@@ -554,7 +554,7 @@ impl Engine {
             .collect()
     }
 
-    /// Blocks for `tokens` more of a sequence; all or nothing.
+    /// Allocates blocks for `tokens` more of a sequence; all or nothing.
     fn grow(&mut self, slot: u32, tokens: u32) -> bool {
         let block_size = self.config.block_size;
         let sequence = self.slots[slot as usize]

@@ -1,4 +1,4 @@
-//! One request as the scheduler sees it, and the answer it will give: a pure function of seed and prompt.
+//! One request in the scheduler, and its answer: a pure function of seed and prompt.
 
 use std::sync::Arc;
 
@@ -17,19 +17,19 @@ pub(crate) struct Sequence {
     reference: Option<Arc<[u32]>>,
     answer_seed: u64,
     vocab_size: u32,
-    /// Tokens to generate, and why the last one is the last.
+    /// Tokens to generate, and the finish reason of the last one.
     pub(crate) target: u32,
     pub(crate) reason: FinishReason,
     pub(crate) max_tokens: u32,
     pub(crate) generated: u32,
-    /// Tokens whose keys and values are in the cache.
+    /// Tokens with keys and values in the cache.
     pub(crate) computed: u32,
     pub(crate) blocks: Vec<BlockId>,
     /// Content hashes of the full blocks so far; empty without prefix caching.
     pub(crate) hashes: Vec<u64>,
     pub(crate) cached_prompt_tokens: u32,
     pub(crate) preemptions: u32,
-    /// It came during a pause that waits for earlier requests.
+    /// It arrived during a pause that waits for earlier requests.
     pub(crate) held: bool,
     pub(crate) timing: Timing,
 }
@@ -92,7 +92,7 @@ impl Sequence {
         self.prompt.len() as u32 + self.generated
     }
 
-    /// The `index`-th generated token. A model that ends on its own says so with its last token.
+    /// The `index`-th generated token. A model that ends on its own marks its last token.
     pub(crate) fn output_token(&self, index: u32) -> u32 {
         if let Some(&token) = self.reference.as_deref().and_then(|r| r.get(index as usize)) {
             return token;
@@ -104,7 +104,7 @@ impl Sequence {
         FIRST_TEXT_TOKEN + (draw % u64::from(self.vocab_size - FIRST_TEXT_TOKEN)) as u32
     }
 
-    /// Extends the content hashes to every full block among the tokens there are.
+    /// Extends the content hashes to every full block of the current tokens.
     pub(crate) fn hash_full_blocks(&mut self, block_size: u32) {
         let full = self.len() / block_size;
         while (self.hashes.len() as u32) < full {

@@ -1,12 +1,12 @@
-//! What one engine has counted since it started: the numbers behind its part of the metrics page.
+//! Counts of one engine since its start: the values of its part of the metrics page.
 
 use crate::engine::FinishReason;
 use crate::histogram::{Histogram, buckets};
 
-/// Steps over which the throughput is taken.
+/// Number of steps in the throughput average.
 pub(crate) const THROUGHPUT_STEPS: u64 = 40;
 
-/// Counters, gauges and histograms of one engine. Times are in seconds, as the page shows them.
+/// Counters, gauges and histograms of one engine. Times are in seconds, as on the page.
 #[derive(Debug, Clone)]
 pub(crate) struct EngineStats {
     pub(crate) running: usize,
@@ -18,7 +18,7 @@ pub(crate) struct EngineStats {
     pub(crate) sleep_level: u8,
     /// Steps that have ended.
     pub(crate) steps: u64,
-    /// Time that requests have taken in the front end, all together.
+    /// Total time of requests in the front end.
     pub(crate) front_end_busy_ns: u64,
     pub(crate) preemptions: u64,
     pub(crate) prompt_tokens: u64,

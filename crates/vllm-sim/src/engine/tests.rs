@@ -33,7 +33,7 @@ fn request(route: u64, prompt: impl Iterator<Item = u32>, max_tokens: u32) -> Re
     }
 }
 
-/// Runs until nothing is left to do; gives every output back.
+/// Runs until all requests have ended; returns every output.
 fn drain(engine: &mut Engine, mut now: Nanos) -> (Nanos, Vec<Output>) {
     let mut outputs = Vec::new();
     loop {
@@ -48,7 +48,7 @@ fn drain(engine: &mut Engine, mut now: Nanos) -> (Nanos, Vec<Output>) {
     }
 }
 
-/// Begins a step that is known to have something to do.
+/// Begins a step when there must be work.
 fn begin(engine: &mut Engine, now: Nanos) -> Nanos {
     match engine.begin_step(now) {
         Plan::Step { end } => end,
@@ -164,7 +164,7 @@ fn a_long_prompt_is_cut_over_steps_while_others_decode() {
         });
         assert_eq!(others, 1, "the decoding request gets its token in every step");
     }
-    // 63 tokens of budget are left beside one decode: 200 tokens need four steps.
+    // 63 tokens of budget are left next to one decode: 200 tokens need four steps.
     assert_eq!(steps_until_first, 4);
 }
 
@@ -204,7 +204,7 @@ fn limits_hold_in_every_step() {
 
 #[test]
 fn when_blocks_run_out_the_youngest_is_put_back_and_still_finishes() {
-    // Room for 20 blocks of 16: six requests that grow to 96 tokens (6 blocks) cannot all stay.
+    // Space for 20 blocks of 16: six requests that grow to 96 tokens (6 blocks) cannot all stay.
     let mut engine = Engine::new(EngineConfig {
         num_gpu_blocks: 21,
         max_model_len: 320,

@@ -1,4 +1,4 @@
-//! Scripted faults: what goes wrong, for which requests or when, decided the same way in every run.
+//! Scripted faults: what fails, for which requests or when, decided the same way in every run.
 //!
 //! A rule is one line of text, the same on a command line, in a file and on the route `/sim/faults`:
 //!
@@ -45,12 +45,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The rules in force and what they have done. Outlives restarts of the simulated server, as its counts must.
+/// The active rules and their hits. Outlives restarts of the simulated server, since its counts must.
 #[derive(Debug)]
 pub(crate) struct Faults {
     seed: u64,
     origin: Instant,
-    /// Without rules a request costs one load.
+    /// Without rules, a request costs one load.
     any: AtomicBool,
     generations: AtomicU64,
     scrapes: AtomicU64,
@@ -79,19 +79,19 @@ impl Faults {
         faults
     }
 
-    /// Puts a rule in force. Its times count from the server's start.
+    /// Activates a rule. Its times count from the server's start.
     pub(crate) fn add(&self, rule: FaultRule) {
         self.lock().push(Active { rule, hits: 0 });
         self.any.store(true, Ordering::Release);
     }
 
-    /// Takes all rules out of force.
+    /// Removes all rules.
     pub(crate) fn clear(&self) {
         self.lock().clear();
         self.any.store(false, Ordering::Release);
     }
 
-    /// Each rule and how often it has struck.
+    /// Each rule with its number of hits.
     pub(crate) fn hits(&self) -> Vec<(FaultRule, u64)> {
         self.lock()
             .iter()
@@ -128,7 +128,7 @@ impl Faults {
         None
     }
 
-    /// True if a fresh server is to hang from its first moment on.
+    /// True if a new server must hang from its start.
     pub(crate) fn begins_hung(&self) -> bool {
         let elapsed = self.origin.elapsed();
         self.lock().iter().map(|active| &active.rule).any(|rule| {
@@ -136,7 +136,7 @@ impl Faults {
         })
     }
 
-    /// What the timed rules demand now, and when to look again.
+    /// The state required by the timed rules now, and when to check again.
     pub(crate) fn timed(&self) -> Timed {
         let elapsed = self.origin.elapsed();
         let mut timed = Timed {
@@ -184,16 +184,16 @@ impl Faults {
     }
 }
 
-/// The state that timed rules ask for.
+/// The state required by timed rules.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Timed {
     pub(crate) refuse: bool,
     pub(crate) hang: bool,
-    /// Of the time that steps would take.
+    /// Duration of steps in percent of normal.
     pub(crate) slow_percent: u32,
-    /// [`Fault::EngineDeath`], [`Fault::Die`] or [`Fault::Restart`], handed out once.
+    /// [`Fault::EngineDeath`], [`Fault::Die`] or [`Fault::Restart`], returned once.
     pub(crate) end: Option<Fault>,
-    /// Time until something changes by itself.
+    /// Time until the state changes by itself.
     pub(crate) next: Option<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! Rules from text and back.
+//! Parses and prints rules.
 
 use std::fmt;
 use std::str::FromStr;
@@ -54,7 +54,7 @@ fn parse(text: &str) -> Result<FaultRule, String> {
         mut lasts,
         when,
     } = keys;
-    // Each key is taken by the kind that knows it; what is left over is a mistake.
+    // Each kind removes the keys that it knows; remaining keys are errors.
     let fault = match kind {
         "refuse" => Fault::Refuse,
         "reset" => Fault::Reset {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::rng::{mix2, unit};
 
-/// What goes wrong. The module's table says what each one does.
+/// What fails. The module's table describes each kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -83,7 +83,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// True for the faults of `/metrics`, which count scrapes and not generation requests.
+    /// True for the faults of `/metrics`, which count scrapes instead of generation requests.
     pub(crate) fn is_about_metrics(&self) -> bool {
         matches!(
             self,
@@ -99,9 +99,9 @@ impl Fault {
 /// Conditions; all that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct When {
-    /// Number of the first request concerned, counted from 0 in order of arrival.
+    /// Number of the first affected request, counted from 0 in order of arrival.
     pub first: Option<u64>,
-    /// Number of the first request no longer concerned.
+    /// Number of the first request that is no longer affected.
     pub end: Option<u64>,
     /// Every so many requests: with 5, numbers 4, 9, 14, …
     pub every: Option<u64>,
@@ -116,7 +116,7 @@ pub struct When {
 }
 
 impl When {
-    /// True if the rule looks at single requests.
+    /// True if the rule applies to single requests.
     pub(crate) fn is_about_requests(&self) -> bool {
         self.first.is_some() || self.end.is_some() || self.every.is_some() || self.probability.is_some()
     }
@@ -153,7 +153,7 @@ pub struct FaultRule {
 }
 
 impl FaultRule {
-    /// True for what happens by itself at a time, not to a request.
+    /// True for a fault that happens at a time rather than to a request.
     pub(crate) fn is_timed(&self) -> bool {
         match self.fault {
             Fault::Refuse | Fault::Slow { .. } => true,

@@ -30,7 +30,7 @@ pub(crate) const HTTP_FINE_SECONDS: &[f64] = &[
 /// The coarse histogram of HTTP durations, per route.
 pub(crate) const HTTP_COARSE_SECONDS: &[f64] = &[0.1, 0.5, 1.0];
 
-/// Token counts of a request: 1, 2, 5, 10, … up to the longest sequence there can be.
+/// Token counts of a request: 1, 2, 5, 10, … up to the longest possible sequence.
 pub(crate) fn tokens(max_model_len: u32) -> Vec<f64> {
     let mut bounds = Vec::new();
     let mut decade = 1u64;

@@ -1,4 +1,4 @@
-//! A histogram with fixed bounds, counted as Prometheus counts: a value belongs to the first bound not below it.
+//! A histogram with fixed bounds, counted as in Prometheus: a value belongs to the first bound not below it.
 
 pub(crate) mod buckets;
 
@@ -11,7 +11,7 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    /// No observations yet; `bounds` ascend and leave out `+Inf`.
+    /// No observations yet; `bounds` are ascending, without `+Inf`.
     pub(crate) fn new(bounds: &[f64]) -> Self {
         Self {
             bounds: bounds.into(),
@@ -27,7 +27,7 @@ impl Histogram {
 
     /// Adds the same value `times` times.
     pub(crate) fn observe_many(&mut self, value: f64, times: u64) {
-        // A scan beats a binary search here: most values fall into the first few buckets.
+        // A scan is faster than a binary search here: most values fall into the first few buckets.
         let at = self
             .bounds
             .iter()

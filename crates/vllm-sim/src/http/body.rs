@@ -1,4 +1,4 @@
-//! The body of an answer: a whole text, or a stream that the dispatcher fills.
+//! The body of an answer: a complete text, or a stream filled by the dispatcher.
 
 use std::io;
 use std::pin::Pin;
@@ -9,18 +9,18 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::live::Live;
 
-/// What hyper writes to the connection.
+/// The data that hyper writes to the connection.
 #[derive(Debug)]
 pub(crate) enum SimBody {
     /// Known in full.
     Full(Option<Bytes>),
-    /// Claims to be longer than it is, and fails at its end.
+    /// Announces a longer length than it has, and fails at its end.
     Broken {
-        /// What is sent.
+        /// The bytes sent.
         bytes: Option<Bytes>,
-        /// What the head promises.
+        /// The announced length.
         claimed: u64,
-        /// True once the connection had the chance to write what it has.
+        /// True once the connection had a chance to flush.
         flushed: bool,
     },
     /// Server-sent events of an unfinished generation.
@@ -34,7 +34,7 @@ impl SimBody {
 }
 
 impl SimBody {
-    /// The first half of a text that claims to be the whole.
+    /// The first half of a text, announced as the whole.
     pub(crate) fn broken(mut whole: Bytes) -> Self {
         let claimed = whole.len() as u64;
         whole.truncate(whole.len() / 2);
@@ -59,7 +59,7 @@ impl Body for SimBody {
             Self::Broken { bytes, flushed, .. } => match bytes.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None if !*flushed => {
-                    // The connection writes what it has only when there is nothing more to take.
+                    // The connection flushes only when no more data is available.
                     *flushed = true;
                     cx.waker().wake_by_ref();
                     Poll::Pending

@@ -1,7 +1,7 @@
 //! The routes of vLLM's development mode: pause, sleep, caches, aborts and the server's configuration.
 //!
-//! They exist only with [`SimConfig::dev_mode`](crate::SimConfig::dev_mode), as vLLM has them only with
-//! `VLLM_SERVER_DEV_MODE=1`, and as there they ask for no key.
+//! They exist only with [`SimConfig::dev_mode`](crate::SimConfig::dev_mode), as in vLLM only with
+//! `VLLM_SERVER_DEV_MODE=1`, and need no key, as in vLLM.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::body::SimBody;
 use super::reply::{self, ApiError};
 use crate::engine::PauseMode;
 
-/// Between two looks at whether a pause that waits has begun.
+/// Poll interval for a pause that waits.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// The routes.
@@ -34,7 +34,7 @@ pub(crate) const PATHS: [&str; 11] = [
 /// Answers a request to one of [`PATHS`].
 ///
 /// # Errors
-/// 400 for a parameter or body that vLLM would refuse, 405 for the wrong method.
+/// 400 for a parameter or body that vLLM would reject, 405 for the wrong method.
 pub(crate) async fn answer(
     shared: &Shared,
     method: &str,
@@ -70,7 +70,7 @@ pub(crate) async fn answer(
             }
             json!({ "success": reset_prefix_cache(shared) })
         }
-        // There is nothing in them: the simulated model takes text only.
+        // These caches are empty: the simulated model accepts only text.
         ("POST", "/reset_mm_cache" | "/reset_encoder_cache") => return Ok(reply::empty(200)),
         ("POST", "/abort_requests") => json!({ "status": "aborted", "aborted": abort(shared, body)? }),
         ("GET", "/server_info") => server_info(shared, query),
@@ -127,7 +127,7 @@ fn reset_prefix_cache(shared: &Shared) -> bool {
     reset.into_iter().all(|reset| reset)
 }
 
-/// Ends the requests that the body names, or all when it names none.
+/// Ends the requests named in the body, or all if it names none.
 fn abort(shared: &Shared, body: &[u8]) -> Result<usize, ApiError> {
     let body: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|error| ApiError::bad_request(format!("the body is not a JSON object: {error}")))?;
@@ -194,7 +194,7 @@ fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     parameters(query, name).next()
 }
 
-/// The values of these parameters are plain words: nothing has to be decoded.
+/// The values of these parameters are plain words and need no decoding.
 fn parameters<'q>(query: &'q str, name: &str) -> impl Iterator<Item = &'q str> {
     query
         .split('&')

@@ -1,8 +1,8 @@
-//! Who may call: requests that a web page of another site makes are refused, and the controls ask for a token.
+//! Access control: rejects requests made by web pages of other sites, and requires a token for the controls.
 //!
-//! A server on the loopback address is reachable from every page that is open in a browser on that machine: by
-//! requests to it, and by a host name of the page's own that resolves to it (DNS rebinding). The peer's address shows
-//! neither.
+//! A server on the loopback address is reachable from every page that is open in a browser on that machine:
+//! by requests to it, and by a host name of the page's own that resolves to it (DNS rebinding). The peer's
+//! address reveals neither.
 
 use std::net::IpAddr;
 
@@ -12,10 +12,10 @@ use hyper::{Method, Request};
 use super::reply::ApiError;
 use crate::config::SimConfig;
 
-/// Refuses a foreign `Host` and, for everything that is more than reading, a request from another site.
+/// Rejects a foreign `Host` and, for requests that do more than read, a request from another site.
 ///
 /// # Errors
-/// 403 with the reason and the way out.
+/// 403 with the reason and a fix.
 pub(crate) fn check<B>(request: &Request<B>, config: &SimConfig) -> Result<(), ApiError> {
     let headers = request.headers();
     let host = match request.uri().authority() {
@@ -43,10 +43,10 @@ pub(crate) fn check<B>(request: &Request<B>, config: &SimConfig) -> Result<(), A
     Ok(())
 }
 
-/// Asks for the control token.
+/// Checks the control token.
 ///
 /// # Errors
-/// 403 when the server was started without one, 401 when the request has no or another one.
+/// 403 if the server was started without one, 401 if the request has none or a wrong one.
 pub(crate) fn check_token(headers: &HeaderMap, config: &SimConfig) -> Result<(), ApiError> {
     let Some(token) = &config.control_token else {
         return Err(ApiError::forbidden(
@@ -56,7 +56,7 @@ pub(crate) fn check_token(headers: &HeaderMap, config: &SimConfig) -> Result<(),
     let bearer = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    // The header of the plugin inside a real vLLM, whose own API key takes `Authorization`.
+    // The header used by the plugin inside a real vLLM, where `Authorization` carries vLLM's own API key.
     let given = headers
         .get("x-monitor-token")
         .map(HeaderValue::as_bytes)
@@ -74,7 +74,7 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 /// The host without its port.
 fn name_of(host: &str) -> &str {
     match host.rsplit_once(':') {
-        // A colon inside of brackets belongs to the address.
+        // A colon inside brackets belongs to the address.
         Some((name, port)) if !port.contains(']') => name,
         _ => host,
     }

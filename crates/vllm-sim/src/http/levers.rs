@@ -1,15 +1,15 @@
-//! `/v1/monitor/levers`: the scheduler's and admission's limits, read and changed while the server runs.
+//! `/v1/monitor/levers`: the limits of scheduler and admission, read and changed while the server runs.
 //!
-//! The same route, with the same bodies, is meant for a plugin inside a real vLLM; `/v1` is one of the prefixes that
-//! vLLM's API key guards. Every request needs the control token.
+//! A plugin inside a real vLLM is meant to offer the same route with the same bodies; `/v1` is one of the
+//! prefixes protected by vLLM's API key. Every request needs the control token.
 //!
 //! - `GET` shows the levers.
-//! - `POST` moves some: `{"max_num_active_reqs": 4, "ttl_s": 30}`. A number needs `ttl_s`, the seconds after which the
-//!   lever goes back by itself; `null` puts it back now. `abort_newest` and `abort_longest` end so many requests.
-//!   Nothing is changed unless all of the body is right.
-//! - `DELETE` puts all back.
+//! - `POST` sets some: `{"max_num_active_reqs": 4, "ttl_s": 30}`. A number needs `ttl_s`, the seconds after
+//!   which the lever resets by itself; `null` resets it now. `abort_newest` and `abort_longest` end that many
+//!   requests. Nothing is changed unless the whole body is valid.
+//! - `DELETE` resets all.
 //!
-//! Each answers with the state afterwards:
+//! Each returns the state afterwards:
 //!
 //! ```json
 //! {"levers": {"max_num_active_reqs": {"value": 4, "default": 1024, "least": 1, "most": 1024, "expires_in_s": 30.0},
@@ -18,11 +18,11 @@
 //!  "aborted": 0}
 //! ```
 //!
-//! One lever alone is moved as the Python plugin of this repository has it: `POST /v1/monitor/levers/NAME` with
-//! `{"value": 4, "ttl_seconds": 30}` (60 without a time), and `DELETE /v1/monitor/levers/NAME`. Both answer with
+//! A single lever is set as in the Python plugin of this repository: `POST /v1/monitor/levers/NAME` with
+//! `{"value": 4, "ttl_seconds": 30}` (default 60), and `DELETE /v1/monitor/levers/NAME`. Both answer with
 //! `{"name": …, "value": …, "before": …, "seconds_left": …}`.
 //!
-//! `value` is the one in force, `null` for no limit; `expires_in_s` is `null` for a lever that was not moved.
+//! `value` is the current one, `null` for no limit; `expires_in_s` is `null` for a lever at its default.
 
 use std::cmp::Reverse;
 
@@ -35,13 +35,13 @@ use super::reply::{self, ApiError};
 use crate::engine::InFlight;
 use crate::levers::Lever;
 
-/// Longest time for which a lever stays moved, in seconds.
+/// Longest time to live of a lever, in seconds.
 const MOST_TTL_S: f64 = 86_400.0;
 
 /// Answers one request; `body` is that of a `POST`.
 ///
 /// # Errors
-/// 400 names the key at fault, 405 the method.
+/// 400 names the invalid key, 405 the method.
 pub(crate) fn answer(shared: &Shared, method: &str, body: &[u8]) -> Result<Response<SimBody>, ApiError> {
     let aborted = match method {
         "GET" => 0,
@@ -60,13 +60,13 @@ pub(crate) fn answer(shared: &Shared, method: &str, body: &[u8]) -> Result<Respo
     Ok(reply::json(200, state.to_string()))
 }
 
-/// Seconds for which one lever is moved when the request does not say.
+/// Default time to live of a single lever, in seconds.
 const USUAL_TTL_S: f64 = 60.0;
 
 /// Answers a request about one lever.
 ///
 /// # Errors
-/// 400 names what is wrong with the body, 404 an unknown lever, 405 the method.
+/// 400 names the error in the body, 404 an unknown lever, 405 the method.
 pub(crate) fn answer_one(
     shared: &Shared,
     method: &str,
@@ -110,7 +110,7 @@ pub(crate) fn answer_one(
     Ok(reply::json(200, state.to_string()))
 }
 
-/// What a body asks for, checked.
+/// A validated request body.
 #[derive(Default)]
 struct Orders {
     levers: Vec<(Lever, Option<u64>)>,

@@ -1,4 +1,4 @@
-//! Answers in the making on one HTTP thread: where tokens find them, and what happens when a client goes away.
+//! Unfinished answers on one HTTP thread: delivers their tokens, and handles disconnected clients.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -31,7 +31,7 @@ pub(crate) struct Worker {
 
 #[derive(Debug)]
 struct Slot {
-    /// Tells a late token of an earlier answer from one of this answer's.
+    /// Distinguishes a late token of an earlier answer from one of this answer.
     serial: u64,
     answer: Option<Rc<RefCell<Answer>>>,
 }
@@ -46,7 +46,8 @@ impl Worker {
         }
     }
 
-    /// Gives a batch of tokens to their answers. Those of answers that are gone are dropped: their clients are too.
+    /// Delivers a batch of tokens to their answers. Tokens of answers that are gone are dropped, since their
+    /// clients are gone.
     pub(crate) fn dispatch(&self, batch: &[Output]) {
         let answers = self.answers.borrow();
         for output in batch {
@@ -69,7 +70,7 @@ impl Worker {
         }
     }
 
-    /// Lets every stream look again: the engine has died.
+    /// Wakes every stream, since the engine has died.
     pub(crate) fn wake_all(&self) {
         for answer in self
             .answers
@@ -109,7 +110,7 @@ impl Worker {
     }
 }
 
-/// An answer that its connection still waits for. Dropping it takes the rest out of the engines.
+/// An answer that its connection still waits for. Dropping it removes its requests from the engines.
 #[derive(Debug)]
 pub(crate) struct Live {
     worker: Rc<Worker>,
@@ -126,7 +127,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Makes room for an answer; requests are added with [`Live::add`]. `None` when the thread is full.
+    /// Allocates an answer; requests are added with [`Live::add`]. `None` when the thread is full.
     pub(crate) fn new(
         worker: Rc<Worker>,
         answer: Answer,
@@ -150,7 +151,7 @@ impl Live {
         })
     }
 
-    /// What the engine must give back with each token of a choice.
+    /// Returned by the engine with each token of a choice.
     pub(crate) fn route(&self, choice: usize) -> u64 {
         (self.worker.thread as u64) << (CHOICE_BITS + SERIAL_BITS + SLOT_BITS)
             | u64::from(self.slot) << (CHOICE_BITS + SERIAL_BITS)
@@ -158,13 +159,13 @@ impl Live {
             | choice as u64
     }
 
-    /// Remembers a request of this answer.
+    /// Records a request of this answer.
     pub(crate) fn add(&mut self, engine: usize, id: RequestId) {
         self.requests.push((engine, id));
         self.worker.shared.enter(&self.id, &self.requests);
     }
 
-    /// Lets a fault strike this stream after `tokens` tokens.
+    /// Makes a fault strike this stream after `tokens` tokens.
     pub(crate) fn strike(&mut self, strike: Strike, tokens: u64) {
         self.answer.borrow_mut().hold(tokens);
         self.strike = Some(strike);

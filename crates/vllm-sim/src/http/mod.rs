@@ -1,4 +1,5 @@
-//! The HTTP side: one event loop per thread, connections served by hyper, tokens handed to streams as they come.
+//! The HTTP side: one event loop per thread, connections served by hyper, tokens passed to streams as they
+//! arrive.
 
 mod body;
 mod dev;
@@ -30,7 +31,7 @@ use crate::metrics::{Exchange, HttpStats};
 use crate::rng::hash_tokens;
 use crate::tokens::Tokenizer;
 
-/// What all threads of a server share.
+/// State shared by all threads of a server.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: SimConfig,
@@ -41,9 +42,9 @@ pub(crate) struct Shared {
     pub(crate) control: Arc<Control>,
     dead: AtomicBool,
     http: Mutex<HttpStats>,
-    /// Requests in flight by the id that clients see.
+    /// Requests in flight by client-visible id.
     requests: Mutex<HashMap<String, Vec<(usize, RequestId)>>>,
-    /// Hash of a prompt to its place among the references.
+    /// Hash of a prompt to its index in the references.
     references: HashMap<u64, usize>,
     tokenizer: Tokenizer,
     model_json: Arc<str>,
@@ -96,7 +97,7 @@ impl Shared {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// Declares the engines dead. Whoever waits for them is woken by [`Gates::dead`].
+    /// Declares the engines dead. Waiting tasks are woken by [`Gates::dead`].
     pub(crate) fn declare_dead(&self) {
         self.dead.store(true, Ordering::Release);
     }
@@ -112,7 +113,7 @@ impl Shared {
         self.http.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the parts of a request in flight.
+    /// Records the parts of a request in flight.
     fn enter(&self, id: &str, parts: &[(usize, RequestId)]) {
         self.lock_requests().insert(id.to_owned(), parts.to_vec());
     }

@@ -1,4 +1,5 @@
-//! Bodies of `/v1/completions` and `/v1/chat/completions`: read, checked, and turned into prompts of token ids.
+//! Bodies of `/v1/completions` and `/v1/chat/completions`: parsed, validated, and converted to prompts of
+//! token ids.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use super::reply::ApiError;
 use crate::config::SimConfig;
 use crate::tokens::{EOS_TOKEN, Tokenizer};
 
-/// Prompts in one request; a bound on what one answer must hold.
+/// Largest number of prompts in one request, which bounds the size of an answer.
 pub(crate) const MAX_PROMPTS: usize = 4096;
-/// vLLM's default for completions; chat defaults to all the room there is.
+/// vLLM's default for completions; chat defaults to the rest of the sequence.
 const DEFAULT_COMPLETION_TOKENS: u32 = 16;
-/// Ids that a chat template would put around a message.
+/// Ids that a chat template would add around a message.
 const MESSAGE_START: u32 = 1;
 
 /// Which of the two routes.
@@ -30,7 +31,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) prompts: Vec<Arc<[u32]>>,
-    /// `None` for all the room there is.
+    /// `None` for the rest of the sequence.
     pub(crate) max_tokens: Option<u32>,
     pub(crate) min_tokens: u32,
     pub(crate) ignore_eos: bool,
@@ -89,7 +90,8 @@ struct Part {
     text: Option<String>,
 }
 
-/// What a prompt may be. Read without a detour over a generic value: prompts of thousands of ids are the rule.
+/// The forms of a prompt. Parsed without an intermediate generic value, since prompts of thousands of ids are
+/// common.
 #[derive(Debug, PartialEq)]
 enum Prompt {
     Text(String),
@@ -132,7 +134,7 @@ fn rest<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(first: T, mut seq: A) -> Re
     Ok(all)
 }
 
-/// The first element of a prompt's list, which says what the others are.
+/// The first element of a prompt's list, which determines the type of the others.
 enum Item {
     Id(u32),
     Text(String),
@@ -167,10 +169,10 @@ impl<'de> Deserialize<'de> for Item {
     }
 }
 
-/// Reads and checks a body.
+/// Parses and validates a body.
 ///
 /// # Errors
-/// 400 with the field at fault, 404 for another model's name.
+/// 400 with the invalid field, 404 for another model's name.
 pub(crate) fn read(
     kind: Kind,
     bytes: &[u8],

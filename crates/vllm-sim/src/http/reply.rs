@@ -1,4 +1,4 @@
-//! Answers that are not streams: JSON, text, and errors in the shape of the OpenAI API.
+//! Answers that are not streamed: JSON, text, and errors in the format of the OpenAI API.
 
 use bytes::Bytes;
 use hyper::{Response, StatusCode, header};
@@ -125,7 +125,7 @@ pub(crate) fn with_type(
     response
 }
 
-/// An answer whose second half never comes.
+/// An answer whose second half is never sent.
 pub(crate) fn broken(status: u16, content_type: &'static str, whole: impl Into<Bytes>) -> Response<SimBody> {
     with_type(status, content_type, whole).map(|body| match body {
         SimBody::Full(Some(whole)) => SimBody::broken(whole),
@@ -133,7 +133,7 @@ pub(crate) fn broken(status: u16, content_type: &'static str, whole: impl Into<B
     })
 }
 
-/// No body at all.
+/// An empty body.
 pub(crate) fn empty(status: u16) -> Response<SimBody> {
     let mut response = Response::new(SimBody::full(Bytes::new()));
     *response.status_mut() = StatusCode::from_u16(status).expect("statuses in this crate are valid");

@@ -1,4 +1,4 @@
-//! Which path does what.
+//! Routing by path.
 
 use std::rc::Rc;
 
@@ -23,16 +23,16 @@ use crate::faults::{Fault, FaultRule};
 use crate::levers::Lever;
 use crate::metrics::{Exchange, page, part, process, sglang};
 
-/// Longest body read; the longest prompts there are stay far below it.
+/// Longest body that is read; far above the longest possible prompt.
 const MAX_BODY_BYTES: usize = 256 << 20;
-/// Before the name of a lever.
+/// Prefix of a lever's name.
 const ONE_LEVER: &str = "/v1/monitor/levers/";
 /// Longest body of a control route.
 const MAX_CONTROL_BYTES: usize = 1 << 20;
-/// Says what it is, and still reads as the release whose metrics and API it follows.
+/// States that it is simulated, and still parses as the release whose metrics and API it follows.
 pub(crate) const VERSION: &str = "0.32.0+simulated";
 
-/// Answers one request, whatever it is. `trigger` resets its connection.
+/// Answers any request. `trigger` resets its connection.
 pub(crate) async fn answer(
     worker: Rc<Worker>,
     request: Request<Incoming>,
@@ -71,7 +71,7 @@ pub(crate) async fn answer(
             )
             .await
             {
-                // Counted by what stands for the answer, when it ends.
+                // Generation requests are counted by the owner of the answer, when it ends.
                 Ok(response) => return response,
                 Err(error) => error.response(),
             }
@@ -100,7 +100,8 @@ pub(crate) async fn answer(
     response
 }
 
-/// The path if it is one of ours, `none` else: label values must not grow with what clients try.
+/// The path if it is one of ours, otherwise `none`: label values must not grow with the paths that clients
+/// try.
 fn handler_name(path: &str, shared: &Shared) -> &'static str {
     const PATHS: [&str; 13] = [
         "/v1/completions",
@@ -165,7 +166,7 @@ fn other(worker: &Worker, method: &Method, handler: &str, request: &Request<Inco
     }
 }
 
-/// The page, or what a fault makes of it.
+/// The page, possibly changed by a fault.
 async fn metrics(worker: &Worker, uri: &Uri, trigger: &Trigger) -> Response<SimBody> {
     match worker.shared.faults.on_scrape() {
         Some(Fault::MetricsSlow { delay }) => tokio::time::sleep(delay).await,
@@ -182,7 +183,7 @@ async fn metrics(worker: &Worker, uri: &Uri, trigger: &Trigger) -> Response<SimB
     }
     let page = metrics_page(worker);
     let asked = part::asked(uri.query().unwrap_or(""));
-    // As in vLLM, where `/metrics` itself looks at no query.
+    // As in vLLM, where `/metrics` itself ignores the query.
     if uri.path() == "/metrics/" && !asked.is_empty() {
         return reply::with_type(200, page::CONTENT_TYPE, part::only(&page, &asked));
     }
@@ -295,7 +296,7 @@ fn models(worker: &Worker) -> String {
     .to_string()
 }
 
-/// What is known of a generation request before its body is read.
+/// Data about a generation request before its body is read.
 struct Begun {
     started: u64,
     exchange: Exchange,
@@ -312,7 +313,7 @@ async fn generate(
     let request_id = request.headers().get("x-request-id").cloned();
     let body = body(shared, request, MAX_BODY_BYTES).await?;
     let generation = openai::read(kind, &body, &shared.config, shared.tokenizer)?;
-    // Only requests that the server would have answered are counted and struck.
+    // Only requests that the server would have answered are counted and affected by faults.
     if shared.is_dead() {
         return Err(ApiError::dead_engine());
     }
@@ -328,7 +329,7 @@ async fn generate(
         }
         Some(end @ (Fault::Die | Fault::Restart { .. })) => {
             shared.control.strike(end);
-            // The connection is cut when the server ends.
+            // The connection is closed when the server ends.
             std::future::pending().await
         }
         other => other.and_then(|fault| Strike::new(fault, begun.trigger.clone())),
@@ -358,7 +359,7 @@ async fn generate(
     } else {
         let whole = match live.whole().await {
             Ok(whole) => whole,
-            // Counted already, with its status.
+            // Already counted, with its status.
             Err(error) => return Ok(error.response()),
         };
         match strike {
@@ -404,7 +405,7 @@ fn submit(worker: &Worker, generation: &Generation, live: &mut Live) {
     for (choice, prompt) in generation.prompts.iter().enumerate() {
         let engine = match engines.len() {
             1 => 0,
-            // The first of those with the least to do.
+            // The first of the least loaded ones.
             n => (0..n)
                 .min_by_key(|&at| engines[at].unfinished())
                 .expect("a server has an engine"),

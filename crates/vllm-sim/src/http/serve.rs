@@ -1,4 +1,5 @@
-//! The event loop of one HTTP thread. The first thread accepts connections and deals them out to all.
+//! The event loop of one HTTP thread. The first thread accepts connections and distributes them over all
+//! threads.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,21 +22,21 @@ use super::wire::{Trigger, Wire};
 use crate::driver::QUEUE_BATCHES;
 use crate::engine::Output;
 
-/// Pause before an attempt is repeated that the system refused.
+/// Pause before retrying an operation that the system rejected.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// What opens and shuts the server from outside.
+/// Signals that control the server from outside.
 #[derive(Debug, Clone)]
 pub(crate) struct Gates {
-    /// Cut every connection and end.
+    /// Close every connection and stop.
     pub(crate) stop: watch::Receiver<bool>,
-    /// Refuse new connections, let the others end after their answers.
+    /// Reject new connections; close the others after their answers.
     pub(crate) refuse: watch::Receiver<bool>,
-    /// The engines have died: every stream must look.
+    /// The engines have died: every stream must check.
     pub(crate) dead: watch::Receiver<bool>,
 }
 
-/// A listening socket and where its connections go.
+/// A listening socket and the threads for its connections.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     pub(crate) listener: std::net::TcpListener,
@@ -43,16 +44,16 @@ pub(crate) struct Acceptor {
     pub(crate) others: Vec<mpsc::UnboundedSender<std::net::TcpStream>>,
 }
 
-/// How connections come to a thread.
+/// How a thread gets connections.
 #[derive(Debug)]
 pub(crate) enum Source {
     /// It accepts them.
     Acceptor(Acceptor),
-    /// It is given them.
+    /// Another thread passes them on.
     Assigned(mpsc::UnboundedReceiver<std::net::TcpStream>),
 }
 
-/// Serves connections on the calling thread until it is stopped. Every connection is cut then.
+/// Serves connections on the calling thread until it is stopped, when all connections are closed.
 pub(crate) fn serve(
     shared: Arc<Shared>,
     thread: usize,
@@ -69,12 +70,13 @@ pub(crate) fn serve(
         let dispatcher = Rc::clone(&worker);
         tokio::task::spawn_local(async move {
             let mut batches = Vec::with_capacity(QUEUE_BATCHES);
-            // All there are: an engine that is ahead has its tokens written in fewer, larger pieces.
+            // Take all available batches: if an engine is ahead, its tokens are written in fewer, larger
+            // pieces.
             while outputs.recv_many(&mut batches, QUEUE_BATCHES).await > 0 {
                 for batch in batches.drain(..) {
                     dispatcher.dispatch(&batch);
                 }
-                // Let the streams write before more is looked at.
+                // Let the streams write before processing more.
                 tokio::task::yield_now().await;
             }
         });
@@ -98,7 +100,7 @@ pub(crate) fn serve(
     })
 }
 
-/// Accepts for ever, but for the times at which connections are refused.
+/// Accepts forever, except while connections are rejected.
 async fn accept(
     worker: &Rc<Worker>,
     acceptor: Acceptor,
@@ -122,7 +124,7 @@ async fn accept(
                     turn = (turn + 1) % (acceptor.others.len() + 1);
                     match turn.checked_sub(1) {
                         None => spawn(worker, socket, for_connections.clone()),
-                        // A thread that is gone cannot serve: the connection is closed.
+                        // If the thread is gone, the connection is closed.
                         Some(other) => drop(acceptor.others[other].send(socket.into_std()?)),
                     }
                 }
@@ -132,7 +134,7 @@ async fn accept(
                     tokio::time::sleep(RETRY).await;
                 }
             },
-            // A closed socket is what refuses; the system does it for us.
+            // The system rejects connections to a closed socket.
             refused = turns(&mut refuse, true) => {
                 if !refused {
                     return Ok(());
@@ -171,7 +173,7 @@ fn spawn(worker: &Rc<Worker>, socket: TcpStream, refuse: watch::Receiver<bool>) 
 }
 
 async fn connection(worker: Rc<Worker>, socket: TcpStream, mut refuse: watch::Receiver<bool>) {
-    // A chunk is one write; waiting for more to send with it would only delay tokens.
+    // A chunk is one write; waiting for more data (Nagle) would only delay tokens.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch Nagle's algorithm off");
     }
@@ -197,8 +199,8 @@ async fn connection(worker: Rc<Worker>, socket: TcpStream, mut refuse: watch::Re
     }
 }
 
-/// Waits until a gate has this value; false if it is gone. Gives no reference to the value out: one that is held
-/// over an `await` would lock the gate.
+/// Waits until a gate has this value; false if it is gone. Returns no reference to the value, since holding
+/// one over an `await` would lock the gate.
 async fn turns(gate: &mut watch::Receiver<bool>, value: bool) -> bool {
     gate.wait_for(|now| *now == value).await.is_ok()
 }

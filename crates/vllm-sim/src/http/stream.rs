@@ -1,4 +1,4 @@
-//! One answer in the making: collects tokens as they come and renders them, chunk by chunk or all at the end.
+//! One unfinished answer: collects tokens as they arrive and renders them, chunk by chunk or all at the end.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -10,7 +10,7 @@ use super::reply::quote;
 use crate::engine::{FinishReason, Output, Timing};
 use crate::tokens::Tokenizer;
 
-/// What the client asked for, and what is the same in every chunk.
+/// The client's options, and values common to all chunks.
 #[derive(Debug)]
 pub(crate) struct Spec {
     pub(crate) kind: Kind,
@@ -91,22 +91,22 @@ impl Answer {
         }
     }
 
-    /// The id that the client sees.
+    /// The client-visible id.
     pub(crate) fn id(&self) -> &str {
         &self.spec.id
     }
 
-    /// Lets the stream come to `tokens` tokens and no further.
+    /// Allows the stream to advance to `tokens` tokens and no further.
     pub(crate) fn hold(&mut self, tokens: u64) {
         self.hold_at = Some(tokens);
     }
 
-    /// True if the stream has come as far as it may.
+    /// True if the stream has reached its limit.
     pub(crate) fn held(&self) -> bool {
         self.hold_at.is_some_and(|at| self.generated() >= at)
     }
 
-    /// Lets the stream go on, with the tokens that came in the meantime.
+    /// Lets the stream continue, with the tokens that arrived in the meantime.
     pub(crate) fn release(&mut self) {
         self.hold_at = None;
         for (index, output) in std::mem::take(&mut self.held_back) {
@@ -124,7 +124,7 @@ impl Answer {
         self.choices.iter().map(|c| u64::from(c.generated)).sum()
     }
 
-    /// Takes one token in; true when there is something to send.
+    /// Adds one token; true when there is something to send.
     pub(crate) fn push(&mut self, index: usize, output: &Output) -> bool {
         if self.held() {
             self.held_back.push((index, *output));
@@ -147,7 +147,7 @@ impl Answer {
             return self.open == 0;
         }
         let due = first || output.finish.is_some() || choice.pending.len() >= self.spec.interval as usize;
-        // What precedes a fault is sent, or "after N tokens" would not be true.
+        // Tokens before a fault are sent first, or "after N tokens" would not be true.
         if !due && !self.held() {
             return false;
         }
@@ -254,7 +254,7 @@ impl Answer {
         self.choices.iter().map(|c| c.prompt.len() as u64).sum()
     }
 
-    /// `,"metrics":{…}`, or nothing: only where switched on, and only for a single prompt, as the real server does.
+    /// `,"metrics":{…}`, or nothing: only if enabled, and only for a single prompt, as in the real server.
     fn metrics_json(&self) -> String {
         let [choice] = self.choices.as_slice() else {
             return String::new();
@@ -283,7 +283,7 @@ impl Answer {
         text + "}"
     }
 
-    /// The whole answer as one JSON text; for one that is not streamed, once it has ended.
+    /// The complete answer as one JSON text; used after the end of an answer that is not streamed.
     pub(crate) fn whole(&self) -> BytesMut {
         let mut buffer = BytesMut::new();
         let mut out = Out(&mut buffer);
@@ -327,7 +327,7 @@ impl Answer {
     }
 }
 
-/// Appends pieces of JSON. Numbers are written without going through the formatting machinery: this runs per token.
+/// Appends pieces of JSON. Numbers bypass the formatting machinery, since this runs per token.
 struct Out<'a>(&'a mut BytesMut);
 
 impl Out<'_> {

@@ -1,4 +1,4 @@
-//! A fault on its way into one stream: lies in wait until the stream has got so far, then strikes.
+//! A pending fault of one stream, which strikes when the stream has reached its token count.
 
 use std::future::Future;
 use std::io;
@@ -14,19 +14,19 @@ use super::reply::{self, ApiError};
 use super::wire::Trigger;
 use crate::faults::Fault;
 
-/// Neither an event nor UTF-8, and an event whose JSON breaks off.
+/// Bytes that are neither an event nor UTF-8, and an event with truncated JSON.
 const GARBAGE: &[u8] = b"data: {\"id\":\"cmpl-\",\"choices\":[{\"inde\n\n\xff\xfe\x00garbage\r\n\n";
 
 const JSON: &str = "application/json";
 
-/// What a stream is to do.
+/// The next action of a stream.
 #[derive(Debug)]
 pub(crate) enum Blow {
     /// Nothing yet.
     Wait,
-    /// Send this and end in this error, if any; then go on.
+    /// Send this and end with this error, if any; otherwise continue.
     Send(Option<Result<Bytes, io::Error>>),
-    /// Send this and end in good order.
+    /// Send this and end normally.
     Last(Bytes),
 }
 
@@ -35,13 +35,13 @@ pub(crate) enum Blow {
 pub(crate) struct Strike {
     fault: Fault,
     trigger: Trigger,
-    /// The bytes before it have been given to the connection and once been flushed.
+    /// The preceding bytes have been passed to the connection and flushed once.
     flushed: bool,
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Strike {
-    /// The strike of a fault that concerns streams, and the tokens before it; `None` for any other fault.
+    /// The strike of a fault of streams, and the tokens before it; `None` for any other fault.
     pub(crate) fn new(fault: Fault, trigger: Trigger) -> Option<(Self, u64)> {
         let tokens = match &fault {
             Fault::Reset { tokens }
@@ -62,10 +62,12 @@ impl Strike {
         ))
     }
 
-    /// Called when the stream has got as far as it may. After [`Blow::Send`] of bytes or of nothing it goes on.
+    /// Called when the stream has reached its limit. After [`Blow::Send`], with or without bytes, it
+    /// continues.
     pub(crate) fn blow(&mut self, cx: &mut Context<'_>) -> Blow {
         if !self.flushed {
-            // The connection flushes only when there is nothing to send: let it, or the tokens before would be lost.
+            // The connection flushes only when there is nothing to send: wait for it, or the preceding tokens
+            // would be lost.
             self.flushed = true;
             cx.waker().wake_by_ref();
             return Blow::Wait;
@@ -89,14 +91,14 @@ impl Strike {
             }
             Fault::Garbage { .. } => Blow::Send(Some(Ok(Bytes::from_static(GARBAGE)))),
             Fault::Error { .. } => Blow::Last(error_end(&ApiError::scripted(500))),
-            // A stall for ever: only the client ends it.
+            // An unlimited stall: only the client ends it.
             _ => Blow::Wait,
         }
     }
 }
 
 impl Strike {
-    /// What becomes of an answer that is not streamed.
+    /// The outcome for an answer that is not streamed.
     pub(crate) async fn whole(self, whole: Bytes) -> Response<SimBody> {
         match self.fault {
             Fault::Reset { .. } => {

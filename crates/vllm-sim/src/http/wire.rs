@@ -1,4 +1,5 @@
-//! A connection that can be made to fail: reset or closed at the next byte, whatever hyper still wants to write.
+//! A connection that can be made to fail: reset or closed at the next byte, regardless of pending writes by
+//! hyper.
 
 use std::cell::Cell;
 use std::io;
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 pub(crate) struct Trigger(Rc<Cell<bool>>);
 
 impl Trigger {
-    /// Resets the connection: nothing more is written and the peer sees RST.
+    /// Resets the connection: nothing more is written and the peer receives RST.
     pub(crate) fn reset(&self) {
         self.0.set(true);
     }
@@ -29,7 +30,7 @@ impl Trigger {
     }
 }
 
-/// The socket as hyper sees it.
+/// The socket used by hyper.
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: TokioIo<TcpStream>,
@@ -47,7 +48,7 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        // Closing a socket that lingers for no time sends RST instead of FIN.
+        // Closing a socket with a linger time of zero sends RST instead of FIN.
         if self.trigger.0.get()
             && let Err(error) = self.socket.inner().set_zero_linger()
         {

@@ -1,4 +1,4 @@
-//! The `vllm:` families of a 0.32 page in its order, each with the engine's number behind it.
+//! The `vllm:` families of a 0.32 page in its order, each with its value in the engine.
 
 use crate::engine::{EngineStats, FinishReason};
 use crate::histogram::Histogram;
@@ -17,7 +17,7 @@ pub(crate) enum Source {
     Counter(Read),
     /// One counter per engine and value of a further label.
     CounterBy(&'static str, &'static [(&'static str, Read)]),
-    /// The counter of refused requests, which has no engine label.
+    /// The counter of rejected requests, which has no engine label.
     Rejections,
     /// One histogram per engine.
     Histogram(fn(&EngineStats) -> &Histogram),
@@ -25,7 +25,7 @@ pub(crate) enum Source {
     CacheConfig,
 }
 
-/// A family: name, what it means, where it comes from.
+/// A family: name, help text, source.
 pub(crate) type Family = (&'static str, &'static str, Source);
 
 use Source::{CacheConfig, Counter, CounterBy, Gauge, GaugeBy, Histogram as Histo, Rejections};
@@ -268,7 +268,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
 ];
 
-/// Families of the recorded page that the simulator does not show, and why.
+/// Families of the recorded page that the simulator lacks, with the reason.
 pub const LEFT_OUT: &[(&str, &str)] = &[
     (
         "python_gc_objects_collected_total",

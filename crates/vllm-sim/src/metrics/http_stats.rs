@@ -1,4 +1,4 @@
-//! Counts of the HTTP layer, in the shape that vLLM's instrumentation gives them.
+//! Counts of the HTTP layer, in the form of vLLM's instrumentation.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(crate) struct RouteStats {
     pub(crate) count: u64,
 }
 
-/// All of them. Routes that only watch the server (`/metrics`, `/health`, `/version`) are not counted.
+/// All routes. Monitoring routes (`/metrics`, `/health`, `/version`) are not counted.
 #[derive(Debug)]
 pub(crate) struct HttpStats {
     pub(crate) routes: BTreeMap<(&'static str, &'static str), RouteStats>,
@@ -33,7 +33,7 @@ pub(crate) struct Exchange {
     pub(crate) status: u16,
     pub(crate) seconds: f64,
     pub(crate) request_bytes: u64,
-    /// 0 for a stream: its length is not known when its head is sent.
+    /// 0 for a stream, whose length is not known when its head is sent.
     pub(crate) response_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The metrics page: which families vLLM 0.32 has, and how the simulator's numbers fill them.
+//! The metrics page: the families of vLLM 0.32, filled with the simulator's numbers.
 
 mod catalog;
 mod http_stats;

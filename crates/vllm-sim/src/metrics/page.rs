@@ -1,4 +1,5 @@
-//! The text of `/metrics`: the catalogue's families, the process's and the HTTP layer's, as vLLM 0.32 shows them.
+//! The text of `/metrics`: the catalogue's families, and those of the process and the HTTP layer, as in vLLM
+//! 0.32.
 
 use exposition::{FamilyHeader, Format, Kind, Role, SampleLine, Writer, format_float};
 
@@ -12,18 +13,18 @@ use crate::histogram::Histogram;
 /// The content type of the page.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Everything that one page shows.
+/// The data of one page.
 #[derive(Debug)]
 pub(crate) struct Snapshot<'a> {
     pub(crate) model: &'a str,
     pub(crate) config: &'a EngineConfig,
     pub(crate) engines: &'a [EngineStats],
     pub(crate) http: &'a HttpStats,
-    /// Requests refused for too many unfinished ones, and for too many tokens in prefill.
+    /// Requests rejected by the limit on unfinished requests, and by the limit on tokens in prefill.
     pub(crate) rejections: [u64; 2],
-    /// Wall time at which the counters started from 0, in seconds.
+    /// Wall time at which the counters started at 0, in seconds.
     pub(crate) started_secs: f64,
-    /// Figures of the process; `None` where there is none, as in virtual time.
+    /// Figures of the process; `None` in virtual time.
     pub(crate) process: Option<ProcessFigures>,
 }
 
@@ -57,7 +58,7 @@ struct Page<'a> {
 impl<'a> Page<'a> {
     fn process(&mut self) {
         let figures = self.snapshot.process;
-        // One process that takes one request after the other is the API process whose CPU time vLLM shows.
+        // With a serial front end, this is the API process whose CPU time vLLM reports.
         let front_end = self.snapshot.config.front_end_serial.then(|| {
             let busy: u64 = self
                 .snapshot
@@ -178,7 +179,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// One sample per engine and part. Labels are sorted by name, as the real page has them.
+    /// One sample per engine and part. Labels are sorted by name, as on the real page.
     fn per_engine(&mut self, role: Role, label: &str, parts: &[(&str, Read)]) {
         for (engine, stats) in self.engines.iter().zip(self.snapshot.engines) {
             for (part, read) in parts {
@@ -268,7 +269,7 @@ fn engine_labels<'l>(engine: &'l str, model: &'l str, label: &'l str, part: &'l 
     labels
 }
 
-/// The real page has one series per handler, all its methods together.
+/// The real page has one series per handler, for all its methods together.
 fn http_sizes(out: &mut Writer, http: &HttpStats, name: &str, help: &str, bytes: fn(&RouteStats) -> u64) {
     let mut handlers: Vec<(&str, u64, u64, f64)> = Vec::new();
     for ((handler, _), route) in &http.routes {
@@ -291,7 +292,7 @@ fn http_sizes(out: &mut Writer, http: &HttpStats, name: &str, help: &str, bytes:
     }
 }
 
-/// What is not simulated is named as absent, in the server's own way of writing it.
+/// Features that are not simulated are reported as absent, in the real server's form.
 fn cache_facts(config: &EngineConfig) -> Vec<(&'static str, String)> {
     let tokens = u64::from(config.block_size) * u64::from(config.num_gpu_blocks);
     let concurrency = tokens as f64 / f64::from(config.max_model_len);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// The sample names that a query asks for; empty when it names none.
+/// The sample names that a query requests; empty if there are none.
 pub(crate) fn asked(query: &str) -> BTreeSet<String> {
     query
         .split('&')
@@ -12,8 +12,8 @@ pub(crate) fn asked(query: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The page with only these samples, and the comments of their families. `page` has all comments of a family before
-/// its samples.
+/// The page reduced to these samples and the comments of their families. In `page`, all comments of a family
+/// precede its samples.
 pub(crate) fn only(page: &str, names: &BTreeSet<String>) -> String {
     let mut part = String::new();
     let mut comments = String::new();
@@ -38,7 +38,7 @@ pub(crate) fn only(page: &str, names: &BTreeSet<String>) -> String {
     part
 }
 
-/// `%5B` and `+` as the characters they stand for; anything else as it is.
+/// Decodes `%5B` and `+`; leaves other text unchanged.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

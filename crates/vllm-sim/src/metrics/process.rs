@@ -1,8 +1,8 @@
-//! The process figures of the page, from `/proc/self`. Where a system has none, they are missing, not 0.
+//! The process figures of the page, from `/proc/self`. On a system without it they are missing, not 0.
 
 use std::fs;
 
-/// What the process collector shows.
+/// Values of the process collector.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProcessFigures {
     pub(crate) virtual_bytes: f64,

@@ -1,9 +1,8 @@
-//! The page in another server's manner: SGLang's names for the same numbers, for tests of collectors that claim to
-//! read both.
+//! The page with SGLang's names for the same numbers, for tests of collectors that claim to read both.
 //!
-//! What differs from vLLM's page, and trips collectors: no `engine` label (`dp_rank`, and only with several engines),
-//! `_sum` before the buckets, a throughput gauge, and no `_created` families. Only the families that dashboards draw
-//! are here.
+//! Differences from vLLM's page that break collectors: no `engine` label (`dp_rank`, and only with several
+//! engines), `_sum` before the buckets, a throughput gauge, and no `_created` families. Only the families
+//! used by dashboards are included.
 
 use exposition::{FamilyHeader, Format, Kind, Role, SampleLine, Writer, format_float};
 

@@ -1,14 +1,14 @@
 //! A simulated server in virtual time: no sockets, no threads, no clock.
 //!
-//! [`VirtualServer`] is the same engine, admission and metrics page as [`Simulator`](crate::Simulator) has, but its
-//! time moves only when the caller moves it. So a run of an hour takes seconds, nothing depends on how busy the machine
-//! is, and the same configuration and the same calls give the same records and the same pages, byte by byte: a run
-//! with an intervention and one without it differ in nothing but the intervention.
+//! [`VirtualServer`] has the same engine, admission and metrics page as [`Simulator`](crate::Simulator), but
+//! its time advances only by calls. So a run of an hour takes seconds, nothing depends on the load of the
+//! machine, and the same configuration and calls give the same records and pages, byte by byte: a run with an
+//! intervention and one without differ only by the intervention.
 //!
 //! Three levels, each built on the one before:
 //!
-//! - [`VirtualServer`]: submit requests, move time, read pages, set levers, pause, hang, kill. For a controller or a
-//!   fault campaign that decides as it goes.
+//! - [`VirtualServer`]: submit requests, advance time, read pages, set levers, pause, hang, kill. For a
+//!   controller or a fault campaign that decides along the way.
 //! - [`run_with`]: a whole [`Workload`], with a callback at each scrape that may act on the server.
 //! - [`run`]: the same without a callback.
 //!
@@ -31,8 +31,8 @@
 //! # Ok::<(), vllm_sim::Error>(())
 //! ```
 //!
-//! What a server in wall time has and this one has not: HTTP (the `http_*` families of the page have no samples),
-//! process figures (absent, not 0), streaming intervals and fault rules. Faults are calls instead:
+//! Not available, unlike on a server in wall time: HTTP (the `http_*` families of the page have no samples),
+//! process figures (absent, not 0), streaming intervals and fault rules. Faults are method calls instead:
 //! [`VirtualServer::set_hung`], [`VirtualServer::set_slow`], [`VirtualServer::kill_engines`],
 //! [`VirtualServer::die`], [`VirtualServer::restart`].
 

@@ -1,4 +1,4 @@
-//! What a request went through, in virtual time.
+//! The history of a request, in virtual time.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use crate::engine::FinishReason;
 pub enum Outcome {
     /// The server finished it.
     Finished(FinishReason),
-    /// The server refused it with this HTTP status: 503 by an admission limit, 500 when its engines are dead.
+    /// The server rejected it with this HTTP status: 503 by an admission limit, 500 when its engines are
+    /// dead.
     Refused {
         /// HTTP status.
         status: u16,
     },
-    /// No server was there.
+    /// No server was running.
     ConnectionRefused,
     /// The server or its engine died while the request was in flight.
     Broken,
@@ -28,7 +29,7 @@ pub enum Outcome {
 pub struct RequestRecord {
     /// Requests are numbered from 0 in the order of their submission.
     pub number: u64,
-    /// The engine that worked on it; `None` if it was refused.
+    /// The engine that processed it; `None` if it was rejected.
     pub engine: Option<u32>,
     /// Length of its prompt.
     pub prompt_tokens: u32,
@@ -48,7 +49,7 @@ pub struct RequestRecord {
     pub first_token: Option<Duration>,
     /// When its last token left the engine.
     pub last_token: Option<Duration>,
-    /// When it ended, in whatever way.
+    /// When it ended, for any reason.
     pub ended: Duration,
     /// How it ended.
     pub outcome: Outcome,

@@ -8,15 +8,14 @@ use super::workload::{Arrivals, Workload};
 use crate::config::SimConfig;
 use crate::error::Result;
 
-/// How a workload is run.
+/// Options of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOptions {
-    /// Take the metrics page this often, from time 0 on, and once more at the end; `None` takes none.
+    /// Interval of metrics pages, from time 0 on, with one more at the end; `None` takes none.
     pub scrape_every: Option<Duration>,
     /// Keep the time of every token.
     pub keep_token_times: bool,
-    /// End the run here even if requests are in flight; they are cancelled then. A server that hangs for ever would
-    /// otherwise never end.
+    /// End the run here and cancel requests in flight. Otherwise a server that hangs forever would never end.
     pub limit: Duration,
 }
 
@@ -31,12 +30,12 @@ impl Default for RunOptions {
     }
 }
 
-/// What a run left.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VirtualRun {
     /// Every request, by number.
     pub requests: Vec<RequestRecord>,
-    /// Metrics pages with their times; a time at which no server was there has none.
+    /// Metrics pages with their times; there is none while no server is running.
     pub pages: Vec<(Duration, String)>,
     /// When the last request ended.
     pub ended: Duration,
@@ -50,8 +49,8 @@ pub fn run(config: &SimConfig, workload: &Workload, options: &RunOptions) -> Res
     run_with(config, workload, options, |_, _| {})
 }
 
-/// As [`run`], with a call at each scrape, which may act on the server: `act(server, page)`. The page is `None` while no
-/// server is there.
+/// Like [`run`], with a call at each scrape that may act on the server: `act(server, page)`. The page is
+/// `None` while no server is running.
 ///
 /// # Errors
 /// As [`run`].
@@ -66,7 +65,7 @@ pub fn run_with(
     server.keep_token_times(options.keep_token_times);
     let scheduled = workload.arrival_times();
     let count = scheduled.as_ref().map_or(workload.requests as usize, Vec::len);
-    // What a closed loop still may send now.
+    // Number of requests left to send in a closed loop.
     let mut due = match workload.arrivals {
         Arrivals::Closed { concurrency } => concurrency as usize,
         _ => 0,
@@ -79,7 +78,7 @@ pub fn run_with(
         pages.extend(page.map(|page| (server.now(), page)));
     };
     while requests.len() < count && server.now() < options.limit {
-        // Before what arrives at the same time, so that an action at time 0 holds for the first request.
+        // Before arrivals at the same time, so that an action at time 0 applies to the first request.
         if let (Some(at), Some(every)) = (next_scrape, options.scrape_every)
             && at <= server.now()
         {

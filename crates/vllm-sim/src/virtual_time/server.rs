@@ -1,4 +1,4 @@
-//! The server: engines, admission and page, moved by its caller.
+//! The server: engines, admission and page, advanced by its caller.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use crate::error::{Error, Result};
 use crate::levers::{Lever, LeverSetting};
 use crate::metrics::{HttpStats, page, sglang};
 
-/// Wall time that virtual time 0 stands for, in Unix seconds: the page shows times of day.
+/// Wall time at virtual time 0, in Unix seconds, since the page shows wall times.
 const EPOCH_UNIX_SECS: f64 = 1_700_000_000.0;
 
-/// A generation to be done.
+/// A generation request.
 #[derive(Debug, Clone)]
 pub struct VirtualRequest {
-    /// Token ids of the prompt: at least one, and fewer than the longest sequence has.
+    /// Token ids of the prompt: at least one, and fewer than the longest sequence.
     pub prompt: Arc<[u32]>,
     /// Most tokens to generate; at least 1.
     pub max_tokens: u32,
     /// The model does not end on its own before this many.
     pub min_tokens: u32,
-    /// The model never ends on its own: exactly `max_tokens` are generated, if the sequence has room for them.
+    /// The model never ends on its own: exactly `max_tokens` are generated, if they fit into the sequence.
     pub ignore_eos: bool,
     /// Mixed into the seed of the answer.
     pub seed: u64,
@@ -43,7 +43,7 @@ impl VirtualRequest {
     }
 }
 
-/// What one engine is doing.
+/// The activity of one engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EngineState {
     /// Requests in the front end.
@@ -77,7 +77,7 @@ pub struct VirtualServer {
     keep_token_times: bool,
     now: Nanos,
     next_number: u64,
-    /// `None` while no server is there.
+    /// `None` while no server is running.
     life: Option<Life>,
     slow_percent: u32,
     hung_since: Option<Nanos>,
@@ -122,11 +122,11 @@ struct Open {
 }
 
 impl VirtualServer {
-    /// A server that has just started, at virtual time 0. Of the configuration the fields count that concern engines,
-    /// admission and the page; address, threads and GPUs have no meaning here.
+    /// A server that has just started, at virtual time 0. Only the fields of the configuration for engines,
+    /// admission and the page are used; address, threads and GPUs are ignored.
     ///
     /// # Errors
-    /// [`Error::Config`] for a value that cannot be simulated, and for fault rules, which need a clock.
+    /// [`Error::Config`] for an invalid value, and for fault rules, which need a clock.
     pub fn new(config: SimConfig) -> Result<Self> {
         config.validate()?;
         if !config.faults.is_empty() {
@@ -150,7 +150,7 @@ impl VirtualServer {
         Ok(server)
     }
 
-    /// Keeps the time of every token in the records. Off at first: it takes 16 bytes a token.
+    /// Keeps the time of every token in the records. Off by default: it takes 16 bytes per token.
     pub fn keep_token_times(&mut self, keep: bool) {
         self.keep_token_times = keep;
     }
@@ -165,8 +165,8 @@ impl VirtualServer {
         Duration::from_nanos(self.now)
     }
 
-    /// A request arrives now. Returns its number; its record follows from [`VirtualServer::take_ended`], at once if
-    /// it is refused.
+    /// Submits a request that arrives now. Returns its number; its record follows from
+    /// [`VirtualServer::take_ended`], at once if it is rejected.
     pub fn submit(&mut self, request: VirtualRequest) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
@@ -225,7 +225,7 @@ impl VirtualServer {
         self.open.keys().copied().collect()
     }
 
-    /// The client of a request goes away. Returns whether it was in flight.
+    /// Cancels a request, as if its client had disconnected. Returns whether it was in flight.
     pub fn cancel(&mut self, number: u64) -> bool {
         let Some(open) = self.open.remove(&number) else {
             return false;
@@ -270,13 +270,13 @@ impl VirtualServer {
         longest.filter(|&(_, number)| self.abort(number)).count()
     }
 
-    /// When something happens next without a further call: a step ends or a request reaches the queue. `None` while
-    /// nothing is to be done.
+    /// Time of the next event without a further call: a step ends or a request reaches the queue. `None`
+    /// while the server is idle.
     pub fn next_event(&mut self) -> Option<Duration> {
         self.next().map(|(_, at)| Duration::from_nanos(at))
     }
 
-    /// Moves time forward and does everything that is due until then. A time in the past moves nothing.
+    /// Advances time and processes everything due until then. A time in the past has no effect.
     pub fn advance_to(&mut self, time: Duration) {
         let until = nanos(time);
         while let Some((engine, at)) = self.next()
@@ -288,12 +288,12 @@ impl VirtualServer {
         self.now = self.now.max(until);
     }
 
-    /// Records of the requests that have ended since the last call, in the order of their ends.
+    /// Records of the requests that have ended since the last call, in the order in which they ended.
     pub fn take_ended(&mut self) -> Vec<RequestRecord> {
         std::mem::take(&mut self.ended)
     }
 
-    /// The metrics page now; `None` while no server is there.
+    /// The current metrics page; `None` while no server is running.
     pub fn metrics_page(&self) -> Option<String> {
         let life = self.life.as_ref()?;
         let engines: Vec<_> = life.engines.iter().map(|e| e.engine.stats().clone()).collect();
@@ -312,8 +312,8 @@ impl VirtualServer {
         })
     }
 
-    /// Status of `/health`: 200, 503 when the engines are dead or [`Lever::Drain`] is set, `None` while no server is there. As with vLLM, a hung
-    /// engine is healthy.
+    /// Status of `/health`: 200, 503 when the engines are dead or [`Lever::Drain`] is set, `None` while no
+    /// server is running. As with vLLM, a hung engine is healthy.
     pub fn health(&self) -> Option<u16> {
         self.life.as_ref().map(|life| {
             let is_drained = life.admission.levers().get(Lever::Drain, self.now) == Some(1);
@@ -321,7 +321,7 @@ impl VirtualServer {
         })
     }
 
-    /// What each engine is doing; empty while no server is there.
+    /// The activity of each engine; empty while no server is running.
     pub fn engines(&self) -> Vec<EngineState> {
         let engines = self.life.iter().flat_map(|life| &life.engines);
         engines
@@ -345,10 +345,10 @@ impl VirtualServer {
             .collect()
     }
 
-    /// Moves a lever for `ttl`, after which it goes back to its default by itself.
+    /// Sets a lever for `ttl`, after which it returns to its default by itself.
     ///
     /// # Errors
-    /// [`Error::Config`] for a value out of [`Lever::bounds`].
+    /// [`Error::Config`] for a value outside [`Lever::bounds`].
     pub fn set_lever(&mut self, lever: Lever, value: u64, ttl: Duration) -> Result<()> {
         lever.check(value, &self.config)?;
         let until = self.now.saturating_add(nanos(ttl));
@@ -356,19 +356,20 @@ impl VirtualServer {
         Ok(())
     }
 
-    /// Puts a lever back to its default.
+    /// Resets a lever to its default.
     pub fn reset_lever(&mut self, lever: Lever) {
         self.change_levers(|levers| levers.reset(lever));
     }
 
-    /// The levers that are moved now.
+    /// The levers that are not at their default.
     pub fn levers(&self) -> Vec<LeverSetting> {
         let life = self.life.as_ref();
         life.map(|life| life.admission.levers().moved(self.now))
             .unwrap_or_default()
     }
 
-    /// vLLM's `/pause`. Requests in flight end, run out or stand still by `mode`; new ones are accepted and wait.
+    /// vLLM's `/pause`. Requests in flight end, run out or stop according to `mode`; new ones are accepted
+    /// and wait.
     pub fn pause(&mut self, mode: PauseMode) {
         if mode == PauseMode::Abort {
             for number in self.in_flight() {
@@ -383,13 +384,13 @@ impl VirtualServer {
         self.for_engines(Engine::resume);
     }
 
-    /// vLLM's `/sleep`: a pause that at level 1 and 2 also gives weights and KV cache up. Requests that are in flight
-    /// after [`PauseMode::Keep`] compute everything again. [`PauseMode::Wait`] is taken as `Keep`: virtual time cannot
-    /// pass within a call.
+    /// vLLM's `/sleep`: a pause that at levels 1 and 2 also gives up weights and KV cache. Requests that are
+    /// in flight after [`PauseMode::Keep`] are recomputed. [`PauseMode::Wait`] is treated as `Keep`, since
+    /// virtual time cannot pass within a call.
     pub fn sleep(&mut self, level: u8, mode: PauseMode) {
         self.pause(mode);
         self.for_engines(|engine| engine.fall_asleep(level.min(2)));
-        // A step under way has lost what it computed.
+        // The results of the current step are lost.
         for e in self.life.iter_mut().flat_map(|life| &mut life.engines) {
             if level > 0 {
                 e.engine.drop_step();
@@ -410,14 +411,15 @@ impl VirtualServer {
         done.into_iter().all(|done| done)
     }
 
-    /// Steps that begin from now on take this share of their time, in percent: 150 is a server half as slow again.
+    /// Scales the duration of steps that begin from now on, in percent: at 150 a step takes one and a half
+    /// times as long.
     pub fn set_slow(&mut self, percent: u32) {
         self.slow_percent = percent;
         self.for_engines(|engine| engine.set_slow(percent));
     }
 
-    /// Freezes the engines, or lets them go on where they were. Requests enter, nothing comes out, gauges keep their
-    /// values.
+    /// Freezes the engines, or lets them continue. While frozen, requests enter, no tokens leave, gauges keep
+    /// their values.
     pub fn set_hung(&mut self, hung: bool) {
         match (hung, self.hung_since) {
             (true, None) => self.hung_since = Some(self.now),
@@ -448,8 +450,8 @@ impl VirtualServer {
         self.life = None;
     }
 
-    /// A new server at the same address: counters at 0, levers at their defaults, nothing hung. One that is still
-    /// there dies first.
+    /// Starts a new server at the same address: counters at 0, levers at their defaults, nothing hung. A
+    /// running one dies first.
     pub fn restart(&mut self) {
         self.die();
         self.start();
@@ -474,7 +476,7 @@ impl VirtualServer {
         });
     }
 
-    /// Plans every engine that has nothing to do; then the first thing that is due, and whose it is.
+    /// Starts steps on every idle engine; then returns the earliest event and its engine.
     fn next(&mut self) -> Option<(usize, Nanos)> {
         let now = self.now;
         let life = self.life.as_mut().filter(|life| !life.is_dead)?;
@@ -491,7 +493,7 @@ impl VirtualServer {
             }
             match e.doing {
                 Doing::Nothing => None,
-                // After a hang it may lie in the past.
+                // After a hang it may be in the past.
                 Doing::Waiting { until } => Some((at, until.max(now))),
                 Doing::Step { end, .. } => Some((at, end)),
             }
@@ -499,7 +501,7 @@ impl VirtualServer {
         due.min_by_key(|&(engine, at)| (at, engine))
     }
 
-    /// Does what is due at one engine now.
+    /// Processes the due event of one engine.
     fn finish(&mut self, engine: usize) {
         let now = self.now;
         let Some(life) = &mut self.life else { return };

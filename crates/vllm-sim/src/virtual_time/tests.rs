@@ -49,7 +49,7 @@ fn the_same_seed_gives_the_same_run_byte_by_byte() {
     };
     assert_ne!(one.requests, run(&config, &other, &options).unwrap().requests);
     assert!(one.requests.iter().all(RequestRecord::is_complete));
-    // The last page has counted every token of the records.
+    // The last page includes every token of the records.
     let generated: u32 = one.requests.iter().map(|r| r.output_tokens).sum();
     let (_, page) = one.pages.last().unwrap();
     assert!(
@@ -139,7 +139,7 @@ fn a_serial_front_end_limits_the_rate_at_which_requests_reach_the_queue() {
         waiting.count() + 2 >= serial.pages.len(),
         "nothing waits for the engine"
     );
-    // All of 200 requests have taken 100 ms each of the API process.
+    // Each of the 200 requests took 100 ms of the API process.
     let (_, page) = serial.pages.last().unwrap();
     assert!(page.contains("process_cpu_seconds_total 20.0"));
 }
@@ -174,7 +174,7 @@ fn limiting_active_requests_ends_preemption_and_goes_back_by_itself() {
         most_running = most_running.max(server.engines()[0].running);
     })
     .unwrap();
-    // Three requests of 160 tokens have room in 30 blocks of 16.
+    // Three requests of 160 tokens fit into 30 blocks of 16.
     assert_eq!((preemptions(&limited), most_running), (0, 3));
 
     let mut server = VirtualServer::new(short_of_blocks()).unwrap();

@@ -1,4 +1,4 @@
-//! What is sent to a server: when requests arrive and how long they are. Everything is drawn from the seed.
+//! The load on a server: arrival times and lengths of requests. Everything is drawn from the seed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::tokens::FIRST_TEXT_TOKEN;
 pub enum Arrivals {
     /// All at the start: LoadGen's Offline scenario.
     AllAtOnce,
-    /// Independently, with exponential gaps: LoadGen's Server scenario.
+    /// Independent, with exponential gaps: LoadGen's Server scenario.
     Poisson {
         /// Requests per second on average.
         rate_per_s: f64,
@@ -32,22 +32,22 @@ pub enum Arrivals {
 /// Requests and their arrivals.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
-    /// Seed of arrivals, lengths and prompts. The server has one of its own.
+    /// Seed of arrivals, lengths and prompts. The server has a seed of its own.
     pub seed: u64,
     /// When requests arrive.
     pub arrivals: Arrivals,
-    /// How many there are; [`Arrivals::At`] has its own number, and this one is a limit to it.
+    /// Number of requests; for [`Arrivals::At`] an upper limit.
     pub requests: u32,
-    /// Lengths of prompts. A length that the server's longest sequence has no room for is shortened to it.
+    /// Lengths of prompts. A length that exceeds the server's longest sequence is shortened to fit.
     pub prompt_tokens: OutputLength,
-    /// Lengths of answers, to be generated exactly; `None` lets the model end them by the engine's own distribution.
+    /// Exact lengths of answers; `None` lets the model end them by the engine's own distribution.
     pub output_tokens: Option<OutputLength>,
-    /// Tokens at the beginning of each prompt that are the same in all of them.
+    /// Length of the common prefix of all prompts, in tokens.
     pub shared_prefix_tokens: u32,
 }
 
 impl Default for Workload {
-    /// 1,000 requests at 8 a second, with 512 prompt tokens and some 128 output tokens.
+    /// 1,000 requests at 8 a second, with 512 prompt tokens and about 128 output tokens.
     fn default() -> Self {
         Self {
             seed: 0,
@@ -64,10 +64,10 @@ impl Default for Workload {
 }
 
 impl Workload {
-    /// Refuses what cannot be sent.
+    /// Rejects a workload that cannot be sent.
     ///
     /// # Errors
-    /// [`Error::Config`] names the field and what is wrong with it.
+    /// [`Error::Config`] names the field and the error.
     pub fn validate(&self) -> Result<()> {
         let refuse = |text: &str| Err(Error::Config(format!("workload: {text}")));
         match &self.arrivals {
@@ -99,7 +99,7 @@ impl Workload {
         }
     }
 
-    /// The `n`-th request for a server like this.
+    /// The `n`-th request for a server with this configuration.
     pub fn request(&self, n: u32, engine: &EngineConfig) -> VirtualRequest {
         let draw = |what: u64| mix2(mix2(self.seed, what), u64::from(n));
         let longest = engine.max_model_len.saturating_sub(1).max(1);
