@@ -2,8 +2,8 @@
 //!
 //! `driver_advice` is the first action published by the driver vendor. `action` is our suggestion: it follows
 //! that advice for a first occurrence and is stricter if the run's result or other GPUs are affected. A
-//! repeated error on the same GPU calls for the next stronger action, which the monitor decides because it
-//! needs history.
+//! repeated error on the same GPU calls for the next stronger action, which the monitor decides from its
+//! history.
 
 use std::sync::OnceLock;
 

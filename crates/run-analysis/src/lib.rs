@@ -1,5 +1,4 @@
-//! Analysis of recorded runs. Pure functions and folds over rows: nothing here reads a file, a clock or the
-//! network.
+//! Analysis of recorded runs. Pure functions and folds over rows: no access to files, clocks or the network.
 //!
 //! - [`derive`]: rates, quantiles per interval, joined requests, goodput, names that dashboards expect.
 //! - [`energy`]: GPU energy of a window, and its split.

@@ -61,8 +61,7 @@ impl RunClock {
         self.wall_ns
     }
 
-    /// Reads the processor's counter, the cheapest reading available (about 15 ns on a virtual machine, 7 ns
-    /// on metal).
+    /// Reads the processor's counter, the cheapest clock (about 15 ns on a virtual machine, 7 ns on metal).
     pub fn ticks(&self) -> Ticks {
         Ticks(self.counter.raw())
     }

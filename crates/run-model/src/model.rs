@@ -69,7 +69,7 @@ pub struct SeriesDef {
     pub metric_type: MetricType,
     /// Unit in base units (`seconds`, `bytes`, `ratio`, `tokens`, `watts`, …); empty when unknown.
     pub unit: Arc<str>,
-    /// What measured it: `vllm`, `prometheus`, `nvml`, `host`, `self`, `derived`; simulated sources end in
+    /// What measured it: `vllm`, `prometheus`, `nvml`, `host`, `self`, `derived`; or one of these with
     /// `-simulated`.
     pub source: Arc<str>,
     /// The scraped endpoint; empty for sources that are not scraped.
@@ -217,8 +217,7 @@ pub struct BatchRow {
     pub failed: u32,
 }
 
-/// One step of one engine, as counted inside the engine's process: every step, including those without
-/// output.
+/// One step of one engine, as counted in the engine's process, including steps without output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepRow {
     /// Number of the step within its engine, starting at 0.

@@ -23,8 +23,7 @@ pub struct Due {
 }
 
 impl Schedule {
-    /// Creates a schedule that starts now. An interval of zero, which would never let a sampler sleep,
-    /// becomes 1 ms.
+    /// Creates a schedule that starts now. An interval of zero becomes 1 ms, so that samplers sleep.
     pub fn new(interval: Duration) -> Self {
         let interval = interval.max(Duration::from_millis(1));
         Self {

@@ -14,8 +14,7 @@ pub trait SampleSink: Send {
     /// Now, in nanoseconds on the run's clock.
     fn now_ns(&self) -> i64;
 
-    /// Returns the id of a series, the same for equal definitions. May lock and allocate, so samplers keep
-    /// the id.
+    /// Returns the id of a series, the same for equal definitions. May lock and allocate: keep the id.
     fn intern(&mut self, def: SeriesDef) -> SeriesId;
 
     /// Publishes one tick. The sampler leaves `phase` empty; the sink sets it. Never blocks.

@@ -9,8 +9,7 @@ use super::table::Row;
 use run_model::{BatchRow, EngineRequestRow, EventRow, RequestRow, RunData, StepRow};
 use run_model::{Error, Result};
 
-/// Returns every table of `run` with its name: `samples`, `requests`, `batches`, `steps`, `engine_requests`,
-/// `events`.
+/// Tables of `run` by name: `samples`, `requests`, `batches`, `steps`, `engine_requests`, `events`.
 ///
 /// Tables without rows are included with their columns. Samples are grouped by series in the order of
 /// [`RunData::series`], ascending in time within each.

@@ -107,8 +107,7 @@ impl RunReader {
         read_selected(&self.files, self.notes.clone(), self.selection.clone())
     }
 
-    /// Returns the time of the newest sample on disk; `None` if there is none. For Parquet, only metadata is
-    /// read.
+    /// Returns the time of the newest sample on disk, if any. For Parquet, only metadata is read.
     ///
     /// # Errors
     /// If a file cannot be read or is damaged.
@@ -127,8 +126,7 @@ impl RunReader {
             .max())
     }
 
-    /// Follows a running run: each [`super::RunTail::next_part`] returns what was added since the previous
-    /// one.
+    /// Follows a run in progress: each [`super::RunTail::next_part`] returns what was added since the last.
     pub fn tail(self) -> super::RunTail {
         super::RunTail::new(self)
     }

@@ -11,8 +11,7 @@ use run_model::{Error, Result};
 use run_model::{Record, RunData, Sample, SampleBatch, SeriesId};
 
 /// Writes `run` into `dir` in `format`. `suffix` goes between stamp and extension: empty for raw rows,
-/// `_processed` for derived ones. Existing files are an error. Of the other tables, only those with rows are
-/// kept.
+/// `_processed` for derived ones. Existing files are an error. Other tables are kept only if they have rows.
 pub fn write_run(run: &RunData, format: StoreFormat, dir: &Path, suffix: &str) -> Result<StoreFiles> {
     let mut files = RunFiles::new(dir, &run.manifest.stamp, format);
     suffix.clone_into(&mut files.suffix);

@@ -14,12 +14,10 @@ use run_model::{Manifest, MetricType, Record, Sample, SampleBatch, SeriesDef, Se
 /// Name of the series.
 pub const SCRAPE_DURATION: &str = "scrape_duration_seconds";
 
-/// Wraps a file store and adds the series. Ids are reassigned, since they must be dense with the added ones
-/// too.
+/// Wraps a file store and adds the series. Ids are reassigned to keep them dense.
 pub(crate) struct ScrapeEnds {
     inner: Box<dyn Store>,
-    /// By the caller's id: the reassigned id, source and endpoint, and whether it is already a scrape's
-    /// duration.
+    /// By the caller's id: reassigned id, source and endpoint, and whether it is a scrape's duration.
     known: Vec<Known>,
     next: u32,
     /// Duration series made here, by source and endpoint.

@@ -1,5 +1,4 @@
-//! SQLite: one database file, readable by any tool during the run (write-ahead log, one transaction per
-//! flush).
+//! SQLite: one database file, readable during the run (write-ahead log, one transaction per flush).
 //!
 //! Samples refer to a series and a phase by number; the view `metrics` shows them in the long form. SQLite
 //! has no NaN and no negative zero: such a value is stored as NULL or 0, with its text in `value_text`. Times

@@ -1,5 +1,4 @@
-//! Requests, batches, steps and events as rows of cells, so that all formats share the code to write and read
-//! them.
+//! Requests, batches, steps and events as rows of cells, which all formats write and read.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -19,8 +19,7 @@ pub(crate) unsafe fn read<'a>(text: *const c_char) -> Option<&'a str> {
     unsafe { CStr::from_ptr(text) }.to_str().ok()
 }
 
-/// Writes `text` and a zero byte, truncated at a character boundary if it does not fit. Writes nothing if
-/// `size` is 0.
+/// Writes `text` and a zero byte, truncated at a character boundary. Writes nothing if `size` is 0.
 ///
 /// # Safety
 ///
@@ -30,7 +29,7 @@ pub(crate) unsafe fn write(text: &str, to: *mut c_char, size: usize) {
         return;
     }
     let end = text.floor_char_boundary(size - 1);
-    // SAFETY: `end` is at most `size - 1`, so text and zero byte fit; the two cannot overlap, since `text` is ours.
+    // SAFETY: `end` < `size`, so text and zero byte fit; the two cannot overlap, since `text` is ours.
     unsafe {
         std::ptr::copy_nonoverlapping(text.as_ptr().cast::<c_char>(), to, end);
         *to.add(end) = 0;

@@ -1,5 +1,4 @@
-//! The header and the library as a C++ harness uses them: compiled with the system's compiler, linked and
-//! run.
+//! The header and the library as a C++ harness uses them: compiled, linked and run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

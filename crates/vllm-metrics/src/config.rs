@@ -89,8 +89,8 @@ pub struct EndpointConfig {
     pub ca_file: Option<PathBuf>,
     /// Accepts any certificate: only for test clusters, never with a token that matters.
     pub insecure_skip_verify: Option<bool>,
-    /// Names of which the page must contain at least one; otherwise it is reported. A trailing `*` matches
-    /// any suffix.
+    /// Names of which the page must contain at least one, else it is reported. Trailing `*` matches any
+    /// suffix.
     pub expect: Vec<String>,
 }
 
@@ -275,8 +275,7 @@ pub(crate) struct Resolved {
 }
 
 impl SessionConfig {
-    /// Reads a JSON object and rejects unknown keys. Programs with other formats can use this type's
-    /// `Deserialize`.
+    /// Reads a JSON object and rejects unknown keys. For other formats, use this type's `Deserialize`.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 //! compact record per run.
 //!
 //! A [`Session`] records one run: it scrapes endpoints on a fixed schedule, samples GPUs and the host,
-//! accepts calls to the harness's [`Hooks`], and writes samples, requests, batches and events on its own
+//! accepts [`Hooks`] calls of the harness, and writes samples, requests, batches and events on its own
 //! thread.
 //!
 //! ```no_run

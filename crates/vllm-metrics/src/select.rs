@@ -10,9 +10,8 @@
 //!
 //! A pattern selects families: `vllm:time_to_first_token_seconds` selects the buckets, sum and count of that
 //! histogram. A pattern that names a single sample (`…_count`) selects only that sample. Exact names are
-//! expanded with the [`catalog`]: with and without `_total`, names of older vLLM releases for a present one,
-//! and the sources of a promised name such as `vllm:gpu_utilization`. Exclusions always win and are not
-//! expanded.
+//! expanded with the [`catalog`]: with and without `_total`, older vLLM names of a present one, and the
+//! sources of a promised name such as `vllm:gpu_utilization`. Exclusions always win and are not expanded.
 
 use std::collections::HashSet;
 

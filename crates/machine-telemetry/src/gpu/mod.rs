@@ -150,8 +150,7 @@ impl GpuSampler {
         Ok(Self { thread })
     }
 
-    /// Waits for the thread, which ends after its stop token was stopped and the current driver call has
-    /// returned.
+    /// Waits for the thread, which ends soon after its token is stopped: after the current driver call.
     pub fn join(self) -> GpuSummary {
         self.thread.join().unwrap_or_else(|_| GpuSummary {
             unavailable: Some("the GPU sampler panicked".to_owned()),

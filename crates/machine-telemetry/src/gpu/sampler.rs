@@ -274,8 +274,7 @@ fn tell_late(took: Duration, missed: u32, interval: Duration, output: &mut Outpu
     output.event(EventKind::MissedTick, Severity::Warning, message, &attributes);
 }
 
-/// Which GPUs the server uses. Once one is found, GPUs without the server are skipped until a later worker
-/// uses them.
+/// GPUs used by the server. Once one is found, others are skipped until a later worker uses them.
 #[derive(Default)]
 struct ServerGpus {
     found: bool,
@@ -283,8 +282,7 @@ struct ServerGpus {
 }
 
 impl ServerGpus {
-    /// Checks the processes of every GPU; returns true once the server was found, or if it is not searched
-    /// for.
+    /// Checks the processes of every GPU; returns true once the server was found or if none is configured.
     fn refresh(&mut self, gpus: &mut [Gpu<'_>], config: &GpuConfig, output: &mut Output<'_>) -> bool {
         let pid = match (&config.selection, config.server_pid) {
             (&GpuSelection::ServerProcess(pid), _) | (_, Some(pid)) => pid,

@@ -4,8 +4,7 @@ use super::emit::Emitter;
 use run_model::EventKind;
 use run_model::Severity;
 
-/// The kernel reports CPU times in ticks of 1/100 s on every architecture that serves models, whatever its
-/// own clock.
+/// The kernel reports CPU times in ticks of 1/100 s on every architecture that serves models.
 pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Columns of a `cpu` line. Guest time is included in `user` and `nice`, so it has no column of its own.
@@ -13,8 +12,7 @@ const MODES: [&str; 8] = [
     "user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal",
 ];
 
-/// `/proc/stat`: all cores together by mode, and only busy time per core, so that hundreds of cores stay
-/// cheap.
+/// `/proc/stat`: all cores by mode, only busy time per core, so that hundreds of cores stay cheap.
 pub(crate) fn times(emit: &mut Emitter<'_>) {
     emit.read("proc/stat", |text, emit| {
         for line in text.lines().take_while(|line| line.starts_with("cpu")) {

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use super::emit::Emitter;
 
-/// Maximum number of devices; further ones are counted in an event and skipped, since a node with containers
-/// has hundreds.
+/// Maximum number of devices; others are only counted, since a node with containers has hundreds.
 const MOST: usize = 32;
 /// `/proc/diskstats` counts in sectors of this size, whatever the disk's own.
 const SECTOR_BYTES: f64 = 512.0;

@@ -120,8 +120,7 @@ impl<'s> Emitter<'s> {
         });
     }
 
-    /// Passes the text of a file under the root to `read`. An unreadable file is recorded as absent and not
-    /// tried again.
+    /// Passes the text of a file under the root to `read`. An unreadable file is not tried again.
     pub(crate) fn read(&mut self, path: &str, read: impl FnOnce(&str, &mut Self)) {
         if self.absent.contains(path) {
             return;

@@ -1,5 +1,4 @@
-//! Finds the process that listens on a TCP port, to identify the processes of a server that was already
-//! running.
+//! Finds the process that listens on a TCP port, to identify a server that was already running.
 
 use std::collections::HashSet;
 use std::fs;
@@ -101,8 +100,7 @@ fn listening_process_in(proc: &Path, address: Option<IpAddr>, port: u16) -> Resu
     Ok(pid)
 }
 
-/// Inodes of the sockets that listen on the port: those bound to this exact address, otherwise those bound to
-/// any.
+/// Inodes of sockets that listen on the port: those bound to this address, otherwise those bound to any.
 fn listening_sockets(proc: &Path, wanted: Option<IpAddr>, port: u16) -> HashSet<u64> {
     let mut exact = HashSet::new();
     let mut any = HashSet::new();
@@ -186,8 +184,7 @@ mod tests {
     const HEAD: &str =
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
-    /// A synthetic `/proc`: sockets as (local address, state, inode), processes as (pid, parent, command,
-    /// inode).
+    /// A fake `/proc`: sockets as (local address, state, inode), processes as (pid, parent, command, inode).
     fn proc_of(sockets: &[(&str, &str, u64)], processes: &[(u32, u32, &str, u64)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();

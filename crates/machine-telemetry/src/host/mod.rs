@@ -80,8 +80,7 @@ pub struct HostSummary {
     pub panicked: bool,
 }
 
-/// Samples on the caller's thread until stopped. It reads files, so it must not run on an async runtime's
-/// thread.
+/// Samples on the caller's thread until stopped. Reads files, so not for an async runtime's thread.
 pub fn run(config: &HostConfig, sink: &mut dyn SampleSink, stop: &StopToken) -> HostSummary {
     sampler::run(config, sink, stop)
 }

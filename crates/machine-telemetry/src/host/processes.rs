@@ -287,7 +287,7 @@ struct Stat {
 
 impl Stat {
     fn parse(text: &str) -> Option<Self> {
-        // The command is in parentheses and may contain any character; the text after the last parenthesis is
+        // The command is in parentheses and may contain any character; the text after the last one is
         // regular.
         let words: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let number = |place: usize| words.get(place)?.parse::<f64>().ok();

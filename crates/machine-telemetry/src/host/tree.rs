@@ -38,8 +38,7 @@ pub(crate) fn process_tree_in(proc: &Path, root: u32) -> HashSet<u32> {
     tree
 }
 
-/// The parent's pid: the second field after the command, which is in parentheses and may contain any
-/// character.
+/// The parent's pid: the second field after the command, which is in parentheses (any characters).
 fn parent_of(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?
         .1

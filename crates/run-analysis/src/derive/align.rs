@@ -1,5 +1,4 @@
-//! Aligns series that were sampled at different times: usual interval, gaps, and sums over engines and
-//! endpoints.
+//! Aligns series sampled at different times: usual interval, gaps, sums over engines and endpoints.
 
 /// Times and values of a series.
 pub type Points<'a> = (&'a [i64], &'a [f64]);
@@ -18,8 +17,8 @@ pub fn median_interval_ns(timestamps_ns: &[i64]) -> Option<i64> {
     Some(*distances.select_nth_unstable(middle).1)
 }
 
-/// Longest time between samples that is not a gap: two and a half usual intervals, so that one late scrape is
-/// not a gap, and the verdict on one missing scrape does not depend on jitter.
+/// Longest time between samples that is not a gap: two and a half usual intervals, so that one late or one
+/// missing scrape is not a gap.
 pub fn longest_step_ns(interval_ns: i64) -> i64 {
     interval_ns + interval_ns + interval_ns / 2
 }

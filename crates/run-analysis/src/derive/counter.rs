@@ -1,5 +1,4 @@
-//! Counters: increase and rate per series, handling resets. The first sample is a baseline and has no
-//! increase.
+//! Counters: increase and rate per series, handling resets. The first sample is a baseline.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
-//! Engine activity: steps and tokens per step, KV pressure, and whether histogram buckets fit the
-//! observations.
+//! Engine activity: steps, tokens per step, KV pressure, and whether buckets fit the observations.
 //!
 //! vLLM observes the tokens of every iteration in the histogram `vllm:iteration_tokens_total`: its count is
 //! the number of engine steps, its sum the number of tokens processed.
@@ -29,8 +28,7 @@ pub fn append(run: &RunData, histograms: &[Histogram], out: &mut Vec<SeriesData>
     out.extend(pressures(run));
 }
 
-/// Steps and tokens of every engine, with the weight of each value: seconds for steps per second, otherwise
-/// steps.
+/// Steps and tokens of every engine with weights: seconds for steps per second, otherwise steps.
 pub fn quotients(histograms: &[Histogram]) -> Vec<Quotients> {
     histograms
         .iter()

@@ -222,7 +222,7 @@ impl Estimator {
     }
 
     /// Adjusts the means to this interval's sum: each bucket takes a share of the difference in proportion to
-    /// the uncertainty of its part of the sum. Repeated once, because a bucket that hits its edge leaves a
+    /// the uncertainty of its part of the sum. Repeated once, because a bucket at its edge leaves a
     /// remainder.
     fn fitted(&self, interval: &Interval) -> Vec<f64> {
         let mut means = self.means.clone();
@@ -290,7 +290,7 @@ impl Estimator {
     }
 }
 
-/// Means of the buckets under a smooth monotone curve (cubic, harmonic tangents) through the cumulative counts.
+/// Bucket means under a smooth monotone curve (cubic, harmonic tangents) through the cumulative counts.
 fn smooth_means(bounds: &[f64], counts: &[f64]) -> Vec<f64> {
     let finite = bounds.iter().take_while(|b| b.is_finite()).count();
     let density = |i: usize| counts[i] / (bounds[i] - lower_bound(bounds, i)).max(f64::MIN_POSITIVE);

@@ -10,8 +10,7 @@ use run_model::catalog::{Exported, Exporter, blank, exported, exporters};
 use run_model::labels::{self, Labels, parse};
 use run_model::{RunData, SeriesData};
 
-/// Catalogue entry of an exporter's GPU series; `None` for a name that is not a GPU's or has no equivalent
-/// here.
+/// Catalogue entry of an exporter's GPU series; `None` if it has no equivalent here.
 pub fn canonical(name: &str) -> Option<&'static Exported> {
     // AMD's exporter can be configured to prefix all of its names.
     let entry = exported(name.strip_prefix("amd_").unwrap_or(name))?;

@@ -83,8 +83,7 @@ pub fn server_times_with(run: &RunData, histograms: &[Histogram]) -> Joined {
 }
 
 /// Time that a request spent outside the engine: the client's time from sent to done, minus the server's
-/// times; `None` if one of them is not known. Negative differences between the two clocks are clamped to
-/// zero.
+/// times; `None` if one of them is not known. Negative values are clamped to zero.
 pub fn outside_engine_secs(request: &RequestRow) -> Option<f64> {
     let inside = request.server_queue_ns? + request.server_prefill_ns? + request.server_decode_ns?;
     Some((latency_sent_secs(request)? - inside as f64 / 1e9).max(0.0))
@@ -99,8 +98,7 @@ fn estimate(request: &mut RequestRow, [queue, prefill, decode]: &[Times; 3]) -> 
     else {
         return false;
     };
-    // Queue and prefill precede the first token: other requests' means may not exceed what this client
-    // measured.
+    // Queue and prefill precede the first token, so their sum may not exceed the measured time to it.
     let first = ttft_sent_secs(request).unwrap_or(whole);
     let shrink = if q + p > first && q + p > 0.0 {
         first / (q + p)

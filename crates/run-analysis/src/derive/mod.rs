@@ -58,8 +58,7 @@ pub const INTERVAL_QUANTILES: &[(f64, &str)] = &[
 /// Derives all series of this module from `run`.
 ///
 /// The result has the same manifest, only the derived series (sorted as in any run), no requests and no
-/// batches. Its events report counter resets, and buckets that do not fit the observations. The input is not
-/// changed.
+/// batches. Its events report counter resets and unsuitable buckets. The input is not changed.
 pub fn process(run: &RunData) -> RunData {
     derive(run, &histogram::collect(run), &exporters::mapped(run))
 }
@@ -71,8 +70,7 @@ pub fn process_all(run: &RunData) -> RunData {
     with_requests(derived, &join::server_times_with(run, &histograms))
 }
 
-/// Like [`process_all`], with user-defined metrics. A metric without source series in this run becomes an
-/// event.
+/// Like [`process_all`], with user-defined metrics. A metric without source series causes an event.
 #[cfg(feature = "expressions")]
 pub fn process_with(run: &RunData, custom: &[CustomMetric]) -> RunData {
     with_custom(run, process_all(run), custom)

@@ -55,8 +55,7 @@ pub fn append(run: &RunData, histograms: &[Histogram], out: &mut Vec<SeriesData>
     failures(run, out);
 }
 
-/// `vllm:gpu_utilization` per GPU, a ratio; empty if the run has no source for it or already contains the
-/// name.
+/// `vllm:gpu_utilization` per GPU, a ratio; empty if the run has no source or already has the name.
 pub fn gpu_utilization(run: &RunData) -> Vec<SeriesData> {
     rename(
         run,
@@ -66,8 +65,7 @@ pub fn gpu_utilization(run: &RunData) -> Vec<SeriesData> {
     )
 }
 
-/// `vllm:gpu_memory_used` per GPU in bytes; empty if the run has no source for it or already contains the
-/// name.
+/// `vllm:gpu_memory_used` per GPU in bytes; empty if the run has no source or already has the name.
 pub fn gpu_memory_used(run: &RunData) -> Vec<SeriesData> {
     rename(
         run,
@@ -77,8 +75,7 @@ pub fn gpu_memory_used(run: &RunData) -> Vec<SeriesData> {
     )
 }
 
-/// `vllm:kv_cache_usage_ratio` per engine; empty if the run has no source for it or already contains the
-/// name.
+/// `vllm:kv_cache_usage_ratio` per engine; empty if the run has no source or already has the name.
 pub fn kv_cache_usage(run: &RunData) -> Vec<SeriesData> {
     rename(
         run,

@@ -14,8 +14,7 @@ pub fn of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
     Some(sorted[below] * (1.0 - share) + sorted[above] * share)
 }
 
-/// Quantile `q` of sorted values by LoadGen's rule: the value at index `n · q`, rounded down. `None` without
-/// values.
+/// Quantile `q` of sorted values by LoadGen's rule: the value at index `n · q`, rounded down, if any.
 pub fn of_sorted_as_loadgen(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let place = (sorted.len() as f64 * q.clamp(0.0, 1.0)) as usize;
@@ -42,10 +41,10 @@ pub fn of_weighted(sorted: &[(f64, f64)], q: f64) -> Option<f64> {
     found.or(sorted.last()).map(|(value, _)| *value)
 }
 
-/// Quantile `q` by linear interpolation inside the bucket that holds it, as Prometheus' `histogram_quantile` does.
+/// Quantile `q` by linear interpolation inside its bucket, as in Prometheus' `histogram_quantile`.
 ///
-/// `bounds` are upper bounds, ascending, the last one `+Inf`; `counts` are observations per bucket (not cumulative).
-/// A quantile that falls into the last bucket is the highest finite bound. `None` without observations.
+/// `bounds` are upper bounds, ascending, the last one `+Inf`; `counts` are observations per bucket (not
+/// cumulative). A quantile in the last bucket is the highest finite bound. `None` without observations.
 pub fn linear(bounds: &[f64], counts: &[f64], q: f64) -> Option<f64> {
     let total: f64 = counts.iter().sum();
     if total <= 0.0 || bounds.len() != counts.len() {

@@ -27,8 +27,7 @@ pub fn phase_at(series: &SeriesData, index: usize) -> Arc<str> {
 pub struct Quotients {
     /// The quotients.
     pub series: SeriesData,
-    /// Their denominators, one per value: with these weights, the mean of the values is the quotient of the
-    /// whole run.
+    /// Denominators of the values: with these weights, their mean is the quotient of the whole run.
     pub weights: Vec<f64>,
 }
 

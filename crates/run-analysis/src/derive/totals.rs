@@ -38,8 +38,7 @@ pub fn append(run: &RunData, out: &mut Vec<SeriesData>) {
 }
 
 /// Returns every total whose counters are in the run, with the weight of each value: the interval's seconds
-/// for a rate, the number of queried tokens for the hit ratio. The weighted mean of a total is that of the
-/// whole run.
+/// for a rate, the number of queried tokens for the hit ratio. The weighted mean is that of the whole run.
 pub fn quotients(run: &RunData) -> Vec<Quotients> {
     let mut out = Vec::new();
     for (name, counter, unit) in RATES {

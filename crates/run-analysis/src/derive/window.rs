@@ -120,11 +120,9 @@ pub struct Merged {
     pub left_out: usize,
 }
 
-/// Adds the intervals of several histograms (engines, endpoints) in windows of `window_ns`, starting at
-/// `origin_ns`.
+/// Adds the intervals of several histograms in windows of `window_ns`, starting at `origin_ns`.
 ///
-/// Intervals longer than `longest_step_ns` (gaps) are in no window, because the times of their observations
-/// are unknown.
+/// Gaps (longer than `longest_step_ns`) are in no window: the times of their observations are unknown.
 pub fn merge(histograms: &[&Histogram], origin_ns: i64, window_ns: i64, longest_step_ns: i64) -> Merged {
     let Some(first) = histograms.first() else {
         return Merged::default();

@@ -39,12 +39,10 @@ pub enum FitError {
 /// With fewer rows, the standard errors would mean little.
 const ROWS_PER_COLUMN: usize = 5;
 
-/// A column counts as a combination of the others when less than this share of its square is independent of
-/// them.
+/// A column is collinear if less than this share of its square is independent of the others.
 const OWN_SHARE: f64 = 1e-4;
 
-/// Fits `y ≈ Σ coefficient × column` without an implicit constant; add a column of ones (or of seconds) for
-/// one.
+/// Fits `y ≈ Σ coefficient × column` without a constant term; a column of ones (or of seconds) adds one.
 ///
 /// # Errors
 ///

@@ -14,8 +14,7 @@ pub(super) struct Step {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Inside {
     pub(super) amount: f64,
-    /// Error from the unknown distribution of growth within the cut steps at both ends, and from the steps'
-    /// own errors.
+    /// Error from the unknown growth within the cut steps at both ends, plus the steps' own errors.
     pub(super) error: f64,
     pub(super) covered_ns: i64,
 }
@@ -24,8 +23,7 @@ pub(super) fn seconds(ns: i64) -> f64 {
     ns as f64 / 1e9
 }
 
-/// Steps of a counter. A decrease is a restart: the count since then is kept, and the step across it is not
-/// covered.
+/// Steps of a counter. A decrease is a restart: the count since then is kept, the step is not covered.
 pub(super) fn of_counter(timestamps_ns: &[i64], values: &[f64]) -> Vec<Step> {
     let mut steps = Vec::with_capacity(values.len().saturating_sub(1));
     for (t, v) in timestamps_ns.windows(2).zip(values.windows(2)) {

@@ -66,8 +66,7 @@ impl WindowEnergy {
         self.gpus.iter().map(|gpu| gpu.joules).sum()
     }
 
-    /// Bound of the sampling error of all GPUs, in joules: the sum, because their samples have the same
-    /// times.
+    /// Bound of all GPUs' sampling error, in joules: the sum, because their samples have the same times.
     pub fn error_joules(&self) -> f64 {
         self.gpus.iter().map(|gpu| gpu.error_joules).sum()
     }
@@ -178,8 +177,7 @@ pub(super) struct Source {
     pub(super) simulated: bool,
 }
 
-/// Power is a moving average of about a second on boards since Ampere, according to the driver's
-/// documentation.
+/// Power is a moving average of about a second since Ampere (driver documentation).
 const AVERAGING_NS: i64 = 1_000_000_000;
 
 /// The best source of each GPU that has one.
@@ -280,8 +278,7 @@ impl Source {
     }
 }
 
-/// Longest period without change of a counter that is read faster than it updates; 0 if it changed at every
-/// reading.
+/// Longest period without change of a counter; 0 if it changed at every reading.
 fn update_period_ns(steps: &[Step]) -> i64 {
     let mut longest = 0;
     let mut still_since: Option<i64> = None;

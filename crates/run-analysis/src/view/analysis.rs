@@ -126,8 +126,7 @@ impl<'a> Analysis<'a> {
             .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
-    /// Computes the figures of the window from `from_ns` to `to_ns`. Goodput uses the limits in the run's
-    /// facts.
+    /// Figures of the window from `from_ns` to `to_ns`. Goodput uses the limits in the run's facts.
     pub fn figures(&self, from_ns: i64, to_ns: i64) -> Figures {
         Figures::of(
             self.run,

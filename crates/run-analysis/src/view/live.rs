@@ -259,8 +259,7 @@ impl LiveView {
     }
 }
 
-/// Removes samples older than `oldest_ns`, once they span a quarter of the kept time, but never the newest
-/// sample.
+/// Removes samples older than `oldest_ns` once they span a quarter of `keep_ns`, except the newest.
 fn trim(series: &mut SeriesData, oldest_ns: i64, keep_ns: i64) {
     let first = series.timestamps_ns.first().copied().unwrap_or(i64::MAX);
     let is_long = series.values.len() >= 2 * MOST_POINTS;

@@ -50,8 +50,7 @@ pub enum Why {
     Gone(Span),
 }
 
-/// Compares the names on a server's page (of families or samples, in any order) with what its version
-/// exports.
+/// Compares names on a server's page (families or samples, in any order) with those of its version.
 pub fn drift<'a>(version: Option<Version>, seen: impl IntoIterator<Item = &'a str>) -> Drift {
     let mut known: BTreeSet<&'static str> = BTreeSet::new();
     let mut unknown: BTreeSet<&str> = BTreeSet::new();
@@ -198,8 +197,7 @@ mod tests {
         ]);
         let drift = drift(Some(Version::new(0, 32, 0)), names);
         let missing: Vec<_> = drift.missing.iter().map(|e| e.name).collect();
-        // The histogram of preemptions per request was added in or before 0.32: too uncertain to be reported
-        // missing.
+        // Added in or before 0.32: too uncertain to be reported missing.
         assert!(missing.contains(&"vllm:num_preemptions_total"), "{missing:?}");
         assert!(
             !missing.contains(&"vllm:kv_cache_usage_perc"),

@@ -33,8 +33,7 @@ use crate::model::MetricType;
 /// Returns the unit in which samples of this name are exposed, empty if the name has none. `None` if no table
 /// contains the name.
 ///
-/// Also `None` for exporters whose unit is not a base unit (DCGM's MiB, AMD's MB): see [`exported`] for the
-/// factor.
+/// Also `None` if the unit is not a base unit (DCGM's MiB, AMD's MB): see [`exported`] for the factor.
 pub fn unit_of(sample_name: &str) -> Option<&'static str> {
     let (entry_name, metric_type, unit) = match vllm_entry(sample_name) {
         Some(entry) => (entry.name, entry.metric_type, entry.unit),

@@ -42,8 +42,7 @@ pub struct NotAVersion(String);
 impl FromStr for Version {
     type Err = NotAVersion;
 
-    /// Parses a version as reported by a server's `/version`: `0.32.0`, `v0.11.0rc2.dev17+gabc`,
-    /// `0.6.4.post1`.
+    /// Parses the version in a server's `/version`: `0.32.0`, `v0.11.0rc2.dev17+gabc`, `0.6.4.post1`.
     fn from_str(text: &str) -> Result<Self, NotAVersion> {
         let mut parts = text.trim().trim_start_matches('v').split('.').map(|part| {
             let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());

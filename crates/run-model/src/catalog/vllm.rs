@@ -2,8 +2,7 @@
 //!
 //! Names are those of the text format, so counters end in `_total`. `first` and `gone` are the first releases
 //! with and without a metric; `a..b` means somewhere between the two, as far as public sources show. `when`
-//! is the condition under which a server exports it; empty means always. `now` is the name of its
-//! replacement.
+//! is the condition for exporting it; empty means always. `now` is the name of its replacement.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

@@ -1,5 +1,4 @@
-//! Encodes rows as Parquet row groups: schemas, encodings and compression, tuned for series that rarely
-//! change.
+//! Encodes rows as Parquet row groups: schema, encoding and compression, tuned for series that rarely change.
 //!
 //! Samples are grouped by series and sorted by time within a series. Series are ordered by mean, constant
 //! ones first. Cumulative buckets of one histogram, and all series that count the same requests, are then
@@ -419,8 +418,7 @@ fn cells<R: Row>(rows: &[R], index: usize, kind: Kind) -> ArrayRef {
     }
 }
 
-/// The file omits the Arrow schema, which costs a kilobyte and makes readers build dictionaries instead of
-/// plain text.
+/// The file omits the Arrow schema, which costs a kilobyte and makes readers build dictionaries.
 fn encode_batch(batch: &RecordBatch, properties: WriterProperties) -> Result<Vec<u8>> {
     let options = ArrowWriterOptions::new()
         .with_properties(properties)

@@ -1,5 +1,4 @@
-//! One table's Parquet file while it grows: complete and readable after every flush, at a bounded cost per
-//! flush.
+//! One table's Parquet file while it grows: readable after every flush, at a bounded cost per flush.
 //!
 //! Rows go through three stages. The *tail* is re-encoded at each flush. A tail of [`SEGMENT_ROWS`] becomes a
 //! *segment*: encoded bytes that later flushes only copy; [`MERGE_SEGMENTS`] small segments become one. When

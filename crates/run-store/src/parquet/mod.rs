@@ -115,8 +115,7 @@ impl Store for ParquetStore {
 
     fn finish(self: Box<Self>, manifest: &Manifest) -> Result<StoreFiles> {
         let manifest = manifest::to_json(manifest);
-        // Samples last: their file contains the end of the run, so the run counts as cut until all files are
-        // written.
+        // Samples last: their file has the end of the run, which counts as cut until all files are written.
         let requests = self.requests.finish(&manifest)?;
         let batches = self.batches.finish(&manifest)?;
         let steps = finish_if_any(self.steps, &manifest)?;

@@ -97,8 +97,7 @@ impl Iterator for Batches {
     }
 }
 
-/// Runs one step of reading. The Parquet library panics on some damage; a damaged file must not crash its
-/// reader.
+/// Runs one step of reading and catches panics, which the Parquet library raises on some damage.
 fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T>) -> Result<T> {
     // The state of the step is dropped with it, so a partial change is never visible.
     catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {

@@ -157,8 +157,7 @@ pub(crate) fn contents(path: &Path, run: &mut Assembler) -> Result<Vec<(PathBuf,
     for (number, part) in existing_parts(path)? {
         let bytes = read(&part)?;
         match expected {
-            // A kill while the parts of a finished run were being removed: the main file begins like its
-            // first part.
+            // A kill interrupted the removal of joined parts: the main file begins like its first part.
             None if main
                 .as_deref()
                 .is_some_and(|main| starts_alike(path, main, &bytes)) =>

@@ -46,8 +46,7 @@ impl ScrapeControl {
         }
     }
 
-    /// Requests an immediate scrape of every endpoint, outside its schedule. Returns the number of the
-    /// request.
+    /// Requests an immediate scrape of every endpoint. Returns the number of the request.
     pub(crate) fn force(&self) -> u64 {
         let mut number = 0;
         self.wanted.send_modify(|wanted| {

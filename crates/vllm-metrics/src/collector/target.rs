@@ -165,8 +165,7 @@ impl Target {
                 self.missed(missed);
             }
         }
-        // The final values close the run. Scraping an endpoint that did not answer before would only delay
-        // the end.
+        // Scrapes the final values. An endpoint that did not answer before would only delay the end.
         if self.gap.is_none() {
             self.scrape(Cause::Forced(0)).await;
         }

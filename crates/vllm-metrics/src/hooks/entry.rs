@@ -98,8 +98,7 @@ impl Entry {
         }
     }
 
-    /// Decodes the entry and its ticks since the session's origin. `None` for words that [`Entry::encode`]
-    /// did not write.
+    /// Decodes ticks and entry. `None` for words that [`Entry::encode`] did not write.
     pub(super) fn decode(words: Words) -> Option<(u64, Self)> {
         let mut words = words.into_iter();
         let head = words.next()?;

@@ -3,8 +3,7 @@
 //! A call reads the processor's counter and copies seven words into its thread's ring. It never blocks and
 //! never fails. It allocates in the first call of each thread, and when a burst fills the ring, which then
 //! continues in one of twice the size. At the configured size, a full ring drops the entry and counts it; the
-//! count is recorded as an event. The first call after an idle period also wakes the thread that empties the
-//! rings.
+//! count is recorded as an event. The first call after an idle period also wakes the draining thread.
 //!
 //! Calls made a few times per run ([`Hooks::phase`], [`Hooks::event`], [`Hooks::request_reason`], …) are
 //! control events: they go through a bounded channel and do not block either, but may allocate.
@@ -23,8 +22,7 @@ use ring::RingHub;
 use run_model::RunClock;
 use run_model::{EventRow, Outcome, TimeSource};
 
-/// The harness's handle to a session. Cheap to clone, usable from any thread, and a no-op after the session
-/// ended.
+/// The harness's handle to a session. Cheap to clone, usable from any thread, no-op after the session ended.
 #[derive(Debug, Clone)]
 pub struct Hooks {
     hub: Arc<RingHub>,

@@ -129,7 +129,7 @@ impl PushgatewayStore {
         &self.courier.target
     }
 
-    /// Starts the sending thread. Whether the gateway answers is known after the first push: see the monitor.
+    /// Starts the sending thread. The monitor shows whether the gateway answers.
     pub fn start(config: &PushgatewayConfig) -> Result<(Self, SendMonitor)> {
         let headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")];
         // PUT replaces the whole group, so that series that disappeared are removed from the gateway.

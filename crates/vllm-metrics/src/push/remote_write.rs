@@ -1,5 +1,4 @@
-//! Prometheus remote write 1.0: samples with their times as snappy-compressed protobuf, one request per
-//! flush.
+//! Prometheus remote write 1.0: samples with times as snappy-compressed protobuf, one request per flush.
 //!
 //! The protocol has millisecond timestamps. `job` and `instance` are set as by a Prometheus that scrapes the
 //! endpoint; scraped labels of these names are kept as `exported_job` and `exported_instance`.
@@ -150,8 +149,7 @@ impl RemoteWriteStore {
         &self.courier.target
     }
 
-    /// Starts the sending thread. Whether the receiver answers is known after the first request: see the
-    /// monitor.
+    /// Starts the sending thread. The monitor shows whether the receiver answers.
     pub fn start(config: RemoteWriteConfig) -> Result<(Self, SendMonitor)> {
         let headers = [
             ("content-type", "application/x-protobuf"),
@@ -210,8 +208,7 @@ impl RemoteWriteStore {
                 continue;
             };
             let timestamp_ms = sample.timestamp_ns.div_euclid(1_000_000);
-            // Receivers reject the whole request if one sample is not newer than the previous one of its
-            // series.
+            // Receivers reject the whole request if one sample is not newer than the last of its series.
             if timestamp_ms <= series.last_ms {
                 self.courier.monitor.dropped(1);
                 continue;

@@ -76,8 +76,7 @@ struct Inner {
     logged: Mutex<HashMap<EventKind, u32>>,
 }
 
-/// Number of warnings and errors of one kind that are logged as such; further ones are recorded and logged at
-/// debug level.
+/// Number of warnings and errors of one kind that are logged as such; further ones at debug level.
 pub const LOGGED_PER_KIND: u32 = 10;
 
 impl Recorder {

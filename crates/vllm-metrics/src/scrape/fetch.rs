@@ -1,5 +1,4 @@
-//! The HTTP side of a scrape: one GET into a reused buffer, with a deadline, a size limit and an error
-//! reason.
+//! The HTTP side of a scrape: one GET into a reused buffer, with deadline, size limit and error reason.
 
 use std::error::Error as _;
 use std::io;
@@ -12,8 +11,7 @@ use crate::config::Endpoint;
 use run_model::RunClock;
 use run_model::{Error, Result};
 
-/// Prometheus text first, because vLLM's client library renders it fastest. OpenMetrics for servers that only
-/// have it.
+/// Prometheus text first, which vLLM renders fastest. OpenMetrics for servers that only have it.
 const ACCEPTED: &str =
     "text/plain;version=0.0.4;q=1,application/openmetrics-text;version=1.0.0;q=0.8,*/*;q=0.1";
 

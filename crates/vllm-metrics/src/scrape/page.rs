@@ -132,8 +132,7 @@ impl PageReader {
         result
     }
 
-    /// Returns the (family, sample) names of everything seen so far, selected or not. Call once; the names
-    /// are not kept.
+    /// Takes the (family, sample) names of everything seen so far, selected or not. Call once.
     pub(crate) fn take_names(&mut self) -> Option<BTreeSet<(String, String)>> {
         self.first_names.take()
     }

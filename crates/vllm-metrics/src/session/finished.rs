@@ -129,8 +129,7 @@ impl OwnCost {
         }
     }
 
-    /// CPU time of the session's threads as a share of one core; `None` if the driver ran on the caller's
-    /// runtime.
+    /// CPU time of the session's threads per wall time; `None` if the driver ran on the caller's runtime.
     pub fn cpu_share_ratio(&self) -> Option<f64> {
         let cpu =
             self.collector_cpu? + self.writer_cpu.unwrap_or_default() + self.sampler_cpu.unwrap_or_default();

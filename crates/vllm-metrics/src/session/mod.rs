@@ -117,14 +117,13 @@ impl Session {
     }
 
     /// Scrapes every endpoint now and waits for completion, successful or not, but at most `limit`. Call it
-    /// right before the first load is sent, so that counters start exactly there. Returns false if `limit`
-    /// passed first.
+    /// right before the first load is sent, so that counters start exactly there. False if `limit` passed
+    /// first.
     pub fn scrape_now(&self, limit: Duration) -> bool {
         self.control.wait(self.control.force(), limit)
     }
 
-    /// Returns the newest sample of every series not older than `max_age`, sorted by name, labels and
-    /// endpoint.
+    /// The newest sample of every series not older than `max_age`, sorted by name, labels and endpoint.
     pub fn latest(&self, max_age: Duration) -> Vec<LatestSample> {
         self.latest.fresh(self.recorder.now_ns(), max_age)
     }
@@ -245,8 +244,7 @@ impl Session {
         })
     }
 
-    /// Writes the derived series next to the raw ones. The run is complete without them, so a failure only
-    /// adds a note.
+    /// Writes the derived series next to the raw ones. The run is usable without them: failure adds a note.
     #[cfg(feature = "analysis")]
     fn process(&self, files: &StoreFiles, notes: &mut Vec<String>) -> Option<StoreFiles> {
         let (dir, format) = self.process_into.as_ref()?;

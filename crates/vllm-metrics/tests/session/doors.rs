@@ -126,8 +126,7 @@ fn finishing_waits_for_no_tick() {
     let begin = std::time::Instant::now();
     session.finish().unwrap();
     let took = begin.elapsed();
-    // A few tens of milliseconds, including files and derived series; the bound only excludes a tick or a
-    // timeout.
+    // Takes tens of milliseconds; the bound only excludes a tick or a timeout.
     println!("finished in {took:?}");
     assert!(took < LONG, "{took:?}");
 }

@@ -10,8 +10,7 @@ use vllm_metrics::{EndpointConfig, FinishedRun, MemoryStore};
 const LONG: Duration = Duration::from_secs(20);
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// Records `replies` (repeating the last one) and checks that the whole run is one gap with `reason` in its
-/// text.
+/// Records `replies` (repeating the last) and checks that the whole run is one gap with `reason`.
 fn check_gap(reply: fn() -> Reply, reason: &str) -> (FinishedRun, MemoryStore) {
     let server = Server::start(move |_| reply());
     let (builder, store) = recorder();

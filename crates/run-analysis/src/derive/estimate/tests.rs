@@ -135,7 +135,7 @@ const ASKED: &[(f64, bool)] = &[
     (0.99, true),
 ];
 
-/// Mean relative errors of (straight line, estimate) for each of [`ASKED`].
+/// Mean relative errors of (linear interpolation, estimate) for each of [`ASKED`].
 fn errors(draw: Draw, rate: f64, runs: usize) -> Vec<(f64, f64)> {
     let mut random = Random(7);
     let mut sums = vec![(0.0, 0.0, 0.0); ASKED.len()];
@@ -160,7 +160,7 @@ fn errors(draw: Draw, rate: f64, runs: usize) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// Ratio of errors, straight line over estimate, geometric mean over the distributions, for each of [`ASKED`].
+/// Error ratio, linear over estimate, geometric mean over the distributions, for each of [`ASKED`].
 fn compare(rate: f64, runs: usize) -> Vec<f64> {
     let mut logs = vec![0.0; ASKED.len()];
     for (name, draw) in DISTRIBUTIONS {
