@@ -69,8 +69,8 @@ pub struct SeriesDef {
     pub metric_type: MetricType,
     /// Unit in base units (`seconds`, `bytes`, `ratio`, `tokens`, `watts`, …); empty when unknown.
     pub unit: Arc<str>,
-    /// What measured it: `vllm`, `prometheus`, `nvml`, `host`, `self`, `derived`; or one of these with
-    /// `-simulated`.
+    /// What measured it: `vllm`, `prometheus`, `nvml`, `host`, `self` or `derived`. Simulated sources have the
+    /// suffix `-simulated`.
     pub source: Arc<str>,
     /// The scraped endpoint; empty for sources that are not scraped.
     pub endpoint_url: Arc<str>,
