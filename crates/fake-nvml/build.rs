@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=src/nvml.c");
     let out =
         PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("libnvidia-ml-fake.so");
-    // `cc` finds the compiler and its flags for the target; it builds archives only, so the link is ours.
+    // `cc` finds the compiler and its flags for the target but builds only archives, so we link ourselves.
     let compiler = cc::Build::new()
         .opt_level(2)
         .warnings(true)

@@ -1,40 +1,39 @@
-//! Finds the structure of lines 64 bytes at a time, without a look at single characters of names and labels.
+//! Finds the structure of lines 64 bytes at a time, without inspecting single characters of names and labels.
 //!
-//! Each block of the page is classified once into bit masks, one bit per byte. From them follows, by a running
-//! parity of the quotes, which bytes are inside quoted text, and so which bytes give a line its structure. The
-//! parser then steps from one of those to the next by a bit scan each.
+//! Each block of the page is classified once into bit masks, one bit per byte. A running parity of the quotes
+//! shows which bytes are inside quoted text, and so which bytes are structural. The parser then steps from
+//! one structural byte to the next by a bit scan.
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x64};
 
-/// How many blocks are classified at once: enough that choosing the instructions to do it with costs nothing, few
-/// enough to stay near.
+/// Blocks classified at once: enough to amortise the dispatch on CPU features, few enough to stay in cache.
 const WINDOW: usize = 16;
 
-/// Steps through the bytes that give a line its structure.
+/// Steps through the structural bytes of lines.
 ///
-/// In `name{label="value",…} 1` these are, behind the name, the `{`, each `=`, each closing quote, and the space:
-/// what follows an opening quote is text, and what follows a closing one is known to be looked at together with it.
-/// Bytes inside quoted text that need a closer look (backslash, line feed, not ASCII) are stepped on as well, where
-/// a closing quote is expected.
+/// In `name{label="value",…} 1` these are, after the name, the `{`, each `=`, each closing quote, and the
+/// space: the text after an opening quote needs no step, and the byte after a closing quote is inspected
+/// together with it. Bytes inside quoted text that need closer inspection (backslash, line feed, not ASCII)
+/// are stepped on as well, in place of a closing quote.
 #[derive(Debug)]
 pub(crate) struct Scanner<'a> {
     blocks: &'a [[u8; 64]],
-    /// What is left behind the last whole block, filled up with line feeds.
+    /// The rest after the last whole block, padded with line feeds.
     tail: [u8; 64],
-    /// What the processor can do.
+    /// CPU features.
     level: Level,
-    /// The masks of some blocks in a row.
+    /// The masks of consecutive blocks.
     window: [Masks; WINDOW],
     /// Number of the first of them.
     window_start: usize,
-    /// Where the block begins that is being stepped through.
+    /// Start of the current block.
     base: usize,
-    /// Bits of the block that are still to be stepped on.
+    /// Remaining bits of the current block.
     ahead: u64,
     /// All ones if the next block begins inside quoted text.
     inside: u64,
-    /// One if the next block begins right behind a closing quote.
+    /// One if the next block begins directly after a closing quote.
     behind_quote: u64,
 }
 
@@ -70,7 +69,7 @@ impl<'a> Scanner<'a> {
         scanner
     }
 
-    /// Goes to `at`, which is not inside quoted text; what was stepped on before does not matter.
+    /// Moves to `at`, which is not inside quoted text, independent of earlier steps.
     #[inline(never)]
     pub(crate) fn start(&mut self, at: usize) {
         self.base = at & !63;
@@ -79,7 +78,7 @@ impl<'a> Scanner<'a> {
         self.look_ahead(!0 << (at % 64));
     }
 
-    /// The same, when every quoted text before `at` was stepped through to its end.
+    /// The same, if every quoted text before `at` was stepped through to its end.
     #[inline(always)]
     pub(crate) fn skip_to(&mut self, at: usize) {
         if at & !63 == self.base {
@@ -89,7 +88,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Position of the next structural byte; behind the page's end if there is none.
+    /// Position of the next structural byte; past the page's end if there is none.
     #[inline(always)]
     pub(crate) fn step(&mut self) -> usize {
         if self.ahead == 0 {
@@ -103,8 +102,8 @@ impl<'a> Scanner<'a> {
         at
     }
 
-    /// Goes on to the next block that has structure; if there is none, behind the last one.
-    // Apart from `step`, which is small enough then to be part of every caller.
+    /// Moves to the next block with structural bytes; past the last one if there is none.
+    // Separate from `step`, so that `step` is small enough to be inlined into every caller.
     #[inline(never)]
     fn refill(&mut self) {
         while self.ahead == 0 && self.base < self.blocks.len() * 64 {
@@ -113,7 +112,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Finds the structural bytes among those of the block that `wanted` marks.
+    /// Finds the structural bytes among those marked by `wanted` in the block.
     #[inline(always)]
     fn look_ahead(&mut self, wanted: u64) {
         let block = self.base / 64;
@@ -122,7 +121,7 @@ impl<'a> Scanner<'a> {
         }
         let Masks { not_name, quote, odd } = self.window[(block - self.window_start) % WINDOW];
         let quote = quote & wanted;
-        // Ones from each opening quote up to, not including, its closing one.
+        // Ones from each opening quote up to, but excluding, its closing one.
         let inside = parity(quote) ^ self.inside;
         let closing = quote & !inside;
         let behind_quote = (closing << 1) | self.behind_quote;
@@ -156,7 +155,7 @@ fn parity(mut bits: u64) -> u64 {
     bits
 }
 
-/// The masks of each block, as many as there is room for.
+/// The masks of each block, up to the length of the output.
 #[inline(always)]
 fn masks<S: Simd>(simd: S, blocks: &[[u8; 64]], masks: &mut [Masks]) {
     for (block, masks) in blocks.iter().zip(masks) {
@@ -222,7 +221,7 @@ mod tests {
         let line = r#"a:b{c="d, {=}",e="\\ü"} 1.5"#;
         let expected = ":{=\"=\\\\\u{c3}\u{bc}\" .";
         assert_eq!(steps(line, 0), expected);
-        // The same wherever the borders between blocks fall.
+        // The result does not depend on the block boundaries.
         for n in 1..200 {
             let page = format!("{}\n{line}", "x".repeat(n));
             assert_eq!(steps(&page, n + 1), expected, "{n}");

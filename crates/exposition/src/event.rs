@@ -1,4 +1,4 @@
-//! What the parser yields. Everything borrows from the page; texts are unescaped only when asked for.
+//! The parser's output. Everything borrows from the page; texts are unescaped only on request.
 
 use std::borrow::Cow;
 
@@ -14,21 +14,21 @@ pub enum Event<'a> {
     Sample(Sample<'a>),
     /// A `# TYPE` line.
     Type {
-        /// The family it speaks of.
+        /// The family.
         family: Name<'a>,
-        /// What the family is.
+        /// Its kind.
         kind: Kind,
     },
     /// A `# HELP` line.
     Help {
-        /// The family it speaks of.
+        /// The family.
         family: Name<'a>,
         /// The text, still escaped; [`Event::help_text`] unescapes it.
         escaped: &'a [u8],
     },
     /// A `# UNIT` line (OpenMetrics).
     Unit {
-        /// The family it speaks of.
+        /// The family.
         family: Name<'a>,
         /// The unit, for example `seconds`.
         unit: &'a [u8],
@@ -52,9 +52,9 @@ impl<'a> Event<'a> {
 /// One sample line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample<'a> {
-    /// `name{labels}` exactly as written. Equal bytes are the same series, so this is the key to intern by; the
-    /// same series written with other spacing or label order has other bytes, and is told apart only by its
-    /// labels.
+    /// `name{labels}` exactly as written. Equal bytes are the same series, so this is the key to intern by.
+    /// The same series written with other spacing or label order has different bytes, and can only be
+    /// recognised by its labels.
     pub series: &'a [u8],
     /// The sample's name, suffixes included: `ttft_seconds_bucket`.
     pub name: Name<'a>,
@@ -62,20 +62,20 @@ pub struct Sample<'a> {
     pub labels: Labels<'a>,
     /// The value; `NaN` and infinities as exposed.
     pub value: f64,
-    /// The timestamp the source put on it, nanoseconds since the Unix epoch; rare, and never invented here.
+    /// The timestamp set by the source, nanoseconds since the Unix epoch; rare, and never added here.
     pub timestamp_ns: Option<i64>,
     /// The family it belongs to: `ttft_seconds`. The sample's own name if no `# TYPE` line covers it.
     pub family: Name<'a>,
-    /// What the family is, [`Kind::Unknown`] if no `# TYPE` line covers it.
+    /// The family's kind, [`Kind::Unknown`] if no `# TYPE` line covers it.
     pub kind: Kind,
-    /// What the sample is within its family.
+    /// The sample's role within its family.
     pub role: Role,
-    /// What follows the `#` of an exemplar, known to be well formed. Kept as text, since hardly any sample has one
-    /// and every sample is moved about.
+    /// The text after the `#` of an exemplar, already validated. Kept as text, since few samples have one and
+    /// every sample is moved.
     pub(crate) exemplar: Option<&'a [u8]>,
 }
 
-/// One request or event picked out by the source as an example of what the sample counts.
+/// One request or event chosen by the source as an exemplar of the sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exemplar<'a> {
     /// Its labels, typically a trace id.
@@ -94,7 +94,7 @@ pub struct LineError<'a> {
     pub line: u64,
     /// What is wrong with it.
     pub reason: Reason,
-    /// The line as it stands in the page, without its end.
+    /// The line as written in the page, without its end.
     pub text: &'a [u8],
 }
 
@@ -120,13 +120,13 @@ pub enum Reason {
     /// There is no value, or it is not a number.
     #[error("the value is not a number")]
     Value,
-    /// The timestamp is not a number, or lies outside the years 1677 to 2262.
+    /// The timestamp is not a number, or is outside the years 1677 to 2262.
     #[error("the timestamp is not a number between the years 1677 and 2262")]
     Timestamp,
-    /// What follows `#` after the value is not an exemplar.
+    /// The text after `#` is not an exemplar.
     #[error("the exemplar is not of the form {{labels}} value timestamp")]
     Exemplar,
-    /// There is more on the line than a sample can hold.
+    /// There is additional text after a complete sample.
     #[error("unexpected text after the sample")]
     Trailing,
     /// A `# TYPE`, `# HELP` or `# UNIT` line without a family name.
@@ -135,10 +135,10 @@ pub enum Reason {
     /// A `# TYPE` line with a word that is not a type.
     #[error("not a metric type")]
     Type,
-    /// An OpenMetrics page goes on after `# EOF`.
+    /// An OpenMetrics page continues after `# EOF`.
     #[error("text after the end mark # EOF")]
     AfterEof,
-    /// An OpenMetrics page ends without `# EOF`: it was cut.
+    /// An OpenMetrics page ends without `# EOF`: it was truncated.
     #[error("the page ends without # EOF and may have been cut")]
     MissingEof,
 }

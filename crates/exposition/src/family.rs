@@ -1,21 +1,21 @@
-//! Which family a sample belongs to: almost always the one declared last, otherwise any declared before.
+//! Finds the family of a sample: almost always the one declared last, otherwise any declared before.
 
 use std::collections::HashMap;
 
 use crate::kind::{Kind, Role};
 
-/// What the `# TYPE` lines read so far say.
+/// The `# TYPE` lines read so far.
 #[derive(Debug, Default)]
 pub(crate) struct Families<'a> {
     current: &'a [u8],
     current_kind: Kind,
     declared: Vec<(&'a [u8], Kind)>,
-    /// Made only when a sample does not follow its `# TYPE` line, which well-formed pages never do.
+    /// Built only when a sample does not follow its `# TYPE` line, which never happens on well-formed pages.
     index: HashMap<&'a [u8], Kind>,
     indexed: usize,
 }
 
-/// The family that a sample was found to belong to.
+/// The family of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Membership<'a> {
     pub(crate) family: &'a [u8],
@@ -24,7 +24,7 @@ pub(crate) struct Membership<'a> {
 }
 
 impl<'a> Families<'a> {
-    /// Takes note of a `# TYPE` line.
+    /// Records a `# TYPE` line.
     pub(crate) fn declare(&mut self, family: &'a [u8], kind: Kind) {
         self.current = family;
         self.current_kind = kind;
@@ -49,7 +49,7 @@ impl<'a> Families<'a> {
 
     #[cold]
     fn resolve_apart(&mut self, name: &'a [u8]) -> Membership<'a> {
-        // A hash table and not a search through the list: a hostile page must not cost the square of its length.
+        // A hash table instead of a list search, so that a hostile page cannot cause quadratic time.
         for &(family, kind) in &self.declared[self.indexed..] {
             self.index.insert(family, kind);
         }

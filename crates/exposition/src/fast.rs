@@ -1,9 +1,11 @@
-//! The usual form of a line, read without looking at single characters: `name{label="value",…} number`, and the
+//! Parses the common form of a line without inspecting single characters: `name{label="value",…} number`, and
+//! the
 //! `# TYPE` and `# HELP` lines above it.
 //!
-//! No white space but the one that belongs there, no escapes, nothing but ASCII, no timestamp: so every exporter
-//! writes nearly all of its lines. Whatever is otherwise, right or wrong, is left to [`crate::line`] and
-//! [`crate::metadata`], which know the whole grammar; both sides must agree on every line that this one accepts.
+//! The common form has no optional white space, no escapes, only ASCII and no timestamp, like nearly all
+//! lines of every exporter. All other lines, valid or not, are left to [`crate::line`] and
+//! [`crate::metadata`], which implement the whole grammar. Both sides must agree on every line that this one
+//! accepts.
 
 use crate::block::Scanner;
 use crate::float;
@@ -13,10 +15,10 @@ use crate::line::Line;
 use crate::metadata::Metadata;
 use crate::name::Name;
 
-/// Reads the sample line that begins at `start` and returns where the next line begins; `None` if it is not of the
-/// usual form.
+/// Parses the sample line that begins at `start` and returns where the next line begins; `None` if it is not
+/// of the common form.
 ///
-/// The scanner stands at `start`, and afterwards at the next line; it may stand anywhere if the answer is `None`.
+/// The scanner is at `start` before, and at the next line afterwards; after `None` it may be anywhere.
 #[inline]
 pub(crate) fn parse<'a>(
     page: &'a [u8],
@@ -71,8 +73,8 @@ pub(crate) fn parse<'a>(
     Some((line, next))
 }
 
-/// Reads the `# TYPE` or `# HELP` line that begins at `start` and returns where the next one begins; `None` if it is
-/// of another form. The scanner moves as in [`parse`].
+/// Parses the `# TYPE` or `# HELP` line that begins at `start` and returns where the next one begins; `None`
+/// if it is of another form. The scanner moves as in [`parse`].
 #[inline]
 pub(crate) fn parse_metadata<'a>(
     page: &'a [u8],
@@ -116,13 +118,13 @@ pub(crate) fn parse_metadata<'a>(
     ))
 }
 
-/// The byte at `at` and the one behind it.
+/// The byte at `at` and the one after it.
 #[inline(always)]
 fn two_at(page: &[u8], at: usize) -> Option<[u8; 2]> {
     page.get(at..)?.first_chunk().copied()
 }
 
-/// Where the metric name that begins at `start` ends, the scanner being there; `None` if there is none, or if the
+/// End of the metric name that begins at `start`, where the scanner is; `None` if there is none, or if the
 /// page ends with it.
 #[inline]
 fn metric_name_end(page: &[u8], scanner: &mut Scanner<'_>, start: usize) -> Option<usize> {

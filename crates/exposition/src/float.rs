@@ -1,4 +1,4 @@
-//! Numbers as text: values and timestamps in, values out.
+//! Numbers as text: parses values and timestamps, writes values.
 
 use std::fmt::Write as _;
 
@@ -15,8 +15,8 @@ fn parse_slowly(token: &[u8]) -> Option<f64> {
     std::str::from_utf8(token).ok()?.parse().ok()
 }
 
-/// Reads the number that `text` begins with, and returns it with its length. `None` says only that there is no number
-/// of the usual form: then take the whole token and use [`parse`].
+/// Parses the number at the start of `text` and returns it with its length. `None` means only that there is
+/// no number of the common form: then take the whole token and use [`parse`].
 #[inline]
 pub(crate) fn parse_prefix(text: &[u8]) -> Option<(f64, usize)> {
     // Most numbers on a page are counts, and most exporters write those with a `.0`.
@@ -37,8 +37,8 @@ pub(crate) fn millis_to_ns(token: &[u8]) -> Option<i64> {
         .checked_mul(1_000_000)
 }
 
-/// A timestamp of OpenMetrics: decimal seconds. Plain decimals are exact, what is beyond nanoseconds is cut off;
-/// with an exponent it is as exact as a double.
+/// A timestamp of OpenMetrics: decimal seconds. Plain decimals are exact, truncated to nanoseconds; with an
+/// exponent it is as precise as a double.
 pub(crate) fn seconds_to_ns(token: &[u8]) -> Option<i64> {
     let (negative, unsigned) = match token.first()? {
         b'-' => (true, &token[1..]),
@@ -61,13 +61,13 @@ pub(crate) fn seconds_to_ns(token: &[u8]) -> Option<i64> {
     let nine_fraction_digits = fraction.iter().chain(std::iter::repeat(&b'0')).take(9);
     for digit in whole.iter().chain(nine_fraction_digits) {
         let digit = i64::from(digit - b'0');
-        // Gathered below zero, where one more number fits.
+        // Accumulated below zero, where one more number fits.
         ns = ns.checked_mul(10)?.checked_sub(digit)?;
     }
     if negative { Some(ns) } else { ns.checked_neg() }
 }
 
-/// Seconds with nine digits or as many as are needed, the exact inverse of [`seconds_to_ns`].
+/// Seconds with nine decimals or as many as are needed, the exact inverse of [`seconds_to_ns`].
 pub(crate) fn write_seconds(out: &mut String, ns: i64) {
     let sign = if ns < 0 { "-" } else { "" };
     let (secs, rest) = (
@@ -83,8 +83,8 @@ pub(crate) fn write_seconds(out: &mut String, ns: i64) {
     }
 }
 
-/// The shortest text that reads back as the same value, as the formats spell it: `20.0`, `0.3`, `1e16`, `+Inf`,
-/// `-Inf`, `NaN`. Right for sample values as well as for the labels `le` and `quantile`.
+/// The shortest text that reads back as the same value, in the spelling of the formats: `20.0`, `0.3`,
+/// `1e16`, `+Inf`, `-Inf`, `NaN`. For sample values and for the labels `le` and `quantile`.
 pub fn format_float(value: f64) -> String {
     let mut out = String::new();
     write_float(&mut out, value);

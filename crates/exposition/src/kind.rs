@@ -1,4 +1,4 @@
-//! The closed vocabularies of the formats: which format, which kind of family, which role a sample plays in it.
+//! The fixed vocabularies of the formats: the format, the kind of a family, the role of a sample in it.
 
 /// Which of the two text formats a page is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,7 +10,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that an HTTP `Content-Type` names; anything that is not OpenMetrics is read as [`Format::Text`].
+    /// The format named by an HTTP `Content-Type`; anything other than OpenMetrics is [`Format::Text`].
     pub fn from_content_type(content_type: &str) -> Self {
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         if media_type.eq_ignore_ascii_case("application/openmetrics-text") {
@@ -20,8 +20,7 @@ impl Format {
         }
     }
 
-    /// The format of a page that comes without a content type, such as a file: OpenMetrics if its last line is
-    /// `# EOF`.
+    /// The format of a page without a content type, such as a file: OpenMetrics if its last line is `# EOF`.
     pub fn detect(page: &[u8]) -> Self {
         if page.trim_ascii_end().ends_with(b"\n# EOF") || page.trim_ascii() == b"# EOF" {
             Self::OpenMetrics
@@ -30,7 +29,7 @@ impl Format {
         }
     }
 
-    /// The `Content-Type` to serve a page of this format with.
+    /// The `Content-Type` for serving a page of this format.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -39,7 +38,7 @@ impl Format {
     }
 }
 
-/// What a `# TYPE` line says a family is.
+/// The kind of a family, from its `# TYPE` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Kind {
     /// Only ever rises, except when its process restarts.
@@ -52,7 +51,7 @@ pub enum Kind {
     GaugeHistogram,
     /// Quantiles computed by the source, with count and sum.
     Summary,
-    /// Constant 1 whose labels carry the facts (OpenMetrics only; written as a gauge in the text format).
+    /// Constant 1 with the information in labels (OpenMetrics only; written as a gauge in the text format).
     Info,
     /// One 0/1 sample per state (OpenMetrics only; written as a gauge in the text format).
     StateSet,
@@ -74,7 +73,8 @@ impl Kind {
         Self::Unknown,
     ];
 
-    /// The word of a `# TYPE` line. Both formats' words are understood in either, since exporters mix them.
+    /// Parses the word of a `# TYPE` line. The words of both formats are accepted in either, since exporters
+    /// mix them.
     pub fn from_word(word: &[u8]) -> Option<Self> {
         Some(match word {
             b"counter" => Self::Counter,
@@ -89,8 +89,8 @@ impl Kind {
         })
     }
 
-    /// The word that stands for it in a `# TYPE` line. The text format knows fewer kinds: what it lacks is
-    /// written as the nearest one that a reader may treat in the same way.
+    /// The word for it in a `# TYPE` line. The text format has fewer kinds; the others are written as the
+    /// closest one that a reader may treat in the same way.
     pub fn word(self, format: Format) -> &'static str {
         match (self, format) {
             (Self::Counter, _) => "counter",
@@ -107,7 +107,7 @@ impl Kind {
     }
 }
 
-/// What a sample is within its family.
+/// The role of a sample within its family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The value of a gauge, of a counter in the text format, of a state, or of a family of unknown kind.
@@ -129,8 +129,8 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role of a sample whose name is the family's name followed by `suffix`, or `None` if a family of this
-    /// kind has no such sample.
+    /// The role of a sample with the family's name followed by `suffix`, or `None` if a family of this kind
+    /// has no such sample.
     pub(crate) fn resolve(kind: Kind, suffix: &[u8]) -> Option<Self> {
         Some(match (kind, suffix) {
             (Kind::Summary, b"") => Self::Quantile,
@@ -146,7 +146,7 @@ impl Role {
         })
     }
 
-    /// The inverse of resolving: what follows the family's name in the sample's name.
+    /// The inverse: the suffix of the sample's name after the family's name.
     pub(crate) fn suffix(self, kind: Kind) -> &'static str {
         match (self, kind) {
             (Self::Value | Self::Quantile, _) => "",

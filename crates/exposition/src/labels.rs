@@ -1,10 +1,10 @@
-//! The labels of a sample: raw text that was checked when the line was parsed, and is split when it is iterated.
+//! The labels of a sample: raw text that was validated with the line, and is split during iteration.
 
 use std::borrow::Cow;
 
 use crate::name::{Name, unescape};
 
-/// The text between the braces of a sample, known to be well formed.
+/// The text between the braces of a sample, already validated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Labels<'a> {
     raw: &'a [u8],
@@ -20,7 +20,7 @@ impl<'a> Labels<'a> {
         self.raw
     }
 
-    /// True if there is not a single label.
+    /// True if there is no label.
     pub fn is_empty(self) -> bool {
         self.iter().next().is_none()
     }
@@ -37,8 +37,8 @@ impl<'a> Labels<'a> {
             .map(Label::value)
     }
 
-    /// The first label name that stands here twice. Prometheus refuses such a line; the parser does not look, because a
-    /// reader that knows a series by its bytes has to ask only once per series.
+    /// The first label name that occurs twice. Prometheus rejects such a line. The parser does not check
+    /// this, because a reader that recognises series by their bytes needs the check only once per series.
     ///
     /// ```
     /// use exposition::{Event, Format, Parser};
@@ -118,7 +118,7 @@ impl<'a> Iterator for Iter<'a> {
     }
 }
 
-/// Splits what follows an opening quote into the quoted text and what follows the closing one.
+/// Splits the text after an opening quote into the quoted text and the rest after the closing quote.
 pub(crate) fn take_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut from = 0;
     loop {

@@ -1,9 +1,9 @@
 //! Prometheus text format 0.0.4 and OpenMetrics 1.0: parse and write. Pure, no I/O, no `unsafe`.
 //!
-//! [`Parser`] walks a page once and yields [`Event`]s that borrow from it: nothing is allocated per sample. Every
-//! sample comes with the kind of the family it belongs to, its role in that family, and the raw bytes of
-//! `name{labels}`, so that a scraper recognises a series it has seen before by comparing bytes and looks at single
-//! labels only once per series.
+//! [`Parser`] walks a page once and yields [`Event`]s that borrow from it, without an allocation per sample.
+//! Every sample comes with the kind of its family, its role in that family, and the raw bytes of
+//! `name{labels}`. A scraper can therefore recognise a known series by comparing bytes, and parses labels
+//! only once per series.
 //!
 //! ```
 //! use exposition::{Event, Format, Kind, Parser, Role};
@@ -21,12 +21,12 @@
 //! assert_eq!(samples[0].value, 3.0);
 //! ```
 //!
-//! A line that cannot be read affects no other line: it becomes an [`Event::Bad`] with its number and the reason, and
-//! parsing goes on with the next line. A byte order mark at the start of the page is skipped. [`Page`] holds a page as
-//! owned data, [`Writer`] writes one.
+//! A line that cannot be parsed affects no other line: it becomes an [`Event::Bad`] with its number and the
+//! reason, and parsing continues with the next line. A byte order mark at the start of the page is skipped.
+//! [`Page`] holds a page as owned data, [`Writer`] writes one.
 //!
-//! Not checked: that label names are unique within a line ([`Labels::duplicate`] looks for that), that a family's lines
-//! stand together, that buckets are cumulative. Such pages occur, and a reader may still want their samples.
+//! Not checked: that label names are unique within a line (see [`Labels::duplicate`]), that a family's lines
+//! are adjacent, that buckets are cumulative. Such pages occur, and a reader may still want their samples.
 
 mod block;
 mod event;

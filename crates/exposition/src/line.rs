@@ -1,6 +1,6 @@
 //! Parses one sample line in any form that the formats allow: the complete grammar.
 //!
-//! [`crate::fast`] reads the usual form of a line quicker and leaves everything else to this.
+//! [`crate::fast`] parses the common form of a line faster and leaves everything else to this module.
 
 use crate::event::{Exemplar, Reason, Sample};
 use crate::float;
@@ -8,7 +8,7 @@ use crate::kind::Format;
 use crate::labels::{Labels, take_quoted};
 use crate::name::Name;
 
-/// A sample line without the knowledge of its family.
+/// A sample line before its family is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Line<'a> {
     pub(crate) series: &'a [u8],
@@ -16,11 +16,11 @@ pub(crate) struct Line<'a> {
     pub(crate) labels: Labels<'a>,
     pub(crate) value: f64,
     pub(crate) timestamp_ns: Option<i64>,
-    /// What follows the `#` of an exemplar, checked.
+    /// The text after the `#` of an exemplar, validated.
     pub(crate) exemplar: Option<&'a [u8]>,
 }
 
-/// Reads `text`, a line without its end.
+/// Parses `text`, a line without its end.
 pub(crate) fn parse(text: &[u8], format: Format) -> Result<Line<'_>, Reason> {
     if !is_utf8(text) {
         return Err(Reason::Encoding);
@@ -46,7 +46,7 @@ pub(crate) fn parse(text: &[u8], format: Format) -> Result<Line<'_>, Reason> {
     };
     let series = &text[..text.len() - rest.len()];
 
-    // After braces the space before the value may be missing; after a bare name the name would not have ended.
+    // After braces, the space before the value is optional; a bare name would not have ended without it.
     let (value, rest) = take_value(trim_start(rest)).ok_or(Reason::Value)?;
     let (timestamp_ns, exemplar) = take_tail(rest, format)?;
     Ok(Line {
@@ -59,7 +59,7 @@ pub(crate) fn parse(text: &[u8], format: Format) -> Result<Line<'_>, Reason> {
     })
 }
 
-/// What may follow the value: a timestamp, an exemplar, both, or nothing.
+/// Parses the rest after the value: a timestamp, an exemplar, both, or nothing.
 fn take_tail(text: &[u8], format: Format) -> Result<(Option<i64>, Option<&[u8]>), Reason> {
     let mut rest = trim_start(text);
     let mut timestamp_ns = None;
@@ -79,7 +79,7 @@ fn take_tail(text: &[u8], format: Format) -> Result<(Option<i64>, Option<&[u8]>)
     }
 }
 
-/// Reads what follows the `#`.
+/// Parses the text after the `#`.
 fn take_exemplar(text: &[u8]) -> Result<Exemplar<'_>, Reason> {
     let text = trim_start(text).strip_prefix(b"{").ok_or(Reason::Exemplar)?;
     let braces = take_braces(text)?;
@@ -103,7 +103,7 @@ fn take_exemplar(text: &[u8]) -> Result<Exemplar<'_>, Reason> {
 }
 
 impl<'a> Sample<'a> {
-    /// The exemplar that stands behind the value.
+    /// The exemplar after the value.
     pub fn exemplar(&self) -> Option<Exemplar<'a>> {
         self.exemplar.and_then(|text| take_exemplar(text).ok())
     }
@@ -113,11 +113,11 @@ struct Braces<'a> {
     labels: Labels<'a>,
     /// A quoted text without a value: the metric's name in the newer form.
     name: Option<&'a [u8]>,
-    /// What follows the closing brace.
+    /// The text after the closing brace.
     rest: &'a [u8],
 }
 
-/// Reads labels up to the closing brace; `text` begins behind the opening one.
+/// Parses labels up to the closing brace; `text` begins after the opening one.
 fn take_braces(text: &[u8]) -> Result<Braces<'_>, Reason> {
     let mut rest = trim_start(text);
     let mut metric_name = None;

@@ -1,13 +1,13 @@
 //! Parses one line that begins with `#`, in any form that the formats allow.
 //!
-//! [`crate::fast`] reads the usual form quicker and leaves everything else to this.
+//! [`crate::fast`] parses the common form faster and leaves everything else to this module.
 
 use crate::event::Reason;
 use crate::kind::Kind;
 use crate::labels::take_quoted;
 use crate::line::{is_utf8, take_metric_name, take_token, trim_start};
 
-/// What a `#` line says about a family.
+/// What a `#` line declares about a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Metadata<'a> {
     Type { family: &'a [u8], kind: Kind },
@@ -15,15 +15,15 @@ pub(crate) enum Metadata<'a> {
     Unit { family: &'a [u8], unit: &'a [u8] },
 }
 
-/// A `#` line that means something.
+/// A `#` line other than a comment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Comment<'a> {
     Metadata(Metadata<'a>),
-    /// `# EOF`, which means something in OpenMetrics only.
+    /// `# EOF`, which is significant only in OpenMetrics.
     Eof,
 }
 
-/// Reads `text`, a line without its end; `None` for a remark.
+/// Parses `text`, a line without its end; `None` for a comment.
 pub(crate) fn parse(text: &[u8]) -> Result<Option<Comment<'_>>, Reason> {
     let Some(body) = trim_start(text).strip_prefix(b"#") else {
         return Ok(None);

@@ -1,11 +1,11 @@
-//! Names as they stand in a page, and the escapes of quoted texts.
+//! Names as written in a page, and the escapes of quoted texts.
 
 use std::borrow::Cow;
 
-/// A metric or label name as it stands in the page.
+/// A metric or label name as written in the page.
 ///
-/// Classic names are ASCII and need nothing. The newer quoted form allows any UTF-8 text and may hold escapes;
-/// [`Name::text`] resolves them. Names compare by their raw bytes.
+/// Classic names are ASCII and have no escapes. The newer quoted form allows any UTF-8 text and may contain
+/// escapes; [`Name::text`] resolves them. Names compare by their raw bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Name<'a> {
     raw: &'a [u8],
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Name<'_> {
     }
 }
 
-/// Resolves `\\`, `\"` and `\n`; any other backslash stands for itself, as OpenMetrics has it.
+/// Resolves `\\`, `\"` and `\n`; any other backslash is literal, as in OpenMetrics.
 pub(crate) fn unescape(raw: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(raw);
     if !text.contains('\\') {

@@ -1,5 +1,5 @@
-//! A whole page as owned data, to change, keep or compare it. It allocates for every sample; a scraper uses
-//! [`Parser`].
+//! A whole page as owned data that can be changed, kept or compared. It allocates for every sample; scrapers
+//! should use [`Parser`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,7 +21,7 @@ pub struct Page {
 pub struct Family {
     /// The family's name: without `_total` for an OpenMetrics counter, with it in the text format.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// The help text, unescaped.
     pub help: Option<String>,
@@ -34,7 +34,7 @@ pub struct Family {
 /// One sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
-    /// What it is within its family.
+    /// Its role within the family.
     pub role: Role,
     /// Names and values, unescaped, as written.
     pub labels: Vec<(String, String)>,
@@ -42,11 +42,11 @@ pub struct Point {
     pub value: f64,
     /// Nanoseconds since the Unix epoch.
     pub timestamp_ns: Option<i64>,
-    /// An example of what it counts.
+    /// Its exemplar.
     pub exemplar: Option<PointExemplar>,
 }
 
-/// An example of what a sample counts.
+/// An exemplar of a sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PointExemplar {
     /// Names and values, unescaped, as written.
@@ -58,7 +58,7 @@ pub struct PointExemplar {
 }
 
 impl Page {
-    /// Reads a page and returns it with the lines that could not be read.
+    /// Parses a page and returns it with the lines that could not be parsed.
     pub fn parse(page: &[u8], format: Format) -> (Self, Vec<LineError<'_>>) {
         let mut builder = Builder::default();
         let mut bad = Vec::new();
@@ -88,11 +88,12 @@ impl Page {
         )
     }
 
-    /// Writes the page in either format. Counters and info families are renamed as the format demands.
+    /// Writes the page in either format. Counters and info families are renamed as the format requires.
     ///
     /// # Errors
-    /// What [`Writer`] refuses: empty names, a unit that OpenMetrics refuses, a sample its family cannot have; and two
-    /// families that have one name in this format, such as an OpenMetrics counter and an untyped sample.
+    /// The errors of [`Writer`]: empty names, a unit that OpenMetrics does not allow, a sample that its
+    /// family cannot have; and two families that have one name in this format, such as an OpenMetrics counter
+    /// and an untyped sample.
     pub fn write(&self, format: Format) -> Result<String, WriteError> {
         let mut writer = Writer::new(format);
         let mut declared = HashSet::new();

@@ -1,4 +1,4 @@
-//! The parser: one walk over the page, line by line.
+//! The parser: one pass over the page, line by line.
 
 use crate::block::Scanner;
 use crate::event::{Event, LineError, Reason, Sample};
@@ -14,25 +14,26 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Iterator over the events of a page, in the order of its lines.
 ///
 /// Blank lines and comments other than `# TYPE`, `# HELP`, `# UNIT` and `# EOF` yield nothing. A last line without
-/// a line feed is read like any other. `\r\n` is accepted as a line end.
+/// a line feed is parsed like any other. `\r\n` is accepted as a line end.
 #[derive(Debug)]
 pub struct Parser<'a> {
     page: &'a [u8],
-    /// Stands at `at` between two events.
+    /// At `at` between two events.
     scanner: Scanner<'a>,
     at: usize,
     line: u64,
     format: Format,
     families: Families<'a>,
-    /// What follows `# EOF` (OpenMetrics only), once that was read or found to be missing; `page` ends there then.
+    /// The text after `# EOF` (OpenMetrics only), once it was read or found to be missing; `page` ends there
+    /// then.
     behind_eof: Option<&'a [u8]>,
 }
 
 impl<'a> Parser<'a> {
     /// Starts at the first line of `page`.
     ///
-    /// The format decides the unit of timestamps and whether `# EOF` must end the page; everything else of either
-    /// format is understood in both.
+    /// The format determines the unit of timestamps and whether `# EOF` must end the page; all other syntax
+    /// of either format is accepted in both.
     pub fn new(page: &'a [u8], format: Format) -> Self {
         let at = if page.starts_with(BYTE_ORDER_MARK) {
             BYTE_ORDER_MARK.len()
@@ -78,14 +79,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Takes the rest of the current line, without its end, and moves behind it.
+    /// Takes the rest of the current line, without its end, and moves past it.
     fn take_line(&mut self) -> &'a [u8] {
         let rest = &self.page[self.at..];
         let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         self.at = (self.at + end + 1).min(self.page.len());
         self.scanner.start(self.at);
         let text = &rest[..end];
-        // However many: else a help text could end with one that no writer can write.
+        // Any number of them; otherwise a help text could end with one, which no writer can write.
         let visible = text.iter().rposition(|&b| b != b'\r').map_or(0, |last| last + 1);
         &text[..visible]
     }
@@ -130,7 +131,7 @@ impl<'a> Parser<'a> {
         line::parse(text, self.format).map_err(|reason| self.bad(text, reason))
     }
 
-    /// A line that begins with `#`; `None` for a comment that says nothing to us.
+    /// A line that begins with `#`; `None` for a comment.
     #[inline]
     fn comment(&mut self) -> Option<Event<'a>> {
         match fast::parse_metadata(self.page, &mut self.scanner, self.at) {
@@ -178,7 +179,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What is to be said when the page, or the part of it before `# EOF`, is over.
+    /// The event, if any, at the end of the page, or of the part before `# EOF`.
     fn end(&mut self) -> Option<Event<'a>> {
         if self.format == Format::Text {
             return None;

@@ -1,13 +1,13 @@
-//! The writer: families and samples to text of either format.
+//! The writer: families and samples as text in either format.
 
 use crate::float::{write_float, write_seconds};
 use crate::kind::{Format, Kind, Role};
 
 /// Writes one page, family by family.
 ///
-/// Names that the classic formats do not allow are written in the newer quoted form. What the text format cannot
-/// say is written as near as it can: an info family or a state set as a gauge, a gauge histogram as untyped, an
-/// exemplar not at all ([`Writer::exemplars_left_out`] counts them).
+/// Names that the classic formats do not allow are written in the newer quoted form. What the text format
+/// lacks is written in the closest form: an info family or a state set as a gauge, a gauge histogram as
+/// untyped, an exemplar not at all ([`Writer::exemplars_left_out`] counts them).
 ///
 /// ```
 /// use exposition::{Format, FamilyHeader, Kind, Role, SampleLine, Writer};
@@ -31,17 +31,19 @@ pub struct Writer {
     exemplars_left_out: u64,
 }
 
-/// What stands above a family's samples.
+/// The metadata of a family.
 #[derive(Debug, Clone, Copy)]
 pub struct FamilyHeader<'a> {
-    /// The family's name. A counter may be given with or without `_total`, an info family with or without `_info`:
-    /// OpenMetrics declares them without and samples them with it, the text format has it in both places.
+    /// The family's name. A counter may be given with or without `_total`, an info family with or without
+    /// `_info`. OpenMetrics declares the name without the suffix and samples it with it; the text format uses
+    /// the suffix in both.
     pub name: &'a str,
-    /// What the family is.
+    /// The family's kind.
     pub kind: Kind,
     /// One sentence for a person; `None` writes no `# HELP` line.
     pub help: Option<&'a str>,
-    /// Base unit such as `seconds`; `None` writes no `# UNIT` line. OpenMetrics demands that the name end in it.
+    /// Base unit such as `seconds`; `None` writes no `# UNIT` line. OpenMetrics requires that the name end in
+    /// it.
     pub unit: Option<&'a str>,
 }
 
@@ -60,22 +62,22 @@ impl<'a> FamilyHeader<'a> {
 /// One sample of the family declared last.
 #[derive(Debug, Clone, Copy)]
 pub struct SampleLine<'a> {
-    /// What the sample is within its family; gives the suffix of its name.
+    /// The sample's role within its family; determines the suffix of its name.
     pub role: Role,
-    /// Labels, in the order to write them in: names and values, unescaped.
+    /// Labels in output order: names and values, unescaped.
     pub labels: &'a [(&'a str, &'a str)],
     /// The value.
     pub value: f64,
-    /// Nanoseconds since the Unix epoch, seldom wanted. The text format keeps whole milliseconds of it.
+    /// Nanoseconds since the Unix epoch, rarely needed. The text format keeps whole milliseconds of it.
     pub timestamp_ns: Option<i64>,
-    /// An example of what the sample counts.
+    /// The exemplar.
     pub exemplar: Option<ExemplarLine<'a>>,
 }
 
-/// One example of what a sample counts.
+/// One exemplar of a sample.
 #[derive(Debug, Clone, Copy)]
 pub struct ExemplarLine<'a> {
-    /// Labels, in the order to write them in: names and values, unescaped.
+    /// Labels in output order: names and values, unescaped.
     pub labels: &'a [(&'a str, &'a str)],
     /// Its value.
     pub value: f64,
@@ -116,16 +118,16 @@ pub enum WriteError {
         family: String,
         /// Its kind.
         kind: Kind,
-        /// What was to be written.
+        /// The role that was to be written.
         role: Role,
     },
-    /// Two families of one name on a page: the second would change what the first one's samples are.
+    /// Two families of one name on a page: the second would change the type of the first one's samples.
     #[error("family {family:?} stands on the page twice; join the two")]
     Twice {
-        /// The name, as the format writes it.
+        /// The name as written in the format.
         family: String,
     },
-    /// A unit that is empty or of several words, or that the name does not end in (OpenMetrics only).
+    /// A unit that is empty or has several words, or that the name does not end in (OpenMetrics only).
     #[error("the unit {unit:?} of family {family:?} is not one word, or not the end of the family's name")]
     Unit {
         /// The family concerned.
@@ -150,7 +152,7 @@ impl Writer {
     /// Begins a family.
     ///
     /// # Errors
-    /// An empty name, or a unit that the format refuses. Nothing is written then.
+    /// An empty name, or a unit that the format does not allow. Nothing is written then.
     pub fn family(&mut self, header: &FamilyHeader<'_>) -> Result<(), WriteError> {
         let declared = declared_name(self.format, header);
         if declared.is_empty() {
@@ -175,7 +177,7 @@ impl Writer {
 
         if let Some(help) = header.help {
             self.metadata("HELP");
-            // The text format leaves quotes alone here.
+            // The text format does not escape quotes here.
             escape(&mut self.out, help, self.format == Format::OpenMetrics);
             self.out.push('\n');
         }
@@ -265,12 +267,12 @@ impl Writer {
         Ok(())
     }
 
-    /// How many exemplars were not written because the text format has none.
+    /// Number of exemplars that were not written because the text format has none.
     pub fn exemplars_left_out(&self) -> u64 {
         self.exemplars_left_out
     }
 
-    /// The page, ended as its format demands.
+    /// The page, terminated as its format requires.
     pub fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.out.push_str("# EOF\n");
@@ -287,7 +289,7 @@ impl Writer {
         self.out.push(' ');
     }
 
-    /// What a sample of this role has behind the declared name.
+    /// The suffix of a sample of this role after the declared name.
     fn suffix(&self, role: Role) -> Result<&'static str, WriteError> {
         let suffix = match (self.format, self.kind, role) {
             (Format::OpenMetrics, Kind::Counter, Role::Value | Role::Total) => "_total",
@@ -318,7 +320,7 @@ impl Writer {
     }
 }
 
-/// The family's name as the format's `# TYPE` line has it.
+/// The family's name in the format's `# TYPE` line.
 pub(crate) fn declared_name(format: Format, header: &FamilyHeader<'_>) -> String {
     let name = header.name;
     match (format, header.kind) {

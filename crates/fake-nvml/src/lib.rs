@@ -1,14 +1,14 @@
-//! A `libnvidia-ml.so` without a GPU: it answers NVML's C calls from a text script, so that a sampler's real path
-//! (dlopen, C structs, error codes, event set) runs in tests and in the simulator's demo.
+//! A `libnvidia-ml.so` without a GPU: it answers NVML's C calls from a text script, so that a sampler's real
+//! code path (dlopen, C structs, error codes, event set) runs in tests and in the simulator's demo.
 //!
-//! The library is C, compiled by `build.rs` and embedded here as bytes: a program that carries it needs no second
-//! file. A Rust `cdylib` was the other way; cargo gives no stable means to build one for another crate's tests or to
-//! embed it, and every export would be `unsafe` Rust. Nothing in this crate is `unsafe`, and nothing calls the C code
-//! directly: it is only ever loaded by path, as the driver's library would be.
+//! The library is C, compiled by `build.rs` and embedded here as bytes, so a program that uses it needs no
+//! second file. The alternative was a Rust `cdylib`, but cargo has no stable way to build one for another
+//! crate's tests or to embed it, and every export would be `unsafe` Rust. Nothing in this crate is `unsafe`,
+//! and the C code is never called directly: it is only loaded by path, like the driver's library.
 //!
 //! # Script
 //!
-//! One statement a line; `#` starts a comment. Times are seconds after `origin`.
+//! One statement per line; `#` starts a comment. Times are seconds after `origin`.
 //!
 //! | line | meaning |
 //! |---|---|
@@ -32,7 +32,7 @@
 //! `memory_reserved` (bytes), `power` and `power_limit` (milliwatts), `sm_clock`, `memory_clock`, `max_sm_clock`,
 //! `max_memory_clock` (MHz), `throttle` (bits), `temperature`, `slowdown`, `shutdown` (°C), `energy` (millijoules),
 //! `events` (supported event bits), `processes` (for errors only), `ecc` (0 or 1), and `field:ID` for the field
-//! values. What is not named is not supported.
+//! values. All other keys are unsupported.
 //!
 //! ```
 //! let dir = std::env::temp_dir().join(format!("fake-nvml-doc-{}", std::process::id()));
@@ -50,9 +50,9 @@ use std::path::{Path, PathBuf};
 /// The compiled library.
 pub static LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libnvidia-ml-fake.so"));
 
-/// Writes the library and its script into `dir` (made if missing) and returns the path to hand to the sampler.
+/// Writes the library and its script into `dir` (created if missing) and returns the path for the sampler.
 ///
-/// Each folder gets its own copy and so its own state: two fakes in one process do not meet.
+/// Each folder gets its own copy and so its own state: two fakes in one process do not share any.
 pub fn install(dir: &Path, script: &str) -> io::Result<PathBuf> {
     std::fs::create_dir_all(dir)?;
     let library = dir.join("libnvidia-ml.so.1");
@@ -61,8 +61,8 @@ pub fn install(dir: &Path, script: &str) -> io::Result<PathBuf> {
     Ok(library)
 }
 
-/// Script lines of one GPU with every reading that the sampler asks for, at rest, with the sizes of a data-centre
-/// board of 80 GB: a base for tests to add to and for the demo to make live.
+/// Script lines of one idle GPU with every value that the sampler reads, with the sizes of an 80 GB
+/// data-centre board: a base that tests extend and the demo makes live.
 pub fn data_centre_gpu(index: u32) -> String {
     let mut text = format!(
         "gpu\nname Simulated GPU 80GB\nuuid GPU-51a10000-0000-4000-8000-{index:012}\n\
@@ -73,7 +73,7 @@ pub fn data_centre_gpu(index: u32) -> String {
          set field:82 35\ntype field:82 1\nset field:83 0\nset field:186 70000\ntype field:186 1\n\
          set field:190 700000\ntype field:190 1\nset field:230 0\ntype field:230 1\nset field:94 0\n"
     );
-    // ECC, row remaps, NVLink totals, PCIe error counts and byte counts, throttle times: nothing has happened yet.
+    // ECC, row remaps, NVLink totals, PCIe error counts and byte counts, throttle times: all zero.
     let zeros = [3, 4, 142, 143, 144, 145, 38, 45, 52, 59];
     for field in zeros
         .into_iter()

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What the simulated server is doing, from one GPU's point of view.
+/// The server's activity on one GPU.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Load {
     /// Share of the time in which an engine step was running, 0 to 1.
@@ -26,9 +26,9 @@ pub struct Board {
     pub limit_watts: f64,
     /// Memory taken by weights and activations, in bytes.
     pub weights_bytes: f64,
-    /// Memory set aside for KV blocks, in bytes.
+    /// Memory reserved for KV blocks, in bytes.
     pub kv_bytes: f64,
-    /// Share of the maximum clock that a power cap leaves while the GPU works, above 0 and at most 1. Below 1 the
+    /// Share of the maximum clock under a power cap while the GPU works, above 0 and at most 1. Below 1 the
     /// throttle reason is the software power cap, and the time under the cap is counted.
     pub clock_ratio: f64,
 }
@@ -67,14 +67,14 @@ struct State {
     at: f64,
 }
 
-/// Doubles per GPU in the file; the C side has the same number.
+/// Doubles per GPU in the file; must match the C side.
 const VALUES: usize = 12;
 /// NVML's throttle bits for "idle" and "software power cap".
 const THROTTLE_IDLE: f64 = 1.0;
 const THROTTLE_POWER_CAP: f64 = 4.0;
 
 impl LiveGpus {
-    /// Writes library, script and live file for `count` GPUs at rest into `dir`.
+    /// Writes library, script and live file for `count` idle GPUs into `dir`.
     pub fn create(dir: &Path, count: u32, board: Board) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let live = dir.join("live");
@@ -111,7 +111,7 @@ impl LiveGpus {
         Ok(gpus)
     }
 
-    /// The library to hand to the sampler.
+    /// The library for the sampler.
     pub fn library(&self) -> &Path {
         &self.library
     }
@@ -121,7 +121,7 @@ impl LiveGpus {
         self.gpus.len()
     }
 
-    /// Sets one GPU's load from now on. Cheap (one write of 96 bytes); a few times a second is plenty.
+    /// Sets one GPU's load from now on. Cheap (one write of 96 bytes); a few times a second is enough.
     ///
     /// # Panics
     ///
@@ -133,7 +133,7 @@ impl LiveGpus {
         let elapsed = (now - state.at).max(0.0);
         let busy = load.busy_ratio.clamp(0.0, 1.0);
         let prefill = load.prefill_ratio.clamp(0.0, 1.0);
-        // Decode is bound by memory and leaves the cores waiting: about half of prefill's power above rest.
+        // Decode is limited by memory and leaves the cores waiting: about half of prefill's power above idle.
         let demand =
             board.idle_watts + (board.limit_watts * 1.02 - board.idle_watts) * busy * (0.5 + 0.5 * prefill);
         let is_capped = demand > board.limit_watts || (board.clock_ratio < 1.0 && busy > 0.0);
@@ -173,7 +173,7 @@ impl LiveGpus {
         for (place, value) in bytes.chunks_exact_mut(8).zip(values) {
             place.copy_from_slice(&value.to_ne_bytes());
         }
-        // A reader may see half of the old and half of the new record: two moments close together, no third thing.
+        // A reader may see half of the old and half of the new record, which are two adjacent moments.
         self.file.write_all_at(&bytes, (gpu * bytes.len()) as u64)
     }
 }
@@ -211,7 +211,7 @@ mod tests {
         gpus.set(0, busy).expect("the live file can be written");
         let first = read();
         assert_eq!((first[4], first[6], first[9]), (1584.0, THROTTLE_POWER_CAP, 0.0));
-        // The clock has moved on by the second write, however little.
+        // The clock has advanced by the second write, however little.
         while read()[9] == 0.0 {
             gpus.set(0, busy).expect("the live file can be written");
         }

@@ -4,10 +4,10 @@
 //! cargo run --release -p monitor-plugins --example plugin_eval -- [EDITS]
 //! ```
 //!
-//! One thread gives snapshots to 20 plugins 50 times a second; another edits one of their files and reloads, over and
-//! over, good and bad edits in turn. A tick is lost if a plugin that is not edited is
-//! missing from it; ticks that start more than a period late are counted, also without edits, since a busy machine makes
-//! some late by itself.
+//! One thread passes snapshots to 20 plugins 50 times a second; another repeatedly edits one of their files
+//! and reloads, alternating good and bad edits. A tick is lost if it lacks a plugin that is not edited. Ticks
+//! that start more than a period late are counted, also without edits, since a busy machine delays some by
+//! itself.
 #![allow(clippy::print_stdout, reason = "a program for people at a terminal")]
 
 use std::fs;
@@ -65,7 +65,7 @@ const EDITS: &[(&str, &str, bool)] = &[
 ];
 
 fn write(folder: &Path, name: &str, source: &str) {
-    // As an editor does: aside, then renamed.
+    // As an editor does: write to another file, then rename.
     let aside = folder.join(format!("{name}.tmp"));
     fs::write(&aside, source).expect("the folder is writable");
     fs::rename(&aside, folder.join(format!("{name}.rhai"))).expect("the folder is writable");
@@ -101,7 +101,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::panic::set_hook(Box::new(|_| {}));
     let host = Host::new(&folder, config);
     host.reload();
-    // What dry runs are made over, and what ticks are like without edits.
+    // Snapshots for dry runs, and ticks without edits for comparison.
     let over = AtomicBool::new(false);
     let quiet = std::thread::scope(|scope| {
         let ticker = scope.spawn(|| tick(&host, &over));
@@ -122,7 +122,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 1 + edit / 2 % (EDITS.len() - 1)
             }];
             by_kind[EDITS.iter().position(|(k, _, _)| *k == kind).unwrap_or(0)] += 1;
-            // The first plugins are edited, the last stay as they are and must never be missing.
+            // The first plugins are edited; the last are not and must never be missing.
             let name = format!("p{}", edit % (PLUGINS / 2));
             write(&folder, &name, &source.replace("VERSION", &edit.to_string()));
             for change in host.reload() {
@@ -234,7 +234,7 @@ fn runtime_faults(folder: &Path, host: &Host) {
         quiet["trigger"] = false.into();
         host.tick(&quiet);
     }
-    // What was recorded before has no such field.
+    // The recorded snapshots have no such field.
     for _ in 0..Limits::default().recorded {
         let mut quiet = snapshot(1);
         quiet["trigger"] = false.into();
@@ -262,7 +262,7 @@ fn runtime_faults(folder: &Path, host: &Host) {
     }
 }
 
-/// From the kernel; "unknown" where there is no such file.
+/// From the kernel; "unknown" if there is no such file.
 fn highest_memory() -> String {
     fs::read_to_string("/proc/self/status")
         .ok()

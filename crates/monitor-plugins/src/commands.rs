@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::output::is_name;
 use crate::{Host, HostConfig, Role, Status, Tick};
 
-/// Writes a plugin to start from, which runs as it is. Returns its path.
+/// Writes a template plugin that runs unchanged. Returns its path.
 ///
 /// # Errors
 /// If the name is unusable, the file exists, or it cannot be written.
@@ -36,7 +36,7 @@ pub fn new(folder: &Path, name: &str, role: Role) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A plugin of a role that runs as it is.
+/// The template of a role.
 pub fn template(role: Role) -> &'static str {
     match role {
         Role::Derive => include_str!("../templates/derive.rhai"),
@@ -46,7 +46,8 @@ pub fn template(role: Role) -> &'static str {
     }
 }
 
-/// Loads every plugin of a folder and runs it dry over snapshots. Returns a line for each, and whether all can be used.
+/// Loads every plugin of a folder and makes a dry run over snapshots. Returns a line for each, and whether
+/// all are usable.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -104,7 +105,7 @@ pub fn list(host: &Host) -> String {
     text
 }
 
-/// Runs one plugin file over snapshots, as if each had just been observed, and returns what came of each.
+/// Runs one plugin file over snapshots as if each had just been observed, and returns the results.
 ///
 /// # Errors
 /// If the file cannot be used.

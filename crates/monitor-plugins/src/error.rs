@@ -3,7 +3,7 @@
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong with a plugin, or with a file.
+/// Errors of a plugin or a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -23,7 +23,7 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A call failed, took too long, or returned something else than it should.
+    /// A call failed, took too long, or returned an invalid value.
     #[error("{plugin}: {function}: {problem}")]
     Call {
         /// The plugin.
@@ -41,7 +41,7 @@ pub enum Error {
         /// Why.
         problem: String,
     },
-    /// A subprocess could not be started, did not answer in time, or answered something else.
+    /// A subprocess could not be started, did not answer in time, or gave an invalid answer.
     #[error("{command}: {problem}")]
     Subprocess {
         /// The command.

@@ -1,4 +1,4 @@
-//! Runs the plugins of a folder, and swaps them while it runs.
+//! Runs the plugins of a folder, and replaces them at run time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -20,22 +20,23 @@ use crate::{Limits, Manifest};
 pub struct HostConfig {
     /// What plugins may use.
     pub limits: Limits,
-    /// What the host can offer, for `needs` of manifests.
+    /// Capabilities of the host, for `needs` of manifests.
     pub capabilities: BTreeSet<String>,
-    /// Registers further functions for scripts. They run outside of the caps: keep them short and pure.
+    /// Registers additional functions for scripts. They are not limited by the caps: keep them short and
+    /// pure.
     pub extend: Option<fn(&mut Engine)>,
 }
 
-/// What one plugin is doing.
+/// State of one plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// It runs.
     Active,
-    /// It does not run: it is off, or something that it requires is missing.
+    /// It does not run: it is disabled, or something that it requires is missing.
     Inactive(String),
-    /// Its file cannot be used and no version of it ran before.
+    /// Its file is invalid and no earlier version ran.
     Rejected(String),
-    /// It failed again and again.
+    /// It failed repeatedly.
     Quarantined(String),
 }
 
@@ -50,24 +51,24 @@ impl std::fmt::Display for Status {
     }
 }
 
-/// One plugin for lists.
+/// One plugin, for lists.
 #[derive(Debug, Clone)]
 pub struct Listed {
     /// Its name.
     pub name: String,
-    /// What it is doing.
+    /// Its state.
     pub status: Status,
     /// Its roles.
     pub roles: Vec<Role>,
-    /// Its manifest, if there is a version that can be used.
+    /// Its manifest, if there is a usable version.
     pub manifest: Option<Manifest>,
-    /// Why the file's present contents are not in use, if an older version runs instead.
+    /// Why the file's current contents are not in use, if an older version runs instead.
     pub pending: Option<String>,
     /// Calls so far.
     pub calls: u64,
     /// Faults so far.
     pub faults: u64,
-    /// Longest tick of it so far.
+    /// Its longest tick so far.
     pub slowest: Duration,
 }
 
@@ -84,7 +85,7 @@ pub struct Change {
     pub took: Duration,
 }
 
-/// What came of one snapshot.
+/// The results of one snapshot.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tick {
     /// Derived signals, named `plugin.name`.
@@ -107,24 +108,24 @@ struct Count {
     quarantined: Option<String>,
 }
 
-/// The plugins that run, in order. Replaced as a whole.
+/// The running plugins, in order. Replaced as a whole.
 #[derive(Debug, Default)]
 struct Active {
     order: Vec<Arc<Plugin>>,
 }
 
-/// What is known of the folder's files.
+/// Data about the folder's files.
 #[derive(Debug, Default)]
 struct Files {
-    /// Source of the newest contents that were looked at, good or not.
+    /// Source of the newest contents that were read, valid or not.
     seen: BTreeMap<String, Arc<str>>,
     /// Newest usable version of each.
     good: BTreeMap<String, Arc<Plugin>>,
-    /// The version before that one.
+    /// The previous version.
     before: BTreeMap<String, Arc<Plugin>>,
     /// Why the newest contents are not in use.
     pending: BTreeMap<String, String>,
-    /// Why usable ones do not run.
+    /// Why usable plugins do not run.
     refused: BTreeMap<String, String>,
 }
 
@@ -164,7 +165,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Host {
-    /// For the plugins of a folder. Nothing is read before [`Host::reload`].
+    /// A host for the plugins of a folder. Nothing is read before [`Host::reload`].
     pub fn new(folder: impl Into<PathBuf>, config: HostConfig) -> Self {
         let sandbox = Arc::new(Sandbox::new(&config.limits, config.extend));
         Self {
@@ -183,7 +184,7 @@ impl Host {
         &self.folder
     }
 
-    /// Keeps a snapshot for dry runs. [`Host::tick`] does it by itself.
+    /// Keeps a snapshot for dry runs. [`Host::tick`] does this itself.
     pub fn record(&self, snapshot: &impl Serialize) {
         if let Some(snapshot) = as_map(snapshot) {
             self.keep(snapshot);
@@ -198,7 +199,7 @@ impl Host {
         }
     }
 
-    /// Gives a snapshot to all active plugins. A fault costs that plugin only.
+    /// Passes a snapshot to all active plugins. A fault affects only that plugin.
     pub fn tick(&self, snapshot: &impl Serialize) -> Tick {
         let mut tick = Tick::default();
         let active = Arc::clone(&lock(&self.active));
@@ -255,7 +256,7 @@ impl Host {
         tick
     }
 
-    /// Gives an alert to the plugins that write messages.
+    /// Passes an alert to the plugins that write messages.
     pub fn notify(&self, event: &impl Serialize) -> (Vec<Message>, Vec<Fault>) {
         let active = Arc::clone(&lock(&self.active));
         let (mut messages, mut faults) = (Vec::new(), Vec::new());
@@ -272,7 +273,7 @@ impl Host {
         (messages, faults)
     }
 
-    /// Takes quarantined plugins out. A reload that is under way does it at its end; a tick does not wait for it.
+    /// Removes quarantined plugins. A concurrent reload does it at its end; a tick does not wait for it.
     fn after_faults(&self, faults: &[Fault]) {
         if faults.iter().any(|fault| fault.quarantined)
             && let Ok(mut files) = self.files.try_lock()
@@ -312,9 +313,9 @@ impl Host {
         }
     }
 
-    /// Looks at the folder: new, changed and removed files take effect. A changed file that cannot be used, or fails
-    /// its dry run, leaves the version before in use. Returns what changed; a folder that cannot be read is an error,
-    /// and everything stays.
+    /// Reads the folder: new, changed and removed files take effect. A changed file that is invalid or fails
+    /// its dry run leaves the previous version in use. Returns what changed. A folder that cannot be read is
+    /// an error, and nothing changes.
     ///
     /// # Errors
     /// [`Error::Io`] if the folder cannot be read.
@@ -352,7 +353,7 @@ impl Host {
             }
             files.seen.insert(name.clone(), Arc::clone(&source));
             let what = self.take(&mut files, &name, &path, &source);
-            // The swap itself: from here on ticks use the new order.
+            // The replacement itself: from here on ticks use the new order.
             self.rearrange(&mut files);
             changes.push(Change {
                 accepted: what.is_ok(),
@@ -379,7 +380,7 @@ impl Host {
         })
     }
 
-    /// Takes new contents of a file, or says why not.
+    /// Accepts new contents of a file, or returns why not.
     fn take(
         &self,
         files: &mut Files,
@@ -412,7 +413,7 @@ impl Host {
                     None => "added",
                 };
                 if let Some(count) = lock(&self.counts).get_mut(name) {
-                    // New contents get a new chance.
+                    // An edited file is tried again.
                     count.quarantined = None;
                     count.in_a_row = 0;
                 }
@@ -426,7 +427,8 @@ impl Host {
         }
     }
 
-    /// Puts together what runs. A quarantined plugin is replaced by its version before, if there is one.
+    /// Selects the plugins that run. A quarantined plugin is replaced by its previous version, if there is
+    /// one.
     fn rearrange(&self, files: &mut Files) {
         let quarantined: Vec<(String, String)> = lock(&self.counts)
             .iter()

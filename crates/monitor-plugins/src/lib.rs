@@ -1,6 +1,6 @@
-//! Plugins of the monitor, added, changed and removed while it runs.
+//! Plugins of the monitor that can be added, changed and removed at run time.
 //!
-//! A plugin is one file, `NAME.rhai`, in a folder. Which functions it defines says what it is:
+//! A plugin is one file, `NAME.rhai`, in a folder. The functions that it defines determine its role:
 //!
 //! | function | called | returns |
 //! |---|---|---|
@@ -10,15 +10,16 @@
 //! | `notify(e)` | with every alert | nothing, or a map `#{ title: "…", text: "…" }` that is sent |
 //! | `manifest()` | once, when the file is loaded | name, version, what it requires; see [`Manifest`] |
 //!
-//! `this` is a map that the plugin keeps between calls. The sandbox gives no file, network, environment or clock; a
-//! call may take so many operations, so much time and so much memory ([`Limits`]).
+//! `this` is a map that the plugin keeps between calls. The sandbox gives no access to files, network,
+//! environment or clock, and limits the operations, time and memory of a call ([`Limits`]).
 //!
-//! - [`Host`] runs the plugins of a folder. A new or changed file first passes a dry run over recorded snapshots; until
-//!   then the version before stays. A plugin that fails again and again is quarantined, and the version before returns.
+//! - [`Host`] runs the plugins of a folder. A new or changed file first passes a dry run over recorded
+//!   snapshots; until then the previous version stays. A plugin that fails repeatedly is quarantined, and the
+//!   previous version is restored.
 //! - [`commands`] are `plugins new`, `validate`, `list` and `test`.
-//! - [`subprocess`] runs actuators and other programs that speak JSON lines.
+//! - [`subprocess`] runs actuators and other programs that exchange JSON lines.
 //!
-//! What it does not do: protect from a plugin's author who wants the monitor to judge wrongly. A plugin's findings are
+//! It does not protect against a plugin's author who wants to mislead the monitor. A plugin's findings are
 //! marked with its name, and its evidence counts as one kind.
 
 pub mod commands;

@@ -1,8 +1,8 @@
-//! What a plugin may use.
+//! The resources that a plugin may use.
 
 use std::time::Duration;
 
-/// Limits of every plugin. With the defaults one call holds at most about 64 MiB and takes at most 20 ms.
+/// Limits of every plugin. With the defaults one call uses at most about 64 MiB and 20 ms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Operations of one call.

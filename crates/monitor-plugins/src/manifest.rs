@@ -1,4 +1,4 @@
-//! What a plugin says about itself.
+//! A plugin's description of itself.
 
 use rhai::{Dynamic, Map};
 
@@ -25,7 +25,7 @@ pub struct Manifest {
     pub version: String,
     /// One sentence.
     pub description: String,
-    /// The snapshot's schema that it was written for.
+    /// The schema of snapshots that it was written for.
     pub schema: u32,
     /// Plugins that must be active.
     pub requires: Vec<String>,

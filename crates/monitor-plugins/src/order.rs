@@ -1,4 +1,4 @@
-//! Which plugins may run, and in which order: requirements, conflicts, needs.
+//! Which plugins run, and in which order: requirements, conflicts, needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) fn arrange(
             refused.insert(plugin.name.clone(), format!("it needs {}", lacking.join(", ")));
         }
     }
-    // Of two that conflict the earlier runs.
+    // Of two conflicting plugins the earlier one runs.
     let mut kept: Vec<&Arc<Plugin>> = Vec::new();
     for plugin in &by_priority {
         if refused.contains_key(&plugin.name) {
@@ -43,7 +43,8 @@ pub(crate) fn arrange(
             None => kept.push(plugin),
         }
     }
-    // Those whose requirements run, over and over; what is left waits for itself or for something that does not run.
+    // Repeatedly adds plugins whose requirements run; the remaining ones are in a cycle or require a plugin
+    // that does not run.
     let mut order: Vec<Arc<Plugin>> = Vec::new();
     let mut running: BTreeSet<&str> = BTreeSet::new();
     loop {

@@ -1,4 +1,4 @@
-//! What plugins return, taken apart and checked.
+//! Parses and validates the return values of plugins.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,9 @@ pub struct Finding {
     pub present: bool,
     /// Its probability, 0 to 1; 1 if it is present.
     pub probability: f64,
-    /// Seconds to it, if known.
+    /// Seconds until it occurs, if known.
     pub secs_to_failure: Option<f64>,
-    /// Why, in words.
+    /// The reason, in words.
     pub evidence: String,
 }
 
@@ -33,7 +33,7 @@ pub struct Veto {
     pub why: String,
 }
 
-/// A message that is to be sent.
+/// A message to send.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The plugin.
@@ -57,7 +57,7 @@ pub struct Fault {
     pub quarantined: bool,
 }
 
-/// Longest text that is taken over, in bytes; the rest is cut.
+/// Longest text in bytes; longer ones are truncated.
 const LONGEST_TEXT: usize = 2000;
 
 fn number(value: &Dynamic) -> Option<f64> {
@@ -80,7 +80,7 @@ fn text(map: &Map, key: &str) -> Option<String> {
     Some(text)
 }
 
-/// A name of a metric's part, a failure or a plugin: letters, digits and `_`, at most 100 bytes.
+/// A valid name of a metric part, a failure or a plugin: letters, digits and `_`, at most 100 bytes.
 pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 100
@@ -103,7 +103,7 @@ pub(crate) fn numbers(value: Dynamic, most: usize) -> Result<BTreeMap<String, f6
         if !is_name(&name) {
             return Err(format!("{name:?} is not a name: letters, digits and _"));
         }
-        // Absent stays absent: () is no number.
+        // `()` is no value and is not turned into a number.
         if value.is_unit() || value.is::<String>() || value.is_string() {
             continue;
         }

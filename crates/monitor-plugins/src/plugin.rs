@@ -12,7 +12,7 @@ use crate::output::{self, Finding, Message, Veto, is_name};
 use crate::sandbox::Sandbox;
 use crate::{Limits, Manifest};
 
-/// What a plugin does, by the functions that it defines.
+/// The roles of a plugin, given by the functions that it defines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Derives signals.
@@ -29,7 +29,7 @@ impl Role {
     /// All roles.
     pub const ALL: [Self; 4] = [Self::Derive, Self::Detect, Self::Rule, Self::Notify];
 
-    /// Names of the function that it calls; the first that exists is taken.
+    /// Names of its function; the first that exists is used.
     pub fn functions(self) -> &'static [&'static str] {
         match self {
             Self::Derive => &["derive", "execute"],
@@ -46,7 +46,7 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// A compiled script with what it keeps between calls.
+/// A compiled script with the state that it keeps between calls.
 #[derive(Debug)]
 pub(crate) struct Plugin {
     pub(crate) name: String,
@@ -132,7 +132,7 @@ impl Plugin {
         self.this.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over what another version keeps.
+    /// Takes over the state of another version.
     pub(crate) fn inherit(&self, before: &Self) {
         let kept = before.this().clone();
         *self.this() = kept;
@@ -186,7 +186,7 @@ impl Plugin {
         }
     }
 
-    /// Runs over recorded snapshots and one sample event; what it kept meanwhile is forgotten.
+    /// Runs over recorded snapshots and one sample event, then discards the resulting state.
     pub(crate) fn dry_run<'a>(
         &self,
         recorded: impl Iterator<Item = &'a Dynamic>,

@@ -1,4 +1,4 @@
-//! The engine that scripts run in: what they can use, and the caps.
+//! The script engine: available functions and caps.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +13,7 @@ use rhai::{AST, CallFnOptions, Dynamic, Engine, FuncArgs, Map, Scope};
 use crate::Limits;
 
 thread_local! {
-    /// When the call that runs on this thread must have ended.
+    /// Deadline of the call that runs on this thread.
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Sandbox {
 
 impl Sandbox {
     pub(crate) fn new(limits: &Limits, extend: Option<fn(&mut Engine)>) -> Self {
-        // A raw engine has nothing; the packages below do no input or output and read no clock.
+        // A raw engine has no functions; the packages below do no I/O and read no clock.
         let mut engine = Engine::new_raw();
         CorePackage::new().register_into_engine(&mut engine);
         ArithmeticPackage::new().register_into_engine(&mut engine);
@@ -47,7 +47,7 @@ impl Sandbox {
         engine.register_fn("fresh", fresh);
         engine.register_fn("last", last);
         engine.register_fn("age", age);
-        // The core package can hold up a thread; what is registered here comes before it.
+        // The core package can block a thread; functions registered here override it.
         engine.register_fn("sleep", |_: rhai::INT| no_sleep());
         engine.register_fn("sleep", |_: rhai::FLOAT| no_sleep());
         engine
@@ -90,7 +90,7 @@ impl Sandbox {
         Ok(ast)
     }
 
-    /// Calls a function with the caps. `this` keeps what the plugin stores.
+    /// Calls a function within the caps. `this` keeps the plugin's state.
     pub(crate) fn call(
         &self,
         ast: &AST,

@@ -1,7 +1,7 @@
-//! Programs that speak JSON lines: one request on their input, one answer on their output.
+//! Programs that exchange JSON lines: one request on their input, one answer on their output.
 //!
-//! The program gets an empty environment except `PATH`, its own process group, and a time limit after which the group
-//! is killed. What it writes to its error output is kept for the message of a failure.
+//! The program's environment contains only `PATH`. It runs in its own process group, which is killed after a
+//! time limit. Its error output is included in error messages.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -16,14 +16,14 @@ use crate::error::{Error, Result};
 /// Longest answer that is read, in bytes.
 const LONGEST_ANSWER: u64 = 64 << 10;
 
-/// A program that carries something out.
+/// A program that executes a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subprocess {
     /// The program.
     pub program: String,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// How long it may take.
+    /// Time limit.
     pub limit: Duration,
 }
 
@@ -61,7 +61,7 @@ impl Subprocess {
             .spawn()
             .map_err(|e| wrong(format!("it cannot be started: {e}")))?;
         let answer = self.talk(&mut child, request);
-        // Also what it started ends with it.
+        // Kills its child processes with it.
         kill_group(&child);
         let _reaped = child.wait();
         answer.map_err(|problem| {
@@ -83,7 +83,7 @@ impl Subprocess {
         let stdout = child.stdout.take().expect("it is piped");
         let line = format!("{request}\n");
         let (sender, receiver) = mpsc::channel();
-        // Both ends may block; the threads end when the group is killed and the pipes close.
+        // Both pipes may block; the threads end when the group is killed and the pipes close.
         std::thread::spawn(move || {
             let _it_may_not_read = stdin.write_all(line.as_bytes());
         });

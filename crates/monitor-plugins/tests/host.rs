@@ -147,13 +147,13 @@ fn requirements_conflicts_needs_and_cycles() {
             "{name} does not run"
         );
     }
-    // The cycle is broken by an edit; those behind it run too.
+    // An edit resolves the cycle; the plugins that require it run too.
     write(folder.path(), "three", &plugin(""));
     host.reload();
     for name in ["one", "two", "three", "behind"] {
         assert_eq!(status(&host, name), Status::Active, "{name}");
     }
-    // Without its base the user stops, and comes back with it.
+    // Without its base the dependent plugin stops, and returns with it.
     fs::remove_file(folder.path().join("base.rhai")).expect("removed");
     host.reload();
     assert!(matches!(status(&host, "user"), Status::Inactive(_)));

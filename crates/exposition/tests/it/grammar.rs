@@ -1,4 +1,4 @@
-//! Line by line: what each form of a line yields, and what each broken line says.
+//! Line by line: the result of each form of a line, and the error of each broken line.
 
 use exposition::{Event, Format, Kind, LineError, Parser, Reason, Role, Sample};
 

@@ -1,4 +1,4 @@
-//! The parser and the writer from outside: recorded and handwritten pages, every odd line, and properties.
+//! Integration tests of parser and writer: recorded and handwritten pages, unusual lines, and properties.
 
 mod grammar;
 mod pages;

@@ -144,7 +144,7 @@ fn dcgm_page() {
     );
 }
 
-/// NaN is not equal to itself, so a page that holds it is compared by its text.
+/// Compared as text, since NaN is not equal to itself.
 fn text(page: &Page) -> String {
     format!("{page:?}")
 }

@@ -36,7 +36,7 @@ fn value() -> impl Strategy<Value = f64> {
 fn kinds(format: Format) -> Vec<Kind> {
     match format {
         Format::OpenMetrics => Kind::ALL.to_vec(),
-        // What the text format has words for; the rest is written as its nearest kin.
+        // Kinds that the text format can express; the others are written as the closest one.
         Format::Text => vec![
             Kind::Counter,
             Kind::Gauge,
@@ -122,7 +122,7 @@ fn family(format: Format) -> impl Strategy<Value = Family> {
 
 fn page(format: Format) -> impl Strategy<Value = Page> {
     vec(family(format), 0..5).prop_map(|mut families| {
-        // Distinct names of which none is another one with a suffix, else the page itself is ambiguous.
+        // Distinct names, none of which is another one with a suffix; otherwise the page itself is ambiguous.
         for (i, family) in families.iter_mut().enumerate() {
             family.name = format!("f{i}_{}", family.name);
             while let Some(stem) = ["_total", "_info"]
@@ -137,7 +137,7 @@ fn page(format: Format) -> impl Strategy<Value = Page> {
     })
 }
 
-/// NaN is not equal to itself, so pages are compared by their text; it tells -0 from 0 as well.
+/// Compared as text, since NaN is not equal to itself; this also distinguishes -0 from 0.
 fn check_round_trip(page: &Page, format: Format) -> Result<(), TestCaseError> {
     let written = page
         .write(format)
@@ -217,7 +217,7 @@ fn check_number(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Visits all that a page yields; every line with something on it is accounted for at most once, in order.
+/// Visits everything that a page yields; every line with content is accounted for at most once, in order.
 fn walk(bytes: &[u8], openmetrics: bool) -> Result<(), TestCaseError> {
     let format = if openmetrics {
         Format::OpenMetrics
