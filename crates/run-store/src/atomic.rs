@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::Path;
 
+#[cfg(feature = "sqlite")]
 pub(crate) use atomic_file::temporary_name;
 use run_model::{Error, Result};
 

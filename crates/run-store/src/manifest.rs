@@ -7,12 +7,16 @@ use serde::{Deserialize, Serialize};
 use run_model::Manifest;
 
 /// Metadata key of the manifest's JSON text in a file.
+#[cfg(any(feature = "parquet", feature = "sqlite"))]
 pub(crate) const MANIFEST_KEY: &str = "vllm_metrics.manifest";
 /// Key of the table's name: `samples`, `requests`, `batches` or `events`.
+#[cfg(feature = "parquet")]
 pub(crate) const TABLE_KEY: &str = "vllm_metrics.table";
 /// Key of the part number (from 0) of a live or part file; absent in a finished file.
+#[cfg(feature = "parquet")]
 pub(crate) const PART_KEY: &str = "vllm_metrics.part";
 /// Key of the first part kept by retention.
+#[cfg(feature = "parquet")]
 pub(crate) const FIRST_PART_KEY: &str = "vllm_metrics.first_part";
 
 #[derive(Serialize, Deserialize)]

@@ -38,6 +38,10 @@ impl StoreOptions {
 /// [`StoreOptions`] in the form that the tables use.
 #[derive(Debug, Clone)]
 pub(crate) struct PartLimits {
+    #[cfg_attr(
+        not(feature = "parquet"),
+        allow(dead_code, reason = "only Parquet counts the rows of a part")
+    )]
     pub(crate) rows: usize,
     pub(crate) bytes: Option<u64>,
     pub(crate) age: Option<Duration>,

@@ -14,6 +14,10 @@ use run_model::Result;
 pub(crate) struct Part<T> {
     pub(crate) path: PathBuf,
     pub(crate) of_format: T,
+    #[cfg_attr(
+        not(feature = "parquet"),
+        allow(dead_code, reason = "only Parquet files name their first part")
+    )]
     number: u32,
     sealed: Instant,
 }
@@ -42,6 +46,7 @@ impl<T> Parts<T> {
     }
 
     /// Number of the oldest existing part, including the growing file.
+    #[cfg(feature = "parquet")]
     pub(crate) fn first(&self) -> u32 {
         self.sealed.first().map_or(self.next, |part| part.number)
     }

@@ -26,6 +26,10 @@ pub(crate) struct Column {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     /// False if the cell may be absent.
+    #[cfg_attr(
+        not(any(feature = "parquet", feature = "sqlite")),
+        allow(dead_code, reason = "text formats have no such declaration")
+    )]
     pub(crate) required: bool,
 }
 

@@ -48,12 +48,14 @@
 //! | `tls` | `https` endpoints | no |
 //! | `upload` | copies of finished files in an object store | no |
 
+// Configuration and pages are read in either build; what only a scrape needs of them is idle without HTTP.
+#![cfg_attr(not(feature = "http"), allow(dead_code, reason = "used by scrapes"))]
+
 mod collector;
 pub mod config;
 #[cfg(feature = "http")]
 mod export;
 pub mod hooks;
-#[cfg(feature = "http")]
 pub mod push;
 pub mod recorder;
 mod scrape;

@@ -125,7 +125,7 @@ impl SessionBuilder {
     #[cfg(feature = "http")]
     #[must_use]
     pub fn pushgateway(mut self, config: PushgatewayConfig) -> Self {
-        self.receivers.push(Receiver::Pushgateway(config));
+        self.receivers.push(Receiver::pushgateway(config));
         self
     }
 
@@ -134,7 +134,7 @@ impl SessionBuilder {
     #[cfg(feature = "http")]
     #[must_use]
     pub fn remote_write(mut self, config: RemoteWriteConfig) -> Self {
-        self.receivers.push(Receiver::RemoteWrite(config));
+        self.receivers.push(Receiver::remote_write(config));
         self
     }
 

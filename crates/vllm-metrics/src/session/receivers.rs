@@ -11,13 +11,49 @@ use run_model::Manifest;
 use run_model::Result;
 use run_store::Store;
 
-/// A receiver as configured.
-#[derive(Debug, Clone)]
-pub(super) enum Receiver {
-    #[cfg(feature = "http")]
-    Pushgateway(PushgatewayConfig),
-    #[cfg(feature = "http")]
-    RemoteWrite(RemoteWriteConfig),
+/// A receiver as configured: how it is called, and how it is started.
+pub(super) struct Receiver {
+    kind: &'static str,
+    start: Box<dyn FnOnce() -> Result<Started> + Send>,
+}
+
+/// A started receiver.
+struct Started {
+    /// Where it sends to, as it may be shown.
+    target: String,
+    store: Box<dyn Store>,
+    sends: SendMonitor,
+}
+
+#[cfg(feature = "http")]
+impl Receiver {
+    pub(super) fn pushgateway(config: PushgatewayConfig) -> Self {
+        Self {
+            kind: "Pushgateway",
+            start: Box::new(move || {
+                let (store, sends) = PushgatewayStore::start(&config)?;
+                Ok(Started {
+                    target: store.target().to_owned(),
+                    store: Box::new(store),
+                    sends,
+                })
+            }),
+        }
+    }
+
+    pub(super) fn remote_write(config: RemoteWriteConfig) -> Self {
+        Self {
+            kind: "remote write",
+            start: Box::new(move || {
+                let (store, sends) = RemoteWriteStore::start(config)?;
+                Ok(Started {
+                    target: store.target().to_owned(),
+                    store: Box::new(store),
+                    sends,
+                })
+            }),
+        }
+    }
 }
 
 /// Delivery statistics of one receiver.
@@ -92,22 +128,11 @@ impl Receivers {
     pub(super) fn start(wanted: Vec<Receiver>, recorder: &Recorder, queue_bytes: usize) -> Result<Self> {
         let mut receivers = Self::default();
         for receiver in wanted {
-            let (kind, target, store, sends): (_, String, Box<dyn Store>, _) = match receiver {
-                #[cfg(feature = "http")]
-                Receiver::Pushgateway(config) => {
-                    let (store, sends) = PushgatewayStore::start(&config)?;
-                    ("Pushgateway", store.target().to_owned(), Box::new(store), sends)
-                }
-                #[cfg(feature = "http")]
-                Receiver::RemoteWrite(config) => {
-                    let (store, sends) = RemoteWriteStore::start(config)?;
-                    ("remote write", store.target().to_owned(), Box::new(store), sends)
-                }
-            };
+            let Started { target, store, sends } = (receiver.start)()?;
             let subscription = recorder.subscribe(Filter::none().samples(true), queue_bytes);
             let thread = WriterThread::start("metrics-push", store, subscription)?;
             receivers.monitor.list.push(Monitored {
-                receiver: format!("{kind} {target}"),
+                receiver: format!("{} {target}", receiver.kind),
                 sends,
                 queue: thread.queue().clone(),
                 reported: Reported::default(),
