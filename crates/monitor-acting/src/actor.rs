@@ -1,4 +1,4 @@
-//! [`Actor::step`]: a situation in, orders out.
+//! [`Actor::step`] turns a situation into orders.
 
 mod decide;
 mod memory;
@@ -23,15 +23,15 @@ use crate::{Order, Situation, Target, Ticket, Time, signal};
 /// Settings of an actor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActorConfig {
-    /// Who acts: the same over restarts of one monitor, different for two monitors.
+    /// Identity of the monitor: constant across its restarts, different for two monitors.
     pub holder: Arc<str>,
-    /// Seed of all chance. With the same seed, memory and situations, the same orders come out.
+    /// Random seed. The same seed, memory and situations give the same orders.
     pub seed: u64,
     /// The guardrails.
     pub limits: Limits,
     /// Seconds over which rewards are measured for failures that the catalogue does not list.
     pub default_window_secs: f64,
-    /// Whether outcomes change later choices.
+    /// Whether outcomes affect later choices.
     pub learning: bool,
 }
 
@@ -47,14 +47,14 @@ impl Default for ActorConfig {
     }
 }
 
-/// What is known of a target that does not survive a restart.
+/// State of a target that does not survive a restart.
 #[derive(Debug, Default)]
 struct Recents {
     signals: BTreeMap<Arc<str>, Recent>,
     episode: Option<Episode>,
-    /// Since when each failure is seen without interruption.
+    /// When each failure began to be seen without interruption.
     failing: BTreeMap<Arc<str>, Time>,
-    /// Not before this is a suggestion repeated in observe mode.
+    /// Earliest time to repeat a suggestion in observe mode.
     would_from: Option<Time>,
 }
 
@@ -67,11 +67,11 @@ struct Episode {
     seen: Time,
 }
 
-/// Seconds without the failure after which its episode is over.
+/// Seconds without the failure until its episode ends.
 const EPISODE_ENDS_SECS: f64 = 60.0;
 /// Time constant of the usual goodput.
 const USUAL_SECS: f64 = 120.0;
-/// Most signals kept of one target.
+/// Largest number of signals kept per target.
 const MOST_SIGNALS: usize = 64;
 
 /// Decides, verifies and learns.
@@ -115,7 +115,7 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// An actor with what it remembers.
+    /// An actor with its memory.
     pub fn new(
         config: ActorConfig,
         strategies: Strategies,
@@ -137,7 +137,7 @@ impl Actor {
         }
     }
 
-    /// What survives a restart. Save it after every step that returned orders.
+    /// The state that survives a restart. Save it after every step that returned orders.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
@@ -147,7 +147,7 @@ impl Actor {
         &self.strategies
     }
 
-    /// Adds a strategy of one's own, subject to the same guardrails.
+    /// Adds a custom strategy, subject to the same guardrails.
     ///
     /// # Errors
     /// If the name is taken or is not that of the strategy.
@@ -159,7 +159,7 @@ impl Actor {
         self.strategies.register(name, strategy)
     }
 
-    /// Adds a target or replaces what is known of it.
+    /// Adds a target or replaces its data.
     pub fn set_target(&mut self, target: Target) {
         self.targets.insert(Arc::clone(&target.name), target);
     }
@@ -174,18 +174,18 @@ impl Actor {
         &self.config.limits
     }
 
-    /// The kill switch. While it is on nothing is decided, and what stands is taken back with the next step of each
-    /// target.
+    /// The kill switch. While it is on, no decisions are made, and actions in effect are reverted at the next
+    /// step of each target.
     pub fn set_kill_switch(&mut self, on: bool) {
         self.killed = on;
     }
 
-    /// Resets a tripped breaker. Only a person should.
+    /// Resets a tripped breaker. Only an operator should call this.
     pub fn reset_breaker(&mut self) {
         self.memory.breaker.reset();
     }
 
-    /// Whether actions would be carried out now, or why not.
+    /// Whether actions would be executed now, or why not.
     pub fn acts(&self) -> Result<(), String> {
         if self.config.limits.mode == Mode::Observe {
             return Err("the mode is observe".into());
@@ -199,7 +199,7 @@ impl Actor {
         }
     }
 
-    /// Takes a situation of one target and returns what is to be done.
+    /// Processes a situation of one target and returns orders.
     pub fn step(&mut self, situation: &Situation, leases: &mut dyn LeaseStore) -> Vec<Order> {
         let mut orders = Vec::new();
         let Some(target) = self.targets.get(&situation.target).cloned() else {
@@ -214,7 +214,7 @@ impl Actor {
         orders
     }
 
-    /// Takes what came of carrying out an action.
+    /// Processes the result of executing an action.
     pub fn report(&mut self, ticket: Ticket, result: Result<(), String>, now: Time) -> Vec<Order> {
         match result {
             Ok(()) => Vec::new(),
@@ -222,7 +222,8 @@ impl Actor {
         }
     }
 
-    /// What is recommended against a failure, best first. Without a situation the context is the most pressing one.
+    /// Recommended actions against a failure, best first. Without a situation, the most urgent context is
+    /// assumed.
     pub fn get_learning_recommendations(
         &self,
         target: &str,
@@ -243,19 +244,19 @@ impl Actor {
             .recommendations(&context, &self.strategies, target, 5)
     }
 
-    /// What was learned, in rules.
+    /// What was learned, as rules.
     pub fn rules(&self) -> Vec<Rule> {
         self.memory.learner.rules(&self.strategies)
     }
 
-    /// Chance for one decision: a function of seed and number, so that a restart does not change what comes.
+    /// Random numbers of one decision: a function of seed and number, so that a restart does not change them.
     fn rng(&self, decision: u64) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed);
         rng.set_stream(decision);
         rng
     }
 
-    /// Since when a failure is seen without interruption.
+    /// When a failure began to be seen without interruption.
     fn failing_since(&self, target: &str, failure: &str) -> Option<Time> {
         self.recents.get(target)?.failing.get(failure).copied()
     }

@@ -1,4 +1,4 @@
-//! From the monitor's view of a target to a [`Situation`].
+//! Converts the monitor's state of a target to a [`Situation`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,13 +10,14 @@ use crate::{Evidence, EvidenceKind, Failure, Situation, Time, signal};
 
 /// Seconds without progress of own requests that count as evidence of a hang.
 const OWN_SILENT_SECS: f64 = 5.0;
-/// Share of KV blocks in use from which on the cache counts as full.
+/// Minimum share of KV blocks in use for a full cache.
 const KV_FULL: f64 = 0.9;
 
 /// The situation after a step of the monitor.
 ///
-/// `horizon_secs` is the horizon of the monitor's alarms, `goodput` the tokens per second within latency targets where
-/// the caller knows them; otherwise all generated tokens count. Signals that are stale or absent are left out.
+/// `horizon_secs` is the horizon of the monitor's alarms, `goodput` the tokens per second within latency
+/// targets, if known to the caller; otherwise all generated tokens count. Stale or absent signals are left
+/// out.
 pub fn situation(
     snapshot: &Snapshot,
     state: &TargetState,
@@ -65,7 +66,7 @@ fn signals(
     let engine = &snapshot.engine;
     let serves = match state.lifecycle().state() {
         State::Ready | State::Serving => Some(1.0),
-        // It answers, and whether it makes progress is what the other signals show.
+        // It answers; its progress is covered by the other signals.
         State::Degraded => Some(1.0),
         State::Error
         | State::NotStarted
@@ -145,7 +146,7 @@ fn present(failure_type: FailureType, condition: &Condition, snapshot: &Snapshot
     }
 }
 
-/// A process that ended without being asked to, whatever its exit code.
+/// A process that exited without a request, with any exit code.
 fn exited(snapshot: &Snapshot) -> Option<Failure> {
     let process = &snapshot.process;
     let gone = process.exit.is_some() || process.alive.if_fresh() == Some(false);
@@ -168,8 +169,8 @@ fn exited(snapshot: &Snapshot) -> Option<Failure> {
     })
 }
 
-/// The monitor's evidence, by what it is about. A learned model adds no evidence: it restates the metrics that it was
-/// fed with.
+/// The monitor's evidence, by subject. A learned model adds no evidence, since it only restates its input
+/// metrics.
 fn translate(failure_type: FailureType, evidence: &[vllm_monitor::Evidence]) -> Vec<Evidence> {
     let about = match failure_type {
         FailureType::KvPreemption => EvidenceKind::KvCache,

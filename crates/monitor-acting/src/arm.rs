@@ -1,4 +1,4 @@
-//! Actions as data: what an action needs, affects, costs and promises. The built-in ones are in
+//! Actions as data: requirements, effects, costs and promises. The built-in ones are in
 //! `configs/monitor/arms.toml`.
 
 use std::borrow::Cow;
@@ -24,21 +24,21 @@ pub enum Blast {
     None,
     /// Requests that have not been admitted.
     NewRequests,
-    /// Some of the requests under way.
+    /// Some of the requests in flight.
     SomeRequests,
-    /// All requests under way.
+    /// All requests in flight.
     AllRequests,
     /// Other servers too.
     Fleet,
 }
 
-/// What is believed of an arm before anything was observed.
+/// Prior belief about an arm, before any observation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prior {
     /// Expected reward: share of the usual goodput kept over the window, less the arm's cost.
     pub mean: f64,
-    /// Observations that it is worth.
+    /// Its weight in observations.
     pub weight: f64,
 }
 
@@ -46,9 +46,9 @@ pub struct Prior {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Against {
-    /// What is believed beforehand.
+    /// Prior belief.
     pub prior: Prior,
-    /// What it should do.
+    /// The expected effect.
     pub effect: Effect,
 }
 
@@ -58,11 +58,11 @@ pub struct Against {
 pub struct Scaled {
     /// Signals whose sum is scaled.
     pub of: Vec<Cow<'static, str>>,
-    /// By this factor.
+    /// The factor.
     pub factor: f64,
-    /// At least this.
+    /// Lower bound.
     pub floor: f64,
-    /// At most this.
+    /// Upper bound.
     #[serde(default = "no_ceiling")]
     pub ceiling: f64,
 }
@@ -71,7 +71,7 @@ fn no_ceiling() -> f64 {
     f64::MAX
 }
 
-/// What a step does, as it stands in the file.
+/// One step of an action, as written in the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum StepAction {
@@ -82,7 +82,7 @@ pub enum StepAction {
         /// Its value.
         value: f64,
     },
-    /// Set a lever to a share of what is now.
+    /// Set a lever to a share of the current value.
     ScaledLever {
         /// The lever.
         lever: Cow<'static, str>,
@@ -110,7 +110,7 @@ pub enum StepAction {
     Hook {
         /// Its name.
         hook: Cow<'static, str>,
-        /// What it is asked to do.
+        /// The requested change.
         #[serde(default)]
         change: Cow<'static, str>,
     },
@@ -120,29 +120,29 @@ pub enum StepAction {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArmSpec {
-    /// Its name, by which it is opted in.
+    /// Its name, by which it is enabled.
     pub name: Arc<str>,
     /// One sentence.
     pub title: String,
-    /// Place on the ladder from mild to severe, 0 to 8.
+    /// Rank from mild to severe, 0 to 8.
     pub severity: u8,
     /// What it affects.
     pub blast: Blast,
-    /// What the target must be able to do.
+    /// Required capabilities of the target.
     #[serde(default)]
     pub requires: BTreeSet<Arc<str>>,
     /// Whether it restarts the server.
     #[serde(default)]
     pub restarts: bool,
-    /// Share of goodput that it costs while it stands, subtracted from its reward.
+    /// Share of goodput that it costs while in effect, subtracted from its reward.
     pub cost: f64,
-    /// Seconds for which it stands before it is taken back; absent if it does not stand.
+    /// Seconds for which it stays in effect before it is reverted; absent if it has no lasting effect.
     #[serde(default)]
     pub ttl_secs: Option<f64>,
-    /// What is done.
+    /// Its steps.
     #[serde(default)]
     pub steps: Vec<StepAction>,
-    /// How it is taken back, beyond levers, which are reset anyway.
+    /// Steps that revert it, except for levers, which are always reset.
     #[serde(default)]
     pub revert: Vec<StepAction>,
     /// Against which failures.
@@ -152,16 +152,16 @@ pub struct ArmSpec {
     pub side_effects: String,
 }
 
-/// A name that documents and other monitors use, mapped to what really exists.
+/// A name used in documents and other monitors, mapped to existing arms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownName {
     /// The name.
     pub name: String,
-    /// The arms that do what the name says, mildest first. Empty: nothing can.
+    /// The arms that match the name, mildest first. Empty: there are none.
     #[serde(default)]
     pub arms: Vec<Arc<str>>,
-    /// What is and what is not possible.
+    /// Remarks on what is possible.
     pub note: String,
 }
 
@@ -171,15 +171,15 @@ pub struct KnownName {
 pub struct Catalogue {
     /// Changes with every change of the file.
     pub version: String,
-    /// Seconds over which the reward of an action is measured, by failure. All arms against one failure share it, so
-    /// that their rewards can be compared.
+    /// Seconds over which the reward of an action is measured, by failure. All arms against one failure share
+    /// it, so that their rewards are comparable.
     pub window_secs: BTreeMap<Arc<str>, f64>,
-    /// Why a capability is missing, unless the target knows better.
+    /// Why a capability is missing, unless the target gives a reason.
     pub capabilities: BTreeMap<Arc<str>, String>,
     /// The arms.
     #[serde(rename = "arm")]
     pub arms: Vec<ArmSpec>,
-    /// Names from elsewhere.
+    /// Names from other documents.
     #[serde(rename = "known_name", default)]
     pub known_names: Vec<KnownName>,
 }
@@ -315,7 +315,7 @@ impl Catalogue {
             .collect()
     }
 
-    /// Every arm, with why it cannot be used on this target. For the start of the program.
+    /// Every arm, with the reason if it cannot be used on this target. Shown at program start.
     pub fn support(&self, target: &Target) -> Vec<Support> {
         self.arms
             .iter()
@@ -326,7 +326,7 @@ impl Catalogue {
             .collect()
     }
 
-    /// What a name from elsewhere means here: its note, and the support of each of its arms.
+    /// The meaning of a name from other documents: its note, and the support of each of its arms.
     pub fn resolve(&self, name: &str, target: &Target) -> Option<(&KnownName, Vec<Support>)> {
         let known = self
             .known_names
@@ -343,7 +343,7 @@ impl Catalogue {
 }
 
 impl StepAction {
-    /// The action, with values computed from signals. `None` if a signal that it needs is not fresh.
+    /// The action, with values computed from signals. `None` if a required signal is not fresh.
     pub(crate) fn plan(
         &self,
         value_of: impl Fn(&str) -> Option<f64>,

@@ -1,10 +1,11 @@
-//! A log of intents and outcomes in which any changed byte is found.
+//! A log of intents and outcomes in which any changed byte is detected.
 //!
-//! One JSON object a line: `{"seq":1,"at":…,"prev":"…","record":{…},"hash":"…"}`. `hash` is the SHA-256 of the line up
-//! to and including the record, `prev` the hash of the line before (64 zeros for the first). A file next to it, with
-//! the suffix `.head`, holds the newest number and hash, so that a cut end is found too.
+//! One JSON object per line: `{"seq":1,"at":…,"prev":"…","record":{…},"hash":"…"}`. `hash` is the SHA-256 of
+//! the line up to and including the record, `prev` the hash of the previous line (64 zeros for the first). A
+//! file next to it, with the suffix `.head`, contains the newest number and hash, so that a truncated log is
+//! detected too.
 //!
-//! Whoever can write both files can forge both; copy the head elsewhere where that matters.
+//! A user who can write both files can forge both; copy the head to another machine if that matters.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -24,20 +25,20 @@ const LONGEST_LINE: usize = 1 << 20;
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Record {
-    /// About to be done.
+    /// Recorded before it is executed.
     Intent(Box<Intent>),
-    /// It was done, or it failed; `error` says how.
+    /// It was executed, or failed with `error`.
     Executed {
         /// The decision.
         ticket: Ticket,
         /// What went wrong.
         error: Option<String>,
     },
-    /// It was taken back, or that failed.
+    /// It was reverted, or that failed.
     Reverted {
         /// The decision.
         ticket: Ticket,
-        /// Why it was taken back.
+        /// Why it was reverted.
         why: String,
         /// What went wrong.
         error: Option<String>,
@@ -49,7 +50,7 @@ pub enum Record {
         /// In words.
         text: String,
     },
-    /// A line that a crash had cut was moved aside when the log was opened.
+    /// A line truncated by a crash was moved to a separate file when the log was opened.
     Recovered {
         /// Bytes moved.
         bytes: u64,
@@ -76,11 +77,12 @@ fn head_path(path: &Path) -> PathBuf {
 }
 
 impl Audit {
-    /// Opens or creates a log. A last line that a crash had cut is moved to a file next to it, which is recorded.
+    /// Opens or creates a log. A last line truncated by a crash is moved to a file next to it, which is
+    /// recorded.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be opened or another process has it open, [`Error::State`] if its last whole line
-    /// is not one of a log.
+    /// [`Error::Io`] if it cannot be opened or is open in another process, [`Error::State`] if its last
+    /// complete line is not a log line.
     pub fn open(path: impl Into<PathBuf>, now: Time) -> Result<Self> {
         let path = path.into();
         let io = |e| Error::io(&path, e);
@@ -140,10 +142,10 @@ impl Audit {
         Ok(audit)
     }
 
-    /// Appends an entry and waits until it is on the disk.
+    /// Appends an entry and waits until it is on disk.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written: then the action must not be taken.
+    /// [`Error::Io`] if it cannot be written; the action must then not be taken.
     pub fn append(&mut self, at: Time, record: &Record) -> Result<()> {
         let io = |e| Error::io(&self.path, e);
         let record = serde_json::to_string(record).expect("plain data with text keys");
@@ -184,7 +186,7 @@ fn last_line(whole: &[u8]) -> Option<&[u8]> {
     Some(&line[from..])
 }
 
-/// One line, taken apart without interpreting the record.
+/// One parsed line, without interpreting the record.
 struct Line<'a> {
     seq: u64,
     prev: &'a str,
@@ -218,7 +220,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What is wrong in a log.
+/// An error in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Line, from 1; 0 if it is about the end.
@@ -234,7 +236,7 @@ pub struct Checked {
     pub entries: u64,
     /// Hash of the last.
     pub head: String,
-    /// What is wrong; empty if all is well.
+    /// The errors; empty if there are none.
     pub faults: Vec<Fault>,
 }
 
@@ -262,10 +264,10 @@ impl std::fmt::Display for Checked {
     }
 }
 
-/// Most faults listed; the first one breaks the chain for all that follow.
+/// Largest number of listed errors; the first one breaks the chain for all later lines.
 const MOST_FAULTS: usize = 20;
 
-/// Checks every line, the chain and the end of a log. Needs memory for one line only.
+/// Checks every line, the chain and the end of a log. Keeps only one line in memory.
 ///
 /// # Errors
 /// [`Error::Io`] if the log cannot be read.
@@ -353,7 +355,7 @@ fn read_lines(path: &Path, mut each: impl FnMut(u64, std::result::Result<&[u8], 
     }
 }
 
-/// The entries of a log, for telling what was done. Lines that cannot be read are left out; [`verify`] names them.
+/// The entries of a log, to describe what was done. Unreadable lines are left out; [`verify`] reports them.
 ///
 /// # Errors
 /// [`Error::Io`] if the log cannot be read.
@@ -369,7 +371,7 @@ pub fn read(path: &Path) -> Result<Vec<(Time, Record)>> {
     Ok(records)
 }
 
-/// Each action of a log in words: why it was taken, what was expected, and what came of it.
+/// Each action of a log in words: why it was taken, what was expected, and what happened.
 pub fn tell(records: &[(Time, Record)]) -> Vec<String> {
     let mut lines = Vec::new();
     for (at, record) in records {
@@ -470,7 +472,7 @@ mod tests {
             good.trim_end().to_owned(),
             good.clone() + lines[2] + "\n",
         ] {
-            // One entry less than the head is what a crash leaves only if the head is behind, not ahead.
+            // A crash leaves the head one entry behind; a head that is ahead is an error.
             fs::write(&path, &bad).expect("written");
             assert!(!verify(&path).expect("read").is_intact(), "{bad}");
         }

@@ -3,11 +3,11 @@
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong outside of deciding, which cannot fail.
+/// Errors outside of decisions, which cannot fail.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file of arms or limits that cannot be used, with every problem: correct it.
+    /// An invalid file of arms or limits, with every problem to correct.
     #[error("{file}: {}", .problems.join("; "))]
     Data {
         /// The file.
@@ -15,7 +15,7 @@ pub enum Error {
         /// All problems found.
         problems: Vec<String>,
     },
-    /// A saved state that cannot be used; it is set aside and learning starts anew.
+    /// An unusable saved state; it is set aside and learning starts from scratch.
     #[error("the saved state {file} cannot be used: {problem}")]
     State {
         /// The file.
@@ -31,7 +31,7 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The name of a strategy is taken or unusable.
+    /// The name of a strategy is taken or invalid.
     #[error("strategy {name}: {problem}")]
     Strategy {
         /// Its name.

@@ -1,4 +1,4 @@
-//! A short-term forecast of a signal as it would go on without an action: level and damped slope by least squares.
+//! A short-term forecast of a signal without an action: level and damped slope by least squares.
 
 use std::collections::VecDeque;
 
@@ -21,17 +21,17 @@ pub struct Recent {
     points: VecDeque<(Time, f64)>,
 }
 
-/// Seconds of the past that a forecast is made from.
+/// Seconds of history used for a forecast.
 const PAST_SECS: f64 = 60.0;
 /// Most points kept of a signal: a minute at 4 Hz.
 const MOST_POINTS: usize = 240;
-/// Fewer points show no slope.
+/// Minimum points for a slope.
 const LEAST_FOR_SLOPE: usize = 10;
-/// A slope is continued for this long, as the integral of an exponential decay.
+/// A slope continues for this long, as the integral of an exponential decay.
 const DAMPING_SECS: f64 = 15.0;
 
 impl Recent {
-    /// Adds a value. One that is not later than the last replaces everything: the clock went back.
+    /// Adds a value. If it is not later than the last, it replaces everything, since the clock went back.
     pub fn push(&mut self, at: Time, value: f64) {
         if self.points.back().is_some_and(|(last, _)| at < *last) {
             self.points.clear();
@@ -60,7 +60,7 @@ impl Recent {
         (n > 0.0).then(|| sum / n)
     }
 
-    /// The newest value goes on: for a failure that has just begun.
+    /// Continues the newest value, for a failure that has just begun.
     pub fn persist(&self) -> Option<Expectation> {
         self.points.back().map(|(_, value)| Expectation {
             mean: *value,
@@ -111,7 +111,7 @@ impl Recent {
             0.0
         };
         let residual = ((syy - slope * sxy).max(0.0) / (n - 2.0).max(1.0)).sqrt();
-        // A slope within its own noise is none.
+        // A slope within its own noise is ignored.
         let slope_deviation = if sxx > 0.0 { residual / sxx.sqrt() } else { 0.0 };
         let slope = if points.len() >= LEAST_FOR_SLOPE && slope.abs() > 2.0 * slope_deviation {
             slope
@@ -126,7 +126,7 @@ impl Recent {
         } else {
             f64::NEG_INFINITY
         };
-        // Errors of a mean over a window shrink with its points, those of level and slope do not.
+        // The error of a mean over a window shrinks with its points; the errors of level and slope do not.
         let in_window = (window_secs * n / PAST_SECS).max(1.0);
         let deviation = (residual * residual / in_window
             + residual * residual / n

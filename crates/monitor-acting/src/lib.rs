@@ -1,7 +1,7 @@
-//! Decides which action to take on a server in trouble, and whether it helped.
+//! Decides which action to take on a failing server, and judges its effect.
 //!
-//! The core is pure: no clock, no I/O, no threads; chance is a function of a seed and the number of the decision.
-//! A shell feeds it and carries out its orders:
+//! The core is pure: no clock, no I/O, no threads; randomness is a function of a seed and the number of the
+//! decision. A shell provides its input and executes its orders:
 //!
 //! ```text
 //!  Situation ─► Actor::step ─► Order::Act ─► audit: intent (fsync) ─► actuator ─► Actor::report ─► audit: outcome
@@ -10,18 +10,20 @@
 //!   guardrails → learner → verification           (Memory: what survives a restart)
 //! ```
 //!
-//! - [`arm`] describes actions as data: what an action needs, which signal it should move by when, how it is taken
-//!   back, what it affects and costs. [`strategy`] is the trait behind which they stand; own strategies register there.
-//! - [`guard`] removes what is not admissible before anything is chosen: the mode is `observe` by default and each
-//!   action is opted in by name.
+//! - [`arm`] describes actions as data: what an action requires, which signal it should change by when, how
+//!   it is reverted, what it affects and costs. [`strategy`] is the trait for actions, where custom ones are
+//!   registered.
+//! - [`guard`] removes inadmissible actions before the choice: the mode is `observe` by default and each
+//!   action must be enabled by name.
 //! - [`verify`] judges an action at its deadline against a forecast without it.
-//! - [`learn`] chooses among admissible actions by Thompson sampling and learns from what came of them.
-//! - [`audit`] is a hash-chained log of intents and outcomes; [`store`] keeps what survives a restart.
+//! - [`learn`] chooses among admissible actions by Thompson sampling and learns from their results.
+//! - [`audit`] is a hash-chained log of intents and outcomes; [`store`] keeps the state that survives a
+//!   restart.
 //!
-//! - [`adapter`] makes situations of what the monitor knows; [`actuate`] and [`shell`] carry orders out. They are the
-//!   only parts with I/O beside the audit and the store.
+//! - [`adapter`] converts the monitor's state to situations; [`actuate`] and [`shell`] execute orders.
+//!   Together with the audit and the store they are the only parts with I/O.
 //!
-//! What it does not do: observe a server (the monitor does), or act without an entry in the audit.
+//! It does not observe servers (the monitor does), and never acts without an entry in the audit.
 
 mod actor;
 pub mod actuate;

@@ -1,4 +1,4 @@
-//! What the core orders, and what the shell reports back.
+//! Orders of the core, and reports of the shell.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::learn::Context;
 use crate::verify::{Effect, Verdict};
 use crate::{Evidence, Time};
 
-/// Number of a decision, unique over restarts.
+/// Number of a decision, unique across restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Ticket(pub u64);
@@ -36,19 +36,19 @@ impl Which {
     }
 }
 
-/// One thing to do to a target, as data. Actuators carry it out.
+/// One operation on a target, as data. Actuators execute it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
     /// Nothing.
     Nothing,
-    /// Set a lever in the engine. The engine takes it back by itself after `ttl_secs`.
+    /// Set a lever in the engine. The engine resets it by itself after `ttl_secs`.
     SetLever {
         /// The lever.
         lever: Cow<'static, str>,
         /// Its value.
         value: f64,
-        /// Seconds after which the engine restores the value before.
+        /// Seconds after which the engine restores the previous value.
         ttl_secs: f64,
     },
     /// Restore a lever's value.
@@ -56,7 +56,7 @@ pub enum Action {
         /// The lever.
         lever: Cow<'static, str>,
     },
-    /// Abort requests under way.
+    /// Abort requests in flight.
     Abort {
         /// Which.
         which: Which,
@@ -78,31 +78,31 @@ pub enum Action {
     Hook {
         /// Name in the configuration.
         hook: Cow<'static, str>,
-        /// What it is asked to do.
+        /// The requested change.
         #[serde(default)]
         change: Cow<'static, str>,
     },
-    /// An action of a strategy of one's own; its strategy's name is the intent's arm.
+    /// An action of a custom strategy, whose name is the intent's arm.
     Own {
-        /// Whatever the strategy needs.
+        /// Data for the strategy.
         payload: serde_json::Value,
     },
 }
 
-/// What a strategy wants done, and how it is taken back.
+/// The operations of a strategy, and how to revert them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// In this order; the first that fails ends it.
+    /// In this order; the first failure stops it.
     pub actions: Vec<Action>,
-    /// How it is taken back; empty if it cannot be.
+    /// Operations that revert it; empty if it cannot be reverted.
     pub revert: Vec<Action>,
-    /// Seconds for which it stands; `None` if it does not stand.
+    /// Seconds for which it stays in effect; `None` if it has no lasting effect.
     pub ttl_secs: Option<f64>,
-    /// What it should move.
+    /// The expected effect.
     pub effect: Effect,
 }
 
-/// An action that is to be carried out, with everything that the decision rested on.
+/// An action to execute, with the complete basis of the decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Intent {
     /// Its number.
@@ -113,7 +113,7 @@ pub struct Intent {
     pub at: Time,
     /// Name of the strategy.
     pub arm: Arc<str>,
-    /// Against which failure.
+    /// The failure that it is against.
     pub failure: Arc<str>,
     /// Why, in words.
     pub reason: String,
@@ -129,19 +129,19 @@ pub struct Intent {
     pub propensity: f64,
     /// The probabilities of all admissible arms.
     pub propensities: BTreeMap<Arc<str>, f64>,
-    /// Whether chance withheld an action, so that the failure shows without one.
+    /// Whether an action was withheld at random, to observe the failure without one.
     pub held_out: bool,
     /// Signals when it was decided.
     pub inputs: BTreeMap<Cow<'static, str>, f64>,
     /// Arms that were not admissible, and why.
     pub refused: Vec<Refusal>,
-    /// Fencing token: an actuator refuses a smaller one than it has seen.
+    /// Fencing token: an actuator rejects one smaller than it has seen.
     pub fence: u64,
     /// Version of policy and arms.
     pub policy_version: Cow<'static, str>,
 }
 
-/// How an action ended.
+/// The result of an action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settled {
     /// The decision.
@@ -150,28 +150,28 @@ pub struct Settled {
     pub target: Arc<str>,
     /// The arm.
     pub arm: Arc<str>,
-    /// Against which failure.
+    /// The failure that it was against.
     pub failure: Arc<str>,
     /// When it was judged.
     pub at: Time,
-    /// What came of it.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Reward that the learner was given; `None` if the outcome is unknown and was not counted.
+    /// Reward passed to the learner; `None` if the outcome is unknown and was not counted.
     pub reward: Option<f64>,
-    /// Whether it was withheld by chance.
+    /// Whether it was withheld at random.
     pub held_out: bool,
 }
 
-/// What the shell has to do or to report.
+/// An order or a report of the core.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Order {
-    /// Write the intent to the audit, then carry it out, then call [`crate::Actor::report`].
+    /// Write the intent to the audit, then execute it, then call [`crate::Actor::report`].
     Act(Box<Intent>),
     /// In observe mode: what would be done.
     Would(Box<Intent>),
-    /// Take an action back.
+    /// Revert an action.
     Revert {
         /// The decision.
         ticket: Ticket,
@@ -188,7 +188,7 @@ pub enum Order {
     },
     /// An action was judged.
     Settled(Settled),
-    /// Nothing that is allowed is left: call a person.
+    /// No allowed action is left: call an operator.
     Escalate {
         /// The target.
         target: Arc<str>,
@@ -197,7 +197,7 @@ pub enum Order {
         /// Why.
         why: String,
     },
-    /// The breaker tripped: everything only observes until it is reset by hand.
+    /// The breaker tripped: actions are only observed until it is reset by hand.
     BreakerTripped {
         /// Why.
         why: String,

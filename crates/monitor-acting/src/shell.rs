@@ -1,22 +1,22 @@
-//! Carries orders out in the right order: audit, action, report.
+//! Executes orders in the right sequence: audit, action, report.
 
 use crate::actuate::Actuators;
 use crate::audit::{Audit, Record};
 use crate::{Actor, Order, Time};
 
-/// What was done.
+/// The result of executing orders.
 #[derive(Debug, Default)]
 pub struct Done {
-    /// The orders, those that followed from failures included; all were carried out.
+    /// The executed orders, including those that followed from failures.
     pub orders: Vec<Order>,
-    /// What could not be carried out, taken back or written to the audit. Show it: with an audit that cannot be
-    /// written nothing is done any more.
+    /// Failed actions, reverts and audit writes. Show them to the operator: if the audit cannot be written,
+    /// no further action is taken.
     pub problems: Vec<String>,
 }
 
-/// Writes each intent to the audit, carries it out, reports and records what came of it.
+/// Writes each intent to the audit, executes it, reports and records the result.
 ///
-/// If an intent cannot be written it is not carried out. `now` is asked for the time of each entry.
+/// If an intent cannot be written, it is not executed. `now` gives the time of each entry.
 pub async fn carry_out(
     orders: Vec<Order>,
     actor: &mut Actor,
@@ -59,7 +59,7 @@ pub async fn carry_out(
                 why,
                 fence,
             } => {
-                // Taking back must not wait for an audit that cannot be written.
+                // Reverting must not wait for an audit that cannot be written.
                 let result = actuators.carry_out(target, arm, actions, *fence).await;
                 if let Err(e) = &result {
                     done.problems

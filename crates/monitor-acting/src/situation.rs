@@ -1,4 +1,4 @@
-//! What the core is given: a target, what is wrong with it, and its signals.
+//! Input of the core: a target, its failures, and its signals.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,7 @@ pub mod signal {
     pub const GPU_MEMORY: &str = "gpu_memory_ratio";
 }
 
-/// The built-in signals with their meaning. Strategies of one's own may use others.
+/// The built-in signals with their meaning. Custom strategies may use others.
 pub const SIGNALS: &[(&str, &str)] = &[
     (
         signal::GOODPUT,
@@ -64,17 +64,17 @@ pub const SIGNALS: &[(&str, &str)] = &[
     ),
 ];
 
-/// What a piece of evidence is about. Two pieces are independent if their kinds differ.
+/// The subject of a piece of evidence. Two pieces are independent if their kinds differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceKind {
     /// The server's process ended. Sufficient alone.
     ProcessExit,
-    /// The GPU's driver asks for a recovery action. Sufficient alone.
+    /// The GPU's driver requests a recovery action. Sufficient alone.
     DriverRequest,
     /// Other facts about the process: memory, open files.
     Process,
-    /// Requests that the harness or the canary sent.
+    /// Requests sent by the harness or the canary.
     OwnRequests,
     /// Answers to probes over HTTP.
     Probe,
@@ -105,12 +105,12 @@ impl EvidenceKind {
     }
 }
 
-/// One fact that a failure is diagnosed from.
+/// One fact behind the diagnosis of a failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// What it is about.
     pub kind: EvidenceKind,
-    /// In words, with the number.
+    /// In words, including the value.
     pub text: Cow<'static, str>,
 }
 
@@ -133,9 +133,9 @@ pub struct Failure {
     pub present: bool,
     /// Probability within the monitor's alarm horizon; 1 if present.
     pub probability: f64,
-    /// Median time to it; `None` if unknown, 0 if present.
+    /// Median time until it occurs; `None` if unknown, 0 if present.
     pub secs_to_failure: Option<f64>,
-    /// What it is diagnosed from.
+    /// The facts behind the diagnosis.
     pub evidence: Vec<Evidence>,
 }
 
@@ -146,13 +146,13 @@ pub struct Situation {
     pub target: Arc<str>,
     /// When.
     pub at: Time,
-    /// Whether fresh data exists. Without it nothing is decided.
+    /// Whether fresh data exists. Without it no decision is made.
     pub observed: bool,
     /// Failures, in any order.
     pub failures: Vec<Failure>,
     /// Fresh signals. A signal that is stale or unknown is not in the map.
     pub signals: BTreeMap<Cow<'static, str>, f64>,
-    /// The process was started since the situation before.
+    /// The process was started since the previous situation.
     pub restarted: bool,
 }
 
@@ -163,22 +163,22 @@ impl Situation {
     }
 }
 
-/// Something that a target can do.
+/// An operation that a target supports.
 pub type Capability = Arc<str>;
 
-/// What is fixed about a target: what can be done to it and who else does.
+/// Fixed properties of a target: its capabilities, and other programs that control it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Its name.
     pub name: Arc<str>,
     /// Its kind, such as `gpu`, `cpu` or `simulated`: part of the learning context.
     pub kind: Arc<str>,
-    /// What can be done to it.
+    /// Supported operations.
     pub capabilities: BTreeSet<Capability>,
-    /// Why a capability is missing, where that is known.
+    /// Why a capability is missing, if known.
     #[serde(default)]
     pub reasons: BTreeMap<Capability, String>,
-    /// Who else restarts the server, such as `systemd`; restarts are left to them.
+    /// Other program that restarts the server, such as `systemd`; restarts are left to it.
     #[serde(default)]
     pub restart_owner: Option<String>,
     /// Whether this target is excluded from all actions.
@@ -187,7 +187,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// A target that can do nothing.
+    /// A target without capabilities.
     pub fn new(name: impl Into<Arc<str>>, kind: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),

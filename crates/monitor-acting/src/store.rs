@@ -1,4 +1,4 @@
-//! What survives a restart, in one file: written aside, synced and renamed, with a checksum.
+//! Stores the state that survives a restart in one file: written aside, synced and renamed, with a checksum.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -33,17 +33,17 @@ pub struct MemoryFile {
 }
 
 impl MemoryFile {
-    /// At this path, whose folder must exist.
+    /// A file at this path, whose folder must exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Replaces what is kept: after a crash at any moment either the old or the new is there.
+    /// Replaces the stored state: after a crash at any moment either the old or the new one exists.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
@@ -63,7 +63,7 @@ impl MemoryFile {
         Ok(())
     }
 
-    /// What was saved last; `None` if nothing was.
+    /// The last saved state; `None` if there is none.
     ///
     /// # Errors
     /// [`Error::State`] if the file is damaged or of another version, [`Error::Io`] if it cannot be read.
@@ -95,11 +95,11 @@ impl MemoryFile {
             .map_err(|e| wrong(e.to_string()))
     }
 
-    /// Like [`MemoryFile::load`], but what cannot be used is renamed and reported, and the memory starts empty: a
-    /// damaged file does not keep a monitor from starting.
+    /// Like [`MemoryFile::load`], but an unusable file is renamed and reported, and the memory starts empty,
+    /// so that a damaged file does not prevent a monitor from starting.
     ///
-    /// A breaker that may have been tripped is then unknown; the caller should stay in observe mode until a person
-    /// has looked.
+    /// The state of the breaker is then unknown; the caller should stay in observe mode until an operator has
+    /// checked.
     pub fn load_or_set_aside(&self) -> (Memory, Option<Error>) {
         match self.load() {
             Ok(memory) => (memory.unwrap_or_default(), None),

@@ -1,4 +1,4 @@
-//! The trait behind which actions stand, and the registry that own ones are added to.
+//! The trait for actions, and the registry for custom ones.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,8 +10,8 @@ use crate::{Action, Plan, Situation};
 
 /// An action that may be taken against a failure.
 ///
-/// A strategy plans; it does no I/O. Actuators carry plans out, so every strategy is subject to the same guardrails,
-/// verification and audit.
+/// A strategy plans and does no I/O. Actuators execute plans, so the same guardrails, verification and audit
+/// apply to every strategy.
 ///
 /// ```
 /// use std::borrow::Cow;
@@ -39,7 +39,7 @@ use crate::{Action, Plan, Situation};
 /// }
 /// ```
 pub trait MitigationStrategy: std::fmt::Debug + Send + Sync {
-    /// What it needs, affects, costs and promises.
+    /// Its requirements, effects, costs and promises.
     fn spec(&self) -> &ArmSpec;
 
     /// What to do now against this failure.
@@ -49,7 +49,7 @@ pub trait MitigationStrategy: std::fmt::Debug + Send + Sync {
     fn plan(&self, failure: &str, situation: &Situation) -> std::result::Result<Plan, Cow<'static, str>>;
 }
 
-/// A strategy that is described by data alone.
+/// A strategy described only by data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataStrategy {
     spec: ArmSpec,
@@ -106,7 +106,7 @@ impl Default for Strategies {
 }
 
 impl Strategies {
-    /// Those of a catalogue.
+    /// The strategies of a catalogue.
     pub fn new(catalogue: Catalogue) -> Self {
         let by_name = catalogue
             .arms
@@ -119,7 +119,7 @@ impl Strategies {
         Self { catalogue, by_name }
     }
 
-    /// Adds a strategy of one's own. Its failures may be new ones; their rewards are measured over
+    /// Adds a custom strategy. Its failures may be new ones; their rewards are measured over
     /// [`crate::ActorConfig::default_window_secs`].
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl Strategies {
         })
     }
 
-    /// The data that the built-in ones are made of.
+    /// The catalogue of the built-in ones.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch.
 ///
-/// Cool-downs, budgets and a tripped breaker outlive the process, so the time is wall time. The shell derives it from
-/// one wall-clock reading plus monotonic time, so that it does not jump while the process lives; what was saved in the
-/// future is cut to the longest possible wait when it is loaded.
+/// Cool-downs, budgets and a tripped breaker outlive the process, so this is wall time. The shell derives it
+/// from one wall-clock reading plus monotonic time, so that it does not jump during the process. Saved times
+/// in the future are limited to the longest possible wait when loaded.
 ///
 /// ```
 /// use monitor_acting::Time;

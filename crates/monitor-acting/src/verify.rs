@@ -1,4 +1,4 @@
-//! Whether an action did what it promised, judged against a forecast without it.
+//! Judges the effect of an action against a forecast without it.
 
 use std::borrow::Cow;
 
@@ -20,21 +20,21 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Effect {
-    /// The signal that it moves.
+    /// The signal that changes.
     pub signal: Cow<'static, str>,
     /// In which direction.
     pub change: Change,
-    /// By which share of what it would be without the action.
+    /// Relative change compared with the value without the action.
     pub by: f64,
-    /// After how many seconds it is judged.
+    /// Seconds until it is judged.
     pub within_secs: f64,
 }
 
-/// How an action ended. The words are those of vLLM monitors' users: success, partial success and so on.
+/// The result of an action. The words are those common in vLLM monitors: success, partial success and so on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Outcome {
-    /// The promised effect came.
+    /// The promised effect occurred.
     Success,
     /// The signal moved in the promised direction, less than promised and more than noise.
     PartialSuccess,
@@ -42,16 +42,16 @@ pub enum Outcome {
     Failure,
     /// Goodput is lower than it would have been.
     MadeWorse,
-    /// It was not carried out, or its effect could not be observed. Counts neither way.
+    /// It was not executed, or its effect could not be observed. Counts neither as success nor as failure.
     NotApplicable,
 }
 
-/// An outcome with the numbers behind it.
+/// An outcome with the underlying numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The outcome.
     pub outcome: Outcome,
-    /// The signal that it was judged by.
+    /// The signal used for the verdict.
     pub signal: Cow<'static, str>,
     /// Its value without the action, as forecast.
     pub expected_without: Option<f64>,
@@ -63,13 +63,13 @@ pub struct Verdict {
     pub why: Cow<'static, str>,
 }
 
-/// How far goodput may fall below its forecast before an action counts as harm.
+/// How far goodput may fall below its forecast before an action counts as harmful.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HarmLimits {
     /// Share of the forecast that may be lost.
     pub share: f64,
-    /// Standard deviations of the forecast that are noise.
+    /// Standard deviations of the forecast that count as noise.
     pub deviations: f64,
 }
 
@@ -92,7 +92,7 @@ pub struct Compared {
 }
 
 impl HarmLimits {
-    /// Whether goodput is lower than the forecast by more than noise and more than is tolerated.
+    /// Whether goodput is below the forecast by more than noise and more than the tolerance.
     ///
     /// ```
     /// use monitor_acting::forecast::Expectation;
@@ -109,10 +109,10 @@ impl HarmLimits {
     }
 }
 
-/// Judges an effect. `failure_gone` says whether the failure that the action was against has ended.
+/// Judges an effect. `failure_gone` tells whether the failure has ended.
 ///
-/// A signal that cannot move any further in the promised direction because it would be near zero anyway is judged by
-/// whether the failure has ended.
+/// If a signal cannot move further in the promised direction because it would be near zero anyway, the
+/// verdict depends on whether the failure has ended.
 pub fn judge(
     effect: &Effect,
     signal: Option<Compared>,
@@ -146,7 +146,7 @@ pub fn judge(
     let promised = effect.by * s.expected.mean.abs();
     let noise = limits.deviations * s.expected.deviation;
     if effect.change == Change::Rises && s.expected.mean <= noise {
-        // From nothing: any level that is clear of the noise keeps the promise.
+        // From zero, any level above the noise fulfils the promise.
         return if s.observed > noise.max(f64::EPSILON) {
             verdict(Outcome::Success, "the signal rose from nothing")
         } else {

@@ -1,4 +1,4 @@
-//! Actions on a simulated server over HTTP, each checked from outside, and the order of audit and action.
+//! Actions on a simulated server over HTTP, each verified from outside, and the order of audit and action.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

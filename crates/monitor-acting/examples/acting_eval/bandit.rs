@@ -1,4 +1,4 @@
-//! Regret of ways to choose, on measured rewards.
+//! Regret of selection methods, on measured rewards.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use super::saved::Pools;
 use super::statistics::{interval, median};
 
 const ROUNDS: usize = 600;
-/// From here on the best arm of each failure does what the worst did, and the other way round.
+/// From this round on, the best and the worst arm of each failure are exchanged.
 const FLIP: usize = 300;
-/// Rounds over which "90 % of optimal" is looked at.
+/// Rounds over which "90 % of optimal" is evaluated.
 const WINDOW: usize = 40;
 
 /// One failure: its arms, mildest first, with their rewards.
@@ -23,7 +23,7 @@ struct Bandit {
     context: Context,
     candidates: Vec<Candidate>,
     rewards: Vec<Vec<f64>>,
-    /// Places of the arms before and after the flip.
+    /// Positions of the arms before and after the exchange.
     places: [Vec<usize>; 2],
 }
 
@@ -75,11 +75,11 @@ fn bandits(pools: &Pools) -> Vec<Bandit> {
         .collect()
 }
 
-/// A way to choose.
+/// A selection method.
 enum Way {
     Thompson(Box<Learner>),
-    /// The mildest, one step more severe after each failure, and back to the mildest after the last: what monitors with
-    /// a fixed list do.
+    /// The mildest arm, one step more severe after each failure, and back to the mildest after the last: the
+    /// method of monitors with a fixed list.
     Ladder(BTreeMap<usize, usize>),
     Greedy(BTreeMap<(usize, usize), (f64, f64)>),
     Random,
@@ -152,7 +152,7 @@ impl Way {
     }
 }
 
-/// What one way came to at one seed.
+/// Result of one method at one seed.
 struct Played {
     regret: f64,
     regret_after_flip: f64,

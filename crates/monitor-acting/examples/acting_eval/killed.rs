@@ -1,4 +1,4 @@
-//! Learning in a process that is killed with SIGKILL again and again, against one that is not.
+//! Learning in a process that is repeatedly killed with SIGKILL, compared with an undisturbed one.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -16,7 +16,7 @@ use super::bandit::fixed;
 
 const ROUNDS: u64 = 200;
 
-/// Plays on from what is saved in the folder, saves after every round, and writes the regret of each.
+/// Continues from the state saved in the folder, saves after every round, and writes the regret of each.
 pub(crate) fn child(words: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let [folder, seed] = words else {
         return Err("usage: child FOLDER SEED".into());
@@ -41,7 +41,7 @@ pub(crate) fn child(words: &[String]) -> Result<(), Box<dyn std::error::Error>> 
         memory
             .learner
             .observe(&context, &choice.arm, reward, Outcome::Success);
-        // One write, so that a kill leaves no half of a line.
+        // One write, so that a kill leaves no partial line.
         curve.write_all(format!("{} {}\n", memory.decisions, 0.85 - means[place]).as_bytes())?;
         memory.decisions += 1;
         file.save(&memory)?;
@@ -49,7 +49,7 @@ pub(crate) fn child(words: &[String]) -> Result<(), Box<dyn std::error::Error>> 
     Ok(())
 }
 
-/// Regret by round, and whether rounds that were played twice came out the same.
+/// Regret by round, and whether rounds that were played twice had the same result.
 fn curve(folder: &Path) -> Result<(BTreeMap<u64, String>, bool), Box<dyn std::error::Error>> {
     let mut rounds = BTreeMap::new();
     let mut same = true;

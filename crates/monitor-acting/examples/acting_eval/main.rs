@@ -6,10 +6,10 @@
 //! ```
 //!
 //! - `saved`: each fault, with and without acting at the same seed (the true counterfactual), and with each single
-//!   action, of which the best is the oracle.
+//!   action, the best of which is the oracle.
 //! - `learning`: regret of Thompson sampling, a fixed ladder, epsilon-greedy and random, on rewards measured by `saved`;
-//!   with a flip of what the arms do.
-//! - `restarts`: the same curve when the process is killed with SIGKILL again and again.
+//!   with an exchange of the arms' effects.
+//! - `restarts`: the same curve when the process is repeatedly killed with SIGKILL.
 //! - `waves`: 24 hours of square-wave load.
 #![allow(clippy::print_stdout, reason = "a program for people at a terminal")]
 

@@ -1,4 +1,4 @@
-//! Goodput saved by acting, against doing nothing and against the best single action at the same seed.
+//! Goodput saved by acting, compared with doing nothing and with the best single action at the same seed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use monitor_acting::{Actor, ActorConfig, Memory, Order, Target, Time};
 use super::statistics::interval;
 use super::world::{Fault, Scenario, TARGET, World};
 
-/// Seeds that are only learned from.
+/// Seeds used only for learning.
 const TRAINING: u64 = 10_000;
 /// Training runs of each fault.
 const TRAINING_RUNS: u64 = 12;
-/// The actions that the simulated target can take.
+/// The actions that the simulated target supports.
 pub(crate) const ARMS: [&str; 7] = [
     "tighten_admission",
     "reject_queue",
@@ -45,7 +45,7 @@ pub(crate) fn limits(mode: Mode) -> Limits {
     }
 }
 
-/// What one run came to.
+/// Result of one run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Run {
     pub(crate) good: f64,
@@ -70,7 +70,8 @@ fn without(scenario: &Scenario) -> Run {
     }
 }
 
-/// One action whenever the monitor would act, repeated while it would. `None` if the action is against nothing here.
+/// One action whenever the monitor would act, repeated meanwhile. `None` if no failure here is covered by the
+/// action.
 fn always(scenario: &Scenario, arm: &str) -> Option<Run> {
     let strategies = Strategies::default();
     let config = ActorConfig {
@@ -150,7 +151,7 @@ fn acting(scenario: &Scenario, memory: Memory, config: ActorConfig, offset: f64)
     (run, actor.memory().clone())
 }
 
-/// Everything measured of one fault at one seed.
+/// All measurements of one fault at one seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
     pub(crate) fault: Fault,
@@ -182,8 +183,8 @@ fn trained() -> Memory {
                 ..ActorConfig::default()
             };
             let after = acting(&Scenario::new(fault, TRAINING + run), memory, config, offset).1;
-            // Only what was learned goes on: between two failures a server serves for long enough to renew budgets,
-            // which these short runs leave out.
+            // Only the learned state is kept: between two failures a server serves long enough to renew
+            // budgets, which these short runs leave out.
             memory = Memory::default();
             memory.learner = after.learner;
             memory.decisions = after.decisions;
@@ -242,7 +243,7 @@ pub(crate) fn report(all: &[Measured]) {
         let best: f64 = of.iter().map(|m| m.oracle() - m.none.good).sum();
         let (saved, half) = interval(&gain);
         let n = of.len() as f64;
-        // A run is harmed if it lost more than 2 % against the same seed without any action.
+        // A run is harmed if it lost more than 2 % compared with the same seed without any action.
         let bad = of
             .iter()
             .filter(|m| m.acting.actions > 0 && m.acting.good < 0.98 * m.none.good)

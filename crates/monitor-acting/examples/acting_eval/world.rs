@@ -1,4 +1,4 @@
-//! A simulated server in virtual time with a load, a fault, the monitor, and what its clients count as good.
+//! A simulated server in virtual time with a load, a fault, the monitor, and the goodput of its clients.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use vllm_sim::{EngineConfig, Lever, SimConfig};
 /// Latency targets of the simulated clients.
 const TTFT_SECS: f64 = 2.0;
 const TPOT_SECS: f64 = 0.05;
-/// From the end of a process to a server that answers.
+/// From the exit of a process to a server that answers.
 pub(crate) const RESTART_SECS: f64 = 30.0;
 /// The target's name.
 pub(crate) const TARGET: &str = "http://simulated:8000";
@@ -42,11 +42,11 @@ impl Fault {
     pub(crate) const ALL: [Self; 5] = [Self::KvPressure, Self::Flood, Self::Slow, Self::Hang, Self::Exit];
 }
 
-/// A day in the life of a server: calm, then the fault, then calm again.
+/// One scenario of a server: calm, then the fault, then calm again.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) fault: Fault,
-    /// How bad, 1 being usual.
+    /// Severity; 1 is usual.
     pub(crate) size: f64,
     pub(crate) seed: u64,
     pub(crate) begins: f64,
@@ -309,7 +309,7 @@ impl World {
         situation
     }
 
-    /// Carries out an action on the simulated server.
+    /// Executes an action on the simulated server.
     pub(crate) fn apply(&mut self, action: &Action) -> Result<(), String> {
         let secs = Duration::from_secs_f64;
         match action {
@@ -347,7 +347,7 @@ impl World {
         }
     }
 
-    /// Whether a lever is moved.
+    /// Whether a lever is set.
     pub(crate) fn has_lever(&self) -> bool {
         !self.server.levers().is_empty()
     }

@@ -1,4 +1,4 @@
-//! From a failure to an intent: what is admissible, what is chosen among it.
+//! From a failure to an intent: finds the admissible actions and chooses one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::learn::{Candidate, Choice, Context};
 use crate::strategy::MitigationStrategy;
 use crate::{Failure, Intent, Order, Plan, Situation, Target, Ticket, signal};
 
-/// An arm with less probability than this of being better than doing nothing is not adequate.
+/// Minimum probability of being better than doing nothing for an arm to be adequate.
 const ADEQUATE: f64 = 0.1;
-/// Seconds after which a failure shows its whole effect on goodput.
+/// Seconds until a failure shows its whole effect on goodput.
 const SETTLED_SECS: f64 = 15.0;
 /// Seconds between two suggestions for one target in observe mode.
 const SUGGEST_SECS: f64 = 60.0;
@@ -29,7 +29,7 @@ struct Admissible {
 }
 
 impl Actor {
-    /// The failure that is to be acted on: present before predicted, probable before less probable.
+    /// The failure to act on: present before predicted, probable before less probable.
     fn pressing<'a>(&self, situation: &'a Situation) -> Option<&'a Failure> {
         let limits = &self.config.limits;
         situation
@@ -89,7 +89,7 @@ impl Actor {
         if acts {
             let ledger = self.memory.ledgers.entry(Arc::clone(&target.name)).or_default();
             let exhausted = ledger.exhausted(now, &self.config.limits);
-            // What only cools down will be admissible again; what failed or never was will not.
+            // An arm in cool-down will be admissible again; one that failed or never was admissible will not.
             let waits = refused.iter().any(|refusal| {
                 refusal.why.contains("cools down") || refusal.why.contains("restart is possible")
             });
@@ -157,7 +157,7 @@ impl Actor {
         for strategy in self.strategies.against(&failure.kind) {
             let spec = strategy.spec();
             if self.config.limits.mode == Mode::Observe {
-                // A suggestion needs no opt-in.
+                // A suggestion does not require the action to be enabled.
                 limits.allow.insert(Arc::clone(&spec.name));
             }
             let missing = self.strategies.catalogue().missing(&spec.requires, target);
@@ -195,7 +195,7 @@ impl Actor {
         (admissible, refused)
     }
 
-    /// Keeps the arms up to the smallest blast radius that has an adequate one.
+    /// Keeps the arms up to the smallest blast radius with an adequate one.
     fn keep_mildest(&self, admissible: &mut Vec<Admissible>, refused: &mut Vec<Refusal>) {
         let adequate = |a: &Admissible| a.better >= ADEQUATE;
         let blast = admissible
@@ -354,7 +354,7 @@ impl Actor {
         }
         let effect = &intent.plan.effect;
         let signals = self.recents.get(&target).map(|recents| &recents.signals);
-        // What was before the failure says nothing of how things go on with it.
+        // Points from before the failure do not predict its course.
         let since = self.failing_since(&target, &intent.failure).unwrap_or(now);
         let expect = |name: &str| {
             let recent = signals.and_then(|signals| signals.get(name))?;
@@ -394,8 +394,8 @@ impl Actor {
 }
 
 impl Actor {
-    /// A failure that has just begun may still lower goodput: then the forecast is at most what doing nothing usually
-    /// earns in this context, and as uncertain as that.
+    /// A failure that has just begun may still lower goodput. The forecast is then limited to what doing
+    /// nothing usually earns in this context, with the uncertainty of that.
     fn with_what_doing_nothing_earns(
         &self,
         trend: Expectation,
@@ -411,7 +411,7 @@ impl Actor {
     }
 }
 
-/// With the probability of the hold-out, doing nothing replaces whatever was chosen.
+/// With the probability of the hold-out, doing nothing replaces the choice.
 fn apply_hold_out(choice: &mut Choice, hold_out: f64, held_out: bool, nothing: &Arc<str>) {
     let mut propensities: BTreeMap<Arc<str>, f64> = choice
         .propensities

@@ -1,4 +1,4 @@
-//! What survives a restart.
+//! The state that survives a restart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::learn::Learner;
 use crate::verify::{Outcome, Verdict};
 use crate::{Intent, Time};
 
-/// Everything that survives a restart.
+/// All state that survives a restart.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
@@ -25,9 +25,9 @@ pub struct Memory {
     pub tallies: BTreeMap<Arc<str>, Tally>,
     pub(crate) ledgers: BTreeMap<Arc<str>, Ledger>,
     pub(crate) fleet: Fleet,
-    /// Goodput while nothing is wrong, and when it was last updated.
+    /// Usual goodput without failures, and when it was last updated.
     pub(crate) usual: BTreeMap<Arc<str>, (f64, Time)>,
-    /// Actions that stand or are not settled.
+    /// Actions in effect or not yet settled.
     pub standing: Vec<Standing>,
 }
 
@@ -36,7 +36,7 @@ impl Memory {
         self.standing.iter().any(|s| s.intent.target.as_ref() == target)
     }
 
-    /// After loading, times in the future are cut to what they could be at most.
+    /// After loading, limits times in the future to their possible maximum.
     pub(crate) fn sanitize(&mut self, now: Time, limits: &Limits) {
         for ledger in self.ledgers.values_mut() {
             ledger.sanitize(now, limits);
@@ -46,7 +46,7 @@ impl Memory {
         }
         for standing in &mut self.standing {
             if standing.intent.at > now {
-                // The clock went back: what was begun cannot be judged.
+                // The clock went back: actions in progress cannot be judged.
                 standing.window_ends = now;
                 standing.intent.deadline = now;
                 standing.revert_at = standing.revert_at.map(|_| now);
@@ -71,7 +71,7 @@ pub struct Tally {
     pub worse: u64,
     /// Unknown.
     pub not_applicable: u64,
-    /// Taken back before their time was over.
+    /// Reverted before their time was over.
     pub reverted: u64,
 }
 
@@ -87,7 +87,7 @@ impl Tally {
     }
 }
 
-/// An action that stands or is not settled.
+/// An action in effect or not yet settled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// The decision.
@@ -96,7 +96,7 @@ pub struct Standing {
     pub expected: Option<Expectation>,
     /// Goodput without the action, at the deadline.
     pub goodput: Option<Expectation>,
-    /// Goodput that counts as 1.
+    /// Goodput that corresponds to a reward of 1.
     pub reference: f64,
     /// Cost of the arm.
     pub cost: f64,
@@ -104,15 +104,15 @@ pub struct Standing {
     pub restarts: bool,
     /// When its reward is complete.
     pub window_ends: Time,
-    /// When it is to be taken back; `None` if it does not stand, or was taken back.
+    /// When to revert it; `None` if it has no lasting effect, or was reverted.
     pub revert_at: Option<Time>,
     /// The verdict, once there is one.
     pub verdict: Option<Verdict>,
-    /// Whether the learner was told.
+    /// Whether the learner was updated.
     pub settled: bool,
     /// Goodput since the decision: sum and number of samples.
     pub earned: (f64, u64),
-    /// Samples in a row that showed harm.
+    /// Consecutive samples that showed harm.
     pub harmed: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What stands: judged at its deadline, taken back, and its reward handed to the learner.
+//! Actions in effect: judged at their deadline, reverted, and their reward passed to the learner.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use crate::{Order, Settled, Situation, Ticket, Time, signal};
 
 /// Signals are compared as means over at most this many seconds.
 pub(super) const COMPARE_SECS: f64 = 10.0;
-/// Seconds after an action before harm can be seen.
+/// Seconds after an action before harm is visible.
 const HARM_AFTER_SECS: f64 = 5.0;
-/// Samples in a row that must show harm before the deadline.
+/// Consecutive samples that must show harm before the deadline.
 const HARM_SAMPLES: u32 = 3;
-/// Seconds after the window's end within which a reward is still complete.
+/// Seconds after the window's end within which a reward still counts as complete.
 const LATE_SECS: f64 = 30.0;
 
 /// Seconds over which a signal is compared at its deadline.
@@ -22,7 +22,7 @@ pub(super) fn compare_secs(within_secs: f64) -> f64 {
 }
 
 impl Actor {
-    /// Goes through what stands on the situation's target.
+    /// Updates the actions in effect on the situation's target.
     pub(super) fn settle(&mut self, situation: &Situation, orders: &mut Vec<Order>) {
         let all = std::mem::take(&mut self.memory.standing);
         for mut standing in all {
@@ -53,7 +53,7 @@ impl Actor {
             return;
         }
         if situation.restarted && !standing.restarts {
-            // The process that it acted on is gone, and its levers with it.
+            // The process that it acted on is gone, along with its levers.
             standing.revert_at = None;
             self.finish(
                 standing,
@@ -68,7 +68,7 @@ impl Actor {
             if harmed || now >= standing.intent.deadline {
                 let mut verdict = self.judge(standing, situation);
                 if harmed {
-                    // The deadline's longer window still holds samples from before the harm.
+                    // The deadline's longer window still contains samples from before the harm.
                     verdict.outcome = Outcome::MadeWorse;
                     verdict.why = "goodput was far below the forecast for several samples".into();
                 }
@@ -96,7 +96,7 @@ impl Actor {
                 HARM_AFTER_SECS / 2.0,
             )
             .zip(standing.goodput);
-        // A restart costs goodput before it brings any.
+        // A restart reduces goodput before it increases it.
         let harmed = !early
             && !is_passive
             && !standing.restarts
@@ -134,7 +134,7 @@ impl Actor {
         let goodput = compared(signal::GOODPUT, standing.goodput).filter(|_| !standing.restarts);
         let gone = !situation.failures.iter().any(|f| f.kind == intent.failure);
         if intent.plan.actions.is_empty() {
-            // Doing nothing cannot do harm; it helps if the failure passes by itself.
+            // Doing nothing cannot cause harm; it helps if the failure ends by itself.
             return judge(effect, signal, None, gone, &self.config.limits.harm);
         }
         judge(effect, signal, goodput, gone, &self.config.limits.harm)
@@ -147,7 +147,8 @@ impl Actor {
             Outcome::Success | Outcome::PartialSuccess => {
                 if let Some(ledger) = self.memory.ledgers.get_mut(&target) {
                     ledger.progress();
-                    // It would be refused while it stands anyway; this keeps it from being taken back and set again.
+                    // It is inadmissible while in effect anyway; this prevents reverting and setting it again
+                    // repeatedly.
                     if let Some(until) = standing.revert_at {
                         ledger.hold(&arm, until);
                     }
@@ -190,7 +191,7 @@ impl Actor {
         }
     }
 
-    /// Ends the judgement of an action: counts it and teaches the learner.
+    /// Finishes the judgement of an action: counts it and updates the learner.
     fn finish(&mut self, standing: &mut Standing, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
         if standing.settled {
             return;
@@ -229,7 +230,7 @@ impl Actor {
         }));
     }
 
-    /// An action could not be carried out.
+    /// Handles an action that could not be executed.
     pub(super) fn could_not(&mut self, ticket: Ticket, error: &str, now: Time) -> Vec<Order> {
         let mut orders = Vec::new();
         let Some(place) = self
@@ -249,7 +250,7 @@ impl Actor {
         self.did_not_help(&target, &failure, &arm);
         let verdict = unknown(format!("it could not be carried out: {error}"));
         self.finish(&mut standing, verdict, now, &mut orders);
-        // Its first steps may have been.
+        // Some of its operations may have been executed.
         take_back(&mut standing, "it could not be carried out in full", &mut orders);
         orders
     }

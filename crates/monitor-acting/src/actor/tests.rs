@@ -1,4 +1,4 @@
-//! The loop as a whole, in virtual time, on a server of a few numbers.
+//! The whole loop in virtual time, on a server modelled by a few numbers.
 
 use std::borrow::Cow;
 
@@ -13,11 +13,11 @@ const LEVERS: [&str; 3] = [
     "process.restart",
 ];
 
-/// A server whose preemptions a lever may stop, at a price in goodput.
+/// A server whose preemptions a lever may stop, at the cost of goodput.
 struct World {
     at: f64,
     lever: Option<f64>,
-    /// What the lever does to preemptions and to goodput.
+    /// Effect of the lever on preemptions and on goodput.
     effect: (f64, f64),
     failing: bool,
     observed: bool,
@@ -144,7 +144,7 @@ fn acts(orders: &[(f64, Order)]) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// Seeds differ in whether doing nothing is chosen first; the first that acts is taken.
+/// Seeds differ in whether doing nothing is chosen first; use the first seed that acts.
 fn acting_run(config: &ActorConfig, effect: (f64, f64), secs: u32) -> (Actor, World, Vec<(f64, Order)>) {
     for seed in 0..20 {
         let mut actor = actor(ActorConfig {
@@ -267,7 +267,7 @@ fn no_effect_is_taken_back_and_its_posterior_falls() {
 #[test]
 fn harm_is_taken_back_before_the_deadline() {
     let mut config = acting(&["tighten_admission"]);
-    // Long enough for the failure's own effect on goodput to be known.
+    // Long enough to know the failure's own effect on goodput.
     config.limits.confirm_secs = 20.0;
     let (actor, world, orders) = acting_run(&config, (0.0, 0.3), 60);
     let (at, _, outcome, _) = &settled(&orders)[0];
@@ -448,7 +448,7 @@ fn a_restart_at_any_moment_changes_nothing() {
                     [target],
                     Time::from_secs_f64(world.at),
                 );
-                // The same past of the signals, as a monitor that reads its record back has.
+                // The same history of the signals, as for a monitor that reads its record back.
                 actor.recents = recents;
             }
             let orders = actor.step(&world.situation("t"), &mut leases);

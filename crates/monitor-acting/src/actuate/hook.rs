@@ -1,4 +1,4 @@
-//! What the operator configured: webhooks, commands, replica counts.
+//! Hooks configured by the operator: webhooks, commands, replica counts.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use serde_json::{Value, json};
 
 use super::http::{Http, Secret};
 
-/// Something that is called for scaling or failing over.
+/// A hook for scaling or failing over.
 #[derive(Debug, Clone)]
 pub enum Hook {
     /// A POST of `{"schema":1,"target":…,"change":…,"fence":…}`; a status of 200 to 299 is success.
     Webhook {
-        /// Where to.
+        /// URL.
         url: String,
         /// Its bearer token.
         token: Option<Secret>,
     },
-    /// A program that gets the same object as one line and answers `{"ok":true}`.
+    /// A program that receives the same object as one line and answers `{"ok":true}`.
     Command {
         /// The program.
         program: String,
         /// Its arguments.
         arguments: Vec<String>,
-        /// How long it may take.
+        /// Time limit.
         limit: Duration,
     },
     /// The replica count of a Kubernetes workload.
@@ -33,7 +33,7 @@ pub enum Hook {
 /// The replica count of a Deployment or StatefulSet, through its `scale` subresource.
 #[derive(Debug, Clone)]
 pub struct KubernetesScale {
-    /// Address of the API server, such as that of `kubectl proxy`; with `https` a build with the feature `tls`.
+    /// Address of the API server, such as that of `kubectl proxy`; `https` needs the feature `tls`.
     pub api: String,
     /// Token of a service account that may get and patch `deployments/scale`.
     pub token: Option<Secret>,
@@ -101,7 +101,7 @@ impl KubernetesScale {
         )
     }
 
-    /// Changes the count by `+N` or `-N`, within its bounds, and checks what the API server made of it.
+    /// Changes the count by `+N` or `-N`, within its bounds, and checks the API server's result.
     async fn change(&self, http: &Http, change: &str) -> Result<(), String> {
         let by: i64 = change
             .parse()
@@ -122,7 +122,7 @@ impl KubernetesScale {
                 self.least, self.most
             ));
         }
-        // The version makes the change fail if someone else changed it meanwhile.
+        // The version makes the change fail if another client changed it meanwhile.
         let version = now["metadata"]["resourceVersion"].clone();
         let mut patch = json!({ "spec": { "replicas": wanted } });
         if let Value::String(version) = version {

@@ -7,19 +7,19 @@ use serde_json::Value;
 
 use super::Reach;
 
-/// How long a call may take. A pause that waits for requests takes longest.
+/// Time limit of a call. A pause that waits for requests takes longest.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How long connecting may take.
+/// Time limit for connecting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// Longest answer that is read, in bytes.
 const LONGEST_ANSWER: usize = 1 << 20;
 
-/// A token that is not shown.
+/// A token that is never displayed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a token.
+    /// Wraps a token.
     pub fn new(token: impl Into<String>) -> Self {
         Self(token.into())
     }
@@ -41,7 +41,7 @@ impl Http {
         let client = reqwest::Client::builder()
             .timeout(LIMIT)
             .connect_timeout(CONNECT_LIMIT)
-            // A control call goes where it was sent, or nowhere.
+            // No redirects: a control call must reach the configured address or fail.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| format!("no HTTP client: {e}"))?;
@@ -118,7 +118,7 @@ fn with_body(request: reqwest::RequestBuilder, body: Option<&Value>) -> reqwest:
     }
 }
 
-/// An error with its causes, without the address: it may hold credentials.
+/// An error with its causes, without the address, which may contain credentials.
 fn describe(error: &reqwest::Error) -> String {
     use std::error::Error as _;
     let mut text = if error.is_timeout() {

@@ -1,5 +1,5 @@
-//! Carries out actions on real servers: the in-engine plugin's levers, vLLM's own routes, processes, and what the
-//! operator configured. Each action is checked after it was carried out, as far as the other side shows it.
+//! Executes actions on real servers through the in-engine plugin's levers, vLLM's own routes, processes, and
+//! hooks of the operator. Each action is verified after its execution as far as the other side allows it.
 
 mod hook;
 mod http;
@@ -21,27 +21,27 @@ use http::Http;
 /// Path of the levers, of the in-engine plugin and of the simulator.
 const LEVERS: &str = "/v1/monitor/levers";
 
-/// What carrying out a restart comes to.
+/// Result of a restart.
 pub type Restarting = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
-/// Restarts the server with changed arguments. Given by whoever owns the process.
+/// Restarts the server with changed arguments. Provided by the owner of the process.
 pub type RestartFn = Arc<dyn Fn(BTreeMap<String, String>) -> Restarting + Send + Sync>;
 
-/// Carries out what a strategy of one's own wants: its name, the payload, the target.
+/// Executes the actions of a custom strategy: its name, the payload, the target.
 pub type OwnFn = Arc<dyn Fn(String, Value, String) -> Restarting + Send + Sync>;
 
-/// How a target is reached.
+/// How to reach a target.
 #[derive(Clone)]
 pub struct Reach {
     /// Its address, such as `http://127.0.0.1:8000`.
     pub url: String,
     /// Token of the levers' route.
     pub token: Option<Secret>,
-    /// How it is restarted, if it can be.
+    /// How to restart it, if possible.
     pub restart: Option<RestartFn>,
     /// Webhooks, commands and replica counts by name: `scale`, `fail_over`.
     pub hooks: BTreeMap<String, Hook>,
-    /// Capabilities that cannot be found out by asking and that the operator vouches for, such as `route.sleep`.
+    /// Capabilities that cannot be detected and are confirmed by the operator, such as `route.sleep`.
     pub vouched: BTreeSet<Capability>,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Debug for Reach {
 }
 
 impl Reach {
-    /// A target that is only reached at its address.
+    /// A target that is reached only at its address.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -70,16 +70,16 @@ impl Reach {
     }
 }
 
-/// What a target can do, and why it cannot do the rest.
+/// Capabilities of a target, and the reasons for missing ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
-    /// What it can do.
+    /// Supported capabilities.
     pub capabilities: BTreeSet<Capability>,
-    /// Why not, where asking gave a reason.
+    /// Why others are missing, if the target gave a reason.
     pub reasons: BTreeMap<Capability, String>,
 }
 
-/// Carries out actions. Clones share what is known of fences.
+/// Executes actions. Clones share the known fencing tokens.
 #[derive(Clone)]
 pub struct Actuators {
     http: Http,
@@ -97,10 +97,10 @@ impl fmt::Debug for Actuators {
 }
 
 impl Actuators {
-    /// For these targets.
+    /// Creates actuators for these targets.
     ///
     /// # Errors
-    /// If no HTTP client can be made.
+    /// If no HTTP client can be created.
     pub fn new(reaches: BTreeMap<Arc<str>, Reach>) -> Result<Self, String> {
         Ok(Self {
             http: Http::new()?,
@@ -110,14 +110,14 @@ impl Actuators {
         })
     }
 
-    /// With something that carries out strategies of one's own.
+    /// Adds an executor for custom strategies.
     #[must_use]
     pub fn with_own(mut self, own: OwnFn) -> Self {
         self.own = Some(own);
         self
     }
 
-    /// Asks a target what can be done to it. Nothing is changed.
+    /// Queries the capabilities of a target. Changes nothing.
     pub async fn find(&self, target: &str) -> Found {
         let mut found = Found::default();
         let Some(reach) = self.reaches.get(target) else {
@@ -130,7 +130,7 @@ impl Actuators {
                     found.capabilities.insert(format!("lever.{lever}").into());
                 }
                 if levers.is_some() {
-                    // The same route takes them.
+                    // The same route accepts them.
                     for lever in ["abort_newest", "abort_longest"] {
                         found.capabilities.insert(format!("lever.{lever}").into());
                     }
@@ -183,8 +183,8 @@ impl Actuators {
         found
     }
 
-    /// Carries out actions in order; the first that fails ends it. A fence that is smaller than one seen before is
-    /// refused: its holder has lost the lease.
+    /// Executes actions in order and stops at the first failure. A fencing token smaller than an earlier one
+    /// is rejected, because its holder has lost the lease.
     ///
     /// # Errors
     /// Which action failed and why.
@@ -279,7 +279,7 @@ impl Actuators {
         }
     }
 
-    /// One of vLLM's own routes, checked where it can be.
+    /// One of vLLM's own routes, verified where possible.
     async fn route(&self, reach: &Reach, path: &str) -> Result<(), String> {
         let name = path.split('?').next().unwrap_or(path);
         let body = (name == "/fault_tolerance/apply").then(|| json!({ "instruction": "retry" }));

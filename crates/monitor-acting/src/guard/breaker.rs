@@ -1,4 +1,4 @@
-//! A breaker that trips to observing only, and stays tripped over restarts until it is reset by hand.
+//! A breaker that trips to observe mode, and stays tripped across restarts until it is reset by hand.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ impl Breaker {
         true
     }
 
-    /// Resets it. Only a person should.
+    /// Resets it. Only an operator should call this.
     pub fn reset(&mut self) {
         self.tripped = None;
     }

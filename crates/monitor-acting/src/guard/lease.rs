@@ -1,4 +1,4 @@
-//! Leases, so that of several monitors one acts on a target, with fencing tokens, so that a late one is noticed.
+//! Leases, so that only one of several monitors acts on a target, with fencing tokens to detect a late one.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -14,27 +14,27 @@ use crate::error::{Error, Result};
 /// A lease on one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Who holds it.
+    /// Its holder.
     pub holder: Arc<str>,
-    /// Rises with every lease of this target. An actuator refuses a smaller token than it has seen.
+    /// Increases with every lease of this target. An actuator rejects a smaller token than it has seen.
     pub fence: u64,
-    /// Until when.
+    /// Expiry.
     pub until: Time,
 }
 
-/// Where leases are kept.
+/// Storage of leases.
 pub trait LeaseStore: std::fmt::Debug {
-    /// Takes or renews the lease of a target. `Ok(None)` if someone else holds it.
+    /// Takes or renews the lease of a target. `Ok(None)` if another monitor holds it.
     ///
     /// # Errors
-    /// If the store cannot be read or written: then nobody may act.
+    /// If the store cannot be read or written; then no monitor may act.
     fn acquire(&mut self, target: &str, holder: &Arc<str>, now: Time, secs: f64) -> Result<Option<Lease>>;
 }
 
 fn take(current: Option<&Lease>, holder: &Arc<str>, now: Time, secs: f64) -> Option<Lease> {
     let until = now.plus_secs(secs);
     match current {
-        // A lease that reaches further than any could is from a clock that was wrong.
+        // A lease longer than the maximum was written with a wrong clock.
         Some(lease)
             if lease.holder != *holder && lease.until > now && lease.until <= now.plus_secs(2.0 * secs) =>
         {
@@ -72,17 +72,17 @@ impl LeaseStore for MemoryLeases {
     }
 }
 
-/// Leases in a folder that the monitors share, one file a target, each changed under a lock of that file.
+/// Leases in a folder that the monitors share, one file per target, each changed under a lock of that file.
 ///
-/// The folder must be on a file system that all of them see and that supports locks. Clocks may differ by less than
-/// the lease's length.
+/// The folder must be on a file system that is visible to all of them and supports locks. Clocks may differ
+/// by less than the lease's length.
 #[derive(Debug, Clone)]
 pub struct FileLeases {
     folder: PathBuf,
 }
 
 impl FileLeases {
-    /// In this folder, which is created.
+    /// Uses this folder, which is created.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be created.
@@ -129,7 +129,8 @@ impl LeaseStore for FileLeases {
             let mut bytes = serde_json::to_vec(lease).expect("a lease is plain data");
             bytes.push(b'\n');
             file.seek(SeekFrom::Start(0)).map_err(io)?;
-            // Overwritten in place and padded, so that a crash never leaves an empty file that would reset the fence.
+            // Overwritten in place and padded, so that a crash never leaves an empty file, which would reset
+            // the fence.
             bytes.resize(bytes.len().max(text.len()), b' ');
             file.write_all(&bytes).map_err(io)?;
             file.sync_data().map_err(io)?;

@@ -1,4 +1,4 @@
-//! What was done to one target: cool-downs, budgets, the pace of restarts.
+//! History of one target: cool-downs, budgets, restart intervals.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ const HOUR_SECS: f64 = 3600.0;
 /// Cool-down of one arm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pacing {
-    /// Not before this.
+    /// Earliest next use.
     pub until: Time,
-    /// When it was used last.
+    /// Last use.
     pub used: Time,
-    /// Uses in a row, each within an hour of the one before.
+    /// Consecutive uses, each within an hour of the previous one.
     pub in_a_row: u32,
 }
 
-/// What was done to one target. Survives restarts of the monitor and of the server.
+/// History of one target. Survives restarts of the monitor and of the server.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Ledger {
     arms: BTreeMap<Arc<str>, Pacing>,
@@ -30,7 +30,7 @@ pub struct Ledger {
     fruitless: usize,
     restarts: u32,
     last_restart: Option<Time>,
-    /// Since when the target serves without interruption.
+    /// Start of uninterrupted service.
     serving_since: Option<Time>,
 }
 
@@ -68,7 +68,7 @@ impl Ledger {
         None
     }
 
-    /// Notes an action. `jitter` is a random number from 0 to 1.
+    /// Records an action. `jitter` is a random number from 0 to 1.
     pub fn note(&mut self, arm: &Arc<str>, restarts: bool, now: Time, jitter: f64, limits: &Limits) {
         let before = self
             .arms
@@ -92,19 +92,19 @@ impl Ledger {
         }
     }
 
-    /// Puts off an arm until its time to live is over.
+    /// Blocks an arm until its time to live is over.
     pub(crate) fn hold(&mut self, arm: &str, until: Time) {
         if let Some(pacing) = self.arms.get_mut(arm) {
             pacing.until = pacing.until.max(until);
         }
     }
 
-    /// An action brought what it promised.
+    /// An action had its promised effect.
     pub fn progress(&mut self) {
         self.fruitless = 0;
     }
 
-    /// Notes whether the target serves. Long enough without interruption resets what is counted.
+    /// Records whether the target serves. Uninterrupted service for long enough resets the counters.
     pub fn serving(&mut self, serves: bool, now: Time, limits: &Limits) {
         if !serves {
             self.serving_since = None;
@@ -117,7 +117,7 @@ impl Ledger {
         }
     }
 
-    /// After loading: no wait is longer than its own limit, whatever the clock did meanwhile.
+    /// After loading: limits every wait to its maximum, in case the clock changed.
     pub(crate) fn sanitize(&mut self, now: Time, limits: &Limits) {
         let latest = now.plus_secs(limits.longest_cooldown_secs * (1.0 + limits.jitter));
         for pacing in self.arms.values_mut() {
@@ -164,7 +164,7 @@ mod tests {
         let (mut ledger, limits) = (Ledger::default(), Limits::default());
         for i in 0..3 {
             assert_eq!(ledger.exhausted(at(f64::from(i)), &limits), None);
-            // Other names do not give another budget.
+            // Renaming the arm does not give another budget.
             ledger.note(&format!("arm{i}").into(), false, at(f64::from(i)), 0.0, &limits);
         }
         assert!(ledger.exhausted(at(3.0), &limits).is_some());

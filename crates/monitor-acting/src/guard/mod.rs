@@ -1,4 +1,4 @@
-//! Guardrails: what is not admissible is removed before anything is chosen.
+//! Guardrails: remove inadmissible actions before the choice.
 
 mod breaker;
 mod lease;
@@ -18,28 +18,29 @@ use crate::arm::{ArmSpec, Blast};
 use crate::verify::HarmLimits;
 use crate::{Evidence, Failure, Situation, Target, Time};
 
-/// Whether actions are carried out.
+/// Whether actions are executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Report what would be done.
+    /// Only report what would be done.
     #[default]
     Observe,
-    /// Do it.
+    /// Execute actions.
     Act,
 }
 
-/// The guardrails' settings. The defaults permit nothing: the mode is `observe`, and no arm is opted in.
+/// The guardrails' settings. The defaults permit nothing: the mode is `observe`, and no arm is enabled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Whether actions are carried out.
+    /// Whether actions are executed.
     pub mode: Mode,
-    /// The arms that may be used, by name.
+    /// The enabled arms, by name.
     pub allow: BTreeSet<Arc<str>>,
-    /// Probability from which on a predicted failure may be acted on.
+    /// Minimum probability for acting on a predicted failure.
     pub probability: f64,
-    /// Seconds for which a failure must be seen before it is acted on, unless one kind of evidence is sufficient.
+    /// Seconds for which a failure must be seen before acting on it, unless one kind of evidence is
+    /// sufficient.
     pub confirm_secs: f64,
     /// Kinds of evidence that must agree, unless one is sufficient alone.
     pub evidence_kinds: usize,
@@ -47,29 +48,29 @@ pub struct Limits {
     pub cooldown_secs: f64,
     /// Longest cool-down.
     pub longest_cooldown_secs: f64,
-    /// Share of a cool-down that is random, so that many targets do not act in step.
+    /// Random share of a cool-down, so that many targets do not act in step.
     pub jitter: f64,
     /// Actions on one target within an hour.
     pub per_hour: usize,
-    /// Actions on one target without progress between them, whatever they were called.
+    /// Actions on one target without progress between them, of any name.
     pub without_progress: usize,
     /// Seconds of the first wait between restarts, doubled each time.
     pub restart_pause_secs: f64,
     /// Longest wait between restarts.
     pub longest_restart_pause_secs: f64,
-    /// Seconds of progress after which restarts are counted anew.
+    /// Seconds of progress after which the restart counter is reset.
     pub healthy_secs: f64,
     /// Share of the fleet that may be acted on within `fleet_window_secs`; at least one target.
     pub fleet_share: f64,
     /// Seconds over which the fleet's actions are counted.
     pub fleet_window_secs: f64,
-    /// Probability with which an action is withheld, to see the failure without it. 0 in production unless asked for.
+    /// Probability of withholding an action, to observe the failure without it. 0 in production by default.
     pub hold_out: f64,
-    /// Largest affected scope that may be chosen for a failure that is only predicted.
+    /// Largest affected scope of an action against a predicted failure.
     pub blast_for_predictions: Blast,
-    /// How much goodput may be lost before an action counts as harm.
+    /// How much goodput may be lost before an action counts as harmful.
     pub harm: HarmLimits,
-    /// Seconds for which a lease is taken.
+    /// Duration of a lease in seconds.
     pub lease_secs: f64,
 }
 
@@ -100,7 +101,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Every value that cannot be used, with its bounds.
+    /// Every invalid value, with its bounds.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut check = |name: &str, value: f64, least: f64, most: f64| {
@@ -139,7 +140,7 @@ pub struct Refusal {
     pub why: Cow<'static, str>,
 }
 
-/// Whether the evidence for a failure suffices to act on it.
+/// Whether the evidence for a failure is sufficient to act on it.
 ///
 /// ```
 /// use monitor_acting::{Evidence, EvidenceKind, guard::enough_evidence};
@@ -156,7 +157,7 @@ pub fn enough_evidence(evidence: &[Evidence], kinds: usize) -> bool {
     found.len() >= kinds || found.iter().any(|kind| kind.is_sufficient())
 }
 
-/// What the mask needs to know about one failure of one target.
+/// Data about one failure of one target for the mask.
 pub(crate) struct Question<'a> {
     pub(crate) situation: &'a Situation,
     pub(crate) failure: &'a Failure,
@@ -167,7 +168,7 @@ pub(crate) struct Question<'a> {
 }
 
 impl Limits {
-    /// Why one arm is not admissible, apart from what its target cannot do.
+    /// Why one arm is not admissible, apart from capabilities of the target.
     pub(crate) fn refuse(&self, arm: &ArmSpec, question: &Question<'_>) -> Option<Cow<'static, str>> {
         let now = question.situation.at;
         let because = |why: &'static str| Some(Cow::Borrowed(why));
@@ -196,7 +197,7 @@ impl Limits {
         None
     }
 
-    /// Most targets that may be acted on within the window.
+    /// Largest number of targets that may be acted on within the window.
     ///
     /// ```
     /// use monitor_acting::guard::Limits;
@@ -216,7 +217,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Whether acting on this target keeps within the bound: `Err` with the number that were acted on.
+    /// Whether acting on this target stays within the bound: `Err` with the number of targets acted on.
     pub(crate) fn permits(
         &mut self,
         target: &str,

@@ -1,4 +1,4 @@
-//! The circumstances under which an action was chosen, in few classes.
+//! The circumstances of a choice, in a few classes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Failure, Situation, signal};
 
-/// How soon the failure comes.
+/// Time until the failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Urgency {
-    /// It is there.
+    /// It is present.
     Present,
     /// Within 30 seconds.
     Soon,
@@ -47,7 +47,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// From its parts.
+    /// A context from its parts.
     pub fn new(
         failure: impl Into<Arc<str>>,
         urgency: Urgency,
@@ -62,7 +62,7 @@ impl Context {
         }
     }
 
-    /// That of a failure in a situation.
+    /// The context of a failure in a situation.
     pub fn of(failure: &Failure, situation: &Situation, target_kind: &Arc<str>) -> Self {
         let urgency = match failure.secs_to_failure {
             _ if failure.present => Urgency::Present,

@@ -1,9 +1,9 @@
-//! Which action to choose, learned from what came of earlier ones.
+//! Chooses actions, and learns from the results of earlier ones.
 //!
-//! Thompson sampling with Gaussian rewards: for each context and arm a posterior of the mean reward, which starts at
-//! the arm's prior, borrows from the other contexts of the same failure, and forgets slowly, so that a change of the
-//! world is noticed. The reward is the share of the usual goodput that was kept over the failure's window, less the
-//! arm's cost. What could not be observed is counted as such and teaches nothing.
+//! Thompson sampling with Gaussian rewards. Each context and arm has a posterior of the mean reward, which
+//! starts at the arm's prior, borrows from the other contexts of the same failure, and forgets slowly in
+//! order to follow changes. The reward is the share of the usual goodput that was kept over the failure's
+//! window, less the arm's cost. Unobservable outcomes are counted but do not affect the posterior.
 
 mod context;
 mod offpolicy;
@@ -26,9 +26,9 @@ pub use recommend::{Recommendation, Rule};
 use crate::arm::{NOTHING, Prior};
 use crate::verify::Outcome;
 
-/// Draws from which propensities are estimated; the first is the choice.
+/// Draws for estimating propensities; the first is the choice.
 const DRAWS: usize = 256;
-/// What an observation of another arm in the same context weighs afterwards.
+/// Factor on the weight of observations of an arm after another arm in the same context has changed.
 const FORGET_OTHERS: f64 = 0.998;
 /// Most observations that other contexts of the same failure may count for.
 const MOST_BORROWED: f64 = 8.0;
@@ -38,11 +38,11 @@ const MOST_BORROWED: f64 = 8.0;
 pub struct Candidate {
     /// Its name.
     pub arm: Arc<str>,
-    /// What is believed beforehand.
+    /// Prior belief.
     pub prior: Prior,
 }
 
-/// What was chosen.
+/// A choice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     /// The arm.
@@ -58,14 +58,14 @@ impl Choice {
     }
 }
 
-/// What was learned in one context.
+/// State of one context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Group {
     context: Context,
     arms: BTreeMap<Arc<str>, Cell>,
 }
 
-/// What was learned, by context and arm.
+/// Learned state, by context and arm.
 ///
 /// ```
 /// use monitor_acting::arm::Prior;
@@ -94,7 +94,7 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// Chooses among candidates. There must be at least one.
+    /// Chooses among candidates, of which there must be at least one.
     pub fn choose(&self, context: &Context, candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Choice {
         let posteriors: Vec<Posterior> = candidates
             .iter()
@@ -140,7 +140,7 @@ impl Learner {
             .add(reward, outcome);
         for (other, cell) in &mut group.arms {
             if other != arm {
-                // What was true of this arm has changed, so it may have of the others.
+                // A change of this arm suggests that the others may have changed too.
                 cell.forget(if surprised { 0.5 } else { FORGET_OTHERS });
             }
         }
@@ -156,7 +156,7 @@ impl Learner {
         &self.censored
     }
 
-    /// What is believed of an arm in a context.
+    /// Posterior of an arm in a context.
     pub fn posterior(&self, context: &Context, arm: &str, prior: Prior) -> Posterior {
         let own = self
             .groups
@@ -174,7 +174,7 @@ impl Learner {
         self.groups.get(&context.key())?.arms.get(arm)
     }
 
-    /// All cells: context, arm, what was observed.
+    /// All cells: context, arm, observations.
     pub fn cells(&self) -> impl Iterator<Item = (&Context, &Arc<str>, &Cell)> {
         self.groups.values().flat_map(|group| {
             group
@@ -184,7 +184,7 @@ impl Learner {
         })
     }
 
-    /// Whether an arm is worth considering: with at least this probability it is better than doing nothing.
+    /// Minimum probability of being better than doing nothing for an arm to be considered.
     pub(crate) fn probability_better(
         &self,
         context: &Context,

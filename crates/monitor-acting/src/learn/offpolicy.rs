@@ -1,4 +1,4 @@
-//! What another policy would have earned, estimated from a log with propensities.
+//! Estimates the reward of another policy from a log with propensities.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ pub struct Logged {
     pub context: String,
     /// The arm that was chosen.
     pub arm: Arc<str>,
-    /// With which probability.
+    /// Its probability.
     pub propensity: f64,
-    /// What it earned.
+    /// Its reward.
     pub reward: f64,
 }
 
@@ -25,12 +25,12 @@ pub struct OffPolicy {
     pub ips: f64,
     /// Doubly robust: a table of mean rewards, corrected by inverse propensity scoring.
     pub doubly_robust: f64,
-    /// Observations that the estimate is worth: few if the policies differ much.
+    /// Effective number of observations: low if the policies differ much.
     pub effective: f64,
 }
 
-/// Estimates what a policy would have earned. `policy` gives the probability with which it chooses an arm in a
-/// context. `None` if the log holds nothing that it would have chosen.
+/// Estimates the reward of a policy. `policy` gives the probability of choosing an arm in a context. `None`
+/// if the log contains no choice that the policy would have made.
 pub fn evaluate(log: &[Logged], policy: impl Fn(&str, &str) -> f64) -> Option<OffPolicy> {
     let mut table: BTreeMap<(&str, &str), (f64, f64)> = BTreeMap::new();
     let mut arms: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

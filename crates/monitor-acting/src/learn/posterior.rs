@@ -5,19 +5,19 @@ use serde::{Deserialize, Serialize};
 use crate::arm::Prior;
 use crate::verify::Outcome;
 
-/// What an earlier observation of the same arm weighs after a new one: half after 23.
+/// Factor on the weight of earlier observations of an arm after each new one: half after 23.
 const FORGET: f64 = 0.97;
 /// Weight of a new residual in the running surprise.
 const SURPRISE_RATE: f64 = 0.35;
-/// Mean standardized residual from which on the arm has changed.
+/// Mean standardized residual that indicates a changed arm.
 const SURPRISE: f64 = 1.6;
-/// Observations before a surprise is possible.
+/// Minimum observations before a surprise.
 const SETTLED: f64 = 4.0;
-/// Standard deviation of rewards before any was observed, and what that is worth in observations.
+/// Prior standard deviation of rewards, and its weight in observations.
 const DEVIATION: f64 = 0.2;
 const DEVIATION_WEIGHT: f64 = 4.0;
 
-/// What was observed of one arm in one context, earlier observations weighing less.
+/// Observations of one arm in one context, with decreasing weight of earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Cell {
     weight: f64,
@@ -36,7 +36,8 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Adds a reward. Returns whether the arm behaves differently from before, so that the past was cut.
+    /// Adds a reward. Returns whether the arm's behaviour changed, so that earlier observations were
+    /// discounted.
     pub(crate) fn add(&mut self, reward: f64, outcome: Outcome) -> bool {
         self.count += 1;
         match outcome {
@@ -67,26 +68,26 @@ impl Cell {
         surprised
     }
 
-    /// Lets what was observed weigh less.
+    /// Reduces the weight of the observations.
     pub(crate) fn forget(&mut self, factor: f64) {
         self.weight *= factor;
         self.squares *= factor;
     }
 
-    /// Mean of the rewards, recent ones weighing more; `None` if there were none.
+    /// Mean of the rewards, with more weight on recent ones; `None` if there are none.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then_some(self.mean)
     }
 }
 
-/// What is believed of an arm's mean reward: a normal distribution.
+/// Posterior of an arm's mean reward: a normal distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Posterior {
     /// Expected reward.
     pub mean: f64,
     /// Standard deviation of that expectation.
     pub deviation: f64,
-    /// Observations that it rests on, the prior included.
+    /// Observations behind it, including the prior.
     pub weight: f64,
 }
 
@@ -121,7 +122,7 @@ impl Posterior {
         (self.mean - half, self.mean + half)
     }
 
-    /// Standard deviation of a single reward, the uncertainty of the mean included.
+    /// Standard deviation of a single reward, including the uncertainty of the mean.
     pub fn of_one(&self) -> f64 {
         self.deviation * (self.weight + 1.0).sqrt()
     }

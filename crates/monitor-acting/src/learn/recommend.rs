@@ -11,13 +11,13 @@ use crate::arm::{NOTHING, Prior};
 use crate::strategy::Strategies;
 use crate::verify::Outcome;
 
-/// Observations that a rule needs.
+/// Minimum observations for a rule.
 const LEAST_SUPPORT: u64 = 5;
 
-/// What an arm did in a context, with support and interval.
+/// Results of an arm in a context, with support and interval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
-    /// When.
+    /// The context.
     pub context: Context,
     /// The arm.
     pub arm: Arc<str>,
@@ -29,7 +29,7 @@ pub struct Rule {
     pub worse: u64,
     /// Mean reward and its 80 % interval.
     pub reward: (f64, f64, f64),
-    /// Mean reward of doing nothing in this context, and how often that was observed.
+    /// Mean reward of doing nothing in this context, and its number of observations.
     pub nothing: (f64, u64),
     /// Probability that the arm is better than doing nothing.
     pub confidence: f64,
@@ -77,7 +77,7 @@ pub struct Recommendation {
 }
 
 impl Learner {
-    /// What was learned with enough support, the surest first.
+    /// Rules with enough support, the most certain first.
     pub fn rules(&self, strategies: &Strategies) -> Vec<Rule> {
         let mut rules: Vec<Rule> = self
             .cells()
@@ -161,7 +161,7 @@ impl Learner {
     }
 }
 
-/// What most of the uses came to; without any, what the expected gain suggests.
+/// The most frequent outcome; without any uses, the outcome suggested by the expected gain.
 fn predicted(cell: &super::Cell, gain: f64) -> Outcome {
     let failures = cell.count - cell.successes - cell.partial - cell.worse;
     let counts = [
@@ -178,7 +178,7 @@ fn predicted(cell: &super::Cell, gain: f64) -> Outcome {
     }
 }
 
-/// The prior of an arm against a failure. An arm that is not known any more has a wide one.
+/// The prior of an arm against a failure. An arm that no longer exists has a wide one.
 pub(crate) fn prior_of(strategies: &Strategies, arm: &str, failure: &str) -> Prior {
     strategies
         .get(arm)
