@@ -34,7 +34,7 @@ pub(crate) struct Row {
     pub time_source: Option<TimeSource>,
     pub outcome: Outcome,
     pub server: u32,
-    /// How many requests this one stands for.
+    /// How many requests this one represents.
     pub weight: f64,
 }
 

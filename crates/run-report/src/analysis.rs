@@ -1,4 +1,4 @@
-//! A record with everything that is found out about it, worked out once.
+//! A record with everything derived from it, computed once.
 
 use run_diagnosis::bound::{self, Diagnosis};
 use run_diagnosis::input::Run;
@@ -92,7 +92,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// Lines for a console: the steady window beside the whole run, and what bound the run.
+    /// Lines for a console: the steady window next to the whole run, and what limited the run.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.window.sentences();
         lines.extend(self.diagnosis.iter().flat_map(|diagnosis| {

@@ -1,4 +1,4 @@
-//! Files of this library: written beside their place and moved there whole.
+//! Files of this library: written to a temporary file and renamed.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};

@@ -1,7 +1,7 @@
-//! What judged a run: the word of its harness, the reasons, and the load generator's own figures.
+//! The verdict on a run by its harness, the reasons, and the load generator's own figures.
 //!
-//! A record knows nothing of rules. The harness that judges a run leaves this beside the record, so that a report made
-//! later says the same as the one made at the end of the run.
+//! A record is independent of rules. The harness stores this file next to the record, so that a report made
+//! later shows the same verdict as the one made at the end of the run.
 
 use std::path::{Path, PathBuf};
 
@@ -53,7 +53,7 @@ impl Judged {
         folder.join(format!("verdict_{stamp}.json"))
     }
 
-    /// Writes the verdict beside its record and returns where.
+    /// Writes the verdict next to its record and returns the path.
     ///
     /// # Errors
     /// [`Error::Write`] if the file cannot be written.
@@ -66,7 +66,7 @@ impl Judged {
         Ok(path)
     }
 
-    /// Reads the verdict beside a record; `None` if nothing judged it.
+    /// Reads the verdict next to a record; `None` if there is none.
     ///
     /// # Errors
     /// If there is a file that cannot be read or is no verdict.

@@ -52,7 +52,7 @@ pub enum Word {
     Improved,
     /// Worse beyond doubt and by more than the smallest effect that counts.
     Regressed,
-    /// The whole interval lies within the bounds of equivalence.
+    /// The whole interval is within the bounds of equivalence.
     NoDifference,
     /// The data does not decide.
     Inconclusive,

@@ -79,7 +79,7 @@ pub enum Relation {
 }
 
 impl Relation {
-    /// Whether the value stands on the named side.
+    /// Whether the value is on this side of the threshold.
     #[must_use]
     pub fn holds(self, value: f64, threshold: f64) -> bool {
         match self {

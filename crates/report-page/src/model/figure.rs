@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 pub enum Quantity {
     /// Measured, or computed exactly from what was measured.
     Measured {
-        /// In the unit that stands beside it.
+        /// In the unit of the figure.
         value: f64,
     },
     /// Interpolated or inferred. Marked with a sign in the page.
     Estimate {
-        /// In the unit that stands beside it.
+        /// In the unit of the figure.
         value: f64,
     },
     /// Not known. The page shows a dash with this reason.

@@ -39,7 +39,7 @@ pub struct Page {
     pub title: String,
     /// Short facts under the title: server, date, GPU.
     pub facts: Vec<String>,
-    /// Program and version that made the page; stands at the bottom.
+    /// Program and version that made the page; shown at the bottom.
     pub generator: String,
     /// One run is a report, two or more are a comparison whose first run is the baseline.
     pub runs: Vec<Run>,

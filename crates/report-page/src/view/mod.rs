@@ -169,7 +169,7 @@ impl Page {
         }
     }
 
-    /// Only what stands above the charts, without a look at series and requests.
+    /// Only the part above the charts, without series and requests.
     pub(crate) fn head(page: &model::Page) -> Self {
         let bare = |run: &model::Run| model::Run {
             series: Vec::new(),

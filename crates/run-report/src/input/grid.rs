@@ -105,7 +105,7 @@ impl Sums {
         }
     }
 
-    /// Adds an amount evenly over a span; what lies outside the seconds is left out.
+    /// Adds an amount evenly over a span; the part outside the seconds is left out.
     pub(crate) fn spread(&mut self, from_ns: i64, to_ns: i64, amount: f64) {
         if to_ns <= from_ns {
             return self.at(from_ns, amount);
