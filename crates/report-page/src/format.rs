@@ -1,4 +1,4 @@
-//! Numbers for people. `format.js` follows the same rules, so that a number reads the same wherever it stands.
+//! Numbers for people. `format.js` follows the same rules, so that both show a number in the same way.
 
 /// Four significant digits; whole numbers and everything from a thousand up without decimals, with separators.
 #[must_use]

@@ -1,7 +1,8 @@
 //! A stored run as an interactive report, a comparison, and files in the formats of other tools.
 //!
-//! [`Analysis::of`] analyses a record once: its summary, its steady window, what limited it. Reports, comparisons
-//! and exports use that result, so that a number is the same everywhere. The same record gives the same bytes.
+//! [`Analysis::of`] analyses a record once: its summary, its steady window, what limited it. Reports,
+//! comparisons and exports use that result, so that a number is the same everywhere. The same record gives the
+//! same bytes.
 //!
 //! ```
 //! use run_report::{Analysis, AnalysisOptions};

@@ -191,7 +191,7 @@ fn bounds(seed: u64) -> Vec<(&'static str, Simulated)> {
     ]
 }
 
-/// The rule that is named first, and what is said of the run.
+/// The rule that is named first, and the headline of the diagnosis.
 fn first_named(record: &RunData) -> (String, String) {
     let analysis = named(record, "A");
     let diagnosis = analysis.diagnosis.as_ref().unwrap();

@@ -37,7 +37,7 @@ pub(crate) struct Row {
     pub cells: Vec<Cell>,
 }
 
-/// Latencies that everybody asks for.
+/// The most common latencies.
 const MAIN: [&str; 4] = ["ttft", "ttft_scheduled", "tpot", "e2e"];
 /// Columns of the table of counts; `selection.js` fills the same ones.
 const COUNTS: usize = 7;

@@ -146,7 +146,7 @@ impl Simulated {
         ["Server", "Interactive"].contains(&self.scenario)
     }
 
-    /// What our own samplers would have recorded beside the pages.
+    /// Adds what our own samplers would have recorded.
     fn own_series(&self, pages: &[(Duration, String)]) -> Vec<SeriesData> {
         let times: Vec<i64> = pages.iter().map(|(at, _)| ns(*at)).collect();
         let series =
