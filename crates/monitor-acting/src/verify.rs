@@ -109,7 +109,7 @@ impl HarmLimits {
     }
 }
 
-/// Judges an effect. `failure_gone` tells whether the failure has ended.
+/// Judges an effect. `failure_gone` is true if the failure has ended.
 ///
 /// If a signal cannot move further in the promised direction because it would be near zero anyway, the
 /// verdict depends on whether the failure has ended.
