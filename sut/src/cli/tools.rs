@@ -64,6 +64,12 @@ pub struct ReportArgs {
     /// Folder for the report and the folder `visualizations`. Default: the folder of the run.
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
+    /// Report only from this time after the start of the run (30s, 10m). Needs --output-dir.
+    #[arg(long, value_name = "TIME", requires = "output_dir")]
+    pub from: Option<TimeText>,
+    /// Report only up to this time after the start of the run. Needs --output-dir.
+    #[arg(long, value_name = "TIME", requires = "output_dir")]
+    pub to: Option<TimeText>,
     /// Also export the run in the format of another tool. Repeatable.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub export: Vec<ExportArg>,

@@ -1,20 +1,27 @@
 //! `sut report`: writes the report, the plots and the summary of a stored run.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use run_report::Judged;
 use run_report::export::{Format, console};
-use vllm_metrics::store::read_run;
+use vllm_metrics::RunData;
+use vllm_metrics::store::{RunReader, read_run};
 
 use crate::cli::{ExportArg, ReportArgs};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
+use crate::plan::words;
 use crate::recorder::{Wanted, make};
 
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, Fail> {
     must_exist(&args.run)?;
-    let run = read_run(&args.run).map_err(Fail::usage)?;
+    let part = part(args)?;
+    let run = match part {
+        Some(_) => read_part(args, part)?,
+        None => read_run(&args.run).map_err(Fail::usage)?,
+    };
     for note in &run.notes {
         tracing::warn!("{note}");
     }
@@ -23,7 +30,11 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Fail> {
     let wanted = Wanted {
         folder,
         plots: true,
-        judged: Judged::read(of_run, &run.manifest.stamp).map_err(Fail::usage)?,
+        // The verdict holds for the whole run only.
+        judged: match part {
+            Some(_) => None,
+            None => Judged::read(of_run, &run.manifest.stamp).map_err(Fail::usage)?,
+        },
     };
     let (made, analysis) = make(&run, wanted)?;
     for line in &made.lines {
@@ -46,6 +57,54 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Fail> {
         print(&format!("{}\n", path.display()));
     }
     Ok(Exit::Valid)
+}
+
+/// A part of a run: from and to, after its start.
+type Part = (Option<Duration>, Option<Duration>);
+
+/// `None` if the whole run is wanted.
+fn part(args: &ReportArgs) -> Result<Option<Part>, Fail> {
+    let mut wrong = Vec::new();
+    let from = words::duration("--from", args.from.as_ref(), &mut wrong);
+    let to = words::duration("--to", args.to.as_ref(), &mut wrong);
+    if let (Some(from), Some(to)) = (from, to)
+        && from >= to
+    {
+        wrong.push("--from must be before --to".to_owned());
+    }
+    if !wrong.is_empty() {
+        return Err(Fail::usage(anyhow!(wrong.join("\n"))));
+    }
+    Ok((from.is_some() || to.is_some()).then_some((from, to)))
+}
+
+/// Reads the samples, requests and events of a part of a run without loading the rest.
+fn read_part(args: &ReportArgs, part: Option<Part>) -> Result<RunData, Fail> {
+    let (from, to) = part.unwrap_or_default();
+    let reader = RunReader::open(&args.run).map_err(Fail::usage)?;
+    let nothing = reader.clone().metrics_by(|_| false).range(i64::MAX..);
+    let started_ns = nothing.read().map_err(Fail::usage)?.manifest.started_ns;
+    let at = |after: Duration| started_ns.saturating_add(i64::try_from(after.as_nanos()).unwrap_or(i64::MAX));
+    let range = from.map_or(i64::MIN, at)..=to.map_or(i64::MAX, at);
+    let mut run = reader.range(range).read().map_err(Fail::usage)?;
+    if run.series.is_empty() && run.requests.is_empty() {
+        return Err(Fail::usage(anyhow!(
+            "{} has no sample and no request in this part of the run",
+            args.run.display()
+        )));
+    }
+    let text = |time: Option<Duration>, otherwise: &str| {
+        time.map_or_else(
+            || otherwise.to_owned(),
+            |time| format!("{} s", time.as_secs_f64()),
+        )
+    };
+    run.notes.push(format!(
+        "this is a part of the run: from {} to {} after its start",
+        text(from, "0 s"),
+        text(to, "the end")
+    ));
+    Ok(run)
 }
 
 /// The folder of a run's files.

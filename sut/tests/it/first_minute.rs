@@ -259,3 +259,28 @@ fn a_started_server_is_never_orphaned() {
         until(&|| kill(Pid::from_raw(server), None) == Err(Errno::ESRCH));
     }
 }
+
+#[test]
+fn a_part_of_a_run_is_reported_elsewhere_and_says_so() {
+    let run = Run::new(&["--duration", "1s", "--num-samples", "32"]).finish();
+    let samples = run.metrics_dir().display().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let part = |flags: &[&str]| sut(folder.path(), &[&["report", samples.as_str()], flags].concat());
+    let refused = part(&["--from", "1s"]);
+    assert_eq!(
+        refused.status.code(),
+        Some(2),
+        "it would replace the report of the whole run"
+    );
+    let reversed = part(&["--from", "2s", "--to", "1s", "--output-dir", "part"]);
+    assert!(String::from_utf8_lossy(&reversed.stderr).contains("--from must be before --to"));
+    let made = part(&["--to", "10m", "--output-dir", "part"]);
+    let shown = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert_eq!(made.status.code(), Some(0), "{shown}");
+    assert!(
+        shown.contains("this is a part of the run: from 0 s to 600 s"),
+        "{shown}"
+    );
+    let nothing = part(&["--from", "1h", "--output-dir", "part"]);
+    assert_eq!(nothing.status.code(), Some(2));
+}
