@@ -1,4 +1,8 @@
 //! The Python module `vllm_monitor._native`. Everything here converts and forwards; nothing decides.
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 converts an argument into a value that it hands over"
+)]
 
 mod detector;
 mod engine;
