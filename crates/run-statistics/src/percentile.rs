@@ -32,7 +32,7 @@ pub fn linear(sorted: &[f64], q: f64) -> Option<f64> {
 /// assert_eq!(run_statistics::percentile::loadgen(&[1.0, 2.0, 3.0, 4.0], 0.25), Some(2.0));
 /// assert_eq!(run_statistics::percentile::loadgen(&[1.0, 2.0, 3.0, 4.0], 0.99), Some(4.0));
 /// ```
-pub fn loadgen(sorted: &[f64], q: f64) -> Option<f64> {
+pub fn loadgen<T: Copy>(sorted: &[T], q: f64) -> Option<T> {
     let last = sorted.len().checked_sub(1)?;
     let index = (sorted.len() as f64 * q.clamp(0.0, 1.0)) as usize;
     Some(sorted[index.min(last)])

@@ -3,6 +3,8 @@
 
 use std::sync::Mutex;
 
+use vllm_metrics::derive::quantile::of_sorted_as_loadgen;
+
 /// One answered query; times in nanoseconds on the run's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestTimes {
@@ -141,9 +143,7 @@ impl LatencyStats {
 /// The value at percentile `p` (0 to 100) of ascending values by LoadGen's rule: the value at the index `p /
 /// 100 × n`, rounded down. `None` when there are no values.
 pub(crate) fn percentile(sorted: &[i64], p: f64) -> Option<i64> {
-    let last = sorted.len().checked_sub(1)?;
-    let index = (p / 100.0 * sorted.len() as f64) as usize;
-    Some(sorted[index.min(last)])
+    of_sorted_as_loadgen(sorted, p / 100.0)
 }
 
 #[cfg(test)]

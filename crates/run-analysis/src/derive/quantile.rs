@@ -1,25 +1,7 @@
 //! Quantiles: exact ones of known values, and estimates from histogram buckets.
 
-/// Quantile `q` of sorted values, linear between ranks (numpy's default). `None` without values.
-pub fn of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let rank = q.clamp(0.0, 1.0) * last as f64;
-    let below = rank.floor() as usize;
-    let above = rank.ceil() as usize;
-    let share = rank - below as f64;
-    // Equal neighbours are returned unchanged, because infinities would give NaN.
-    if sorted[below] == sorted[above] {
-        return Some(sorted[below]);
-    }
-    Some(sorted[below] * (1.0 - share) + sorted[above] * share)
-}
-
-/// Quantile `q` of sorted values by LoadGen's rule: the value at index `n · q`, rounded down, if any.
-pub fn of_sorted_as_loadgen(sorted: &[f64], q: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let place = (sorted.len() as f64 * q.clamp(0.0, 1.0)) as usize;
-    Some(sorted[place.min(last)])
-}
+/// The quantiles of known values: linear between ranks, and by LoadGen's rule.
+pub use run_statistics::percentile::{linear as of_sorted, loadgen as of_sorted_as_loadgen};
 
 /// Quantile `q` of sorted values with weights: the smallest value that, together with all below it, has at
 /// least the share `q` of the weight. `None` without values or weight.
@@ -102,7 +84,7 @@ mod tests {
         assert_eq!(of_sorted_as_loadgen(&v, 0.99), Some(63.0));
         assert_eq!(of_sorted_as_loadgen(&v, 0.5), Some(32.0));
         assert_eq!(of_sorted_as_loadgen(&[5.0], 1.0), Some(5.0));
-        assert_eq!(of_sorted_as_loadgen(&[], 0.5), None);
+        assert_eq!(of_sorted_as_loadgen::<f64>(&[], 0.5), None);
     }
 
     #[test]
