@@ -18,8 +18,8 @@ use crate::recorder::{Wanted, make};
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, Fail> {
     must_exist(&args.run)?;
     let part = part(args)?;
-    let run = match part {
-        Some(_) => read_part(args, part)?,
+    let run = match &part {
+        Some(part) => read_part(&args.run, part)?,
         None => read_run(&args.run).map_err(Fail::usage)?,
     };
     for note in &run.notes {
@@ -79,9 +79,8 @@ fn part(args: &ReportArgs) -> Result<Option<Part>, Fail> {
 }
 
 /// Reads the samples, requests and events of a part of a run without loading the rest.
-fn read_part(args: &ReportArgs, part: Option<Part>) -> Result<RunData, Fail> {
-    let (from, to) = part.unwrap_or_default();
-    let reader = RunReader::open(&args.run).map_err(Fail::usage)?;
+fn read_part(path: &Path, &(from, to): &Part) -> Result<RunData, Fail> {
+    let reader = RunReader::open(path).map_err(Fail::usage)?;
     let nothing = reader.clone().metrics_by(|_| false).range(i64::MAX..);
     let started_ns = nothing.read().map_err(Fail::usage)?.manifest.started_ns;
     let at = |after: Duration| started_ns.saturating_add(i64::try_from(after.as_nanos()).unwrap_or(i64::MAX));
@@ -90,7 +89,7 @@ fn read_part(args: &ReportArgs, part: Option<Part>) -> Result<RunData, Fail> {
     if run.series.is_empty() && run.requests.is_empty() {
         return Err(Fail::usage(anyhow!(
             "{} has no sample and no request in this part of the run",
-            args.run.display()
+            path.display()
         )));
     }
     let text = |time: Option<Duration>, otherwise: &str| {
