@@ -122,7 +122,7 @@ pub fn figures() -> Vec<Figure> {
             name: "exposition_parse_mb_per_s",
             value: Some(ours),
             unit: "MB/s",
-            beside: format!(
+            context: format!(
                 "all labels checked, values exact, kinds and roles resolved; bare line split and float parse \
                  {line_split:.0} MB/s; openmetrics-parser (owned families; refuses colons, so given vllm_ for vllm:) {peer:.1} MB/s; {input}"
             ),
@@ -131,7 +131,7 @@ pub fn figures() -> Vec<Figure> {
             name: "exposition_parse_vs_line_split_ratio",
             value: Some(ours / line_split),
             unit: "ratio",
-            beside: format!(
+            context: format!(
                 "complete parse {ours:.0} MB/s over a bare line split and float parse, which checks nothing and knows \
                  neither labels nor types, {line_split:.0} MB/s; aim 0.5; {input}"
             ),

@@ -35,8 +35,8 @@ fn figure(name: &'static str, interval: Duration, ticks: u32) -> Figure {
             name,
             value: Some(share),
             unit: "ratio",
-            beside: format!(
-                "share of one core, {GPUS} fake GPUs, {samples} samples a tick, sampler and fault thread; beside it \
+            context: format!(
+                "share of one core, {GPUS} fake GPUs, {samples} samples a tick, sampler and fault thread; for comparison, \
                  starting `true` once a tick (no driver work at all): {}",
                 starts.map_or_else(|why| why, |share| format!("{share:.4}"))
             ),
@@ -45,7 +45,7 @@ fn figure(name: &'static str, interval: Duration, ticks: u32) -> Figure {
             name,
             value: None,
             unit: "ratio",
-            beside: why,
+            context: why,
         },
     }
 }

@@ -169,7 +169,7 @@ pub fn figures() -> Vec<Figure> {
         name,
         value: Some(quantile(&ours, q)),
         unit: "ns",
-        beside: format!(
+        context: format!(
             "{THREADS} threads, clock reading included; std mpsc send {:.0} ns, push behind a mutex {:.0} ns; \
              {dropped} calls dropped; timed inside the session p50 {} p99 {}",
             quantile(&by_channel, q),

@@ -117,14 +117,14 @@ fn read(dir: &Path) -> Result<f64> {
 
 /// `loadgen_binding_qps_ratio`: medians of alternating rounds.
 pub fn figures() -> Vec<Figure> {
-    let (value, beside) = match rounds() {
+    let (value, context) = match rounds() {
         Ok((cpp, rust)) => {
             let (cpp, rust) = (median(cpp), median(rust));
-            let beside = format!(
+            let context = format!(
                 "SingleStream null SUT: {rust:.0} queries/s through the binding, {cpp:.0} in C++ from the same \
                  objects; medians of {ROUNDS} rounds of {QUERIES} queries each, in turns"
             );
-            (Some(rust / cpp), beside)
+            (Some(rust / cpp), context)
         }
         Err(error) => (None, format!("{error:#}")),
     };
@@ -132,7 +132,7 @@ pub fn figures() -> Vec<Figure> {
         name: "loadgen_binding_qps_ratio",
         value,
         unit: "ratio",
-        beside,
+        context,
     }]
 }
 

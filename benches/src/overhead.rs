@@ -48,10 +48,10 @@ pub fn each_tenth() -> Vec<Figure> {
 }
 
 fn figure(name: &'static str, interval: &str) -> Figure {
-    let (value, beside) = match compare(interval) {
+    let (value, context) = match compare(interval) {
         Ok((comparison, against)) => {
             let ratio = comparison.ratio;
-            let beside = format!(
+            let context = format!(
                 "against {against}, a scrape each {interval} s: 95 % interval {:.5} to {:.5}, n = {} alternating \
                  pairs: {:?}",
                 ratio.low,
@@ -59,7 +59,7 @@ fn figure(name: &'static str, interval: &str) -> Figure {
                 ratio.n,
                 Finding::of(&ratio),
             );
-            (Some(ratio.mean), beside)
+            (Some(ratio.mean), context)
         }
         Err(error) => (None, format!("{error:#}")),
     };
@@ -67,7 +67,7 @@ fn figure(name: &'static str, interval: &str) -> Figure {
         name,
         value,
         unit: "ratio",
-        beside,
+        context,
     }
 }
 

@@ -42,7 +42,7 @@ pub fn at_rest(page: &str) -> Vec<Figure> {
     let run = session.finish().expect("the session finishes");
     let share = (after.cpu_secs - before.cpu_secs) / seconds;
     let wakeups = (after.wakeups - before.wakeups) as f64 / seconds;
-    let beside = match prometheus(server, dir.path()) {
+    let context = match prometheus(server, dir.path()) {
         Ok(share) => format!("prometheus on the same page: {share:.4} of a core"),
         Err(why) => format!("prometheus SKIPPED: {why}"),
     };
@@ -52,13 +52,15 @@ pub fn at_rest(page: &str) -> Vec<Figure> {
             name: "recorder_cpu_share_1s",
             value: Some(share),
             unit: "cores",
-            beside: format!("{input}; {beside}"),
+            context: format!("{input}; {context}"),
         },
         Figure {
             name: "recorder_wakeups_per_s",
             value: Some(wakeups),
             unit: "1/s",
-            beside: format!("voluntary context switches of the collector's and the writer's thread; {input}"),
+            context: format!(
+                "voluntary context switches of the collector's and the writer's thread; {input}"
+            ),
         },
     ]
 }
@@ -95,7 +97,7 @@ pub fn in_a_run(page: &str) -> Vec<Figure> {
     }
     let run = session.finish().expect("the session finishes");
     let calls = 4 * next.load(Ordering::Relaxed);
-    let beside = format!(
+    let context = format!(
         "{calls} calls from {THREADS} threads in {LENGTH:?}, one in 64 timed, clock reading included"
     );
     let dropped = run.missing.dropped_hook_calls;
@@ -104,7 +106,7 @@ pub fn in_a_run(page: &str) -> Vec<Figure> {
         name,
         value: ns.map(f64::from),
         unit: "ns",
-        beside: beside.clone(),
+        context: context.clone(),
     };
     vec![
         figure("run_hook_p50_ns", run.cost.hook_p50_ns),

@@ -250,7 +250,7 @@ pub fn figures() -> Vec<Figure> {
         name: "report_three_plots_and_summary_s",
         value: Some(seconds[seconds.len() / 2]),
         unit: "s",
-        beside: format!(
+        context: format!(
             "{SCRAPES} scrapes x {SERIES} series, three PNG at 300 dpi and the summary JSON; fastest {:.3} s, slowest \
              {:.3} s; pandas and matplotlib took 4.8 to 5.3 s on a machine of this kind",
             seconds[0],
@@ -294,7 +294,7 @@ pub fn hour_figures() -> Vec<Figure> {
         .collect();
     rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (cpu, wall) = rounds[1];
-    let beside = format!(
+    let context = format!(
         "{HOUR_SCRAPES} scrapes x {SERIES} series and {HOUR_REQUESTS} requests: three PNG at 300 dpi, the summary JSON, \
          the interactive report and the trace; CPU time of all threads, {wall:.2} s of wall time"
     );
@@ -303,13 +303,13 @@ pub fn hour_figures() -> Vec<Figure> {
             name: "report_hour_s",
             value: Some(cpu),
             unit: "s",
-            beside,
+            context,
         },
         Figure {
             name: "report_hour_mb",
             value: Some(bytes as f64 / 1e6),
             unit: "MB",
-            beside: "the interactive report of the same run, every sample and every request kept".into(),
+            context: "the interactive report of the same run, every sample and every request kept".into(),
         },
     ]
 }

@@ -98,7 +98,7 @@ pub fn figures() -> Vec<Figure> {
         name: "scrape_cycle_cpu_us",
         value: Some(micros(rates[0])),
         unit: "us",
-        beside: format!(
+        context: format!(
             "{samples} samples in {} bytes; owned names and label maps, one map lookup per sample: {:.1} us",
             page.len(),
             micros(rates[1])

@@ -332,8 +332,8 @@ fn status(key: &str) -> Option<u64> {
 pub fn figures() -> Vec<Figure> {
     let recording = recording();
     let parquet = replay(&recording, StoreFormat::Parquet);
-    let mut beside = format!("all files of the run; {}", recording.origin);
-    beside += &format!(
+    let mut context = format!("all files of the run; {}", recording.origin);
+    context += &format!(
         "; plain sorted Parquet with zstd {:.2}",
         plain_sorted_parquet(&recording)
     );
@@ -346,7 +346,7 @@ pub fn figures() -> Vec<Figure> {
         };
         let nanos = other.writing.as_nanos() as f64 / recording.samples as f64;
         if format != StoreFormat::Parquet {
-            beside += &format!("; {format} {:.1}", other.bytes_per_sample);
+            context += &format!("; {format} {:.1}", other.bytes_per_sample);
             writing += &format!("; {format} {nanos:.0}");
         } else {
             writing += &format!(
@@ -356,7 +356,7 @@ pub fn figures() -> Vec<Figure> {
             );
         }
     }
-    beside += &match parquet.peak_growth {
+    context += &match parquet.peak_growth {
         Some(bytes) => format!("; Parquet's peak memory {:.1} MB", bytes as f64 / 1e6),
         None => "; peak memory not told by this system".into(),
     };
@@ -365,13 +365,13 @@ pub fn figures() -> Vec<Figure> {
             name: "store_bytes_per_sample",
             value: Some(parquet.bytes_per_sample),
             unit: "bytes",
-            beside,
+            context,
         },
         Figure {
             name: "store_write_ns_per_sample",
             value: Some(parquet.writing.as_nanos() as f64 / recording.samples as f64),
             unit: "ns",
-            beside: writing,
+            context: writing,
         },
     ]
 }

@@ -25,8 +25,8 @@ const SLICE: Duration = Duration::from_millis(100);
 
 /// `exposition_parse_vs_victoriametrics_ratio`.
 pub fn figures() -> Vec<Figure> {
-    let (value, beside) = match measure() {
-        Ok((value, beside)) => (Some(value), beside),
+    let (value, context) = match measure() {
+        Ok((value, context)) => (Some(value), context),
         Err(error) => (
             None,
             format!("{error:#}; it needs the Debian packages {PACKAGES}"),
@@ -36,7 +36,7 @@ pub fn figures() -> Vec<Figure> {
         name: "exposition_parse_vs_victoriametrics_ratio",
         value,
         unit: "ratio",
-        beside,
+        context,
     }]
 }
 
@@ -75,13 +75,13 @@ fn measure() -> Result<(f64, String)> {
     peer.stop()?;
 
     let (ours, peer, split) = (median(ours_rates), median(peer_rates), median(split_rates));
-    let beside = format!(
+    let context = format!(
         "complete parse {ours:.0} MB/s over VictoriaMetrics' Go parser {peer:.0} MB/s (names, tags, values; no kinds, \
          names not checked), bare line split and float parse {split:.0} MB/s, all per CPU second, in turns; aim 1.5; \
          vLLM 0.32 page, {} bytes, {samples} samples",
         page.len()
     );
-    Ok((ours / peer, beside))
+    Ok((ours / peer, context))
 }
 
 /// Builds the peer into `folder` and returns the program's path.

@@ -112,8 +112,8 @@ fn sut() -> Result<PathBuf> {
 /// All three figures of one client. A failed measurement is SKIPPED with its reason; the others still run.
 fn measure(bench: &Bench, client: &Client, suffix: &str) -> Result<()> {
     match highest_rate(bench, client) {
-        Ok((rate, beside)) => say(&format!(
-            "server_scenario_max_qps{suffix}\t{rate:.0}\tqueries/s\t{beside}"
+        Ok((rate, context)) => say(&format!(
+            "server_scenario_max_qps{suffix}\t{rate:.0}\tqueries/s\t{context}"
         ))?,
         Err(error) => say(&format!(
             "server_scenario_max_qps{suffix}\tSKIPPED\tqueries/s\t{error:#}"
@@ -128,9 +128,9 @@ fn measure(bench: &Bench, client: &Client, suffix: &str) -> Result<()> {
                 &seen.issue_delay_us
             };
             let value = Seen::percentile(delays, 99.0).map_or("SKIPPED".to_owned(), |us| format!("{us:.1}"));
-            let beside = seen.line(client.name());
+            let context = seen.line(client.name());
             say(&format!(
-                "issue_delay_p99_us{suffix}\t{value}\tus\tat {RATE} queries/s of {SERVER_TOKENS} tokens; {beside}"
+                "issue_delay_p99_us{suffix}\t{value}\tus\tat {RATE} queries/s of {SERVER_TOKENS} tokens; {context}"
             ))?;
         }
         Err(error) => say(&format!("issue_delay_p99_us{suffix}\tSKIPPED\tus\t{error:#}"))?,
@@ -165,8 +165,8 @@ fn highest_rate(bench: &Bench, client: &Client) -> Result<(f64, String)> {
             .drive(client, &load, LIMIT)
             .with_context(|| format!("at {rate} queries/s"))?;
         if !seen.kept_up(&load, LATE_US) {
-            let beside = format!("at {rate} it does not keep up: {}", seen.line(client.name()));
-            return Ok((reached.unwrap_or(0.0), beside));
+            let context = format!("at {rate} it does not keep up: {}", seen.line(client.name()));
+            return Ok((reached.unwrap_or(0.0), context));
         }
         reached = Some(rate);
     }

@@ -9,7 +9,7 @@ use mlperf_rules::BenchmarkSpec;
 use mlperf_rules::files::{self, ACCURACY_LOG, ACCURACY_TXT};
 
 use crate::{
-    AccuracyLogError, AnsweredText, Beside, Measure, Punkt, Score, ScoreError, beside_limits,
+    AccuracyLogError, AnsweredText, CheckedFigure, Measure, Punkt, Score, ScoreError, check_limits,
     read_accuracy_log, score,
 };
 
@@ -48,7 +48,7 @@ pub enum EvaluateError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scored {
     /// Every figure with its limits; empty when nothing could be scored.
-    pub figures: Vec<Beside>,
+    pub figures: Vec<CheckedFigure>,
     /// What was left out and why, one sentence each.
     pub remarks: Vec<String>,
     /// Path of `accuracy.txt`, if it was written.
@@ -195,7 +195,7 @@ pub fn evaluate(
 }
 
 fn scored(spec: &BenchmarkSpec, result: &Score, log_dir: &Path, no_punkt: Option<String>) -> Scored {
-    let figures = beside_limits(&result.figures(), &spec.accuracy);
+    let figures = check_limits(&result.figures(), &spec.accuracy);
     let mut remarks = Vec::new();
     match no_punkt {
         // A missing model matters only if the figure is required.
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_run_counts_when_every_figure_is_known_and_written() {
-        let figure = |value| Beside {
+        let figure = |value| CheckedFigure {
             name: "rouge1".into(),
             value,
             bounds: Bounds {

@@ -18,7 +18,7 @@ mod texts;
 pub use answers::{AnswerFormat, Verdict, VerdictCounts, VerdictReport, find_answer, judge};
 pub use exact::{ExactMatch, exact_match};
 pub use folder::{EvaluateError, Scored, evaluate, lacking, score_folder};
-pub use limits::{Beside, beside_limits, figures_of};
+pub use limits::{CheckedFigure, check_limits, figures_of};
 pub use log::{AccuracyLogError, AccuracyRecord, read_accuracy_log};
 pub use porter::stem;
 pub use punkt::{Punkt, PunktError};

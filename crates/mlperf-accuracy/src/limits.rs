@@ -6,7 +6,7 @@ use mlperf_rules::Bounds;
 
 /// One figure and its bounds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Beside {
+pub struct CheckedFigure {
     /// The measure's name, as in the benchmark's file.
     pub name: String,
     /// The run's value; `None` when it is unknown.
@@ -15,7 +15,7 @@ pub struct Beside {
     pub bounds: Bounds,
 }
 
-impl Beside {
+impl CheckedFigure {
     /// Whether the bounds hold; `None` without a value.
     pub fn holds(&self) -> Option<bool> {
         self.value.map(|value| self.bounds.hold(value))
@@ -46,16 +46,19 @@ fn short(value: f64) -> String {
 
 /// Every required measure, followed by the figures without a limit. Names are compared case-insensitively,
 /// since the submission checker writes some of them in upper case.
-pub fn beside_limits<N: AsRef<str>>(figures: &[(N, f64)], asked: &BTreeMap<String, Bounds>) -> Vec<Beside> {
+pub fn check_limits<N: AsRef<str>>(
+    figures: &[(N, f64)],
+    asked: &BTreeMap<String, Bounds>,
+) -> Vec<CheckedFigure> {
     let value_of = |name: &str| {
         let found = figures
             .iter()
             .find(|(figure, _)| figure.as_ref().eq_ignore_ascii_case(name));
         found.map(|(_, value)| *value)
     };
-    let mut all: Vec<Beside> = asked
+    let mut all: Vec<CheckedFigure> = asked
         .iter()
-        .map(|(name, bounds)| Beside {
+        .map(|(name, bounds)| CheckedFigure {
             name: name.clone(),
             value: value_of(name),
             bounds: *bounds,
@@ -66,7 +69,7 @@ pub fn beside_limits<N: AsRef<str>>(figures: &[(N, f64)], asked: &BTreeMap<Strin
             .keys()
             .any(|name| name.eq_ignore_ascii_case(figure.as_ref()))
     });
-    all.extend(others.map(|(figure, value)| Beside {
+    all.extend(others.map(|(figure, value)| CheckedFigure {
         name: figure.as_ref().to_ascii_lowercase(),
         value: Some(*value),
         bounds: Bounds { min: None, max: None },
@@ -100,9 +103,9 @@ mod tests {
             ("rouge1".to_owned(), bounds(Some(38.391), None)),
             ("rougeL".to_owned(), bounds(Some(24.0), None)),
         ]);
-        let words: Vec<String> = beside_limits(&figures, &asked)
+        let words: Vec<String> = check_limits(&figures, &asked)
             .iter()
-            .map(Beside::words)
+            .map(CheckedFigure::words)
             .collect();
         assert_eq!(
             words,

@@ -1,7 +1,7 @@
 //! Whether a run is fit for a submission. LoadGen's logs are judged again, since they are what is submitted;
 //! what only the run itself could observe comes from its record.
 
-use mlperf_accuracy::{Beside, beside_limits, figures_of};
+use mlperf_accuracy::{CheckedFigure, check_limits, figures_of};
 use mlperf_loadgen::{LoadGenLog, Mode, TestSettings};
 use mlperf_rules::files::ACCURACY_TXT;
 use mlperf_rules::verdict::{self, Check, Evidence};
@@ -122,11 +122,11 @@ fn accuracy(runs: &ScenarioRuns, spec: &BenchmarkSpec, scenario: RuleScenario) -
             )];
         }
     };
-    let beside = beside_limits(&figures_of(&text), &spec.accuracy);
-    beside
+    let checked = check_limits(&figures_of(&text), &spec.accuracy);
+    checked
         .iter()
         .filter(|figure| spec.accuracy.contains_key(&figure.name) && figure.holds() != Some(true))
-        .map(|figure| format!("{scenario} accuracy: {}", Beside::words(figure)))
+        .map(|figure| format!("{scenario} accuracy: {}", CheckedFigure::words(figure)))
         .collect()
 }
 

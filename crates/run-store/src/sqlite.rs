@@ -253,7 +253,7 @@ impl SqliteStore {
         // Needs exclusive access. While another program reads the database the log file stays: nothing is
         // lost, and it is removed when that program closes the database.
         if let Err(error) = self.database.pragma_update(None, "journal_mode", "DELETE") {
-            tracing::info!(path = %self.path.display(), %error, "the write-ahead log stays beside the database");
+            tracing::info!(path = %self.path.display(), %error, "the write-ahead log stays next to the database");
         }
         self.database.close().map_err(|(_, error)| error)?;
         Ok(self.path)

@@ -698,13 +698,13 @@ async fn errors_in_a_stream_are_the_servers_in_every_form() {
         );
     }
     // Next to an answer, in the compact form that the quick scan reads.
-    for beside in [
+    for extra in [
         tokens(&[12], "").replace("}]}", "}],\"error\":\"boom\"}"),
         tokens(&[12], "").replace("{\"id\"", "{\"error\":\"boom\",\"id\""),
         tokens(&[12], "").replace("text_completion", "error"),
     ] {
-        let error = in_every_cut(&with(1, &beside)).await.unwrap_err();
-        assert!(matches!(error, StreamError::Server { .. }), "{beside}: {error}");
+        let error = in_every_cut(&with(1, &extra)).await.unwrap_err();
+        assert!(matches!(error, StreamError::Server { .. }), "{extra}: {error}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `sut score`: scores a stored accuracy run again.
 
 use anyhow::anyhow;
-use mlperf_accuracy::{ANSWERS, Beside, read_texts, score_folder};
+use mlperf_accuracy::{ANSWERS, CheckedFigure, read_texts, score_folder};
 use mlperf_dataset::{Columns, Dataset};
 use mlperf_rules::{BenchmarkSpec, RunRecord};
 
@@ -37,7 +37,7 @@ pub(super) fn run(args: &ScoreArgs) -> Result<Exit, Fail> {
     for line in scored
         .figures
         .iter()
-        .map(Beside::words)
+        .map(CheckedFigure::words)
         .chain(scored.remarks.iter().cloned())
     {
         print(&format!("  {line}\n"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use mlperf_accuracy::{ANSWERS, Beside, evaluate, score_folder, write_texts};
+use mlperf_accuracy::{ANSWERS, CheckedFigure, evaluate, score_folder, write_texts};
 use mlperf_dataset::Dataset;
 use mlperf_loadgen::Mode;
 use mlperf_rules::RuleScenario;
@@ -40,7 +40,8 @@ impl Answers<'_> {
 
     fn score(&mut self) -> RunOutcome {
         let scored = score_folder(&self.plan.benchmark, self.dataset, &self.plan.log_dir, self.texts);
-        self.remarks.extend(scored.figures.iter().map(Beside::words));
+        self.remarks
+            .extend(scored.figures.iter().map(CheckedFigure::words));
         let outcome = RunOutcome::Scored {
             word: scored.word(),
             counts: scored.counts(),
