@@ -358,7 +358,7 @@ pub fn figures() -> Vec<Figure> {
     }
     context += &match parquet.peak_growth {
         Some(bytes) => format!("; Parquet's peak memory {:.1} MB", bytes as f64 / 1e6),
-        None => "; peak memory not told by this system".into(),
+        None => "; peak memory not reported by this system".into(),
     };
     vec![
         Figure {

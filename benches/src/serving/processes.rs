@@ -68,7 +68,7 @@ impl Simulated {
         let Some(url) = said.split_whitespace().find(|word| word.starts_with("http://")) else {
             let _already_gone = child.kill();
             child.wait()?;
-            bail!("{} sim did not tell its address but {said:?}", sut.display());
+            bail!("{} sim did not print its address but {said:?}", sut.display());
         };
         let url = url.to_owned();
         Ok(Self { child, url })

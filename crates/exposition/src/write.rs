@@ -122,7 +122,7 @@ pub enum WriteError {
         role: Role,
     },
     /// Two families of one name on a page: the second would change the type of the first one's samples.
-    #[error("family {family:?} stands on the page twice; join the two")]
+    #[error("family {family:?} occurs twice on the page; merge the two")]
     Twice {
         /// The name as written in the format.
         family: String,

@@ -421,7 +421,7 @@ impl TestSettings {
             })?;
         }
         require(self.max_duration != Some(Duration::ZERO), "max_duration", || {
-            "0 stands for no limit in LoadGen; leave it out".to_owned()
+            "LoadGen reads 0 as no limit; leave it out".to_owned()
         })
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn scenario(
     marks: &[Mark],
 ) -> String {
     let record = &runs.performance.record;
-    let version = record.server_version.as_deref().unwrap_or("not told");
+    let version = record.server_version.as_deref().unwrap_or("not reported");
     let mut text = format!(
         "# {}, {scenario}\n\n{}| | |\n|---|---|\n| model, as served | {} |\n| server | vLLM {version} |\n\
          | dataset | {}, {} samples |\n| longest answer | {} tokens |\n| prompts a request | {} |\n\

@@ -41,7 +41,7 @@ fn check_run(run: &Run) -> Result<(), (String, &'static str)> {
     for series in &run.series {
         check_series(series).map_err(|problem| (series.key(), problem))?;
         if !keys.insert(series.key()) {
-            return Err((series.key(), "stands there twice"));
+            return Err((series.key(), "occurs twice"));
         }
     }
     let mut ids = BTreeSet::new();
@@ -155,7 +155,7 @@ mod tests {
         );
         assert_eq!(
             of(with(vec![series(vec![], vec![]), series(vec![], vec![])])),
-            "run \"A\": up: stands there twice"
+            "run \"A\": up: occurs twice"
         );
         let histogram = Histogram {
             id: "ttft".into(),

@@ -87,7 +87,7 @@ kinds! {
     Phase "phase" Info "A phase of the run began; its name is the attribute `phase`.",
     ModelLoaded "model_loaded" Info "The model is loaded and answers.",
     TestCompleted "test_completed" Info "The last query was answered.",
-    ScrapeFailed "scrape_failed" Warning "A scrape gave no samples; told when the reason changes.",
+    ScrapeFailed "scrape_failed" Warning "A scrape gave no samples; recorded again when the reason changes.",
     Gap "gap" Warning "A stretch without samples of an endpoint or a GPU, with its end.",
     MissedTick "missed_tick" Warning "Ticks that could not be kept.",
     Dropped "dropped" Warning "Records or hook calls were dropped because a queue was full.",

@@ -430,8 +430,8 @@ fn what_the_facts_tell_is_in_the_summary() {
     let why = custom["never"]["unavailable"].as_str().unwrap();
     assert!(why.contains("not_there_total"), "{why}");
     let times = &summary["requests"]["server_times"];
-    assert_eq!(times["told"]["count"], run.requests.len().div_ceil(2));
-    assert_eq!(times["told"]["prefill_seconds"]["median"], 0.02);
+    assert_eq!(times["reported"]["count"], run.requests.len().div_ceil(2));
+    assert_eq!(times["reported"]["prefill_seconds"]["median"], 0.02);
     // This run has no histograms of these times, so nothing is estimated.
     assert_eq!(times["estimated"]["count"], 0);
     assert_eq!(times["unknown"], run.requests.len() / 2);

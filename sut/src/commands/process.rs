@@ -24,7 +24,7 @@ pub(super) fn run(args: &ProcessArgs) -> Result<Exit, Fail> {
         Some(format) => format.into(),
         None => format_of(&args.run).ok_or_else(|| {
             Fail::usage(anyhow!(
-                "{}: the format to write cannot be told from the name: give it with --to",
+                "{}: its name does not say which format to write: give it with --to",
                 args.run.display()
             ))
         })?,

@@ -146,10 +146,10 @@ pub(super) fn of_requests(run: &RunData) -> Vec<String> {
     let joined = join::server_times(run);
     let mut lines = Vec::new();
     for (source, word) in [
-        (TimeSource::Server, "as the server told"),
+        (TimeSource::Server, "as reported by the server"),
         (
             TimeSource::Estimate,
-            "ESTIMATED from the histograms around each end; a server with --enable-per-request-metrics tells them",
+            "ESTIMATED from the histograms around each end; a server with --enable-per-request-metrics reports them",
         ),
     ] {
         let rows: Vec<&RequestRow> = joined
@@ -174,7 +174,7 @@ pub(super) fn of_requests(run: &RunData) -> Vec<String> {
             median(&|r| join::outside_engine_secs(r).map(|secs| (secs * 1e9) as i64)),
         ));
     }
-    if joined.told == 0 && joined.estimated == 0 {
+    if joined.reported == 0 && joined.estimated == 0 {
         lines.push(
             "the server's queue, prefill and decode times are not known: start it with --enable-per-request-metrics"
                 .into(),

@@ -189,7 +189,7 @@ fn server_pid(server: &Server) -> Option<u32> {
     }
     match found[..] {
         [pid] => {
-            tracing::info!("the server is process {pid}: its CPU, memory and GPUs are told apart");
+            tracing::info!("the server is process {pid}: its CPU, memory and GPUs are recorded separately");
             Some(pid)
         }
         _ => {

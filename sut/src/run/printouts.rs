@@ -86,7 +86,7 @@ fn timing(out: &mut String, answers: &[RequestTimes]) {
 
 fn histogram(out: &mut String, what: &str, values: &[u32]) {
     let (Some(least), Some(most)) = (values.iter().min(), values.iter().max()) else {
-        let _ = writeln!(out, "  {what}: none told");
+        let _ = writeln!(out, "  {what}: none reported");
         return;
     };
     let step = ((most - least) as usize / BARS + 1) as u32;
@@ -152,6 +152,6 @@ mod tests {
             .sum();
         assert_eq!(total, 4, "{out}");
         histogram(&mut out, "tokens", &[]);
-        assert!(out.contains("none told"));
+        assert!(out.contains("none reported"));
     }
 }

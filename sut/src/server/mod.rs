@@ -152,7 +152,7 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
                 }
                 version.get_or_insert(told);
             }
-            Err(error) => tracing::warn!("the server does not tell its version: {error}"),
+            Err(error) => tracing::warn!("the server does not report its version: {error}"),
         }
     }
     let retry = RetryPolicy {

@@ -51,7 +51,7 @@ fn flags_of_a_run_reach_its_files() {
         "own cost:",
         "nothing dropped",
         "inside the server, median of",
-        "as the server told",
+        "as reported by the server",
         "goodput within e2e:100s:",
         "note: Pushgateway http://127.0.0.1:",
     ] {
@@ -97,7 +97,7 @@ fn flags_of_a_run_reach_its_files() {
     assert_eq!(summary["own_cost"]["dropped"]["samples"], 0.0);
     assert!(summary["own_cost"]["cpu_share_ratio"].is_number());
     assert_eq!(
-        summary["requests"]["server_times"]["told"]["count"],
+        summary["requests"]["server_times"]["reported"]["count"],
         record.requests.len()
     );
 }

@@ -9,7 +9,7 @@ use nvml_wrapper::error::NvmlError;
 use super::calls::{Call, series_of, spelled};
 use super::device::Gpu;
 use super::output::Output;
-use super::reading::{State, TOLD_STREAKS, fail, is_for_good};
+use super::reading::{State, REPORTED_STREAKS, fail, is_for_good};
 use super::series::CALL_SERIES;
 use run_model::EventKind;
 use run_model::Severity;
@@ -73,7 +73,7 @@ impl Gpu<'_> {
                 let reading = &mut self.calls[call as usize];
                 if let State::Failing { since_ns, missed } = reading.state {
                     reading.state = State::Good;
-                    if reading.streaks <= TOLD_STREAKS {
+                    if reading.streaks <= REPORTED_STREAKS {
                         let message = format!(
                             "GPU {}: {} is read again after {missed} failed readings",
                             self.identity.index,
@@ -115,7 +115,7 @@ impl Gpu<'_> {
                 output.read_errors += 1;
                 let reading = &mut self.calls[call as usize];
                 let begun = fail(reading, at_ns);
-                let told = reading.streaks <= TOLD_STREAKS;
+                let told = reading.streaks <= REPORTED_STREAKS;
                 if begun && told {
                     self.tell_failed(call.name(), &error, output);
                 }
@@ -130,7 +130,7 @@ impl Gpu<'_> {
             return;
         };
         reading.state = State::Good;
-        if reading.streaks <= TOLD_STREAKS {
+        if reading.streaks <= REPORTED_STREAKS {
             let name = spelled(series_of(CALL_SERIES.len() + field));
             let message = format!(
                 "GPU {}: {name} is read again after {missed} failed readings",

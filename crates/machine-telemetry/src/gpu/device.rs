@@ -12,7 +12,7 @@ use nvml_wrapper::{Device, Nvml};
 
 use super::calls::{CALLS, Call, series_of, spelled};
 use super::output::Output;
-use super::reading::{Reading, State, TOLD_STREAKS, fail, is_for_good, is_unknown_field};
+use super::reading::{Reading, State, REPORTED_STREAKS, fail, is_for_good, is_unknown_field};
 use super::series::{self, CALL_SERIES, FAST_FIELDS, SLOW_FIELDS, STATIC_FIELDS, Slot};
 use run_model::{Sample, SampleBatch, SeriesDef, SeriesId};
 
@@ -199,7 +199,7 @@ impl<'n> Gpu<'n> {
                     output.read_errors += 1;
                     let reading = &mut self.fields[first + i];
                     let begun = fail(reading, now_ns);
-                    let told = reading.streaks <= TOLD_STREAKS;
+                    let told = reading.streaks <= REPORTED_STREAKS;
                     if begun && told {
                         self.tell_failed(&spelled(series_of(slot)), &error, output);
                     }

@@ -17,7 +17,7 @@ pub(crate) struct Reading {
 }
 
 /// After this many streaks of failures, further streaks of a reading are only counted, not reported.
-pub(crate) const TOLD_STREAKS: u32 = 10;
+pub(crate) const REPORTED_STREAKS: u32 = 10;
 
 /// Whether the error is permanent for as long as this driver runs.
 pub(crate) fn is_for_good(error: &NvmlError) -> bool {

@@ -430,7 +430,7 @@ fn refused_instruction(op: u8) -> String {
         b'P' | b'Q' => "a reference to something outside the file",
         0x82..=0x84 => "a number from Python's extension registry in place of a name",
         b'i' | b'o' | 0x92 => "a way to make objects that no table needs",
-        0x97 | 0x98 => "a buffer that lies outside the file",
+        0x97 | 0x98 => "a buffer outside the file",
         0x8f..=0x91 => "a set, which no table of prompts holds",
         b'I' | b'L' | b'F' | b'S' | b'V' | b'p' | b'g' => "an instruction of protocol 0",
         b'T' | b'U' => "a text of Python 2",

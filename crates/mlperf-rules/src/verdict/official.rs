@@ -65,7 +65,7 @@ fn seeds(result: &RunResult, round: &TestSettings) -> Finding {
         .filter(|(key, _)| !result.effective.contains_key(*key))
         .count();
     if absent > 0 {
-        return Finding::unknown(Check::Seeds, "the log does not tell the seeds");
+        return Finding::unknown(Check::Seeds, "the log does not contain the seeds");
     }
     if wrong.is_empty() {
         return Finding::pass(Check::Seeds);
@@ -164,7 +164,7 @@ fn duration(result: &RunResult, round: &TestSettings) -> Finding {
                 number(wanted)
             ),
         ),
-        _ => Finding::unknown(check, "the log does not tell how long the run was"),
+        _ => Finding::unknown(check, "the log does not contain the run's duration"),
     }
 }
 
@@ -235,7 +235,7 @@ fn loadgen_build(result: &RunResult) -> Finding {
     let check = Check::LoadGenBuild;
     let ours = mlperf_loadgen::loadgen_version();
     let Some(version) = &result.loadgen_version else {
-        return Finding::unknown(check, "the log does not tell LoadGen's version");
+        return Finding::unknown(check, "the log does not contain LoadGen's version");
     };
     if version.split_whitespace().next() != Some(ours.as_str()) {
         return Finding::fail(
@@ -298,7 +298,7 @@ fn no_prefix_caching(caching: Option<PrefixCaching>) -> Finding {
             .with_way_out("serve with --no-enable-prefix-caching"),
         Some(PrefixCaching::Unknown) => Finding::unknown(
             check,
-            "the server does not tell whether its prefix caching is off",
+            "the server does not report whether prefix caching is off",
         ),
     }
 }

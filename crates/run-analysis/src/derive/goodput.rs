@@ -58,11 +58,11 @@ impl std::str::FromStr for Limits {
                 other => return Err(LimitsError(format!("{other} is none of ttft, tpot, e2e"))),
             };
             if place.replace(limit * factor).is_some() {
-                return Err(LimitsError(format!("{name} is told twice")));
+                return Err(LimitsError(format!("{name} is given twice")));
             }
         }
         if out == Self::default() {
-            return Err(LimitsError("no limit is told".into()));
+            return Err(LimitsError("no limit is given".into()));
         }
         Ok(out)
     }

@@ -21,7 +21,7 @@ pub struct Joined {
     /// Every request of the run, in the same order.
     pub requests: Vec<RequestRow>,
     /// Number of requests with times reported by the server.
-    pub told: usize,
+    pub reported: usize,
     /// Number of requests with estimated times.
     pub estimated: usize,
     /// Number of requests with neither: not done, or finished while nothing was scraped.
@@ -71,7 +71,7 @@ pub fn server_times_with(run: &RunData, histograms: &[Histogram]) -> Joined {
     for request in &run.requests {
         let mut request = request.clone();
         if request.server_time_source == Some(TimeSource::Server) {
-            out.told += 1;
+            out.reported += 1;
         } else if times_of(&request).is_some_and(|times| estimate(&mut request, times)) {
             out.estimated += 1;
         } else {
@@ -225,7 +225,7 @@ mod tests {
             request(None),
             request(Some(9 * S)),
         ]));
-        assert_eq!((got.told, got.estimated, got.unknown), (1, 1, 2));
+        assert_eq!((got.reported, got.estimated, got.unknown), (1, 1, 2));
         let first = &got.requests[0];
         assert_eq!(first.server_time_source, Some(TimeSource::Estimate));
         assert_eq!(

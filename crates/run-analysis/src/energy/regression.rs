@@ -32,7 +32,7 @@ pub enum FitError {
     #[error("too few windows for a fit")]
     TooFewRows,
     /// Two columns are collinear, so their shares cannot be separated.
-    #[error("prefill, decode and idle time move together in this run, so their shares cannot be told apart")]
+    #[error("prefill, decode and idle time are collinear in this run, so their shares cannot be separated")]
     Collinear,
 }
 

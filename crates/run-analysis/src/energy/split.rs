@@ -63,7 +63,7 @@ fn times(coefficient: Coefficient, factor: f64) -> Coefficient {
 #[non_exhaustive]
 pub enum SplitUnavailable {
     /// No energy to split.
-    #[error("no GPU in this run told its energy or power")]
+    #[error("no GPU in this run reported its energy or power")]
     NoEnergy,
     /// There is no source of token counts over time.
     #[error("neither token counters nor request rows with token counts are in this run")]

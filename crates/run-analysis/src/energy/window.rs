@@ -113,10 +113,10 @@ impl WindowEnergy {
 #[non_exhaustive]
 pub enum EnergyUnavailable {
     /// No GPU reported energy or power.
-    #[error("no GPU in this run told its energy or power")]
+    #[error("no GPU in this run reported its energy or power")]
     NoSource,
     /// Data exist, but not in this window.
-    #[error("no energy or power sample lies in the window")]
+    #[error("no energy or power sample is in the window")]
     NothingInWindow,
     /// The window is too short for power data.
     #[error("the window is shorter than a second, which no driver's power data can carry")]

@@ -50,7 +50,7 @@ pub struct Evidence {
     pub threshold: Option<f64>,
     /// Share of the seconds in question in which it held; absent where it is unknown in all of them.
     pub held_ratio: Option<f64>,
-    /// As a sentence: "running requests 48, at least 45 asked for".
+    /// As a sentence: "running requests 48 (condition: at least 45)".
     pub text: String,
 }
 
@@ -292,7 +292,7 @@ fn compare(condition: &Condition, readings: &Readings, seconds: &[usize]) -> Evi
     let held = known.iter().filter(|held| **held).count();
     let text = match (value, threshold) {
         (Some(value), Some(threshold)) => format!(
-            "{} {}, {} {}",
+            "{} {} (condition: {} {})",
             quantity.describe(),
             quantity.print(value),
             comparison.words(),

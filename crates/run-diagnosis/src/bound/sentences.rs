@@ -31,7 +31,7 @@ impl Diagnosis {
         };
         match &self.verdict {
             Verdict::BoundBy { rule } => format!("Bound by {}.{also}", with_share(rule)),
-            Verdict::Mixed => format!("No single thing bound the run.{also}"),
+            Verdict::Mixed => format!("No single resource bound the run.{also}"),
             Verdict::Unknown => format!(
                 "What bound the run is not known: no rule fits in {} of the seconds.{also}",
                 share(self.unlabelled_ratio)
@@ -50,27 +50,25 @@ impl RuleOutcome {
                 list(missing)
             )];
         }
-        let texts = |evidence: &[super::Evidence]| {
-            evidence
-                .iter()
-                .map(|e| e.text.clone())
-                .collect::<Vec<_>>()
-                .join("; ")
+        let texts = |evidence: Vec<&super::Evidence>| {
+            let texts: Vec<&str> = evidence.iter().map(|e| e.text.as_str()).collect();
+            texts.join("; ")
         };
         let opening = if self.state == RuleState::Found {
-            "Seen"
+            "Evidence"
         } else {
-            "Looked at"
+            "Checked"
         };
-        let mut sentences = vec![format!("{opening}: {}.", texts(&self.evidence))];
+        let mut sentences = vec![format!("{opening}: {}.", texts(self.evidence.iter().collect()))];
         if !self.not_checked.is_empty() {
             sentences.push(format!("Not checked: {}.", list(&self.not_checked)));
         }
-        if !self.counter_evidence.is_empty() {
-            sentences.push(format!(
-                "Would speak against it: {}.",
-                texts(&self.counter_evidence)
-            ));
+        let holds = |e: &&super::Evidence| e.held_ratio.is_some_and(|ratio| ratio >= 0.5);
+        let (held, not_held): (Vec<_>, Vec<_>) = self.counter_evidence.iter().partition(holds);
+        for (opening, evidence) in [("Evidence against it", held), ("No evidence against it", not_held)] {
+            if !evidence.is_empty() {
+                sentences.push(format!("{opening}: {}.", texts(evidence)));
+            }
         }
         if self.state == RuleState::Found {
             let by_how_much = self

@@ -23,7 +23,7 @@ impl SteadyWindow {
             sentences.push(format!("Within that time, {}.", self.drifts()));
         }
         if !self.missing.is_empty() {
-            sentences.push(format!("Not looked at: {}.", list(&self.missing)));
+            sentences.push(format!("Not checked: {}.", list(&self.missing)));
         }
         sentences
     }

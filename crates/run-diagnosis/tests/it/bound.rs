@@ -128,7 +128,7 @@ fn a_late_client_is_found_from_its_own_times() {
     bound_by(&found, "client");
     let rule = found.rule("client").unwrap();
     assert!(
-        rule.evidence[0].text.contains("30 ms, above 20 ms"),
+        rule.evidence[0].text.contains("30 ms (condition: above 20 ms)"),
         "{:?}",
         rule.evidence
     );

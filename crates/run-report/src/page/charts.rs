@@ -242,7 +242,7 @@ impl Find<'_> {
                 "gpu-memory",
                 "GPU memory in use",
                 "bytes",
-                "Memory in use, whoever uses it.",
+                "Memory in use by all processes.",
                 &[("gpu_memory_used_bytes", ""), ("vllm:gpu_memory_used", "")],
             ),
             chart(

@@ -60,7 +60,7 @@ impl Report {
             text,
             "{}",
             match self.verdict {
-                "start" => "nothing stands against a start",
+                "start" => "nothing prevents a start",
                 "do_not_start" => "the server would not start, or not serve",
                 _ => "nothing found against a start, but not everything could be checked",
             }

@@ -224,7 +224,7 @@ fn states(page: &mut Page, rows: &[Row<'_>]) -> Result<(), WriteError> {
     page.rows(
         "vllm:monitor_alert",
         Kind::Gauge,
-        "1 while an alert stands.",
+        "1 while an alert is active.",
         alert_rows,
     )
 }
@@ -530,7 +530,7 @@ fn own(page: &mut Page, hub: &Hub) -> Result<(), WriteError> {
     page.rows(
         "vllm:monitor_info",
         Kind::Gauge,
-        "1; the labels tell versions.",
+        "Always 1; the labels are versions.",
         [(
             vec![
                 ("version", env!("CARGO_PKG_VERSION").to_owned()),

@@ -173,7 +173,7 @@ impl Tracker {
             evidence: vec![
                 Evidence::text(
                     Source::Log,
-                    format!("loading stands in the phase {}", phase.as_str()),
+                    format!("loading is stuck in the phase {}", phase.as_str()),
                 ),
                 Evidence::number(Source::Log, "time in this phase", secs, "s"),
                 Evidence::number(Source::Model, "deadline", deadline, "s"),

@@ -232,7 +232,7 @@ impl Predictor for Hang {
             if let Some((engine, _)) = &slow_member {
                 evidence.push(Evidence::text(
                     Source::Peers,
-                    format!("only engine {engine} stands still"),
+                    format!("only engine {engine} makes no progress"),
                 ));
             }
         }

@@ -98,7 +98,7 @@ fn server_times(run: &RunData) -> Value {
         Value::Object(entry)
     };
     json!({
-        "told": of(TimeSource::Server, ""),
+        "reported": of(TimeSource::Server, ""),
         "estimated": of(TimeSource::Estimate, "_estimate"),
         "unknown": joined.unknown,
         "several_servers": joined.several_servers,

@@ -88,7 +88,7 @@ impl Finding {
 
     fn sentence(self) -> &'static str {
         match self {
-            Self::NoCost => "no cost can be told from chance: the interval contains 1",
+            Self::NoCost => "no cost can be distinguished from noise: the interval contains 1",
             Self::SmallCost => "a cost below 0.5 %",
             Self::Cost => "COLLECTION COSTS THROUGHPUT",
             Self::Faster => "faster with collection: something else than collection changed between the runs",
@@ -326,7 +326,7 @@ impl Check<'_> {
         let status = self.program.run(&overrides, Some(&console), self.shutdown)?;
         if self.shutdown.reason().is_some() {
             return Err(Fail::partial(anyhow!(
-                "the check was interrupted; what there is lies in {}",
+                "the check was interrupted; partial results are in {}",
                 self.folder.display()
             )));
         }
