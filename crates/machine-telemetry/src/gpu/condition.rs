@@ -9,7 +9,7 @@ use nvml_wrapper::error::NvmlError;
 use super::calls::{Call, series_of, spelled};
 use super::device::Gpu;
 use super::output::Output;
-use super::reading::{State, REPORTED_STREAKS, fail, is_for_good};
+use super::reading::{REPORTED_STREAKS, State, fail, is_for_good};
 use super::series::CALL_SERIES;
 use run_model::EventKind;
 use run_model::Severity;

@@ -12,7 +12,7 @@ use nvml_wrapper::{Device, Nvml};
 
 use super::calls::{CALLS, Call, series_of, spelled};
 use super::output::Output;
-use super::reading::{Reading, State, REPORTED_STREAKS, fail, is_for_good, is_unknown_field};
+use super::reading::{REPORTED_STREAKS, Reading, State, fail, is_for_good, is_unknown_field};
 use super::series::{self, CALL_SERIES, FAST_FIELDS, SLOW_FIELDS, STATIC_FIELDS, Slot};
 use run_model::{Sample, SampleBatch, SeriesDef, SeriesId};
 

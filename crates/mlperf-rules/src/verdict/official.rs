@@ -296,9 +296,8 @@ fn no_prefix_caching(caching: Option<PrefixCaching>) -> Finding {
         Some(PrefixCaching::Off) => Finding::pass(check),
         Some(PrefixCaching::On) => Finding::fail(check, "prefix caching is on; MLPerf does not allow it")
             .with_way_out("serve with --no-enable-prefix-caching"),
-        Some(PrefixCaching::Unknown) => Finding::unknown(
-            check,
-            "the server does not report whether prefix caching is off",
-        ),
+        Some(PrefixCaching::Unknown) => {
+            Finding::unknown(check, "the server does not report whether prefix caching is off")
+        }
     }
 }

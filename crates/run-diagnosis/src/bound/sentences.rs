@@ -65,7 +65,10 @@ impl RuleOutcome {
         }
         let holds = |e: &&super::Evidence| e.held_ratio.is_some_and(|ratio| ratio >= 0.5);
         let (held, not_held): (Vec<_>, Vec<_>) = self.counter_evidence.iter().partition(holds);
-        for (opening, evidence) in [("Evidence against it", held), ("No evidence against it", not_held)] {
+        for (opening, evidence) in [
+            ("Evidence against it", held),
+            ("No evidence against it", not_held),
+        ] {
             if !evidence.is_empty() {
                 sentences.push(format!("{opening}: {}.", texts(evidence)));
             }
