@@ -26,16 +26,6 @@ pub enum Which {
     Longest,
 }
 
-impl Which {
-    /// Key of the levers' route.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Newest => "abort_newest",
-            Self::Longest => "abort_longest",
-        }
-    }
-}
-
 /// One operation on a target, as data. Actuators execute it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 ON = {"VLLM_ENABLE_MONITORING": "true"}
 
 
@@ -244,3 +246,67 @@ async def main():
 asyncio.run(main())
 """)
     assert out == "[] {'max_num_queued_reqs': None, 'max_num_queued_tokens': None} 16\n"
+
+
+def test_the_routes_answer_as_documented(run_python):
+    """The bodies of docs/acting.md, which the monitor's client and the simulator have too."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("httpx")
+    out = run_python(LEVERS + """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from vllm_monitor import runtime
+from vllm_monitor.endpoint_plugin import plugin
+monitor = runtime.monitor_for(None)
+class State:
+    prompt_len = 5
+    class detokenizer:
+        num_output_tokens = staticmethod(lambda: 1)
+class Longest(State):
+    prompt_len = 50
+states = {"old": Longest, "middle": State, "new": State}
+client.output_processor = SimpleNamespace(request_states=states)
+async def abort(names, internal):
+    assert internal
+    for name in names:
+        del states[name]
+client.abort = abort
+async def check_health():
+    pass
+client.check_health = check_health
+app = FastAPI()
+routes = plugin()
+routes.attach_router(app)
+asyncio.run(routes.init_state(client, None, None))
+web = TestClient(app, headers={"X-Monitor-Token": "t"})
+def ask(method, path, body=None, **more):
+    answer = web.request(method, "/v1/monitor/" + path, json=body, **more)
+    return answer.status_code, answer.json()
+print(ask("GET", "levers", headers={"X-Monitor-Token": "no"})[0])
+code, state = ask("GET", "levers")
+print(code, sorted(state), state["aborts"], [lever["name"] for lever in state["levers"]])
+print(sorted(state["levers"][0]))
+print(ask("POST", "levers/drain", {"value": 1, "ttl_seconds": 60}), web.get("/health").status_code)
+held = {lever["name"]: lever for lever in ask("GET", "levers")[1]["levers"]}["drain"]
+print(held["value"], held["before"], 59 < held["seconds_left"] <= 60)
+print(ask("DELETE", "levers/drain"), web.get("/health").status_code)
+print(ask("DELETE", "levers/watermark_blocks"))
+print(ask("POST", "levers/drain", {"value": 2})[0], ask("POST", "levers/nonsense", {"value": 2})[0])
+print(ask("POST", "abort", {"which": "newest", "count": 1}), list(states))
+print(ask("POST", "abort", {"which": "longest", "count": 1}), list(states))
+print(ask("POST", "abort", {"which": "eldest", "count": 1})[0], ask("POST", "abort", {"count": 1})[0])
+""", VLLM_MONITOR_TOKEN="t", **ON)
+    assert out.splitlines() == [
+        "401",
+        "200 ['aborts', 'levers'] ['newest', 'longest'] ['max_num_queued_reqs', 'max_num_queued_tokens', "
+        "'max_num_active_reqs', 'max_num_scheduled_tokens', 'drain', 'watermark_blocks']",
+        "['effect', 'least', 'most', 'name', 'unit', 'value']",
+        "(200, {'name': 'drain', 'value': 1, 'before': 0, 'seconds_left': 60.0}) 503",
+        "1 0 True",
+        "(200, {'name': 'drain', 'value': 0, 'before': 1, 'seconds_left': None}) 200",
+        "(200, {'name': 'watermark_blocks', 'value': 0, 'before': 0, 'seconds_left': None})",
+        "400 400",
+        "(200, {'aborted': 1}) ['old', 'middle']",
+        "(200, {'aborted': 1}) ['middle']",
+        "400 400",
+    ]

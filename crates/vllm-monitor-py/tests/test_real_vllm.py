@@ -191,12 +191,28 @@ def test_levers_live(server):
     assert not server.monitor()["mitigation_in_progress"]
 
     assert server.request(f"{lever}max_num_active_reqs", {"value": 3, "ttl_seconds": 1})[0] == 200
-    described = lambda: {one["name"]: one for one in json.loads(server.request("/v1/monitor/levers")[1])}  # noqa: E731
+    described = lambda: {one["name"]: one for one in json.loads(server.request("/v1/monitor/levers")[1])["levers"]}  # noqa: E731
     assert until(lambda: described()["max_num_active_reqs"]["value"] == 16, 20) is not None
     for name, value in (("max_num_active_reqs", 0), ("max_num_running_reqs", 1), ("watermark_blocks", 10**9)):
         code, text = server.request(f"{lever}{name}", {"value": value})
         assert code == 400 and name in text, text
     assert server.request(f"{lever}max_num_queued_reqs", {"valu": 1})[0] == 400
+
+    assert server.request(f"{lever}drain", {"value": 1, "ttl_seconds": 60})[0] == 200
+    assert server.status_of("/health") == 503
+    assert server.complete() == 200
+    assert server.request(f"{lever}drain", method="DELETE")[0] == 200
+    assert server.status_of("/health") == 200
+
+    threads = server.load(4, 400)
+    assert until(lambda: server.monitor()["num_running_requests"] == 4) is not None
+    for which, most in (("newest", 2), ("longest", 100)):
+        code, text = server.request("/v1/monitor/abort", {"which": which, "count": most})
+        assert code == 200 and json.loads(text)["aborted"] == 2, text
+    assert until(lambda: server.monitor()["num_running_requests"] == 0, 10) is not None
+    for thread in threads:
+        thread.join()
+    assert server.request("/v1/monitor/abort", {"which": "eldest", "count": 1})[0] == 400
     assert server.complete() == 200
 
 

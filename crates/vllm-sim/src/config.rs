@@ -402,8 +402,7 @@ pub struct SimConfig {
     pub dev_mode: bool,
     /// Let `/sleep` give up weights and KV cache, as `--enable-sleep-mode` does.
     pub enable_sleep_mode: bool,
-    /// The token for `/sim/faults` and `/v1/monitor/levers` as `Authorization: Bearer …`; `None` disables
-    /// both.
+    /// The token for `/sim/faults` and `/v1/monitor`, sent as `X-Monitor-Token`; `None` disables both.
     pub control_token: Option<ControlToken>,
     /// Host names in addition to `localhost` under which it may be reached. Addresses are always accepted.
     pub allowed_hosts: Vec<String>,

@@ -18,9 +18,7 @@
 //!   `/wake_up`, `/is_sleeping`, `/reset_prefix_cache`, `/reset_mm_cache`, `/reset_encoder_cache`,
 //!   `/abort_requests`, `/server_info`, with vLLM's parameters and defaults.
 //! - `/v1/monitor/levers` reads and sets the limits of scheduler and admission ([`Lever`]), each for a
-//!   limited time. `POST {"max_num_active_reqs": 4, "ttl_s": 30}`; `null` as a value resets the lever,
-//!   `DELETE` all of them; `abort_newest` and `abort_longest` end that many requests. Every answer contains
-//!   the state of all levers.
+//!   limited time; `/v1/monitor/abort` ends requests by age or length. `docs/acting.md` defines the bodies.
 //! - `/sim/faults` accepts fault rules ([`faults`]).
 //!
 //! The last two need [`SimConfig::control_token`]. Requests for a host name that is not `localhost` or in

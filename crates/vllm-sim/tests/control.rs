@@ -48,14 +48,31 @@ fn finish_reason(mut call: Call) -> String {
     reasons.last().unwrap()
 }
 
-fn levers(sim: &Simulator, body: &Value) -> Reply {
-    control(sim, "POST", "/v1/monitor/levers", &body.to_string())
+fn set(sim: &Simulator, lever: &str, value: u64, ttl_seconds: f64) -> Reply {
+    let body = json!({ "value": value, "ttl_seconds": ttl_seconds });
+    control(
+        sim,
+        "POST",
+        &format!("/v1/monitor/levers/{lever}"),
+        &body.to_string(),
+    )
+}
+
+fn lever(sim: &Simulator, name: &str) -> Value {
+    let all = control(sim, "GET", "/v1/monitor/levers", "").json();
+    let levers = all["levers"].as_array().unwrap();
+    levers.iter().find(|lever| lever["name"] == name).unwrap().clone()
 }
 
 #[test]
 fn controls_without_the_token_are_refused_and_change_nothing() {
     let sim = busy();
-    for path in ["/sim/faults", "/v1/monitor/levers"] {
+    for path in [
+        "/sim/faults",
+        "/v1/monitor/levers",
+        "/v1/monitor/levers/drain",
+        "/v1/monitor/abort",
+    ] {
         for method in ["GET", "POST", "DELETE"] {
             let refused = send(&sim, method, path, "", "status").unwrap().finish().unwrap();
             assert_eq!(refused.status, 401, "{method} {path}");
@@ -69,7 +86,7 @@ fn controls_without_the_token_are_refused_and_change_nothing() {
 #[test]
 fn a_page_of_another_site_reaches_nothing() {
     let sim = busy();
-    let from_page = format!("Authorization: Bearer {TOKEN}\r\nOrigin: http://evil.example\r\n");
+    let from_page = format!("X-Monitor-Token: {TOKEN}\r\nOrigin: http://evil.example\r\n");
     for path in ["/sim/faults", "/v1/monitor/levers", "/pause", "/v1/completions"] {
         let reply = send(&sim, "POST", path, &from_page, "die")
             .unwrap()
@@ -185,16 +202,17 @@ fn requests_are_aborted_by_id_or_all() {
 #[test]
 fn levers_limit_for_a_time_and_are_read_back() {
     let sim = busy();
-    let before = control(&sim, "GET", "/v1/monitor/levers", "").json();
     assert_eq!(
-        before["levers"]["max_num_active_reqs"],
-        json!({"value": 1024, "default": 1024, "least": 1, "most": 1024, "expires_in_s": null})
+        lever(&sim, "max_num_active_reqs"),
+        json!({"name": "max_num_active_reqs", "value": 1024, "least": 1, "most": 1024})
     );
-    let set = levers(
-        &sim,
-        &json!({"max_num_active_reqs": 1, "max_num_queued_reqs": 2, "ttl_s": 3600}),
+    let answer = set(&sim, "max_num_active_reqs", 1, 3600.0).json();
+    assert_eq!(
+        answer,
+        json!({"name": "max_num_active_reqs", "value": 1, "before": 1024, "seconds_left": 3600.0})
     );
-    assert_eq!(set.json()["levers"]["max_num_active_reqs"]["value"], 1);
+    set(&sim, "max_num_queued_reqs", 2, 3600.0);
+    assert_eq!(lever(&sim, "max_num_queued_reqs")["before"], Value::Null);
     let (first, second) = (
         running(&sim),
         send(&sim, "POST", "/v1/completions", "", ENDLESS).unwrap(),
@@ -206,58 +224,34 @@ fn levers_limit_for_a_time_and_are_read_back() {
     assert_eq!(post(&sim, "/v1/completions", ENDLESS).status, 503);
 
     // The newest is the one that waits; it has no token yet and still gets an end.
-    let aborted = levers(&sim, &json!({"abort_newest": 1, "max_num_active_reqs": null}));
-    assert_eq!(aborted.json()["aborted"], 1);
-    assert_eq!(aborted.json()["levers"]["max_num_active_reqs"]["value"], 1024);
+    let aborted = control(
+        &sim,
+        "POST",
+        "/v1/monitor/abort",
+        r#"{"which": "newest", "count": 1}"#,
+    );
+    assert_eq!(aborted.json(), json!({"aborted": 1}));
     assert_eq!(
         second.finish().unwrap().events().last().unwrap()["choices"][0]["finish_reason"],
         "abort"
     );
     drop(first);
-    let all = control(&sim, "DELETE", "/v1/monitor/levers", "").json();
-    assert_eq!(all["levers"]["max_num_queued_reqs"]["expires_in_s"], Value::Null);
+    let reset = control(&sim, "DELETE", "/v1/monitor/levers/max_num_active_reqs", "").json();
+    assert_eq!(
+        reset,
+        json!({"name": "max_num_active_reqs", "value": 1024, "before": 1, "seconds_left": null})
+    );
 
-    levers(&sim, &json!({"drain": 1, "ttl_s": 0.05}));
+    set(&sim, "drain", 1, 0.05);
     until("the drain has ended by itself", || {
         get(&sim, "/health").status == 200
     });
 }
 
 #[test]
-fn one_lever_is_moved_as_the_plugin_inside_vllm_has_it() {
-    let sim = busy();
-    let path = "/v1/monitor/levers/max_num_active_reqs";
-    let header = format!("X-Monitor-Token: {TOKEN}\r\n");
-    let ask = |method, path, body: &str| send(&sim, method, path, &header, body).unwrap().finish().unwrap();
-    let set = ask("POST", path, r#"{"value": 2, "ttl_seconds": 60}"#);
-    assert_eq!(
-        set.json(),
-        json!({"name": "max_num_active_reqs", "value": 2, "before": 1024, "seconds_left": 60.0})
-    );
-    let taken_back = ask("DELETE", path, "");
-    assert_eq!(
-        (&taken_back.json()["value"], &taken_back.json()["before"]),
-        (&json!(1024), &json!(2))
-    );
-    for body in [
-        r#"{"value": 0}"#,
-        r#"{"value": 1.5}"#,
-        r#"{"value": 1, "ttl_seconds": 0}"#,
-        "1",
-    ] {
-        assert_eq!(ask("POST", path, body).status, 400, "{body}");
-    }
-    assert_eq!(
-        ask("POST", "/v1/monitor/levers/max_num_seqs", r#"{"value": 1}"#).status,
-        404
-    );
-    assert_eq!(post(&sim, path, r#"{"value": 1}"#).status, 401);
-}
-
-#[test]
 fn a_drained_server_is_unready_and_still_serves() {
     let sim = start(|_| ());
-    levers(&sim, &json!({"drain": 1, "ttl_s": 3600}));
+    set(&sim, "drain", 1, 3600.0);
     assert_eq!(get(&sim, "/health").status, 503);
     assert_eq!(post(&sim, "/v1/completions", r#"{"prompt":[5]}"#).status, 200);
 }
@@ -265,31 +259,25 @@ fn a_drained_server_is_unready_and_still_serves() {
 #[test]
 fn a_wrong_lever_changes_nothing_and_is_named() {
     let sim = busy();
+    let path = "/v1/monitor/levers/max_num_active_reqs";
     for (body, named) in [
-        (json!({"max_num_active_reqs": 4}), "ttl_s"),
-        (
-            json!({"max_num_active_reqs": 0, "ttl_s": 5}),
-            "max_num_active_reqs",
-        ),
-        (
-            json!({"max_num_active_reqs": 2.5, "ttl_s": 5}),
-            "max_num_active_reqs",
-        ),
-        (json!({"drain": 1, "max_num_seqs": 4, "ttl_s": 5}), "max_num_seqs"),
-        (json!({"drain": 1, "ttl_s": -1}), "ttl_s"),
-        (json!([1]), "JSON object"),
+        (r#"{"ttl_seconds": 5}"#, "value"),
+        (r#"{"value": 0}"#, "max_num_active_reqs"),
+        (r#"{"value": 1.5}"#, "whole number"),
+        (r#"{"value": 1, "ttl_seconds": 0}"#, "ttl_seconds"),
+        (r#"{"value": 1, "ttl_seconds": 1e9}"#, "ttl_seconds"),
+        ("1", "JSON object"),
     ] {
-        let reply = levers(&sim, &body);
+        let reply = control(&sim, "POST", path, body);
         assert_eq!(reply.status, 400, "{body}");
         assert!(reply.text().contains(named), "{}", reply.text());
     }
-    let state = control(&sim, "GET", "/v1/monitor/levers", "").json();
-    let moved = state["levers"]
-        .as_object()
-        .unwrap()
-        .values()
-        .filter(|lever| !lever["expires_in_s"].is_null());
-    assert_eq!(moved.count(), 0);
+    assert_eq!(set(&sim, "max_num_seqs", 1, 5.0).status, 404);
+    assert_eq!(
+        control(&sim, "POST", "/v1/monitor/abort", r#"{"count": 1}"#).status,
+        400
+    );
+    assert!(lever(&sim, "max_num_active_reqs").get("seconds_left").is_none());
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Http {
 
     pub(super) async fn get(&self, reach: &Reach, path: &str) -> Result<Value, String> {
         let url = format!("{}{path}", reach.url.trim_end_matches('/'));
-        self.send(self.client.get(url), reach.token.as_ref()).await
+        self.send(to(reach, self.client.get(url))).await
     }
 
     pub(super) async fn post(
@@ -60,8 +60,12 @@ impl Http {
         body: Option<&Value>,
     ) -> Result<Value, String> {
         let url = format!("{}{path}", reach.url.trim_end_matches('/'));
-        self.send(with_body(self.client.post(url), body), reach.token.as_ref())
-            .await
+        self.send(to(reach, with_body(self.client.post(url), body))).await
+    }
+
+    pub(super) async fn delete(&self, reach: &Reach, path: &str) -> Result<Value, String> {
+        let url = format!("{}{path}", reach.url.trim_end_matches('/'));
+        self.send(to(reach, self.client.delete(url))).await
     }
 
     /// Any other address.
@@ -79,17 +83,13 @@ impl Http {
                 .header("content-type", content_type)
                 .body(body.to_string());
         }
-        self.send(request, token).await
-    }
-
-    async fn send(
-        &self,
-        mut request: reqwest::RequestBuilder,
-        token: Option<&Secret>,
-    ) -> Result<Value, String> {
         if let Some(Secret(token)) = token {
             request = request.bearer_auth(token);
         }
+        self.send(request).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, String> {
         let mut answer = request.send().await.map_err(|e| describe(&e))?;
         let status = answer.status();
         let mut body = Vec::new();
@@ -107,6 +107,17 @@ impl Http {
         // Some of vLLM's routes answer without a body.
         Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
+}
+
+/// With the server's API key, and the token of the levers.
+fn to(reach: &Reach, mut request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    if let Some(Secret(key)) = &reach.api_key {
+        request = request.bearer_auth(key);
+    }
+    if let Some(Secret(token)) = &reach.token {
+        request = request.header("x-monitor-token", token);
+    }
+    request
 }
 
 fn with_body(request: reqwest::RequestBuilder, body: Option<&Value>) -> reqwest::RequestBuilder {

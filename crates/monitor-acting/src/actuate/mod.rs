@@ -18,8 +18,9 @@ pub use http::Secret;
 use crate::{Action, Capability};
 use http::Http;
 
-/// Path of the levers, of the in-engine plugin and of the simulator.
+/// Paths of the in-engine plugin and of the simulator; `docs/acting.md` defines the bodies.
 const LEVERS: &str = "/v1/monitor/levers";
+const ABORT: &str = "/v1/monitor/abort";
 
 /// Result of a restart.
 pub type Restarting = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
@@ -35,7 +36,9 @@ pub type OwnFn = Arc<dyn Fn(String, Value, String) -> Restarting + Send + Sync>;
 pub struct Reach {
     /// Its address, such as `http://127.0.0.1:8000`.
     pub url: String,
-    /// Token of the levers' route.
+    /// The server's own API key.
+    pub api_key: Option<Secret>,
+    /// Token of the levers' routes.
     pub token: Option<Secret>,
     /// How to restart it, if possible.
     pub restart: Option<RestartFn>,
@@ -49,6 +52,7 @@ impl fmt::Debug for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reach")
             .field("url", &self.url)
+            .field("api_key", &self.api_key)
             .field("token", &self.token)
             .field("restart", &self.restart.is_some())
             .field("hooks", &self.hooks)
@@ -62,6 +66,7 @@ impl Reach {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            api_key: None,
             token: None,
             restart: None,
             hooks: BTreeMap::new(),
@@ -125,15 +130,19 @@ impl Actuators {
         };
         match self.http.get(reach, LEVERS).await {
             Ok(answer) => {
-                let levers = answer.get("levers").and_then(Value::as_object);
-                for lever in levers.into_iter().flat_map(|levers| levers.keys()) {
-                    found.capabilities.insert(format!("lever.{lever}").into());
-                }
-                if levers.is_some() {
-                    // The same route accepts them.
-                    for lever in ["abort_newest", "abort_longest"] {
-                        found.capabilities.insert(format!("lever.{lever}").into());
+                let list = |key| answer.get(key).and_then(Value::as_array).into_iter().flatten();
+                for lever in list("levers") {
+                    let Some(name) = lever["name"].as_str() else {
+                        continue;
+                    };
+                    let capability = Capability::from(format!("lever.{name}"));
+                    match lever["error"].as_str() {
+                        Some(why) => drop(found.reasons.insert(capability, why.to_owned())),
+                        None => drop(found.capabilities.insert(capability)),
                     }
+                }
+                for which in list("aborts").filter_map(Value::as_str) {
+                    found.capabilities.insert(format!("lever.abort_{which}").into());
                 }
             }
             Err(problem) => {
@@ -229,13 +238,15 @@ impl Actuators {
                 ttl_secs,
             } => {
                 let whole = value.max(0.0).round() as u64;
-                let body = json!({ lever.as_ref(): whole, "ttl_s": ttl_secs });
-                let answer = self.http.post(reach, LEVERS, Some(&body)).await?;
-                let now = &answer["levers"][lever.as_ref()];
+                let body = json!({ "value": whole, "ttl_seconds": ttl_secs });
+                let now = self
+                    .http
+                    .post(reach, &format!("{LEVERS}/{lever}"), Some(&body))
+                    .await?;
                 if now["value"].as_u64() != Some(whole) {
                     return Err(format!("{lever} was set to {whole} and is {}", now["value"]));
                 }
-                if now["expires_in_s"]
+                if now["seconds_left"]
                     .as_f64()
                     .is_none_or(|secs| secs > ttl_secs + 1.0)
                 {
@@ -244,20 +255,16 @@ impl Actuators {
                 Ok(())
             }
             Action::ResetLever { lever } => {
-                let answer = self
-                    .http
-                    .post(reach, LEVERS, Some(&json!({ lever.as_ref(): null })))
-                    .await?;
-                let now = &answer["levers"][lever.as_ref()];
-                if now["expires_in_s"].is_null() {
+                let now = self.http.delete(reach, &format!("{LEVERS}/{lever}")).await?;
+                if now["name"] == lever.as_ref() && now["seconds_left"].is_null() {
                     Ok(())
                 } else {
                     Err(format!("{lever} was reset and is still {}", now["value"]))
                 }
             }
             Action::Abort { which, count } => {
-                let body = json!({ which.key(): count });
-                let answer = self.http.post(reach, LEVERS, Some(&body)).await?;
+                let body = json!({ "which": which, "count": count });
+                let answer = self.http.post(reach, ABORT, Some(&body)).await?;
                 match answer["aborted"].as_u64() {
                     Some(_) => Ok(()),
                     None => Err("how many were aborted is not said".into()),

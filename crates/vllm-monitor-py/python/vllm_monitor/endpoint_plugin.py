@@ -69,7 +69,7 @@ class MonitorEndpoints:
         async def levers(request: Request) -> Any:
             if (no := refused(request)) is not None or self._levers is None:
                 return no or JSONResponse({"error": "there is no engine"}, 503)
-            return JSONResponse(await self._levers.describe())
+            return JSONResponse({"levers": await self._levers.describe(), "aborts": self._levers.aborts()})
 
         @app.get("/v1/monitor/engine", include_in_schema=False)
         async def engine(request: Request) -> Any:
@@ -104,6 +104,21 @@ class MonitorEndpoints:
             except LeverError as error:
                 return JSONResponse({"error": str(error)}, 400)
 
+        @app.post("/v1/monitor/abort", include_in_schema=False)
+        async def abort(request: Request) -> Any:
+            if (no := refused(request)) is not None or self._levers is None:
+                return no or JSONResponse({"error": "there is no engine"}, 503)
+            try:
+                body = await request.json()
+                which, count = body["which"], body["count"]
+            except (ValueError, TypeError, KeyError):
+                text = 'the body must be {"which": "newest" or "longest", "count": whole number}'
+                return JSONResponse({"error": text}, 400)
+            try:
+                return JSONResponse({"aborted": await self._levers.abort(which, count)})
+            except LeverError as error:
+                return JSONResponse({"error": str(error)}, 400)
+
     async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:
         """vLLM calls it once the engine is there."""
         self._client = engine_client
@@ -117,7 +132,9 @@ class MonitorEndpoints:
             runtime.tell_once(f"the monitor's routes are not complete: {error!r}")
 
     async def _health(self) -> Any:
-        """503 if vLLM says that its engine is dead, or if the monitor's evidence says so."""
+        """503 if vLLM says that its engine is dead, if the monitor's evidence says so, or while the server drains."""
+        if self._levers is not None and self._levers.drain:
+            return JSONResponse({"healthy": True, "state": "DRAINING"}, 503)
         if self._client is not None:
             from vllm.v1.engine.exceptions import EngineDeadError
 

@@ -35,7 +35,8 @@ class Lever:
     """One limit."""
 
     name: str
-    #: ``frontend``: read at the admission of each request. ``engine``: read by the scheduler at each step.
+    #: ``frontend``: read at the admission of each request. ``engine``: read by the scheduler at each step. ``plugin``:
+    #: read by the routes of this package.
     where: str
     unit: str
     effect: str
@@ -63,6 +64,7 @@ LEVERS = {
             "requests in the running batch beyond which none is added; those that run go on",
         ),
         Lever("max_num_scheduled_tokens", "engine", "tokens", "tokens computed per step"),
+        Lever("drain", "plugin", "0 or 1", "1: /health answers 503, so that a load balancer sends requests elsewhere"),
         Lever(
             "watermark_blocks",
             "engine",
@@ -130,6 +132,8 @@ class Levers:
         self._client = engine_client
         self._changed = changed
         self._set: dict[str, _Set] = {}
+        #: Whether ``/health`` answers 503.
+        self.drain = 0
         #: How often each lever was set.
         self.counts: dict[str, int] = {}
 
@@ -179,11 +183,33 @@ class Levers:
         lever = _known(name)
         held = self._set.pop(name, None)
         if held is None:
-            return {"name": name, **await self._access(lever, None)}
+            told = await self._access(lever, None)
+            return {"name": name, "value": told["value"], "before": told["value"], "seconds_left": None}
         held.timer.cancel()
         told = await self._access(lever, held.before, is_reset=True)
         self._changed(bool(self._set))
-        return {"name": name, "value": told["value"], "before": held.value}
+        return {"name": name, "value": told["value"], "before": held.value, "seconds_left": None}
+
+    def aborts(self) -> list[str]:
+        """The orders in which requests can be aborted; none where this version of vLLM is not known."""
+        states = getattr(getattr(self._client, "output_processor", None), "request_states", None)
+        return ["newest", "longest"] if is_known() and isinstance(states, dict) else []
+
+    async def abort(self, which: str, count: int) -> int:
+        """Aborts ``count`` requests, the newest or the longest first; returns how many. Raises :class:`LeverError`."""
+        if which not in self.aborts():
+            known = ", ".join(self.aborts()) or "nothing: the version of vLLM is not known"
+            raise LeverError(f"which is {which!r}: possible is {known}")
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise LeverError(f"count must be a whole number; {count!r} is none")
+        # Python keeps the order of arrival.
+        requests = list(self._client.output_processor.request_states.items())[::-1]
+        if which == "longest":
+            requests.sort(key=lambda request: _tokens(request[1]), reverse=True)
+        names = [name for name, _ in requests[:count]]
+        if names:
+            await self._client.abort(names, internal=True)
+        return len(names)
 
     def _expired(self, name: str) -> None:
         task = asyncio.ensure_future(self.reset(name))
@@ -200,6 +226,12 @@ class Levers:
             raise LeverError("this server has no engine")
         if lever.where == "frontend":
             return self._frontend(lever, value, is_reset)
+        if lever.where == "plugin":
+            before = self.drain
+            if value not in (None, 0, 1):
+                raise LeverError(f"drain must be 0 or 1; {value} is not")
+            self.drain = before if value is None else value
+            return {"before": before, "value": self.drain, "least": 0, "most": 1}
         try:
             text = await asyncio.wait_for(
                 self._client.engine_core.call_utility_async("vllm_monitor_lever", lever.name, value), ANSWER_SECS
@@ -221,6 +253,11 @@ class Levers:
                 raise LeverError(f"{lever.name} must be at least 0; {value} is not")
             setattr(config, lever.name, value)
         return {"before": before, "value": getattr(config, lever.name), "least": 0, "most": None}
+
+
+def _tokens(state: Any) -> int:
+    count = getattr(state.detokenizer, "num_output_tokens", None)
+    return int(state.prompt_len) + (int(count()) if count is not None else 0)
 
 
 def _known(name: str) -> Lever:

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{HOST, HeaderMap, ORIGIN};
 use hyper::{Method, Request};
 
 use super::reply::ApiError;
@@ -53,16 +53,9 @@ pub(crate) fn check_token(headers: &HeaderMap, config: &SimConfig) -> Result<(),
             "the controls are closed: start the simulator with --control-token",
         ));
     };
-    let bearer = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    // The header used by the plugin inside a real vLLM, where `Authorization` carries vLLM's own API key.
-    let given = headers
-        .get("x-monitor-token")
-        .map(HeaderValue::as_bytes)
-        .or(bearer);
-    match given {
-        Some(given) if token.is(given) => Ok(()),
+    // As in the plugin inside a real vLLM, where `Authorization` carries vLLM's own API key.
+    match headers.get("x-monitor-token") {
+        Some(given) if token.is(given.as_bytes()) => Ok(()),
         _ => Err(ApiError::unauthorized()),
     }
 }
@@ -147,26 +140,20 @@ mod tests {
 
     #[test]
     fn controls_need_the_token() {
-        let with = |value: &str| request("GET", &[("authorization", value)]).headers().clone();
+        let with = |value: &str| request("GET", &[("x-monitor-token", value)]).headers().clone();
         let config = SimConfig {
             control_token: Some("secret".to_owned().into()),
             ..SimConfig::default()
         };
-        assert!(check_token(&with("Bearer secret"), &config).is_ok());
-        for wrong in [
-            "Bearer secre",
-            "Bearer secret2",
-            "Bearer ",
-            "secret",
-            "Basic secret",
-        ] {
+        assert!(check_token(&with("secret"), &config).is_ok());
+        for wrong in ["secre", "secret2", "", "Bearer secret"] {
             assert_eq!(
                 check_token(&with(wrong), &config).unwrap_err().status,
                 401,
                 "{wrong}"
             );
         }
-        let closed = check_token(&with("Bearer secret"), &SimConfig::default()).unwrap_err();
+        let closed = check_token(&with("secret"), &SimConfig::default()).unwrap_err();
         assert_eq!(closed.status, 403);
         assert!(!format!("{config:?}").contains("secret"));
     }

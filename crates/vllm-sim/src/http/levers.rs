@@ -1,28 +1,7 @@
-//! `/v1/monitor/levers`: the limits of scheduler and admission, read and changed while the server runs.
+//! `/v1/monitor`: the limits of scheduler and admission, read and changed while the server runs.
 //!
-//! A plugin inside a real vLLM is meant to offer the same route with the same bodies; `/v1` is one of the
-//! prefixes protected by vLLM's API key. Every request needs the control token.
-//!
-//! - `GET` shows the levers.
-//! - `POST` sets some: `{"max_num_active_reqs": 4, "ttl_s": 30}`. A number needs `ttl_s`, the seconds after
-//!   which the lever resets by itself; `null` resets it now. `abort_newest` and `abort_longest` end that many
-//!   requests. Nothing is changed unless the whole body is valid.
-//! - `DELETE` resets all.
-//!
-//! Each returns the state afterwards:
-//!
-//! ```json
-//! {"levers": {"max_num_active_reqs": {"value": 4, "default": 1024, "least": 1, "most": 1024, "expires_in_s": 30.0},
-//!             "max_num_queued_reqs": {"value": null, "default": null, "least": 0, "most": 4294967295,
-//!                                     "expires_in_s": null}},
-//!  "aborted": 0}
-//! ```
-//!
-//! A single lever is set as in the Python plugin of this repository: `POST /v1/monitor/levers/NAME` with
-//! `{"value": 4, "ttl_seconds": 30}` (default 60), and `DELETE /v1/monitor/levers/NAME`. Both answer with
-//! `{"name": …, "value": …, "before": …, "seconds_left": …}`.
-//!
-//! `value` is the current one, `null` for no limit; `expires_in_s` is `null` for a lever at its default.
+//! The bodies are those of the Python plugin inside vLLM and of the client in `monitor-acting`;
+//! `docs/acting.md` defines them. Every request needs the control token as `X-Monitor-Token`.
 
 use std::cmp::Reverse;
 
@@ -36,38 +15,42 @@ use crate::engine::InFlight;
 use crate::levers::Lever;
 
 /// Longest time to live of a lever, in seconds.
-const MOST_TTL_S: f64 = 86_400.0;
+const MOST_TTL_S: f64 = 3600.0;
+/// Default time to live, in seconds.
+const USUAL_TTL_S: f64 = 60.0;
 
-/// Answers one request; `body` is that of a `POST`.
+/// Answers `GET /v1/monitor/levers`.
 ///
 /// # Errors
-/// 400 names the invalid key, 405 the method.
-pub(crate) fn answer(shared: &Shared, method: &str, body: &[u8]) -> Result<Response<SimBody>, ApiError> {
-    let aborted = match method {
-        "GET" => 0,
-        "DELETE" => {
-            change(shared, &Lever::ALL.map(|lever| (lever, None)), 0);
-            0
-        }
-        "POST" => {
-            let orders = Orders::read(shared, body)?;
-            change(shared, &orders.levers, orders.until);
-            abort(shared, &orders)
-        }
-        _ => return Err(ApiError::method_not_allowed("/v1/monitor/levers", method)),
-    };
-    let state = json!({ "levers": state(shared), "aborted": aborted });
+/// 405 for other methods.
+pub(crate) fn all(shared: &Shared, method: &str) -> Result<Response<SimBody>, ApiError> {
+    if method != "GET" {
+        return Err(ApiError::method_not_allowed("/v1/monitor/levers", method));
+    }
+    let levers: Vec<Value> = Lever::ALL.map(|lever| describe(shared, lever)).into();
+    let state = json!({ "levers": levers, "aborts": ["newest", "longest"] });
     Ok(reply::json(200, state.to_string()))
 }
 
-/// Default time to live of a single lever, in seconds.
-const USUAL_TTL_S: f64 = 60.0;
+fn describe(shared: &Shared, lever: Lever) -> Value {
+    let now = shared.clock.now();
+    let default = lever.default_value(&shared.config);
+    let (least, most) = lever.bounds(&shared.config);
+    let mut state = json!({ "name": lever.name(), "value": default, "least": least, "most": most });
+    let moved = shared.admission.levers().moved(now);
+    if let Some(setting) = moved.iter().find(|setting| setting.lever == lever) {
+        state["value"] = setting.value.into();
+        state["before"] = default.into();
+        state["seconds_left"] = ((setting.until - now) as f64 / 1e9).into();
+    }
+    state
+}
 
 /// Answers a request about one lever.
 ///
 /// # Errors
 /// 400 names the error in the body, 404 an unknown lever, 405 the method.
-pub(crate) fn answer_one(
+pub(crate) fn one(
     shared: &Shared,
     method: &str,
     name: &str,
@@ -81,8 +64,7 @@ pub(crate) fn answer_one(
     let before = value_now();
     let seconds_left = match method {
         "POST" => {
-            let body: Map<String, Value> = serde_json::from_slice(body)
-                .map_err(|error| ApiError::bad_request(format!("the body is not a JSON object: {error}")))?;
+            let body = object(body)?;
             let ttl = body.get("ttl_seconds").map_or(Some(USUAL_TTL_S), Value::as_f64);
             let (Some(value), Some(ttl)) = (body.get("value").and_then(Value::as_u64), ttl) else {
                 return Err(ApiError::bad_request(
@@ -97,11 +79,11 @@ pub(crate) fn answer_one(
             let checked = lever.check(value, &shared.config);
             checked.map_err(|error| ApiError::bad_request(error.to_string()))?;
             let until = shared.clock.now().saturating_add((ttl * 1e9) as u64);
-            change(shared, &[(lever, Some(value))], until);
+            change(shared, lever, Some((value, until)));
             Some(ttl)
         }
         "DELETE" => {
-            change(shared, &[(lever, None)], 0);
+            change(shared, lever, None);
             None
         }
         _ => return Err(ApiError::method_not_allowed("/v1/monitor/levers/NAME", method)),
@@ -110,88 +92,43 @@ pub(crate) fn answer_one(
     Ok(reply::json(200, state.to_string()))
 }
 
-/// A validated request body.
-#[derive(Default)]
-struct Orders {
-    levers: Vec<(Lever, Option<u64>)>,
-    until: u64,
-    abort_newest: usize,
-    abort_longest: usize,
-}
-
-impl Orders {
-    fn read(shared: &Shared, body: &[u8]) -> Result<Self, ApiError> {
-        let bad = |text: String| Err(ApiError::bad_request(text));
-        let body: Map<String, Value> = match serde_json::from_slice(body) {
-            Ok(body) => body,
-            Err(error) => return bad(format!("the body is not a JSON object: {error}")),
-        };
-        let mut orders = Self::default();
-        let mut ttl = None;
-        for (key, value) in &body {
-            match (key.as_str(), value.as_u64()) {
-                ("ttl_s", _) => match value.as_f64() {
-                    Some(secs) if secs > 0.0 && secs <= MOST_TTL_S => ttl = Some(secs),
-                    _ => {
-                        return bad(format!(
-                            "ttl_s is {value}: it must be above 0 and at most {MOST_TTL_S}"
-                        ));
-                    }
-                },
-                ("abort_newest", Some(count)) => orders.abort_newest = count as usize,
-                ("abort_longest", Some(count)) => orders.abort_longest = count as usize,
-                (name, count) => {
-                    let Some(lever) = Lever::named(name) else {
-                        let known: Vec<&str> = Lever::ALL.iter().map(|lever| lever.name()).collect();
-                        return bad(format!(
-                            "unknown key `{name}`: the levers are {}, the other keys ttl_s, abort_newest and \
-                             abort_longest",
-                            known.join(", ")
-                        ));
-                    };
-                    match (count, value) {
-                        (Some(count), _) => {
-                            let checked = lever.check(count, &shared.config);
-                            checked.map_err(|error| ApiError::bad_request(error.to_string()))?;
-                            orders.levers.push((lever, Some(count)));
-                        }
-                        (None, Value::Null) => orders.levers.push((lever, None)),
-                        _ => return bad(format!("{name} is {value}: give a whole number, or null")),
-                    }
-                }
-            }
-        }
-        let moves = orders.levers.iter().any(|(_, value)| value.is_some());
-        match ttl {
-            Some(secs) => orders.until = shared.clock.now().saturating_add((secs * 1e9) as u64),
-            None if moves => {
-                return bad("ttl_s is missing: a lever goes back by itself after so many seconds".to_owned());
-            }
-            None => {}
-        }
-        Ok(orders)
-    }
-}
-
-fn change(shared: &Shared, orders: &[(Lever, Option<u64>)], until: u64) {
-    let levers = shared.admission.change_levers(|levers| {
-        for &(lever, value) in orders {
-            match value {
-                Some(value) => levers.set(lever, value, until),
-                None => levers.reset(lever),
-            }
-        }
+fn change(shared: &Shared, lever: Lever, setting: Option<(u64, u64)>) {
+    let levers = shared.admission.change_levers(|levers| match setting {
+        Some((value, until)) => levers.set(lever, value, until),
+        None => levers.reset(lever),
     });
     shared.engines.iter().for_each(|engine| engine.set_levers(levers));
 }
 
-/// Ends requests by age and by length; returns how many.
-fn abort(shared: &Shared, orders: &Orders) -> usize {
-    let newest = end_first(shared, orders.abort_newest, |request| Reverse(request.arrival));
-    let longest = end_first(shared, orders.abort_longest, |request| {
-        Reverse(u64::from(request.tokens))
-    });
-    newest + longest
+/// Answers `POST /v1/monitor/abort`: ends requests by age or by length.
+///
+/// # Errors
+/// 400 names the error in the body, 405 the method.
+pub(crate) fn abort(shared: &Shared, method: &str, body: &[u8]) -> Result<Response<SimBody>, ApiError> {
+    if method != "POST" {
+        return Err(ApiError::method_not_allowed("/v1/monitor/abort", method));
+    }
+    let body = object(body)?;
+    let count = body.get("count").and_then(Value::as_u64);
+    let aborted = match (body.get("which").and_then(Value::as_str), count) {
+        (Some("newest"), Some(count)) => {
+            end_first(shared, count as usize, |request| Reverse(request.arrival))
+        }
+        (Some("longest"), Some(count)) => end_first(shared, count as usize, |request| {
+            Reverse(u64::from(request.tokens))
+        }),
+        _ => {
+            return Err(ApiError::bad_request(
+                "the body must be {\"which\": \"newest\" or \"longest\", \"count\": whole number}",
+            ));
+        }
+    };
+    Ok(reply::json(200, json!({ "aborted": aborted }).to_string()))
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("the body is not a JSON object: {error}")))
 }
 
 fn end_first<K: Ord>(shared: &Shared, count: usize, order: impl Fn(&InFlight) -> K) -> usize {
@@ -212,25 +149,4 @@ fn end_first<K: Ord>(shared: &Shared, count: usize, order: impl Fn(&InFlight) ->
     chosen
         .map(|(engine, request)| engine.end_by_abort(&[request.id]))
         .sum()
-}
-
-fn state(shared: &Shared) -> Map<String, Value> {
-    let now = shared.clock.now();
-    let moved = shared.admission.levers().moved(now);
-    Lever::ALL
-        .into_iter()
-        .map(|lever| {
-            let default = lever.default_value(&shared.config);
-            let (least, most) = lever.bounds(&shared.config);
-            let setting = moved.iter().find(|setting| setting.lever == lever);
-            let state = json!({
-                "value": setting.map(|setting| setting.value).or(default),
-                "default": default,
-                "least": least,
-                "most": most,
-                "expires_in_s": setting.map(|setting| (setting.until - now) as f64 / 1e9),
-            });
-            (lever.name().to_owned(), state)
-        })
-        .collect()
 }

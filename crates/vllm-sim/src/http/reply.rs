@@ -42,7 +42,7 @@ impl ApiError {
         Self {
             status: 401,
             kind: "AuthenticationError",
-            message: "this route needs the control token as `Authorization: Bearer …`".to_owned(),
+            message: "this route needs the control token in the header `X-Monitor-Token`".to_owned(),
         }
     }
 

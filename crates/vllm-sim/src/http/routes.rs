@@ -25,8 +25,12 @@ use crate::metrics::{Exchange, page, part, process, sglang};
 
 /// Longest body that is read; far above the longest possible prompt.
 const MAX_BODY_BYTES: usize = 256 << 20;
+/// The levers.
+const LEVERS: &str = "/v1/monitor/levers";
 /// Prefix of a lever's name.
 const ONE_LEVER: &str = "/v1/monitor/levers/";
+/// Aborts requests by age or length.
+const ABORT: &str = "/v1/monitor/abort";
 /// Longest body of a control route.
 const MAX_CONTROL_BYTES: usize = 1 << 20;
 /// States that it is simulated, and still parses as the release whose metrics and API it follows.
@@ -77,7 +81,7 @@ pub(crate) async fn answer(
             }
         }
         ("/metrics", "GET") => metrics(&worker, request.uri(), &trigger).await,
-        ("/sim/faults" | "/v1/monitor/levers", _) => controls(&worker, handler, request)
+        ("/sim/faults" | LEVERS | ABORT, _) => controls(&worker, handler, request)
             .await
             .unwrap_or_else(|error| error.response()),
         (path, _) if dev::PATHS.contains(&path) => dev_mode(&worker, path, request)
@@ -87,7 +91,7 @@ pub(crate) async fn answer(
     };
     if !matches!(
         handler,
-        "/metrics" | "/health" | "/ping" | "/version" | "/load" | "/sim/faults" | "/v1/monitor/levers"
+        "/metrics" | "/health" | "/ping" | "/version" | "/load" | "/sim/faults" | LEVERS | ABORT
     ) {
         let response_bytes = response.body().size_hint().exact().unwrap_or(0);
         let exchange = Exchange {
@@ -103,7 +107,7 @@ pub(crate) async fn answer(
 /// The path if it is one of ours, otherwise `none`: label values must not grow with the paths that clients
 /// try.
 fn handler_name(path: &str, shared: &Shared) -> &'static str {
-    const PATHS: [&str; 13] = [
+    const PATHS: [&str; 14] = [
         "/v1/completions",
         "/v1/chat/completions",
         "/v1/models",
@@ -116,10 +120,11 @@ fn handler_name(path: &str, shared: &Shared) -> &'static str {
         "/stop_profile",
         "/metrics/",
         "/sim/faults",
-        "/v1/monitor/levers",
+        LEVERS,
+        ABORT,
     ];
     if path.starts_with(ONE_LEVER) {
-        return "/v1/monitor/levers";
+        return LEVERS;
     }
     let dev = if shared.config.dev_mode {
         dev::PATHS.as_slice()
@@ -202,8 +207,9 @@ async fn controls(
     let body = body(shared, request, MAX_CONTROL_BYTES).await?;
     match (path, uri.path().strip_prefix(ONE_LEVER)) {
         ("/sim/faults", _) => faults(shared, method.as_str(), &body),
-        (_, Some(name)) => levers::answer_one(shared, method.as_str(), name, &body),
-        (_, None) => levers::answer(shared, method.as_str(), &body),
+        (ABORT, _) => levers::abort(shared, method.as_str(), &body),
+        (_, Some(name)) => levers::one(shared, method.as_str(), name, &body),
+        (_, None) => levers::all(shared, method.as_str()),
     }
 }
 

@@ -162,7 +162,7 @@ pub(crate) fn post(sim: &Simulator, path: &str, body: &str) -> Reply {
 
 /// A request to one of the routes that need the control token.
 pub(crate) fn control(sim: &Simulator, method: &str, path: &str, body: &str) -> Reply {
-    let token = format!("Authorization: Bearer {TOKEN}\r\n");
+    let token = format!("X-Monitor-Token: {TOKEN}\r\n");
     send(sim, method, path, &token, body).unwrap().finish().unwrap()
 }
 
