@@ -1,14 +1,16 @@
 //! Evaluates an expression tree over a run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ExpressionError;
-use super::parse::{Kind, Node, Operator, Selector};
+use super::instant::{self, At};
+use super::tree::{Aggregation, Kind, Node, Operator, Selector};
 use crate::derive::align::{self, Combine, Points};
 use crate::derive::estimate::Estimator;
 use crate::derive::series::{Builder, phase_at, sort};
 use crate::derive::{counter, histogram};
-use run_model::labels;
+use run_model::labels::{self, Labels};
 use run_model::{RunData, SeriesData, SeriesDef};
 
 /// An intermediate series of the evaluation.
@@ -44,18 +46,67 @@ pub(super) fn evaluate(
         .map(|track| {
             let mut builder = Builder::gauge(name, track.labels, unit, &track.origin.def);
             for (&t, &v) in track.times.iter().zip(&track.values) {
-                let index = track
-                    .origin
-                    .timestamps_ns
-                    .partition_point(|at| *at <= t)
-                    .saturating_sub(1);
-                builder.push(t, v, &phase_at(track.origin, index));
+                builder.push(t, v, &phase_of(track.origin, t));
             }
             builder.finish()
         })
         .collect();
     sort(&mut out);
     Ok(out)
+}
+
+/// Like [`evaluate`], for an expression with parts that exist at an instant only: its result at the time of every sample
+/// of the series that it selects. A sample is current until the next one is overdue.
+pub(super) fn evaluate_instants(
+    node: &Node,
+    run: &RunData,
+    name: &str,
+    unit: &str,
+) -> Result<Vec<SeriesData>, ExpressionError> {
+    let names = node.names();
+    let selected: Vec<&SeriesData> = run
+        .series
+        .iter()
+        .filter(|series| names.contains(&*series.def.metric_name))
+        .collect();
+    let Some(&origin) = selected.first() else {
+        let names: Vec<&str> = names.into_iter().collect();
+        return Err(error(
+            node,
+            format!("the run holds no series named {}", names.join(" or ")),
+        ));
+    };
+    let points: Vec<Points<'_>> = selected
+        .iter()
+        .map(|s| (&s.timestamps_ns[..], &s.values[..]))
+        .collect();
+    let lookback_ns = align::longest_step_of(&points);
+    let mut builders: BTreeMap<Labels, Builder> = BTreeMap::new();
+    for at_ns in align::union(&points) {
+        let at = At {
+            run,
+            at_ns,
+            lookback_ns,
+        };
+        let Ok(instant::Value::Vector(found)) = at.value(node) else {
+            continue;
+        };
+        for (labels, value) in found {
+            let text = labels::write(&labels);
+            let builder = builders
+                .entry(labels)
+                .or_insert_with(|| Builder::gauge(name, text, unit, &origin.def));
+            builder.push(at_ns, value, &phase_of(origin, at_ns));
+        }
+    }
+    let mut out: Vec<SeriesData> = builders.into_values().map(Builder::finish).collect();
+    sort(&mut out);
+    Ok(out)
+}
+
+fn phase_of(origin: &SeriesData, at_ns: i64) -> Arc<str> {
+    let after = origin.timestamps_ns.partition_point(|t| *t <= at_ns);
+    phase_at(origin, after.saturating_sub(1))
 }
 
 fn error(node: &Node, reason: impl Into<String>) -> ExpressionError {
@@ -77,8 +128,8 @@ fn value<'a>(node: &Node, run: &'a RunData) -> Result<Value<'a>, ExpressionError
         Kind::Rate(selector) => Value::Tracks(stepped(node, selector, run, counter::Step::per_second)?),
         Kind::Increase(selector) => Value::Tracks(stepped(node, selector, run, |s| Some(s.increase))?),
         Kind::Quantile(q, selector) => Value::Tracks(quantiles(node, *q, selector, run)?),
-        Kind::Sum(inner) => together(value(inner, run)?, Combine::Sum),
-        Kind::Mean(inner) => together(value(inner, run)?, Combine::Mean),
+        Kind::Aggregate(Aggregation::Sum, _, inner) => together(value(inner, run)?, Combine::Sum),
+        Kind::Aggregate(_, _, inner) => together(value(inner, run)?, Combine::Mean),
         Kind::Negate(inner) => match value(inner, run)? {
             Value::Number(n) => Value::Number(-n),
             Value::Tracks(mut tracks) => {
@@ -89,8 +140,11 @@ fn value<'a>(node: &Node, run: &'a RunData) -> Result<Value<'a>, ExpressionError
                 Value::Tracks(tracks)
             }
         },
-        Kind::Binary(operator, left, right) => {
+        Kind::Binary(operator, _, left, right) => {
             return binary(node, *operator, value(left, run)?, value(right, run)?);
+        }
+        Kind::Window(..) | Kind::HistogramQuantile(..) | Kind::Absent(_) => {
+            return Err(error(node, "this function has a value at an instant only"));
         }
     })
 }
@@ -105,11 +159,7 @@ fn track(origin: &SeriesData, times: Vec<i64>, values: Vec<f64>) -> Track<'_> {
 }
 
 fn matches(def: &SeriesDef, selector: &Selector) -> bool {
-    if selector.labels.is_empty() {
-        return true;
-    }
-    let labels = labels::parse(&def.labels);
-    selector.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
+    selector.labels.is_empty() || selector.fits(&labels::parse(&def.labels))
 }
 
 fn found<'a>(
@@ -210,15 +260,6 @@ fn together(value: Value<'_>, how: Combine) -> Value<'_> {
     }
 }
 
-fn apply(operator: Operator, left: f64, right: f64) -> f64 {
-    match operator {
-        Operator::Add => left + right,
-        Operator::Subtract => left - right,
-        Operator::Multiply => left * right,
-        Operator::Divide => left / right,
-    }
-}
-
 fn binary<'a>(
     node: &Node,
     operator: Operator,
@@ -233,9 +274,9 @@ fn binary<'a>(
         Value::Tracks(tracks)
     };
     let (left, right) = match (left, right) {
-        (Value::Number(l), Value::Number(r)) => return Ok(Value::Number(apply(operator, l, r))),
-        (Value::Tracks(l), Value::Number(r)) => return Ok(each(l, &|v| apply(operator, v, r))),
-        (Value::Number(l), Value::Tracks(r)) => return Ok(each(r, &|v| apply(operator, l, v))),
+        (Value::Number(l), Value::Number(r)) => return Ok(Value::Number(operator.apply(l, r))),
+        (Value::Tracks(l), Value::Number(r)) => return Ok(each(l, &|v| operator.apply(v, r))),
+        (Value::Number(l), Value::Tracks(r)) => return Ok(each(r, &|v| operator.apply(l, v))),
         (Value::Tracks(l), Value::Tracks(r)) => (l, r),
     };
     let mut out = Vec::new();
@@ -273,7 +314,7 @@ fn pair<'a>(operator: Operator, left: &Track<'a>, right: &Track<'a>, labels: &Ar
             continue;
         };
         times.push(t);
-        values.push(apply(operator, l, right.values[latest]));
+        values.push(operator.apply(l, right.values[latest]));
     }
     Track {
         labels: Arc::clone(labels),
