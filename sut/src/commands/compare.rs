@@ -1,12 +1,13 @@
 //! `sut compare`: compares stored runs.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::anyhow;
 use run_report::{CompareOptions, Judged};
 use vllm_metrics::RunData;
 use vllm_metrics::store::read_run;
 
+use super::each_run_once;
 use super::report::{folder_of, must_exist};
 use crate::cli::CompareArgs;
 use crate::console::print;
@@ -15,10 +16,22 @@ use crate::recorder::{compare_records, names};
 
 pub(super) fn run(args: &CompareArgs) -> Result<Exit, Fail> {
     let options = options(args)?;
-    let paths: Vec<&PathBuf> = args.runs.iter().chain(&args.against).collect();
+    let (runs, against) = (each_run_once(&args.runs), each_run_once(&args.against));
+    let paths: Vec<&Path> = runs.iter().chain(&against).copied().collect();
     if paths.len() < 2 {
         return Err(Fail::usage(anyhow!(
             "a comparison needs two runs: sut compare BASELINE RUN"
+        )));
+    }
+    if let Some((at, path)) = paths
+        .iter()
+        .enumerate()
+        .find(|(at, path)| paths[..*at].contains(path))
+    {
+        return Err(Fail::usage(anyhow!(
+            "run {} is {} again: a run cannot be compared with itself",
+            at + 1,
+            path.display()
         )));
     }
     let mut records: Vec<(RunData, Option<Judged>)> = Vec::new();
@@ -32,7 +45,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<Exit, Fail> {
         let judged = Judged::read(folder_of(path), &record.manifest.stamp).map_err(Fail::usage)?;
         records.push((record, judged));
     }
-    let repeats = (!args.against.is_empty()).then_some((args.runs.len(), args.in_turn));
+    let repeats = (!against.is_empty()).then_some((runs.len(), args.in_turn));
     let page = args.output.clone().unwrap_or_else(|| {
         let stamp = |(record, _): &(RunData, Option<Judged>)| record.manifest.stamp.clone();
         let (first, last) = (&records[0], &records[records.len() - 1]);

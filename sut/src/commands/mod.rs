@@ -13,6 +13,7 @@ mod score;
 mod sim;
 mod submission;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::{Cli, Command, LogLevel, RunArgs};
@@ -64,6 +65,24 @@ fn test(args: RunArgs) -> Result<Exit, Fail> {
     }
 }
 
+/// The paths without derived files (`_processed`) whose raw file is also listed, so that a shell pattern names each
+/// run once.
+fn each_run_once(paths: &[PathBuf]) -> Vec<&Path> {
+    let raw_is_listed = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let raw = name.map(|name| path.with_file_name(name.replacen("_processed.", ".", 1)));
+        raw.is_some_and(|raw| raw != path && paths.contains(&raw))
+    };
+    let (derived, runs): (Vec<&Path>, Vec<&Path>) = paths
+        .iter()
+        .map(PathBuf::as_path)
+        .partition(|path| raw_is_listed(path));
+    for path in derived {
+        tracing::info!("{} is left out: its raw file is listed too", path.display());
+    }
+    runs
+}
+
 /// Blocks until a signal arrives or the time is over.
 fn wait_for_end(limit: Option<Duration>) -> Result<(), Fail> {
     let (runtime, shutdown) = Shutdown::watched()?;
@@ -81,4 +100,22 @@ fn wait_for_end(limit: Option<Duration>) -> Result<(), Fail> {
     });
     runtime.shutdown_background();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_matches_raw_and_derived_files_names_each_run_once() {
+        let paths: Vec<PathBuf> = [
+            "r/m_1.parquet",
+            "r/m_1_processed.parquet",
+            "r/m_2_processed.parquet",
+        ]
+        .map(PathBuf::from)
+        .into();
+        let expected = [Path::new("r/m_1.parquet"), Path::new("r/m_2_processed.parquet")];
+        assert_eq!(each_run_once(&paths), expected);
+    }
 }

@@ -8,22 +8,24 @@ use vllm_metrics::RunData;
 use vllm_metrics::store::read_run;
 use vllm_report::{Clock, Distribution, Layout, Lines, Outcome, PlotOptions, RenderOptions, Theme};
 
+use super::each_run_once;
 use super::report::{folder_of, must_exist};
 use crate::cli::{PlotArgs, ThemeArg};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
 
 pub(super) fn run(args: &PlotArgs) -> Result<Exit, Fail> {
-    if args.runs.len() > 1 && args.output.is_some() {
+    let runs = each_run_once(&args.runs);
+    if runs.len() > 1 && args.output.is_some() {
         return Err(Fail::usage(anyhow!(
             "--output names one picture and there are {} runs; give --output-dir",
-            args.runs.len()
+            runs.len()
         )));
     }
-    for path in &args.runs {
+    for path in &runs {
         must_exist(path)?;
     }
-    for path in &args.runs {
+    for path in runs {
         let run = read_run(path).map_err(Fail::usage)?;
         for note in &run.notes {
             tracing::warn!("{note}");
