@@ -6,9 +6,9 @@
 //! |---|---|---|
 //! | `derive(s)` or `execute(s)` | with every snapshot | a map of names to numbers: derived signals, exported as metrics |
 //! | `detect(s)` | with every snapshot, after all `derive` | nothing, one finding, or an array of findings |
-//! | `rule(s)` | before an action is chosen | nothing, or a map `#{ veto: ["restart"], why: "…" }` |
+//! | `rule(s)` | with every snapshot | nothing, or a map `#{ veto: ["restart"], why: "…" }` |
 //! | `notify(e)` | with every alert | nothing, or a map `#{ title: "…", text: "…" }` that is sent |
-//! | `manifest()` | once, when the file is loaded | name, version, what it requires; see [`Manifest`] |
+//! | `manifest()` | once, when the file is loaded | version, requirements, settings; see [`Manifest`] |
 //!
 //! `this` is a map that the plugin keeps between calls. The sandbox gives no access to files, network,
 //! environment or clock, and limits the operations, time and memory of a call ([`Limits`]).

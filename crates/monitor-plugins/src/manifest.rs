@@ -2,7 +2,8 @@
 
 use rhai::{Dynamic, Map};
 
-/// The map that a plugin's `manifest()` returns. Every key is optional.
+/// The map that a plugin's `manifest()` returns. Every key is optional; any other key is an error. The plugin's name
+/// is that of its file.
 ///
 /// ```rhai
 /// fn manifest() {
@@ -10,10 +11,10 @@ use rhai::{Dynamic, Map};
 ///         version: "1.2",
 ///         description: "KV use of the fullest member",
 ///         schema: 1,                  // of the snapshot; another one is refused
-///         requires: ["other"],        // plugins that must be active, and run before
-///         conflicts: ["old"],         // plugins that must not be
+///         requires: ["other"],        // plugins that must be active; they run first
+///         conflicts: ["old"],         // plugins that must not be active
 ///         needs: ["gpu"],             // capabilities of the host
-///         priority: 50,               // earlier first; 100 by default
+///         priority: 50,               // lower runs earlier; 100 by default
 ///         enabled: true,
 ///         settings: #{ limit: 0.9 },  // seen as s.settings
 ///     }
@@ -33,7 +34,7 @@ pub struct Manifest {
     pub conflicts: Vec<String>,
     /// Capabilities that the host must have.
     pub needs: Vec<String>,
-    /// Earlier first.
+    /// Lower runs earlier.
     pub priority: i64,
     /// Whether it runs.
     pub enabled: bool,

@@ -30,10 +30,12 @@ pub fn write_report(page: &Page, path: &Path) -> Result<Written> {
     })
 }
 
-/// Writes the first run of a page as a Chrome trace, with the series of the page's charts as counters.
+/// Writes the first run of a page as Chrome trace JSON (Perfetto, speedscope): requests, phases and events, and the
+/// series of the page's charts as counters; times in microseconds since the start of the record. Replaces `path`.
+/// Above 50,000 requests a sample is written, and [`Written::remarks`] says how many are left out.
 ///
 /// # Errors
-/// If the page has no run or contradicts itself, or the file cannot be written.
+/// If the page has no run, that run contradicts itself, or the file cannot be written; `path` is then unchanged.
 pub fn write_trace(page: &Page, path: &Path) -> Result<Written> {
     let run = page.runs.first().ok_or(Error::NothingToCompare)?;
     let keys: std::collections::BTreeSet<String> =
@@ -49,18 +51,25 @@ pub fn write_trace(page: &Page, path: &Path) -> Result<Written> {
         counters,
         ..TraceOptions::default()
     };
-    let mut written = None;
-    files::write_with(path, |out| {
-        written = Some(report_page::write_trace(run, &options, out));
-        Ok(())
-    })?;
-    let summary = written.expect("the file was filled")?;
-    let remarks = (summary.requests_left_out > 0).then(|| {
-        format!(
-            "{} requests are left out of the trace; the record has all",
-            summary.requests_left_out
-        )
+    let mut refused = None;
+    let mut left_out = 0;
+    let written = files::write_with(path, |out| {
+        match report_page::write_trace(run, &options, out) {
+            Ok(summary) => left_out = summary.requests_left_out,
+            Err(error) => refused = Some(error),
+        }
+        match refused {
+            // An error here keeps the file that was there.
+            Some(_) => Err(std::io::Error::other("the trace is incomplete")),
+            None => Ok(()),
+        }
     });
+    if let Some(error) = refused {
+        return Err(error.into());
+    }
+    written?;
+    let remarks =
+        (left_out > 0).then(|| format!("{left_out} requests are left out of the trace; the record has all"));
     Ok(Written {
         path: path.to_owned(),
         remarks: remarks.into_iter().collect(),

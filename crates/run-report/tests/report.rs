@@ -259,3 +259,18 @@ fn a_trace_holds_requests_and_counters() {
     assert!(events.len() > 240);
     assert!(events.iter().any(|event| event["ph"] == "C"));
 }
+
+#[test]
+fn a_trace_of_a_page_that_contradicts_itself_keeps_the_file_that_was_there() {
+    let record = record(60, 4.0);
+    let analysis = named(&record, "A");
+    let mut page = run_report::page(&[&analysis], None);
+    let twice = page.runs[0].series[0].clone();
+    page.runs[0].series.push(twice);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    std::fs::write(&path, "an earlier trace").unwrap();
+    let error = run_report::write_trace(&page, &path).unwrap_err();
+    assert!(error.to_string().contains("occurs twice"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "an earlier trace");
+}

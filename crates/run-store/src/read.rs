@@ -82,8 +82,8 @@ impl RunReader {
         self
     }
 
-    /// Reads only this time range, in nanoseconds since the Unix epoch: samples in it, and requests, batches
-    /// and events that overlap it.
+    /// Reads only this time range, in nanoseconds since the Unix epoch: samples in it, and
+    /// requests, batches, engine steps, engine requests and events that overlap it.
     #[must_use]
     pub fn range(mut self, range: impl RangeBounds<i64>) -> Self {
         self.selection.from_ns = match range.start_bound() {
@@ -99,10 +99,12 @@ impl RunReader {
         self
     }
 
-    /// Reads the selected data.
+    /// Reads the selected data from disk. Each call reads the files again, so that a live run may have grown.
+    /// [`RunReader::metrics`] restricts series only; the time range restricts every table. A missing or cut file is no
+    /// error: [`RunData::notes`] reports it.
     ///
     /// # Errors
-    /// If a file cannot be read or is damaged.
+    /// If a file cannot be read or is damaged beyond recovery, or this build cannot read the format.
     pub fn read(&self) -> Result<RunData> {
         read_selected(&self.files, self.notes.clone(), self.selection.clone())
     }

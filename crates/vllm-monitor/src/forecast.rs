@@ -139,16 +139,16 @@ pub struct TimeToFailure {
     pub p90_secs: Option<f64>,
 }
 
-/// What a forecast rests on.
+/// The data and the model behind a forecast, to judge how far to trust it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Basis {
-    /// Samples that the predictor has seen.
+    /// Observations used; what counts depends on the predictor (scrapes, gaps between tokens, probes).
     pub samples: u64,
-    /// Seconds over which it saw them.
+    /// Seconds that they cover: the predictor's window, or everything it observed, gaps and downtime excluded.
     pub observed_secs: f64,
     /// Version of the parameters and calibration tables.
     pub model_version: Cow<'static, str>,
-    /// The probabilities went through a calibration table.
+    /// Whether at least one horizon's probability went through a calibration table.
     pub calibrated: bool,
 }
 

@@ -9,13 +9,7 @@ use crate::query::{self, View};
 /// Limited by the number of letters.
 const MOST: usize = 26;
 /// Kinds of events that are always marked.
-const ALWAYS: &[&str] = &[
-    "counter_reset",
-    "gpu_lost",
-    "process_gone",
-    "producer_died",
-    "xid",
-];
+const ALWAYS: &[&str] = &["counter_reset", "gpu_lost", "process_gone", "xid"];
 /// Kinds of events that a picture shows in another way.
 const SHOWN_ELSEWHERE: &[&str] = &["phase", "gap", "scrape_failed", "missed_tick"];
 

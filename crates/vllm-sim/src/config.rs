@@ -144,7 +144,8 @@ pub struct EngineConfig {
     pub vocab_size: u32,
     /// How long answers are.
     pub output_length: OutputLength,
-    /// Share of the KV blocks that stays free when a waiting request is admitted, 0 to 1; vLLM's `--watermark`.
+    /// Share of the KV blocks that stays free when a waiting request is admitted, at least 0
+    /// and below 1; vLLM's `--watermark`.
     pub watermark: f64,
     /// The front end processes one request at a time, each for [`StepModel::front_end_ns`], like vLLM's
     /// single API process. Otherwise any number of requests pass it concurrently.
@@ -233,7 +234,8 @@ impl EngineConfig {
         u64::from(self.block_size) * u64::from(self.num_gpu_blocks.saturating_sub(1))
     }
 
-    /// KV blocks that [`EngineConfig::watermark`] keeps free at admission.
+    /// [`EngineConfig::watermark`] as a number of KV blocks of the whole pool, rounded down. They are not kept free
+    /// while no request runs, since a lone request could wait forever.
     pub fn watermark_blocks(&self) -> u64 {
         (self.watermark * f64::from(self.num_gpu_blocks)) as u64
     }

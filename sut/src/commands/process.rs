@@ -22,7 +22,7 @@ pub(super) fn run(args: &ProcessArgs) -> Result<Exit, Fail> {
     }
     let format = match args.to {
         Some(format) => format.into(),
-        None => format_of(&args.run).ok_or_else(|| {
+        None => StoreFormat::from_path(&args.run).ok_or_else(|| {
             Fail::usage(anyhow!(
                 "{}: its name does not say which format to write: give it with --to",
                 args.run.display()
@@ -45,15 +45,4 @@ pub(super) fn run(args: &ProcessArgs) -> Result<Exit, Fail> {
         print(&format!("{}\n", path.display()));
     }
     Ok(Exit::Valid)
-}
-
-fn format_of(path: &Path) -> Option<StoreFormat> {
-    match path.extension()?.to_str()? {
-        "parquet" => Some(StoreFormat::Parquet),
-        "json" => Some(StoreFormat::Json),
-        "csv" => Some(StoreFormat::Csv),
-        "db" => Some(StoreFormat::Sqlite),
-        "prom" => Some(StoreFormat::PrometheusText),
-        _ => None,
-    }
 }

@@ -34,7 +34,7 @@ fn text(prepared: &Prepared) -> String {
         ..
     } = prepared;
     let (server, load) = (&target.server, &workload.load);
-    let mut out = String::from("dry run: every check was made, nothing was sent\n");
+    let mut out = String::from("dry run: every check was made, no load was sent\n");
     let mut row = |name: &str, value: String| {
         // Writing to a `String` cannot fail.
         let _infallible = writeln!(out, "  {name:<14} {value}");

@@ -44,7 +44,8 @@ impl ComplianceTest {
         }
     }
 
-    /// The file with the outcome, in a run's folder and in a submission.
+    /// Name of the text file with the outcome, as MLCommons' scripts call it. It is in the run's log folder and in the
+    /// test's folder of a submission.
     pub fn outcome_file(self) -> &'static str {
         match self {
             Self::Test06 | Self::Test07 => "verify_accuracy.txt",

@@ -29,13 +29,14 @@ pub enum Mode {
     Act,
 }
 
-/// The guardrails' settings. The defaults permit nothing: the mode is `observe`, and no arm is enabled.
+/// The guardrails' settings. An arm is one action of the catalogue. The defaults execute nothing: the mode is
+/// `observe`, and no arm is enabled. Call [`Limits::problems`] after reading them from a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Whether actions are executed.
     pub mode: Mode,
-    /// The enabled arms, by name.
+    /// Arms that may be executed, by name. In the mode `observe` every arm may be suggested.
     pub allow: BTreeSet<Arc<str>>,
     /// Minimum probability for acting on a predicted failure.
     pub probability: f64,
@@ -48,11 +49,11 @@ pub struct Limits {
     pub cooldown_secs: f64,
     /// Longest cool-down.
     pub longest_cooldown_secs: f64,
-    /// Random share of a cool-down, so that many targets do not act in step.
+    /// Largest random extension of a cool-down, as a share of it, so that many targets do not act in step.
     pub jitter: f64,
-    /// Actions on one target within an hour.
+    /// Most actions on one target within an hour; then an operator is called.
     pub per_hour: usize,
-    /// Actions on one target without progress between them, of any name.
+    /// Most consecutive actions on one target without progress, of any name; then an operator is called.
     pub without_progress: usize,
     /// Seconds of the first wait between restarts, doubled each time.
     pub restart_pause_secs: f64,
@@ -60,7 +61,8 @@ pub struct Limits {
     pub longest_restart_pause_secs: f64,
     /// Seconds of progress after which the restart counter is reset.
     pub healthy_secs: f64,
-    /// Share of the fleet that may be acted on within `fleet_window_secs`; at least one target.
+    /// Share of the fleet that may be acted on within `fleet_window_secs`; at least one target. Beyond
+    /// it, the breaker trips.
     pub fleet_share: f64,
     /// Seconds over which the fleet's actions are counted.
     pub fleet_window_secs: f64,
@@ -120,6 +122,13 @@ impl Limits {
         check("confirm_secs", self.confirm_secs, 0.0, 600.0);
         check("jitter", self.jitter, 0.0, 1.0);
         check("restart_pause_secs", self.restart_pause_secs, 1.0, 3600.0);
+        check(
+            "longest_restart_pause_secs",
+            self.longest_restart_pause_secs,
+            self.restart_pause_secs,
+            86_400.0,
+        );
+        check("healthy_secs", self.healthy_secs, 1.0, 86_400.0);
         check("fleet_share", self.fleet_share, 0.0, 1.0);
         check("fleet_window_secs", self.fleet_window_secs, 1.0, 86_400.0);
         check("hold_out", self.hold_out, 0.0, 0.5);

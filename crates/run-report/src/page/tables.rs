@@ -142,8 +142,7 @@ pub(super) fn absent(analysis: &Analysis<'_>) -> Vec<Absent> {
         }
     }
     for event in &analysis.record.events {
-        let says_absent =
-            ["not_supported", "gpu_unavailable", "dropped", "endpoint_absent"].contains(&&*event.kind);
+        let says_absent = ["not_supported", "gpu_unavailable", "dropped"].contains(&&*event.kind);
         if says_absent || (event.severity >= Severity::Warning && event.kind.contains("unavailable")) {
             add(&event.kind.replace('_', " "), event.message.to_string());
         }

@@ -120,8 +120,10 @@ impl SessionBuilder {
         self
     }
 
-    /// Also pushes the current values to a Pushgateway at each flush. A slow or unreachable gateway delays
-    /// nothing; undelivered samples are counted in [`super::FinishedRun::sent`].
+    /// Also pushes the newest value of every series to a Pushgateway, at most twice a second while samples arrive,
+    /// and at the end. Each push replaces the gateway's whole group (job, instance). Call it once per gateway. A slow
+    /// or unreachable gateway never delays the run; samples that it did not accept are counted in
+    /// [`super::FinishedRun::sent`]. An empty job or an invalid URL is an error of [`SessionBuilder::start`].
     #[cfg(feature = "http")]
     #[must_use]
     pub fn pushgateway(mut self, config: PushgatewayConfig) -> Self {

@@ -11,7 +11,7 @@ pub enum Outcome {
     /// The server finished it.
     Finished(FinishReason),
     /// The server rejected it with this HTTP status: 503 by an admission limit, 500 when its engines are
-    /// dead.
+    /// dead, 400 for a prompt or an output length that does not fit.
     Refused {
         /// HTTP status.
         status: u16,
@@ -24,7 +24,9 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// One request from its arrival to its end. Times are since the server's origin.
+/// One request from its arrival to its end. Times are virtual, since the creation of the server; restarts do not reset
+/// them. `queued`, `scheduled`, `cached_prompt_tokens` and `preemptions` are known from the engine's outputs: for a
+/// request that ended before its first output they are `None` or 0, even if it was scheduled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestRecord {
     /// Requests are numbered from 0 in the order of their submission.
