@@ -52,7 +52,7 @@ impl Control {
     }
 
     /// A fault of the whole server that was triggered by a request.
-    pub(crate) fn strike(&self, fault: Fault) {
+    pub(crate) fn inject(&self, fault: Fault) {
         self.tell(|wishes| match fault {
             Fault::Hang { lasts } => wishes.hung_until = Some(lasts.map(|lasts| Instant::now() + lasts)),
             end => wishes.end = Some(end),

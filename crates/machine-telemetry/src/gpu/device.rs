@@ -235,7 +235,7 @@ impl<'n> Gpu<'n> {
             .collect();
         if ours.is_empty() {
             return Some(if processes.is_empty() {
-                Ownership::Nobody
+                Ownership::Free
             } else {
                 Ownership::Others
             });
@@ -320,7 +320,7 @@ impl<'n> Gpu<'n> {
 pub(crate) enum Ownership {
     Server,
     Others,
-    Nobody,
+    Free,
 }
 
 pub(crate) fn hertz(megahertz: u32) -> f64 {

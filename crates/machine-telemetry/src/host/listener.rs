@@ -34,7 +34,7 @@ const FORWARDERS: &[&str] = &[
 pub enum NoListener {
     /// This host's network namespace has no such socket.
     #[error("nothing on this host listens on port {0}")]
-    Nobody(u16),
+    NotListening(u16),
     /// The socket exists, but no process that we may inspect holds it.
     #[error("the process that listens on port {0} is another user's or another container's")]
     Hidden(u16),
@@ -71,7 +71,7 @@ pub fn listening_process(address: Option<IpAddr>, port: u16) -> Result<u32, NoLi
 fn listening_process_in(proc: &Path, address: Option<IpAddr>, port: u16) -> Result<u32, NoListener> {
     let sockets = listening_sockets(proc, address, port);
     if sockets.is_empty() {
-        return Err(NoListener::Nobody(port));
+        return Err(NoListener::NotListening(port));
     }
     let holders = holders_of(proc, &sockets);
     let mut roots: Vec<u32> = holders
@@ -223,7 +223,10 @@ mod tests {
         assert_eq!(listening_process(loopback(), port), Ok(std::process::id()));
         assert_eq!(listening_process(None, port), Ok(std::process::id()));
         drop(listener);
-        assert_eq!(listening_process(loopback(), port), Err(NoListener::Nobody(port)));
+        assert_eq!(
+            listening_process(loopback(), port),
+            Err(NoListener::NotListening(port))
+        );
     }
 
     #[test]
@@ -236,7 +239,7 @@ mod tests {
             &[(7, 1, "python", 12), (8, 1, "client", 11)],
         );
         let find = |address| listening_process_in(proc.path(), address, 8000);
-        assert_eq!(find(loopback()), Err(NoListener::Nobody(8000)));
+        assert_eq!(find(loopback()), Err(NoListener::NotListening(8000)));
         assert_eq!(find(Some([10, 0, 0, 1].into())), Ok(7));
         assert_eq!(find(None), Ok(7));
     }

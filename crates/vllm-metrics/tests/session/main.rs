@@ -6,7 +6,6 @@
 )]
 
 mod beyond;
-mod doors;
 mod export;
 mod faults;
 mod hooks;
@@ -17,4 +16,5 @@ mod partial;
 mod receiver;
 mod recording;
 mod server;
+mod start;
 mod stores;

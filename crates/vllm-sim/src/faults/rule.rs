@@ -1,4 +1,4 @@
-//! One rule: a fault and the conditions under which it strikes.
+//! One rule: a fault and the conditions under which it applies.
 
 use std::time::Duration;
 

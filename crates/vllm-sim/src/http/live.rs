@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::Shared;
 use super::reply::ApiError;
 use super::stream::Answer;
-use super::strike::{Blow, Strike, error_end};
+use super::stream_fault::{NextAction, StreamFault, error_end};
 use crate::engine::{Nanos, Output, RequestId};
 use crate::metrics::Exchange;
 
@@ -121,7 +121,7 @@ pub(crate) struct Live {
     requests: Vec<(usize, RequestId)>,
     started: Nanos,
     exchange: Exchange,
-    strike: Option<Strike>,
+    fault: Option<StreamFault>,
     /// The error event has been sent: nothing more follows.
     failed: bool,
 }
@@ -146,7 +146,7 @@ impl Live {
             requests: Vec::new(),
             started,
             exchange,
-            strike: None,
+            fault: None,
             failed: false,
         })
     }
@@ -165,10 +165,10 @@ impl Live {
         self.worker.shared.enter(&self.id, &self.requests);
     }
 
-    /// Makes a fault strike this stream after `tokens` tokens.
-    pub(crate) fn strike(&mut self, strike: Strike, tokens: u64) {
+    /// Injects a fault into this stream after `tokens` tokens.
+    pub(crate) fn inject(&mut self, fault: StreamFault, tokens: u64) {
         self.answer.borrow_mut().hold(tokens);
-        self.strike = Some(strike);
+        self.fault = Some(fault);
     }
 
     /// The next piece of the stream; `None` at its end.
@@ -186,19 +186,19 @@ impl Live {
                 return Poll::Ready(Some(Ok(error_end(&ApiError::dead_engine()))));
             }
             answer.waker = Some(cx.waker().clone());
-            let Some(strike) = self.strike.as_mut().filter(|_| answer.held()) else {
+            let Some(stream_fault) = self.fault.as_mut().filter(|_| answer.held()) else {
                 return Poll::Pending;
             };
-            match strike.blow(cx) {
-                Blow::Wait => return Poll::Pending,
-                Blow::Last(end) => {
+            match stream_fault.next_action(cx) {
+                NextAction::Wait => return Poll::Pending,
+                NextAction::Last(end) => {
                     self.failed = true;
                     return Poll::Ready(Some(Ok(end)));
                 }
-                Blow::Send(blow) => {
+                NextAction::Send(next_action) => {
                     answer.release();
-                    self.strike = None;
-                    if let Some(sent) = blow {
+                    self.fault = None;
+                    if let Some(sent) = next_action {
                         return Poll::Ready(Some(sent));
                     }
                 }

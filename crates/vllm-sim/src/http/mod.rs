@@ -11,7 +11,7 @@ mod reply;
 mod routes;
 mod serve;
 mod stream;
-mod strike;
+mod stream_fault;
 mod wire;
 
 pub(crate) use serve::{Acceptor, Gates, Source, serve};

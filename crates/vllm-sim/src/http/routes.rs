@@ -14,7 +14,7 @@ use super::live::{Live, Worker};
 use super::openai::{self, Generation, Kind};
 use super::reply::{self, ApiError};
 use super::stream::{Answer, Spec};
-use super::strike::{self, Strike};
+use super::stream_fault::{self, StreamFault};
 use super::wire::Trigger;
 use super::{Shared, dev, guard, levers};
 use crate::config::MetricsStyle;
@@ -175,7 +175,9 @@ fn other(worker: &Worker, method: &Method, handler: &str, request: &Request<Inco
 async fn metrics(worker: &Worker, uri: &Uri, trigger: &Trigger) -> Response<SimBody> {
     match worker.shared.faults.on_scrape() {
         Some(Fault::MetricsSlow { delay }) => tokio::time::sleep(delay).await,
-        Some(Fault::MetricsGarbage) => return reply::with_type(200, page::CONTENT_TYPE, strike::garbage()),
+        Some(Fault::MetricsGarbage) => {
+            return reply::with_type(200, page::CONTENT_TYPE, stream_fault::garbage());
+        }
         Some(Fault::MetricsStatus { code }) => return ApiError::scripted(code).response(),
         Some(Fault::MetricsReset) => {
             trigger.reset();
@@ -323,22 +325,22 @@ async fn generate(
     if shared.is_dead() {
         return Err(ApiError::dead_engine());
     }
-    let strike = match shared.faults.on_generation() {
+    let stream_fault = match shared.faults.on_generation() {
         Some(Fault::Status { code }) => return Err(ApiError::scripted(code)),
         Some(Fault::Hang { lasts }) => {
-            shared.control.strike(Fault::Hang { lasts });
+            shared.control.inject(Fault::Hang { lasts });
             None
         }
         Some(death @ Fault::EngineDeath { .. }) => {
-            shared.control.strike(death);
+            shared.control.inject(death);
             return Err(ApiError::dead_engine());
         }
         Some(end @ (Fault::Die | Fault::Restart { .. })) => {
-            shared.control.strike(end);
+            shared.control.inject(end);
             // The connection is closed when the server ends.
             std::future::pending().await
         }
-        other => other.and_then(|fault| Strike::new(fault, begun.trigger.clone())),
+        other => other.and_then(|fault| StreamFault::new(fault, begun.trigger.clone())),
     };
     let tokens: u64 = generation.prompts.iter().map(|p| p.len() as u64).sum();
     if !shared
@@ -355,8 +357,8 @@ async fn generate(
         .ok_or_else(|| ApiError::overloaded("too many streams on one thread"))?;
     submit(worker, &generation, &mut live);
     let mut response = if generation.stream {
-        if let Some((strike, tokens)) = strike {
-            live.strike(strike, tokens);
+        if let Some((stream_fault, tokens)) = stream_fault {
+            live.inject(stream_fault, tokens);
         }
         let mut response = Response::new(SimBody::Stream(Box::new(live)));
         let content_type = HeaderValue::from_static("text/event-stream; charset=utf-8");
@@ -368,8 +370,8 @@ async fn generate(
             // Already counted, with its status.
             Err(error) => return Ok(error.response()),
         };
-        match strike {
-            Some((strike, _)) => strike.whole(whole).await,
+        match stream_fault {
+            Some((stream_fault, _)) => stream_fault.whole(whole).await,
             None => reply::with_type(200, "application/json", whole),
         }
     };

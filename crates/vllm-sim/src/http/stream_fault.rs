@@ -1,4 +1,4 @@
-//! A pending fault of one stream, which strikes when the stream has reached its token count.
+//! A pending fault of one stream, which is applied when the stream has reached its token count.
 
 use std::future::Future;
 use std::io;
@@ -21,7 +21,7 @@ const JSON: &str = "application/json";
 
 /// The next action of a stream.
 #[derive(Debug)]
-pub(crate) enum Blow {
+pub(crate) enum NextAction {
     /// Nothing yet.
     Wait,
     /// Send this and end with this error, if any; otherwise continue.
@@ -32,7 +32,7 @@ pub(crate) enum Blow {
 
 /// One stream's fault.
 #[derive(Debug)]
-pub(crate) struct Strike {
+pub(crate) struct StreamFault {
     fault: Fault,
     trigger: Trigger,
     /// The preceding bytes have been passed to the connection and flushed once.
@@ -40,8 +40,8 @@ pub(crate) struct Strike {
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-impl Strike {
-    /// The strike of a fault of streams, and the tokens before it; `None` for any other fault.
+impl StreamFault {
+    /// The fault of a stream, and the tokens before it; `None` for any other fault.
     pub(crate) fn new(fault: Fault, trigger: Trigger) -> Option<(Self, u64)> {
         let tokens = match &fault {
             Fault::Reset { tokens }
@@ -62,22 +62,22 @@ impl Strike {
         ))
     }
 
-    /// Called when the stream has reached its limit. After [`Blow::Send`], with or without bytes, it
+    /// Called when the stream has reached its limit. After [`NextAction::Send`], with or without bytes, it
     /// continues.
-    pub(crate) fn blow(&mut self, cx: &mut Context<'_>) -> Blow {
+    pub(crate) fn next_action(&mut self, cx: &mut Context<'_>) -> NextAction {
         if !self.flushed {
             // The connection flushes only when there is nothing to send: wait for it, or the preceding tokens
             // would be lost.
             self.flushed = true;
             cx.waker().wake_by_ref();
-            return Blow::Wait;
+            return NextAction::Wait;
         }
         match &self.fault {
             Fault::Reset { .. } => {
                 self.trigger.reset();
-                Blow::Send(Some(Err(io::ErrorKind::ConnectionReset.into())))
+                NextAction::Send(Some(Err(io::ErrorKind::ConnectionReset.into())))
             }
-            Fault::Truncate { .. } => Blow::Send(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+            Fault::Truncate { .. } => NextAction::Send(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
             Fault::Stall {
                 lasts: Some(lasts), ..
             } => {
@@ -85,19 +85,19 @@ impl Strike {
                     .stall
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep(*lasts)));
                 match stall.as_mut().poll(cx) {
-                    Poll::Ready(()) => Blow::Send(None),
-                    Poll::Pending => Blow::Wait,
+                    Poll::Ready(()) => NextAction::Send(None),
+                    Poll::Pending => NextAction::Wait,
                 }
             }
-            Fault::Garbage { .. } => Blow::Send(Some(Ok(Bytes::from_static(GARBAGE)))),
-            Fault::Error { .. } => Blow::Last(error_end(&ApiError::scripted(500))),
+            Fault::Garbage { .. } => NextAction::Send(Some(Ok(Bytes::from_static(GARBAGE)))),
+            Fault::Error { .. } => NextAction::Last(error_end(&ApiError::scripted(500))),
             // An unlimited stall: only the client ends it.
-            _ => Blow::Wait,
+            _ => NextAction::Wait,
         }
     }
 }
 
-impl Strike {
+impl StreamFault {
     /// The outcome for an answer that is not streamed.
     pub(crate) async fn whole(self, whole: Bytes) -> Response<SimBody> {
         match self.fault {
