@@ -19,6 +19,11 @@ pub(crate) enum ShutdownReason {
     ServerGone(String),
     /// Queries were outstanding, and none was answered for too long.
     Stalled(Duration),
+    /// The wall clock, by which LoadGen schedules and measures, was set.
+    ClockStepped {
+        /// New time minus old time, in nanoseconds.
+        step_ns: i128,
+    },
 }
 
 impl std::fmt::Display for ShutdownReason {
@@ -31,6 +36,15 @@ impl std::fmt::Display for ShutdownReason {
                     f,
                     "no query was answered for {:.1} s although some were waiting",
                     limit.as_secs_f64()
+                )
+            }
+            Self::ClockStepped { step_ns } => {
+                let direction = if *step_ns < 0 { "back" } else { "forward" };
+                write!(
+                    f,
+                    "the machine's clock was set {direction} by {:.1} s; LoadGen schedules and measures by it, so the \
+                     result would be wrong; repeat the run with a clock that is only slewed",
+                    step_ns.unsigned_abs() as f64 / 1e9
                 )
             }
         }

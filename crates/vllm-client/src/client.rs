@@ -1,6 +1,7 @@
 //! The client of one server: posts a prepared body and turns the answer into a completion or a named failure.
 
 use std::error::Error as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -34,6 +35,8 @@ pub struct Client {
     kept: Arc<Mutex<Vec<Instant>>>,
     /// Kinds of remarks that have been logged.
     warned: Arc<Mutex<Vec<&'static str>>>,
+    /// Tokens received in streams.
+    streamed: Arc<AtomicU64>,
     pub(crate) base: Url,
     completions: Url,
     /// The base URL as shown in errors.
@@ -86,11 +89,17 @@ impl Client {
             fresh,
             kept: Arc::default(),
             warned: Arc::default(),
+            streamed: Arc::default(),
             base,
             completions,
             shown,
             config,
         })
+    }
+
+    /// Tokens received in streams so far, including those of answers that are not complete.
+    pub fn streamed_tokens(&self) -> u64 {
+        self.streamed.load(Ordering::Relaxed)
     }
 
     /// The server's base URL, without a trailing slash.
@@ -193,6 +202,7 @@ impl Client {
             return Err(gatherer.malformed("the content type is not text/event-stream", head.as_bytes()));
         }
 
+        let mut counted = 0;
         let finished_at = loop {
             let piece = tokio::select! {
                 biased;
@@ -229,6 +239,10 @@ impl Client {
                 Err(EventError::Stream(error)) => return Err(*error),
                 Err(EventError::Cut(error)) => return Err(gatherer.cut_error(error)),
             }
+            let tokens = gatherer.received().tokens;
+            self.streamed
+                .fetch_add((tokens - counted) as u64, Ordering::Relaxed);
+            counted = tokens;
             if watch.progress(&gatherer, at) {
                 // The limit between chunks may be earlier than the timer's deadline; later the deadline only
                 // moves forward, so this is needed once.
@@ -585,7 +599,7 @@ fn parse_base(text: &str) -> Result<Url, ControlError> {
         "https" => {
             return Err(bad(
                 &redact_url(trimmed),
-                "TLS is not built in; build with the feature `tls`, or use http:// (a local proxy can add TLS)",
+                "this build has no TLS: build one with `cargo build --release -p sut --features tls`, or use http:// (a local proxy can add TLS)",
             ));
         }
         _ => return Err(bad(&redact_url(trimmed), "write it as http://host:port")),

@@ -80,7 +80,7 @@ fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
-/// Version with LoadGen's version, its round and the features of the build.
+/// Version with the commit, LoadGen's version, its round and the features of the build.
 fn long_version() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(version_text);
     &TEXT
@@ -95,8 +95,13 @@ fn version_text() -> String {
     .filter_map(|(name, on)| on.then_some(name))
     .collect();
     format!(
-        "{}\nLoadGen {}, round {}\nfeatures: {}",
+        "{}\ncommit: {}\nLoadGen {}, round {}\nfeatures: {}",
         version(),
+        match (env!("SUT_COMMIT"), cfg!(debug_assertions)) {
+            ("", true) => "not recorded in a build for development",
+            ("", false) => "unknown, built without git",
+            (commit, _) => commit,
+        },
         mlperf_loadgen::loadgen_version(),
         mlperf_rules::verdict::ROUND,
         if features.is_empty() {

@@ -59,6 +59,11 @@ flags! {
         /// Longest wait for a started server to become ready: 90, 30s, 10m. Default: 10m.
         #[arg(long, value_name = "TIME", help_heading = "Server")]
         pub startup_timeout: Option<TimeText>,
+        /// Number of servers to start, with --model or --server-config. Each gets the GPUs that its
+        /// tensor, pipeline and data parallel sizes ask for, from --gpus, CUDA_VISIBLE_DEVICES or GPU 0 on,
+        /// as CUDA_VISIBLE_DEVICES. Default: 1.
+        #[arg(long, value_name = "N", help_heading = "Server")]
+        pub replicas: Option<usize>,
         /// Bearer token for the server. It is never stored.
         #[arg(long, env = "VLLM_API_KEY", hide_env_values = true, help_heading = "Server")]
         pub api_key: Option<String>,
@@ -69,6 +74,10 @@ flags! {
         /// Dataset of token ids: .json, .jsonl, .csv, .parquet or .pkl. Default: synthetic prompts.
         #[arg(long, value_name = "FILE", help_heading = "Load")]
         pub dataset_path: Option<PathBuf>,
+        /// Columns and answer length of the dataset, from a YAML file with the keys `fields`,
+        /// `total_sample_count` and `model_specific.max_tokens`; flags win.
+        #[arg(long, value_name = "FILE", help_heading = "Load")]
+        pub dataset_config: Option<PathBuf>,
         /// Dataset for accuracy runs, if the benchmark has a separate one (gpt-oss-120b).
         #[arg(long, value_name = "FILE", help_heading = "Load")]
         pub accuracy_dataset_path: Option<PathBuf>,
@@ -98,6 +107,18 @@ flags! {
         /// settings that differ from the rules, a short dataset, a simulator, prefix caching.
         #[arg(long, help_heading = "Load")]
         pub official: bool,
+        /// Synthetic requests to send to each server before the test and before anything is recorded.
+        /// Default: 0.
+        #[arg(
+            long,
+            value_name = "N",
+            visible_aliases = ["num-warmups", "warmup-request-count"],
+            help_heading = "Load"
+        )]
+        pub warmup: Option<usize>,
+        /// One run at each of these rates, in this order: 1,2,4. As --target-qps, each in its own folder.
+        #[arg(long, value_name = "QPS", value_delimiter = ',', help_heading = "Load")]
+        pub sweep: Option<Vec<f64>>,
         /// Search for the highest valid Server rate, starting at --target-qps: short trials, then a run of
         /// full length.
         #[arg(long, help_heading = "Load")]

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::cli::{Cli, Command, LogLevel, RunArgs};
 use crate::exit::{Exit, Fail};
 use crate::plan::{Overrides, Task};
-use crate::series::{both, overhead, peak};
+use crate::series::{both, overhead, peak, sweep};
 use crate::shutdown::Shutdown;
 use crate::{console, run as test_run, server};
 
@@ -62,6 +62,7 @@ fn test(args: RunArgs) -> Result<Exit, Fail> {
         Task::DryRun(plan) => test_run::dry_run(plan),
         Task::Both(plan) => both::run(&plan),
         Task::Peak(plan, peak) => peak::run(&plan, &peak),
+        Task::Sweep(plan, rates) => sweep::run(&plan, &rates),
     }
 }
 

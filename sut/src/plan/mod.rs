@@ -1,6 +1,7 @@
 //! The plan of a run, resolved once from the flags and the configuration file. It contains only domain types,
 //! without defaults or names to look up. All problems are reported together.
 
+mod dataset_config;
 mod file;
 mod generation;
 mod kind;
@@ -8,6 +9,7 @@ mod metrics;
 mod overrides;
 mod peak;
 mod recording;
+pub(crate) mod replicas;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use mlperf_rules::compliance::ComplianceTest;
 use mlperf_rules::{BenchmarkSpec, RuleScenario};
 use vllm_client::Strategy;
 
+use self::dataset_config::Described;
 pub(crate) use self::file::collect_args;
 pub(crate) use self::generation::Generation;
 pub(crate) use self::metrics::{METRICS_DIR, MetricsPlan};
@@ -35,6 +38,9 @@ use crate::exit::Fail;
 
 /// Lowest rate: one query in eleven days. LoadGen's times in nanoseconds overflow below it.
 const LOWEST_QPS: f64 = 1e-6;
+const RATE: &str = "must be a number, at least 0.000001";
+/// Largest value of `--warmup`.
+const MOST_WARM_UPS: usize = 10_000;
 /// Largest value of `--num-samples`: more samples would not fit into memory.
 const MOST_SAMPLES: usize = 10_000_000;
 /// Default folder of LoadGen's logs.
@@ -53,6 +59,8 @@ pub(crate) enum Task {
     Both(Plan),
     /// A search for the highest valid rate.
     Peak(Plan, PeakPlan),
+    /// One run at each of these rates.
+    Sweep(Plan, Vec<f64>),
 }
 
 /// The completely resolved plan of one run.
@@ -70,6 +78,10 @@ pub(crate) struct Plan {
     pub(crate) api_key: Option<String>,
     /// The source of the prompts.
     pub(crate) dataset: DatasetPlan,
+    /// Number of samples that the dataset should have.
+    pub(crate) dataset_samples: Option<usize>,
+    /// Keys of the dataset's description that have no effect, one sentence each.
+    pub(crate) dataset_notes: Vec<String>,
     /// Refuse a run that cannot be an official one.
     pub(crate) official: bool,
     /// Use only this many samples from the start of the dataset.
@@ -114,8 +126,44 @@ pub(crate) struct Plan {
     pub(crate) print_timing: bool,
     /// Print length histograms.
     pub(crate) print_histogram: bool,
+    /// Requests sent to each server before the test.
+    pub(crate) warm_up: usize,
     /// Folder for the figures that a parent process compares.
     pub(crate) figures_dir: Option<PathBuf>,
+}
+
+/// The rates of a sweep; empty without one.
+fn sweep(args: &mut RunArgs, wrong: &mut Vec<String>) -> Vec<f64> {
+    let Some(rates) = args.sweep.take() else {
+        return Vec::new();
+    };
+    if rates.is_empty() {
+        wrong.push("--sweep: the list is empty".into());
+    }
+    for rate in rates.iter().filter(|rate| !is_rate(**rate)) {
+        wrong.push(format!("--sweep {rate}: {RATE}"));
+    }
+    for (flag, given) in [
+        ("--target-qps", args.target_qps.is_some()),
+        ("--find-peak", args.find_peak),
+        (
+            "--test-mode",
+            args.test_mode.is_some_and(|mode| mode != ModeArg::Performance),
+        ),
+        ("--compliance", args.compliance.is_some()),
+        ("--audit-config", args.audit_config.is_some()),
+    ] {
+        if given {
+            wrong.push(format!(
+                "--sweep makes a performance run at each rate: leave {flag} out"
+            ));
+        }
+    }
+    rates
+}
+
+fn is_rate(qps: f64) -> bool {
+    qps.is_finite() && qps >= LOWEST_QPS
 }
 
 /// An error that lists all problems under one heading.
@@ -141,13 +189,24 @@ impl Task {
         let level = args.log_level.unwrap_or(LogLevel::Info);
         let (both, dry_run) = (args.test_mode == Some(ModeArg::Both), args.dry_run);
         let mut wrong = Vec::new();
+        let described = match args.dataset_config.clone() {
+            None => Described::default(),
+            Some(path) => dataset_config::apply(&path, &mut args).unwrap_or_else(|why| {
+                wrong.push(format!("--dataset-config {why}"));
+                Described::default()
+            }),
+        };
+        let sweep = sweep(&mut args, &mut wrong);
         let resolved = Plan::from_args(args, overrides, &mut wrong);
-        let (Some((plan, peak)), []) = (resolved, wrong.as_slice()) else {
+        let (Some((mut plan, peak)), []) = (resolved, wrong.as_slice()) else {
             return Err(refusal("nothing was sent", &wrong));
         };
+        plan.dataset_samples = described.samples;
+        plan.dataset_notes = described.ignored;
         let task = match peak {
             _ if dry_run => Self::DryRun(plan),
             Some(peak) => Self::Peak(plan, peak),
+            None if !sweep.is_empty() => Self::Sweep(plan, sweep),
             None if both => Self::Both(plan),
             None => Self::One(plan),
         };
@@ -204,11 +263,13 @@ impl Plan {
             wrong.push("--concurrency: must be at least 1".into());
         }
         if let Some(qps) = args.target_qps
-            && !(qps.is_finite() && qps >= LOWEST_QPS)
+            && !is_rate(qps)
         {
-            wrong.push(format!(
-                "--target-qps {qps}: must be a number, at least {LOWEST_QPS}"
-            ));
+            wrong.push(format!("--target-qps {qps}: {RATE}"));
+        }
+        let warm_up = args.warmup.unwrap_or(0);
+        if warm_up > MOST_WARM_UPS {
+            wrong.push(format!("--warmup {warm_up}: must be at most {MOST_WARM_UPS}"));
         }
         if args.max_tokens == Some(0) {
             wrong.push("--max-tokens: must be at least 1".into());
@@ -230,6 +291,8 @@ impl Plan {
             model: args.model,
             api_key: args.api_key,
             dataset,
+            dataset_samples: None,
+            dataset_notes: Vec::new(),
             official: args.official,
             num_samples: args.num_samples,
             scenario,
@@ -252,6 +315,7 @@ impl Plan {
             profiler: args.enable_profiler,
             print_timing: args.print_timing,
             print_histogram: args.print_histogram,
+            warm_up,
             figures_dir: overrides.and_then(|overrides| overrides.figures_dir.clone()),
         };
         Some((plan, peak))

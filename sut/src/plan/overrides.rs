@@ -37,6 +37,8 @@ pub(crate) struct Overrides {
     pub(crate) server: Option<HandedServer>,
     /// Scenario, rate and length of a search trial.
     pub(crate) trial: Option<Trial>,
+    /// Rate of a run of a sweep.
+    pub(crate) target_qps: Option<f64>,
     /// Whether and where to record; `None`: as the flags say.
     pub(crate) record: Option<Record>,
     /// Folder for the figures that the parent compares.
@@ -93,6 +95,8 @@ impl Overrides {
     pub(crate) fn apply(&self, args: &mut RunArgs) {
         args.overhead_check = None;
         args.dry_run = false;
+        args.sweep = None;
+        args.target_qps = self.target_qps.or(args.target_qps);
         args.output_log_dir = Some(self.log_dir.clone());
         if args.test_mode == Some(ModeArg::Both) {
             args.test_mode = None;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use mlperf_dataset::EXTENSIONS;
 use vllm_client::server::ServerConfig;
 
-use super::HandedServer;
 use super::words::{duration, split_words};
+use super::{HandedServer, replicas};
 use crate::cli::{ModeArg, RunArgs};
 
 /// The server of a run.
@@ -17,8 +17,8 @@ pub(crate) enum ServerPlan {
         /// Base URLs without a trailing slash, at least one.
         urls: Vec<String>,
     },
-    /// A server that this program starts and stops.
-    Start(Box<ServerConfig>),
+    /// Servers that this program starts and stops: replicas of one model, at least one.
+    Start(Vec<ServerConfig>),
     /// A server that the parent process has started and will stop.
     Handed(HandedServer),
     /// The built-in simulator.
@@ -49,6 +49,7 @@ pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
         ("--server-args", args.server_args.is_some()),
         ("--server-config", args.server_config.is_some()),
         ("--startup-timeout", args.startup_timeout.is_some()),
+        ("--replicas", args.replicas.is_some()),
     ];
     let starts: Vec<&str> = starts
         .iter()
@@ -66,8 +67,11 @@ pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
             urls: attached(urls, wrong),
         };
     }
-    if args.balance.is_some() {
-        wrong.push("--balance chooses among several servers: name them with --url".into());
+    if args.balance.is_some() && args.replicas.is_none() && args.server_config.is_none() {
+        wrong.push(
+            "--balance chooses among several servers: name them with --url, or start some with --replicas"
+                .into(),
+        );
     }
     let mut config = match (&args.server_config, &args.model) {
         (Some(path), model) => match ServerConfig::from_yaml_file(path, model.as_deref()) {
@@ -113,7 +117,7 @@ pub(super) fn server(args: &RunArgs, wrong: &mut Vec<String>) -> ServerPlan {
     if let Some(limit) = duration("--startup-timeout", args.startup_timeout.as_ref(), wrong) {
         config.startup_timeout = limit;
     }
-    ServerPlan::Start(Box::new(config))
+    ServerPlan::Start(replicas::of(config, args, wrong))
 }
 
 fn attached(urls: &[String], wrong: &mut Vec<String>) -> Vec<String> {

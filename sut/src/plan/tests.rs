@@ -14,7 +14,11 @@ fn task(line: &str) -> Result<(Task, LogLevel), String> {
 
 fn plan(line: &str) -> Result<Plan, String> {
     match task(line)?.0 {
-        Task::One(plan) | Task::DryRun(plan) | Task::Both(plan) | Task::Peak(plan, _) => Ok(plan),
+        Task::One(plan)
+        | Task::DryRun(plan)
+        | Task::Both(plan)
+        | Task::Peak(plan, _)
+        | Task::Sweep(plan, _) => Ok(plan),
     }
 }
 
@@ -42,9 +46,10 @@ fn what_runs_where() {
             .contains("given twice")
     );
     assert!(plan("--balance shortest-queue").unwrap_err().contains("--url"));
-    let ServerPlan::Start(config) = plan("--model org/m --server-args --x").unwrap().server else {
+    let ServerPlan::Start(replicas) = plan("--model org/m --server-args --x").unwrap().server else {
         panic!("--model alone starts a server");
     };
+    let config = &replicas[0];
     assert_eq!(
         (
             config.model.as_str(),
@@ -68,9 +73,10 @@ fn a_server_from_a_file() {
         "--server-args=--x --startup-timeout 7s",
     )
     .unwrap();
-    let ServerPlan::Start(config) = made.server else {
+    let ServerPlan::Start(replicas) = made.server else {
         panic!("the file starts a server");
     };
+    let config = &replicas[0];
     assert_eq!(
         (config.model.as_str(), config.args.join(" ").as_str()),
         ("org/m", "--max-num-seqs 4 --x")
@@ -359,5 +365,47 @@ fn interactive_is_a_scenario_and_a_benchmarks_other_name() {
             (plan.benchmark.loadgen_name.as_str(), plan.loadgen_name().as_str()),
             ("llama3_1-8b", "llama3_1-8b-interactive")
         );
+    }
+}
+
+#[test]
+fn counts_that_do_not_fit_into_memory_are_refused() {
+    for flag in ["--num-samples", "--warmup"] {
+        for count in ["1000000000", "9223372036854775807"] {
+            let message = plan(&format!("{flag} {count}")).unwrap_err();
+            assert!(message.contains(flag) && message.contains(count), "{message}");
+        }
+    }
+    assert!(plan("--num-samples 0").unwrap_err().contains("from 1 to"));
+}
+
+#[test]
+fn a_sweep_is_a_task_of_its_own() {
+    let Ok((Task::Sweep(_, rates), _)) = task("--url http://a:1 --scenario Server --sweep 1,2.5") else {
+        panic!("two rates make a sweep");
+    };
+    assert_eq!(rates, [1.0, 2.5]);
+    for (line, told) in [
+        ("--sweep 0", "--sweep 0"),
+        ("--sweep 1 --find-peak", "--find-peak"),
+        ("--sweep 1 --target-qps 2", "--target-qps"),
+        ("--sweep 1 --test-mode both", "--test-mode"),
+    ] {
+        let message = task(line).unwrap_err();
+        assert!(message.contains(told), "{line}: {message}");
+    }
+}
+
+#[test]
+fn replicas_are_for_servers_that_are_started() {
+    let ServerPlan::Start(all) = plan("--model m --replicas 2 --balance shortest-queue")
+        .unwrap()
+        .server
+    else {
+        panic!("they are started");
+    };
+    assert_eq!(all.len(), 2);
+    for line in ["--replicas 2", "--url http://a:1 --replicas 2"] {
+        assert!(plan(line).unwrap_err().contains("--replicas"), "{line}");
     }
 }

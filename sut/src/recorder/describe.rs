@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vllm_metrics::derive::goodput::{self, LIMITS_FACT, Limits};
 use vllm_metrics::derive::join;
-use vllm_metrics::{FinishedRun, Gap, RequestRow, RunData, TimeSource};
+use vllm_metrics::{FinishedRun, Gap, Outcome, RequestRow, RunData, TimeSource};
 
 use crate::harness::request_log::percentile;
 
@@ -125,6 +125,9 @@ fn describe_gaps(gaps: &[Gap], started_ns: i64) -> Vec<String> {
     lines
 }
 
+/// Share of the window below which the covered part is shown.
+const FULLY_COVERED: f64 = 0.995;
+
 fn describe_gap(gap: &Gap, started_ns: i64) -> String {
     let since_start = |ns: i64| (ns - started_ns) as f64 / 1e9;
     format!(
@@ -143,43 +146,8 @@ pub(super) fn of_requests(run: &RunData) -> Vec<String> {
     if run.requests.is_empty() {
         return Vec::new();
     }
-    let joined = join::server_times(run);
-    let mut lines = Vec::new();
-    for (source, word) in [
-        (TimeSource::Server, "as reported by the server"),
-        (
-            TimeSource::Estimate,
-            "ESTIMATED from the histograms around each end; a server with --enable-per-request-metrics reports them",
-        ),
-    ] {
-        let rows: Vec<&RequestRow> = joined
-            .requests
-            .iter()
-            .filter(|r| r.server_time_source == Some(source))
-            .collect();
-        if rows.is_empty() {
-            continue;
-        }
-        let median = |of: &dyn Fn(&RequestRow) -> Option<i64>| {
-            let mut values: Vec<i64> = rows.iter().filter_map(|r| of(r)).collect();
-            values.sort_unstable();
-            percentile(&values, 50.0).map_or("unknown".to_owned(), |ns| format!("{:.2} ms", ns as f64 / 1e6))
-        };
-        lines.push(format!(
-            "inside the server, median of {}: queue {}, prefill {}, decode {}; outside the engine {} ({word})",
-            rows.len(),
-            median(&|r| r.server_queue_ns),
-            median(&|r| r.server_prefill_ns),
-            median(&|r| r.server_decode_ns),
-            median(&|r| join::outside_engine_secs(r).map(|secs| (secs * 1e9) as i64)),
-        ));
-    }
-    if joined.reported == 0 && joined.estimated == 0 {
-        lines.push(
-            "the server's queue, prefill and decode times are not known: start it with --enable-per-request-metrics"
-                .into(),
-        );
-    }
+    let mut lines = vec![server_times(run)];
+    lines.extend(energy(run));
     if let (Some(limits), Some(written)) = (
         Limits::of_manifest(&run.manifest),
         run.manifest.facts.get(LIMITS_FACT),
@@ -196,6 +164,77 @@ pub(super) fn of_requests(run: &RunData) -> Vec<String> {
     lines
 }
 
+/// GPU energy of the measured window; `None` without GPU samples.
+fn energy(run: &RunData) -> Option<String> {
+    let report = vllm_metrics::energy::report(run).ok()?;
+    let window = &report.window;
+    let per_token = report.joules_per_output_token.map_or(String::new(), |figure| {
+        format!(", {:.4} ± {:.4} J per output token", figure.value, figure.error)
+    });
+    let covered = window.covered_ratio();
+    let part = if covered < FULLY_COVERED {
+        format!("; samples cover {:.0} % of the window", covered * 100.0)
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "energy of {} GPU(s): {:.1} ± {:.1} J{per_token}, {:.1} W on average over {:.1} s{part}",
+        window.gpus.len(),
+        window.joules(),
+        window.error_joules(),
+        window.mean_watts(),
+        window.seconds()
+    ))
+}
+
+/// The server's share of the requests' times: medians of what it reported for each request, else means from
+/// its histograms, else why neither is known.
+fn server_times(run: &RunData) -> String {
+    let joined = join::server_times(run);
+    if joined.reported > 0 {
+        let rows: Vec<&RequestRow> = joined
+            .requests
+            .iter()
+            .filter(|r| r.server_time_source == Some(TimeSource::Server))
+            .collect();
+        let median = |of: &dyn Fn(&RequestRow) -> Option<i64>| {
+            let mut values: Vec<i64> = rows.iter().filter_map(|r| of(r)).collect();
+            values.sort_unstable();
+            percentile(&values, 50.0).map_or("unknown".to_owned(), |ns| format!("{:.2} ms", ns as f64 / 1e6))
+        };
+        return format!(
+            "inside the server, median of {}: queue {}, prefill {}, decode {}; outside the engine {} (reported by the \
+             server)",
+            rows.len(),
+            median(&|r| r.server_queue_ns),
+            median(&|r| r.server_prefill_ns),
+            median(&|r| r.server_decode_ns),
+            median(&|r| join::outside_engine_secs(r).map(|secs| (secs * 1e9) as i64)),
+        );
+    }
+    if let Some(means) = joined.means {
+        let ms = |secs: f64| format!("{:.2} ms", secs * 1e3);
+        return format!(
+            "inside the server, mean of {}: queue {}, prefill {}, decode {}; outside the engine {} (from its histograms)",
+            means.requests,
+            ms(means.queue_secs),
+            ms(means.prefill_secs),
+            ms(means.decode_secs),
+            ms(means.outside_engine_secs),
+        );
+    }
+    // Without a completed request, the server had nothing to report.
+    let advice = if run.requests.iter().any(|r| r.outcome == Outcome::Completed) {
+        "; a server started with --enable-per-request-metrics reports them"
+    } else {
+        ""
+    };
+    format!(
+        "the server's queue, prefill and decode times are not available: {}{advice}",
+        joined.no_means.as_deref().unwrap_or("its histograms are missing")
+    )
+}
+
 fn ms(duration: Option<Duration>) -> String {
     duration.map_or("none".to_owned(), |duration| {
         format!("{:.2} ms", duration.as_secs_f64() * 1e3)
@@ -207,5 +246,46 @@ fn bytes(count: u64) -> String {
         0..10_000 => format!("{count} B"),
         10_000..10_000_000 => format!("{:.1} kB", count as f64 / 1e3),
         _ => format!("{:.1} MB", count as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(start_secs: i64, end_secs: i64) -> Gap {
+        Gap {
+            endpoint_url: "http://a/metrics".into(),
+            start_ns: start_secs * 1_000_000_000,
+            end_ns: end_secs * 1_000_000_000,
+            missed_scrapes: 2,
+            reason: format!("timeout at {start_secs}").into(),
+        }
+    }
+
+    #[test]
+    fn many_gaps_are_one_line() {
+        let mut gaps: Vec<Gap> = (0..200).map(|at| gap(10 * at, 10 * at + 1)).collect();
+        gaps.push(gap(5000, 5009));
+        let lines = describe_gaps(&gaps, 0);
+        assert_eq!(
+            lines,
+            [
+                "MISSING: http://a/metrics gave nothing in 201 gaps, 209.0 s in all, longest 9.0 s (402 scrapes); \
+              the longest: timeout at 5000"
+            ]
+        );
+        assert_eq!(describe_gaps(&gaps[..3], 0).len(), 3, "a few are listed");
+    }
+
+    #[test]
+    fn advice_about_server_times_needs_a_completed_request() {
+        let line = server_times(&RunData::default());
+        assert!(
+            line.contains("not available: no request was completed")
+                && !line.contains("--enable-per-request-metrics"),
+            "{line}"
+        );
+        assert_eq!(energy(&RunData::default()), None, "no samples, no energy");
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn of(plan: &Plan, settings: &TestSettings, dataset: &Dataset) -> Vec
         }
     }
     let arguments = match &plan.server {
-        ServerPlan::Start(config) => arguments(&config.args),
+        ServerPlan::Start(replicas) => arguments(&replicas[0].args),
         ServerPlan::Simulator => simulator(),
         ServerPlan::Attach { .. } | ServerPlan::Handed(_) => Vec::new(),
     };

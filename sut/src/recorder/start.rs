@@ -91,6 +91,7 @@ fn labels(subject: &Subject<'_>) -> Vec<(String, String)> {
         ("batch_size", plan.batch_size.to_string()),
         ("concurrency", plan.concurrency.to_string()),
         ("retries_allowed", plan.retries.to_string()),
+        ("warmup_requests", plan.warm_up.to_string()),
         ("sut_version", env!("CARGO_PKG_VERSION").to_owned()),
     ];
     if let Some(version) = &server.version {

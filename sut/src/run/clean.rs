@@ -10,7 +10,7 @@ use mlperf_rules::RunRecord;
 
 use super::no_summary::NO_SUMMARY;
 use crate::exit::Fail;
-use crate::server::SERVER_LOG;
+use crate::server::is_server_log;
 use mlperf_accuracy::ANSWERS;
 use mlperf_rules::ENVIRONMENT;
 use mlperf_rules::RUN_RECORD;
@@ -73,7 +73,7 @@ fn keep(log_dir: &Path, in_use: [Option<&Path>; 2]) -> io::Result<PathBuf> {
             continue;
         };
         // A started server has already opened its log for this run.
-        if name == SERVER_LOG {
+        if is_server_log(name) {
             continue;
         }
         let to = kept.join(name);

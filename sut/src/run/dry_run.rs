@@ -86,6 +86,12 @@ fn text(prepared: &Prepared) -> String {
             plan.concurrency, plan.batch_size
         ),
     );
+    if plan.warm_up > 0 {
+        row(
+            "warm-up",
+            format!("{} synthetic requests to each server", plan.warm_up),
+        );
+    }
     let outlook = Outlook::of(prepared);
     for line in &outlook.load {
         row("load", line.clone());

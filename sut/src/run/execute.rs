@@ -126,15 +126,22 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         hooks.test_completed();
     }
     let test = running.collect(loadgen.is_some(), runtime);
+    // A signal from now on ends no test any more: every query is answered.
+    let reason = shutdown.reason();
     // A server that does not report its setting reveals it by its cache hits.
-    let caching = match shutdown.reason() {
+    let caching = match reason {
         None if runtime.block_on(server.prefix_caching()) == PrefixCaching::On => PrefixCaching::On,
         _ => caching,
     };
     let recorded = session.map(Session::finish);
-    if plan.profiler && shutdown.reason().is_none() {
+    if plan.profiler && reason.is_none() {
         tracing::info!("waiting for the server to write its profiler trace");
-        runtime.block_on(server.stop_profile());
+        runtime.block_on(async {
+            tokio::select! {
+                () = server.stop_profile() => {}
+                () = shutdown.stop.cancelled() => tracing::warn!("the profiler trace may be incomplete"),
+            }
+        });
     }
     let window = if plan.scenario == RuleScenario::Offline {
         Window::LastAnswer
@@ -150,7 +157,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         load: workload.load,
         logs,
         loadgen,
-        reason: shutdown.reason(),
+        reason,
         test,
         stats,
         printed,

@@ -136,6 +136,7 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         loadgen_tokens_per_sec: judged.tokens_per_sec,
         min_duration_secs: load.settings.min_duration.as_secs_f64(),
         min_query_count: load.effective.min_query_count,
+        warmup_requests: plan.warm_up,
         summary: path_of("summary").as_deref(),
         missing: recorder
             .iter()

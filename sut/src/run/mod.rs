@@ -16,9 +16,11 @@ mod progress;
 mod result;
 mod table;
 mod user_conf;
+mod wall_clock;
+mod warm_up;
 mod watch;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::{Exit, Fail};
@@ -42,6 +44,13 @@ pub(crate) fn run(plan: Plan) -> Result<Exit, Fail> {
     for obstacle in outlook.obstacles {
         tracing::warn!("{obstacle}");
     }
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = shutdown.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before the test"))),
+            warm = warm_up::warm_up(&prepared.plan, &prepared.target.server) => warm,
+        }
+    })?;
     let executed = execute::execute(prepared, &runtime, &shutdown)?;
     let given_up = executed.loadgen.is_none();
     let exit = finish::finish(executed, &runtime)?;

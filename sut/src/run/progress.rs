@@ -55,11 +55,13 @@ impl Progress {
         }
     }
 
-    /// Shows the current counts.
-    pub(crate) fn tick(&mut self, counters: &Counters) {
+    /// Shows the current counts. `streamed` is the number of tokens received so far, including those of answers
+    /// that are not complete.
+    pub(crate) fn tick(&mut self, counters: &Counters, streamed: u64) {
         let now = Instant::now();
         let done = Counters::get(&counters.completed) + Counters::get(&counters.failed);
-        let tokens = Counters::get(&counters.output_tokens);
+        // Answers that are not streamed are counted at their end.
+        let tokens = streamed.max(Counters::get(&counters.output_tokens));
         let window = now.duration_since(self.previous.0).as_secs_f64();
         if window >= 1.0 {
             self.rate = (
@@ -121,5 +123,32 @@ impl Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_answers_that_are_not_complete_count() {
+        let counters = Counters::default();
+        for _ in 0..128 {
+            Counters::bump(&counters.issued);
+        }
+        let mut progress = Progress::start(Some(128), None);
+        progress.previous.0 -= Duration::from_secs(2);
+        progress.tick(&counters, 4000);
+        let (rates, rest) = progress.message(&counters, Instant::now(), 0, 128);
+        assert!(rates.starts_with("0.0 samples/s, "), "{rates}");
+        let tokens: f64 = rates
+            .split(", ")
+            .nth(1)
+            .and_then(|part| part.strip_suffix(" tokens/s"))
+            .and_then(|number| number.parse().ok())
+            .expect("a rate of tokens");
+        // 4000 tokens in slightly more than 2 s.
+        assert!(tokens > 0.0 && tokens <= 2000.0, "{rates}");
+        assert!(!rest.contains("left"), "no remaining time is made up: {rest}");
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct RunResult<'a> {
     pub(super) loadgen_tokens_per_sec: Option<f64>,
     pub(super) min_duration_secs: f64,
     pub(super) min_query_count: u64,
+    /// Requests sent to each server before the test.
+    pub(super) warmup_requests: usize,
     /// The summary of the record, if it was written.
     pub(super) summary: Option<&'a Path>,
     /// What is missing in the record, one line each.
@@ -85,6 +87,7 @@ impl RunResult<'_> {
             "settings": {
                 "min_duration_s": self.min_duration_secs,
                 "min_query_count": self.min_query_count,
+                "warmup_requests": self.warmup_requests,
             },
             "missing": self.missing,
             "files": self.files.iter().map(|(name, path)| json!({ "name": name, "path": path })).collect::<Vec<_>>(),

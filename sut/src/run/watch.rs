@@ -4,9 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mlperf_loadgen::{Scenario, TestSettings};
+use vllm_client::Client;
 use vllm_metrics::RunClock;
 
 use super::progress::Progress;
+use super::wall_clock::WallClock;
 use crate::harness::counters::Counters;
 use crate::harness::{LoadGenResult, RunningTest};
 use crate::plan::Plan;
@@ -62,16 +64,28 @@ impl Watch<'_> {
         let counters = &self.test.counters;
         let mut quiet_since_ns = self.clock.now_ns();
         let mut give_up: Option<Instant> = None;
+        let mut wall_clock = WallClock::start();
         loop {
             if let Some(result) = self.test.ended_within(LOOK_EVERY) {
                 return Some(result);
             }
-            progress.tick(counters);
+            progress.tick(
+                counters,
+                self.server
+                    .pool
+                    .clients()
+                    .iter()
+                    .map(Client::streamed_tokens)
+                    .sum(),
+            );
+            let step = wall_clock.look();
             if self.shutdown.reason().is_some() {
                 let deadline = *give_up.get_or_insert_with(|| self.patience());
                 if Instant::now() >= deadline || self.shutdown.now.is_cancelled() {
                     return self.give_up();
                 }
+            } else if let Some(step_ns) = step {
+                self.shutdown.begin(ShutdownReason::ClockStepped { step_ns });
             } else if let Some(died) = self.server.has_died() {
                 self.shutdown.begin(ShutdownReason::ServerGone(died.to_string()));
             } else if counters.outstanding() == 0 {
@@ -94,6 +108,10 @@ impl Watch<'_> {
     /// Until when to wait for LoadGen to end.
     fn patience(&self) -> Instant {
         let left = self.schedule_left();
+        if matches!(self.shutdown.reason(), Some(ShutdownReason::ClockStepped { .. })) {
+            tracing::warn!("LoadGen schedules by the wall clock and has no way to stop; it is given up");
+            return Instant::now();
+        }
         if left <= DRAIN {
             return Instant::now() + DRAIN;
         }

@@ -4,5 +4,7 @@ pub(crate) mod both;
 mod child;
 pub(crate) mod overhead;
 pub(crate) mod peak;
+pub(crate) mod sweep;
+mod trial;
 
 pub use self::child::Program;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use futures_util::future::{join_all, try_join_all};
 use url::{Host, Url};
 use vllm_client::server::{Died, ServerConfig, ServerProcess};
 use vllm_client::{
@@ -16,7 +17,7 @@ use vllm_sim::{EngineConfig, ReferenceAnswer, SimConfig, Simulator};
 
 use self::guard::Guard;
 use crate::exit::Fail;
-use crate::plan::{HandedServer, Plan, ServerPlan};
+use crate::plan::{HandedServer, Plan, ServerPlan, replicas};
 use crate::shutdown::Shutdown;
 
 /// A server that is ready, and what must be stopped at the end.
@@ -42,12 +43,23 @@ enum Held {
     Simulator(Simulator, tempfile::TempDir),
     /// Nothing here: the parent process started the server and will stop it.
     ByParent(HandedServer),
-    /// A process that we started, and the guard that ends it if we are gone.
-    Process(Box<ServerProcess>, Option<Guard>),
+    /// Processes that we started, at least one, and the guards that end them if we are gone.
+    Processes(Vec<(ServerProcess, Option<Guard>)>),
 }
 
 /// Name of the started server's log in LoadGen's log folder, unless its configuration gives another one.
 pub(crate) const SERVER_LOG: &str = "vllm_server.log";
+
+/// Whether a file of LoadGen's log folder is the log of a started server: `vllm_server.log`, or
+/// `vllm_server_1.log` and so on of further replicas.
+pub(crate) fn is_server_log(name: &std::ffi::OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let number = name
+        .strip_prefix("vllm_server_")
+        .and_then(|rest| rest.strip_suffix(".log"));
+    name == SERVER_LOG
+        || number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
 
 /// Longest wait for a profiler's trace.
 const PROFILE_WRITING: Duration = Duration::from_secs(300);
@@ -99,30 +111,10 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
             );
             (vec![url], Held::Simulator(simulator, gpu_dir))
         }
-        ServerPlan::Start(config) => {
-            let mut config = ServerConfig::clone(config);
-            if config.log_path == Path::new(SERVER_LOG) {
-                config.log_path = plan.log_dir.join(SERVER_LOG);
-            }
-            if let Some(key) = &plan.api_key {
-                config.env.insert("VLLM_API_KEY".to_owned(), key.clone());
-            }
-            if plan.profiler && config.profiler_dir.is_none() {
-                config.profiler_dir = Some(plan.log_dir.join("profile"));
-            }
-            let log = config.log_path.clone();
-            let process = ServerProcess::start(config).map_err(Fail::unreachable)?;
-            let shown = process.command_line().join(" ");
-            tracing::info!("started {shown}; its log is {}", log.display());
-            // Started before the wait: loading a model takes long enough to be interrupted.
-            let guard = Guard::start(process.pid())
-                .inspect_err(|error| {
-                    tracing::warn!("the server outlives this process if that is killed: {error:#}");
-                })
-                .ok();
-            let ready = process.wait_ready().await.map_err(Fail::unreachable)?;
-            tracing::info!("the server was ready after {:.1} s", ready.waited.as_secs_f64());
-            (vec![process.url()], Held::Process(Box::new(process), guard))
+        ServerPlan::Start(replicas) => {
+            let processes = start_all(plan, replicas).await?;
+            let urls = processes.iter().map(|(process, _)| process.url()).collect();
+            (urls, Held::Processes(processes))
         }
     };
     let clients = urls
@@ -131,7 +123,9 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
         .collect::<Result<Vec<_>, _>>()?;
     let asked = match &held {
         // A started server may serve its model under another name, given in its configuration.
-        Held::Process(process, _) => Some(process.config().served_model_name().to_owned()),
+        Held::Processes(all) => all
+            .first()
+            .map(|(process, _)| process.config().served_model_name().to_owned()),
         Held::ByParent(handed) => Some(handed.model.clone()),
         _ => plan.model.clone(),
     };
@@ -166,6 +160,60 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
         version,
         held,
     })
+}
+
+/// Starts all replicas at once and waits until every one is ready.
+async fn start_all(
+    plan: &Plan,
+    replicas: &[ServerConfig],
+) -> Result<Vec<(ServerProcess, Option<Guard>)>, Fail> {
+    let mut processes = Vec::with_capacity(replicas.len());
+    for (number, replica) in replicas.iter().enumerate() {
+        let mut config = replica.clone();
+        if config.log_path.parent() == Some(Path::new("")) {
+            config.log_path = plan.log_dir.join(&config.log_path);
+        }
+        if let Some(key) = &plan.api_key {
+            config.env.insert("VLLM_API_KEY".to_owned(), key.clone());
+        }
+        if plan.profiler && config.profiler_dir.is_none() {
+            let dir = plan.log_dir.join("profile");
+            config.profiler_dir = Some(if replicas.len() > 1 {
+                replicas::profiler_dir(&dir, number)
+            } else {
+                dir
+            });
+        }
+        for ignored in &config.ignored {
+            tracing::warn!("--server-config: {ignored}");
+        }
+        let log = config.log_path.clone();
+        let gpus = match config.env.get("CUDA_VISIBLE_DEVICES") {
+            Some(gpus) if replicas.len() > 1 => format!(" on GPU {gpus}"),
+            _ => String::new(),
+        };
+        let process = ServerProcess::start(config).map_err(Fail::unreachable)?;
+        let shown = process.command_line().join(" ");
+        tracing::info!("started {shown}{gpus}; its log is {}", log.display());
+        // Started before the wait: loading a model takes long enough to be interrupted.
+        let guard = Guard::start(process.pid())
+            .inspect_err(|error| {
+                tracing::warn!("the server outlives this process if that is killed: {error:#}");
+            })
+            .ok();
+        processes.push((process, guard));
+    }
+    let ready = processes.iter().map(|(process, _)| async {
+        let ready = process.wait_ready().await.map_err(Fail::unreachable)?;
+        tracing::info!(
+            "the server at {} was ready after {:.1} s",
+            process.url(),
+            ready.waited.as_secs_f64()
+        );
+        Ok::<(), Fail>(())
+    });
+    try_join_all(ready).await?;
+    Ok(processes)
 }
 
 /// Waits until a server answers, and selects the requested model, or its only one.
@@ -266,10 +314,10 @@ impl Server {
         }
     }
 
-    /// How a server that we started has died; `None` while it is alive, and for every other server.
+    /// How any server that we started has died; `None` while it is alive, and for every other server.
     pub(crate) fn has_died(&self) -> Option<Died> {
         match &self.held {
-            Held::Process(process, _) => process.has_died(),
+            Held::Processes(all) => all.iter().find_map(|(process, _)| process.has_died()),
             _ => None,
         }
     }
@@ -299,10 +347,13 @@ impl Server {
         matches!(self.held, Held::Nothing)
     }
 
-    /// The started server's process, for per-process measurements.
+    /// The started server's process, for per-process measurements; `None` if there are several.
     pub(crate) fn pid(&self) -> Option<i32> {
         match &self.held {
-            Held::Process(process, _) => Some(process.pid()),
+            Held::Processes(all) => match &all[..] {
+                [(process, _)] => Some(process.pid()),
+                _ => None,
+            },
             Held::ByParent(handed) => handed.pid,
             _ => None,
         }
@@ -322,10 +373,13 @@ impl Server {
         match self.held {
             Held::Nothing | Held::ByParent(_) => {}
             Held::Simulator(simulator, _gpu_dir) => simulator.stop(),
-            Held::Process(process, _guard) => {
-                if let Err(error) = process.stop().await {
-                    tracing::error!("the server could not be stopped: {error}");
-                }
+            Held::Processes(all) => {
+                let ends = all.into_iter().map(|(process, _guard)| async move {
+                    if let Err(error) = process.stop().await {
+                        tracing::error!("the server could not be stopped: {error}");
+                    }
+                });
+                join_all(ends).await;
             }
         }
     }

@@ -41,6 +41,18 @@ pub(crate) fn load(plan: &Plan) -> Result<Dataset, Fail> {
             Dataset::load(path, &columns).map_err(Fail::usage)?
         }
     };
+    for note in &plan.dataset_notes {
+        tracing::warn!("--dataset-config: {note}");
+    }
+    if let Some(wanted) = plan.dataset_samples
+        && wanted != dataset.prompts.len()
+    {
+        tracing::warn!(
+            "--dataset-config: total_sample_count is {wanted}, and {} has {} samples",
+            dataset.origin,
+            dataset.prompts.len()
+        );
+    }
     if let Some(wanted) = plan.num_samples {
         let there = dataset.prompts.len();
         if there < wanted {

@@ -234,6 +234,7 @@ fn signals_end_a_run_in_good_order() {
         ("TERM", OFFLINE, true),
         ("INT", LONG_SERVER, false),
         ("TERM", LONG_SERVER, false),
+        ("QUIT", LONG_SERVER, false),
     ] {
         // So slow that no run ends before the signal.
         let simulator = simulator(&["slow percent=2000", "status requests=20"]);

@@ -215,7 +215,11 @@ fn a_log_that_cannot_be_written_ends_nothing() {
 /// A started server ends with the program: gracefully after a closed terminal, and in any case otherwise.
 #[test]
 fn a_started_server_is_never_orphaned() {
-    for (signal, status) in [(Signal::SIGHUP, Some(4)), (Signal::SIGKILL, None)] {
+    for (signal, status) in [
+        (Signal::SIGHUP, Some(4)),
+        (Signal::SIGQUIT, Some(4)),
+        (Signal::SIGKILL, None),
+    ] {
         let serve = format!(
             "sh -c 'echo $$ >pid; exec \"$0\" sim --port \"$1\" --served-model-name \"$2\"' {} {{port}} {{model}}",
             env!("CARGO_BIN_EXE_sut")

@@ -96,3 +96,30 @@ fn a_trial_that_says_nothing_about_the_rate_ends_the_search() {
     assert_eq!(run.status, Some(4), "{}", run.shown());
     assert!(run.stderr.contains("the server is gone"), "{}", run.shown());
 }
+
+#[test]
+fn a_sweep_makes_one_run_per_rate() {
+    let server = crate::support::simulator(&[]);
+    let url = server.url();
+    let flags = "--scenario Server --sweep 200,400 --duration 300ms --num-samples 32 --no-plots";
+    let flags: Vec<&str> = flags.split(' ').chain(["--url", &url]).collect();
+    let run = Run::new(&flags).finish();
+    let shown = run.shown();
+    // Too few queries for LoadGen's early-stopping test.
+    assert_eq!(run.status, Some(1), "{shown}");
+    assert!(run.stdout.contains("sweep   [SIMULATED]   Server"), "{shown}");
+    let rates: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| line.contains("INVALID"))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(rates, ["200", "400"], "{shown}");
+    for folder in ["01_200qps", "02_400qps"] {
+        let folder = run.log_dir().join("sweep").join(folder);
+        for part in ["mlperf_log_summary.txt", "metrics_output", "console.txt"] {
+            assert!(folder.join(part).exists(), "{part}\n{shown}");
+        }
+    }
+    server.stop();
+}

@@ -1,10 +1,9 @@
 //! The settings of a server process, from flags or YAML, and the resulting command line.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::ServerError;
@@ -35,6 +34,10 @@ pub struct ServerConfig {
     pub stop_timeout: Duration,
     /// Folder for profiler traces; enables `/start_profile`.
     pub profiler_dir: Option<PathBuf>,
+    /// Ports of several replicas, if a file lists them; a single server uses `port`.
+    pub ports: Vec<u16>,
+    /// Keys of the file that have no effect, and what to use instead, one sentence each.
+    pub ignored: Vec<String>,
 }
 
 impl std::fmt::Debug for ServerConfig {
@@ -75,54 +78,9 @@ impl ServerConfig {
             startup_timeout: Duration::from_secs(600),
             stop_timeout: Duration::from_secs(30),
             profiler_dir: None,
+            ports: Vec::new(),
+            ignored: Vec::new(),
         }
-    }
-
-    /// Reads a YAML file. `model`, given outside the file, overrides the file's.
-    ///
-    /// ```yaml
-    /// model: meta-llama/Llama-3.1-8B-Instruct
-    /// port: 8000                    # absent: a free port
-    /// command: [vllm, serve]        # also launch_command
-    /// env: {HF_HUB_OFFLINE: 1}      # also env_vars
-    /// args:                         # a map or a list; also server_args, api_server_args, or under config:
-    ///   tensor_parallel_size: 8     # --tensor-parallel-size 8
-    ///   enable_prefix_caching: false  # --no-enable-prefix-caching
-    /// log_dir: logs                 # also output_dir
-    /// startup_timeout_secs: 600     # also startup_timeout
-    /// stop_timeout_secs: 30
-    /// profiler_dir: traces
-    /// ```
-    ///
-    /// # Errors
-    /// [`ServerError::Config`] names the file and, for an unknown key, the known ones.
-    pub fn from_yaml_file(path: &Path, model: Option<&str>) -> Result<Self, ServerError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| bad(&path.display().to_string(), &format!("cannot be read: {e}")))?;
-        Self::from_yaml(&text, &path.display().to_string(), model)
-    }
-
-    /// As [`ServerConfig::from_yaml_file`], from text; `origin` names it in errors.
-    ///
-    /// # Errors
-    /// As [`ServerConfig::from_yaml_file`].
-    pub fn from_yaml(text: &str, origin: &str, model: Option<&str>) -> Result<Self, ServerError> {
-        let raw: Raw = serde_saphyr::from_str(text).map_err(|e| {
-            // Only the key: the surrounding lines may contain a secret.
-            let line = e
-                .location()
-                .and_then(|at| text.lines().nth((at.line() as usize).checked_sub(1)?));
-            let key = line.and_then(|line| Some(line.split_once(':')?.0.trim()));
-            let what = e.without_snippet();
-            match key.filter(|key| {
-                key.bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
-            }) {
-                Some(key) => bad(origin, &format!("{key}: {what}")),
-                None => bad(origin, &what.to_string()),
-            }
-        })?;
-        raw.resolve(origin, model)
     }
 
     /// The model name for requests: `--served-model-name` if set, otherwise the model.
@@ -136,7 +94,8 @@ impl ServerConfig {
             .or_else(|| self.env.get("VLLM_API_KEY").map(String::as_str))
     }
 
-    fn argument(&self, name: &str) -> Option<&str> {
+    /// The value of a server argument, given as `NAME VALUE` or `NAME=VALUE`.
+    pub fn argument(&self, name: &str) -> Option<&str> {
         let mut args = self.args.iter();
         while let Some(arg) = args.next() {
             match arg.strip_prefix(name) {
@@ -208,122 +167,17 @@ fn redact<'a>(name: &str, value: &'a str) -> &'a str {
     if is_secret(name) { "(redacted)" } else { value }
 }
 
-fn bad(origin: &str, reason: &str) -> ServerError {
+pub(super) fn bad(origin: &str, reason: &str) -> ServerError {
     ServerError::Config {
         origin: origin.to_owned(),
         reason: reason.to_owned(),
     }
 }
 
-/// The file as written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Raw {
-    backend: Option<String>,
-    model: Option<String>,
-    host: Option<String>,
-    port: Option<u16>,
-    #[serde(alias = "launch_command")]
-    command: Option<Vec<String>>,
-    binary_path: Option<String>,
-    #[serde(alias = "env_vars", default)]
-    env: BTreeMap<String, Value>,
-    #[serde(alias = "server_args", alias = "api_server_args")]
-    args: Option<RawArgs>,
-    config: Option<RawNested>,
-    #[serde(alias = "output_dir")]
-    log_dir: Option<PathBuf>,
-    #[serde(alias = "startup_timeout")]
-    startup_timeout_secs: Option<f64>,
-    stop_timeout_secs: Option<f64>,
-    profiler_dir: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawNested {
-    #[serde(alias = "server_args", alias = "api_server_args")]
-    args: Option<RawArgs>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RawArgs {
-    List(Vec<Value>),
-    Map(Map<String, Value>),
-}
-
-impl Raw {
-    fn resolve(self, origin: &str, model: Option<&str>) -> Result<ServerConfig, ServerError> {
-        if let Some(backend) = self.backend.as_deref().filter(|b| *b != "vllm") {
-            return Err(bad(
-                origin,
-                &format!("backend: {backend:?} cannot be started here, only \"vllm\""),
-            ));
-        }
-        let model = model.map(str::to_owned).or(self.model);
-        let model = model.ok_or_else(|| bad(origin, "no model: add `model:` or give --model"))?;
-        let mut config = ServerConfig::new(model);
-        if let Some(host) = self.host {
-            config.host = host;
-        }
-        config.port = self.port;
-        config.command = match (self.command, self.binary_path) {
-            (Some(_), Some(_)) => return Err(bad(origin, "command and binary_path: give one of them")),
-            (Some(words), None) if words.is_empty() => return Err(bad(origin, "command: is empty")),
-            (Some(words), None) => words,
-            (None, Some(path)) => vec![path, "serve".to_owned()],
-            (None, None) => config.command,
-        };
-        let nested = self.config.and_then(|c| c.args);
-        let args = match (self.args, nested) {
-            (Some(_), Some(_)) => return Err(bad(origin, "args: given twice, at the top and under config")),
-            (one, other) => one.or(other),
-        };
-        config.args = match args {
-            None => Vec::new(),
-            Some(RawArgs::Map(map)) => arguments_from_map(&map),
-            Some(RawArgs::List(list)) => list
-                .into_iter()
-                .map(|value| {
-                    scalar(&value).ok_or_else(|| bad(origin, &format!("args: {value} is not a word")))
-                })
-                .collect::<Result<_, _>>()?,
-        };
-        for (name, value) in self.env {
-            let text =
-                scalar(&value).ok_or_else(|| bad(origin, &format!("env: {name} is not a text or number")))?;
-            config.env.insert(name, text);
-        }
-        if let Some(dir) = self.log_dir {
-            config.log_path = dir.join("vllm_server.log");
-        }
-        if let Some(secs) = self.startup_timeout_secs {
-            config.startup_timeout = seconds(origin, "startup_timeout_secs", secs)?;
-        }
-        if let Some(secs) = self.stop_timeout_secs {
-            config.stop_timeout = seconds(origin, "stop_timeout_secs", secs)?;
-        }
-        config.profiler_dir = self.profiler_dir;
-        Ok(config)
-    }
-}
-
-fn seconds(origin: &str, key: &str, secs: f64) -> Result<Duration, ServerError> {
-    Duration::try_from_secs_f64(secs).map_err(|e| bad(origin, &format!("{key}: {secs}: {e}")))
-}
-
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(on) => Some(on.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const FULL: &str = "

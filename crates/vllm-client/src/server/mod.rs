@@ -6,6 +6,7 @@
 //! with its last log lines.
 
 mod config;
+mod file;
 mod process;
 mod watchdog;
 

@@ -97,12 +97,25 @@ fn server_times(run: &RunData) -> Value {
         );
         Value::Object(entry)
     };
+    let means = joined.means.map(|means| {
+        json!({
+            "count": means.requests,
+            "queue_seconds": means.queue_secs,
+            "prefill_seconds": means.prefill_secs,
+            "decode_seconds": means.decode_secs,
+            "outside_engine_seconds": means.outside_engine_secs,
+        })
+    });
     json!({
+        "means": means,
+        "means_unavailable": joined.no_means,
         "reported": of(TimeSource::Server, ""),
         "estimated": of(TimeSource::Estimate, "_estimate"),
         "unknown": joined.unknown,
         "several_servers": joined.several_servers,
         "definitions": {
+            "means": "over all completed requests, from the sums and counts of the server's histograms",
+            "estimated": "requests that were the only one to finish between two scrapes; their own times",
             "prefill_seconds": "scheduled to first token, inside the engine",
             "outside_engine_seconds": "client's sent to done, less queue, prefill and decode: network, HTTP, tokenizer",
         },

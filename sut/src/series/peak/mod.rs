@@ -5,7 +5,6 @@
 
 mod search;
 mod table;
-mod trial;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,8 +13,8 @@ use anyhow::anyhow;
 use mlperf_rules::RuleScenario;
 
 use self::search::{Next, Search};
-use self::trial::Outcome;
-use super::child::Program;
+use super::child::{Program, last_lines};
+use super::trial::{self, CONSOLE, Outcome};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
 use crate::plan::words::shown;
@@ -188,6 +187,15 @@ impl PeakSearch<'_> {
             outcome.word,
             outcome.took.as_secs_f64()
         );
+        if outcome.other_reason {
+            // A lower rate would not help.
+            let console = folder.join(CONSOLE);
+            return Err(Fail::partial(anyhow!(
+                "the trial at {rate} queries/s does not count for a reason that is not its rate; its console is {}:\n{}",
+                console.display(),
+                last_lines(&console)
+            )));
+        }
         let valid = outcome.valid;
         self.trials.push(outcome);
         Ok(valid)

@@ -6,6 +6,7 @@ use mlperf_loadgen::TestSettings;
 
 use super::{Answer, Found, Outcome};
 use crate::exit::Exit;
+use crate::series::trial::HEADINGS;
 
 /// The text and its exit status.
 pub(super) fn render(found: &Found, settings: &TestSettings, simulated: bool) -> (String, Exit) {
@@ -16,11 +17,7 @@ pub(super) fn render(found: &Found, settings: &TestSettings, simulated: bool) ->
         ms(settings.server_ttft_latency),
         ms(settings.server_tpot_latency)
     );
-    let _ = writeln!(
-        out,
-        "  {:>3}  {:<5}  {:>10}  {:>8}  {:<9}  {:>12}  {:>12}  {:>10}  folder",
-        "#", "kind", "queries/s", "queries", "result", "TTFT p99", "TPOT p99", "tokens/s"
-    );
+    let _ = writeln!(out, "  {:>3}  {:<5}  {HEADINGS}", "#", "kind");
     for (at, trial) in found.trials.iter().enumerate() {
         row(&mut out, at + 1, at < found.short, trial);
     }
@@ -30,22 +27,8 @@ pub(super) fn render(found: &Found, settings: &TestSettings, simulated: bool) ->
 }
 
 fn row(out: &mut String, number: usize, short: bool, trial: &Outcome) {
-    let absent = || "none".to_owned();
-    let ms = |ns: Option<i64>| ns.map_or_else(absent, |ns| format!("{:.2} ms", ns as f64 / 1e6));
-    let _ = writeln!(
-        out,
-        "  {number:>3}  {:<5}  {:>10}  {:>8}  {:<9}  {:>12}  {:>12}  {:>10}  {}",
-        if short { "short" } else { "long" },
-        trial.rate,
-        trial.queries.map_or_else(absent, |queries| queries.to_string()),
-        trial.word,
-        ms(trial.ttft_p99_ns),
-        ms(trial.tpot_p99_ns),
-        trial
-            .tokens_per_sec
-            .map_or_else(absent, |tokens| format!("{tokens:.1}")),
-        trial.folder.display()
-    );
+    let kind = if short { "short" } else { "long" };
+    let _ = writeln!(out, "  {number:>3}  {kind:<5}  {}", trial.cells());
 }
 
 fn answer(found: &Found) -> (String, Exit) {
@@ -109,5 +92,47 @@ fn answer(found: &Found) -> (String, Exit) {
             ),
             Exit::NotValid,
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn trial(rate: f64, valid: bool) -> Outcome {
+        Outcome {
+            rate,
+            valid,
+            word: if valid { "VALID" } else { "INVALID" },
+            queries: Some(700),
+            ttft_p99_ns: Some(5_000_000),
+            tpot_p99_ns: None,
+            tokens_per_sec: Some(80.0),
+            other_reason: false,
+            took: Duration::from_secs(1),
+            folder: format!("logs/peak/{rate}qps").into(),
+        }
+    }
+
+    #[test]
+    fn a_search_that_was_ended_keeps_what_it_found() {
+        let found = Found {
+            trials: vec![trial(10.0, true), trial(36.68, true), trial(60.0, false)],
+            short: 3,
+            answer: Answer::Ended,
+        };
+        let (text, exit) = render(&found, &TestSettings::default(), false);
+        assert_eq!(exit, Exit::Partial);
+        assert!(text.contains("valid so far is 36.68 queries/s"), "{text}");
+        assert!(text.contains("logs/peak/60qps"), "{text}");
+        let none = Found {
+            trials: vec![trial(1.0, false)],
+            short: 1,
+            answer: Answer::Ended,
+        };
+        let (text, _) = render(&none, &TestSettings::default(), false);
+        assert!(text.contains("ended before a trial was valid"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! One trial of a search, and what it shows about its rate.
+//! One run of a series over rates, in its own process, and what it shows about its rate.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,6 +10,13 @@ use crate::exit::Fail;
 use crate::plan::Overrides;
 use crate::series::child::{Program, last_lines};
 use crate::shutdown::Shutdown;
+
+/// Name of the file with a trial's console output.
+pub(super) const CONSOLE: &str = "console.txt";
+
+/// The columns of [`Outcome::cells`].
+pub(super) const HEADINGS: &str =
+    " queries/s   queries  result         TTFT p99      TPOT p99    tokens/s  folder";
 
 /// The outcome of a trial.
 #[derive(Debug, Clone)]
@@ -28,13 +35,15 @@ pub(super) struct Outcome {
     pub(super) tpot_p99_ns: Option<i64>,
     /// Completed tokens per second.
     pub(super) tokens_per_sec: Option<f64>,
+    /// Every limit was met and every query answered, but the result does not count for another reason.
+    pub(super) other_reason: bool,
     /// Duration, including preparation.
     pub(super) took: Duration,
     /// Folder of the trial.
     pub(super) folder: PathBuf,
 }
 
-/// Runs a trial to its end.
+/// Runs a trial to its end; its console output goes to `console.txt` in its folder.
 ///
 /// # Errors
 /// [`Fail`] when the trial shows nothing about the rate: bad input, a lost server, a signal.
@@ -46,11 +55,11 @@ pub(super) fn run(
 ) -> Result<Outcome, Fail> {
     let folder = &overrides.log_dir;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let console = folder.join("console.txt");
+    let console = folder.join(CONSOLE);
     let started = Instant::now();
     let status = program.run(overrides, Some(&console), shutdown)?;
     if let Some(reason) = shutdown.reason() {
-        return Err(Fail::partial(anyhow!("the search was ended: {reason}")));
+        return Err(Fail::partial(anyhow!("ended: {reason}")));
     }
     let valid = match status.code() {
         Some(0) => true,
@@ -70,14 +79,6 @@ pub(super) fn run(
         .errors
         .iter()
         .any(|error| error.contains("n_tokens argument missing"));
-    if !valid && result.validity == Some(Validity::Valid) && !failed {
-        // Every limit was met and every query answered, so a lower rate would not help.
-        return Err(Fail::partial(anyhow!(
-            "the trial at {rate} queries/s does not count for a reason that is not its rate; its console is {}:\n{}",
-            console.display(),
-            last_lines(&console)
-        )));
-    }
     let p99 = |latencies: &Latencies| latencies.percentile_ns(99.0);
     Ok(Outcome {
         rate,
@@ -90,8 +91,28 @@ pub(super) fn run(
         queries: result.generated_query_count,
         ttft_p99_ns: p99(&result.ttft),
         tpot_p99_ns: p99(&result.tpot),
-        tokens_per_sec: result.completed_tokens_per_sec,
+        tokens_per_sec: result.completed_tokens_per_sec.or(result.tokens_per_sec),
+        other_reason: !valid && result.validity == Some(Validity::Valid) && !failed,
         took: started.elapsed(),
         folder: folder.clone(),
     })
+}
+
+impl Outcome {
+    /// A row of a table under [`HEADINGS`].
+    pub(super) fn cells(&self) -> String {
+        let absent = || "none".to_owned();
+        let ms = |ns: Option<i64>| ns.map_or_else(absent, |ns| format!("{:.2} ms", ns as f64 / 1e6));
+        format!(
+            "{:>10}  {:>8}  {:<9}  {:>12}  {:>12}  {:>10}  {}",
+            self.rate,
+            self.queries.map_or_else(absent, |queries| queries.to_string()),
+            self.word,
+            ms(self.ttft_p99_ns),
+            ms(self.tpot_p99_ns),
+            self.tokens_per_sec
+                .map_or_else(absent, |tokens| format!("{tokens:.1}")),
+            self.folder.display()
+        )
+    }
 }
