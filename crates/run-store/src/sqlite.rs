@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, params, params_from_iter};
 
 use super::assemble::Assembler;
 use super::atomic::temporary_name;
@@ -116,8 +116,13 @@ pub(crate) struct SqliteStore {
     path: PathBuf,
     database: Connection,
     phases: HashMap<Arc<str>, i64>,
-    /// True between the first write after a flush and the next flush.
-    in_transaction: bool,
+    /// Highest id in `phases` at the last commit.
+    committed_phase: i64,
+    /// Records since the last commit.
+    pending: Vec<Record>,
+    /// The transaction with the pending records was rolled back, since the disk was full; they are written
+    /// again at the next flush.
+    rolled_back: bool,
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
@@ -165,22 +170,54 @@ impl SqliteStore {
             path,
             database,
             phases: HashMap::new(),
-            in_transaction: false,
+            committed_phase: 0,
+            pending: Vec::new(),
+            rolled_back: false,
         })
     }
 
     fn begin(&mut self) -> rusqlite::Result<()> {
-        if !self.in_transaction {
+        if self.database.is_autocommit() {
             self.database.execute_batch("BEGIN IMMEDIATE")?;
-            self.in_transaction = true;
         }
         Ok(())
     }
 
     fn commit(&mut self) -> rusqlite::Result<()> {
-        if self.in_transaction {
+        if !self.database.is_autocommit() {
             self.database.execute_batch("COMMIT")?;
-            self.in_transaction = false;
+        }
+        self.committed_phase = self.phases.values().copied().max().unwrap_or(0);
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Gives the transaction up, if the error concerns the whole of it. True if it was given up.
+    fn gives_up(&mut self, error: &rusqlite::Error) -> bool {
+        let of_the_disk = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure)
+        );
+        if of_the_disk {
+            if !self.database.is_autocommit()
+                && let Err(error) = self.database.execute_batch("ROLLBACK")
+            {
+                tracing::debug!(path = %self.path.display(), %error, "the transaction was already rolled back");
+            }
+            self.rolled_back = true;
+            let committed = self.committed_phase;
+            self.phases.retain(|_, id| *id <= committed);
+        }
+        of_the_disk
+    }
+
+    /// Writes the pending records again if they were rolled back.
+    fn catch_up(&mut self) -> rusqlite::Result<()> {
+        if self.rolled_back {
+            for record in self.pending.clone() {
+                self.take(record)?;
+            }
+            self.rolled_back = false;
         }
         Ok(())
     }
@@ -242,6 +279,7 @@ impl SqliteStore {
 
     /// Leaves one file, without the log.
     fn close(mut self, manifest: &Manifest) -> rusqlite::Result<PathBuf> {
+        self.catch_up()?;
         self.begin()?;
         self.database
             .execute_batch("CREATE INDEX samples_by_series ON samples (series_id, timestamp_ns)")?;
@@ -263,12 +301,31 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn write(&mut self, record: Record) -> Result<()> {
         let path = self.path.clone();
-        self.take(record).map_err(store_error(&path))
+        self.pending.push(record.clone());
+        if self.rolled_back {
+            return Ok(());
+        }
+        match self.take(record) {
+            Ok(()) => Ok(()),
+            Err(error) if self.gives_up(&error) => {
+                tracing::warn!(path = %path.display(), %error, "records are kept in memory until they can be written");
+                Ok(())
+            }
+            Err(error) => {
+                self.pending.pop();
+                Err(store_error(&path)(error))
+            }
+        }
     }
 
     fn flush(&mut self) -> Result<()> {
         let path = self.path.clone();
-        self.commit().map_err(store_error(&path))
+        self.catch_up()
+            .and_then(|()| self.commit())
+            .inspect_err(|error| {
+                self.gives_up(error);
+            })
+            .map_err(store_error(&path))
     }
 
     fn finish(self: Box<Self>, manifest: &Manifest) -> Result<StoreFiles> {
@@ -427,3 +484,6 @@ fn read_rows<R: Row>(database: &Connection) -> Result<Vec<R>, Reason> {
     }
     Ok(rows)
 }
+
+#[cfg(test)]
+mod tests;

@@ -682,7 +682,7 @@ mod tests {
         match result {
             Ok(client) => assert!(cfg!(feature = "tls") && client.url() == "https://h:1"),
             Err(error) => assert!(
-                !cfg!(feature = "tls") && error.to_string().contains("`tls`"),
+                !cfg!(feature = "tls") && error.to_string().contains("--features tls"),
                 "{error}"
             ),
         }

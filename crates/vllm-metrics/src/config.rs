@@ -477,7 +477,11 @@ pub(crate) fn endpoint_url(text: &str) -> Result<Url, String> {
     match url.scheme() {
         "http" => {}
         "https" if cfg!(feature = "tls") => {}
-        "https" => return Err(format!("{shown}: https needs a build with the feature `tls`")),
+        "https" => {
+            return Err(format!(
+                "{shown}: this build has no TLS; build with `--features tls`, or use http:// (a local proxy can add TLS)"
+            ));
+        }
         other => return Err(format!("{shown}: the scheme {other} is not http or https")),
     }
     if url.path() == "/" {

@@ -174,7 +174,7 @@ fn receiver(flag: &str, receiver: &Receiver, named: Option<&str>, wrong: &mut Ve
         wrong.push(format!("{flag} {url:?}: must begin with http:// or https://"));
     } else if url.starts_with("https://") && !cfg!(feature = "tls") {
         wrong.push(format!(
-            "{flag} {url}: https needs a build with the feature `tls`"
+            "{flag} {url}: this build has no TLS; build with `cargo build --release -p sut --features tls`, or use http://"
         ));
     }
     if let Some(secs) = receiver.timeout

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vllm_metrics::derive::goodput::{self, LIMITS_FACT, Limits};
-use vllm_metrics::derive::join;
+use vllm_metrics::derive::join::{self, Joined};
 use vllm_metrics::{FinishedRun, Gap, Outcome, RequestRow, RunData, TimeSource};
 
 use crate::harness::request_log::percentile;
@@ -81,6 +81,10 @@ fn missing(finished: &FinishedRun) -> Vec<String> {
         (missing.unfinished_requests, "requests had no end"),
         (missing.refused_records, "records could not be stored"),
         (missing.bad_lines, "lines of metrics pages could not be read"),
+        (
+            missing.beyond_limit,
+            "samples were left out: their endpoint exposed more series than are recorded of one",
+        ),
     ] {
         if count > 0 {
             lines.push(format!("MISSING: {count} {what}"));
@@ -146,7 +150,9 @@ pub(super) fn of_requests(run: &RunData) -> Vec<String> {
     if run.requests.is_empty() {
         return Vec::new();
     }
-    let mut lines = vec![server_times(run)];
+    let joined = join::server_times(run);
+    let mut lines = vec![server_times(run, &joined)];
+    lines.extend(other_clients(run, &joined));
     lines.extend(energy(run));
     if let (Some(limits), Some(written)) = (
         Limits::of_manifest(&run.manifest),
@@ -162,6 +168,19 @@ pub(super) fn of_requests(run: &RunData) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// Whether the servers worked for other clients, too.
+fn other_clients(run: &RunData, joined: &Joined) -> Option<String> {
+    let sent = run.requests.iter().filter(|request| request.sent_ns.is_some());
+    (joined.others > 0).then(|| {
+        format!(
+            "OTHER CLIENTS: the server finished {} requests more than the {} that this run sent; its throughput, queue \
+             and cache figures include them",
+            joined.others,
+            sent.count()
+        )
+    })
 }
 
 /// GPU energy of the measured window; `None` without GPU samples.
@@ -189,8 +208,7 @@ fn energy(run: &RunData) -> Option<String> {
 
 /// The server's share of the requests' times: medians of what it reported for each request, else means from
 /// its histograms, else why neither is known.
-fn server_times(run: &RunData) -> String {
-    let joined = join::server_times(run);
+fn server_times(run: &RunData, joined: &Joined) -> String {
     if joined.reported > 0 {
         let rows: Vec<&RequestRow> = joined
             .requests
@@ -280,12 +298,23 @@ mod tests {
 
     #[test]
     fn advice_about_server_times_needs_a_completed_request() {
-        let line = server_times(&RunData::default());
+        let line = server_times(&RunData::default(), &join::server_times(&RunData::default()));
         assert!(
             line.contains("not available: no request was completed")
                 && !line.contains("--enable-per-request-metrics"),
             "{line}"
         );
         assert_eq!(energy(&RunData::default()), None, "no samples, no energy");
+    }
+
+    #[test]
+    fn other_clients_are_named() {
+        let joined = Joined {
+            others: 552,
+            ..Joined::default()
+        };
+        let line = other_clients(&RunData::default(), &joined).unwrap_or_default();
+        assert!(line.contains("552 requests more than the 0"), "{line}");
+        assert_eq!(other_clients(&RunData::default(), &Joined::default()), None);
     }
 }

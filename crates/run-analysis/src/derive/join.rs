@@ -49,6 +49,8 @@ pub struct Joined {
     pub means: Option<ServerMeans>,
     /// Why there are no means.
     pub no_means: Option<String>,
+    /// Requests that the servers finished in addition to all that this run sent: those of other clients.
+    pub others: u64,
     /// Whether several servers were scraped. A row's index then selects one of the endpoints in the run's
     /// facts; a row with an endpoint that is not listed gets no times.
     pub several_servers: bool,
@@ -99,6 +101,15 @@ pub fn server_times_with(run: &RunData, histograms: &[Histogram]) -> Joined {
             completed.entry(url_of(request)).or_default().push(index);
         }
     }
+    let others = servers
+        .iter()
+        .map(|(url, server)| {
+            let sent = requests
+                .iter()
+                .filter(|request| request.sent_ns.is_some() && url_of(request) == Some(*url));
+            server.finished().saturating_sub(sent.count() as u64)
+        })
+        .sum();
     let mut sums = Sums::default();
     let mut no_means = completed
         .is_empty()
@@ -129,6 +140,7 @@ pub fn server_times_with(run: &RunData, histograms: &[Histogram]) -> Joined {
         unknown: count(None),
         means: no_means.is_none().then(|| sums.means()),
         no_means,
+        others,
         several_servers,
         requests,
     }
@@ -206,6 +218,12 @@ impl Server {
             }
         }
         servers
+    }
+
+    /// Number of requests that the server finished between the first and the last scrape.
+    fn finished(&self) -> u64 {
+        let count: f64 = self.intervals.values().map(|observed| observed.counts[0]).sum();
+        count.max(0.0) as u64
     }
 
     /// Sums of all observations, if there are as many as completed requests; otherwise why they say nothing
@@ -368,6 +386,7 @@ mod tests {
             [Some(S / 10), Some(S / 5), Some(3 * S / 10)]
         );
         assert_eq!(times(&got.requests[0]), [None; 3], "two finished together");
+        assert_eq!(got.others, 0);
         let means = got.means.unwrap();
         assert_eq!(means.requests, 3);
         let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
@@ -406,6 +425,7 @@ mod tests {
         assert_eq!((got.estimated, got.means), (0, None));
         let why = got.no_means.unwrap();
         assert!(why.contains("observed 3") && why.contains("completed 2"), "{why}");
+        assert_eq!(got.others, 1);
         let mut restarted = run(vec![request(0.9), request(1.7), request(1.9)]);
         for series in &mut restarted.series {
             series.values[2] = series.values[1] / 2.0;

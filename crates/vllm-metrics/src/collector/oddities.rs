@@ -48,6 +48,18 @@ impl Target {
                 json!({"series": page.duplicates, "example": example}),
             );
         }
+        if page.beyond_limit > 0 && !std::mem::replace(&mut self.reported.beyond_limit, true) {
+            let example = page.first_beyond.as_deref().unwrap_or_default();
+            self.report(
+                at_ns,
+                EventKind::Dropped,
+                &format!(
+                    "the endpoint has exposed more series than are recorded of one; new ones are left out, {example} \
+                     among them; select the metrics to record (--metrics-select)"
+                ),
+                json!({"samples": page.beyond_limit, "example": example}),
+            );
+        }
         for (series, meaning) in &page.new_blanks {
             self.report(
                 at_ns,

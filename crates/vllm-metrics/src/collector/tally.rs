@@ -43,6 +43,8 @@ pub struct EndpointReport {
     pub parse_time: Duration,
     /// Unreadable lines.
     pub bad_lines: u64,
+    /// Samples of series beyond the most that are recorded of one endpoint; they were left out.
+    pub beyond_limit: u64,
     /// Samples dropped because their series appeared twice on the page.
     pub duplicates: u64,
     /// Scrapes in which a counter was lower than before.

@@ -55,6 +55,7 @@ struct Own {
 pub(super) struct Reported {
     pub(super) bad_lines: bool,
     pub(super) duplicates: bool,
+    pub(super) beyond_limit: bool,
     pub(super) own_timestamps: bool,
     pub(super) not_expected: bool,
 }
@@ -248,6 +249,7 @@ impl Target {
             report.parse_time += parse_time;
             report.bad_lines += u64::from(page.bad_lines);
             report.duplicates += u64::from(page.duplicates);
+            report.beyond_limit += u64::from(page.beyond_limit);
             report.counter_resets += u64::from(page.resets > 0);
         });
         if let Some(names) = self.reader.take_names() {

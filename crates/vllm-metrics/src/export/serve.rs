@@ -1,17 +1,18 @@
 //! HTTP server of the session's own endpoint: two pages and few connections, stopped with the session.
 
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use exposition::Format;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,8 @@ use run_model::{Error, Result};
 
 /// Connections served at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 16;
+/// How long a client may take to send the head of a request.
+const HEADER_TIME: Duration = Duration::from_secs(5);
 /// Maximum lifetime of a connection, so that an idle one does not hold a slot forever.
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
@@ -71,6 +74,9 @@ impl Server {
                 return;
             }
         };
+        let loopback = listener
+            .local_addr()
+            .is_ok_and(|address| address.ip().is_loopback());
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = tokio::task::JoinSet::new();
         loop {
@@ -84,10 +90,16 @@ impl Server {
             connections.spawn(async move {
                 let _place = place;
                 let service = service_fn(|request| {
-                    let response = answer(&latest, clock.now_ns(), max_age, &request);
+                    let response = if loopback && !names_this_machine(&request) {
+                        plain(StatusCode::FORBIDDEN, FOREIGN.into())
+                    } else {
+                        answer(&latest, clock.now_ns(), max_age, &request)
+                    };
                     async { Ok::<_, Infallible>(response) }
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_TIME)
                     .serve_connection(TokioIo::new(stream), service);
                 // A client that disconnects is not an error.
                 let _ = tokio::time::timeout(CONNECTION_LIFE, connection).await;
@@ -110,6 +122,22 @@ async fn accept(
             None
         }
     }
+}
+
+const FOREIGN: &str = "this address is for this machine only; use http://127.0.0.1 or http://localhost\n";
+
+/// Whether a request names this machine. A web page may point a name of its own at 127.0.0.1 and so read what
+/// is served there only to this machine.
+fn names_this_machine<B>(request: &Request<B>) -> bool {
+    let Some(host) = request.headers().get(HOST) else {
+        return true;
+    };
+    let Ok(authority) = host.to_str().unwrap_or_default().parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host().trim_matches(['[', ']']);
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn answer<B>(

@@ -150,7 +150,7 @@ fn with_tls(builder: reqwest::ClientBuilder, endpoint: &Endpoint) -> Result<reqw
     // Configuration rejects certificates without `https`, and `https` without the feature.
     if endpoint.tls.accept_any || endpoint.tls.ca_pem.is_some() {
         return Err(Error::config(format!(
-            "{}: https needs a build with the feature `tls`",
+            "{}: this build has no TLS; build with `--features tls`",
             endpoint.shown_url
         )));
     }

@@ -12,6 +12,10 @@ use crate::select::Selector;
 use run_model::catalog::{blank, may_be_blank};
 use run_model::{Sample, SeriesId};
 
+/// Most series of one endpoint. A label with ever new values would otherwise take all memory: a series costs
+/// about a kilobyte from here to its derived figures.
+const MOST_SERIES: usize = 200_000;
+
 /// Reads successive pages of one endpoint.
 #[derive(Debug)]
 pub(crate) struct PageReader {
@@ -26,6 +30,7 @@ pub(crate) struct PageReader {
     by_key: HashMap<Arc<[u8]>, u32>,
     by_id: HashMap<SeriesId, u32>,
     page: u32,
+    most_series: usize,
 }
 
 /// One series as this endpoint spells it.
@@ -78,6 +83,9 @@ pub(crate) struct PageResult {
     pub(crate) blanks: u32,
     /// Series that have such a number for the first time, with its meaning.
     pub(crate) new_blanks: Vec<(String, &'static str)>,
+    /// Samples of series beyond the limit, and the first of them; they are not recorded.
+    pub(crate) beyond_limit: u32,
+    pub(crate) first_beyond: Option<String>,
     /// Whether one of the expected metrics was found; true when none is expected.
     pub(crate) expected_seen: bool,
 }
@@ -94,6 +102,7 @@ impl PageReader {
             by_key: HashMap::new(),
             by_id: HashMap::new(),
             page: 0,
+            most_series: MOST_SERIES,
         }
     }
 
@@ -116,7 +125,13 @@ impl PageReader {
         for event in Parser::new(body, format) {
             match event {
                 Event::Sample(sample) => {
-                    let at = self.find(layout, place, &sample, recorder);
+                    let Some(at) = self.find(layout, place, &sample, recorder) else {
+                        result.beyond_limit += 1;
+                        result
+                            .first_beyond
+                            .get_or_insert_with(|| String::from_utf8_lossy(sample.series).into_owned());
+                        continue;
+                    };
                     place += 1;
                     result.own_timestamps += u32::from(sample.timestamp_ns.is_some());
                     self.take(at, sample.value, timestamp_ns, &mut result);
@@ -147,14 +162,15 @@ impl PageReader {
         place: usize,
         sample: &exposition::Sample<'_>,
         recorder: &Recorder,
-    ) -> usize {
+    ) -> Option<usize> {
         if let Some(at) = self.order[layout as usize].get(place)
             && *self.known[*at as usize].key == *sample.series
         {
-            return *at as usize;
+            return Some(*at as usize);
         }
         let at = match self.by_key.get(sample.series) {
             Some(at) => *at,
+            None if self.known.len() >= self.most_series => return None,
             None => self.add(sample, recorder),
         };
         let order = &mut self.order[layout as usize];
@@ -162,7 +178,7 @@ impl PageReader {
             Some(known) => *known = at,
             None => order.push(at),
         }
-        at as usize
+        Some(at as usize)
     }
 
     #[cold]
@@ -324,6 +340,23 @@ mod tests {
         assert_eq!(reader.full(page(5).as_bytes(), 0, &recorder).resets, 0);
         let fallen = reader.full(page(4).as_bytes(), 0, &recorder);
         assert_eq!((fallen.resets, fallen.first_reset.as_deref()), (1, Some("c")));
+    }
+
+    #[test]
+    fn series_beyond_the_limit_are_left_out_and_counted() {
+        let (mut reader, recorder) = reader(&[]);
+        reader.most_series = 3;
+        let page = |n: usize| format!("a 1\nb{{request=\"{n}\"}} 2\nc 3\n");
+        for n in 0..5 {
+            let result = reader.full(page(n).as_bytes(), 0, &recorder);
+            let known = if n == 0 { 3 } else { 2 };
+            assert_eq!(
+                (result.samples.len(), result.beyond_limit),
+                (known, 3 - known as u32),
+                "{n}"
+            );
+        }
+        assert_eq!(reader.known.len(), 3);
     }
 
     #[test]

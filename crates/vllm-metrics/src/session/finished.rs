@@ -205,6 +205,8 @@ pub struct Missing {
     pub refused_records: u64,
     /// Unreadable lines of pages.
     pub bad_lines: u64,
+    /// Samples of series beyond the most that are recorded of one endpoint; they were left out.
+    pub beyond_limit: u64,
     /// Everything else, as sentences.
     pub notes: Vec<String>,
 }
@@ -235,6 +237,7 @@ impl Missing {
             requests_without_issue: report.requests_without_issue,
             refused_records: writer.refused.load(std::sync::atomic::Ordering::Relaxed),
             bad_lines: endpoints.iter().map(|endpoint| endpoint.bad_lines).sum(),
+            beyond_limit: endpoints.iter().map(|endpoint| endpoint.beyond_limit).sum(),
             notes,
         }
     }

@@ -8,9 +8,7 @@ use crate::receiver;
 use crate::server::{Reply, Server, page};
 use vllm_metrics::derive::CustomMetric;
 use vllm_metrics::store::send::{PushgatewayConfig, RemoteWriteConfig};
-use vllm_metrics::{
-    Completed, EndpointConfig, SelectionConfig, ServerTimes, Session, StoreOptions, TimeSource, read_run,
-};
+use vllm_metrics::{Completed, EndpointConfig, SelectionConfig, Session, StoreOptions, TimeSource, read_run};
 
 const LONG: Duration = Duration::from_secs(20);
 const NEVER: Duration = Duration::from_secs(3600);
@@ -128,7 +126,7 @@ fn metrics_of_the_users_own_reach_the_derived_series_and_the_facts() {
     );
 }
 
-/// One request finishes between any two scrapes, after 0.1 s, 0.2 s and 0.3 s.
+/// `n` requests have finished, each after 1 us, 2 us and 3 us: less than a client's own time of any request.
 fn with_times(n: usize) -> String {
     let histogram = |name: &str, each: f64| {
         format!(
@@ -136,14 +134,19 @@ fn with_times(n: usize) -> String {
             each * n as f64
         )
     };
-    histogram("vllm:request_queue_time_seconds", 0.1)
-        + &histogram("vllm:request_prefill_time_seconds", 0.2)
-        + &histogram("vllm:request_decode_time_seconds", 0.3)
+    histogram("vllm:request_queue_time_seconds", 1e-6)
+        + &histogram("vllm:request_prefill_time_seconds", 2e-6)
+        + &histogram("vllm:request_decode_time_seconds", 3e-6)
 }
 
 #[test]
-fn requests_are_told_or_estimated_server_times() {
-    let server = Server::start(|n| Reply::Page(with_times(n)));
+fn a_request_that_finished_alone_gets_its_server_times() {
+    // The first scrape of the session may be the first or the second page; one request finishes after it.
+    let first = std::sync::atomic::AtomicUsize::new(usize::MAX);
+    let server = Server::start(move |n| {
+        let first = first.fetch_min(n, std::sync::atomic::Ordering::Relaxed).min(n);
+        Reply::Page(with_times(n.min(first + 1)))
+    });
     let dir = tempfile::tempdir().unwrap();
     let session = Session::builder()
         .endpoint(EndpointConfig::new(server.url()))
@@ -156,36 +159,19 @@ fn requests_are_told_or_estimated_server_times() {
     hooks.request_issued(1, 0, None, None);
     hooks.request_sent(1);
     hooks.request_completed(1, Completed::tokens(4));
-    let told = ServerTimes {
-        queue_ns: Some(5),
-        prefill_ns: Some(6),
-        decode_ns: Some(7),
-        source: TimeSource::Server,
-    };
-    hooks.request_issued(2, 0, None, None);
-    let completed = Completed {
-        server: Some(told),
-        ..Completed::tokens(4)
-    };
-    hooks.request_completed(2, completed);
     assert!(session.scrape_now(LONG));
     let run = session.finish().unwrap();
     let sources = |path: &PathBuf| -> Vec<_> {
-        let mut requests = read_run(path).unwrap().requests;
-        requests.sort_by_key(|r| r.request_id);
+        let requests = read_run(path).unwrap().requests;
         requests.iter().map(|r| r.server_time_source).collect()
     };
-    let raw = sources(&run.samples_path);
     assert_eq!(
-        raw,
-        [None, Some(TimeSource::Server)],
+        sources(&run.samples_path),
+        [None],
         "the raw rows stay as they are"
     );
     let joined = run.processed_requests_path.as_ref().unwrap();
-    assert_eq!(
-        sources(joined),
-        [Some(TimeSource::Estimate), Some(TimeSource::Server)]
-    );
+    assert_eq!(sources(joined), [Some(TimeSource::Estimate)]);
 }
 
 #[test]

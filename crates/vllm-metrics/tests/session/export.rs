@@ -12,15 +12,57 @@ const LONG: Duration = Duration::from_secs(20);
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn get(address: SocketAddr, path: &str) -> String {
+    get_as(address, path, "localhost")
+}
+
+fn get_as(address: SocketAddr, path: &str, host: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
     )
     .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+#[test]
+fn half_requests_and_foreign_names_shut_nobody_out() {
+    let (builder, _store) = recorder();
+    let session = builder
+        .interval(NEVER)
+        .serve("127.0.0.1:0".parse().unwrap())
+        .start()
+        .unwrap();
+    let address = session.metrics_address().unwrap();
+    // As many as are served at once.
+    let half: Vec<TcpStream> = (0..16)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: ").unwrap();
+            stream.set_read_timeout(Some(LONG)).unwrap();
+            stream
+        })
+        .collect();
+    for mut stream in half {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+    }
+    assert!(get(address, "/metrics").starts_with("HTTP/1.1 200"));
+    for host in ["127.0.0.1:9464", "[::1]:80", "LOCALHOST"] {
+        assert!(
+            get_as(address, "/metrics", host).starts_with("HTTP/1.1 200"),
+            "{host}"
+        );
+    }
+    for host in ["rebound.example:9464", "10.0.0.1", "localhost.example"] {
+        assert!(
+            get_as(address, "/metrics", host).starts_with("HTTP/1.1 403"),
+            "{host}"
+        );
+    }
+    session.finish().unwrap();
 }
 
 #[test]
