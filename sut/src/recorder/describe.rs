@@ -277,7 +277,7 @@ mod tests {
             start_ns: start_secs * 1_000_000_000,
             end_ns: end_secs * 1_000_000_000,
             missed_scrapes: 2,
-            reason: format!("timeout at {start_secs}").into(),
+            reason: format!("timeout at {start_secs}"),
         }
     }
 

@@ -138,6 +138,7 @@ pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::SERVER_LOG;
 
     #[test]
     fn a_run_that_counts_is_kept() {

@@ -128,6 +128,15 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
     let test = running.collect(loadgen.is_some(), runtime);
     // A signal from now on ends no test any more: every query is answered.
     let reason = shutdown.reason();
+    let mut load = workload.load;
+    if matches!(reason, Some(ShutdownReason::Stalled(_)))
+        && first_error(runtime.block_on(server.pool.check_health())).is_none()
+    {
+        load.remarks.push(
+            "the server still answers its health route: its engine made no progress, while its API process is alive"
+                .into(),
+        );
+    }
     // A server that does not report its setting reveals it by its cache hits.
     let caching = match reason {
         None if runtime.block_on(server.prefix_caching()) == PrefixCaching::On => PrefixCaching::On,
@@ -154,7 +163,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         plan,
         server,
         dataset: workload.dataset,
-        load: workload.load,
+        load,
         logs,
         loadgen,
         reason,

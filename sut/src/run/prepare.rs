@@ -4,6 +4,7 @@ use anyhow::anyhow;
 use bytes::Bytes;
 use mlperf_dataset::Dataset;
 use mlperf_loadgen::LogSettings;
+use mlperf_rules::BenchmarkSpec;
 use tokio::runtime::Runtime;
 use vllm_client::PrefixCaching;
 
@@ -77,6 +78,11 @@ pub(super) fn prepare(
     let server = runtime.block_on(server::start(&plan, references, shutdown))?;
     let caching = runtime.block_on(server.prefix_caching());
     official::check(&plan, &mut load, &server, caching)?;
+    if !server.simulated()
+        && let Some(remark) = other_model(&server.model, &plan.benchmark)
+    {
+        load.remarks.push(remark);
+    }
     let bodies = prompts::bodies(&plan, &dataset, &server)?;
     let weights = prompts::weights(&plan, &dataset);
     if dataset.synthetic {
@@ -122,6 +128,21 @@ pub(super) fn prepare(
     })
 }
 
+/// A remark if the served model is named otherwise than the benchmark's, without the owner in front.
+fn other_model(served: &str, benchmark: &BenchmarkSpec) -> Option<String> {
+    let plain = |name: &str| -> String {
+        let name = name.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let kept = name.chars().filter(char::is_ascii_alphanumeric);
+        kept.map(|c| c.to_ascii_lowercase()).collect()
+    };
+    (plain(served) != plain(&benchmark.model)).then(|| {
+        format!(
+            "the server serves {served}; limits and answer lengths are those of {}, for {} (--lg-model-name chooses another)",
+            benchmark.loadgen_name, benchmark.model
+        )
+    })
+}
+
 /// Checks before any load is sent whether the record can be written.
 fn check_folder(folder: &std::path::Path) -> Result<(), Fail> {
     let unusable =
@@ -129,4 +150,27 @@ fn check_folder(folder: &std::path::Path) -> Result<(), Fail> {
     std::fs::create_dir_all(folder).map_err(unusable)?;
     tempfile::tempfile_in(folder).map_err(unusable)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_model_than_the_benchmarks_is_named() {
+        let benchmark = BenchmarkSpec::named("llama3_1-8b").map_err(|error| error.to_string());
+        let benchmark = benchmark.expect("a benchmark");
+        for same in [
+            "meta-llama/Llama-3.1-8B-Instruct",
+            "/models/llama-3.1-8b-instruct/",
+            "Llama_3.1_8B_Instruct",
+        ] {
+            assert_eq!(other_model(same, &benchmark), None, "{same}");
+        }
+        let remark = other_model("org/other-70b", &benchmark).unwrap_or_default();
+        assert!(
+            remark.contains("org/other-70b") && remark.contains("--lg-model-name"),
+            "{remark}"
+        );
+    }
 }

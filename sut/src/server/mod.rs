@@ -2,6 +2,7 @@
 
 pub(crate) mod guard;
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,9 @@ pub(crate) fn is_server_log(name: &std::ffi::OsStr) -> bool {
     name == SERVER_LOG
         || number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
+
+/// Time between two lines about a server that is loading.
+const REPORT_LOADING: Duration = Duration::from_secs(30);
 
 /// Longest wait for a profiler's trace.
 const PROFILE_WRITING: Duration = Duration::from_secs(300);
@@ -204,7 +208,10 @@ async fn start_all(
         processes.push((process, guard));
     }
     let ready = processes.iter().map(|(process, _)| async {
-        let ready = process.wait_ready().await.map_err(Fail::unreachable)?;
+        let ready = tokio::select! {
+            ready = process.wait_ready() => ready.map_err(Fail::unreachable)?,
+            never = report_loading(process) => match never {},
+        };
         tracing::info!(
             "the server at {} was ready after {:.1} s",
             process.url(),
@@ -214,6 +221,21 @@ async fn start_all(
     });
     try_join_all(ready).await?;
     Ok(processes)
+}
+
+/// Logs from time to time that a server is still loading, with the last line of its log.
+async fn report_loading(process: &ServerProcess) -> Infallible {
+    let mut waited = Duration::ZERO;
+    loop {
+        tokio::time::sleep(REPORT_LOADING).await;
+        waited += REPORT_LOADING;
+        let last = process.last_lines().pop().unwrap_or_default();
+        tracing::info!(
+            "the server at {} is not ready after {} s; the last line of its log: {last}",
+            process.url(),
+            waited.as_secs()
+        );
+    }
 }
 
 /// Waits until a server answers, and selects the requested model, or its only one.

@@ -225,6 +225,12 @@ fn a_server_that_hangs_is_given_up_after_the_stall_limit() {
         "{}",
         run.shown()
     );
+    assert!(
+        run.stdout
+            .contains("its engine made no progress, while its API process is alive"),
+        "{}",
+        run.shown()
+    );
     simulator.stop();
 }
 

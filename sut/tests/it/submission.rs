@@ -315,6 +315,11 @@ fn an_accuracy_run_is_scored_again_from_its_folder() {
         done.stderr
     );
     assert_eq!(done.status, Some(1));
+    assert!(
+        !done.stdout.contains("but not an official result"),
+        "a result below its limits is not called valid\n{}",
+        done.stdout
+    );
     let folder = done.log_dir();
     let first = std::fs::read_to_string(folder.join("accuracy.txt")).unwrap();
     std::fs::remove_file(folder.join("accuracy.txt")).unwrap();

@@ -116,7 +116,8 @@ fn type_number(metric_type: MetricType) -> i32 {
 }
 
 struct Outgoing {
-    labels: Vec<Label>,
+    /// `None` for a series that a receiver could not distinguish from another one.
+    labels: Option<Vec<Label>>,
     /// Samples of the current request.
     points: Vec<Point>,
     last_ms: i64,
@@ -127,6 +128,8 @@ pub struct RemoteWriteStore {
     courier: Courier,
     config: RemoteWriteConfig,
     series: Vec<Outgoing>,
+    /// Label sets in use: a receiver takes equal ones for one series.
+    taken: std::collections::HashSet<BTreeMap<String, String>>,
     /// Series with samples in the current request.
     touched: Vec<u32>,
     pending: usize,
@@ -163,6 +166,7 @@ impl RemoteWriteStore {
             courier,
             config,
             series: Vec::new(),
+            taken: Default::default(),
             touched: Vec::new(),
             pending: 0,
             metadata: BTreeMap::new(),
@@ -185,9 +189,21 @@ impl RemoteWriteStore {
         labels.extend(own);
         labels.insert("__name__".into(), def.metric_name.to_string());
         // An empty value is equivalent to no label, and receivers reject it.
-        let labels = labels.into_iter().filter(|(_, value)| !value.is_empty());
+        labels.retain(|_, value| !value.is_empty());
+        if self.taken.contains(&labels) {
+            // Another endpoint of the same host and port, such as one with another path.
+            labels.insert("endpoint_url".into(), def.endpoint_url.to_string());
+        }
+        let own = self.taken.insert(labels.clone()).then_some(labels);
+        if own.is_none() {
+            tracing::warn!(
+                series = %format!("{}{}", def.metric_name, def.labels),
+                "the receiver cannot distinguish this series from another one; its samples are not sent"
+            );
+        }
+        let label = |(name, value)| Label { name, value };
         self.series.push(Outgoing {
-            labels: labels.map(|(name, value)| Label { name, value }).collect(),
+            labels: own.map(|labels| labels.into_iter().map(label).collect()),
             points: Vec::new(),
             last_ms: i64::MIN,
         });
@@ -209,7 +225,7 @@ impl RemoteWriteStore {
             };
             let timestamp_ms = sample.timestamp_ns.div_euclid(1_000_000);
             // Receivers reject the whole request if one sample is not newer than the last of its series.
-            if timestamp_ms <= series.last_ms {
+            if timestamp_ms <= series.last_ms || series.labels.is_none() {
                 self.courier.monitor.dropped(1);
                 continue;
             }
@@ -234,7 +250,7 @@ impl RemoteWriteStore {
         let timeseries = self.touched.drain(..).map(|index| {
             let series = &mut series[index as usize];
             TimeSeries {
-                labels: series.labels.clone(),
+                labels: series.labels.clone().unwrap_or_default(),
                 samples: std::mem::take(&mut series.points),
             }
         });
@@ -283,5 +299,46 @@ impl Store for RemoteWriteStore {
         self.send()?;
         self.courier.finish()?;
         Ok(StoreFiles::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use run_model::SeriesId;
+
+    #[test]
+    fn no_two_series_have_the_same_labels_on_the_wire() {
+        let config = RemoteWriteConfig::new("http://127.0.0.1:9/write", "job");
+        let (mut store, _monitor) = RemoteWriteStore::start(config).unwrap();
+        for (endpoint, labels) in [
+            ("http://h:8000/metrics", "{}"),
+            ("http://h:8000/other", "{}"),
+            ("http://h:8000/metrics", r#"{"x":"1"}"#),
+            ("http://h:8001/metrics", "{}"),
+            // An empty value is no label: the same as the first two.
+            ("http://h:8000/other", r#"{"a":""}"#),
+        ] {
+            let def = SeriesDef {
+                metric_name: "m".into(),
+                labels: labels.into(),
+                metric_type: MetricType::Gauge,
+                unit: "".into(),
+                source: "s".into(),
+                endpoint_url: endpoint.into(),
+            };
+            let id = SeriesId(u32::try_from(store.series.len()).unwrap());
+            store.write(Record::Series(id, Arc::new(def))).unwrap();
+        }
+        let sent: Vec<_> = store
+            .series
+            .iter()
+            .filter_map(|series| series.labels.as_ref())
+            .collect();
+        assert_eq!(sent.len(), 4, "the last one is not sent");
+        for (at, labels) in sent.iter().enumerate() {
+            assert!(!sent[..at].contains(labels), "{labels:?}");
+            assert!(labels.is_sorted_by_key(|label| &label.name), "{labels:?}");
+        }
     }
 }

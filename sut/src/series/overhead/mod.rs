@@ -202,7 +202,7 @@ fn refuse(task: &Task, pairs: u32) -> Result<&Plan, Fail> {
             wrong.push("it sends load: leave out --dry-run");
             plan
         }
-        Task::Both(plan) | Task::Peak(plan, _) => {
+        Task::Both(plan) | Task::Peak(plan, _) | Task::Sweep(plan, _) => {
             wrong.push("it compares throughput: it makes single performance runs only");
             plan
         }

@@ -136,7 +136,8 @@ impl PeakSearch<'_> {
             }
         };
         for _ in 0..MOST_CONFIRMATIONS {
-            if self.trial(rate, self.long, None)? {
+            // A shorter run could not be valid at this rate, whatever the server does.
+            if self.trial(rate, self.long.max(shortest(rate)?), None)? {
                 return Ok(Answer::Confirmed(rate));
             }
             rate = search.below(rate);
@@ -147,9 +148,7 @@ impl PeakSearch<'_> {
     /// A trial that is just long enough for LoadGen's early-stopping test, with as many samples as it has
     /// queries: LoadGen issues whole datasets, and a large one would make every trial long.
     fn short(&mut self, rate: f64) -> Result<bool, Fail> {
-        let fewest = Duration::try_from_secs_f64(FEWEST_QUERIES / rate)
-            .map_err(|error| Fail::usage(anyhow!("a trial at {rate} queries/s: its duration: {error}")))?;
-        let duration = self.peak.trial.max(fewest);
+        let duration = self.peak.trial.max(shortest(rate)?);
         let queries = (duration.as_secs_f64() * rate).ceil() as usize;
         // Whole datasets: as few as needed, each as small as possible.
         let datasets = queries.div_ceil(self.samples).max(1);
@@ -199,5 +198,23 @@ impl PeakSearch<'_> {
         let valid = outcome.valid;
         self.trials.push(outcome);
         Ok(valid)
+    }
+}
+
+/// The shortest trial in which LoadGen's early-stopping test can pass.
+fn shortest(rate: f64) -> Result<Duration, Fail> {
+    Duration::try_from_secs_f64(FEWEST_QUERIES / rate)
+        .map_err(|error| Fail::usage(anyhow!("a trial at {rate} queries/s: its duration: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_long_enough_to_be_valid_at_its_rate() {
+        let shortest = |rate| shortest(rate).map_err(|fail| fail.message());
+        assert_eq!(shortest(100.0), Ok(Duration::from_secs(7)));
+        assert!(shortest(1e-30).is_err());
     }
 }
