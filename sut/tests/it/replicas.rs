@@ -87,8 +87,12 @@ fn every_replica_gets_its_share_and_is_recorded() {
     let shown = run.shown();
     assert_eq!(run.status, Some(0), "{shown}");
     assert_eq!(per_replica(&run), [(128, 0), (128, 0)], "in turns\n{shown}");
-    // Neither server reports its times, so rows that finished between two scrapes are estimated.
-    assert!(run.stdout.contains("ESTIMATED"), "{shown}");
+    // Neither server reports its times, so their histograms give the means.
+    assert!(
+        run.stdout.contains("inside the server, mean of 256: queue"),
+        "{shown}"
+    );
+    assert!(!run.stdout.contains("OTHER CLIENTS"), "{shown}");
     let record = run.record();
     for (number, server) in [&one, &two].iter().enumerate() {
         let label = format!("\"replica\":\"{number}\"");

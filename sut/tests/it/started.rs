@@ -131,7 +131,10 @@ fn a_profiler_that_writes_for_long_belongs_to_no_phase_and_can_be_interrupted() 
     let events = std::fs::read_dir(run.folder().join("metrics_output"))
         .expect("a folder")
         .map(|entry| entry.expect("an entry").path())
-        .find(|path| path.to_string_lossy().contains("vllm_metrics_"))
+        .find(|path| {
+            let name = path.to_string_lossy();
+            name.contains("vllm_metrics_") && !name.contains("_processed")
+        })
         .map(|raw| vllm_metrics::store::read_run(raw).expect("a record").events)
         .expect("a record");
     assert!(
