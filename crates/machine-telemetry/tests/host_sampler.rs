@@ -379,3 +379,35 @@ fn a_server_that_is_not_here_is_told_once() {
     assert_eq!(kept.events("process_gone").len(), 1);
     assert!(kept.values("host_processes", &["server"]).is_empty());
 }
+
+#[test]
+fn a_stopped_engine_is_distinguished_from_one_that_computes() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    host(root);
+    process(root, 100, 1, 100, 0, 0);
+    process(root, 101, 100, 400, 200, 0);
+    process(root, 102, 100, 900, 0, 0);
+    write(root, "proc/100/cmdline", "python\0-m\0vllm\0");
+    write(root, "proc/101/cmdline", "VLLM::EngineCore\0");
+    write(root, "proc/102/cmdline", "python\0-c\0tracker\0");
+    let stopped = |kept: &Kept| kept.values("host_engine_processes", &[r#""state":"stopped""#]);
+    let (kept, _) = run(
+        root,
+        Some(100),
+        |kept| stopped(kept).contains(&0.0),
+        |sink| {
+            let path = root.join("proc/101/stat");
+            let stat = std::fs::read_to_string(&path).unwrap().replace(") S ", ") T ");
+            std::fs::write(path, stat).unwrap();
+            sink.wait(|kept| stopped(kept).contains(&1.0));
+        },
+    );
+    let seconds = kept.values("host_engine_cpu_seconds_total", &[]);
+    assert!(
+        !seconds.is_empty() && seconds.iter().all(|&seconds| seconds == 6.0),
+        "the tracker and the API process do not count: {seconds:?}"
+    );
+    let api = kept.values("host_api_processes", &[r#""state":"sleeping""#]);
+    assert!(api.iter().all(|&count| count == 1.0), "{api:?}");
+}

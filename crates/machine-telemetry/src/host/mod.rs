@@ -23,6 +23,7 @@ mod emit;
 mod listener;
 mod memory;
 mod processes;
+mod roles;
 mod sampler;
 mod tree;
 

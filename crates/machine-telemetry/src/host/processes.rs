@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::cpu::TICKS_PER_SECOND;
 use super::emit::Emitter;
+use super::roles::{Role, RoleStates};
 use super::tree::process_tree_in;
 use run_model::EventKind;
 use run_model::Severity;
@@ -17,8 +18,10 @@ pub(crate) struct Group {
     root: u32,
     with_children: bool,
     members: HashSet<u32>,
-    last: HashMap<(u32, u64), Counters>,
+    last: HashMap<(u32, u64), (Counters, Option<Role>)>,
     ended: Counters,
+    roles: HashMap<u32, Role>,
+    engine_ended_seconds: f64,
     told_gone: bool,
 }
 
@@ -48,6 +51,10 @@ impl Counters {
         voluntary_switches: Some(0.0),
         forced_switches: Some(0.0),
     };
+
+    fn seconds(&self) -> f64 {
+        self.user_seconds + self.system_seconds
+    }
 
     fn optional(&mut self) -> [&mut Option<f64>; 4] {
         [
@@ -90,6 +97,8 @@ impl Group {
             members: HashSet::from([root]),
             last: HashMap::new(),
             ended: Counters::ZERO,
+            roles: HashMap::new(),
+            engine_ended_seconds: 0.0,
             told_gone: false,
         }
     }
@@ -100,6 +109,12 @@ impl Group {
             return;
         }
         self.members = process_tree_in(&emit.root().join("proc"), self.root);
+        // Read each time, because vLLM names its processes after their start.
+        let role = |&pid: &u32| {
+            let line = emit.text(&format!("proc/{pid}/cmdline"))?;
+            Some((pid, Role::of(&line, pid == self.root)?))
+        };
+        self.roles = self.members.iter().filter_map(role).collect();
         if self.members.is_empty() && !std::mem::replace(&mut self.told_gone, true) {
             let message = format!(
                 "the {} (pid {}) is not among this host's processes",
@@ -113,6 +128,7 @@ impl Group {
     /// Publishes counters and memory of all members.
     pub(crate) fn sample(&mut self, emit: &mut Emitter<'_>) {
         let mut now = HashMap::with_capacity(self.last.len());
+        let mut states = RoleStates::default();
         let mut resident_bytes = Some(0.0);
         let mut threads = 0.0;
         for &pid in &self.members {
@@ -130,21 +146,21 @@ impl Group {
             }
             let in_status = |key| status.as_deref().and_then(|text| value_of(text, key));
             let in_io = |key| io.as_deref().and_then(|text| value_of(text, key));
-            now.insert(
-                (pid, stat.start),
-                Counters {
-                    user_seconds: stat.user_ticks / TICKS_PER_SECOND,
-                    system_seconds: stat.system_ticks / TICKS_PER_SECOND,
-                    minor_faults: stat.minor_faults,
-                    major_faults: stat.major_faults,
-                    read_bytes: in_io("read_bytes"),
-                    written_bytes: in_io("write_bytes"),
-                    voluntary_switches: in_status("voluntary_ctxt_switches"),
-                    forced_switches: in_status("nonvoluntary_ctxt_switches"),
-                },
-            );
+            let role = self.roles.get(&pid).copied();
+            states.add(role, stat.state);
+            let counters = Counters {
+                user_seconds: stat.user_ticks / TICKS_PER_SECOND,
+                system_seconds: stat.system_ticks / TICKS_PER_SECOND,
+                minor_faults: stat.minor_faults,
+                major_faults: stat.major_faults,
+                read_bytes: in_io("read_bytes"),
+                written_bytes: in_io("write_bytes"),
+                voluntary_switches: in_status("voluntary_ctxt_switches"),
+                forced_switches: in_status("nonvoluntary_ctxt_switches"),
+            };
+            now.insert((pid, stat.start), (counters, role));
             // A zombie holds no memory, and its status has no sizes.
-            let resident = if stat.is_zombie {
+            let resident = if stat.state == 'Z' {
                 Some(0.0)
             } else {
                 in_status("VmRSS")
@@ -158,13 +174,23 @@ impl Group {
             return;
         }
         // A member's last counters stay in the sum after it ends.
-        for (member, counters) in &self.last {
+        for (member, (counters, role)) in &self.last {
             if !now.contains_key(member) {
                 self.ended.add(*counters);
+                if *role == Some(Role::Engine) {
+                    self.engine_ended_seconds += counters.seconds();
+                }
             }
         }
         let mut sum = self.ended;
-        now.values().for_each(|counters| sum.add(*counters));
+        let mut engine_seconds = self.engine_ended_seconds;
+        for (counters, role) in now.values() {
+            sum.add(*counters);
+            if *role == Some(Role::Engine) {
+                engine_seconds += counters.seconds();
+            }
+        }
+        states.publish(engine_seconds, emit);
         let count = now.len() as f64;
         self.last = now;
         self.tell(&sum, resident_bytes, threads, count, emit);
@@ -282,7 +308,8 @@ struct Stat {
     major_faults: f64,
     threads: f64,
     start: u64,
-    is_zombie: bool,
+    /// The letter of `/proc/<pid>/stat`: R, S, D, T, Z, …
+    state: char,
 }
 
 impl Stat {
@@ -298,7 +325,7 @@ impl Stat {
             system_ticks: number(12)?,
             threads: number(17)?,
             start: words.get(19)?.parse().ok()?,
-            is_zombie: words.first() == Some(&"Z"),
+            state: words.first()?.chars().next()?,
         })
     }
 }

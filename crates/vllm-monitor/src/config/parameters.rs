@@ -76,6 +76,8 @@ parameters! {
         unhealthy_probes in 1.0 .. 100.0,
         /// seconds without any answer, connections being taken, before the API process counts as hung
         silent_api_secs in 1.0 .. 3600.0,
+        /// the same for an API process that `/proc` shows as stopped, in seconds
+        stopped_api_secs in 1.0 .. 3600.0,
         /// seconds between snapshots beyond which the time between them counts as not observed
         longest_gap_secs in 1.0 .. 3600.0,
         /// seconds for which a compilation that the log shows excuses silence
@@ -182,6 +184,10 @@ parameters! {
         min_gaps in 1.0 .. 1000000.0,
         /// seconds of silence that count as a hang before anything was learned
         untaught_secs in 1.0 .. 3600.0,
+        /// seconds of silence that count as a hang while the engine's processes sleep and its GPUs are idle
+        still_secs in 1.0 .. 3600.0,
+        /// CPU time of a sleeping engine, in cores
+        still_cores in 0.0 .. 1.0,
         /// multiple of the time that one longest prompt takes
         prefill_factor in 1.0 .. 100.0,
         /// seconds for which a canary may wait for its first token

@@ -66,6 +66,13 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("VLLM_MONITOR_PRESTARTUP_CHECK", "prestartup_check"),
 ];
 
+/// Variables that the Python package inside vLLM reads. A server's environment holds them too, so they are no mistake.
+const OF_THE_PYTHON_PACKAGE: &[&str] = &[
+    "VLLM_MONITOR_NODES",
+    "VLLM_MONITOR_OUTPUT_DIR",
+    "VLLM_MONITOR_TOKEN",
+];
+
 /// Variables with this prefix belong to the monitor, so an unknown one is a mistake.
 const PREFIX: &str = "VLLM_MONITOR_";
 
@@ -122,7 +129,7 @@ impl SettingsBuilder {
         for (name, value) in &self.environment {
             match ENVIRONMENT.iter().find(|(known, _)| known == name) {
                 Some((_, key)) => draft.set(key, value, Provenance::Environment(name.clone()), &mut problems),
-                None if name.starts_with(PREFIX) => {
+                None if name.starts_with(PREFIX) && !OF_THE_PYTHON_PACKAGE.contains(&name.as_str()) => {
                     let known: Vec<&str> = ENVIRONMENT.iter().map(|(name, _)| *name).collect();
                     problems.push(format!(
                         "environment {name}: not a variable of the monitor; known are {}",

@@ -156,6 +156,12 @@ fn broken(facts: &Facts<'_>) -> Option<Verdict> {
             silent_secs,
             "s",
         ));
+        if is_api_stopped(facts.snapshot) {
+            evidence.push(Evidence::text(
+                Source::Process,
+                "the API process is stopped by a signal or a debugger",
+            ));
+        }
     }
     if let Some(cause) = facts.fatal
         && !facts.fatal_disproved
@@ -171,6 +177,15 @@ fn broken(facts: &Facts<'_>) -> Option<Verdict> {
         evidence.extend(condition.evidence.iter().cloned());
     }
     (!evidence.is_empty()).then(|| Verdict::new(State::Error, evidence))
+}
+
+/// Whether a fresh reading of `/proc` shows a stopped API process.
+pub(super) fn is_api_stopped(snapshot: &Snapshot) -> bool {
+    snapshot
+        .process
+        .api_stopped
+        .if_fresh()
+        .is_some_and(|stopped| stopped > 0.0)
 }
 
 fn is_answering_well(facts: &Facts<'_>) -> bool {

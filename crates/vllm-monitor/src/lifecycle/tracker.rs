@@ -1,6 +1,6 @@
 //! Tracks one server over time: probe counts, hysteresis, loading phases, and whether it is observable.
 
-use super::judge::{Facts, Verdict, judge};
+use super::judge::{Facts, Verdict, is_api_stopped, judge};
 use super::{Health, LoadHistory, LoadPhase, LogMark, Meaning, SideStates, State, Transition};
 use crate::config::LifecycleParameters;
 use crate::forecast::{Condition, FailureType, Severity};
@@ -217,7 +217,11 @@ impl Tracker {
             refused: self.refused,
             enough: view.parameters.unhealthy_probes.max(1.0) as u32,
             api_silent_secs,
-            api_silent_limit_secs: view.parameters.silent_api_secs,
+            api_silent_limit_secs: if is_api_stopped(view.snapshot) {
+                view.parameters.stopped_api_secs
+            } else {
+                view.parameters.silent_api_secs
+            },
             fatal: self.fatal.as_ref().map(|(cause, _)| &**cause),
             fatal_disproved: self.fatal_disproved,
             shutdown_logged: self.shutdown_logged,

@@ -6,11 +6,16 @@
 //! request is ours, the monitor's canary takes that role.
 //!
 //! Long prefills, pauses, sleep, scaling, compilations and starts have no heartbeat either; they are excluded.
+//!
+//! Where the engine's processes are on this machine, what they do shortens or extends the bound ([`activity`]): a
+//! process that is stopped, or that sleeps while its GPUs are idle, does not compute, so there is nothing to learn
+//! first; one that uses the CPU while its GPUs are idle may compile.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::activity::{Activity, ActivityTracker};
 use super::{Observation, Predictor};
 use crate::forecast::{
     Assessment, Condition, FailureType, HORIZONS_SECS, Horizons, Prediction, Severity, TimeToFailure,
@@ -41,6 +46,7 @@ struct Live {
     had_work: bool,
     grace_secs: f64,
     observed_secs: f64,
+    activity: ActivityTracker,
     /// Of each data-parallel member: its steps, and its silence while it had work.
     members: Vec<(Arc<str>, f64, f64)>,
 }
@@ -91,13 +97,20 @@ impl Work {
 }
 
 impl Hang {
-    /// Time without a heartbeat, with work present, from which on the engine counts as hung, in seconds.
+    /// Time without a heartbeat, with work present, from which on the engine counts as hung, in seconds, if nothing is
+    /// known of its processes.
     fn bound_secs(&self, seen: &Observation<'_>) -> f64 {
         let p = &seen.parameters.hang;
         let learned = match self.gaps.quantile(p.gap_quantile) {
             Some(rare) if self.gaps.total() >= p.min_gaps => p.gap_factor * rare,
             _ => p.untaught_secs,
         };
+        p.floor_secs.max(learned).max(self.prefill_secs(seen))
+    }
+
+    /// Time that the longest prompt takes, with a margin.
+    fn prefill_secs(&self, seen: &Observation<'_>) -> f64 {
+        let p = &seen.parameters.hang;
         // A source that counts every step sees each chunk of a long prefill.
         let needs_prefill = seen.snapshot.engine.exact_steps_total.is_absent() && self.prefill_rate > 0.0;
         let prompt = seen
@@ -107,12 +120,32 @@ impl Hang {
             .if_fresh()
             .unwrap_or(0.0)
             .max(self.longest_prompt_tokens);
-        let prefill = if needs_prefill {
+        if needs_prefill {
             p.prefill_factor * prompt / self.prefill_rate
         } else {
             0.0
-        };
-        p.floor_secs.max(learned).max(prefill)
+        }
+    }
+
+    /// Silence and its bound, as far as the engine's processes allow a judgement; the one nearer to a hang.
+    fn judged(&self, seen: &Observation<'_>, activity: Activity, silent_secs: f64) -> (f64, f64) {
+        let p = &seen.parameters.hang;
+        let bound = self.bound_secs(seen);
+        match activity {
+            Activity::Unknown | Activity::Gpu => (silent_secs, bound),
+            // A stopped process serves no one, with or without a request.
+            Activity::Stopped(secs) => (secs.max(silent_secs), p.floor_secs),
+            Activity::Still(secs) => {
+                let still = (silent_secs.min(secs), p.still_secs.max(self.prefill_secs(seen)));
+                if still.0 * bound >= silent_secs * still.1 {
+                    still
+                } else {
+                    (silent_secs, bound)
+                }
+            }
+            // Idle GPUs and a busy CPU: a compilation, or a server that computes on the CPU.
+            Activity::Cpu => (silent_secs, bound.max(p.untaught_secs)),
+        }
     }
 
     fn learn(&mut self, seen: &Observation<'_>, work: Work, age_secs: f64) {
@@ -199,17 +232,26 @@ impl Predictor for Hang {
             0.0
         };
 
-        let bound_secs = self.bound_secs(seen);
-        let slow_member = self
-            .members(seen)
-            .filter(|(_, silent)| *silent > self.live.silent_secs);
+        let activity = self.live.activity.update(seen);
+        let (own_silent_secs, bound_secs) = self.judged(seen, activity, self.live.silent_secs);
+        let slow_member = self.members(seen).filter(|(_, silent)| *silent > own_silent_secs);
         let silent_secs = slow_member
             .as_ref()
+            .map_or(own_silent_secs, |(_, silent)| *silent);
+        let without_step_secs = slow_member
+            .as_ref()
             .map_or(self.live.silent_secs, |(_, silent)| *silent);
-        let mut evidence = vec![
-            Evidence::number(Source::Metrics, "no step with work present for", silent_secs, "s"),
-            Evidence::number(Source::Model, "usual maximum", bound_secs, "s"),
-        ];
+        let mut evidence = Vec::new();
+        if without_step_secs > 0.0 || !matches!(activity, Activity::Stopped(_)) {
+            evidence.push(Evidence::number(
+                Source::Metrics,
+                "no step with work present for",
+                without_step_secs,
+                "s",
+            ));
+        }
+        evidence.push(Evidence::number(Source::Model, "usual maximum", bound_secs, "s"));
+        evidence.extend(activity.evidence().filter(|_| silent_secs > 0.0));
         if silent_secs > 0.0 {
             if work.own {
                 evidence.push(Evidence::text(
@@ -251,9 +293,12 @@ impl Predictor for Hang {
                 Severity::Failed
             },
             evidence: evidence.clone(),
-            advice: Some(
-                "the engine must be restarted; /health answers 200 as long as its process exists".into(),
-            ),
+            advice: Some(match activity {
+                Activity::Stopped(_) => {
+                    "the engine's process is stopped: end the debugger, or send SIGCONT, or restart it".into()
+                }
+                _ => "the engine must be restarted; /health answers 200 as long as its process exists".into(),
+            }),
         });
         let basis = (self.gaps.total() as u64, self.live.observed_secs);
         let probability = posterior(silent_secs, bound_secs, p.gap_factor, p.prior_per_hour);

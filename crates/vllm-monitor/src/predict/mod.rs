@@ -4,6 +4,7 @@
 //! Limits: a spike of device memory inside the engine, an XID and the death of a process have no precursor that is
 //! visible from outside. They are reported when they happen; their forecasts are base rates.
 
+mod activity;
 mod balance;
 pub mod calibrate;
 mod curve;

@@ -228,6 +228,14 @@ pub struct Process {
     pub exit: Option<Exit>,
     /// We, or someone we know of, asked it to stop.
     pub stop_requested: bool,
+    /// Processes of the engine and its workers that a signal or a debugger has stopped.
+    pub engine_stopped: Signal<f64>,
+    /// Of them, those that run or wait for a disk.
+    pub engine_active: Signal<f64>,
+    /// CPU time of the engine and its workers, in seconds.
+    pub engine_cpu_secs_total: Signal<f64>,
+    /// Processes that answer HTTP and are stopped.
+    pub api_stopped: Signal<f64>,
     /// Resident memory of the server's processes.
     pub resident_bytes: Signal<f64>,
     /// Memory used in the server's cgroup.

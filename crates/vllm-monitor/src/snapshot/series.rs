@@ -294,6 +294,29 @@ pub(super) const ROWS: &[Row] = &[
     ),
     only(
         row(
+            "host_engine_processes",
+            F::Process(|p| &mut p.engine_stopped),
+            Sum,
+        ),
+        "state",
+        &["stopped"],
+    ),
+    only(
+        row("host_engine_processes", F::Process(|p| &mut p.engine_active), Sum),
+        "state",
+        &["running", "disk"],
+    ),
+    counter(
+        "host_engine_cpu_seconds_total",
+        F::Process(|p| &mut p.engine_cpu_secs_total),
+    ),
+    only(
+        row("host_api_processes", F::Process(|p| &mut p.api_stopped), Sum),
+        "state",
+        &["stopped"],
+    ),
+    only(
+        row(
             "host_cgroup_memory_used_bytes",
             F::Process(|p| &mut p.cgroup_used_bytes),
             Newest,

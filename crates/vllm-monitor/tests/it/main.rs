@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod activity;
 mod defects;
 mod lifecycle;
 mod long_runs;

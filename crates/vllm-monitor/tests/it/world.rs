@@ -153,6 +153,23 @@ impl World {
         self.add("vllm:inter_token_latency_seconds_count", 500.0);
     }
 
+    /// A reading of the engine's process: its state (`running`, `sleeping`, `disk` or `stopped`) and CPU time.
+    pub fn engine(&mut self, state: &str, cpu_secs: f64) {
+        self.processes("host_engine_processes", state);
+        let at = self.time();
+        self.builder
+            .sample("host_engine_cpu_seconds_total", &[], cpu_secs, at);
+    }
+
+    /// A reading of one process of a role.
+    pub fn processes(&mut self, name: &str, state: &str) {
+        let at = self.time();
+        for known in ["running", "sleeping", "disk", "stopped"] {
+            let count = f64::from(u8::from(known == state));
+            self.builder.sample(name, &[("state", known)], count, at);
+        }
+    }
+
     /// The page is served, but no step is made.
     pub fn stand_still(&mut self, secs: u32) {
         for _ in 0..secs {
