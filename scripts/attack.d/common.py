@@ -11,6 +11,8 @@ import time
 import uuid
 
 MARK = "ATTACK_CASE"
+# Begins the mark of every case of this run.
+RUN = uuid.uuid4().hex[:12]
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS}
 # The longest that a guard waits for a server it ends, and some time for this machine.
 ORPHAN_GRACE = 30
@@ -41,7 +43,7 @@ class Place:
         self.tools, self.figures = tools, []
         self.folder = os.path.join(tools.folder, name)
         os.makedirs(self.folder)
-        self.mark = uuid.uuid4().hex
+        self.mark = RUN + uuid.uuid4().hex
         self.started = []
 
     def path(self, *parts):
@@ -95,21 +97,7 @@ class Place:
 
     def alive(self, but=()):
         """Ids of the processes with this case's mark, without the given ones and without zombies."""
-        wanted = f"{MARK}={self.mark}".encode()
-        found = []
-        for entry in os.listdir("/proc"):
-            if not entry.isdigit() or int(entry) in but:
-                continue
-            try:
-                with open(f"/proc/{entry}/environ", "rb") as file:
-                    if wanted not in file.read().split(b"\0"):
-                        continue
-                with open(f"/proc/{entry}/stat") as file:
-                    if file.read().rsplit(")", 1)[1].split()[0] not in "ZX":
-                        found.append(int(entry))
-            except OSError:
-                continue
-        return found
+        return [pid for pid in marked(self.mark) if pid not in but]
 
     def close(self):
         """Ends what this case started itself; what stays after that is none of its children."""
@@ -121,12 +109,33 @@ class Place:
                 process.stdout.close()
             if process.stderr:
                 process.stderr.close()
-        for pid in self.alive():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        end_marked(self.mark)
         return []
+
+
+def marked(mark):
+    """Ids of the processes whose mark begins so, without zombies."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/environ", "rb") as file:
+                if not any(variable.startswith(wanted) for variable in file.read().split(b"\0")):
+                    continue
+            with open(f"/proc/{entry}/stat") as file:
+                if file.read().rsplit(")", 1)[1].split()[0] not in "ZX":
+                    found.append(int(entry))
+        except OSError:
+            continue
+    return found
+
+
+def end_marked(mark):
+    for pid in marked(mark):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def wait_for(condition, seconds, every=0.02):

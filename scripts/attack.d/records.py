@@ -14,7 +14,7 @@ import duckdb, pyarrow.parquet
 counts = {}
 for path in sys.argv[1:]:
     table = pyarrow.parquet.read_table(path)
-    rows = duckdb.sql(f"select count(*) from '{path}'").fetchone()[0]
+    rows = duckdb.sql(f"select count(*) from '{path}'").fetchall()[0][0]
     if rows != table.num_rows:
         raise SystemExit(f"{path}: pyarrow reads {table.num_rows} rows, DuckDB {rows}")
     counts[path] = rows
