@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use run_report::{Analysis, AnalysisOptions};
-use vllm_metrics::{Manifest, MetricType, Outcome, RequestRow, RunData, SeriesData, SeriesDef, TimeSource};
+use vllm_metrics::{
+    Manifest, MetricType, Outcome, RequestRow, RunData, SeriesData, SeriesDef, TimeSource, view,
+};
 use vllm_report::{RenderOptions, render};
 
 use crate::Figure;
@@ -227,7 +229,8 @@ fn record(scrapes: usize, observations: u64, other: impl Fn(usize) -> Vec<f64>) 
 /// # Panics
 /// If the folder cannot be written.
 pub fn write(run: &RunData, folder: &Path) {
-    render(run, folder, &RenderOptions::default()).expect("a temporary folder can be written");
+    render(&view::Analysis::of(run), folder, &RenderOptions::default())
+        .expect("a temporary folder can be written");
 }
 
 /// `report_three_plots_and_summary_s`: median of seven, wall time, including the writing of the files.
@@ -269,7 +272,7 @@ pub fn write_all(run: &RunData, folder: &Path) -> u64 {
         summary: Some(analysis.summary.clone()),
         ..RenderOptions::default()
     };
-    render(run, folder, &options).expect("a temporary folder can be written");
+    render(analysis.data(), folder, &options).expect("a temporary folder can be written");
     let page = run_report::page(&[&analysis], None);
     let report = folder.join("report.html");
     run_report::write_report(&page, &report).expect("a temporary folder can be written");

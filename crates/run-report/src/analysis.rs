@@ -1,12 +1,14 @@
 //! A record with everything derived from it, computed once.
 
+use std::sync::Arc;
+
 use run_diagnosis::bound::{self, Diagnosis};
 use run_diagnosis::input::Run;
 use run_diagnosis::window::{SteadyWindow, WindowOptions, steady_window};
 use serde_json::{Value, json};
-use vllm_metrics::derive::join::{self, Joined};
-use vllm_metrics::derive::{engine, histogram, totals};
-use vllm_metrics::{RunData, SeriesData};
+use vllm_metrics::derive::histogram::Histogram;
+use vllm_metrics::derive::join::Joined;
+use vllm_metrics::{RunData, SeriesData, view};
 
 use crate::input;
 use crate::judged::Judged;
@@ -14,8 +16,8 @@ use crate::judged::Judged;
 /// A record and what was found out about it: what reports, comparisons and exports are made of.
 #[derive(Debug, Clone)]
 pub struct Analysis<'a> {
-    /// The record.
-    pub record: &'a RunData,
+    /// The record with what is derived from it.
+    data: Arc<view::Analysis<'a>>,
     /// What sentences and legends call it.
     pub name: String,
     /// The harness's verdict, where there is one.
@@ -28,12 +30,6 @@ pub struct Analysis<'a> {
     pub window: SteadyWindow,
     /// What bound the run, over the steady window or else the whole run; `None` without requests.
     pub diagnosis: Option<Diagnosis>,
-    /// Requests with the server's times, reported or estimated.
-    pub(crate) joined: Joined,
-    /// Histograms of the record.
-    pub(crate) histograms: Vec<histogram::Histogram>,
-    /// Series of the whole deployment and of the engine's steps.
-    pub(crate) derived: Vec<SeriesData>,
 }
 
 /// How a record is looked at.
@@ -50,25 +46,25 @@ pub struct AnalysisOptions {
 impl<'a> Analysis<'a> {
     /// Looks at a record.
     pub fn of(record: &'a RunData, options: AnalysisOptions) -> Self {
+        Self::of_data(Arc::new(view::Analysis::of(record)), options)
+    }
+
+    /// Looks at a record whose derived data exists already.
+    pub fn of_data(data: Arc<view::Analysis<'a>>, options: AnalysisOptions) -> Self {
+        let record = data.run();
         let name = if options.name.is_empty() {
             record.manifest.stamp.clone()
         } else {
             options.name
         };
-        let joined = join::server_times(record);
-        let run = input::of(record, &joined.requests, &name);
+        let run = input::of(record, &data.joined().requests, &name);
         let window = steady_window(&run, options.window);
         let diagnosis = window
             .span
             .or(window.whole)
             .filter(|_| !run.requests.is_empty())
             .map(|span| bound::diagnose(&run, span));
-        let histograms = histogram::collect(record);
-        let mut derived = Vec::new();
-        totals::append(record, &mut derived);
-        engine::append(record, &histograms, &mut derived);
-        derived.retain(|series| !series.timestamps_ns.is_empty());
-        let mut summary = vllm_report::summarize(record);
+        let mut summary = vllm_report::summarize(&data);
         summary["steady_window"] = window_summary(&window);
         summary["diagnosis"] = diagnosis.as_ref().map_or(Value::Null, diagnosis_summary);
         if let Some(judged) = &options.judged {
@@ -79,17 +75,39 @@ impl<'a> Analysis<'a> {
             });
         }
         Self {
-            record,
+            data,
             name,
             judged: options.judged,
             summary,
             run,
             window,
             diagnosis,
-            joined,
-            histograms,
-            derived,
         }
+    }
+
+    /// The record.
+    pub fn record(&self) -> &RunData {
+        self.data.run()
+    }
+
+    /// The record with what is derived from it.
+    pub fn data(&self) -> &view::Analysis<'a> {
+        &self.data
+    }
+
+    /// Requests with the server's times, reported or estimated.
+    pub(crate) fn joined(&self) -> &Joined {
+        self.data.joined()
+    }
+
+    /// Histograms of the record.
+    pub(crate) fn histograms(&self) -> &[Histogram] {
+        self.data.histograms()
+    }
+
+    /// Series of the whole deployment and of the engine's steps.
+    pub(crate) fn derived(&self) -> &[SeriesData] {
+        self.data.deployment()
     }
 
     /// Lines for a console: the steady window next to the whole run, and what limited the run.

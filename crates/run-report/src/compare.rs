@@ -124,7 +124,7 @@ fn other_series(analysis: &Analysis<'_>) -> Vec<OtherSeries> {
         start_ns: seconds.start_ns,
         seconds: seconds.seconds,
     };
-    let points: Vec<align::Points<'_>> = totals::named(analysis.record, "gpu_power_watts")
+    let points: Vec<align::Points<'_>> = totals::named(analysis.record(), "gpu_power_watts")
         .map(|series| (&series.timestamps_ns[..], &series.values[..]))
         .collect();
     if points.is_empty() {

@@ -1,11 +1,15 @@
 //! One stored run as pictures and a statistical summary.
 //!
 //! [`render`] writes the output files at the end of a run; [`plot`] draws any metrics by name. Everything
-//! starts from a [`RunData`] in memory; where and in which format it was stored does not matter here.
+//! starts from an [`Analysis`] of a run in memory; where and in which format it was stored does not matter
+//! here.
 //!
 //! ```no_run
 //! # fn run() -> vllm_metrics::RunData { unimplemented!() }
-//! let rendered = vllm_report::render(&run(), "metrics_output".as_ref(), &vllm_report::RenderOptions::default())?;
+//! use vllm_metrics::view::Analysis;
+//! use vllm_report::{RenderOptions, render};
+//!
+//! let rendered = render(&Analysis::owning(run()), "metrics_output".as_ref(), &RenderOptions::default())?;
 //! println!("{}", rendered.overview.display());
 //! # Ok::<(), vllm_report::Error>(())
 //! ```
@@ -36,6 +40,7 @@ use std::path::{Path, PathBuf};
 
 use vllm_metrics::RunData;
 use vllm_metrics::derive::goodput::Limits;
+use vllm_metrics::view::Analysis;
 
 pub use axis::Clock;
 pub use chart::metric::{Distribution, Layout, Lines};
@@ -125,14 +130,14 @@ pub struct Rendered {
 ///
 /// If a run lacks the data of a picture, the picture is still written, with the missing data and the reason
 /// in words.
-pub fn render(run: &RunData, out_dir: &Path, options: &RenderOptions) -> Result<Rendered> {
+pub fn render(run: &Analysis<'_>, out_dir: &Path, options: &RenderOptions) -> Result<Rendered> {
     let folder = out_dir.join("visualizations");
     std::fs::create_dir_all(&folder).map_err(|source| Error::Write {
         path: folder.clone(),
         source,
     })?;
     let view = View::of(run);
-    let stamp = stamp(run);
+    let stamp = stamp(run.run());
     let file = |name: &str, ending: &str| folder.join(format!("{name}_{stamp}.{ending}"));
     let rendered = Rendered {
         gpu: file("gpu_utilization", "png"),
@@ -225,6 +230,7 @@ impl Default for PlotOptions {
 ///
 /// ```no_run
 /// # fn run() -> vllm_metrics::RunData { unimplemented!() }
+/// use vllm_metrics::view::Analysis;
 /// use vllm_report::{Distribution, PlotOptions, Theme, plot};
 ///
 /// let options = PlotOptions {
@@ -232,14 +238,15 @@ impl Default for PlotOptions {
 ///     theme: Theme::Dark,
 ///     ..PlotOptions::default()
 /// };
-/// plot(&run(), &["vllm:time_to_first_token_seconds"], "ttft.svg".as_ref(), &options)?;
+/// let run = Analysis::owning(run());
+/// plot(&run, &["vllm:time_to_first_token_seconds"], "ttft.svg".as_ref(), &options)?;
 /// # Ok::<(), vllm_report::Error>(())
 /// ```
 ///
 /// # Errors
 /// [`Error::UnknownMetric`] if the run lacks a metric, with the nearest names that it has;
 /// [`Error::NotCombined`] and [`Error::NotOverlaid`] if the metrics cannot be drawn as requested.
-pub fn plot(run: &RunData, names: &[&str], path: &Path, options: &PlotOptions) -> Result<()> {
+pub fn plot(run: &Analysis<'_>, names: &[&str], path: &Path, options: &PlotOptions) -> Result<()> {
     let view = View::of(run);
     let choice = Choice {
         lines: options.lines.clone(),
@@ -270,12 +277,12 @@ pub fn plot(run: &RunData, names: &[&str], path: &Path, options: &PlotOptions) -
 }
 
 /// Names that [`plot`] accepts for this run, sorted.
-pub fn metric_names(run: &RunData) -> Vec<String> {
+pub fn metric_names(run: &Analysis<'_>) -> Vec<String> {
     chart::metric::names(&View::of(run))
 }
 
 /// The summary of a run, as written by [`render`] by default.
-pub fn summarize(run: &RunData) -> serde_json::Value {
+pub fn summarize(run: &Analysis<'_>) -> serde_json::Value {
     summary::of(&View::of(run), &RenderOptions::default())
 }
 
@@ -283,7 +290,7 @@ pub fn summarize(run: &RunData) -> serde_json::Value {
 ///
 /// # Errors
 /// [`Error::Write`] if the file cannot be written.
-pub fn write_summary(run: &RunData, path: &Path, options: &RenderOptions) -> Result<()> {
+pub fn write_summary(run: &Analysis<'_>, path: &Path, options: &RenderOptions) -> Result<()> {
     write_json(&summary::of(&View::of(run), options), path)
 }
 

@@ -1,33 +1,29 @@
 //! Queries of charts and the summary: series by name, sums over engines and servers, windowed rates,
 //! quantiles. This module draws nothing.
 
-use std::collections::HashMap;
-
 use vllm_metrics::catalog::{self, AddsUp, Exporter};
 use vllm_metrics::derive::align::{self, Combine, Points};
-use vllm_metrics::derive::histogram::{self, Histogram};
+use vllm_metrics::derive::histogram::Histogram;
 use vllm_metrics::derive::window::{Merged, Window};
-use vllm_metrics::derive::{counter, exporters, labels, names, window};
+use vllm_metrics::derive::{counter, labels, names, window};
 use vllm_metrics::model::ENDPOINTS_FACT;
+use vllm_metrics::view::Analysis;
 use vllm_metrics::{RunData, SeriesData};
 
 use crate::frame::Frame;
 use crate::stats::Stats;
 
-/// A run with everything that charts need of it, computed once.
+/// An analysed run with its time axis.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
+    /// The run with what is derived from it.
+    pub(crate) analysis: &'a Analysis<'a>,
     /// The run.
     pub(crate) run: &'a RunData,
     /// Its time axis.
     pub(crate) frame: Frame,
-    /// Its histograms.
-    pub(crate) histograms: Vec<Histogram>,
     /// Whether any of it was simulated.
     pub(crate) simulated: bool,
-    by_name: HashMap<&'a str, Vec<&'a SeriesData>>,
-    /// Series of GPU exporters under the names of our own GPU sampler.
-    mapped: Vec<SeriesData>,
 }
 
 /// Times and values of one line, with the figures for all of it.
@@ -73,26 +69,18 @@ impl Curve {
 
 impl<'a> View<'a> {
     /// Prepares a run.
-    pub(crate) fn of(run: &'a RunData) -> Self {
+    pub(crate) fn of(analysis: &'a Analysis<'a>) -> Self {
+        let run = analysis.run();
         let says_so = run
             .manifest
             .facts
             .get("server_version")
             .is_some_and(|version| version.contains("simulated"));
-        let simulated = run.manifest.simulated
-            || says_so
-            || run.series.iter().any(|s| s.def.source.ends_with("-simulated"));
-        let mut by_name: HashMap<&str, Vec<&SeriesData>> = HashMap::new();
-        for series in &run.series {
-            by_name.entry(&*series.def.metric_name).or_default().push(series);
-        }
         Self {
+            analysis,
             run,
             frame: Frame::of(run),
-            histograms: histogram::collect(run),
-            simulated,
-            by_name,
-            mapped: exporters::mapped(run),
+            simulated: says_so || analysis.is_simulated(),
         }
     }
 
@@ -126,21 +114,21 @@ impl<'a> View<'a> {
     }
 
     /// Every series of exactly this name.
-    pub(crate) fn named(&self, name: &str) -> &[&'a SeriesData] {
-        self.by_name.get(name).map_or(&[], Vec::as_slice)
+    pub(crate) fn named(&self, name: &str) -> Vec<&'a SeriesData> {
+        self.analysis.named(name).collect()
     }
 
     /// The series that vLLM calls `name`: under that name, under the name of an older release, or under that
     /// of another engine; the first of these that the run contains.
-    pub(crate) fn engine(&self, name: &str) -> &[&'a SeriesData] {
+    pub(crate) fn engine(&self, name: &str) -> Vec<&'a SeriesData> {
         aliases(name)
             .map(|alias| self.named(alias))
             .find(|series| !series.is_empty())
-            .unwrap_or(&[])
+            .unwrap_or_default()
     }
 
     /// The histograms that vLLM calls `family`, by the same rule as [`View::engine`].
-    pub(crate) fn engine_family(&self, family: &str) -> Vec<&Histogram> {
+    pub(crate) fn engine_family(&self, family: &str) -> Vec<&'a Histogram> {
         aliases(family)
             .map(|alias| self.family(alias))
             .find(|found| !found.is_empty())
@@ -148,14 +136,16 @@ impl<'a> View<'a> {
     }
 
     /// Every histogram of a family.
-    pub(crate) fn family(&self, name: &str) -> Vec<&Histogram> {
-        self.histograms.iter().filter(|h| h.name == name).collect()
+    pub(crate) fn family(&self, name: &str) -> Vec<&'a Histogram> {
+        self.analysis.family(name).collect()
     }
 
     /// A metric of the GPUs by its name in our sampler, from the sampler or from a GPU exporter.
-    pub(crate) fn gpu(&self, name: &str) -> Vec<&SeriesData> {
-        let own = self.named(name).iter().copied();
-        own.chain(self.mapped.iter().filter(|s| &*s.def.metric_name == name))
+    pub(crate) fn gpu(&self, name: &str) -> Vec<&'a SeriesData> {
+        let exported = self.analysis.exported_gpus().iter();
+        self.analysis
+            .named(name)
+            .chain(exported.filter(|series| &*series.def.metric_name == name))
             .collect()
     }
 

@@ -182,7 +182,8 @@ fn texts(scene: &Scene) -> Vec<&str> {
 }
 
 fn overview(run: &RunData) -> Scene {
-    let view = View::of(run);
+    let analysis = Analysis::of(run);
+    let view = View::of(&analysis);
     chart::overview::picture(&view)
         .scene(&view, 300.0, &Look::default())
         .unwrap()
@@ -197,7 +198,7 @@ fn everything_promised_is_written_under_its_name() {
         title: Some("System X".into()),
         ..RenderOptions::default()
     };
-    let rendered = render(&run(), folder.path(), &options).unwrap();
+    let rendered = render(&Analysis::of(&run()), folder.path(), &options).unwrap();
     let mut names: Vec<String> = std::fs::read_dir(folder.path().join("visualizations"))
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -267,7 +268,8 @@ fn no_line_is_drawn_over_the_gap() {
     // The cumulative counts of failures continue where scrapes are missing.
     run.requests.clear();
     run.series.retain(|s| !s.def.labels.contains("abort"));
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     // From the due time of the first missing scrape to the first scrape that succeeded again.
     assert_eq!(view.frame.gaps, [(START + 20 * S, START + 30 * S)]);
     let scene = chart::requests::picture(&view)
@@ -301,7 +303,8 @@ fn simulated_data_are_marked_on_every_picture() {
         source: "vllm-simulated".into(),
         ..(*first.def).clone()
     });
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     let pictures = [
         chart::overview::picture(&view),
         chart::requests::picture(&view),
@@ -315,14 +318,15 @@ fn simulated_data_are_marked_on_every_picture() {
             picture.title
         );
     }
-    assert_eq!(summarize(&run)["simulated"], true);
+    assert_eq!(summarize(&Analysis::of(&run))["simulated"], true);
 }
 
 #[test]
 fn a_run_without_gpus_says_so_and_an_empty_run_is_still_drawn() {
     let mut run = run();
     run.series.retain(|s| &*s.def.source != "nvml");
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     let scene = chart::gpu::picture(&view)
         .scene(&view, 300.0, &Look::default())
         .unwrap();
@@ -333,7 +337,7 @@ fn a_run_without_gpus_says_so_and_an_empty_run_is_still_drawn() {
         dpi: 30.0,
         ..RenderOptions::default()
     };
-    let rendered = render(&RunData::default(), folder.path(), &options).unwrap();
+    let rendered = render(&Analysis::of(&RunData::default()), folder.path(), &options).unwrap();
     assert!(
         rendered
             .summary
@@ -345,7 +349,7 @@ fn a_run_without_gpus_says_so_and_an_empty_run_is_still_drawn() {
 fn the_summary_is_strict_json_with_rates_quantiles_and_what_was_missing() {
     let mut run = run();
     run.series[0].values[0] = f64::NAN;
-    let text = serde_json::to_string(&summarize(&run)).unwrap();
+    let text = serde_json::to_string(&summarize(&Analysis::of(&run))).unwrap();
     let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
     let tokens = &summary["metrics"]["vllm:generation_tokens_total"];
     assert_eq!(tokens["series"][0]["increase"], 5900.0);
@@ -390,13 +394,16 @@ fn goodput_is_told_when_limits_are() {
         goodput: Some("ttft:95ms".parse().unwrap()),
         ..RenderOptions::default()
     };
-    let rendered = render(&run(), folder.path(), &options).unwrap();
+    let rendered = render(&Analysis::of(&run()), folder.path(), &options).unwrap();
     let text = std::fs::read_to_string(rendered.summary).unwrap();
     let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(summary["goodput"]["requests"], 10);
     assert_eq!(summary["goodput"]["good"], 9);
     assert_eq!(summary["bucket_fitness"], serde_json::json!([]));
-    assert_eq!(summarize(&run())["goodput"], serde_json::Value::Null);
+    assert_eq!(
+        summarize(&Analysis::of(&run()))["goodput"],
+        serde_json::Value::Null
+    );
 }
 
 #[test]
@@ -422,7 +429,7 @@ fn what_the_facts_tell_is_in_the_summary() {
             request.server_time_source = Some(vllm_metrics::TimeSource::Server);
         }
     }
-    let summary = summarize(&run);
+    let summary = summarize(&Analysis::of(&run));
     assert_eq!(summary["goodput"]["limits"]["e2e_secs"], 10.0);
     let custom = &summary["custom_metrics"];
     assert_eq!(custom["twice"]["unit"], "requests");
@@ -449,15 +456,27 @@ fn what_the_facts_tell_is_in_the_summary() {
 fn metrics_are_drawn_by_name_and_a_wrong_name_gets_the_nearest() {
     let folder = tempfile::tempdir().unwrap();
     let run = run();
-    let names = metric_names(&run);
+    let names = metric_names(&Analysis::of(&run));
     assert!(names.contains(&"vllm:time_to_first_token_seconds".to_owned()));
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     let options = PlotOptions {
         dpi: 30.0,
         ..PlotOptions::default()
     };
-    plot(&run, &all, &folder.path().join("all.png"), &options).unwrap();
-    plot(&run, &all[..1], &folder.path().join("one.svg"), &options).unwrap();
+    plot(
+        &Analysis::of(&run),
+        &all,
+        &folder.path().join("all.png"),
+        &options,
+    )
+    .unwrap();
+    plot(
+        &Analysis::of(&run),
+        &all[..1],
+        &folder.path().join("one.svg"),
+        &options,
+    )
+    .unwrap();
     assert!(
         std::fs::read_to_string(folder.path().join("one.svg"))
             .unwrap()
@@ -465,7 +484,7 @@ fn metrics_are_drawn_by_name_and_a_wrong_name_gets_the_nearest() {
     );
 
     let error = plot(
-        &run,
+        &Analysis::of(&run),
         &["vllm:num_requests_runing"],
         &folder.path().join("no.png"),
         &options,
@@ -478,7 +497,7 @@ fn metrics_are_drawn_by_name_and_a_wrong_name_gets_the_nearest() {
         "{error}"
     );
     let error = plot(
-        &run,
+        &Analysis::of(&run),
         &all[..1],
         &folder.path().join("no.png"),
         &PlotOptions { dpi: 9e9, ..options },
@@ -513,7 +532,8 @@ fn endpoints_that_are_not_scraped_at_the_same_moment_have_no_gaps() {
         series: vec![ticking("http://a", S, 0), ticking("http://b", S, 2_000_000)],
         ..RunData::default()
     };
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     assert_eq!(view.frame.gaps, []);
     let one_fails = RunData {
         series: vec![
@@ -523,7 +543,7 @@ fn endpoints_that_are_not_scraped_at_the_same_moment_have_no_gaps() {
         ..RunData::default()
     };
     assert_eq!(
-        View::of(&one_fails).frame.gaps,
+        View::of(&Analysis::of(&one_fails)).frame.gaps,
         [],
         "one of them answered all the time"
     );
@@ -536,7 +556,8 @@ fn what_is_scraped_less_often_than_the_rest_is_drawn_all_the_same() {
         ..RunData::default()
     };
     run.series.push(ticking("http://127.0.0.1:8000", S / 10, 0));
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     let family = view.family("vllm:time_to_first_token_seconds");
     let lines = view.quantiles(&family, &[0.5], 100);
     assert!(
@@ -544,7 +565,7 @@ fn what_is_scraped_less_often_than_the_rest_is_drawn_all_the_same() {
         "histograms come once a second, gauges ten times"
     );
     let rate = view
-        .rate(view.named("vllm:generation_tokens_total"), 100)
+        .rate(&view.named("vllm:generation_tokens_total"), 100)
         .unwrap();
     assert!(rate.values.iter().any(|v| (v - 100.0).abs() < 1e-6), "{rate:?}");
 }
@@ -559,11 +580,12 @@ fn few_scrapes_go_by_what_the_run_was_told() {
     let times = [0, 13_000_000, 20_000_000, 800_000_000].map(|t| START + t);
     let series = &mut run.series[0];
     (series.timestamps_ns, series.values) = (times.to_vec(), vec![1.0; 4]);
-    assert_eq!(View::of(&run).frame.gaps.len(), 1);
+    assert_eq!(View::of(&Analysis::of(&run)).frame.gaps.len(), 1);
     run.manifest
         .facts
         .insert("metrics.interval_secs".into(), "1".into());
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     assert_eq!(
         (view.frame.gaps.len(), view.frame.told_interval_ns()),
         (0, Some(S))

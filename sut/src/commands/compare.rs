@@ -1,11 +1,12 @@
 //! `sut compare`: compares stored runs.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use run_report::{CompareOptions, Judged};
-use vllm_metrics::RunData;
 use vllm_metrics::store::read_run;
+use vllm_metrics::view::Analysis;
 
 use super::each_run_once;
 use super::report::{folder_of, must_exist};
@@ -34,7 +35,8 @@ pub(super) fn run(args: &CompareArgs) -> Result<Exit, Fail> {
             path.display()
         )));
     }
-    let mut records: Vec<(RunData, Option<Judged>)> = Vec::new();
+    let mut records: Vec<(Arc<Analysis<'static>>, Option<Judged>)> = Vec::new();
+    let mut stamps = Vec::new();
     for (path, name) in paths.iter().zip(names()) {
         must_exist(path)?;
         let record = read_run(path).map_err(Fail::usage)?;
@@ -43,16 +45,15 @@ pub(super) fn run(args: &CompareArgs) -> Result<Exit, Fail> {
         }
         print(&format!("{name} is {}\n", path.display()));
         let judged = Judged::read(folder_of(path), &record.manifest.stamp).map_err(Fail::usage)?;
-        records.push((record, judged));
+        stamps.push(record.manifest.stamp.clone());
+        records.push((Arc::new(Analysis::owning(record)), judged));
     }
     let repeats = (!against.is_empty()).then_some((runs.len(), args.in_turn));
     let page = args.output.clone().unwrap_or_else(|| {
-        let stamp = |(record, _): &(RunData, Option<Judged>)| record.manifest.stamp.clone();
-        let (first, last) = (&records[0], &records[records.len() - 1]);
-        let name = format!("comparison_{}_{}.html", stamp(first), stamp(last));
+        let name = format!("comparison_{}_{}.html", stamps[0], stamps[stamps.len() - 1]);
         folder_of(paths[paths.len() - 1]).join(name)
     });
-    let compared = compare_records(&records, repeats, &options, args.strict, &page)?;
+    let compared = compare_records(records, repeats, &options, args.strict, &page)?;
     for line in &compared.lines {
         print(&format!("{line}\n"));
     }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use run_report::Judged;
-use vllm_metrics::RunData;
 use vllm_metrics::store::read_run;
+use vllm_metrics::view::Analysis;
 use vllm_report::{Clock, Distribution, Layout, Lines, Outcome, PlotOptions, RenderOptions, Theme};
 
 use super::each_run_once;
@@ -35,12 +35,12 @@ pub(super) fn run(args: &PlotArgs) -> Result<Exit, Fail> {
             word: judged.result,
             reason: judged.interrupted,
         });
-        one(args, path, &run, outcome)?;
+        one(args, path, &Analysis::owning(run), outcome)?;
     }
     Ok(Exit::Valid)
 }
 
-fn one(args: &PlotArgs, path: &Path, run: &RunData, outcome: Option<Outcome>) -> Result<(), Fail> {
+fn one(args: &PlotArgs, path: &Path, run: &Analysis<'_>, outcome: Option<Outcome>) -> Result<(), Fail> {
     if args.list_metrics {
         print(&(vllm_report::metric_names(run).join("\n") + "\n"));
         return Ok(());
@@ -51,7 +51,7 @@ fn one(args: &PlotArgs, path: &Path, run: &RunData, outcome: Option<Outcome>) ->
         std::fs::create_dir_all(&visualizations)
             .with_context(|| format!("cannot make the folder {}", visualizations.display()))?;
     }
-    let stamp = &run.manifest.stamp;
+    let stamp = &run.run().manifest.stamp;
     if args.summary {
         let summary = visualizations.join(format!("metrics_summary_{stamp}.json"));
         vllm_report::write_summary(run, &summary, &render_options(args, path, outcome.clone()))

@@ -1,6 +1,7 @@
 //! `sut report`: writes the report, the plots and the summary of a stored run.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -8,6 +9,7 @@ use run_report::Judged;
 use run_report::export::{Format, console};
 use vllm_metrics::RunData;
 use vllm_metrics::store::{RunReader, read_run};
+use vllm_metrics::view::Analysis;
 
 use crate::cli::{ExportArg, ReportArgs};
 use crate::console::print;
@@ -36,7 +38,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Fail> {
             None => Judged::read(of_run, &run.manifest.stamp).map_err(Fail::usage)?,
         },
     };
-    let (made, analysis) = make(&run, wanted)?;
+    let (made, analysis) = make(Arc::new(Analysis::owning(run)), wanted)?;
     for line in &made.lines {
         print(&format!("{line}\n"));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vllm_metrics::derive::goodput::{self, LIMITS_FACT, Limits};
 use vllm_metrics::derive::join::{self, Joined};
+use vllm_metrics::view::Analysis;
 use vllm_metrics::{FinishedRun, Gap, Outcome, RequestRow, RunData, TimeSource};
 
 use crate::harness::request_log::percentile;
@@ -146,13 +147,14 @@ fn describe_gap(gap: &Gap, started_ns: i64) -> String {
 
 /// Figures of the stored requests in addition to the closing table: the server's share of their times, and
 /// the goodput.
-pub(super) fn of_requests(run: &RunData) -> Vec<String> {
+pub(super) fn of_requests(data: &Analysis<'_>) -> Vec<String> {
+    let run = data.run();
     if run.requests.is_empty() {
         return Vec::new();
     }
-    let joined = join::server_times(run);
-    let mut lines = vec![server_times(run, &joined)];
-    lines.extend(other_clients(run, &joined));
+    let joined = data.joined();
+    let mut lines = vec![server_times(run, joined)];
+    lines.extend(other_clients(run, joined));
     lines.extend(energy(run));
     if let (Some(limits), Some(written)) = (
         Limits::of_manifest(&run.manifest),

@@ -1,11 +1,13 @@
 //! Finishes a record: its lines for the console, its report, its plots and its summary.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use run_report::{CompareOptions, Judged};
 use vllm_metrics::FinishedRun;
 use vllm_metrics::store::read_run;
+use vllm_metrics::view::Analysis;
 
 use super::describe::{describe, of_requests};
 use super::report::{Wanted, compare_records, make};
@@ -50,17 +52,24 @@ fn report(
     files: &mut Vec<(&'static str, PathBuf)>,
     lines: &mut Vec<String>,
 ) -> anyhow::Result<Option<Exit>> {
-    let run = read_run(&finished.samples_path).context("the record cannot be read back")?;
-    lines.extend(of_requests(&run));
+    let data = match &finished.analysis {
+        Some(data) => Arc::clone(data),
+        // The session could not read it: says why.
+        None => Arc::new(Analysis::owning(
+            read_run(&finished.samples_path).context("the record cannot be read back")?,
+        )),
+    };
+    lines.extend(of_requests(&data));
+    let stamp = &data.run().manifest.stamp;
     if let Some(judged) = &judged {
-        files.push(("verdict", judged.write(&metrics.output_dir, &run.manifest.stamp)?));
+        files.push(("verdict", judged.write(&metrics.output_dir, stamp)?));
     }
     let wanted = Wanted {
         folder: &metrics.output_dir,
         plots: metrics.plots,
         judged: judged.clone(),
     };
-    let (made, _) = make(&run, wanted)?;
+    let (made, _) = make(Arc::clone(&data), wanted)?;
     files.extend(made.files);
     lines.extend(made.lines);
     let Some(baseline) = &metrics.baseline else {
@@ -73,12 +82,12 @@ fn report(
         baseline.parent().unwrap_or(Path::new("."))
     };
     let base_judged = Judged::read(folder, &base.manifest.stamp)?;
-    let page = metrics.output_dir.join(format!(
-        "comparison_{}_{}.html",
-        base.manifest.stamp, run.manifest.stamp
-    ));
-    let records = [(base, base_judged), (run, judged)];
-    let compared = compare_records(&records, None, &CompareOptions::default(), false, &page)?;
+    let page = metrics
+        .output_dir
+        .join(format!("comparison_{}_{}.html", base.manifest.stamp, stamp));
+    let base = Arc::new(Analysis::owning(base));
+    let runs = [(base, base_judged), (Arc::clone(&data), judged)];
+    let compared = compare_records(runs, None, &CompareOptions::default(), false, &page)?;
     lines.extend(compared.lines);
     files.push(("comparison", compared.page));
     Ok(Some(compared.exit))

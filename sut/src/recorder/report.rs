@@ -1,10 +1,11 @@
 //! Derives files from a stored record: report, trace, plots, summary, and comparisons with other records.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use run_report::{Analysis, AnalysisOptions, CompareOptions, Judged, Word};
-use vllm_metrics::RunData;
+use vllm_metrics::view;
 use vllm_report::{Outcome, RenderOptions};
 
 use crate::exit::Exit;
@@ -31,15 +32,18 @@ pub(crate) struct Made {
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(crate) fn make<'a>(record: &'a RunData, wanted: Wanted<'_>) -> anyhow::Result<(Made, Analysis<'a>)> {
-    let analysis = Analysis::of(
-        record,
+pub(crate) fn make<'a>(
+    data: Arc<view::Analysis<'a>>,
+    wanted: Wanted<'_>,
+) -> anyhow::Result<(Made, Analysis<'a>)> {
+    let analysis = Analysis::of_data(
+        data,
         AnalysisOptions {
             judged: wanted.judged,
             ..AnalysisOptions::default()
         },
     );
-    let stamp = &record.manifest.stamp;
+    let stamp = &analysis.record().manifest.stamp;
     let folder = wanted.folder;
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
@@ -56,7 +60,7 @@ pub(crate) fn make<'a>(record: &'a RunData, wanted: Wanted<'_>) -> anyhow::Resul
             }),
             ..RenderOptions::default()
         };
-        let rendered = vllm_report::render(record, folder, &options).context("cannot draw")?;
+        let rendered = vllm_report::render(analysis.data(), folder, &options).context("cannot draw")?;
         files.extend([
             ("overview", rendered.overview),
             ("requests", rendered.requests),
@@ -101,21 +105,21 @@ pub(crate) fn names() -> impl Iterator<Item = String> {
 /// # Errors
 /// When there is nothing to compare, or the page cannot be written.
 pub(crate) fn compare_records(
-    records: &[(RunData, Option<Judged>)],
+    records: impl IntoIterator<Item = (Arc<view::Analysis<'static>>, Option<Judged>)>,
     repeats: Option<(usize, bool)>,
     options: &CompareOptions,
     strict: bool,
     page: &Path,
 ) -> anyhow::Result<Compared> {
     let analyses: Vec<Analysis<'_>> = records
-        .iter()
+        .into_iter()
         .zip(names())
-        .map(|((record, judged), name)| {
-            Analysis::of(
-                record,
+        .map(|((data, judged), name)| {
+            Analysis::of_data(
+                data,
                 AnalysisOptions {
                     name,
-                    judged: judged.clone(),
+                    judged,
                     ..AnalysisOptions::default()
                 },
             )

@@ -60,24 +60,31 @@ pub const INTERVAL_QUANTILES: &[(f64, &str)] = &[
 /// The result has the same manifest, only the derived series (sorted as in any run), no requests and no
 /// batches. Its events report counter resets and unsuitable buckets. The input is not changed.
 pub fn process(run: &RunData) -> RunData {
-    derive(run, &histogram::collect(run), &exporters::mapped(run))
-}
-
-/// Like [`process`], with the requests if any of them gained estimated server times.
-pub fn process_all(run: &RunData) -> RunData {
     let histograms = histogram::collect(run);
-    let derived = derive(run, &histograms, &exporters::mapped(run));
-    with_requests(derived, &join::server_times_with(run, &histograms))
+    derive(
+        run,
+        &histograms,
+        &exporters::mapped(run),
+        &deployment(run, &histograms),
+    )
 }
 
-/// Like [`process_all`], with user-defined metrics. A metric without source series causes an event.
-#[cfg(feature = "expressions")]
-pub fn process_with(run: &RunData, custom: &[CustomMetric]) -> RunData {
-    with_custom(run, process_all(run), custom)
+/// Series of the whole deployment and of the engine's steps.
+pub(crate) fn deployment(run: &RunData, histograms: &[Histogram]) -> Vec<SeriesData> {
+    let mut out = Vec::new();
+    totals::append(run, &mut out);
+    engine::append(run, histograms, &mut out);
+    out.retain(|series| !series.timestamps_ns.is_empty());
+    out
 }
 
 /// Like [`process`], using data already derived from the run.
-pub(crate) fn derive(run: &RunData, histograms: &[Histogram], exported: &[SeriesData]) -> RunData {
+pub(crate) fn derive(
+    run: &RunData,
+    histograms: &[Histogram],
+    exported: &[SeriesData],
+    deployment: &[SeriesData],
+) -> RunData {
     let mut out = Vec::new();
     let mut events = Vec::new();
     for series in &run.series {
@@ -96,9 +103,8 @@ pub(crate) fn derive(run: &RunData, histograms: &[Histogram], exported: &[Series
         histogram::append(histogram, &histogram.name, None, &mut out);
     }
     names::append(run, histograms, &mut out);
-    totals::append(run, &mut out);
     out.extend_from_slice(exported);
-    engine::append(run, histograms, &mut out);
+    out.extend_from_slice(deployment);
     events.extend(engine::bucket_fitness(histograms));
     out.retain(|s| !s.timestamps_ns.is_empty());
     series::sort(&mut out);

@@ -11,7 +11,7 @@ const SCHEMA_VERSION: &str = "1.4";
 
 pub(super) fn of(analysis: &Analysis<'_>) -> Value {
     let figures = Figures::of(analysis);
-    let record = analysis.record;
+    let record = analysis.record();
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| {
         out.insert(key.to_owned(), value);
@@ -114,7 +114,7 @@ fn distribution(values: &Values, scale: f64, unit: &str) -> Value {
 fn errors(analysis: &Analysis<'_>) -> Value {
     let mut kinds: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
     let failed = analysis
-        .record
+        .record()
         .requests
         .iter()
         .filter(|row| row.outcome != vllm_metrics::Outcome::Completed);

@@ -14,7 +14,7 @@ const BUCKETS: usize = 30;
 
 pub(super) fn of(analysis: &Analysis<'_>) -> Value {
     let figures = Figures::of(analysis);
-    let record = analysis.record;
+    let record = analysis.record();
     let window_ns = figures
         .start_ns
         .zip(figures.end_ns)

@@ -28,7 +28,7 @@ pub(super) struct Figures<'a> {
 
 impl<'a> Figures<'a> {
     pub(super) fn of(analysis: &'a Analysis<'_>) -> Self {
-        let rows = &analysis.record.requests;
+        let rows = &analysis.record().requests;
         let completed: Vec<&RequestRow> = rows
             .iter()
             .filter(|row| row.outcome == Outcome::Completed)
@@ -42,7 +42,7 @@ impl<'a> Figures<'a> {
             counts.sum::<Option<u64>>().filter(|_| !completed.is_empty())
         };
         let goodput =
-            Limits::of_manifest(&analysis.record.manifest).map(|limits| goodput::count(rows, &limits));
+            Limits::of_manifest(&analysis.record().manifest).map(|limits| goodput::count(rows, &limits));
         let seconds = &analysis.run.seconds;
         let peak = |column: &run_diagnosis::input::Column| column.values(0..seconds.seconds).reduce(f64::max);
         Self {

@@ -16,7 +16,7 @@ pub const MOST_PARAMS: usize = 90;
 const LONGEST_VALUE: usize = 6_000;
 
 pub(super) fn of(analysis: &Analysis<'_>) -> Value {
-    let record = analysis.record;
+    let record = analysis.record();
     let facts = &analysis.run.facts;
     let ended_ns = record.manifest.ended_ns;
     let ms = |ns: i64| ns / 1_000_000;

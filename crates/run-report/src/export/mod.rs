@@ -75,7 +75,7 @@ impl Format {
     /// # Errors
     /// [`Error::Write`](crate::Error::Write) if the file cannot be written.
     pub fn write(self, analysis: &Analysis<'_>, folder: &Path) -> Result<PathBuf> {
-        let stamp = &analysis.record.manifest.stamp;
+        let stamp = &analysis.record().manifest.stamp;
         let name = match self {
             Self::VllmBench => format!("vllm_bench_{stamp}.json"),
             Self::Aiperf => format!("profile_export_aiperf_{stamp}.json"),

@@ -16,13 +16,13 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Value {
     let mut put = |key: &str, value: Value| {
         out.insert(key.to_owned(), value);
     };
-    put("date", json!(date(analysis.record.manifest.started_ns)));
+    put("date", json!(date(analysis.record().manifest.started_ns)));
     put("endpoint_type", json!("openai"));
     put("backend", json!("vllm"));
     put("label", json!("sut"));
     put("model_id", json!(facts.model));
     put("tokenizer_id", json!(facts.model));
-    put("num_prompts", json!(analysis.record.requests.len()));
+    put("num_prompts", json!(analysis.record().requests.len()));
     put("scenario", json!(facts.scenario.name()));
     put("simulated", json!(facts.simulated));
     put(
@@ -63,7 +63,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Value {
             put(&key, json!(value));
         }
     }
-    details(&analysis.record.requests, &mut out);
+    details(&analysis.record().requests, &mut out);
     Value::Object(out)
 }
 

@@ -31,7 +31,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Budget> {
 /// Whether the server's times are estimates.
 fn estimated(analysis: &Analysis<'_>) -> bool {
     !analysis
-        .joined
+        .joined()
         .requests
         .iter()
         .any(|row| row.server_time_source == Some(TimeSource::Server))

@@ -41,7 +41,7 @@ impl Frame {
                     .iter()
                     .filter_map(span)
                     .map(|span| Gap {
-                        reason: reason(analysis.record, &source, span),
+                        reason: reason(analysis.record(), &source, span),
                         source: source.clone(),
                         span,
                     })

@@ -29,14 +29,14 @@ pub(super) fn is_drawn(family: &str) -> bool {
 
 pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Histogram> {
     let several = analysis
-        .histograms
+        .histograms()
         .iter()
         .map(|histogram| &histogram.origin.endpoint_url)
         .collect::<BTreeSet<_>>()
         .len()
         > 1;
     let mut all: Vec<(usize, Histogram)> = analysis
-        .histograms
+        .histograms()
         .iter()
         .filter_map(|histogram| {
             let place = TITLES.iter().position(|(name, _)| *name == histogram.name)?;

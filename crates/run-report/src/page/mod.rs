@@ -37,7 +37,7 @@ pub fn page(runs: &[&Analysis<'_>], comparison: Option<report_page::model::Compa
 }
 
 fn run(analysis: &Analysis<'_>) -> Run {
-    let record = analysis.record;
+    let record = analysis.record();
     let frame = events::Frame::of(analysis);
     let (series, servers) = (series::of(analysis), requests::servers(record));
     Run {
@@ -64,7 +64,7 @@ fn run(analysis: &Analysis<'_>) -> Run {
         batches: requests::batches(record),
         series,
         histograms: histograms::of(analysis),
-        requests: requests::of(&analysis.joined.requests, servers.len()),
+        requests: requests::of(&analysis.joined().requests, servers.len()),
         servers,
         steps: Vec::new(),
         absent: tables::absent(analysis),
@@ -108,23 +108,23 @@ fn completeness(analysis: &Analysis<'_>) -> Completeness {
         .judged
         .as_ref()
         .and_then(|judged| judged.interrupted.as_deref());
-    match (judged, analysis.record.manifest.ended_ns) {
+    match (judged, analysis.record().manifest.ended_ns) {
         (Some(reason), _) => interrupted(reason),
         (None, Some(_)) => Completeness::Complete,
-        (None, None) if analysis.record.notes.is_empty() => interrupted("the record has no end"),
-        (None, None) => interrupted(&analysis.record.notes.join("; ")),
+        (None, None) if analysis.record().notes.is_empty() => interrupted("the record has no end"),
+        (None, None) => interrupted(&analysis.record().notes.join("; ")),
     }
 }
 
 fn title(runs: &[&Analysis<'_>]) -> String {
-    let fact = |analysis: &Analysis<'_>, key: &str| analysis.record.manifest.facts.get(key).cloned();
+    let fact = |analysis: &Analysis<'_>, key: &str| analysis.record().manifest.facts.get(key).cloned();
     let of = |analysis: &Analysis<'_>| {
         let parts: Vec<String> = ["model", "scenario"]
             .iter()
             .filter_map(|key| fact(analysis, key))
             .collect();
         match parts.as_slice() {
-            [] => format!("Run {}", analysis.record.manifest.stamp),
+            [] => format!("Run {}", analysis.record().manifest.stamp),
             parts => parts.join(", "),
         }
     };
@@ -148,11 +148,11 @@ fn facts(runs: &[&Analysis<'_>]) -> Vec<String> {
     [
         shared("vLLM", &|analysis| analysis.run.facts.vllm_version.clone()),
         shared("server", &|analysis| {
-            analysis.record.manifest.facts.get("server_url").cloned()
+            analysis.record().manifest.facts.get("server_url").cloned()
         }),
         shared("GPU", &|analysis| analysis.run.facts.gpu_name.clone()),
         shared("dataset", &|analysis| {
-            analysis.record.manifest.facts.get("dataset").cloned()
+            analysis.record().manifest.facts.get("dataset").cloned()
         }),
     ]
     .into_iter()

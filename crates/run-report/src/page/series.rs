@@ -11,11 +11,11 @@ use super::latency;
 use crate::analysis::Analysis;
 
 pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Series> {
-    let record = analysis.record;
+    let record = analysis.record();
     let several = endpoints(&record.series) > 1;
     // Buckets stand in the heat maps, as what was observed between two scrapes.
     let families: BTreeSet<&str> = analysis
-        .histograms
+        .histograms()
         .iter()
         .map(|histogram| histogram.name.as_str())
         .collect();
@@ -33,7 +33,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Series> {
         .filter(|series| !in_heat_map(series))
         .map(|series| convert(series, several))
         .collect();
-    all.extend(analysis.derived.iter().map(|series| convert(series, several)));
+    all.extend(analysis.derived().iter().map(|series| convert(series, several)));
     all.extend(gpu_names(analysis).iter().map(|series| convert(series, several)));
     all.extend(client(analysis));
     all.extend(latency::of(analysis));
@@ -46,7 +46,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Series> {
 
 /// GPU series of other exporters under the names that charts ask for.
 fn gpu_names(analysis: &Analysis<'_>) -> Vec<SeriesData> {
-    let record = analysis.record;
+    let record = analysis.record();
     let own = |name: &str| {
         record
             .series

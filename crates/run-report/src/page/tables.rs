@@ -10,7 +10,7 @@ use crate::analysis::Analysis;
 use crate::facts;
 
 pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Table> {
-    let stored = &analysis.record.manifest.facts;
+    let stored = &analysis.record().manifest.facts;
     let is_argument = |key: &str| key.starts_with(facts::SERVER_ARGUMENT);
     let is_setting = |key: &str| !key.starts_with("cost.") && !is_argument(key);
     let rows = |wanted: &dyn Fn(&str) -> bool| -> Vec<(String, String)> {
@@ -141,13 +141,13 @@ pub(super) fn absent(analysis: &Analysis<'_>) -> Vec<Absent> {
             }
         }
     }
-    for event in &analysis.record.events {
+    for event in &analysis.record().events {
         let says_absent = ["not_supported", "gpu_unavailable", "dropped"].contains(&&*event.kind);
         if says_absent || (event.severity >= Severity::Warning && event.kind.contains("unavailable")) {
             add(&event.kind.replace('_', " "), event.message.to_string());
         }
     }
-    all.extend(analysis.record.notes.iter().map(|note| Absent {
+    all.extend(analysis.record().notes.iter().map(|note| Absent {
         what: "Record".to_owned(),
         reason: note.clone(),
     }));

@@ -1,6 +1,8 @@
 //! The result of a run: its files, the cost of recording, and what is missing.
 
 use std::path::PathBuf;
+#[cfg(feature = "analysis")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Facts;
@@ -13,6 +15,8 @@ use crate::recorder::{Dropped, Memory};
 #[cfg(feature = "nvml")]
 use machine_telemetry::gpu::GpuSummary;
 use machine_telemetry::host::HostSummary;
+#[cfg(feature = "analysis")]
+use run_analysis::view::Analysis;
 use run_model::Manifest;
 use run_store::StoreFiles;
 
@@ -49,6 +53,10 @@ pub struct FinishedRun {
     pub gpu: Option<GpuSummary>,
     /// Summary of the host sampler, if there was one.
     pub host: Option<HostSummary>,
+    /// The run as read back from its files, with what is derived from it. `None` if no derived series were to
+    /// be written, or if the files could not be read, which [`Missing::notes`] then says.
+    #[cfg(feature = "analysis")]
+    pub analysis: Option<Arc<Analysis<'static>>>,
     /// Upload statistics, if an upload was configured.
     #[cfg(feature = "upload")]
     pub uploads: Option<run_store::upload::UploadStats>,

@@ -27,6 +27,8 @@ use receivers::Receivers;
 pub use receivers::Sent;
 #[cfg(feature = "expressions")]
 use run_analysis::derive::CustomMetric;
+#[cfg(feature = "analysis")]
+use run_analysis::view::Analysis;
 use run_model::Manifest;
 use run_model::RunClock;
 use run_model::error::panic_text;
@@ -206,7 +208,7 @@ impl Session {
         cost.writer_cpu = writer_cpu.get();
         let mut notes = [report.notes.as_slice(), sampled.notes.as_slice()].concat();
         #[cfg(feature = "analysis")]
-        let processed = self.process(&files, &mut notes).unwrap_or_default();
+        let (processed, analysis) = self.process(&files, &mut notes);
         #[cfg(not(feature = "analysis"))]
         let processed = run_store::StoreFiles::default();
         // After the files: an unresponsive receiver must not delay them.
@@ -239,37 +241,48 @@ impl Session {
             #[cfg(feature = "nvml")]
             gpu: sampled.gpu,
             host: sampled.host,
+            #[cfg(feature = "analysis")]
+            analysis,
             #[cfg(feature = "upload")]
             uploads,
         })
     }
 
-    /// Writes the derived series next to the raw ones. The run is usable without them: failure adds a note.
+    /// Reads the run back, the only time in its life, and writes the derived series next to the raw ones. The
+    /// run is usable without them: failure adds a note.
     #[cfg(feature = "analysis")]
-    fn process(&self, files: &StoreFiles, notes: &mut Vec<String>) -> Option<StoreFiles> {
-        let (dir, format) = self.process_into.as_ref()?;
-        let written = run_store::read_run(&files.samples).and_then(|run| {
-            #[cfg(feature = "expressions")]
-            let derived = run_analysis::derive::process_with(&run, &self.custom);
-            #[cfg(not(feature = "expressions"))]
-            let derived = run_analysis::derive::process_all(&run);
-            let failed = derived
-                .events
-                .iter()
-                .filter(|event| event.kind == run_model::EventKind::CustomMetricFailed);
-            notes.extend(failed.map(|event| event.message.to_string()));
-            let mut written = run_store::write_run(&derived, *format, dir, "_processed")?;
+    fn process(
+        &self,
+        files: &StoreFiles,
+        notes: &mut Vec<String>,
+    ) -> (StoreFiles, Option<Arc<Analysis<'static>>>) {
+        let Some((dir, format)) = &self.process_into else {
+            return Default::default();
+        };
+        let mut note = |error| notes.push(format!("the derived series were not written: {error}"));
+        let analysis = match run_store::read_run(&files.samples) {
+            Ok(run) => Analysis::owning(run),
+            Err(error) => {
+                note(error);
+                return Default::default();
+            }
+        };
+        #[cfg(feature = "expressions")]
+        let derived = analysis.derive_with(&self.custom);
+        #[cfg(not(feature = "expressions"))]
+        let derived = analysis.derive();
+        let written = run_store::write_run(&derived, *format, dir, "_processed").map(|mut written| {
             // One file may hold every table, including empty ones.
             written.requests = written.requests.filter(|_| !derived.requests.is_empty());
-            Ok(written)
+            written
         });
-        match written {
-            Ok(processed) => Some(processed),
-            Err(error) => {
-                notes.push(format!("the derived series were not written: {error}"));
-                None
-            }
-        }
+        let written = written.map_err(note).unwrap_or_default();
+        let failed = derived
+            .events
+            .iter()
+            .filter(|event| event.kind == run_model::EventKind::CustomMetricFailed);
+        notes.extend(failed.map(|event| event.message.to_string()));
+        (written, Some(Arc::new(analysis)))
     }
 
     /// The longest timeout of any endpoint: a sensible limit for [`Session::scrape_now`].

@@ -104,7 +104,7 @@ pub(crate) fn names(view: &View<'_>) -> Vec<String> {
         .iter()
         .filter(|s| s.def.metric_type != MetricType::Histogram)
         .map(|s| s.def.metric_name.to_string())
-        .chain(view.histograms.iter().map(|h| h.name.clone()))
+        .chain(view.analysis.histograms().iter().map(|h| h.name.clone()))
         .collect();
     names.sort();
     names.dedup();

@@ -105,7 +105,7 @@ fn kv_cache(view: &View<'_>) -> Panel {
 }
 
 fn preemptions(view: &View<'_>) -> Panel {
-    let rate = view.rate(view.engine("vllm:num_preemptions_total"), POINTS);
+    let rate = view.rate(&view.engine("vllm:num_preemptions_total"), POINTS);
     Panel::of(
         "Preemptions",
         Quantity::PerSecond(String::new()),
@@ -115,7 +115,7 @@ fn preemptions(view: &View<'_>) -> Panel {
 }
 
 fn prefix_cache(view: &View<'_>) -> Panel {
-    let windows = |name: &str| view.windows(view.engine(name), Some(POINTS));
+    let windows = |name: &str| view.windows(&view.engine(name), Some(POINTS));
     let (asked, window, _) = windows("vllm:prefix_cache_queries_total");
     let (hits, _, _) = windows("vllm:prefix_cache_hits_total");
     let same = asked.len() == hits.len() && asked.iter().zip(&hits).all(|(a, h)| a.end_ns == h.end_ns);

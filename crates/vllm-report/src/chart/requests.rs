@@ -57,7 +57,7 @@ fn servers<'s>(series: &[&'s SeriesData]) -> Vec<(&'s str, Vec<&'s SeriesData>)>
 
 /// Running and waiting, over all servers.
 pub(crate) fn in_engine(view: &View<'_>) -> Panel {
-    let sum = |name: &str| view.gauge(view.engine(name), Combine::Sum);
+    let sum = |name: &str| view.gauge(&view.engine(name), Combine::Sum);
     Panel::of(
         "Requests in the engine",
         Quantity::Other(String::new()),
@@ -81,7 +81,7 @@ pub(crate) fn in_engine(view: &View<'_>) -> Panel {
 
 /// Requests running on each of several servers; shows uneven load.
 pub(crate) fn by_server(view: &View<'_>) -> Option<Panel> {
-    let servers = servers(view.engine("vllm:num_requests_running"));
+    let servers = servers(&view.engine("vllm:num_requests_running"));
     let lines = servers.iter().enumerate().map(|(i, (host, series))| {
         let curve = view.gauge(series, Combine::Sum);
         Line::of(*host, Look::Line, Ink::Series(i), curve)
@@ -98,8 +98,8 @@ pub(crate) fn by_server(view: &View<'_>) -> Option<Panel> {
 /// The total rate of all servers in front of each server's own.
 fn rate_with_servers(view: &View<'_>, name: &str, title: &str, ink: Ink, points: i64, absent: &str) -> Panel {
     let series = view.engine(name);
-    let whole = Line::of("", Look::Area, ink, view.rate(series, points));
-    let each = servers(series)
+    let whole = Line::of("", Look::Area, ink, view.rate(&series, points));
+    let each = servers(&series)
         .into_iter()
         .enumerate()
         .map(|(i, (host, series))| {
@@ -159,7 +159,7 @@ fn is_failure(series: &SeriesData) -> bool {
 pub(crate) fn finished(view: &View<'_>, points: i64) -> Panel {
     let (failed, completed): (Vec<&SeriesData>, Vec<&SeriesData>) = view
         .engine("vllm:request_success_total")
-        .iter()
+        .into_iter()
         .partition(|s| is_failure(s));
     // A flat line at zero under the other one is less clear than leaving it out of the legend.
     let some_failed = view
@@ -225,18 +225,15 @@ pub(crate) fn failed(view: &View<'_>) -> Panel {
 fn counted_by_server(view: &View<'_>) -> Vec<(String, Vec<(i64, f64)>)> {
     let aborted = view
         .engine("vllm:request_success_total")
-        .iter()
+        .into_iter()
         .filter(|s| is_failure(s));
-    let http = view.named("http_requests_total").iter().filter(|s| {
+    let http = view.named("http_requests_total").into_iter().filter(|s| {
         let status = labels::parse(&s.def.labels).remove("status");
         status.is_some_and(|status| status.starts_with('5'))
     });
     let groups = [
-        (
-            "aborted or in error (server)",
-            aborted.copied().collect::<Vec<_>>(),
-        ),
-        ("HTTP 5xx (server)", http.copied().collect()),
+        ("aborted or in error (server)", aborted.collect::<Vec<_>>()),
+        ("HTTP 5xx (server)", http.collect()),
     ];
     groups
         .into_iter()

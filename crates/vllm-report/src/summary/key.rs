@@ -24,7 +24,11 @@ pub(super) fn of(view: &View<'_>) -> Value {
         (
             "vllm:request_success_total",
             "requests",
-            by_label(view, view.engine("vllm:request_success_total"), "finished_reason"),
+            by_label(
+                view,
+                &view.engine("vllm:request_success_total"),
+                "finished_reason",
+            ),
         ),
         ("vllm:request_failure_total", "requests", failures(view)),
         ("vllm:request_latency", "seconds", latency(view)),
@@ -70,7 +74,7 @@ fn engine(view: &View<'_>, name: &str) -> Value {
     let Some(first) = series.first() else {
         return unavailable(NOT_EXPOSED);
     };
-    let mut entry = metrics::aggregate(view, series);
+    let mut entry = metrics::aggregate(view, &series);
     entry["from"] = Value::from(&*first.def.metric_name);
     entry
 }

@@ -21,7 +21,12 @@ use crate::stats::{self, PERCENTILES, Stats};
 pub(super) fn all(view: &View<'_>, wanted: impl Fn(&SeriesData) -> bool) -> Value {
     let mut by_name: BTreeMap<&str, Vec<&SeriesData>> = BTreeMap::new();
     let mut out = Map::new();
-    let families: HashSet<&str> = view.histograms.iter().map(|h| h.name.as_str()).collect();
+    let families: HashSet<&str> = view
+        .analysis
+        .histograms()
+        .iter()
+        .map(|h| h.name.as_str())
+        .collect();
     for series in view.run.series.iter().filter(|s| wanted(s)) {
         let name = &*series.def.metric_name;
         if series.def.metric_type == MetricType::Histogram {
@@ -206,7 +211,7 @@ pub(super) fn derived(view: &View<'_>) -> Value {
     let mut out = Map::new();
     let quotients = totals::quotients(run)
         .into_iter()
-        .chain(engine::quotients(&view.histograms));
+        .chain(engine::quotients(view.analysis.histograms()));
     for Quotients { series, weights } in quotients {
         let stats = Stats::weighted(&series.values, &weights);
         push_derived(&mut out, &series, json!(stats));

@@ -62,11 +62,11 @@ pub(crate) fn of(view: &View<'_>, options: &RenderOptions) -> Value {
             entry
         }).collect::<Vec<_>>(),
         "key_metrics": key::of(view),
-        "requests": requests::of(run),
+        "requests": requests::of(view),
         "goodput": limits.map(|limits| requests::goodput_of(&run.requests, limits)),
         "totals": metrics::derived(view),
         "custom_metrics": custom_metrics(view),
-        "bucket_fitness": engine::bucket_fitness(&view.histograms).iter().map(|e| json!({
+        "bucket_fitness": engine::bucket_fitness(view.analysis.histograms()).iter().map(|e| json!({
             "message": &*e.message,
             "details": labels_value(&e.attributes),
         })).collect::<Vec<_>>(),

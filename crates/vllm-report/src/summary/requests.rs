@@ -2,16 +2,18 @@
 
 use serde_json::{Map, Value, json};
 use vllm_metrics::derive::goodput::{self, Limits};
-use vllm_metrics::derive::{join, latency};
-use vllm_metrics::{Outcome, RequestRow, RunData, TimeSource};
+use vllm_metrics::derive::join::{self, Joined};
+use vllm_metrics::derive::latency;
+use vllm_metrics::{Outcome, RequestRow, TimeSource};
 
 use super::secs;
 use crate::failures;
+use crate::query::View;
 use crate::stats::{self, Stats};
 
 /// Client-side times of the requests; exact, since every request is known. Null without request rows.
-pub(super) fn of(run: &RunData) -> Value {
-    let rows = &run.requests[..];
+pub(super) fn of(view: &View<'_>) -> Value {
+    let rows = &view.run.requests[..];
     if rows.is_empty() {
         return Value::Null;
     }
@@ -49,7 +51,7 @@ pub(super) fn of(run: &RunData) -> Value {
         "latency_sent_seconds": seconds(latency::latency_sent_secs),
         "client_queue_seconds": seconds(latency::client_queue_secs),
         "failures": failures(rows),
-        "server_times": server_times(run),
+        "server_times": server_times(view.analysis.joined()),
     })
 }
 
@@ -65,8 +67,7 @@ fn failures(rows: &[RequestRow]) -> Value {
 }
 
 /// The server's share of the requests' times: as it reported them, or estimated where it did not.
-fn server_times(run: &RunData) -> Value {
-    let joined = join::server_times(run);
+fn server_times(joined: &Joined) -> Value {
     let of = |source: TimeSource, ending: &str| {
         let rows = || {
             joined

@@ -6,7 +6,7 @@ use super::*;
 use crate::font;
 
 fn summary(run: &RunData) -> serde_json::Value {
-    summarize(run)
+    summarize(&Analysis::of(run))
 }
 
 fn at(mut series: SeriesData, endpoint: &str) -> SeriesData {
@@ -69,7 +69,8 @@ fn a_rates_mean_is_increase_over_time_in_picture_and_summary() {
     ] {
         assert!((mean.as_f64().unwrap() - 100.0).abs() < 1e-9, "{mean}");
     }
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     let panel = chart::requests::output_tokens(&view, 240);
     let crate::panel::Body::Lines(lines) = &panel.body else {
         panic!()
@@ -170,7 +171,8 @@ fn latencies_have_a_name_for_each_definition() {
     // Pictures and summary show the same figures.
     run.manifest.facts.insert("scenario".into(), "Server".into());
     run.manifest.facts.insert("ttft_limit_secs".into(), "2".into());
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     let panel = chart::requests::client_ttft(&view, 240);
     assert_eq!(panel.title, "Time to first token from schedule (client)");
     let crate::panel::Body::Lines(lines) = &panel.body else {
@@ -201,7 +203,8 @@ fn a_cut_run_says_so_next_to_the_title_with_model_version_and_address() {
         all.iter()
             .any(|t| t.contains("vLLM 0.32.0") && t.contains("127.0.0.1:8000") && t.contains("m & <n>"))
     );
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     let look = Look {
         outcome: Some(Outcome_ {
             word: "INVALID".into(),
@@ -287,7 +290,8 @@ fn servers_are_named_by_host_and_port_and_add_up_without_steps() {
                 .collect();
         }
     }
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     let panel = chart::requests::in_engine(&view);
     let crate::panel::Body::Lines(lines) = &panel.body else {
         panic!()
@@ -328,7 +332,8 @@ fn a_lost_server_is_marked_from_when_it_gave_nothing() {
         series.timestamps_ns.truncate(kept);
         series.values.truncate(kept);
     }
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     let lost = view.frame.lost();
     assert_eq!(
         lost,
@@ -426,7 +431,8 @@ fn restarts_are_marked_and_warnings_on_request() {
             attributes: "{}".into(),
         });
     }
-    let view = View::of(&run);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
     let notes = |events| {
         let look = Look {
             events,
@@ -493,7 +499,8 @@ fn no_text_lies_over_another() {
         ("bare", bare),
         ("empty", RunData::default()),
     ] {
-        let view = View::of(&run);
+        let analysis = Analysis::of(&run);
+        let view = View::of(&analysis);
         let pictures = [
             chart::overview::picture(&view),
             chart::requests::picture(&view),

@@ -12,7 +12,7 @@ fn choice(layout: Layout, lines: Lines, distribution: Distribution) -> Choice {
 }
 
 fn panels(run: &RunData, names: &[&str], choice: &Choice) -> Vec<crate::panel::Panel> {
-    chart::metric::picture(&View::of(run), names, choice)
+    chart::metric::picture(&View::of(&Analysis::of(run)), names, choice)
         .unwrap()
         .panels
 }
@@ -55,7 +55,8 @@ fn what_does_not_combine_is_refused_with_a_way_out() {
             .push(series("some_info", &labels, MetricType::Gauge, "", |_| 1.0));
     }
     let together = choice(Layout::Grid, Lines::Together, Distribution::Quantiles);
-    let error = chart::metric::picture(&View::of(&run), &["some_info"], &together).unwrap_err();
+    let error =
+        chart::metric::picture(&View::of(&Analysis::of(&run)), &["some_info"], &together).unwrap_err();
     assert!(error.to_string().contains("draw a line for each"), "{error}");
 }
 
@@ -85,7 +86,7 @@ fn overlaid_metrics_share_an_axis_or_their_maximum() {
     );
     let heat = choice(Layout::Overlay, Lines::Each, Distribution::Heatmap);
     let names = ["vllm:time_to_first_token_seconds", "vllm:num_requests_running"];
-    let error = chart::metric::picture(&View::of(&run), &names, &heat).unwrap_err();
+    let error = chart::metric::picture(&View::of(&Analysis::of(&run)), &names, &heat).unwrap_err();
     assert!(matches!(error, Error::NotOverlaid { .. }));
 }
 
@@ -136,7 +137,13 @@ fn every_theme_clock_and_format_is_drawn() {
             size_inches: Some((8.0, 5.0)),
             ..PlotOptions::default()
         };
-        plot(&run, &["vllm:num_requests_running"], &path, &options).unwrap();
+        plot(
+            &Analysis::of(&run),
+            &["vllm:num_requests_running"],
+            &path,
+            &options,
+        )
+        .unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         for wanted in [
             ground,
