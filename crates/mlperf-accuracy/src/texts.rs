@@ -4,7 +4,7 @@
 //! already done that, so its text is kept. The token ids remain authoritative.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -42,16 +42,16 @@ impl Texts {
 /// # Errors
 /// When it cannot be written.
 pub fn write_texts(path: &Path, texts: &BTreeMap<usize, String>) -> std::io::Result<()> {
-    let mut file = BufWriter::new(std::fs::File::create(path)?);
+    let mut lines = String::new();
     for (qsl_idx, text) in texts {
         let line = Line {
             qsl_idx: *qsl_idx,
             text: text.clone(),
         };
-        serde_json::to_writer(&mut file, &line)?;
-        file.write_all(b"\n")?;
+        lines.push_str(&serde_json::to_string(&line)?);
+        lines.push('\n');
     }
-    file.flush()
+    mlperf_rules::files::write(path, &lines)
 }
 
 /// Reads the file.

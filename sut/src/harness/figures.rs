@@ -44,7 +44,7 @@ impl Figures {
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let path = folder.join(FIGURES);
         let text = serde_json::to_string(self)?;
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        mlperf_rules::files::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))
     }
 
     pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {

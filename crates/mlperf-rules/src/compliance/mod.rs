@@ -106,7 +106,7 @@ impl ComplianceTest {
     pub fn write_audit(self, folder: &Path, samples: u64) -> io::Result<PathBuf> {
         std::fs::create_dir_all(folder)?;
         let path = folder.join(AUDIT_CONFIG);
-        std::fs::write(&path, self.audit(samples))?;
+        crate::files::write(&path, &self.audit(samples))?;
         Ok(path)
     }
 }

@@ -373,7 +373,7 @@ fn write(comparison: &Comparison) -> anyhow::Result<()> {
     });
     let path = folder.join("overhead_check.json");
     let text = serde_json::to_string_pretty(&value)? + "\n";
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    mlperf_rules::files::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
