@@ -24,6 +24,7 @@ pub(crate) struct Counters {
     pub(crate) last_answer_ns: AtomicI64,
     failures: Mutex<Vec<Failures>>,
     retries: Mutex<Vec<Failures>>,
+    remarks: Mutex<Vec<Failures>>,
 }
 
 /// Guard of an answer that is streaming.
@@ -36,7 +37,7 @@ impl Drop for Streaming<'_> {
     }
 }
 
-/// Failures of one kind.
+/// Failures or remarks of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failures {
     /// The kind.
@@ -91,6 +92,16 @@ impl Counters {
     /// Failed attempts that were retried, most frequent kind first.
     pub(crate) fn retries(&self) -> Vec<Failures> {
         Self::remembered(&self.retries)
+    }
+
+    /// Counts an irregularity of a completed answer.
+    pub(crate) fn remark(&self, kind: &'static str, what: &str) {
+        Self::remember(&self.remarks, kind, what);
+    }
+
+    /// Irregularities of completed answers, most frequent kind first.
+    pub(crate) fn remarks(&self) -> Vec<Failures> {
+        Self::remembered(&self.remarks)
     }
 
     fn remember(list: &Mutex<Vec<Failures>>, kind: &'static str, why: &str) {

@@ -308,6 +308,9 @@ impl Workers {
         if let (Some(texts), Some(text)) = (&self.texts, &completion.text) {
             texts.keep(sample_index, text);
         }
+        for remark in &completion.remarks {
+            self.counters.remark(remark.kind(), &remark.to_string());
+        }
         self.alive();
         Counters::bump(&self.counters.completed);
         self.counters

@@ -118,6 +118,7 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         }
     }
     let (failures, retries) = (counters.failures(), counters.retries());
+    let answers = counters.remarks();
     let path_of = |name: &str| {
         files
             .iter()
@@ -133,6 +134,7 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         issued: Counters::get(&counters.issued),
         failures: &failures,
         retries: &retries,
+        remarks: &answers,
         loadgen_tokens_per_sec: judged.tokens_per_sec,
         min_duration_secs: load.settings.min_duration.as_secs_f64(),
         min_query_count: load.effective.min_query_count,
@@ -164,6 +166,7 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         issued: Counters::get(&counters.issued),
         failures,
         retries,
+        answers,
         replicas,
         loadgen_tokens_per_sec: judged.tokens_per_sec,
         measured: stats,

@@ -23,6 +23,8 @@ pub(super) struct RunResult<'a> {
     pub(super) issued: u64,
     pub(super) failures: &'a [Failures],
     pub(super) retries: &'a [Failures],
+    /// Irregularities of completed answers.
+    pub(super) remarks: &'a [Failures],
     pub(super) loadgen_tokens_per_sec: Option<f64>,
     pub(super) min_duration_secs: f64,
     pub(super) min_query_count: u64,
@@ -83,6 +85,7 @@ impl RunResult<'_> {
             "percentiles": "by LoadGen's rule: the value at index p / 100 * n of the ascending values, rounded down",
             "failures": kinds(self.failures),
             "retries": kinds(self.retries),
+            "remarks": kinds(self.remarks),
             "run": self.run,
             "settings": {
                 "min_duration_s": self.min_duration_secs,

@@ -25,6 +25,8 @@ pub(crate) struct SummaryTable {
     pub(crate) failures: Vec<Failures>,
     /// Failed attempts before the first token that were retried.
     pub(crate) retries: Vec<Failures>,
+    /// Irregularities of completed answers.
+    pub(crate) answers: Vec<Failures>,
     /// The status of each replica; shown if there are several.
     pub(crate) replicas: Vec<ReplicaStatus>,
     /// LoadGen's own tokens per second.
@@ -72,6 +74,13 @@ impl SummaryTable {
             );
         }
         for Failures { kind, count, first } in &self.retries {
+            row("", format!("{count} x {kind}: {first}"));
+        }
+        let mut answers = self.answers.iter();
+        if let Some(Failures { kind, count, first }) = answers.next() {
+            row("answers", format!("{count} x {kind}: {first}"));
+        }
+        for Failures { kind, count, first } in answers {
             row("", format!("{count} x {kind}: {first}"));
         }
         if self.replicas.len() > 1 {
@@ -182,6 +191,18 @@ mod tests {
                 count: 1,
                 first: "503".into(),
             }],
+            answers: vec![
+                Failures {
+                    kind: "usage_disagrees",
+                    count: 2,
+                    first: "the server counts 5 tokens and sent 4 token ids".into(),
+                },
+                Failures {
+                    kind: "sent_again",
+                    count: 1,
+                    first: "the server closed a kept connection".into(),
+                },
+            ],
             loadgen_tokens_per_sec: Some(19.5),
             measured: stats,
             has_first_token: true,
@@ -194,6 +215,8 @@ mod tests {
                  - a reason
   queries        4 issued, 3 completed, 1 failed
                  1 x status: 503
+  answers        2 x usage_disagrees: the server counts 5 tokens and sent 4 token ids
+                 1 x sent_again: the server closed a kept connection
   throughput     20.00 tokens/s (LoadGen: 19.50), 2.00 queries/s over 1.5 s
   TTFT           p50 2.00 ms, p90 3.00 ms, p99 3.00 ms (scheduled to first token, n = 3)
   TPOT           p50 0.50 ms, p90 0.50 ms, p99 0.50 ms ((last - first token) / (tokens - 1), n = 3)

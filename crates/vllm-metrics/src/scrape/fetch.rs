@@ -4,12 +4,14 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+};
 
 use super::ScrapeError;
 use crate::config::Endpoint;
-use run_model::RunClock;
 use run_model::{Error, Result};
+use run_model::{RunClock, ShownUrl};
 
 /// Prometheus text first, which vLLM renders fastest. OpenMetrics for servers that only have it.
 const ACCEPTED: &str =
@@ -110,8 +112,23 @@ impl Fetcher {
             other => other.map_err(|error| reason(&error))?,
         };
         let status = response.status();
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        if status.is_redirection()
+            && let Some(to) = header(LOCATION).and_then(|to| url.join(to).ok())
+        {
+            return Err(ScrapeError::Moved {
+                status: status.as_u16(),
+                to: ShownUrl::new(&to).to_string(),
+            });
+        }
         if !status.is_success() {
             return Err(ScrapeError::Status(status.as_u16()));
+        }
+        // None was asked for, and this client decodes none.
+        if let Some(encoding) = header(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+            return Err(ScrapeError::WrongContent(format!(
+                "it is compressed with {encoding}, which was not asked for"
+            )));
         }
         if response
             .content_length()
@@ -119,12 +136,7 @@ impl Fetcher {
         {
             return Err(ScrapeError::TooLarge(self.limit_bytes));
         }
-        let content_type = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
+        let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
         while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error))? {
             if body.len() + chunk.len() > self.limit_bytes {
                 return Err(ScrapeError::TooLarge(self.limit_bytes));

@@ -34,6 +34,14 @@ pub enum ScrapeError {
     /// A status other than success.
     #[error("the server answered with status {0}")]
     Status(u16),
+    /// A redirect, which is not followed.
+    #[error("the server answered with status {status}: the page is at {to}; configure that URL")]
+    Moved {
+        /// The status, 300 to 399.
+        status: u16,
+        /// Where the page is, without credentials and query.
+        to: String,
+    },
     /// The connection broke before the end of the page.
     #[error("the connection broke before the page was complete")]
     Cut,
@@ -52,7 +60,7 @@ pub enum ScrapeError {
 }
 
 impl ScrapeError {
-    /// The identifier used in events: `dns`, `refused`, `timeout`, `status`, `cut`, `too_large`,
+    /// The identifier used in events: `dns`, `refused`, `timeout`, `status`, `moved`, `cut`, `too_large`,
     /// `wrong_content`, `no_expected_metric`, `transport`.
     pub fn word(&self) -> &'static str {
         match self {
@@ -60,6 +68,7 @@ impl ScrapeError {
             Self::Refused => "refused",
             Self::Timeout(_) => "timeout",
             Self::Status(_) => "status",
+            Self::Moved { .. } => "moved",
             Self::Cut => "cut",
             Self::TooLarge(_) => "too_large",
             Self::WrongContent(_) => "wrong_content",

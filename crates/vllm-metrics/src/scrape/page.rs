@@ -44,6 +44,8 @@ struct Known {
     expected: bool,
     /// Not selected: parsed but not recorded.
     skipped: bool,
+    /// A label name occurs twice, which Prometheus rejects: every line of it is bad.
+    bad: bool,
     /// Its exporter writes certain numbers for absent values.
     may_be_blank: bool,
     /// Whether a blank has been reported.
@@ -185,7 +187,8 @@ impl PageReader {
     fn add(&mut self, sample: &exposition::Sample<'_>, recorder: &Recorder) -> u32 {
         let (family, name) = (sample.family.text(), sample.name.text());
         let expected = self.expect.iter().any(|pattern| matches(pattern, &name));
-        let skipped = !self.selector.selects(&family, &name);
+        let bad = sample.labels.duplicate().is_some();
+        let skipped = bad || !self.selector.selects(&family, &name);
         let may_be_blank = may_be_blank(&name);
         if let Some(names) = &mut self.first_names {
             names.insert((family.into_owned(), name.into_owned()));
@@ -211,6 +214,7 @@ impl PageReader {
             only_rises: only_rises(sample),
             expected,
             skipped,
+            bad,
             may_be_blank,
             blank_said: false,
             previous: f64::NEG_INFINITY,
@@ -223,6 +227,14 @@ impl PageReader {
     fn take(&mut self, at: usize, value: f64, timestamp_ns: i64, result: &mut PageResult) {
         let slot = self.known[at].slot as usize;
         let known = &mut self.known[slot];
+        if known.bad {
+            result.bad_lines += 1;
+            result.first_bad.get_or_insert_with(|| {
+                let key = String::from_utf8_lossy(&known.key);
+                format!("a label name occurs twice: {key}")
+            });
+            return;
+        }
         if known.seen_on == self.page {
             result.duplicates += 1;
             result
@@ -365,6 +377,17 @@ mod tests {
         let result = reader.full(b"a 1\nwhat is this\nb NaN\n", 0, &recorder);
         assert_eq!((result.samples.len(), result.bad_lines), (2, 1));
         assert!(result.samples[1].value.is_nan());
+    }
+
+    #[test]
+    fn a_line_with_a_label_name_twice_is_a_bad_line_on_every_page() {
+        let (mut reader, recorder) = reader(&[]);
+        for _ in 0..2 {
+            let result = reader.full(b"a 1\nf{x=\"1\",x=\"2\"} 4\n", 0, &recorder);
+            assert_eq!((values(&result), result.bad_lines), (vec![(0, 1.0)], 1));
+            assert!(result.first_bad.unwrap().contains("f{x=\"1\",x=\"2\"}"));
+        }
+        assert_eq!(recorder.series_count(), 1);
     }
 
     #[test]

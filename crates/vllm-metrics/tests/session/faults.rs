@@ -49,6 +49,18 @@ fn a_status_other_than_success() {
 }
 
 #[test]
+fn a_page_that_moved_or_is_compressed_says_so() {
+    check_gap(
+        || Reply::Header(307, "location: /metrics/?token=secret"),
+        "/metrics/?…; configure that URL",
+    );
+    check_gap(
+        || Reply::Header(200, "content-encoding: gzip"),
+        "compressed with gzip, which was not asked for",
+    );
+}
+
+#[test]
 fn something_that_is_no_page_of_metrics() {
     check_gap(
         || Reply::Content("text/html", b"<html><body>Not this</body></html>".into()),

@@ -19,6 +19,8 @@ pub(crate) enum Reply {
     Status(u16),
     /// Status 200, this content type and body.
     Content(&'static str, Vec<u8>),
+    /// This status and header, and a page as the body.
+    Header(u16, &'static str),
     /// The headers announce more than is sent, then the connection is closed.
     Cut(String),
     /// The connection is closed without an answer.
@@ -184,6 +186,14 @@ fn answer(stream: &mut TcpStream, reply: Reply, asks: bool, shared: &Shared) -> 
         Reply::PartOrPage(_, page) => full(stream, 200, TEXT, page.as_bytes()),
         Reply::Status(status) => full(stream, status, TEXT, b""),
         Reply::Content(content_type, body) => full(stream, 200, content_type, &body),
+        Reply::Header(status, header) => {
+            let page = page(1);
+            let length = page.len();
+            write!(
+                stream,
+                "HTTP/1.1 {status} X\r\ncontent-type: {TEXT}\r\n{header}\r\ncontent-length: {length}\r\n\r\n{page}"
+            )
+        }
         Reply::Cut(half) => {
             let length = half.len() + 1000;
             write!(
