@@ -4,7 +4,7 @@
 //! ones first. Cumulative buckets of one histogram, and all series that count the same requests, are then
 //! adjacent, which lets the compressor find their repetition. Sorting by name costs a third more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,10 +14,12 @@ use arrow_array::{
     TimestampNanosecondArray, UInt64Array,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::Result;
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
@@ -98,8 +100,33 @@ impl Words {
     }
 }
 
+/// Encoded columns of some rows: a Parquet file with one row group.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Bytes,
+    pub(crate) metadata: ParquetMetaData,
+}
+
 /// Constant columns, in file order around `value`: name, labels, type, unit, source, endpoint.
 const CONSTANT_COLUMNS: usize = 6;
+/// Places of the time and the value among the columns of the file.
+const VARYING: [usize; 2] = [0, 3];
+/// Places of the constant columns and the phase.
+const REPEATING: [usize; 7] = [1, 2, 4, 5, 6, 7, 8];
+
+/// Number of [`Layout`]s that are kept: a scrape's, and those of merged ones.
+const LAYOUTS: usize = 4;
+/// Longer ones are rare, and are encoded again.
+const LAYOUT_ROWS: usize = 1 << 16;
+
+/// The columns of a row group that depend on its series and phases only, encoded. The next scrape usually has
+/// the same series in the same order, so that a flush encodes times and values only.
+#[derive(Debug)]
+struct Layout {
+    series: Vec<u32>,
+    phases: Vec<i32>,
+    encoded: Arc<Encoded>,
+}
 
 /// Samples of the current part in order of arrival, 24 bytes each.
 #[derive(Debug, Default)]
@@ -111,6 +138,8 @@ pub(crate) struct SampleRows {
     words: [Words; CONSTANT_COLUMNS],
     phase_words: Words,
     defs: Vec<[i32; CONSTANT_COLUMNS]>,
+    /// Most recently used first.
+    layouts: VecDeque<Layout>,
 }
 
 impl SampleRows {
@@ -149,56 +178,117 @@ impl SampleRows {
 
     /// Returns everything as one batch in memory, series by series.
     pub(crate) fn record_batch(&mut self) -> Result<RecordBatch> {
-        self.batch(0..self.times.len(), Effort::Tail)
+        let order = self.order(0..self.times.len(), Effort::Tail);
+        self.batch(&order)
     }
 
     /// Row numbers of `range`, series by series, ascending in time.
     fn order(&self, range: Range<usize>, effort: Effort) -> Vec<u32> {
-        let mut slot: HashMap<u32, usize> = HashMap::new();
-        let mut groups: Vec<Vec<u32>> = Vec::new();
-        for row in range {
-            let index = *slot.entry(self.series[row]).or_insert_with(|| {
-                groups.push(Vec::new());
-                groups.len() - 1
-            });
-            groups[index].push(u32::try_from(row).expect("a part has fewer than four billion rows"));
+        let mut present: Vec<usize> = Vec::new();
+        let mut counts = vec![0; self.defs.len()];
+        for &series in &self.series[range.clone()] {
+            let count = &mut counts[series as usize];
+            if *count == 0 {
+                present.push(series as usize);
+            }
+            *count += 1;
         }
-        for group in &mut groups {
-            if !group.is_sorted_by_key(|&row| self.times[row as usize]) {
-                group.sort_by_key(|&row| self.times[row as usize]);
+        let mut next = vec![0; self.defs.len()];
+        let mut end = 0;
+        let mut groups: Vec<Range<usize>> = Vec::with_capacity(present.len());
+        for series in present {
+            next[series] = end;
+            groups.push(end..end + counts[series]);
+            end += counts[series];
+        }
+        let mut order = vec![0; end];
+        for row in range {
+            let place = &mut next[self.series[row] as usize];
+            order[*place] = u32::try_from(row).expect("a part has fewer than four billion rows");
+            *place += 1;
+        }
+        for group in &groups {
+            let rows = &mut order[group.clone()];
+            if !rows.is_sorted_by_key(|&row| self.times[row as usize]) {
+                rows.sort_by_key(|&row| self.times[row as usize]);
             }
         }
-        if effort == Effort::Thorough {
-            groups
-                .sort_by_cached_key(|group| SortKey::of(group.iter().map(|&row| self.values[row as usize])));
+        if effort != Effort::Thorough {
+            return order;
         }
+        let mut groups: Vec<&[u32]> = groups.into_iter().map(|group| &order[group]).collect();
+        groups.sort_by_cached_key(|group| SortKey::of(group.iter().map(|&row| self.values[row as usize])));
         groups.concat()
     }
 
-    fn batch(&mut self, range: Range<usize>, effort: Effort) -> Result<RecordBatch> {
-        let order = self.order(range, effort);
-        let rows = || order.iter().map(|&row| row as usize);
-        let times = TimestampNanosecondArray::from_iter_values(rows().map(|row| self.times[row]))
-            .with_timezone("UTC");
-        let values = Float64Array::from_iter_values(rows().map(|row| self.values[row]));
-        let phases = Int32Array::from_iter_values(rows().map(|row| self.phases[row]));
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(9);
-        columns.push(Arc::new(times));
-        for (column, words) in self.words.iter_mut().enumerate() {
-            let keys =
-                Int32Array::from_iter_values(rows().map(|row| self.defs[self.series[row] as usize][column]));
-            columns.push(Arc::new(DictionaryArray::<Int32Type>::try_new(
-                keys,
-                words.array(),
-            )?));
-        }
-        columns.insert(3, Arc::new(values));
-        columns.push(Arc::new(DictionaryArray::<Int32Type>::try_new(
-            phases,
-            self.phase_words.array(),
-        )?));
+    fn batch(&mut self, order: &[u32]) -> Result<RecordBatch> {
+        let (series, phases) = self.layout(order);
+        let [times, values] = self.varying(order);
+        let mut columns = self.repeating(&series, &phases)?;
+        columns.insert(0, times);
+        columns.insert(VARYING[1], values);
         Ok(RecordBatch::try_new(sample_schema(), columns)?)
     }
+
+    /// Series and phase of each row.
+    fn layout(&self, order: &[u32]) -> (Vec<u32>, Vec<i32>) {
+        order
+            .iter()
+            .map(|&row| (self.series[row as usize], self.phases[row as usize]))
+            .unzip()
+    }
+
+    fn varying(&self, order: &[u32]) -> [ArrayRef; 2] {
+        let rows = || order.iter().map(|&row| row as usize);
+        let times = TimestampNanosecondArray::from_iter_values(rows().map(|row| self.times[row]));
+        let values = Float64Array::from_iter_values(rows().map(|row| self.values[row]));
+        [Arc::new(times.with_timezone("UTC")), Arc::new(values)]
+    }
+
+    /// The columns at [`REPEATING`].
+    fn repeating(&mut self, series: &[u32], phases: &[i32]) -> Result<Vec<ArrayRef>> {
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(VARYING.len() + REPEATING.len());
+        for (column, words) in self.words.iter_mut().enumerate() {
+            let ids = series.iter().map(|&id| self.defs[id as usize][column]);
+            columns.push(dictionary(Int32Array::from_iter_values(ids), words)?);
+        }
+        let phases = Int32Array::from_iter_values(phases.iter().copied());
+        columns.push(dictionary(phases, &mut self.phase_words)?);
+        Ok(columns)
+    }
+
+    /// The columns at [`REPEATING`], encoded now or earlier.
+    fn encoded_layout(&mut self, order: &[u32]) -> Result<Arc<Encoded>> {
+        let (series, phases) = self.layout(order);
+        let known = self
+            .layouts
+            .iter()
+            .position(|layout| layout.series == series && layout.phases == phases);
+        if let Some(known) = known.and_then(|at| self.layouts.remove(at)) {
+            let encoded = Arc::clone(&known.encoded);
+            self.layouts.push_front(known);
+            return Ok(encoded);
+        }
+        let schema = Arc::new(sample_schema().project(&REPEATING)?);
+        let batch = RecordBatch::try_new(schema, self.repeating(&series, &phases)?)?;
+        let encoded = Arc::new(encode_batch(&batch, properties(Effort::Quick).build())?);
+        if series.len() <= LAYOUT_ROWS {
+            self.layouts.truncate(LAYOUTS - 1);
+            self.layouts.push_front(Layout {
+                series,
+                phases,
+                encoded: Arc::clone(&encoded),
+            });
+        }
+        Ok(encoded)
+    }
+}
+
+fn dictionary(ids: Int32Array, words: &mut Words) -> Result<ArrayRef> {
+    Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(
+        ids,
+        words.array(),
+    )?))
 }
 
 /// Constant series first, then integers, then fractions; by mean within each.
@@ -281,17 +371,26 @@ pub(crate) fn row_schema(columns: &[Column]) -> SchemaRef {
 
 /// Rows that can be encoded as one row group.
 pub(crate) trait Rows {
+    /// Number of new rows that a flush keeps encoded, so that the next one copies them. Fewer are encoded
+    /// again by the next flush, together with the rows after them.
+    const KEPT_ROWS: usize;
+    /// How such rows are encoded until they are merged.
+    const KEPT_EFFORT: Effort;
     /// Columns of the table.
     fn schema(&self) -> SchemaRef;
     /// How many rows there are.
     fn len(&self) -> usize;
-    /// Encodes `range` as a complete Parquet file with one row group.
-    fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<u8>>;
+    /// Encodes `range` as one row group, whose columns are those of all returned files.
+    fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<Arc<Encoded>>>;
     /// Removes the rows but keeps what later rows refer to.
     fn clear(&mut self);
 }
 
 impl Rows for SampleRows {
+    // With its layout known, a scrape costs little, and its row group little more.
+    const KEPT_ROWS: usize = 1;
+    const KEPT_EFFORT: Effort = Effort::Tail;
+
     fn schema(&self) -> SchemaRef {
         sample_schema()
     }
@@ -300,8 +399,8 @@ impl Rows for SampleRows {
         self.times.len()
     }
 
-    fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<u8>> {
-        let batch = self.batch(range, effort)?;
+    fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<Arc<Encoded>>> {
+        let order = self.order(range, effort);
         let path = |name: &str| ColumnPath::from(name);
         let properties = properties(effort)
             // The same few hundred values repeat for each series: in plain encoding they are one long match
@@ -311,7 +410,14 @@ impl Rows for SampleRows {
             .set_column_dictionary_enabled(path("value"), false)
             .set_column_encoding(path("value"), Encoding::BYTE_STREAM_SPLIT)
             .build();
-        encode_batch(&batch, properties)
+        if effort == Effort::Thorough {
+            let batch = self.batch(&order)?;
+            return Ok(vec![Arc::new(encode_batch(&batch, properties)?)]);
+        }
+        let schema = Arc::new(sample_schema().project(&VARYING)?);
+        let batch = RecordBatch::try_new(schema, self.varying(&order).into())?;
+        let varying = Arc::new(encode_batch(&batch, properties)?);
+        Ok(vec![varying, self.encoded_layout(&order)?])
     }
 
     fn clear(&mut self) {
@@ -341,6 +447,10 @@ impl<R> TableRows<R> {
 }
 
 impl<R: Row> Rows for TableRows<R> {
+    // These tables have many columns, so that each row group costs the footer more than its rows.
+    const KEPT_ROWS: usize = 1024;
+    const KEPT_EFFORT: Effort = Effort::Quick;
+
     fn schema(&self) -> SchemaRef {
         row_schema(R::COLUMNS)
     }
@@ -349,7 +459,7 @@ impl<R: Row> Rows for TableRows<R> {
         self.rows.len()
     }
 
-    fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<u8>> {
+    fn encode(&mut self, range: Range<usize>, effort: Effort) -> Result<Vec<Arc<Encoded>>> {
         let batch = row_batch(&self.rows[range])?;
         let mut properties = properties(effort);
         for column in R::COLUMNS {
@@ -360,7 +470,7 @@ impl<R: Row> Rows for TableRows<R> {
                     .set_column_encoding(ColumnPath::from(column.name), Encoding::DELTA_BINARY_PACKED);
             }
         }
-        encode_batch(&batch, properties.build())
+        Ok(vec![Arc::new(encode_batch(&batch, properties.build())?)])
     }
 
     fn clear(&mut self) {
@@ -419,11 +529,13 @@ fn cells<R: Row>(rows: &[R], index: usize, kind: Kind) -> ArrayRef {
 }
 
 /// The file omits the Arrow schema, which costs a kilobyte and makes readers build dictionaries.
-fn encode_batch(batch: &RecordBatch, properties: WriterProperties) -> Result<Vec<u8>> {
+fn encode_batch(batch: &RecordBatch, properties: WriterProperties) -> Result<Encoded> {
     let options = ArrowWriterOptions::new()
         .with_properties(properties)
         .with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
     writer.write(batch)?;
-    writer.into_inner()
+    let metadata = writer.finish()?;
+    let bytes = std::mem::take(writer.inner_mut()).into();
+    Ok(Encoded { bytes, metadata })
 }

@@ -1,10 +1,11 @@
 //! One table's Parquet file while it grows: readable after every flush, at a bounded cost per flush.
 //!
-//! Rows go through three stages. The *tail* is re-encoded at each flush. A tail of [`SEGMENT_ROWS`] becomes a
-//! *segment*: encoded bytes that later flushes only copy; [`MERGE_SEGMENTS`] small segments become one. When
-//! the file holds [`PartLimits::rows`] rows or exceeds its size or age, it is *sealed*: rewritten under a
-//! part's name, after which the live file starts empty. Each version of the live file is written under a
-//! temporary name and then renamed, so a kill at any moment leaves a complete file. [`LiveTable::finish`]
+//! Each flush encodes the new rows as a *segment*, a row group of the file that later flushes only copy (of
+//! tables with many columns, only once there are [`Rows::KEPT_ROWS`] new rows). [`MERGE_SEGMENTS`] segments of
+//! one level become one of the next, so that the file has few row groups and each row is encoded a few times
+//! only. When the file holds [`PartLimits::rows`] rows or exceeds its size or age, it is *sealed*: rewritten
+//! under a part's name, after which the live file starts empty. Each version of the live file is written under
+//! a temporary name and then renamed, so a kill at any moment leaves a complete file. [`LiveTable::finish`]
 //! joins the parts.
 
 use std::fs::File;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::ChunkReader;
 use parquet::file::writer::SerializedFileWriter;
@@ -28,19 +29,43 @@ use super::super::atomic::replace_file;
 use super::super::manifest::{FIRST_PART_KEY, MANIFEST_KEY, PART_KEY, TABLE_KEY};
 use super::super::options::PartLimits;
 use super::super::parts::Parts;
-use super::encode::{Effort, Rows};
+use super::encode::{Effort, Encoded, Rows};
 use run_model::{Error, Result};
 
-/// A tail of this length is kept encoded.
-const SEGMENT_ROWS: usize = 4096;
-/// Number of small segments that are re-encoded as one.
-const MERGE_SEGMENTS: usize = 16;
+/// Rows of a segment of the second level.
+const MERGED_ROWS: usize = 4096;
+/// Number of segments of one level that are re-encoded as one of the next.
+const MERGE_SEGMENTS: usize = 8;
 
+/// A row group.
 #[derive(Debug)]
 struct Segment {
-    bytes: Bytes,
-    metadata: ParquetMetaData,
+    /// Files that together hold its columns.
+    encoded: Vec<Arc<Encoded>>,
     rows: Range<usize>,
+    /// How often its rows have been merged, or would have been to reach its length.
+    level: u32,
+}
+
+impl Segment {
+    fn len_bytes(&self) -> u64 {
+        self.encoded
+            .iter()
+            .map(|encoded| encoded.bytes.len() as u64)
+            .sum()
+    }
+
+    /// Its columns in the order of `schema`, each with the file that holds it.
+    fn columns(&self, schema: &TypePtr) -> Vec<(&Bytes, &ColumnChunkMetaData)> {
+        let of = |field: &TypePtr| {
+            self.encoded.iter().find_map(|encoded| {
+                let columns = encoded.metadata.row_groups().first()?.columns();
+                let column = columns.iter().find(|c| c.column_descr().name() == field.name())?;
+                Some((&encoded.bytes, column))
+            })
+        };
+        schema.get_fields().iter().filter_map(of).collect()
+    }
 }
 
 /// A growing table and its file.
@@ -112,15 +137,10 @@ impl<R: Rows> LiveTable<R> {
         let segments = &self.segments;
         let (schema, path) = (&self.schema, &self.path);
         replace_file(path, false, |out| {
-            let segments = segments.iter().chain(&tail).map(|s| (&s.bytes, &s.metadata));
-            write_groups(out, schema, properties, segments).map_err(|error| store_error(path, &error))
+            write_groups(out, schema, properties, segments.iter().chain(&tail))
+                .map_err(|error| store_error(path, &error))
         })?;
-        self.live_bytes = self
-            .segments
-            .iter()
-            .chain(&tail)
-            .map(|s| s.bytes.len() as u64)
-            .sum();
+        self.live_bytes = self.segments.iter().chain(&tail).map(Segment::len_bytes).sum();
         self.flushed_rows = self.rows.len();
         self.on_disk = true;
         Ok(())
@@ -133,38 +153,44 @@ impl<R: Rows> LiveTable<R> {
         if tail.is_empty() {
             return Ok(None);
         }
-        if tail.len() < SEGMENT_ROWS {
-            return self.encode(tail, Effort::Tail).map(Some);
+        if tail.len() < R::KEPT_ROWS {
+            return self.encode(tail, 0, Effort::Tail).map(Some);
         }
-        let segment = self.encode(tail, Effort::Quick)?;
-        self.segments.push(segment);
-        let small = self
+        // A burst is as long as a merged segment already.
+        let level = tail.len().div_euclid(MERGED_ROWS).checked_ilog(MERGE_SEGMENTS);
+        let (first, level) = self.merged_with(level.map_or(0, |level| level + 1));
+        let start = self
             .segments
-            .iter()
-            .rev()
-            .take_while(|s| s.rows.len() < SEGMENT_ROWS * MERGE_SEGMENTS)
-            .count();
-        if small >= MERGE_SEGMENTS {
-            let first = self.segments.len() - small;
-            let merged = self.encode(self.segments[first].rows.start..self.rows.len(), Effort::Quick)?;
-            self.segments.truncate(first);
-            self.segments.push(merged);
-        }
+            .get(first)
+            .map_or(start, |segment| segment.rows.start);
+        let effort = if level == 0 { R::KEPT_EFFORT } else { Effort::Quick };
+        let segment = self.encode(start..self.rows.len(), level, effort)?;
+        self.segments.truncate(first);
+        self.segments.push(segment);
         Ok(None)
     }
 
-    fn encode(&mut self, rows: Range<usize>, effort: Effort) -> Result<Segment> {
-        let bytes = self
+    /// Returns the first of the segments that a new one of `level` completes to [`MERGE_SEGMENTS`], and the
+    /// level of the result; level by level, so that rows are encoded once where several merges coincide.
+    fn merged_with(&self, mut level: u32) -> (usize, u32) {
+        let mut first = self.segments.len();
+        loop {
+            let before = &self.segments[..first];
+            let same = before.iter().rev().take_while(|s| s.level <= level).count();
+            if same + 1 < MERGE_SEGMENTS {
+                return (first, level);
+            }
+            first -= same;
+            level += 1;
+        }
+    }
+
+    fn encode(&mut self, rows: Range<usize>, level: u32, effort: Effort) -> Result<Segment> {
+        let encoded = self
             .rows
             .encode(rows.clone(), effort)
             .map_err(|error| store_error(&self.path, &error))?;
-        let bytes = Bytes::from(bytes);
-        let metadata = read_metadata(&bytes).map_err(|error| store_error(&self.path, &error))?;
-        Ok(Segment {
-            bytes,
-            metadata,
-            rows,
-        })
+        Ok(Segment { encoded, rows, level })
     }
 
     /// Writes the current rows as a part. The live file still holds them until its next version; the reader
@@ -172,20 +198,20 @@ impl<R: Rows> LiveTable<R> {
     fn seal(&mut self, manifest: &str) -> Result<()> {
         // Re-encoded as one only if that is cheap: at high rates the segments are long enough.
         let segments = if self.part_started.elapsed() > Duration::from_secs(60) {
-            vec![self.encode(0..self.rows.len(), Effort::Quick)?]
+            vec![self.encode(0..self.rows.len(), 0, Effort::Quick)?]
         } else {
             let start = self.segments.last().map_or(0, |segment| segment.rows.end);
             let mut segments = std::mem::take(&mut self.segments);
             if start < self.rows.len() {
-                segments.push(self.encode(start..self.rows.len(), Effort::Quick)?);
+                segments.push(self.encode(start..self.rows.len(), 0, Effort::Quick)?);
             }
             segments
         };
         let path = self.parts.next_path(&self.path);
         let properties = self.properties(manifest, true);
         replace_file(&path, false, |out| {
-            let segments = segments.iter().map(|s| (&s.bytes, &s.metadata));
-            write_groups(out, &self.schema, properties, segments).map_err(|error| store_error(&path, &error))
+            write_groups(out, &self.schema, properties, segments.iter())
+                .map_err(|error| store_error(&path, &error))
         })?;
         self.segments.clear();
         self.rows.clear();
@@ -198,7 +224,7 @@ impl<R: Rows> LiveTable<R> {
     /// Returns the files.
     pub(crate) fn finish(mut self, manifest: &str) -> Result<Vec<PathBuf>> {
         let last = if self.rows.len() > 0 {
-            Some(self.encode(0..self.rows.len(), Effort::Thorough)?)
+            Some(self.encode(0..self.rows.len(), 0, Effort::Thorough)?)
         } else {
             None
         };
@@ -211,10 +237,13 @@ impl<R: Rows> LiveTable<R> {
             for part in parts.to_join() {
                 let file = File::open(&part.path).map_err(Error::io("open", &part.path))?;
                 let metadata = read_metadata(&file).map_err(|error| store_error(&part.path, &error))?;
-                append_groups(&mut writer, &file, &metadata).map_err(map)?;
+                for group in metadata.row_groups() {
+                    let columns = group.columns().iter().map(|column| (&file, column));
+                    append_group(&mut writer, group.num_rows(), columns).map_err(map)?;
+                }
             }
             if let Some(last) = &last {
-                append_groups(&mut writer, &last.bytes, &last.metadata).map_err(map)?;
+                append_segment(&mut writer, schema, last).map_err(map)?;
             }
             writer.close().map(drop).map_err(map)
         })?;
@@ -242,37 +271,43 @@ fn write_groups<'a, W: Write + Send>(
     out: W,
     schema: &TypePtr,
     properties: WriterProperties,
-    segments: impl Iterator<Item = (&'a Bytes, &'a ParquetMetaData)>,
+    segments: impl Iterator<Item = &'a Segment>,
 ) -> Result<(), ParquetError> {
     let mut writer = SerializedFileWriter::new(out, Arc::clone(schema), Arc::new(properties))?;
-    for (bytes, metadata) in segments {
-        append_groups(&mut writer, bytes, metadata)?;
+    for segment in segments {
+        append_segment(&mut writer, schema, segment)?;
     }
     writer.close().map(drop)
 }
 
-/// Copies encoded row groups unchanged.
-fn append_groups<W: Write + Send>(
+fn append_segment<W: Write + Send>(
     writer: &mut SerializedFileWriter<W>,
-    reader: &impl ChunkReader,
-    metadata: &ParquetMetaData,
+    schema: &TypePtr,
+    segment: &Segment,
 ) -> Result<(), ParquetError> {
-    for group in metadata.row_groups() {
-        let mut out = writer.next_row_group()?;
-        for column in group.columns() {
-            let close = ColumnCloseResult {
-                bytes_written: u64::try_from(column.compressed_size()).unwrap_or(0),
-                rows_written: u64::try_from(group.num_rows()).unwrap_or(0),
-                metadata: column.clone(),
-                bloom_filter: None,
-                column_index: None,
-                offset_index: None,
-            };
-            out.append_column(reader, close)?;
-        }
-        out.close()?;
+    let rows = i64::try_from(segment.rows.len()).unwrap_or(i64::MAX);
+    append_group(writer, rows, segment.columns(schema).into_iter())
+}
+
+/// Copies the encoded columns of a row group unchanged, each from a file of its own.
+fn append_group<'a, W: Write + Send, F: ChunkReader + 'a>(
+    writer: &mut SerializedFileWriter<W>,
+    rows: i64,
+    columns: impl Iterator<Item = (&'a F, &'a ColumnChunkMetaData)>,
+) -> Result<(), ParquetError> {
+    let mut out = writer.next_row_group()?;
+    for (file, column) in columns {
+        let close = ColumnCloseResult {
+            bytes_written: u64::try_from(column.compressed_size()).unwrap_or(0),
+            rows_written: u64::try_from(rows).unwrap_or(0),
+            metadata: column.clone(),
+            bloom_filter: None,
+            column_index: None,
+            offset_index: None,
+        };
+        out.append_column(file, close)?;
     }
-    Ok(())
+    out.close().map(drop)
 }
 
 fn read_metadata(reader: &impl ChunkReader) -> Result<ParquetMetaData, ParquetError> {

@@ -1,6 +1,7 @@
 //! The cost of recording as series: CPU time of the session's threads, hook calls, queue, drops, memory.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -162,7 +163,10 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn read() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // In one call: the system does not know the length of this file, so `read_to_string` takes eleven.
+        let mut buffer = [0; 4096];
+        let read = File::open("/proc/self/status").and_then(|mut file| file.read(&mut buffer));
+        let status = String::from_utf8_lossy(&buffer[..read.unwrap_or(0)]);
         let value = |key: &str| {
             let line = status
                 .lines()

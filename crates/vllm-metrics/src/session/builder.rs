@@ -235,7 +235,14 @@ impl SessionBuilder {
             })?;
         let thread = std::thread::Builder::new()
             .name("metrics-collector".into())
-            .spawn(move || runtime.block_on(driver.run()))
+            .spawn(move || {
+                // As a task: each wake-up of the future given to `block_on` itself costs a system call.
+                runtime.block_on(async move {
+                    tokio::spawn(driver.run())
+                        .await
+                        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+                })
+            })
             .map_err(|source| Error::Start {
                 what: "the collector thread",
                 source,
