@@ -5,7 +5,6 @@
 //! using a fresh pair of readings of both clocks. The counter's own calibration is not used over longer
 //! times: it was observed to be off by 50 ppm, which is 30 ms in ten minutes.
 
-use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Raw ticks of the processor's counter. Only valid for [`TickConverter::to_ns`] of the same process.
@@ -21,7 +20,8 @@ pub struct RunClock {
     origin: Instant,
     /// Wall-clock time of `origin`, nanoseconds since the Unix epoch. The wall clock is read only here.
     wall_ns: i64,
-    counter: Arc<quanta::Clock>,
+    /// Not behind a pointer: a hook call must not wait for another cache line.
+    counter: quanta::Clock,
 }
 
 impl RunClock {
@@ -29,7 +29,7 @@ impl RunClock {
     pub fn start() -> Self {
         // Reading the counter's clock first keeps its one-time calibration (about a millisecond per process)
         // out of the time between the two readings below.
-        let counter = Arc::new(quanta::Clock::new());
+        let counter = quanta::Clock::new();
         let origin = Instant::now();
         let wall_ns = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -27,8 +27,45 @@ const COSTS: usize = 1 << 16;
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
-    /// This thread's rings, one per live session that it has called: usually one.
-    static RINGS: RefCell<Vec<ThreadRing>> = const { RefCell::new(Vec::new()) };
+    /// This thread's rings.
+    static RINGS: RefCell<ThreadRings> = const {
+        RefCell::new(ThreadRings { first: None, others: Vec::new() })
+    };
+}
+
+/// The rings of one thread, one per live session that it has called: usually one, which is not behind a
+/// pointer, because between two calls a busy thread loses what it does not use from the cache.
+struct ThreadRings {
+    first: Option<ThreadRing>,
+    others: Vec<ThreadRing>,
+}
+
+impl ThreadRings {
+    #[inline]
+    fn of(&mut self, hub: &RingHub) -> &mut ThreadRing {
+        let is_first = self
+            .first
+            .as_ref()
+            .is_some_and(|ring| ring.session == hub.hot.session);
+        if !is_first {
+            self.bring_forward(hub);
+        }
+        self.first.as_mut().expect("brought forward")
+    }
+
+    /// Makes the session's ring the first; a new one in the first call.
+    #[cold]
+    fn bring_forward(&mut self, hub: &RingHub) {
+        let is_this = |ring: &ThreadRing| ring.session == hub.hot.session;
+        let ring = match self.others.iter().position(is_this) {
+            Some(at) => self.others.swap_remove(at),
+            None => {
+                self.others.retain(|ring| !ring.producer.is_abandoned());
+                hub.first_ring()
+            }
+        };
+        self.others.extend(self.first.replace(ring));
+    }
 }
 
 struct ThreadRing {
@@ -51,31 +88,40 @@ pub(crate) enum Aside {
 /// State shared by the callers of one session.
 #[derive(Debug)]
 pub(crate) struct RingHub {
-    session: u64,
-    clock: RunClock,
-    origin: u64,
+    hot: Hot,
     ring_words: usize,
     /// Rings not yet picked up by the reader.
     fresh: Mutex<Vec<Consumer<Words>>>,
     dropped: AtomicU64,
     asides: crossbeam_channel::Sender<Aside>,
     wake: Arc<Notify>,
+}
+
+/// What every call reads, in cache lines that are written only when the reader falls asleep or is woken.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Hot {
+    session: u64,
+    origin: u64,
     /// Whether the reader sleeps until a hook wakes it.
     resting: AtomicBool,
+    clock: RunClock,
 }
 
 pub(crate) fn hub(clock: &RunClock, ring_words: usize, wake: Arc<Notify>) -> (Arc<RingHub>, HookReader) {
     let (sender, receiver) = crossbeam_channel::bounded(CONTROL_EVENTS);
     let hub = Arc::new(RingHub {
-        session: NEXT_SESSION.fetch_add(1, Ordering::Relaxed),
-        clock: clock.clone(),
-        origin: clock.ticks().0,
+        hot: Hot {
+            session: NEXT_SESSION.fetch_add(1, Ordering::Relaxed),
+            origin: clock.ticks().0,
+            resting: AtomicBool::new(false),
+            clock: clock.clone(),
+        },
         ring_words,
         fresh: Mutex::new(Vec::new()),
         dropped: AtomicU64::new(0),
         asides: sender,
         wake,
-        resting: AtomicBool::new(false),
     });
     let reader = HookReader {
         hub: Arc::clone(&hub),
@@ -89,7 +135,7 @@ pub(crate) fn hub(clock: &RunClock, ring_words: usize, wake: Arc<Notify>) -> (Ar
 
 impl RingHub {
     pub(super) fn clock(&self) -> &RunClock {
-        &self.clock
+        &self.hot.clock
     }
 
     pub(crate) fn dropped(&self) -> u64 {
@@ -98,8 +144,9 @@ impl RingHub {
 
     #[inline]
     pub(super) fn record(&self, entry: Entry) {
-        let ticks = self.clock.ticks().0;
-        let words = entry.encode(ticks.saturating_sub(self.origin));
+        let hot = &self.hot;
+        let ticks = hot.clock.ticks().0;
+        let words = entry.encode(ticks.saturating_sub(hot.origin));
         // `try_with`: a thread that is being torn down has no ring any more, which must not panic.
         let kept = RINGS
             .try_with(|rings| {
@@ -107,15 +154,11 @@ impl RingHub {
                 let Ok(mut rings) = rings.try_borrow_mut() else {
                     return false;
                 };
-                let at = match rings.iter().position(|ring| ring.session == self.session) {
-                    Some(at) => at,
-                    None => self.add_ring(&mut rings),
-                };
-                let ring = &mut rings[at];
+                let ring = rings.of(self);
                 let kept = ring.producer.push(words).is_ok() || self.push_into_larger(ring, words);
                 ring.calls = ring.calls.wrapping_add(1);
                 if ring.calls.is_multiple_of(TIMED_EVERY) {
-                    let took = self.clock.ticks().0.saturating_sub(ticks);
+                    let took = hot.clock.ticks().0.saturating_sub(ticks);
                     let cost = Entry::Cost { ticks: took }.encode(0);
                     // If the ring is full, only this measurement is lost.
                     let _ = ring.producer.push(cost);
@@ -133,30 +176,27 @@ impl RingHub {
         }
         // The first call after an idle period. Relaxed: a call that just misses the flag is read at the
         // reader's next tick.
-        if self.resting.load(Ordering::Relaxed) {
+        if hot.resting.load(Ordering::Relaxed) {
             self.wake_reader();
         }
     }
 
     #[cold]
     fn wake_reader(&self) {
-        if self.resting.swap(false, Ordering::Relaxed) {
+        if self.hot.resting.swap(false, Ordering::Relaxed) {
             self.wake.notify_one();
         }
     }
 
-    /// Handles the first call of a thread: allocates and takes a lock.
-    #[cold]
-    fn add_ring(&self, rings: &mut Vec<ThreadRing>) -> usize {
-        rings.retain(|ring| !ring.producer.is_abandoned());
+    /// The ring for the first call of a thread: allocates and takes a lock.
+    fn first_ring(&self) -> ThreadRing {
         let capacity = FIRST_RING.min(self.largest_ring());
-        rings.push(ThreadRing {
-            session: self.session,
+        ThreadRing {
+            session: self.hot.session,
             calls: 0,
             capacity,
             producer: self.new_ring(capacity),
-        });
-        rings.len() - 1
+        }
     }
 
     /// Continues in a larger ring after a burst filled this one; the reader empties the full ring first.
@@ -227,7 +267,10 @@ impl HookReader {
                 match Entry::decode(*words) {
                     Some((_, Entry::Cost { ticks })) => self.costs.add(ticks, &self.converter),
                     Some((since_origin, entry)) => {
-                        take(self.converter.to_ns(Ticks(self.hub.origin + since_origin)), entry);
+                        take(
+                            self.converter.to_ns(Ticks(self.hub.hot.origin + since_origin)),
+                            entry,
+                        );
                     }
                     // Only `encode` writes here.
                     None => debug_assert!(false, "an entry of no known kind"),
@@ -243,7 +286,7 @@ impl HookReader {
 
     /// Sets whether the reader sleeps, in which case the next hook call wakes it.
     pub(crate) fn set_resting(&self, resting: bool) {
-        self.hub.resting.store(resting, Ordering::Relaxed);
+        self.hub.hot.resting.store(resting, Ordering::Relaxed);
     }
 
     /// Returns the control events, in order.
