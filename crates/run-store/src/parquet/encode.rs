@@ -29,7 +29,7 @@ use run_model::SeriesDef;
 /// Compression effort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// At each flush: no compression, because the rows are few and will be rewritten.
+    /// At each flush: no compression, because the rows are few and will be merged.
     Tail,
     /// Occasionally during a run.
     Quick,
@@ -374,8 +374,6 @@ pub(crate) trait Rows {
     /// Number of new rows that a flush keeps encoded, so that the next one copies them. Fewer are encoded
     /// again by the next flush, together with the rows after them.
     const KEPT_ROWS: usize;
-    /// How such rows are encoded until they are merged.
-    const KEPT_EFFORT: Effort;
     /// Columns of the table.
     fn schema(&self) -> SchemaRef;
     /// How many rows there are.
@@ -389,7 +387,6 @@ pub(crate) trait Rows {
 impl Rows for SampleRows {
     // With its layout known, a scrape costs little, and its row group little more.
     const KEPT_ROWS: usize = 1;
-    const KEPT_EFFORT: Effort = Effort::Tail;
 
     fn schema(&self) -> SchemaRef {
         sample_schema()
@@ -448,8 +445,7 @@ impl<R> TableRows<R> {
 
 impl<R: Row> Rows for TableRows<R> {
     // These tables have many columns, so that each row group costs the footer more than its rows.
-    const KEPT_ROWS: usize = 1024;
-    const KEPT_EFFORT: Effort = Effort::Quick;
+    const KEPT_ROWS: usize = 512;
 
     fn schema(&self) -> SchemaRef {
         row_schema(R::COLUMNS)

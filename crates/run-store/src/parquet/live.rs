@@ -163,7 +163,7 @@ impl<R: Rows> LiveTable<R> {
             .segments
             .get(first)
             .map_or(start, |segment| segment.rows.start);
-        let effort = if level == 0 { R::KEPT_EFFORT } else { Effort::Quick };
+        let effort = if level == 0 { Effort::Tail } else { Effort::Quick };
         let segment = self.encode(start..self.rows.len(), level, effort)?;
         self.segments.truncate(first);
         self.segments.push(segment);
