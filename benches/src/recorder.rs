@@ -98,7 +98,7 @@ pub fn in_a_run(page: &str) -> Vec<Figure> {
     let run = session.finish().expect("the session finishes");
     let calls = 4 * next.load(Ordering::Relaxed);
     let context = format!(
-        "{calls} calls from {THREADS} threads in {LENGTH:?}, one in 64 timed, clock reading included"
+        "{calls} calls from {THREADS} threads in {LENGTH:?}, one in 8 of a thread's first 512 and one in 64 after them timed, clock reading included"
     );
     let dropped = run.missing.dropped_hook_calls;
     assert_eq!(dropped, 0, "no call is dropped at this rate");

@@ -14,6 +14,10 @@ use run_model::clock::{TickConverter, Ticks};
 
 /// One in this many calls of a thread is timed; a power of two. Timing costs one more reading of the counter.
 const TIMED_EVERY: u32 = 64;
+/// The same for a thread's first [`EARLY_CALLS`]. Most threads of a harness make few calls, and what these
+/// need has left the cache since the last one: without them, the percentiles would be those of tight loops.
+const TIMED_EVERY_EARLY: u32 = 8;
+const EARLY_CALLS: u32 = 512;
 /// The fill level of a thread's ring is checked once per this many calls; a power of two.
 const FILL_CHECKED_EVERY: u32 = 256;
 /// Entries of a thread's first ring: 28 KiB, which a thread that answers requests fills in a tenth of a
@@ -157,7 +161,9 @@ impl RingHub {
                 let ring = rings.of(self);
                 let kept = ring.producer.push(words).is_ok() || self.push_into_larger(ring, words);
                 ring.calls = ring.calls.wrapping_add(1);
-                if ring.calls.is_multiple_of(TIMED_EVERY) {
+                if ring.calls.is_multiple_of(TIMED_EVERY_EARLY)
+                    && (ring.calls <= EARLY_CALLS || ring.calls.is_multiple_of(TIMED_EVERY))
+                {
                     let took = hot.clock.ticks().0.saturating_sub(ticks);
                     let cost = Entry::Cost { ticks: took }.encode(0);
                     // If the ring is full, only this measurement is lost.
@@ -303,7 +309,7 @@ impl HookReader {
     }
 }
 
-/// Cost of hook calls, from the timed one in [`TIMED_EVERY`].
+/// Cost of hook calls, from those that were timed.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct HookCosts {
     sampled_ns: Vec<u32>,
