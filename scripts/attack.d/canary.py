@@ -179,24 +179,30 @@ def quoted(file, canary):
     return ""
 
 
+def command_line(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def watch(place, process, port, pages, words):
     """Reads pages and command lines while the program runs; ends it if it would go on for ever."""
     shown, end = {}, time.monotonic() + SECONDS
     begun = time.monotonic()
     simulator = place.started[0].pid
     while process.poll() is None and time.monotonic() < end:
+        own = command_line(process.pid)
         for pid in place.alive({simulator}):
             # Its own command line is the user's; --api-key is taken off it at once.
             if pid == process.pid and not ("--api-key" in " ".join(words) and time.monotonic() - begun > 1):
                 continue
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    line = file.read().decode(errors="replace")
-                # The started server gets its arguments as given.
-                if line.split("\0")[0] in (place.tools.sut, place.tools.monitor):
-                    shown[f"command line of process {pid}"] = line
-            except OSError:
-                pass
+            line = command_line(pid)
+            # The started server gets its arguments as given; a process that is about to become another
+            # program still has the command line of its parent.
+            if line.split("\0")[0] in (place.tools.sut, place.tools.monitor) and (pid == process.pid or line != own):
+                shown[f"command line of process {pid}"] = line
         for page in pages:
             answer = common.get(port, page, seconds=1)[1] if common.is_open(port) else b""
             shown[f"page {page}"] = shown.get(f"page {page}", "") + answer.decode(errors="replace")

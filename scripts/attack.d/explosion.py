@@ -12,11 +12,13 @@ import time
 import common
 
 MEMORY = 1536 << 20
-SECONDS = 12
+SECONDS = 6
+# A debug build needs minutes to derive 200,000 series.
+LONGEST = 420
 
 
 def cases(tools, count, random):
-    kinds = [("a-million", million), ("new-labels", fresh), ("long-labels", long), ("endless", None)]
+    kinds = [("long-labels", long), ("endless", None), ("new-labels", fresh), ("a-million", million)]
     made = [(f"collect-{name}", lambda place, p=page: run(place, p, "collect")) for name, page in kinds]
     made += [(f"monitor-{name}", lambda place, p=page: run(place, p, "monitor")) for name, page in kinds]
     return made[:count]
@@ -37,7 +39,7 @@ def fresh(scrape):
 
 
 def long(scrape):
-    return HEAD + "# TYPE long gauge\n" + "".join(f'long{{id="{scrape}-{n}{"x" * 1_000_000}"}} {n}\n' for n in range(40))
+    return HEAD + "# TYPE long gauge\n" + "".join(f'long{{id="{scrape}-{n}{"x" * 1_000_000}"}} {n}\n' for n in range(10))
 
 
 def serve(page):
@@ -86,7 +88,7 @@ def run(place, page, program):
                 raise common.Skipped("there is no vllm-monitor")
             process = place.start([place.tools.monitor, "attach", "--url", f"http://127.0.0.1:{port}", "--no-gpus",
                                    "--listen", f"127.0.0.1:{common.free_port()}", "--state-file", "off"])
-        most, end = 0, time.monotonic() + SECONDS * (10 if program == "collect" else 1)
+        most, end = 0, time.monotonic() + (LONGEST if program == "collect" else SECONDS)
         while process.poll() is None and time.monotonic() < end:
             most = max(most, peak(process.pid))
             time.sleep(0.05)
@@ -100,7 +102,7 @@ def run(place, page, program):
     faults = common.crashed(status, said, place.folder)
     if most > MEMORY:
         faults.append(f"{most >> 20} MiB of memory, at most {MEMORY >> 20} are allowed")
-    if program == "collect" and not re.search(r"too many series|larger than|more than \d+ bytes|over the limit", said):
+    if program == "collect" and not re.search(r"more series than|no complete answer|too many series|larger than|more than \d+ bytes|over the limit", said):
         faults.append(f"nothing is said of it: {said[-400:]}")
     return faults
 

@@ -17,7 +17,8 @@ def s(text):
 def i(number):
     if -2**31 <= number < 2**31:
         return b"J" + struct.pack("<i", number)
-    return b"\x8a\x09" + number.to_bytes(9, "little", signed=True)
+    size = 8 if -2**63 <= number < 2**63 else 9
+    return bytes([0x8A, size]) + number.to_bytes(size, "little", signed=True)
 
 
 def raw(data):

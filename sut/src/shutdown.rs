@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -62,29 +63,40 @@ pub(crate) struct Shutdown {
 }
 
 impl Shutdown {
-    /// A shutdown that signals trigger, watched on `runtime`.
-    ///
-    /// # Errors
-    /// When the handlers cannot be installed.
-    pub(crate) fn on_signals(runtime: &Runtime) -> anyhow::Result<Self> {
-        let shutdown = Self::default();
-        let _entered = runtime.enter();
-        runtime.spawn(watch_signals(shutdown.clone()).context("cannot watch for signals")?);
-        Ok(shutdown)
-    }
-
-    /// As [`Shutdown::on_signals`], with its own runtime for callers that have none.
+    /// The runtime that `builder` describes, and a shutdown that signals trigger, watched on it.
     ///
     /// # Errors
     /// When the runtime cannot be started or the handlers cannot be installed.
-    pub(crate) fn watched() -> anyhow::Result<(Runtime, Self)> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
+    pub(crate) fn with_runtime(builder: &mut Builder) -> anyhow::Result<(Runtime, Self)> {
+        // A signal that arrives between the installation of its handler and the start of the watch would be
+        // lost. They are blocked meanwhile, and for good in the runtime's threads, which inherit the mask.
+        let before = SIGNALS
+            .iter()
+            .map(|(_, signal)| *signal)
+            .collect::<SigSet>()
+            .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+            .context("cannot block signals")?;
+        let made = builder
             .enable_all()
             .build()
-            .context("cannot start the thread that watches for signals")?;
-        let shutdown = Self::on_signals(&runtime)?;
-        Ok((runtime, shutdown))
+            .context("cannot start the worker threads")
+            .and_then(|runtime| {
+                let shutdown = Self::default();
+                let entered = runtime.enter();
+                runtime.spawn(watch_signals(shutdown.clone()).context("cannot watch for signals")?);
+                drop(entered);
+                Ok((runtime, shutdown))
+            });
+        before.thread_set_mask().context("cannot unblock signals")?;
+        made
+    }
+
+    /// As [`Shutdown::with_runtime`], with a runtime of one thread for callers that have none.
+    ///
+    /// # Errors
+    /// As [`Shutdown::with_runtime`].
+    pub(crate) fn watched() -> anyhow::Result<(Runtime, Self)> {
+        Self::with_runtime(Builder::new_multi_thread().worker_threads(1))
     }
 
     /// Ends the run, unless it is already being ended.
@@ -152,14 +164,12 @@ pub(crate) fn first_error(health: Vec<Result<(), ControlError>>) -> Option<Strin
     errors.ok()?.first().map(ToString::to_string)
 }
 
-type Kind = fn() -> SignalKind;
-
 /// Signals that end a run gracefully: Ctrl-C, `kill`, a closed terminal or session, Ctrl-\\.
-const SIGNALS: [(&str, Kind); 4] = [
-    ("SIGINT", SignalKind::interrupt),
-    ("SIGTERM", SignalKind::terminate),
-    ("SIGHUP", SignalKind::hangup),
-    ("SIGQUIT", SignalKind::quit),
+const SIGNALS: [(&str, Signal); 4] = [
+    ("SIGINT", Signal::SIGINT),
+    ("SIGTERM", Signal::SIGTERM),
+    ("SIGHUP", Signal::SIGHUP),
+    ("SIGQUIT", Signal::SIGQUIT),
 ];
 
 /// Turns the first signal into a graceful end, and the second one into an immediate end.
@@ -168,8 +178,8 @@ const SIGNALS: [(&str, Kind); 4] = [
 /// When the handlers cannot be installed.
 fn watch_signals(shutdown: Shutdown) -> std::io::Result<impl Future<Output = ()>> {
     let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
-    for (name, kind) in SIGNALS {
-        let mut stream = signal(kind())?;
+    for (name, number) in SIGNALS {
+        let mut stream = signal(SignalKind::from_raw(number as i32))?;
         let sender = sender.clone();
         tokio::spawn(async move {
             // The receiver is gone when the run has ended.

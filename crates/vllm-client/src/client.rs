@@ -416,8 +416,19 @@ impl Client {
         };
         // The excerpt is what arrived in time, so exceeding the limit loses nothing.
         let _late = tokio::time::timeout(self.config.timeouts.control, read).await;
-        head.truncate(BODY_EXCERPT);
-        String::from_utf8_lossy(&head).trim_end().to_owned()
+        // Before it is cut, since a part of the key is still a secret.
+        let head = self.without_key(&head);
+        let cut = head.floor_char_boundary(BODY_EXCERPT);
+        head[..cut].trim_end().to_owned()
+    }
+
+    /// The text of an answer without the key, which some servers repeat in their errors.
+    pub(crate) fn without_key(&self, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(body);
+        match &self.config.api_key {
+            Some(key) if !key.expose().is_empty() => text.replace(key.expose(), "(redacted)"),
+            _ => text.into_owned(),
+        }
     }
 }
 

@@ -221,7 +221,10 @@ impl Client {
             if memchr::memmem::find(&page, b"vllm:").is_none() {
                 return Err(unexpected(
                     "metrics",
-                    format!("no vllm: series on it: {:?}", excerpt(&page)),
+                    format!(
+                        "no vllm: series on it: {:?}",
+                        excerpt(self.without_key(&page).as_bytes())
+                    ),
                 ));
             }
         }
@@ -232,7 +235,7 @@ impl Client {
         let body = self.control(Method::GET, route).await?;
         serde_json::from_slice(&body).map_err(|e| ControlError::Unexpected {
             url: join(&self.base, route).to_string(),
-            reason: format!("{e}: {:?}", excerpt(&body)),
+            reason: format!("{e}: {:?}", excerpt(self.without_key(&body).as_bytes())),
         })
     }
 

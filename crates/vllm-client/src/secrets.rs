@@ -62,7 +62,7 @@ fn redact_json(word: &str) -> Option<String> {
                 }
             }
             serde_json::Value::Array(list) => list.iter_mut().for_each(redact),
-            serde_json::Value::String(text) => *text = without_users(text),
+            serde_json::Value::String(text) => *text = without_secrets(text),
             _ => {}
         }
     }
@@ -126,7 +126,7 @@ impl After {
         if let Some((quote, inside)) = quoted(word) {
             return format!("{quote}{}{quote}", self.word(inside));
         }
-        self.assignment(&without_users(word))
+        self.assignment(&without_secrets(word))
     }
 
     /// `NAME=value`, `--name=value`, or a separate word.
@@ -188,6 +188,20 @@ fn after_user(word: &str) -> Option<&str> {
     let authority = word.split(['/', '?', '#']).next()?;
     let at = authority.rfind('@')?;
     authority[..at].contains(':').then_some(&word[at..])
+}
+
+/// Replaces user, password, query and fragment of every URL.
+fn without_secrets(word: &str) -> String {
+    let mut shown = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(at) = rest.find("://") {
+        // A URL in a text ends with a space, a quote or the comma before labels.
+        let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '<' | '>' | '}');
+        let end = rest[at..].find(is_end).map_or(rest.len(), |len| at + len);
+        shown.push_str(&redact_url(&rest[..end]));
+        rest = &rest[end..];
+    }
+    shown + rest
 }
 
 /// Replaces user and password of every URL.
@@ -304,6 +318,10 @@ mod tests {
             (
                 &["--pat", "canary", "--pwd", "canary"],
                 "--pat (redacted) --pwd (redacted)",
+            ),
+            (
+                &["--url", "http://h:1/#canary", "--to=http://h/m?x=canary,node=a"],
+                "--url http://h:1/#(redacted) --to=http://h/m?(redacted),node=a",
             ),
             (
                 &["--passphrase=canary", "--pass", "canary"],

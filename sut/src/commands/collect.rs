@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use vllm_client::{Client, ClientConfig};
 use vllm_metrics::catalog::Version;
 use vllm_metrics::config::DEFAULT_INTERVAL;
-use vllm_metrics::{EndpointCheck, EndpointConfig, Session};
+use vllm_metrics::{EndpointCheck, EndpointConfig, EventRow, Session};
 
 use super::wait_for_end;
 use crate::cli::{CollectArgs, FormatArg};
@@ -60,7 +60,21 @@ pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
         if count == 1 { "" } else { "s" },
         metrics.output_dir.display()
     );
-    wait_for_end(duration)?;
+    let hooks = session.hooks();
+    wait_for_end(duration, |seconds| {
+        let message = format!(
+            "the machine's clock was set {} by {:.1} s; recorded times go on as before",
+            if seconds < 0.0 { "back" } else { "forward" },
+            seconds.abs()
+        );
+        tracing::warn!("{message}");
+        hooks.event(EventRow::new(
+            session.clock().now_ns(),
+            "clock_stepped",
+            "self",
+            message,
+        ));
+    })?;
     // Most likely a full disk or a removed folder. What was recorded is kept.
     let finished = session
         .finish()

@@ -84,10 +84,22 @@ fn each_run_once(paths: &[PathBuf]) -> Vec<&Path> {
     runs
 }
 
-/// Blocks until a signal arrives or the time is over.
-fn wait_for_end(limit: Option<Duration>) -> Result<(), Fail> {
+/// How often the wall clock is compared with the monotonic one.
+const CLOCK_EVERY: Duration = Duration::from_millis(500);
+
+/// Blocks until a signal arrives or the time is over; `stepped` gets the seconds of each step of the wall clock.
+fn wait_for_end(limit: Option<Duration>, stepped: impl Fn(f64)) -> Result<(), Fail> {
     let (runtime, shutdown) = Shutdown::watched()?;
     runtime.block_on(async {
+        let steps = async {
+            let mut clock = test_run::WallClock::start();
+            loop {
+                if let Some(step_ns) = clock.look() {
+                    stepped(step_ns as f64 / 1e9);
+                }
+                tokio::time::sleep(CLOCK_EVERY).await;
+            }
+        };
         let end = async {
             match limit {
                 Some(limit) => tokio::time::sleep(limit).await,
@@ -97,6 +109,7 @@ fn wait_for_end(limit: Option<Duration>) -> Result<(), Fail> {
         tokio::select! {
             () = shutdown.stop.cancelled() => {}
             () = end => {}
+            () = steps => {}
         }
     });
     runtime.shutdown_background();

@@ -23,7 +23,7 @@ pub(super) fn run(args: &SimCommand) -> Result<Exit, Fail> {
     }
     let simulator = Simulator::start(config).map_err(Fail::usage)?;
     print(&format!("SIMULATED vLLM at {}\n", simulator.url()));
-    wait_for_end(limit)?;
+    wait_for_end(limit, |_seconds| {})?;
     simulator.stop();
     Ok(Exit::Valid)
 }

@@ -9,7 +9,7 @@ use vllm_metrics::derive::goodput::{LIMITS_FACT, Limits};
 use vllm_metrics::store::StoreFormat;
 use vllm_metrics::store::send::{Delivery, PushgatewayConfig, RemoteWriteConfig};
 use vllm_metrics::{
-    EndpointConfig, Error, SelectionConfig, Session, SessionBuilder, SessionConfig, StoreOptions,
+    EndpointConfig, Error, SelectionConfig, Session, SessionBuilder, SessionConfig, ShownUrl, StoreOptions,
 };
 
 use super::words::{self, parse_size};
@@ -170,11 +170,12 @@ fn delivery(receiver: &Receiver) -> Delivery {
 
 fn receiver(flag: &str, receiver: &Receiver, named: Option<&str>, wrong: &mut Vec<String>) -> Receiver {
     let url = &receiver.url;
+    let shown = ShownUrl::from_text(url);
     if !(url.starts_with("http://") || url.starts_with("https://")) || url.len() <= "https://".len() {
-        wrong.push(format!("{flag} {url:?}: must begin with http:// or https://"));
+        wrong.push(format!("{flag} {shown:?}: must begin with http:// or https://"));
     } else if url.starts_with("https://") && !cfg!(feature = "tls") {
         wrong.push(format!(
-            "{flag} {url}: this build has no TLS; build with `cargo build --release -p sut --features tls`, or use http://"
+            "{flag} {shown}: this build has no TLS; build with `cargo build --release -p sut --features tls`, or use http://"
         ));
     }
     if let Some(secs) = receiver.timeout
@@ -215,7 +216,10 @@ fn check_endpoints(endpoints: &[EndpointConfig], interval: Duration, wrong: &mut
             .and_then(|rest| rest.split_once("]."))
             .and_then(|(index, rest)| Some((endpoints.get(index.parse::<usize>().ok()?)?, rest)));
         wrong.push(match place {
-            Some((endpoint, rest)) => format!("--metrics-endpoint {}: {rest}", endpoint.url),
+            Some((endpoint, rest)) => format!(
+                "--metrics-endpoint {}: {rest}",
+                ShownUrl::from_text(&endpoint.url)
+            ),
             None => format!("--metrics-endpoint: {problem}"),
         });
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mlperf_dataset::EXTENSIONS;
+use vllm_client::redact_url;
 use vllm_client::server::ServerConfig;
 
 use super::words::{duration, split_words};
@@ -125,7 +126,10 @@ fn attached(urls: &[String], wrong: &mut Vec<String>) -> Vec<String> {
     for url in urls {
         let url = url.trim();
         if !(url.starts_with("http://") || url.starts_with("https://")) || url.len() <= "https://".len() {
-            wrong.push(format!("--url {url}: must be like http://127.0.0.1:8000"));
+            wrong.push(format!(
+                "--url {}: must be like http://127.0.0.1:8000",
+                redact_url(url)
+            ));
         }
         // Users paste the API's address as often as the server's.
         let base = url
@@ -133,7 +137,7 @@ fn attached(urls: &[String], wrong: &mut Vec<String>) -> Vec<String> {
             .trim_end_matches("/v1")
             .trim_end_matches('/');
         if bases.iter().any(|known| known == base) {
-            wrong.push(format!("--url {url}: is given twice"));
+            wrong.push(format!("--url {}: is given twice", redact_url(url)));
         }
         bases.push(base.to_owned());
     }

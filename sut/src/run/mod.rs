@@ -20,7 +20,9 @@ mod wall_clock;
 mod warm_up;
 mod watch;
 
-use anyhow::{Context, anyhow};
+pub(crate) use wall_clock::WallClock;
+
+use anyhow::anyhow;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::{Exit, Fail};
@@ -77,12 +79,9 @@ pub(crate) fn dry_run(plan: Plan) -> Result<Exit, Fail> {
 }
 
 fn start() -> anyhow::Result<(Runtime, Shutdown)> {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |count| count.get().min(4)))
-        .thread_name("sut-worker")
-        .enable_all()
-        .build()
-        .context("cannot start the worker threads")?;
-    let shutdown = Shutdown::on_signals(&runtime)?;
-    Ok((runtime, shutdown))
+    Shutdown::with_runtime(
+        Builder::new_multi_thread()
+            .worker_threads(std::thread::available_parallelism().map_or(2, |count| count.get().min(4)))
+            .thread_name("sut-worker"),
+    )
 }

@@ -86,8 +86,10 @@ pub(super) fn prepare(
     let bodies = prompts::bodies(&plan, &dataset, &server)?;
     let weights = prompts::weights(&plan, &dataset);
     if dataset.synthetic {
-        load.remarks
-            .push(format!("synthetic prompts: {}", dataset.origin));
+        load.remarks.push(format!(
+            "synthetic prompts: {}",
+            dataset.origin.trim_start_matches("synthetic: ")
+        ));
     }
     let batch_prompts = if plan.batch_size > 1 {
         Some(prompts::batch_prompts(&plan, &dataset, &server)?)

@@ -10,7 +10,7 @@ const READING: Duration = Duration::from_millis(20);
 
 /// The wall clock relative to the monotonic clock.
 #[derive(Debug)]
-pub(super) struct WallClock {
+pub(crate) struct WallClock {
     origin: Instant,
     /// Wall clock minus monotonic clock at the last look, in nanoseconds.
     offset_ns: Option<i128>,
@@ -18,7 +18,7 @@ pub(super) struct WallClock {
 
 impl WallClock {
     /// Starts to watch.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self {
             origin: Instant::now(),
             offset_ns: None,
@@ -26,7 +26,7 @@ impl WallClock {
     }
 
     /// The step since the last look in nanoseconds, negative if the clock was set back; `None` without one.
-    pub(super) fn look(&mut self) -> Option<i128> {
+    pub(crate) fn look(&mut self) -> Option<i128> {
         let before = Instant::now();
         let wall = SystemTime::now();
         let took = before.elapsed();

@@ -81,11 +81,16 @@ pub(crate) async fn start(
     references: Vec<ReferenceAnswer>,
     ending: &Shutdown,
 ) -> Result<Server, Fail> {
+    let interrupted = || Err(Fail::partial(anyhow!("interrupted before any load was sent")));
     tokio::select! {
         biased;
         // Dropping the start kills a server that is still loading, so that nothing is left behind.
-        () = ending.stop.cancelled() => Err(Fail::partial(anyhow!("interrupted before any load was sent"))),
-        started = become_ready(plan, references) => started,
+        () = ending.stop.cancelled() => interrupted(),
+        started = become_ready(plan, references) => match started {
+            // A signal to the process group may have ended what was being started.
+            Err(_) if ending.stop.is_cancelled() => interrupted(),
+            started => started,
+        },
     }
 }
 

@@ -266,7 +266,7 @@ fn tell_summary(summary: &GpuSummary, output: &mut Output<'_>) {
 
 fn tell_late(took: Duration, missed: u32, interval: Duration, output: &mut Output<'_>) {
     let message = format!(
-        "reading the GPUs took {took:.1?}, longer than the {interval:?} between ticks; {missed} missed"
+        "GPU samples came late and {missed} were missed: reading took {took:.1?}, the time between ticks is {interval:?}"
     );
     let attributes = serde_json::json!({
         "sampler": "gpu", "took_seconds": took.as_secs_f64(), "missed": missed,

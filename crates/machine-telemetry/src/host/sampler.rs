@@ -59,7 +59,7 @@ pub(crate) fn run(config: &HostConfig, sink: &mut dyn SampleSink, stop: &StopTok
         let due = schedule.next(Instant::now());
         if let Some(missed) = due.newly_late {
             let message = format!(
-                "reading the host took {:.1?}, longer than the time between ticks",
+                "host samples came late: reading took {:.1?}, and this machine may be busy",
                 began.elapsed()
             );
             let attributes = serde_json::json!({ "sampler": "host", "missed": missed });

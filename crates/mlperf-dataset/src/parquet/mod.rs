@@ -1,6 +1,10 @@
 //! Parquet: reads only the columns that could make up a prompt.
 
+mod check;
+mod thrift;
+
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
@@ -13,19 +17,33 @@ use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use self::check::{Limits, Refused};
 use super::error::DatasetError;
 use super::table::{Cell, Table, whole};
 
 /// Largest number of rows in a file.
 const MOST_ROWS: i64 = 10_000_000;
-/// Rows that are decoded at once; few, since a small file can contain one long text in every row.
+/// Most rows that are decoded at once.
 const BATCH_ROWS: usize = 128;
+/// Most memory of the rows that are decoded at once. Each can be as large as a page, since a small file can
+/// refer to one long text in every row.
+const BATCH_BYTES: u64 = 64 << 20;
 /// The decoded data may be at most this many times the size of the file, or [`ALWAYS`] if that is larger.
 const EXPANSION: u64 = 64;
 const ALWAYS: u64 = 256 << 20;
 
 /// Reads the wanted columns of a file.
 pub(super) fn read(file: File, path: &Path, wanted: &[&str]) -> Result<Table, DatasetError> {
+    // The Parquet library panics on some damaged pages.
+    catch_unwind(AssertUnwindSafe(|| decode(file, path, wanted))).unwrap_or_else(|_panic| {
+        Err(DatasetError::Format {
+            path: path.to_owned(),
+            what: "a page of it is damaged".to_owned(),
+        })
+    })
+}
+
+fn decode(mut file: File, path: &Path, wanted: &[&str]) -> Result<Table, DatasetError> {
     let bad = |what: String| DatasetError::Format {
         path: path.to_owned(),
         what,
@@ -44,6 +62,20 @@ pub(super) fn read(file: File, path: &Path, wanted: &[&str]) -> Result<Table, Da
         .metadata()
         .map_or(0, |metadata| metadata.len().saturating_mul(EXPANSION))
         .max(ALWAYS);
+    let limits = Limits {
+        budget,
+        expansion: EXPANSION,
+    };
+    let largest_page = check::check(&mut file, wanted, limits).map_err(|refused| match refused {
+        Refused::Io(source) => DatasetError::Read {
+            path: path.to_owned(),
+            source,
+        },
+        Refused::Because(reason) => bad(reason),
+    })?;
+    let batch_rows = usize::try_from(BATCH_BYTES / largest_page.max(1))
+        .unwrap_or(BATCH_ROWS)
+        .clamp(1, BATCH_ROWS);
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(&e))?;
     let rows = builder.metadata().file_metadata().num_rows();
     if rows > MOST_ROWS {
@@ -65,7 +97,7 @@ pub(super) fn read(file: File, path: &Path, wanted: &[&str]) -> Result<Table, Da
     let mask = ProjectionMask::roots(builder.parquet_schema(), keep.collect::<Vec<_>>());
     for batch in builder
         .with_projection(mask)
-        .with_batch_size(BATCH_ROWS)
+        .with_batch_size(batch_rows)
         .build()
         .map_err(|e| unreadable(&e))?
     {
@@ -97,6 +129,12 @@ pub(super) fn read(file: File, path: &Path, wanted: &[&str]) -> Result<Table, Da
             }
         }
         table.rows += batch.num_rows();
+    }
+    if i64::try_from(table.rows) != Ok(rows) {
+        return Err(bad(format!(
+            "its footer states {rows} rows, its pages have {}",
+            table.rows
+        )));
     }
     Ok(table)
 }

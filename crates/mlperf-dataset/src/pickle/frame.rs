@@ -238,7 +238,7 @@ fn find_positions(heap: &Heap<'_>, value: Value, budget: &mut Budget) -> Result<
         return Ok(Positions::Slice { start, stop, step });
     }
     let array = Array::find(heap, value).ok_or_else(bad)??;
-    budget.take(8 * array.shape.first().copied().unwrap_or(0))?;
+    budget.take(array.shape.first().map_or(0, |count| count.saturating_mul(8)))?;
     let numbers = array.integers().ok_or_else(bad)?;
     numbers
         .into_iter()

@@ -146,7 +146,8 @@ impl<'a, 'h> Array<'a, 'h> {
     /// The elements of a one-dimensional integer array.
     pub(super) fn integers(&self) -> Option<Vec<i64>> {
         let Data::Raw(bytes) = &self.data else { return None };
-        if self.shape.len() != 1 || !matches!(self.dtype.kind, b'i' | b'u') {
+        // numpy has no integers without bytes, but a file can state them.
+        if self.shape.len() != 1 || !matches!(self.dtype.kind, b'i' | b'u') || self.dtype.size == 0 {
             return None;
         }
         bytes

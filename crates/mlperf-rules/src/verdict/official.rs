@@ -220,7 +220,7 @@ fn counts(result: &RunResult, round: &TestSettings) -> Finding {
         check,
         format!("counts are not those of round {ROUND}: {}", wrong.join(", ")),
     )
-    .with_way_out("use the whole dataset, and take the counts out of user.conf")
+    .with_way_out("use the whole dataset, and no counts of your own (--num-samples, user.conf)")
 }
 
 fn no_audit(result: &RunResult) -> Finding {

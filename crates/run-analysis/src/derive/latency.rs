@@ -45,6 +45,21 @@ pub fn tpot_secs(request: &RequestRow) -> Option<f64> {
     Some(between(request.first_token_ns, request.done_ns)? / f64::from(tokens - 1))
 }
 
+/// `None` also for times in the wrong order: a schedule follows the wall clock, which may have been stepped.
 fn between(from_ns: Option<i64>, to_ns: Option<i64>) -> Option<f64> {
-    Some((to_ns? - from_ns?) as f64 / 1e9)
+    let ns = to_ns?.checked_sub(from_ns?)?;
+    (ns >= 0).then(|| ns as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::between;
+
+    #[test]
+    fn times_in_the_wrong_order_are_no_latency() {
+        assert_eq!(between(Some(1_000_000_000), Some(1_500_000_000)), Some(0.5));
+        assert_eq!(between(Some(5), Some(5)), Some(0.0));
+        assert_eq!(between(Some(6), Some(5)), None);
+        assert_eq!(between(None, Some(5)), None);
+    }
 }

@@ -55,7 +55,7 @@ impl Target {
                 EventKind::Dropped,
                 &format!(
                     "the endpoint has exposed more series than are recorded of one; new ones are left out, {example} \
-                     among them; select the metrics to record (--metrics-select)"
+                     among them; select the metrics to record (--metrics-include)"
                 ),
                 json!({"samples": page.beyond_limit, "example": example}),
             );

@@ -22,7 +22,7 @@ use run_model::RunClock;
 use run_model::{Error, Result};
 
 /// Connections served at once; further ones wait to be accepted.
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 256;
 /// How long a client may take to send the head of a request.
 const HEADER_TIME: Duration = Duration::from_secs(5);
 /// Maximum lifetime of a connection, so that an idle one does not hold a slot forever.

@@ -15,7 +15,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use vllm_metrics::RunClock;
+use vllm_metrics::{RunClock, ShownUrl};
 use vllm_monitor::{Probe, ProbeOutcome, Time};
 
 /// Where a server is.
@@ -44,26 +44,27 @@ impl Endpoint {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn parse(text: &str, key: Option<String>) -> Result<Self, String> {
-        let url = url::Url::parse(text).map_err(|e| format!("`{text}` is not a URL: {e}"))?;
+        let shown = ShownUrl::from_text(text);
+        let url = url::Url::parse(text).map_err(|e| format!("`{shown}` is not a URL: {e}"))?;
         match url.scheme() {
             "http" => {}
             "https" => {
                 return Err(format!(
-                    "`{text}`: this build probes over http only; give the server's own http address"
+                    "`{shown}`: this build probes over http only; give the server's own http address"
                 ));
             }
-            other => return Err(format!("`{text}`: {other} is not a scheme of vLLM; http is")),
+            other => return Err(format!("`{shown}`: {other} is not a scheme of vLLM; http is")),
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err("a URL with a user or password is not accepted; use api_key_file".to_owned());
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(format!("`{text}`: a query or fragment has no meaning here"));
+            return Err(format!("`{shown}`: a query or fragment has no meaning here"));
         }
         let host = match url.host() {
             Some(url::Host::Ipv6(ip)) => ip.to_string(),
             Some(host) => host.to_string(),
-            None => return Err(format!("`{text}` has no host")),
+            None => return Err(format!("`{shown}` has no host")),
         };
         let path = url.path().trim_end_matches('/');
         let prefix = path.strip_suffix("/v1").unwrap_or(path).to_owned();

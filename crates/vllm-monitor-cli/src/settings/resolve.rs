@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use vllm_metrics::ShownUrl;
 use vllm_monitor::config::{Provenance, Settings};
 use vllm_monitor::lifecycle::LogPatterns;
 
@@ -398,12 +399,18 @@ impl Draft<'_> {
             for url in urls {
                 let is_http = url::Url::parse(url).is_ok_and(|url| url.scheme() == "http");
                 if !is_http {
-                    self.problems.push(format!("{key}: `{url}` is not an http URL"));
+                    let shown = ShownUrl::from_text(url);
+                    self.problems.push(format!("{key}: `{shown}` is not an http URL"));
                 }
             }
             self.printed.push((
                 key.to_owned(),
-                format!("{urls:?}"),
+                format!(
+                    "{:?}",
+                    urls.iter()
+                        .map(|url| ShownUrl::from_text(url))
+                        .collect::<Vec<_>>()
+                ),
                 "file and flags together".to_owned(),
             ));
         }
