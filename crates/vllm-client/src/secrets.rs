@@ -192,8 +192,10 @@ fn after_user(word: &str) -> Option<&str> {
 
 /// Replaces user, password, query and fragment of every URL.
 fn without_secrets(word: &str) -> String {
+    // First, since a password may contain what ends a URL below.
+    let word = without_users(word);
     let mut shown = String::with_capacity(word.len());
-    let mut rest = word;
+    let mut rest = word.as_str();
     while let Some(at) = rest.find("://") {
         // A URL in a text ends with a space, a quote or the comma before labels.
         let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '<' | '>' | '}');
@@ -272,6 +274,7 @@ mod tests {
                 &["--url=http://a:1,http://me:can=canary@h"],
                 "--url=http://a:1,http://(redacted)@h",
             ),
+            (&["http://me:can,canary@h/"], "http://(redacted)@h/"),
             (
                 &["--metrics-url", "me:can=canary@h:1/m"],
                 "--metrics-url (redacted)@h:1/m",
@@ -280,10 +283,7 @@ mod tests {
                 &["--metrics-url=me:canary@h:1/m"],
                 "--metrics-url=(redacted)@h:1/m",
             ),
-            (
-                &["http://h/m?a=1&token=canary"],
-                "http://h/m?a=1&token=(redacted)",
-            ),
+            (&["http://h/m?a=1&token=canary"], "http://h/m?(redacted)"),
             (
                 &["--override-x", "{\"api_key\":\"canary\",\"n\":1}"],
                 "--override-x {\"api_key\":\"(redacted)\",\"n\":1}",
