@@ -180,6 +180,11 @@ impl Actor {
         self.killed = on;
     }
 
+    /// Whether the kill switch is on.
+    pub fn is_killed(&self) -> bool {
+        self.killed
+    }
+
     /// Resets a tripped breaker. Only an operator should call this.
     pub fn reset_breaker(&mut self) {
         self.memory.breaker.reset();

@@ -1,8 +1,39 @@
 //! Executes orders in the right sequence: audit, action, report.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use crate::actuate::Actuators;
 use crate::audit::{Audit, Record};
 use crate::{Actor, Order, Time};
+
+/// The core with its audit. It is locked only to decide, to record and to report, never while an action is under
+/// way.
+#[derive(Debug)]
+pub struct Desk {
+    /// The core.
+    pub actor: Actor,
+    /// The audit. Without one nothing is carried out.
+    pub audit: Option<Audit>,
+}
+
+impl Desk {
+    /// Writes an entry to the audit.
+    ///
+    /// # Errors
+    /// Why it is not on disk.
+    pub fn record(&mut self, at: Time, record: &Record) -> Result<(), String> {
+        match &mut self.audit {
+            Some(audit) => audit.append(at, record).map_err(|e| e.to_string()),
+            None => Err("no audit is open".to_owned()),
+        }
+    }
+}
+
+/// Locks a desk. A panic while it was locked leaves it usable: its parts are consistent between calls.
+pub fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The result of executing orders.
 #[derive(Debug, Default)]
@@ -19,17 +50,17 @@ pub struct Done {
 /// If an intent cannot be written, it is not executed. `now` gives the time of each entry.
 pub async fn carry_out(
     orders: Vec<Order>,
-    actor: &mut Actor,
+    desk: &Mutex<Desk>,
     actuators: &Actuators,
-    audit: &mut Audit,
     now: impl Fn() -> Time,
 ) -> Done {
-    let mut open: std::collections::VecDeque<Order> = orders.into();
+    let mut open: VecDeque<Order> = orders.into();
     let mut done = Done::default();
     while let Some(order) = open.pop_front() {
         match &order {
             Order::Act(intent) => {
-                let result = match audit.append(now(), &Record::Intent(intent.clone())) {
+                let recorded = lock(desk).record(now(), &Record::Intent(intent.clone()));
+                let result = match recorded {
                     Err(e) => Err(format!(
                         "it was not carried out, as the audit cannot be written: {e}"
                     )),
@@ -41,7 +72,7 @@ pub async fn carry_out(
                             ticket: intent.ticket,
                             error: result.clone().err(),
                         };
-                        write(audit, now(), &record, &mut done);
+                        write(desk, now(), &record, &mut done);
                         result
                     }
                 };
@@ -49,7 +80,7 @@ pub async fn carry_out(
                     done.problems
                         .push(format!("{}: {}: {e}", intent.target, intent.arm));
                 }
-                open.extend(actor.report(intent.ticket, result, now()));
+                open.extend(lock(desk).actor.report(intent.ticket, result, now()));
             }
             Order::Revert {
                 ticket,
@@ -70,18 +101,18 @@ pub async fn carry_out(
                     why: why.to_string(),
                     error: result.err(),
                 };
-                write(audit, now(), &record, &mut done);
+                write(desk, now(), &record, &mut done);
             }
             Order::Settled(settled) => {
-                write(audit, now(), &Record::Settled(settled.clone()), &mut done);
+                write(desk, now(), &Record::Settled(settled.clone()), &mut done);
             }
             Order::Escalate { target, failure, why } => {
                 let text = format!("{target}: {failure}: a person is needed: {why}");
-                write(audit, now(), &Record::Note { text }, &mut done);
+                write(desk, now(), &Record::Note { text }, &mut done);
             }
             Order::BreakerTripped { why } => {
                 let text = format!("the breaker tripped: {why}");
-                write(audit, now(), &Record::Note { text }, &mut done);
+                write(desk, now(), &Record::Note { text }, &mut done);
             }
             Order::Would(_) => {}
         }
@@ -90,8 +121,8 @@ pub async fn carry_out(
     done
 }
 
-fn write(audit: &mut Audit, at: Time, record: &Record, done: &mut Done) {
-    if let Err(e) = audit.append(at, record) {
+fn write(desk: &Mutex<Desk>, at: Time, record: &Record, done: &mut Done) {
+    if let Err(e) = lock(desk).record(at, record) {
         done.problems.push(format!("the audit cannot be written: {e}"));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use monitor_acting::actuate::{Actuators, Hook, Reach, Secret};
 use monitor_acting::audit::{Audit, Record, read, tell, verify};
 use monitor_acting::guard::{Limits, MemoryLeases, Mode};
-use monitor_acting::shell::carry_out;
+use monitor_acting::shell::{Desk, carry_out, lock};
 use monitor_acting::strategy::Strategies;
 use monitor_acting::{
     Action, Actor, ActorConfig, Evidence, EvidenceKind, Failure, Memory, Order, Situation, Target, Time,
@@ -216,14 +216,18 @@ async fn the_intent_is_on_the_disk_before_the_action() {
         ..ActorConfig::default()
     };
     let target = Target::new("t", "cpu").with(["process.restart"]);
-    let mut actor = Actor::new(
+    let actor = Actor::new(
         config,
         Strategies::default(),
         Memory::default(),
         [target],
         Time::default(),
     );
-    let mut audit = Audit::open(&path, Time::default()).expect("opened");
+    let audit = Audit::open(&path, Time::default()).expect("opened");
+    let desk = Mutex::new(Desk {
+        actor,
+        audit: Some(audit),
+    });
     for second in 0..400 {
         let mut situation = situation(1000.0 + f64::from(second));
         if second > 20 {
@@ -231,14 +235,14 @@ async fn the_intent_is_on_the_disk_before_the_action() {
             situation.signals.insert("serving".into(), 1.0);
             situation.signals.insert("goodput_tokens_per_sec".into(), 500.0);
         }
-        let orders = actor.step(&situation, &mut MemoryLeases::default());
+        let orders = lock(&desk).actor.step(&situation, &mut MemoryLeases::default());
         let now = situation.at;
-        let done = carry_out(orders, &mut actor, &actuators, &mut audit, || now).await;
+        let done = carry_out(orders, &desk, &actuators, || now).await;
         assert!(done.problems.is_empty(), "{:?}", done.problems);
         assert!(done.orders.iter().all(|order| !matches!(order, Order::Would(_))));
     }
     assert_eq!(*seen.lock().expect("no panic"), [true]);
-    drop(audit);
+    drop(desk);
     assert!(verify(&path).expect("read").is_intact());
     let told = tell(&read(&path).expect("read"));
     assert_eq!(told.len(), 1);

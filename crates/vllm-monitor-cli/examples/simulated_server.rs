@@ -1,17 +1,18 @@
 //! A simulated vLLM as a process: it logs the phases of a start as vLLM 0.32 does, serves, and ends at SIGTERM.
 //!
 //! ```text
-//! simulated_server serve MODEL --port PORT [--phase-ms 100] [--exit-code-when-told CODE]
+//! simulated_server serve MODEL --port PORT [--phase-ms 100] [--slow]
 //! ```
 //!
-//! A line `exit CODE` on standard input ends it, as an engine that died would. Everything that it serves is SIMULATED.
+//! A line `exit CODE` on standard input ends it, as an engine that died would; `hang` freezes its engine. `--slow` decodes
+//! one request at a time, for seconds. Everything that it serves is SIMULATED.
 #![allow(clippy::print_stdout, reason = "its log is its output")]
 
 use std::io::BufRead as _;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use vllm_sim::{EngineConfig, SimConfig, Simulator};
+use vllm_sim::{EngineConfig, OutputLength, SimConfig, Simulator};
 
 /// The log of a start, in order.
 const PHASES: &[&str] = &[
@@ -29,6 +30,19 @@ fn value<'a>(words: &'a [String], flag: &str) -> Option<&'a str> {
     words.get(place + 1).map(String::as_str)
 }
 
+fn engine(words: &[String]) -> EngineConfig {
+    if words.iter().any(|word| word == "--slow") {
+        EngineConfig {
+            output_length: OutputLength::Fixed(1900),
+            speed_ratio: 0.2,
+            max_num_seqs: 1,
+            ..EngineConfig::tiny_cpu()
+        }
+    } else {
+        EngineConfig::instant()
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().collect();
@@ -44,19 +58,28 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let simulator = Simulator::start(SimConfig {
         listen: format!("127.0.0.1:{port}").parse()?,
-        engine: EngineConfig::instant(),
+        engine: engine(&words),
         ..SimConfig::default()
     })?;
     println!("INFO:     Application startup complete.");
-    std::thread::spawn(|| {
+    let (hang, mut hangs) = tokio::sync::mpsc::channel(1);
+    std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if let Some(code) = line.strip_prefix("exit ").and_then(|code| code.parse().ok()) {
                 #[allow(clippy::exit, reason = "it ends as a server does whose engine has died")]
                 std::process::exit(code);
             }
+            if line == "hang" {
+                let _ended = hang.blocking_send(());
+            }
         }
     });
-    term.recv().await;
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            Some(()) = hangs.recv() => simulator.set_hung(true),
+        }
+    }
     println!("INFO [launcher.py:8] [shutdown] API server: shutdown triggered");
     simulator.stop();
     Ok(())

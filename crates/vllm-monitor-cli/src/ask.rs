@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use vllm_metrics::RunClock;
+use vllm_monitor_cli::acting::Advice;
 use vllm_monitor_cli::probe::{self, Endpoint, Limits};
 use vllm_monitor_cli::status::Status;
 use vllm_monitor_cli::transfer;
 use vllm_monitor_cli::{Error, Result};
 
-use crate::cli::{Ask, Export, Format, Import, Watch};
+use crate::cli::{Ask, Export, Format, Import, Recommendations, Watch};
 use crate::{FAILED, view};
 
 /// The monitor does not answer.
@@ -77,6 +78,34 @@ pub(crate) fn status(ask: &Ask) -> Result<ExitCode> {
     } else {
         ExitCode::from(FAILED)
     })
+}
+
+/// 0 with an answer, 3 without a monitor.
+pub(crate) fn recommendations(ask: &Recommendations) -> Result<ExitCode> {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    for (key, value) in [("target", &ask.target), ("failure", &ask.failure)] {
+        if let Some(value) = value {
+            query.append_pair(key, value);
+        }
+    }
+    let path = format!("/recommendations?{}", query.finish());
+    let body = match block_on(get(&ask.monitor, &path))? {
+        Ok(body) => body,
+        Err(problem) => return Ok(unreachable(&problem)),
+    };
+    if ask.json {
+        println!("{}", String::from_utf8_lossy(&body));
+        return Ok(ExitCode::SUCCESS);
+    }
+    match serde_json::from_slice::<Advice>(&body) {
+        Ok(advice) => print!("{}", view::advice(&advice)),
+        Err(e) => {
+            return Ok(unreachable(&format!(
+                "the answer is not one of this version: {e}"
+            )));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Shows the status again and again until interrupted.

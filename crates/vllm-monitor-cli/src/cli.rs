@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Status(Ask),
     /// Show the status of a monitor that runs, again and again.
     Watch(Watch),
+    /// Ask a monitor that runs for actions against failures, best first, and what was learned.
+    Recommendations(Recommendations),
     /// Evaluate recorded runs as if they were under way, as fast as possible.
     Replay(Replay),
     /// Write what a monitor knows and has learned.
@@ -47,6 +49,23 @@ pub(crate) struct Ask {
     /// Address of the monitor.
     #[arg(long, value_name = "ADDRESS", default_value = MONITOR)]
     pub(crate) monitor: String,
+    /// Write JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `vllm-monitor recommendations`
+#[derive(Debug, Args)]
+pub(crate) struct Recommendations {
+    /// Address of the monitor.
+    #[arg(long, value_name = "ADDRESS", default_value = MONITOR)]
+    pub(crate) monitor: String,
+    /// One target only.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) target: Option<String>,
+    /// One failure only, such as `kv_preemption`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) failure: Option<String>,
     /// Write JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -155,6 +174,12 @@ pub(crate) struct Common {
     /// Base URL of an Alertmanager; may be given again.
     #[arg(long = "alertmanager", value_name = "URL")]
     alertmanagers: Vec<String>,
+    /// An action that may be taken once `enable_auto_mitigation` is on, such as `tighten_admission`; may be given again.
+    #[arg(long = "allow-action", value_name = "NAME")]
+    allow_actions: Vec<String>,
+    /// File with the token of the levers inside the servers.
+    #[arg(long, value_name = "FILE")]
+    lever_token_file: Option<PathBuf>,
     /// Another driver library than the system's, such as a simulated one; what it reports is marked as simulated.
     #[arg(long, value_name = "FILE")]
     nvml_library: Option<PathBuf>,
@@ -290,6 +315,8 @@ impl Common {
             log_file: self.log_file.clone(),
             webhooks: self.webhooks.clone(),
             alertmanagers: self.alertmanagers.clone(),
+            allow_actions: self.allow_actions.clone(),
+            lever_token_file: self.lever_token_file.clone(),
             nvml_library: self.nvml_library.clone(),
             ..Flags::default()
         }

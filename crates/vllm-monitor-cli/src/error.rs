@@ -33,6 +33,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// A file of the acting part that cannot be used.
+    #[error(transparent)]
+    Acting(#[from] monitor_acting::Error),
     /// The server's command could not be started.
     #[error("cannot start `{command}`: {source}")]
     Start {

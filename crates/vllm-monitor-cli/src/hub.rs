@@ -194,7 +194,7 @@ impl Hub {
 
     /// Publishes a decision that did not come from a step, such as the outcome of an action.
     pub fn publish(&self, target: &Arc<str>, decision: Decision) -> Arc<Record> {
-        if matches!(decision, Decision::Intent(_)) {
+        if matches!(&decision, Decision::Intent(intent) if !intent.observe_only) {
             self.totals.mitigations.fetch_add(1, Ordering::Relaxed);
         }
         // Numbers are given under the lock, so that they rise in the order in which readers see them.

@@ -88,7 +88,11 @@ impl Level {
                     Self::Info
                 }
                 EventKind::LogMark(mark) if matches!(mark.means, Meaning::Fatal(_)) => Self::Error,
+                EventKind::Acting {
+                    is_warning: false, ..
+                } => Self::Info,
                 EventKind::LogMark(_)
+                | EventKind::Acting { .. }
                 | EventKind::ObservationLost
                 | EventKind::ClockWentBack { .. }
                 | EventKind::SnapshotRefused { .. } => Self::Warn,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  probe, tail, process, sampler ─► target ─► hub: Monitor::step ─► journal, serve, notify, keeper
+//!                                                       └────────► acting
 //! ```
 //!
 //! - [`target`](mod@target) runs one task per server. It gathers what the probes, the log, `/proc` and the samplers
@@ -9,9 +10,11 @@
 //! - [`hub`] owns the core's state. Every decision leaves it as a numbered [`hub::Record`].
 //! - [`serve`] answers over HTTP, [`journal`] writes JSON lines, [`notify`] sends alerts, [`keeper`] saves what was
 //!   learned; [`transfer`] carries it elsewhere.
+//! - [`acting`] decides on actions and carries them out; by default it only reports what it would do.
 //! - [`supervise`] runs a server as a child; [`check`] looks at everything before it starts.
 //! - [`settings`] resolves flags, environment and file once.
 
+pub mod acting;
 pub mod check;
 pub mod error;
 pub mod hub;

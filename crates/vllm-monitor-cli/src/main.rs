@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Check(command) => check_command::check(command),
         Command::Status(command) => ask::status(command),
         Command::Watch(command) => ask::watch(command),
+        Command::Recommendations(command) => ask::recommendations(command),
         Command::Replay(command) => replay::replay(command),
         Command::Export(command) => ask::export(command),
         Command::Import(command) => ask::import(command),

@@ -55,7 +55,11 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode> {
         eprintln!("vllm-monitor: {why}; its process and its log are observed");
     }
     let settings = features.enable_monitoring.then_some(settings);
-    let status = runtime()?.block_on(supervise::run(settings, &command, &variables))?;
+    let status = runtime()?.block_on(supervise::run(settings, &command, &variables, |warnings| {
+        for warning in warnings {
+            eprintln!("vllm-monitor: {warning}");
+        }
+    }))?;
     Ok(ExitCode::from(status))
 }
 

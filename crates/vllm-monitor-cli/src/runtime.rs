@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use vllm_metrics::RunClock;
-use vllm_monitor::{Monitor, policy};
+use vllm_monitor::Monitor;
 
+use crate::acting::{Acting, Door, Prepared};
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::journal::{Journal, Level};
@@ -26,6 +27,7 @@ pub struct Runtime {
     server: Option<Server>,
     keeper: Option<Arc<Keeper>>,
     saving: Option<tokio::task::JoinHandle<()>>,
+    acting: Acting,
     journal: Journal,
     notifiers: Notifiers,
     interval: Duration,
@@ -34,24 +36,19 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Starts to observe every target of the settings.
+    /// Starts to observe every target of the settings, and to act on those where it is turned on.
     ///
     /// # Errors
     /// What could not be opened or bound.
     pub async fn start(settings: Resolved) -> Result<Self> {
-        Self::start_with(settings, Box::new(policy::ObserveOnly)).await
-    }
-
-    /// The same with a policy that may act.
-    ///
-    /// # Errors
-    /// As [`Runtime::start`].
-    pub async fn start_with(settings: Resolved, policy: Box<dyn policy::Policy>) -> Result<Self> {
         let opened = Keeper::open(settings.state_file.as_deref());
         let level = Level::from_word(&settings.core.features.log_level);
-        let monitor = Monitor::with_policy(settings.core, policy);
+        let (seam, prepared) = Prepared::new(settings.acting);
+        let monitor = Monitor::with_policy(settings.core, Box::new(seam));
         let hub = Arc::new(Hub::new(monitor, opened.state, RunClock::start()));
         let journal = Journal::start(&settings.journal, level, &hub)?;
+        let (acting, mut warnings) = Acting::start(prepared, Arc::clone(&hub))?;
+        warnings.extend(opened.warning);
         let notifiers = Notifiers::start(&settings.alerts, &hub)?;
         let targets: BTreeMap<Arc<str>, Target> = settings
             .targets
@@ -69,6 +66,7 @@ impl Runtime {
                     access: Arc::new(settings.access),
                     interval: settings.interval,
                     notes: Arc::new(notes),
+                    acting: acting.door(),
                 };
                 Some(Server::start(address, app).await?)
             }
@@ -88,7 +86,8 @@ impl Runtime {
             notifiers,
             interval: settings.interval,
             systemd: None,
-            warnings: opened.warning.into_iter().collect(),
+            acting,
+            warnings,
         })
     }
 
@@ -115,6 +114,11 @@ impl Runtime {
         self.targets.get(target).map(Target::notes)
     }
 
+    /// The part that acts.
+    pub fn acting(&self) -> Door {
+        self.acting.door()
+    }
+
     /// What the user should know about the start.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -128,6 +132,7 @@ impl Runtime {
             server,
             keeper,
             saving,
+            acting,
             journal,
             notifiers,
             interval: _,
@@ -135,6 +140,7 @@ impl Runtime {
             warnings: _,
         } = self;
         drop((targets, server));
+        acting.finish().await;
         if let Some(systemd) = systemd {
             systemd.abort();
         }

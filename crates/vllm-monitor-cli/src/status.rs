@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use vllm_monitor::lifecycle::{Health, SideStates, State as LifecycleState};
 use vllm_monitor::{AlertKind, Assessment, Evidence, FailureType, TargetState};
 
+use crate::acting::ActingStatus;
 use crate::hub::{Hub, TargetView, rfc3339};
 
 /// Everything at one moment. The keys at the top sum over all targets, under the names that users of the first
@@ -33,6 +34,9 @@ pub struct Status {
     pub continuous_learning_enabled: bool,
     /// Acting is turned on.
     pub auto_mitigation_enabled: bool,
+    /// What the acting part does.
+    #[serde(default)]
+    pub acting: ActingStatus,
     /// Version of parameters and calibration tables.
     pub model_version: String,
     /// Each target.
@@ -96,7 +100,7 @@ pub struct TargetStatus {
 
 impl Status {
     /// What a hub knows now.
-    pub fn of(hub: &Hub, active: bool) -> Self {
+    pub fn of(hub: &Hub, active: bool, acting: ActingStatus) -> Self {
         let now = hub.now();
         let targets: Vec<TargetStatus> = hub.read(|state, views| {
             views
@@ -122,10 +126,11 @@ impl Status {
             active_requests: sum(|target| target.active_requests),
             tokens_generated: sum(|target| target.tokens_generated),
             avg_step_duration_ms: (!steps.is_empty()).then(|| steps.iter().sum::<f64>() / steps.len() as f64),
-            mitigation_in_progress: false,
+            mitigation_in_progress: acting.is_under_way(),
             predictive_detection_enabled: features.enable_predictive,
             continuous_learning_enabled: features.enable_learning,
             auto_mitigation_enabled: features.enable_auto_mitigation,
+            acting,
             model_version: hub.monitor().settings().model_version.clone(),
             targets,
         }

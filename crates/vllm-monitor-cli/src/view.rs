@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use vllm_monitor::Prediction;
 
+use vllm_monitor_cli::acting::{ActingStatus, Advice};
 use vllm_monitor_cli::status::{Status, TargetStatus};
 
 /// Longest list of evidence that is shown for one target.
@@ -21,8 +22,71 @@ pub(crate) fn text(status: &Status) -> String {
         status.targets.len(),
         if status.monitor_active { "active" } else { "STUCK" }
     );
+    write_acting(&mut text, &status.acting);
     for target in &status.targets {
         write_target(&mut text, target);
+    }
+    text
+}
+
+fn write_acting(text: &mut String, acting: &ActingStatus) {
+    let mut line = |words: String| {
+        let _infallible = writeln!(text, "{words}");
+    };
+    match &acting.why_not {
+        Some(why) => line(format!("no action is taken: {why}")),
+        None => line("actions are taken".to_owned()),
+    }
+    for standing in &acting.standing {
+        line(format!(
+            "  {} on {} since {}: {}",
+            standing.action, standing.target, standing.since, standing.reason
+        ));
+    }
+    for action in acting
+        .actions
+        .iter()
+        .filter(|action| action.enabled && !action.supported)
+    {
+        let why = action.why_not.as_deref().unwrap_or_default();
+        line(format!(
+            "  {} on {}: unsupported here: {why}",
+            action.action, action.target
+        ));
+    }
+    for (target, why) in &acting.escalated {
+        line(format!("  {target}: {why}"));
+    }
+    for problem in &acting.problems {
+        line(format!("  problem: {problem}"));
+    }
+}
+
+/// Recommendations and rules.
+pub(crate) fn advice(advice: &Advice) -> String {
+    let mut text = String::new();
+    if let Some(why) = &advice.why_not {
+        let _infallible = writeln!(text, "no action is taken: {why}");
+    }
+    for recommended in &advice.recommendations {
+        let _infallible = writeln!(text, "{} of {}:", recommended.failure, recommended.target);
+        for action in &recommended.actions {
+            let _infallible = writeln!(
+                text,
+                "  {}. {}: expected reward {:.2}, better than doing nothing with probability {:.0} %; {}",
+                action.rank,
+                action.strategy,
+                action.score,
+                action.confidence * 100.0,
+                action.rationale
+            );
+            for why in &action.unsupported {
+                let _infallible = writeln!(text, "     unsupported here: {why}");
+            }
+        }
+    }
+    for rule in &advice.rules {
+        let _infallible = writeln!(text, "learned: {rule}");
     }
     text
 }

@@ -344,20 +344,17 @@ impl Monitor {
             broken: broken || was_stopped,
         };
         target.settle_forecasts(&step, &self.settings);
+        target.assessments = assessments;
 
         let situation = Situation {
-            target: &snapshot.target,
-            time: snapshot.time,
-            state: target.tracker.state(),
-            is_unobserved: target.tracker.is_unobserved(),
-            assessments: &assessments,
+            snapshot,
+            target,
             alerts: &alerts,
             features: &self.settings.features,
         };
         let further = self.policy.decide(&situation);
         decisions.extend(alerts.into_iter().map(Decision::Alert));
         decisions.extend(further);
-        target.assessments = assessments;
         decisions
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Run {
     pub(crate) failed: u32,
     pub(crate) reverted: u32,
     pub(crate) arms: BTreeMap<Arc<str>, u32>,
+    /// Each verdict: second, arm, failure, outcome and why.
+    pub(crate) verdicts: Vec<String>,
 }
 
 /// No action at all.
@@ -136,12 +138,22 @@ fn acting(scenario: &Scenario, memory: Memory, config: ActorConfig, offset: f64)
                         world.apply(action).expect("what was set can be reset");
                     }
                 }
-                Order::Settled(settled) if settled.arm.as_ref() != "nothing" => match settled.verdict.outcome
-                {
-                    Outcome::MadeWorse => run.worse += 1,
-                    Outcome::Failure => run.failed += 1,
-                    _ => {}
-                },
+                Order::Settled(settled) if settled.arm.as_ref() != "nothing" => {
+                    match settled.verdict.outcome {
+                        Outcome::MadeWorse => run.worse += 1,
+                        Outcome::Failure => run.failed += 1,
+                        _ => {}
+                    }
+                    run.verdicts.push(format!(
+                        "{:.0} s: {} against {}: {:?} (goodput forecast and seen {:.0?}): {}",
+                        world.now,
+                        settled.arm,
+                        settled.failure,
+                        settled.verdict.outcome,
+                        settled.verdict.goodput,
+                        settled.verdict.why
+                    ));
+                }
                 _ => {}
             }
         }
@@ -155,6 +167,7 @@ fn acting(scenario: &Scenario, memory: Memory, config: ActorConfig, offset: f64)
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
     pub(crate) fault: Fault,
+    pub(crate) seed: u64,
     pub(crate) none: Run,
     pub(crate) acting: Run,
     pub(crate) arms: BTreeMap<&'static str, Run>,
@@ -211,6 +224,7 @@ pub(crate) fn measure(seeds: u64) -> Vec<Measured> {
             };
             all.push(Measured {
                 fault,
+                seed,
                 none: without(&scenario),
                 acting: acting(&scenario, memory.clone(), config, 1e7).0,
                 arms: ARMS
@@ -282,6 +296,25 @@ pub(crate) fn report(all: &[Measured]) {
          taken back before their time {reverted}\n",
         100.0 * harmed as f64 / runs.max(1) as f64
     );
+    for m in all
+        .iter()
+        .filter(|m| m.acting.actions > 0 && m.acting.good < 0.98 * m.none.good)
+    {
+        println!(
+            "harmed: {:?}, seed {}: {:.0} without, {:.0} with, single actions {:?}",
+            m.fault,
+            m.seed,
+            m.none.good,
+            m.acting.good,
+            m.arms
+                .iter()
+                .map(|(arm, run)| (*arm, run.good.round()))
+                .collect::<Vec<_>>()
+        );
+        for verdict in &m.acting.verdicts {
+            println!("  {verdict}");
+        }
+    }
     println!("Mean goodput by single action:\n");
     for fault in Fault::ALL {
         let of: Vec<&Measured> = all.iter().filter(|m| m.fault == fault).collect();

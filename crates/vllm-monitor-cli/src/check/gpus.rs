@@ -70,7 +70,7 @@ impl SampleSink for Collector {
             let kind = labels["kind"]
                 .as_str()
                 .map_or(String::new(), |kind| format!("/{kind}"));
-            let key = (name.clone() + &kind, gpu);
+            let key = (name.clone() + kind.as_str(), gpu);
             seen.values.insert(key, sample.value);
         }
         // The first tick has the memory in use; what came before were constants.

@@ -27,6 +27,37 @@ pub(super) struct Named {
     target: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Switch {
+    on: bool,
+}
+
+/// Turns the kill switch on or off. While it is on nothing is done, and what was done is taken back.
+pub(super) async fn kill_switch(State(app): State<App>, Json(body): Json<Switch>) -> Answer {
+    let switched = tokio::task::spawn_blocking(move || {
+        app.acting.set_kill_switch(body.on);
+        app.acting.status()
+    });
+    match switched.await {
+        Ok(status) if status.kill_switch == body.on => (StatusCode::OK, "switched\n".to_owned()),
+        Ok(_) => (
+            StatusCode::CONFLICT,
+            "the kill switch stays on while its file exists\n".to_owned(),
+        ),
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
+    }
+}
+
+/// Resets a breaker that tripped.
+pub(super) async fn reset_breaker(State(app): State<App>) -> Answer {
+    match tokio::task::spawn_blocking(move || app.acting.reset_breaker()).await {
+        Ok(Ok(())) => (StatusCode::OK, "reset\n".to_owned()),
+        Ok(Err(problem)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
+    }
+}
+
 type Answer = (StatusCode, String);
 
 fn no_such(target: &str) -> Answer {

@@ -74,6 +74,19 @@ fn refusal(access: &Access, request: &Request) -> Option<(StatusCode, String)> {
         None => return Some((StatusCode::BAD_REQUEST, "a Host header is needed\n".to_owned())),
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    // A page of another site cannot know the token; refusing it first keeps it from trying.
+    let own_origin = text(header::HOST).map(|host| format!("http://{host}"));
+    let is_foreign = text(header::ORIGIN).is_some_and(|origin| Some(origin) != own_origin.as_deref())
+        || request
+            .headers()
+            .get("sec-fetch-site")
+            .is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+    if !reads && is_foreign {
+        return Some((
+            StatusCode::FORBIDDEN,
+            "requests from pages of other sites are refused\n".to_owned(),
+        ));
+    }
     if reads || access.opens(text(header::AUTHORIZATION)) {
         return None;
     }

@@ -8,6 +8,7 @@ use exposition::{FamilyHeader, Format, Kind, Role, SampleLine, WriteError, Write
 use vllm_monitor::lifecycle::State as LifecycleState;
 use vllm_monitor::{AlertKind, FailureType, HORIZONS_SECS, Prediction, Snapshot, TargetState};
 
+use crate::acting::ActingStatus;
 use crate::hub::{Hub, TargetView};
 
 /// One target's name, view and core state.
@@ -105,7 +106,7 @@ impl Page {
 ///
 /// # Errors
 /// Only if a family of this module is not well-formed.
-pub fn page(hub: &Hub) -> Result<String, WriteError> {
+pub fn page(hub: &Hub, acting: &ActingStatus) -> Result<String, WriteError> {
     let mut page = Page(Writer::new(Format::Text));
     hub.read(|state, views| {
         let rows: Vec<Row<'_>> = views
@@ -122,6 +123,7 @@ pub fn page(hub: &Hub) -> Result<String, WriteError> {
         accuracy(&mut page, &rows)?;
         tasks(&mut page, &rows)
     })?;
+    actions(&mut page, acting)?;
     own(&mut page, hub)?;
     Ok(page.0.finish())
 }
@@ -155,6 +157,53 @@ fn seed_names(page: &mut Page, hub: &Hub, rows: &[Row<'_>]) -> Result<(), WriteE
         "Share of resolved forecasts at 60 s that were on the right side of one half.",
         rows,
         |state, failure_type| state.score(failure_type).accuracy(),
+    )
+}
+
+fn actions(page: &mut Page, acting: &ActingStatus) -> Result<(), WriteError> {
+    let flag = |holds: bool| f64::from(u8::from(holds));
+    page.one(
+        "vllm:monitor_mitigation_in_progress",
+        Kind::Gauge,
+        "1 while an action is under way or in effect.",
+        flag(acting.is_under_way()),
+    )?;
+    page.one(
+        "vllm:monitor_acts",
+        Kind::Gauge,
+        "1 if actions are carried out: acting is turned on, without kill switch or tripped breaker.",
+        flag(acting.acts),
+    )?;
+    page.one(
+        "vllm:monitor_breaker_tripped",
+        Kind::Gauge,
+        "1 if the breaker tripped; it is reset by hand.",
+        flag(acting.breaker.is_some()),
+    )?;
+    page.rows(
+        "vllm:monitor_action_supported",
+        Kind::Gauge,
+        "1 if the target supports the action.",
+        acting.actions.iter().map(|action| {
+            let labels = vec![
+                ("target", action.target.as_str()),
+                ("action", action.action.as_str()),
+            ];
+            (labels, flag(action.supported))
+        }),
+    )?;
+    page.rows(
+        "vllm:monitor_action_confidence",
+        Kind::Gauge,
+        "Probability that the best action against a failure is better than doing nothing, as learned.",
+        acting.best.iter().map(|best| {
+            let labels = vec![
+                ("target", best.target.as_str()),
+                ("failure", best.failure.as_str()),
+                ("action", best.action.as_str()),
+            ];
+            (labels, best.confidence)
+        }),
     )
 }
 

@@ -24,6 +24,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::acting::{Advice, Door};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::status::Status;
@@ -49,6 +50,8 @@ pub struct App {
     pub interval: Duration,
     /// Where each target takes reports.
     pub notes: Arc<std::collections::BTreeMap<Arc<str>, mpsc::Sender<Note>>>,
+    /// The part that acts.
+    pub acting: Door,
 }
 
 /// A bound endpoint that serves until it is dropped.
@@ -119,6 +122,9 @@ fn router(app: App) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/monitor/livez", get(own_livez))
+        .route("/recommendations", get(recommendations))
+        .route("/control/kill-switch", post(control::kill_switch))
+        .route("/control/reset-breaker", post(control::reset_breaker))
         .route("/control/expect-stop", post(control::expect_stop))
         .route("/control/accept-speed", post(control::accept_speed))
         .layer(axum::extract::DefaultBodyLimit::max(16 << 10))
@@ -135,12 +141,13 @@ async fn overview() -> &'static str {
      /status    everything that is known, as JSON\n\
      /events    what happens, as server-sent events; ?after=N for those after record N\n\
      /livez     503 if the server has failed; ?target=NAME where there are several\n\
+     /recommendations  actions against failures, best first, and what was learned; ?target=NAME&failure=NAME\n\
      /readyz    503 unless the server takes requests; ?target=NAME\n\
      /monitor/livez  503 if the monitor itself makes no progress\n"
 }
 
 async fn metrics(State(app): State<App>) -> Response {
-    match metrics::page(&app.hub) {
+    match metrics::page(&app.hub, &app.acting.status()) {
         Ok(page) => (
             [(header::CONTENT_TYPE, exposition::Format::Text.content_type())],
             page,
@@ -151,7 +158,26 @@ async fn metrics(State(app): State<App>) -> Response {
 }
 
 async fn status(State(app): State<App>) -> axum::Json<Status> {
-    axum::Json(Status::of(&app.hub, is_active(&app.hub, app.interval)))
+    let active = is_active(&app.hub, app.interval);
+    axum::Json(Status::of(&app.hub, active, app.acting.status()))
+}
+
+/// What a question about actions is limited to.
+#[derive(Debug, Deserialize)]
+struct About {
+    target: Option<String>,
+    failure: Option<String>,
+}
+
+async fn recommendations(State(app): State<App>, Query(about): Query<About>) -> Response {
+    let advice = move || -> Advice {
+        app.acting
+            .advice(about.target.as_deref(), about.failure.as_deref())
+    };
+    match tokio::task::spawn_blocking(advice).await {
+        Ok(advice) => axum::Json(advice).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 /// Which target a question is about.

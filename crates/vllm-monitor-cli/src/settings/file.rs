@@ -1,5 +1,6 @@
 //! The settings file as it is written: TOML, or JSON if its name ends in `.json`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,6 +17,7 @@ pub(super) struct FileSettings {
     pub(super) log_patterns: Option<PathBuf>,
     pub(super) serve: ServeTable,
     pub(super) alerts: AlertTable,
+    pub(super) acting: ActingTable,
     pub(super) target: Vec<TargetTable>,
 }
 
@@ -46,6 +48,64 @@ pub(super) struct TargetTable {
     pub(super) api_key_file: Option<PathBuf>,
     pub(super) canary_secs: Option<f64>,
     pub(super) gpus: Option<bool>,
+    pub(super) act: Option<bool>,
+    pub(super) kind: Option<String>,
+    pub(super) lever_token_file: Option<PathBuf>,
+    pub(super) restart_command: Vec<String>,
+    pub(super) restart_owner: Option<String>,
+    pub(super) confirmed: Vec<String>,
+}
+
+/// What may be done to targets.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ActingTable {
+    pub(super) allow: Vec<String>,
+    pub(super) folder: Option<PathBuf>,
+    pub(super) audit_file: Option<PathBuf>,
+    pub(super) lease_folder: Option<PathBuf>,
+    pub(super) kill_switch_file: Option<PathBuf>,
+    pub(super) lever_token_file: Option<PathBuf>,
+    pub(super) holder: Option<String>,
+    pub(super) arms_file: Option<PathBuf>,
+    pub(super) limits: Map<String, Value>,
+    pub(super) hooks: BTreeMap<String, HookTable>,
+}
+
+/// One way to call something of the user's.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum HookTable {
+    /// A URL.
+    Webhook {
+        url: String,
+        token_file: Option<PathBuf>,
+    },
+    /// A program with its arguments.
+    Command {
+        command: Vec<String>,
+        #[serde(default = "half_a_minute")]
+        limit_secs: f64,
+    },
+    /// The replica count of a Kubernetes workload.
+    Kubernetes {
+        api: String,
+        token_file: Option<PathBuf>,
+        #[serde(default = "deployments")]
+        resource: String,
+        namespace: String,
+        name: String,
+        least: u64,
+        most: u64,
+    },
+}
+
+fn half_a_minute() -> f64 {
+    30.0
+}
+
+fn deployments() -> String {
+    "deployments".to_owned()
 }
 
 /// Keys that are the program's; the others are the core's.
@@ -57,6 +117,7 @@ const OURS: &[&str] = &[
     "log_patterns",
     "serve",
     "alerts",
+    "acting",
     "target",
 ];
 

@@ -2,6 +2,7 @@
 //!
 //! The core's own keys (`enable_predictive`, `[parameters]`, …) stand in the same file and are resolved by the core.
 
+mod acting;
 mod file;
 mod resolve;
 
@@ -13,6 +14,7 @@ use vllm_monitor::config::Settings;
 
 pub use resolve::{Flags, TargetFlags, VARIABLES};
 
+use crate::acting::ActingSettings;
 use crate::journal::Destination;
 use crate::serve::Access;
 use crate::target::TargetSpec;
@@ -38,6 +40,8 @@ pub struct Resolved {
     pub journal: Destination,
     /// Where alerts go besides.
     pub alerts: AlertSettings,
+    /// What may be done to targets.
+    pub acting: ActingSettings,
     /// Each of the program's own keys with its value and source, for `--print-config`.
     printed: Vec<(String, String, String)>,
 }
@@ -59,6 +63,6 @@ impl Resolved {
         for (key, value, from) in &self.printed {
             let _infallible = writeln!(text, "{key} = {value}  # {from}");
         }
-        text + &self.core.print()
+        text + self.core.print().as_str()
     }
 }

@@ -35,6 +35,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("VLLM_MONITOR_TOKEN_FILE", "serve.token_file"),
     ("VLLM_MONITOR_STATE_FILE", "state_file"),
     ("VLLM_MONITOR_LOG_FILE", "log_file"),
+    ("VLLM_MONITOR_LEVER_TOKEN_FILE", "acting.lever_token_file"),
 ];
 
 /// Flags as given; what was not given is `None` or empty.
@@ -66,6 +67,10 @@ pub struct Flags {
     pub webhooks: Vec<String>,
     /// Alertmanagers.
     pub alertmanagers: Vec<String>,
+    /// Actions that are enabled.
+    pub allow_actions: Vec<String>,
+    /// A file with the token of the levers.
+    pub lever_token_file: Option<PathBuf>,
     /// Another driver library.
     pub nvml_library: Option<PathBuf>,
 }
@@ -114,6 +119,7 @@ impl TargetFlags {
             api_key_file: self.api_key_file.clone(),
             canary_secs: self.canary_secs,
             gpus: self.gpus,
+            ..TargetTable::default()
         }
     }
 }
@@ -138,11 +144,11 @@ impl Resolved {
     }
 }
 
-struct Draft<'a> {
-    flags: &'a Flags,
+pub(super) struct Draft<'a> {
+    pub(super) flags: &'a Flags,
     environment: &'a [(String, String)],
-    problems: Vec<String>,
-    printed: Vec<(String, String, String)>,
+    pub(super) problems: Vec<String>,
+    pub(super) printed: Vec<(String, String, String)>,
 }
 
 impl Draft<'_> {
@@ -153,7 +159,7 @@ impl Draft<'_> {
     }
 
     /// The value of a key by precedence, noted for printing.
-    fn pick(
+    pub(super) fn pick(
         &mut self,
         key: &str,
         flag: Option<String>,
@@ -205,9 +211,20 @@ impl Draft<'_> {
         let state_file = self.state_file(&path, file.state_file.clone());
         let journal = self.journal(&path, file.log_file.clone());
         let alerts = self.alerts(&file);
+        let tables = file.target.clone();
         let targets = self.targets(&path, file.target, interval, &patterns);
+        let core = core?;
+        let acting = self.acting(
+            &path,
+            file.acting,
+            &core,
+            state_file.as_deref(),
+            &targets,
+            &tables,
+        );
         Some(Resolved {
-            core: core?,
+            core,
+            acting,
             targets,
             interval,
             listen,
@@ -335,7 +352,7 @@ impl Draft<'_> {
     }
 
     /// The first line of a file that holds a secret.
-    fn secret(&mut self, path: &Path, what: &str) -> Option<String> {
+    pub(super) fn secret(&mut self, path: &Path, what: &str) -> Option<String> {
         let problem = match std::fs::read_to_string(path) {
             Ok(text) => {
                 let line = text.lines().next().unwrap_or_default().trim();
@@ -351,12 +368,16 @@ impl Draft<'_> {
         None
     }
 
-    fn state_file(&mut self, path: &Path, file: Option<String>) -> Option<PathBuf> {
-        let variable = |name: &str| {
+    /// Where the state is kept unless told otherwise.
+    pub(super) fn default_state_file(&self) -> Option<PathBuf> {
+        keeper::default_path(|name| {
             let (_, value) = self.environment.iter().find(|(known, _)| known == name)?;
             Some(value.clone())
-        };
-        let default = keeper::default_path(variable).map(|path| text(&path));
+        })
+    }
+
+    fn state_file(&mut self, path: &Path, file: Option<String>) -> Option<PathBuf> {
+        let default = self.default_state_file().map(|path| text(&path));
         let file = file.map(|value| (value, path));
         let picked = self.pick("state_file", self.flags.state_file.clone(), file, default);
         picked
@@ -484,7 +505,7 @@ impl Draft<'_> {
     }
 }
 
-fn text(path: impl AsRef<Path>) -> String {
+pub(super) fn text(path: impl AsRef<Path>) -> String {
     path.as_ref().display().to_string()
 }
 

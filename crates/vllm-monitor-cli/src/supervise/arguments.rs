@@ -1,5 +1,6 @@
 //! The server's command line: the monitor's switches taken out, and what must be known to observe it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -117,6 +118,60 @@ pub struct ServerCommand {
 }
 
 impl ServerCommand {
+    /// The command line with some arguments changed: an empty value is a switch.
+    ///
+    /// ```
+    /// use vllm_monitor_cli::supervise::ServerCommand;
+    ///
+    /// let words = ["vllm", "serve", "m", "--max-num-seqs", "256", "--port=1"].map(String::from);
+    /// let command = ServerCommand::new(words.to_vec());
+    /// let changes = [("--max-num-seqs", "64"), ("--port", "2"), ("--enforce-eager", "")];
+    /// let changes = changes.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    /// let changed = command.with_arguments(&changes.into_iter().collect())?;
+    /// assert_eq!(changed.join(" "), "vllm serve m --max-num-seqs 64 --port 2 --enforce-eager");
+    /// # Ok::<(), String>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there are changes and the command is not vLLM's, whose arguments are known.
+    pub fn with_arguments(&self, changes: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
+        if changes.is_empty() {
+            return Ok(self.words.clone());
+        }
+        if !self.is_vllm {
+            return Err("its arguments cannot be changed, as it is not `vllm serve`".to_owned());
+        }
+        let mut words = Vec::with_capacity(self.words.len() + 2 * changes.len());
+        let mut left = changes.clone();
+        let add = |words: &mut Vec<String>, name: &str, value: &str| {
+            words.push(name.to_owned());
+            if !value.is_empty() {
+                words.push(value.to_owned());
+            }
+        };
+        let mut old = self.words.iter().peekable();
+        while let Some(word) = old.next() {
+            let (name, has_value) = match word.split_once('=') {
+                Some((name, _)) => (name.replace('_', "-"), true),
+                None => (word.replace('_', "-"), false),
+            };
+            let Some(value) = changes.get(&name) else {
+                words.push(word.clone());
+                continue;
+            };
+            if !has_value && !value.is_empty() && old.peek().is_some_and(|next| !next.starts_with("--")) {
+                old.next();
+            }
+            if left.remove(&name).is_some() {
+                add(&mut words, &name, value);
+            }
+        }
+        for (name, value) in &left {
+            add(&mut words, name, value);
+        }
+        Ok(words)
+    }
+
     /// Reads a command line.
     pub fn new(words: Vec<String>) -> Self {
         let (arguments, is_vllm) = server_arguments(&words);

@@ -100,6 +100,11 @@ impl Child {
         }
     }
 
+    /// Kills the server with everything in its group.
+    pub(super) fn kill_group(&self) {
+        let _gone = killpg(self.pid, Signal::SIGKILL);
+    }
+
     /// Ends what the server left behind in its group: an engine without its front end holds the GPU's memory.
     pub(super) async fn end_group(&self) {
         let is_left = || killpg(self.pid, None).is_ok();

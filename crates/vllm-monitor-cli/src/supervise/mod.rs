@@ -6,6 +6,7 @@
 mod arguments;
 mod child;
 mod output;
+mod restart;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use vllm_monitor::snapshot::Exit;
 
 pub use arguments::{ServerCommand, Switches, take_switches};
 use child::{Child, Fate};
+use restart::{Supervised, may_restart, with_restarts};
 
 use crate::error::{Error, Result};
 use crate::notify::Watch;
@@ -30,8 +32,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Exit status for a server that ended with code 0 although nobody had asked it to: vLLM does so when its engine dies.
 pub const UNASKED_END: u8 = 1;
 
-/// Runs a server, with these variables besides the inherited ones, to its end and returns the exit status to end with: the server's own code, 128 and the signal that
-/// ended it, or [`UNASKED_END`].
+/// Runs a server, with these variables in addition to the inherited ones, to its end and returns the exit status to end
+/// with: the server's own code, 128 and the signal that ended it, or [`UNASKED_END`]. Where restarts are enabled, the
+/// end of the server is the end only if it is not restarted. `warn` receives what the user should know of the start.
 ///
 /// # Errors
 /// If the monitor or the server could not be started.
@@ -39,48 +42,48 @@ pub async fn run(
     settings: Option<Resolved>,
     command: &ServerCommand,
     variables: &[(String, String)],
+    warn: impl Fn(&[String]),
 ) -> Result<u8> {
     // Before the server can end, or its end would be missed.
     let mut ended = listen(SignalKind::child())?;
     let mut signals = Signals::listen()?;
+    let (restarts, requests) = mpsc::channel(1);
+    let settings = settings.map(|settings| with_restarts(settings, command, restarts));
+    let restarted = settings.as_ref().is_some_and(may_restart);
     let mut monitor = match settings {
         Some(settings) => Some(Runtime::start(settings).await?),
         None => None,
     };
     if let Some(monitor) = &mut monitor {
         monitor.follow_for_systemd(Watch::Server);
+        warn(monitor.warnings());
     }
-    let notes = monitor.as_ref().and_then(|monitor| {
-        let only = monitor.hub().read(|_, views| views.keys().next().cloned());
-        monitor.notes(&only?)
-    });
+    let target = monitor
+        .as_ref()
+        .and_then(|monitor| monitor.hub().read(|_, views| views.keys().next().cloned()));
     let reporter = Reporter {
-        notes,
+        notes: monitor
+            .as_ref()
+            .zip(target.as_ref())
+            .and_then(|(monitor, target)| monitor.notes(target)),
         monitor: monitor.as_ref().map(|monitor| Arc::clone(monitor.hub())),
     };
     let child = Child::start(&command.words, variables, reporter.notes.clone())?;
-    reporter.send(Note::Started(child.pid())).await;
-    reporter.send(Note::Log(Ok(()))).await;
-
-    let mut asked = false;
-    let fate = loop {
-        tokio::select! {
-            _ = ended.recv() => {
-                if let Some(fate) = child.reap() {
-                    break fate;
-                }
-            }
-            received = signals.next() => {
-                if received.asks_to_stop {
-                    asked = true;
-                    reporter.send(Note::StopRequested(true)).await;
-                }
-                child.signal(received.number);
-            }
-        }
+    reporter.started(child.pid()).await;
+    let door = monitor.as_ref().map(Runtime::acting);
+    let mut server = Supervised {
+        command,
+        variables,
+        reporter,
+        child,
+        requests,
+        door: door.filter(|_| restarted),
+        asked: false,
+        stopping: None,
     };
-    child.end_group().await;
-    reporter.ended(fate).await;
+    let fate = server.watch(&mut ended, &mut signals).await;
+    let asked = server.asked;
+    drop(server);
     if let Some(monitor) = monitor {
         monitor.finish().await;
     }
@@ -103,6 +106,12 @@ struct Reporter {
 }
 
 impl Reporter {
+    async fn started(&self, pid: u32) {
+        self.send(Note::StopRequested(false)).await;
+        self.send(Note::Started(pid)).await;
+        self.send(Note::Log(Ok(()))).await;
+    }
+
     async fn send(&self, note: Note) {
         if let Some(notes) = &self.notes {
             let _ended = notes.send(note).await;

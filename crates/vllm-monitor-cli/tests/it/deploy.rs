@@ -21,7 +21,7 @@ fn read(name: &str) -> String {
 /// Names of metrics in the rules and the dashboard.
 fn used() -> BTreeSet<String> {
     let name = Regex::new(r"vllm:[a-z_]+").unwrap();
-    let all = read("prometheus-rules.yml") + &read("grafana-dashboard.json");
+    let all = read("prometheus-rules.yml") + read("grafana-dashboard.json").as_str();
     name.find_iter(&all)
         .map(|found| found.as_str().to_owned())
         .collect()

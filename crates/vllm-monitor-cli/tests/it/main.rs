@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests have no documentation to publish")]
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+mod acting;
 mod attach;
 mod check;
 mod commands;

@@ -12,7 +12,7 @@ use vllm_monitor_cli::settings::{Flags, Resolved, TargetFlags};
 use vllm_sim::{EngineConfig, OutputLength, SimConfig, Simulator};
 
 /// Longest wait for anything. Reached only by a test that fails.
-const LONGEST: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(60);
 
 pub(crate) fn simulator() -> Simulator {
     Simulator::start(SimConfig {

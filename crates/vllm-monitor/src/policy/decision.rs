@@ -18,7 +18,7 @@ pub enum Decision {
     Event(Event),
     /// An alert, raised once and cleared once.
     Alert(Alert),
-    /// An action that should be carried out. The observe-only policy makes none.
+    /// An action that is carried out, or would be if acting were turned on.
     Intent(Intent),
     /// An action whose effect is to be checked at a time.
     Verify(Verify),
@@ -77,6 +77,13 @@ pub enum EventKind {
         /// By how much.
         secs: f64,
     },
+    /// Something about actions, in words: unsupported ones, outcomes, a breaker that tripped.
+    Acting {
+        /// The words.
+        text: String,
+        /// Whether a person should look at it.
+        is_warning: bool,
+    },
     /// A snapshot has another schema and was not evaluated.
     SnapshotRefused {
         /// Its schema.
@@ -125,19 +132,21 @@ pub struct Alert {
     pub condition: Option<Condition>,
 }
 
-/// An action that should be carried out.
+/// An action that is carried out, or would be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Intent {
     /// The target.
     pub target: Arc<str>,
     /// Name of the action.
-    pub action: Cow<'static, str>,
-    /// Against what.
-    pub failure_type: FailureType,
+    pub action: Arc<str>,
+    /// Against what, such as `kv_preemption` or `process_exit`.
+    pub failure: Arc<str>,
+    /// Whether it is only a suggestion, since acting is turned off.
+    pub observe_only: bool,
     /// Probability with which the policy chose this action among those that were admissible, for later judgement.
     pub propensity: f64,
     /// Why.
-    pub reason: Cow<'static, str>,
+    pub reason: String,
 }
 
 /// An action whose effect is to be checked.
@@ -146,7 +155,7 @@ pub struct Verify {
     /// The target.
     pub target: Arc<str>,
     /// Name of the action.
-    pub action: Cow<'static, str>,
+    pub action: Arc<str>,
     /// When to look.
     pub deadline: Time,
 }
@@ -157,5 +166,7 @@ pub struct Revert {
     /// The target.
     pub target: Arc<str>,
     /// Name of the action.
-    pub action: Cow<'static, str>,
+    pub action: Arc<str>,
+    /// Why.
+    pub why: Cow<'static, str>,
 }

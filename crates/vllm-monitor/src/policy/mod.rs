@@ -1,7 +1,7 @@
-//! From assessments to decisions. The only policy so far observes: it reports and does not act.
+//! From assessments to decisions.
 //!
-//! [`Policy`] is the extension point for acting. A policy sees a [`Situation`] and may return intents, which a shell
-//! logs before executing them and verifies at their deadline.
+//! [`Policy`] is the extension point for acting. A policy sees a [`Situation`] after each step; the program
+//! `vllm-monitor` passes it on to a task that decides and acts, and this crate's own [`ObserveOnly`] does nothing.
 
 mod alarm;
 mod decision;
@@ -9,33 +9,23 @@ mod decision;
 pub use alarm::{Alarms, THRESHOLDS, Threshold};
 pub use decision::{Alert, AlertChange, AlertKind, Decision, Event, EventKind, Intent, Revert, Verify};
 
-use std::sync::Arc;
-
-use crate::Time;
 use crate::config::Features;
-use crate::forecast::{Assessment, FailureType};
-use crate::lifecycle::State;
+use crate::{Snapshot, TargetState};
 
 /// What a policy decides on.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {
-    /// The target.
-    pub target: &'a Arc<str>,
-    /// When.
-    pub time: Time,
-    /// Its state after this snapshot.
-    pub state: State,
-    /// Whether anything fresh is known of it; without that no action is sound.
-    pub is_unobserved: bool,
-    /// What the predictors say, after calibration.
-    pub assessments: &'a [(FailureType, Assessment)],
+    /// What was observed, with the target's name and the time.
+    pub snapshot: &'a Snapshot,
+    /// The target's state after it: lifecycle, rates, and what the predictors say, after calibration.
+    pub target: &'a TargetState,
     /// Alerts that were raised or ended with this snapshot.
     pub alerts: &'a [Alert],
     /// What is on.
     pub features: &'a Features,
 }
 
-/// Decides what to do in a situation. Implementations are pure.
+/// Decides what to do in a situation. Implementations neither wait nor do I/O.
 pub trait Policy: std::fmt::Debug + Send + Sync {
     /// Further decisions, beyond the events and alerts that are reported anyway.
     fn decide(&self, situation: &Situation<'_>) -> Vec<Decision>;
