@@ -1,5 +1,6 @@
 //! Measurements: figures, criterion benches, and the structure test.
 
+pub mod campaign;
 pub mod exposition;
 pub mod figure;
 pub mod gpu_sampler;

@@ -135,3 +135,21 @@ fn a_file_that_is_not_there_or_has_a_wrong_key_is_named() {
         "{said}"
     );
 }
+
+#[test]
+fn variables_of_the_python_package_are_no_mistake() {
+    let flags = Flags::default();
+    let said = problems(
+        &flags,
+        &[
+            ("VLLM_MONITOR_TOKEN", "secret"),
+            ("VLLM_MONITOR_NODES", "a,b"),
+            ("VLLM_MONITOR_OUTPUT_DIR", "/tmp"),
+            ("VLLM_MONITOR_TOKENS", "x"),
+        ],
+    );
+    assert!(
+        said.contains("VLLM_MONITOR_TOKENS: not a variable") && !said.contains("secret"),
+        "{said}"
+    );
+}

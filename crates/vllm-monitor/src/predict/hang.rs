@@ -7,7 +7,7 @@
 //!
 //! Long prefills, pauses, sleep, scaling, compilations and starts have no heartbeat either; they are excluded.
 //!
-//! Where the engine's processes are on this machine, what they do shortens or extends the bound ([`activity`]): a
+//! Where the engine's processes are on this machine, what they do shortens or extends the bound (`activity.rs`): a
 //! process that is stopped, or that sleeps while its GPUs are idle, does not compute, so there is nothing to learn
 //! first; one that uses the CPU while its GPUs are idle may compile.
 

@@ -1,0 +1,50 @@
+//! Parameters of the baselines, chosen on cases that are not reported.
+
+use super::baselines::Baseline;
+use super::case::Finds;
+use super::record::Record;
+use super::score::score;
+
+/// A baseline with the parameters that did best.
+#[derive(Debug, Clone)]
+pub struct Tuned {
+    /// The baseline.
+    pub baseline: Baseline,
+    /// What it has to find.
+    pub finds: Finds,
+    /// Its parameters.
+    pub parameters: Vec<f64>,
+}
+
+/// Of a grid, the parameters that find the most with at most one false alarm per healthy hour; if none is that quiet,
+/// the quietest. The monitor's own parameters were chosen by the same rule.
+pub fn tune(records: &[Record]) -> Vec<Tuned> {
+    let mut tuned = Vec::new();
+    for finds in Finds::ALL {
+        let of: Vec<&Record> = records.iter().filter(|r| r.label.finds == Some(finds)).collect();
+        if of.is_empty() {
+            continue;
+        }
+        for baseline in Baseline::of(finds) {
+            let best = baseline
+                .grid(finds)
+                .into_iter()
+                .map(|parameters| {
+                    let score = score(&of, Some(finds), &|| baseline.make(finds, &parameters));
+                    let false_per_hour = score.false_alarms / score.healthy_hours.max(1e-9);
+                    let quiet = false_per_hour <= 1.0;
+                    let merit = if quiet { score.found } else { -false_per_hour };
+                    (quiet, merit, -false_per_hour, parameters)
+                })
+                .max_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.total_cmp(&b.2)));
+            if let Some((.., parameters)) = best {
+                tuned.push(Tuned {
+                    baseline: *baseline,
+                    finds,
+                    parameters,
+                });
+            }
+        }
+    }
+    tuned
+}
