@@ -1,4 +1,4 @@
-"""Metrics pages that explode: memory stays below 1.5 GiB, and the console says what was left out.
+"""Metrics pages that explode: memory stays below 1.5 GiB, and the console reports what exceeds a limit.
 
 A server of this program answers with a million series, with new labels at every scrape, with labels of a megabyte, or
 without end; `sut collect` and `vllm-monitor` read it.
@@ -35,7 +35,7 @@ def million(_scrape):
 
 
 def fresh(scrape):
-    return HEAD + "# TYPE fresh gauge\n" + "".join(f'fresh{{id="{scrape}-{n}"}} {n}\n' for n in range(60_000))
+    return HEAD + "# TYPE fresh gauge\n" + "".join(f'fresh{{id="{scrape}-{n}"}} {n}\n' for n in range(150_000))
 
 
 def long(scrape):
@@ -102,7 +102,8 @@ def run(place, page, program):
     faults = common.crashed(status, said, place.folder)
     if most > MEMORY:
         faults.append(f"{most >> 20} MiB of memory, at most {MEMORY >> 20} are allowed")
-    if program == "collect" and not re.search(r"more series than|no complete answer|too many series|larger than|more than \d+ bytes|over the limit", said):
+    # A few hundred long labels are within the limits.
+    if program == "collect" and page is not long and not re.search(r"more series than|no complete answer|too many series|larger than|more than \d+ bytes|over the limit", said):
         faults.append(f"nothing is said of it: {said[-400:]}")
     return faults
 
