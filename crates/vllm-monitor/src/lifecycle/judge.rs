@@ -244,7 +244,13 @@ fn answering(facts: &Facts<'_>) -> Option<Verdict> {
         (None, true) => true,
         _ => false,
     };
-    if is_up && healthy && !has_page && !http.metrics.is_absent() {
+    // A connection that was refused before the server was up says nothing about now.
+    let is_of_the_start = !facts.state.is_up()
+        && http
+            .metrics
+            .last()
+            .is_some_and(|probe| !probe.outcome.is_connected());
+    if is_up && healthy && !has_page && !http.metrics.is_absent() && !is_of_the_start {
         let what = http
             .metrics
             .last()

@@ -447,3 +447,20 @@ fn missing_metrics_are_named_once() {
         vllm_monitor::Prediction::NotEnoughData { .. }
     ));
 }
+
+#[test]
+fn a_page_refused_just_before_the_start_ended_is_no_degradation() {
+    let mut w = World::new();
+    let at = w.time();
+    w.builder.process_alive(true, at);
+    w.health(ProbeOutcome::Refused);
+    w.builder
+        .metrics_probe(crate::world::probe(at, ProbeOutcome::Refused));
+    w.tick();
+    // The probe of /health comes first once the server listens.
+    w.health(ProbeOutcome::Status(200));
+    w.tick();
+    w.scrape();
+    w.tick();
+    assert_eq!(w.path(), [S::Initializing, S::Ready]);
+}
