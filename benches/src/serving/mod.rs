@@ -92,7 +92,7 @@ impl Seen {
             Some(us) => format!("scheduled to {what} p99 {us:.0} us, "),
             None => String::new(),
         };
-        let delays = p99("issued", &self.issue_delay_us) + &p99("sent", &self.sent_delay_us);
+        let delays = p99("issued", &self.issue_delay_us) + p99("sent", &self.sent_delay_us).as_str();
         format!(
             "{name}: {} of {} answered, {:.0} tokens/s, {delays}{:.1} CPU us a token \
              (client, start included), {} threads at most, {:.0} MiB at most; server {:.0} % of its core",
