@@ -70,12 +70,15 @@ static char driver[80] = "570.00";
 static int init_code = OK, initialised, live_fd = -1;
 static long long origin_ns;
 
-static long long wall_ns(void) {
+static long long clock_ns(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
+    clock_gettime(clock, &t);
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
-static double now_s(void) { return (double)(wall_ns() - origin_ns) / 1e9; }
+static long long wall_ns(void) { return clock_ns(CLOCK_REALTIME); }
+/* Wall clock minus monotonic clock at the start: a step of the wall clock changes neither script nor waits. */
+static long long wall_ahead_ns;
+static double now_s(void) { return (double)(clock_ns(CLOCK_MONOTONIC) + wall_ahead_ns - origin_ns) / 1e9; }
 
 static void sleep_s(double seconds) {
     struct timespec t = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
@@ -200,6 +203,7 @@ static int read_script(void) {
     FILE *file = fopen(path, "re");
     if (file == NULL) return DRIVER_NOT_LOADED;
     origin_ns = wall_ns();
+    wall_ahead_ns = origin_ns - clock_ns(CLOCK_MONOTONIC);
     int bad = 0;
     while (fgets(line, sizeof line, file) != NULL)
         if (script_line(line, &current) != 0) bad = 1;

@@ -42,11 +42,30 @@ pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
         .output_dir(&metrics.output_dir)
         .format(metrics.format);
     let count = endpoints.len();
+    let mut versions: Vec<String> = Vec::new();
     for (endpoint, (_, answer)) in endpoints.into_iter().zip(&looked) {
-        builder = builder.endpoint(match answer {
-            Ok(found) if endpoint.server_version.is_none() => with_version(endpoint, found)?,
-            _ => endpoint,
+        let version = match answer {
+            Ok(found) => version_of(found)?,
+            Err(_) => None,
+        };
+        // A version that is not in the catalogue cannot be compared.
+        let known = version
+            .clone()
+            .filter(|version| endpoint.server_version.is_none() && version.parse::<Version>().is_ok());
+        builder = builder.endpoint(match known {
+            Some(version) => endpoint.server_version(version),
+            None => endpoint,
         });
+        versions.extend(version.filter(|version| !versions.contains(version)));
+    }
+    // The simulator declares itself in its version.
+    let simulated = versions.iter().any(|version| version.contains("simulated"));
+    if simulated {
+        tracing::warn!("a simulator is recorded; everything made of this record is marked SIMULATED");
+    }
+    builder = builder.simulated(simulated);
+    if !versions.is_empty() {
+        builder = builder.fact("server_version", versions.join(", "));
     }
     let recording = RecordingPlan {
         // They are already among the endpoints.
@@ -139,23 +158,18 @@ fn resolve(args: &CollectArgs) -> Result<Collecting, Fail> {
     })
 }
 
-/// Queries the vLLM server behind an endpoint for its version, so that its page is compared with the metrics
-/// of that version.
-fn with_version(endpoint: EndpointConfig, found: &EndpointCheck) -> Result<EndpointConfig, Fail> {
+/// The version of the vLLM server behind an endpoint, if it is one and reports it.
+fn version_of(found: &EndpointCheck) -> Result<Option<String>, Fail> {
     let is_vllm = found.names.iter().any(|name| name.starts_with("vllm:"));
     let Some(base) = found.endpoint_url.strip_suffix("/metrics").filter(|_| is_vllm) else {
-        return Ok(endpoint);
+        return Ok(None);
     };
     let Ok(client) = Client::new(ClientConfig::new(base)) else {
-        return Ok(endpoint);
+        return Ok(None);
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot ask for the version")?;
-    Ok(match runtime.block_on(client.version()) {
-        // A version that is not in the catalogue cannot be compared.
-        Ok(version) if version.parse::<Version>().is_ok() => endpoint.server_version(version),
-        _ => endpoint,
-    })
+    Ok(runtime.block_on(client.version()).ok())
 }

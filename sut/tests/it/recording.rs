@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::Run;
+use crate::support::{Run, simulator};
 use vllm_metrics::{TimeSource, read_run};
 use vllm_sim::{SimConfig, Simulator};
 
@@ -188,4 +188,39 @@ fn credentials_are_not_shown_by_a_dry_run() {
     let shown = format!("{}{}", run.stdout, run.stderr);
     assert_eq!(run.status, Some(0), "{shown}");
     assert!(shown.contains("refused") && !shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn a_recorded_simulator_is_marked_without_a_run_too() {
+    let server = simulator(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sut"))
+        .args([
+            "collect",
+            "--duration",
+            "300ms",
+            "--no-plots",
+            "--url",
+            &server.url(),
+        ])
+        .current_dir(folder.path())
+        .output()
+        .expect("the program starts");
+    let shown = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("marked SIMULATED"), "{shown}");
+    let run = read_run(folder.path().join("metrics_output")).expect("a record");
+    assert!(run.manifest.simulated, "{shown}");
+    assert!(
+        run.series
+            .iter()
+            .filter(|series| series.def.metric_name.starts_with("vllm:"))
+            .all(|series| &*series.def.source == "vllm-simulated"),
+        "{shown}"
+    );
+    server.stop();
 }
