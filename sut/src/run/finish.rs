@@ -11,9 +11,9 @@ use super::answers::Answers;
 use super::execute::Executed;
 use super::judge::{Ended, Judged, judge};
 use super::result::{RunResult, stamp_now};
-use super::table::SummaryTable;
+use super::table::{SummaryTable, VALUES};
 use super::{environment, no_summary, user_conf};
-use crate::console::print;
+use crate::console::{print, print_wrapped};
 use crate::exit::{Exit, Fail};
 use crate::harness::Figures;
 use crate::harness::counters::Counters;
@@ -175,7 +175,7 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         files,
     };
     print(&printed);
-    print(&table.render());
+    print_wrapped(&table.render(), VALUES);
     Ok(exit)
 }
 

@@ -8,6 +8,9 @@ use vllm_client::ReplicaStatus;
 use crate::harness::counters::Failures;
 use crate::harness::request_log::{LatencyStats, percentile};
 
+/// Column of the values.
+pub(crate) const VALUES: usize = 17;
+
 /// The input of the table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SummaryTable {
