@@ -223,7 +223,7 @@ fn server_times(run: &RunData, joined: &Joined) -> String {
             percentile(&values, 50.0).map_or("unknown".to_owned(), |ns| format!("{:.2} ms", ns as f64 / 1e6))
         };
         return format!(
-            "inside the server, median of {}: queue {}, prefill {}, decode {}; outside the engine {} (reported by the \
+            "inside the server, median of {}: queue {}, prefill {}, decode {}; outside the engine {} (as reported by the \
              server)",
             rows.len(),
             median(&|r| r.server_queue_ns),
