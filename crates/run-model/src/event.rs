@@ -117,6 +117,7 @@ kinds! {
     BucketFitness "bucket_fitness" Info "A histogram's buckets do not fit what it observed.",
     CustomMetricFailed "custom_metric_failed" Warning "A user's expression could not be evaluated.",
     Retry "retry" Warning "A request was sent again.",
+    Alert "alert" Warning "An alert of a rule changed its state.",
 }
 
 impl From<&str> for EventKind {

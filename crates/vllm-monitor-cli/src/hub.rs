@@ -88,10 +88,8 @@ pub struct Totals {
     pub saves_failed: AtomicU64,
     /// Saves that succeeded.
     pub saves: AtomicU64,
-    /// Notifications delivered.
-    pub notified: AtomicU64,
-    /// Notifications given up.
-    pub notify_failed: AtomicU64,
+    /// Notifications.
+    pub notified: Arc<alert_delivery::Counts>,
     /// Actions that were begun.
     pub mitigations: AtomicU64,
 }

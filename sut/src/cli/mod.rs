@@ -21,8 +21,9 @@ pub(crate) use run::{MetricsArgs, RunArgs};
 pub(crate) use spec::EndpointSpec;
 pub(crate) use spec::{Receiver, ReceiverSpec};
 pub(crate) use tools::{
-    CollectArgs, CompareArgs, CompletionsArgs, ConvertArgs, DivisionArg, DoctorArgs, ExportArg, GuardArgs,
-    PlotArgs, ProcessArgs, ReportArgs, ScoreArgs, ShellArg, SimCommand, SubmissionArgs, ThemeArg,
+    AlertsAction, AlertsArgs, CollectArgs, CompareArgs, CompletionsArgs, ConvertArgs, DivisionArg,
+    DoctorArgs, ExportArg, GuardArgs, PlotArgs, ProcessArgs, ReportArgs, ScoreArgs, ShellArg, SimCommand,
+    SubmissionArgs, ThemeArg,
 };
 pub(crate) use values::{BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg, ScenarioArg, TimeText};
 
@@ -58,6 +59,8 @@ pub enum Command {
     Plot(PlotArgs),
     /// Compare stored runs: improved, regressed, no difference, inconclusive or not comparable.
     Compare(CompareArgs),
+    /// Check alert rules, export them for Prometheus, or evaluate them over a stored run.
+    Alerts(AlertsArgs),
     /// Convert a stored run to another format. The input is not modified.
     Convert(ConvertArgs),
     /// Write the derived series of a stored run, including one that was killed. The input is not modified.

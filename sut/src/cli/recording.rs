@@ -1,6 +1,8 @@
 //! Recording flags shared by test runs and `sut collect`. Each is also a key of the configuration file, where
 //! some accept a table instead of a text.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde::Deserialize;
 
@@ -64,6 +66,16 @@ flags! {
         /// port.
         #[arg(long, value_name = "ADDRESS", help_heading = "Recording")]
         pub metrics_serve: Option<String>,
+        /// Evaluate the alert rules of this TOML file while recording. Each change of an alert is an event of
+        /// the record and a line of the log. `sut alerts check FILE` checks such a file.
+        #[arg(long, value_name = "FILE", help_heading = "Recording")]
+        pub alert_rules: Option<PathBuf>,
+        /// Also send alerts to this URL, in the format of Alertmanager's webhooks. Repeatable.
+        #[arg(long, value_name = "URL", help_heading = "Recording")]
+        pub alert_webhook: Vec<String>,
+        /// Also send alerts to this Alertmanager, for example http://alertmanager:9093. Repeatable.
+        #[arg(long, value_name = "URL", help_heading = "Recording")]
+        pub alertmanager: Vec<String>,
         /// Record an event with the outcome of every scrape.
         #[arg(long, help_heading = "Recording")]
         pub metrics_debug: bool,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 use super::merge::flags;
@@ -119,6 +119,42 @@ pub struct CompareArgs {
     /// Page with the comparison. Default: comparison_<stamp>_<stamp>.html in the folder of the last run.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// Flags of `sut alerts`.
+#[derive(Debug, Args)]
+pub struct AlertsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: AlertsAction,
+}
+
+/// What `sut alerts` does.
+#[derive(Debug, Subcommand)]
+pub enum AlertsAction {
+    /// Check a file of alert rules and list its rules.
+    Check {
+        /// The file.
+        rules: PathBuf,
+    },
+    /// Print the rules as a rule file of Prometheus, or write it to --output.
+    Export {
+        /// The file.
+        rules: PathBuf,
+        /// File to write.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Show what the rules would have reported during a stored run. Exits with status 1 if an alert fired.
+    Replay {
+        /// The file.
+        rules: PathBuf,
+        /// Any file of the run.
+        run: PathBuf,
+        /// Time between evaluations: 1, 500ms. At least the time between two scrapes.
+        #[arg(long, value_name = "TIME", default_value = "1s")]
+        interval: TimeText,
+    },
 }
 
 /// Flags of `sut plot`.

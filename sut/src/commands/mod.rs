@@ -1,6 +1,7 @@
 //! One function per subcommand. A command checks its flags, calls the libraries, prints, and returns the exit
 //! status.
 
+mod alerts;
 mod collect;
 mod compare;
 mod completions;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
         Command::Report(args) => report::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Process(args) => process::run(&args),
         Command::Doctor(args) => doctor::run(&args),

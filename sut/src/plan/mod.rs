@@ -1,6 +1,7 @@
 //! The plan of a run, resolved once from the flags and the configuration file. It contains only domain types,
 //! without defaults or names to look up. All problems are reported together.
 
+mod alerts;
 mod dataset_config;
 mod file;
 mod generation;
@@ -25,6 +26,7 @@ use mlperf_rules::compliance::ComplianceTest;
 use mlperf_rules::{BenchmarkSpec, RuleScenario};
 use vllm_client::Strategy;
 
+pub(crate) use self::alerts::Recording;
 use self::dataset_config::Described;
 pub(crate) use self::file::collect_args;
 pub(crate) use self::generation::Generation;

@@ -9,9 +9,10 @@ use vllm_metrics::derive::goodput::{LIMITS_FACT, Limits};
 use vllm_metrics::store::StoreFormat;
 use vllm_metrics::store::send::{Delivery, PushgatewayConfig, RemoteWriteConfig};
 use vllm_metrics::{
-    EndpointConfig, Error, SelectionConfig, Session, SessionBuilder, SessionConfig, ShownUrl, StoreOptions,
+    EndpointConfig, Error, SelectionConfig, SessionBuilder, SessionConfig, ShownUrl, StoreOptions,
 };
 
+use super::alerts::{AlertPlan, Recording};
 use super::words::{self, parse_size};
 use crate::cli::{Receiver, ReceiverSpec, RecordingArgs};
 use crate::exit::Fail;
@@ -40,6 +41,8 @@ pub(crate) struct RecordingPlan {
     pub(crate) custom: Vec<CustomMetric>,
     /// Latency limits, as written.
     pub(crate) goodput: Option<String>,
+    /// Alert rules and where alerts go.
+    pub(crate) alerts: Option<AlertPlan>,
 }
 
 impl RecordingPlan {
@@ -85,6 +88,7 @@ impl RecordingPlan {
         let receiver = |flag, spec: &Option<ReceiverSpec>, wrong: &mut Vec<String>| {
             spec.as_ref().map(|spec| receiver(flag, &spec.0, job, wrong))
         };
+        let alerts = AlertPlan::resolve(args, interval, &endpoints, wrong);
         Self {
             endpoints,
             select,
@@ -95,11 +99,12 @@ impl RecordingPlan {
             debug: args.metrics_debug,
             custom: args.metrics_custom.iter().map(|spec| spec.0.clone()).collect(),
             goodput,
+            alerts,
         }
     }
 
-    /// Starts a session with this plan, and logs the addresses of its pages.
-    pub(crate) fn start(&self, builder: SessionBuilder) -> Result<Session, Fail> {
+    /// Starts a session with this plan and its alerts, and logs the addresses of its pages.
+    pub(crate) fn start(&self, builder: SessionBuilder) -> Result<Recording, Fail> {
         let session = self.apply(builder).start().map_err(|error| match self.serve {
             Some(address) if matches!(&error, Error::Start { what, .. } if what.contains("endpoint")) => {
                 Fail::usage(anyhow!(error).context(format!("--metrics-serve {address}")))
@@ -112,7 +117,12 @@ impl RecordingPlan {
                  http://{address}/federate"
             );
         }
-        Ok(session)
+        let alerts = self
+            .alerts
+            .as_ref()
+            .map(|plan| plan.start(&session))
+            .transpose()?;
+        Ok(Recording { session, alerts })
     }
 
     fn apply(&self, mut builder: SessionBuilder) -> SessionBuilder {
@@ -169,15 +179,7 @@ fn delivery(receiver: &Receiver) -> Delivery {
 }
 
 fn receiver(flag: &str, receiver: &Receiver, named: Option<&str>, wrong: &mut Vec<String>) -> Receiver {
-    let url = &receiver.url;
-    let shown = ShownUrl::from_text(url);
-    if !(url.starts_with("http://") || url.starts_with("https://")) || url.len() <= "https://".len() {
-        wrong.push(format!("{flag} {shown:?}: must begin with http:// or https://"));
-    } else if url.starts_with("https://") && !cfg!(feature = "tls") {
-        wrong.push(format!(
-            "{flag} {shown}: this build has no TLS; build with `cargo build --release -p sut --features tls`, or use http://"
-        ));
-    }
+    wrong.extend(words::url_problem(flag, &receiver.url));
     if let Some(secs) = receiver.timeout
         && !Duration::try_from_secs_f64(secs).is_ok_and(|timeout| !timeout.is_zero())
     {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use vllm_metrics::ShownUrl;
 
 use crate::cli::TimeText;
 
@@ -110,4 +111,18 @@ pub(crate) fn without_credentials(text: &str) -> String {
 /// For an unclosed quote.
 pub(super) fn split_words(text: &str) -> Result<Vec<String>, String> {
     shlex::split(text).ok_or_else(|| "a quote is not closed".to_owned())
+}
+
+/// What is wrong with the URL of a receiver.
+pub(super) fn url_problem(flag: &str, url: &str) -> Option<String> {
+    let shown = ShownUrl::from_text(url);
+    if !(url.starts_with("http://") || url.starts_with("https://")) || url.len() <= "https://".len() {
+        Some(format!("{flag} {shown:?}: must begin with http:// or https://"))
+    } else if url.starts_with("https://") && !cfg!(feature = "tls") {
+        Some(format!(
+            "{flag} {shown}: this build has no TLS; build with `cargo build --release -p sut --features tls`, or use http://"
+        ))
+    } else {
+        None
+    }
 }

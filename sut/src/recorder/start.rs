@@ -12,7 +12,7 @@ use mlperf_loadgen::TestSettings;
 
 use super::{check, facts, upload};
 use crate::exit::Fail;
-use crate::plan::{MetricsPlan, Plan};
+use crate::plan::{MetricsPlan, Plan, Recording};
 use crate::server::Server;
 
 /// A run to be recorded.
@@ -42,7 +42,7 @@ pub(crate) fn probe(
 ///
 /// # Errors
 /// [`crate::exit::Exit::Usage`] for a folder that is not writable or an address that cannot be bound.
-pub(crate) fn start(metrics: &MetricsPlan, subject: &Subject<'_>) -> Result<Session, Fail> {
+pub(crate) fn start(metrics: &MetricsPlan, subject: &Subject<'_>) -> Result<Recording, Fail> {
     for line in probe(metrics, subject)? {
         match line {
             Ok(line) => tracing::info!("metrics: {line}"),

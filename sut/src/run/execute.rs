@@ -6,7 +6,7 @@ use mlperf_loadgen::{LogSettings, Mode};
 use mlperf_rules::RuleScenario;
 use tokio::runtime::Runtime;
 use vllm_client::PrefixCaching;
-use vllm_metrics::{FinishedRun, RunClock, Session};
+use vllm_metrics::{FinishedRun, RunClock};
 
 use super::prepare::{Prepared, Target};
 use super::printouts;
@@ -16,7 +16,7 @@ use crate::exit::Fail;
 use crate::harness::counters::Counters;
 use crate::harness::request_log::{LatencyStats, Window};
 use crate::harness::{self, LoadGenResult, Setup, TestResult};
-use crate::plan::Plan;
+use crate::plan::{Plan, Recording};
 use crate::recorder;
 use crate::server::Server;
 use crate::shutdown::{Shutdown, ShutdownReason, first_error};
@@ -54,7 +54,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
     let clock = session
         .as_ref()
         .map_or_else(RunClock::start, |session| session.clock().clone());
-    let hooks = session.as_ref().map(Session::hooks);
+    let hooks = session.as_ref().map(|session| session.hooks());
     if let Some(hooks) = &hooks {
         hooks.model_loaded();
     }
@@ -142,7 +142,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         None if runtime.block_on(server.prefix_caching()) == PrefixCaching::On => PrefixCaching::On,
         _ => caching,
     };
-    let recorded = session.map(Session::finish);
+    let recorded = session.map(Recording::finish);
     if plan.profiler && reason.is_none() {
         tracing::info!("waiting for the server to write its profiler trace");
         runtime.block_on(async {

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use run_model::{RunData, SeriesData};
 
-pub use instant::{InstantVector, NoData};
+pub use vector::{InstantVector, NoData};
 
 /// Why and where an expression could not be parsed or evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,8 +135,8 @@ impl Condition {
             lookback_ns: i64::try_from(lookback.as_nanos()).unwrap_or(i64::MAX),
         };
         at.value(&self.expression.node).map(|value| match value {
-            instant::Value::Vector(found) => found,
-            instant::Value::Number(_) => InstantVector::new(),
+            vector::Value::Vector(found) => found,
+            vector::Value::Number(_) => InstantVector::new(),
         })
     }
 

@@ -1,23 +1,16 @@
-//! Alertmanager's API v2. An alert that stands is sent again regularly, since Alertmanager takes one that it no longer
-//! hears of as resolved.
+//! Alerts of the core as an Alertmanager takes them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::{Value, json};
+use alert_delivery::{Alertmanager, Notice, REPEAT};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use vllm_monitor::{Alert, AlertChange, AlertKind, Decision, Severity};
 
-use super::Post;
 use crate::hub::Record;
 
-/// Time between repetitions; Alertmanager's own limit is 5 minutes.
-const REPEAT: Duration = Duration::from_secs(60);
-
-pub(super) async fn deliver(post: Post, mut records: Receiver<Arc<Record>>) {
-    let mut standing: BTreeMap<String, Value> = BTreeMap::new();
+pub(super) async fn deliver(mut manager: Alertmanager, mut records: Receiver<Arc<Record>>) {
     let mut repeat = tokio::time::interval(REPEAT);
     repeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -26,32 +19,22 @@ pub(super) async fn deliver(post: Post, mut records: Receiver<Arc<Record>>) {
                 Ok(record) => {
                     if let Decision::Alert(alert) = &record.decision {
                         let key = format!("{}\0{}\0{:?}", alert.target, alert.failure_type, alert.kind);
-                        let mut body = describe(alert, &record.time);
                         if alert.change == AlertChange::Cleared {
-                            if let Some(begun) = standing.remove(&key) {
-                                body["startsAt"] = begun["startsAt"].clone();
-                            }
-                            body["endsAt"] = record.time.clone().into();
+                            manager.end(&key, &record.time).await;
                         } else {
-                            standing.insert(key, body.clone());
+                            manager.begin(key, describe(alert, &record.time)).await;
                         }
-                        post.send(&[body]).await;
                     }
                 }
-                Err(RecvError::Lagged(lost)) => post.lost(lost),
+                Err(RecvError::Lagged(lost)) => manager.lost(lost),
                 Err(RecvError::Closed) => return,
             },
-            _ = repeat.tick() => {
-                if !standing.is_empty() {
-                    let all: Vec<&Value> = standing.values().collect();
-                    post.send(&all).await;
-                }
-            }
+            _ = repeat.tick() => manager.repeat().await,
         }
     }
 }
 
-fn describe(alert: &Alert, time: &str) -> Value {
+fn describe(alert: &Alert, time: &str) -> Notice {
     let (kind, name) = match alert.kind {
         AlertKind::Predicted => ("predicted", "VllmFailurePredicted"),
         AlertKind::Present => ("present", "VllmFailure"),
@@ -66,29 +49,35 @@ fn describe(alert: &Alert, time: &str) -> Value {
         .map(|condition| &condition.evidence)
         .or(alert.forecast.as_ref().map(|forecast| &forecast.evidence));
     let evidence: Vec<String> = evidence.into_iter().flatten().map(ToString::to_string).collect();
-    let mut annotations = json!({
-        "summary": format!("{}: {} {kind}", alert.target, alert.failure_type),
-        "description": evidence.join("; "),
-    });
+    let mut annotations = BTreeMap::from([
+        (
+            "summary".to_owned(),
+            format!("{}: {} {kind}", alert.target, alert.failure_type),
+        ),
+        ("description".to_owned(), evidence.join("; ")),
+    ]);
     if let Some(advice) = alert
         .condition
         .as_ref()
         .and_then(|condition| condition.advice.as_deref())
     {
-        annotations["advice"] = advice.into();
+        annotations.insert("advice".to_owned(), advice.to_owned());
     }
     if let Some(forecast) = &alert.forecast {
-        annotations["probability_60s"] = format!("{:.3}", forecast.probability.at(60.0)).into();
+        let probability = format!("{:.3}", forecast.probability.at(60.0));
+        annotations.insert("probability_60s".to_owned(), probability);
     }
-    json!({
-        "labels": {
-            "alertname": name,
-            "target": &*alert.target,
-            "failure_type": alert.failure_type.as_str(),
-            "kind": kind,
-            "severity": severity,
-        },
-        "annotations": annotations,
-        "startsAt": time,
-    })
+    let labels = [
+        ("alertname", name),
+        ("target", &*alert.target),
+        ("failure_type", alert.failure_type.as_str()),
+        ("kind", kind),
+        ("severity", severity),
+    ];
+    Notice {
+        labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        annotations,
+        starts_at: time.to_owned(),
+        ..Notice::default()
+    }
 }

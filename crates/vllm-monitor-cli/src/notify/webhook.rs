@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use alert_delivery::Post;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use vllm_monitor::Decision;
 
-use super::Post;
 use crate::hub::Record;
 
 pub(super) async fn deliver(post: Post, mut records: Receiver<Arc<Record>>) {

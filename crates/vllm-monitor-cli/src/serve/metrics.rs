@@ -545,12 +545,12 @@ fn own(page: &mut Page, hub: &Hub) -> Result<(), WriteError> {
     page.total(
         "vllm:monitor_notifications_total",
         "Notifications delivered.",
-        &totals.notified,
+        &totals.notified.delivered,
     )?;
     page.total(
         "vllm:monitor_notifications_failed_total",
         "Notifications that could not be delivered.",
-        &totals.notify_failed,
+        &totals.notified.failed,
     )?;
     page.one(
         "vllm:monitor_uptime_seconds",

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ExpressionError;
-use super::instant::{self, At};
+use super::instant::At;
 use super::tree::{Aggregation, Kind, Node, Operator, Selector};
+use super::vector;
 use crate::derive::align::{self, Combine, Points};
 use crate::derive::estimate::Estimator;
 use crate::derive::series::{Builder, phase_at, sort};
@@ -88,7 +89,7 @@ pub(super) fn evaluate_instants(
             at_ns,
             lookback_ns,
         };
-        let Ok(instant::Value::Vector(found)) = at.value(node) else {
+        let Ok(vector::Value::Vector(found)) = at.value(node) else {
             continue;
         };
         for (labels, value) in found {

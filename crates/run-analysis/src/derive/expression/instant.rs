@@ -6,22 +6,8 @@ use run_model::labels::{self, Labels};
 use run_model::{RunData, SeriesData};
 
 use super::tree::{Kind, Node, Over, Selector, Wanted};
-use super::vector;
+use super::vector::{self, InstantVector, NoData, Value};
 use crate::derive::counter;
-
-/// Series of a result: labels and value.
-pub type InstantVector = Vec<(Labels, f64)>;
-
-/// Why an expression has no result: what it needs was not recorded lately.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NoData(pub String);
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
-    Number(f64),
-    Vector(InstantVector),
-}
 
 /// An instant of a run.
 #[derive(Debug, Clone, Copy)]

@@ -4,8 +4,21 @@ use std::collections::BTreeMap;
 
 use run_model::labels::Labels;
 
-use super::instant::{InstantVector, NoData, Value};
 use super::tree::{Aggregation, Grouping, Operator};
+
+/// Series of a result: labels and value.
+pub type InstantVector = Vec<(Labels, f64)>;
+
+/// Why an expression has no result: what it needs was not recorded lately.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoData(pub String);
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    Number(f64),
+    Vector(InstantVector),
+}
 
 /// Both sides as they came out: a side without data decides the result unless the operator can do without it.
 pub(super) fn binary(
