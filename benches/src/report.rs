@@ -2,9 +2,11 @@
 //! with 100,000 requests also the interactive report and the trace.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::{Context as _, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use run_report::{Analysis, AnalysisOptions};
 use vllm_metrics::{
@@ -16,6 +18,7 @@ use crate::Figure;
 
 const SCRAPES: usize = 600;
 const HOUR_SCRAPES: usize = 3_600;
+const DAY_SCRAPES: usize = 86_400;
 const HOUR_REQUESTS: u64 = 100_000;
 const SECOND: i64 = 1_000_000_000;
 /// Families of times with vLLM's names and 23 buckets each, as its page has them.
@@ -297,9 +300,13 @@ pub fn hour_figures() -> Vec<Figure> {
         .collect();
     rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (cpu, wall) = rounds[1];
+    let peer = match peer(&run, folder.path()) {
+        Ok(secs) => format!("pandas and matplotlib take {secs:.2} s of CPU for three plots and a summary"),
+        Err(error) => format!("pandas and matplotlib not measured: {error:#}"),
+    };
     let context = format!(
         "{HOUR_SCRAPES} scrapes x {SERIES} series and {HOUR_REQUESTS} requests: three PNG at 300 dpi, the summary JSON, \
-         the interactive report and the trace; CPU time of all threads, {wall:.2} s of wall time"
+         the interactive report and the trace; CPU time of all threads, {wall:.2} s of wall time; {peer}"
     );
     vec![
         Figure {
@@ -315,6 +322,50 @@ pub fn hour_figures() -> Vec<Figure> {
             context: "the interactive report of the same run, every sample and every request kept".into(),
         },
     ]
+}
+
+/// CPU seconds of `benches/peers/pandas` on the same run as Parquet, after its imports. `PEER_PYTHON` names a Python with
+/// pandas, pyarrow and matplotlib.
+fn peer(run: &RunData, folder: &Path) -> Result<f64> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/pandas/report.py");
+    let python = std::env::var_os("PEER_PYTHON").unwrap_or_else(|| "python3".into());
+    let files = vllm_metrics::store::write_run(run, vllm_metrics::StoreFormat::Parquet, folder, "")?;
+    let requests = folder.join(format!("requests_{}.parquet", run.manifest.stamp));
+    let output = Command::new(python)
+        .arg(script)
+        .args([&files.samples, &requests])
+        .arg(folder)
+        .output()
+        .context("PEER_PYTHON cannot be run")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let secs = text.split_whitespace().next().and_then(|secs| secs.parse().ok());
+    secs.with_context(|| said.lines().last().unwrap_or("it printed nothing").to_owned())
+}
+
+/// `report_day_mb`: the interactive report of a day, which keeps the extremes of parts of it.
+///
+/// # Panics
+/// If no temporary folder can be created.
+pub fn day_figures() -> Vec<Figure> {
+    let run = record(DAY_SCRAPES, 2, |i| vec![i as f64; DAY_SCRAPES]);
+    let folder = tempfile::tempdir().expect("a temporary folder can be had");
+    let path = folder.path().join("report.html");
+    let cpu = cpu_secs();
+    let analysis = Analysis::of(&run, AnalysisOptions::default());
+    let report = run_report::write_report(&run_report::page(&[&analysis], None), &path)
+        .expect("a temporary folder can be written");
+    let cpu = cpu_secs() - cpu;
+    let bytes = std::fs::metadata(&path).expect("the report was written").len();
+    vec![Figure {
+        name: "report_day_mb",
+        value: Some(bytes as f64 / 1e6),
+        unit: "MB",
+        context: format!(
+            "{DAY_SCRAPES} scrapes x {SERIES} series, made in {cpu:.1} s of CPU; left out: {}",
+            report.remarks.join("; ")
+        ),
+    }]
 }
 
 fn cpu_secs() -> f64 {

@@ -65,6 +65,10 @@ const GROUPS: &[Group] = &[
         measure: benches::report::hour_figures,
     },
     Group {
+        names: &["report_day_mb"],
+        measure: benches::report::day_figures,
+    },
+    Group {
         names: &["collection_on_off_throughput_ratio"],
         measure: benches::overhead::each_second,
     },

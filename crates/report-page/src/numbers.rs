@@ -3,17 +3,11 @@
 use crate::model::{Outcome, Run};
 use crate::requests::{Metric, Requests};
 
+/// LoadGen's rule, as in every other table and card of the report.
+pub(crate) use run_statistics::percentile::loadgen as quantile;
+
 /// The quantiles that are shown.
 pub(crate) const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
-
-/// Linear interpolation between closest ranks, as numpy does by default. `None` of nothing.
-pub(crate) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let position = q * last as f64;
-    let below = position.floor() as usize;
-    let above = (below + 1).min(last);
-    Some(sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64))
-}
 
 /// Distribution of one metric in milliseconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,12 +115,14 @@ mod tests {
     use crate::model::Request;
 
     #[test]
-    fn quantiles_interpolate_as_numpy() {
-        let values = [1.0, 2.0, 4.0, 8.0];
-        assert_eq!(quantile(&values, 0.5), Some(3.0));
-        assert_eq!(quantile(&values, 0.75), Some(5.0));
-        assert_eq!(quantile(&[], 0.5), None);
-        assert_eq!(quantile(&[7.0], 0.999), Some(7.0));
+    fn quantiles_follow_loadgens_rule() {
+        let distribution = Distribution::of(vec![8.0, 1.0, 4.0, 2.0]).expect("four values");
+        assert_eq!(distribution.quantiles, [4.0, 8.0, 8.0, 8.0]);
+        assert_eq!(
+            Distribution::of(vec![7.0]).expect("one value").quantiles,
+            [7.0; 4]
+        );
+        assert_eq!(Distribution::of(Vec::new()), None);
     }
 
     #[test]

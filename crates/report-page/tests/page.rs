@@ -128,6 +128,21 @@ fn an_hour_of_a_server_fits() {
 }
 
 #[test]
+fn a_day_stays_in_the_budget_and_says_what_was_left_out() {
+    let rendered = render(&cases::day()).expect("a day");
+    let budget = Options::default().max_run_bytes;
+    let bytes = rendered.series_bytes + rendered.request_bytes;
+    assert!(bytes <= budget, "{bytes} bytes of data, {budget} allowed");
+    let said = "are drawn with the smallest, the largest and the last value";
+    assert!(
+        rendered.remarks.iter().any(|remark| remark.contains(said)),
+        "{:?}",
+        rendered.remarks
+    );
+    assert!(rendered.html.contains(said));
+}
+
+#[test]
 fn an_empty_run_has_a_page() {
     let html = render(&Page {
         runs: vec![Run::default()],

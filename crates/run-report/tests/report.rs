@@ -174,6 +174,86 @@ fn equal_runs_do_not_differ_and_another_model_is_not_comparable() {
 }
 
 #[test]
+fn a_record_without_the_hash_of_its_dataset_is_compared_and_the_gap_is_named() {
+    let (mut one, old) = (record(300, 4.0), record(300, 4.0));
+    one.manifest
+        .facts
+        .insert("dataset_hash".into(), "0123abcd".into());
+    let (a, b) = (named(&one, "A"), named(&old, "B"));
+    let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
+    assert_eq!(compared.word(), Word::NoDifference);
+    let said = compared.sentences().join("\n");
+    assert!(
+        said.contains("so not checked: dataset_hash (0123abcd, not known)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn percentiles_of_cards_and_tables_follow_one_rule_and_reasons_have_no_dashes() {
+    let record = record(200, 4.0);
+    let judged = Judged {
+        validity: Validity::Valid,
+        result: "VALID".into(),
+        reasons: vec!["valid, but:".into(), "- a reason".into()],
+        interrupted: None,
+        figures: Vec::new(),
+    };
+    let analysis = Analysis::of(
+        &record,
+        AnalysisOptions {
+            judged: Some(judged),
+            ..AnalysisOptions::default()
+        },
+    );
+    let page = run_report::page(&[&analysis], None);
+    assert_eq!(page.runs[0].verdict.reasons, ["VALID", "valid, but:", "a reason"]);
+    let mut ttft: Vec<f64> = record
+        .requests
+        .iter()
+        .map(|row| (row.first_token_ns.unwrap() - row.sent_ns.unwrap()) as f64 / 1e9)
+        .collect();
+    ttft.sort_by(f64::total_cmp);
+    // LoadGen's rule: the value at index n × q, rounded down.
+    let p99 = ttft[(ttft.len() as f64 * 0.99) as usize];
+    let card = page.runs[0]
+        .headline
+        .iter()
+        .find(|figure| figure.name == "P99 time to first token, whole run")
+        .unwrap();
+    assert!((card.quantity.value().unwrap() - p99).abs() < 1e-9);
+}
+
+#[test]
+fn engine_steps_of_a_record_are_on_the_page() {
+    let mut record = record(60, 4.0);
+    record.steps = (0..50)
+        .map(|i| vllm_metrics::StepRow {
+            step: i,
+            engine: 0,
+            timestamp_ns: support::START + i as i64 * support::SECOND,
+            duration_ns: Some(20_000_000),
+            elapsed_ns: None,
+            running: 4,
+            waiting: 0,
+            prefill_tokens: None,
+            decode_tokens: Some(4),
+            prompt_tokens: 200,
+            generation_tokens: 3,
+            preemptions: 0,
+            kv_usage_ratio: Some(0.1),
+        })
+        .collect();
+    let analysis = named(&record, "A");
+    let page = run_report::page(&[&analysis], None);
+    let steps = &page.runs[0].steps;
+    assert_eq!(steps.len(), 50);
+    assert_eq!((steps[0].prompt_tokens, steps[0].output_tokens), (200, 4));
+    assert_eq!(steps[0].duration_ns, Some(20_000_000));
+    assert!(html(&analysis).contains("Tokens per engine step"));
+}
+
+#[test]
 fn a_slower_token_regresses_and_repeats_are_the_unit() {
     let one = record(300, 4.0);
     let mut slow = record(300, 4.0);

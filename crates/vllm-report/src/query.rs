@@ -39,6 +39,30 @@ pub(crate) struct Curve {
     pub(crate) figures: Figures,
 }
 
+impl Curve {
+    /// The curve as steps: a value holds from its time to the next or, where it is a mean of the time before it, from the
+    /// time before. Gaps stay gaps.
+    pub(crate) fn stepped(self, of_time_before: bool) -> Self {
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut before: Option<(i64, f64)> = None;
+        for (&t, &v) in self.times.iter().zip(&self.values) {
+            if let Some((at, value)) = before.filter(|(at, _)| t - at <= self.longest_step_ns) {
+                let (corner, held) = if of_time_before { (at, v) } else { (t, value) };
+                times.push(corner);
+                values.push(held);
+            }
+            times.push(t);
+            values.push(v);
+            before = Some((t, v));
+        }
+        Self {
+            times,
+            values,
+            ..self
+        }
+    }
+}
+
 /// Legend figures of a curve. Each is the figure of that name in the summary.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Figures {
@@ -438,5 +462,21 @@ mod tests {
                 "sglang:token_usage"
             ]
         );
+    }
+
+    #[test]
+    fn steps_hold_and_do_not_cross_gaps() {
+        let curve = || Curve {
+            times: vec![0, 10, 20, 60],
+            values: vec![0.0, 0.5, 0.0, 1.0],
+            longest_step_ns: 25,
+            figures: Figures::default(),
+        };
+        let before = curve().stepped(true);
+        assert_eq!(before.times, [0, 0, 10, 10, 20, 60]);
+        assert_eq!(before.values, [0.0, 0.5, 0.5, 0.0, 0.0, 1.0]);
+        let after = curve().stepped(false);
+        assert_eq!(after.times, [0, 10, 10, 20, 20, 60]);
+        assert_eq!(after.values, [0.0, 0.0, 0.5, 0.5, 0.0, 1.0]);
     }
 }

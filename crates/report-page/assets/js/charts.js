@@ -53,7 +53,9 @@ class LineChart {
     const muted = () => Theme.color("muted"), grid = { stroke: () => Theme.color("grid"), width: 1 };
     const font = `12px ${getComputedStyle(document.body).fontFamily}`;
     const axis = { stroke: muted, grid, ticks: { show: false }, font, gap: 6 };
-    const path = spec.kind === "step" ? uPlot.paths.stepped({ align: 1 }) : uPlot.paths.linear();
+    // A gauge holds until its next sample; a rate is that of the interval before its time.
+    const rates = this.lines.every(({ series }) => series.kind === "counter");
+    const path = spec.kind === "step" ? uPlot.paths.stepped({ align: rates ? -1 : 1 }) : uPlot.paths.linear();
     return {
       width, height: this.height, padding: [10, Axis.RIGHT, 0, 0], legend: { show: false },
       cursor: {

@@ -11,18 +11,15 @@ const Stats = (() => {
     return low;
   }
 
-  // Linear interpolation between closest ranks.
+  // LoadGen's rule: the value at index n × q, rounded down.
   function quantile(sorted, q) {
-    if (!sorted.length) return NaN;
-    const position = q * (sorted.length - 1), below = Math.floor(position);
-    const above = Math.min(below + 1, sorted.length - 1);
-    return sorted[below] + (sorted[above] - sorted[below]) * (position - below);
+    return sorted.length ? sorted[Math.min(Math.floor(sorted.length * q), sorted.length - 1)] : NaN;
   }
 
-  // Quantile of values that stand for different numbers of requests.
+  // The same rule for values that stand for different numbers of requests.
   function weightedQuantile(pairs, total, q) {
     let sum = 0;
-    for (const [value, weight] of pairs) if ((sum += weight) >= q * total) return value;
+    for (const [value, weight] of pairs) if ((sum += weight) > q * total) return value;
     return pairs.length ? pairs.at(-1)[0] : NaN;
   }
 

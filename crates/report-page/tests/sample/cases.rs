@@ -452,3 +452,18 @@ pub(crate) fn hour() -> Page {
         )],
     )
 }
+
+/// A day at 1 s.
+#[allow(
+    dead_code,
+    reason = "used by a test, not by the example that shares this file"
+)]
+pub(crate) fn day() -> Page {
+    let shape = Shape {
+        seconds: 86_400,
+        requests: 20_000,
+        series: 60,
+        ..Shape::default()
+    };
+    page("A day", vec![run("A", &shape)])
+}

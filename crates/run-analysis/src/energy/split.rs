@@ -9,6 +9,9 @@ use super::steps::{self, Step, seconds};
 use super::window::{Method, Source, sources};
 use run_model::RunData;
 
+/// Coefficients of the regression.
+const COLUMNS: usize = 3;
+
 /// The split and its reliability.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnergySplit {
@@ -68,6 +71,9 @@ pub enum SplitUnavailable {
     /// There is no source of token counts over time.
     #[error("neither token counters nor request rows with token counts are in this run")]
     NoTokens,
+    /// The 95 % interval of a coefficient contains 0 or lies below it, so that the split says nothing.
+    #[error("this run does not determine the energy of {0}: the 95 % interval of its estimate contains 0")]
+    Undetermined(&'static str),
     /// The regression failed.
     #[error(transparent)]
     Fit(#[from] FitError),
@@ -77,8 +83,8 @@ pub enum SplitUnavailable {
 ///
 /// # Errors
 ///
-/// If energy or tokens are missing, the window is too short for a regression, or the load did not vary enough
-/// to separate prefill, decode and idle time.
+/// If energy or tokens are missing, the window is too short for a regression, the load did not vary enough to
+/// separate prefill, decode and idle time, or an estimate is not above 0 with 95 % confidence.
 pub fn split(run: &RunData, from_ns: i64, to_ns: i64) -> Result<EnergySplit, SplitUnavailable> {
     let sources = sources(run);
     let method = sources
@@ -105,6 +111,11 @@ pub fn split(run: &RunData, from_ns: i64, to_ns: i64) -> Result<EnergySplit, Spl
         joules.push(energy.iter().map(|inside| inside.amount).sum());
     }
     let fit = least_squares(&rows, &joules)?;
+    for (coefficient, of) in fit.coefficients.iter().zip(["a prefill token", "a decode token"]) {
+        if !is_determined(*coefficient, fit.rows) {
+            return Err(SplitUnavailable::Undetermined(of));
+        }
+    }
     let total = |column: usize| rows.iter().map(|row| row[column]).sum();
     Ok(EnergySplit {
         joules_per_prefill_token: fit.coefficients[0],
@@ -118,6 +129,13 @@ pub fn split(run: &RunData, from_ns: i64, to_ns: i64) -> Result<EnergySplit, Spl
         tokens_from,
         fit,
     })
+}
+
+/// Whether a coefficient is above 0 with 95 % confidence.
+fn is_determined(coefficient: Coefficient, rows: usize) -> bool {
+    let degrees = rows.saturating_sub(COLUMNS) as f64;
+    let half_width = run_statistics::student::quantile(0.975, degrees) * coefficient.standard_error;
+    coefficient.value - half_width > 0.0
 }
 
 /// Window edges: times at which the first GPU was read, at least a second apart (two for averaged power,

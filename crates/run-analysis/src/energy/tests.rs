@@ -304,3 +304,23 @@ fn without_counters_the_rows_of_the_client_carry_the_tokens() {
         "{split:?}"
     );
 }
+
+#[test]
+fn a_split_that_the_run_does_not_determine_is_absent_with_its_reason() {
+    // Decode costs nothing here: its estimate scatters about 0, on either side.
+    let mut run = bursts(0.05, 0.0, 70.0);
+    let scatter = |i: usize| [37.0, -12.0, 25.0, -41.0, 8.0, -19.0, 30.0][i % 7];
+    for series in &mut run.series {
+        if &*series.def.metric_name == "gpu_energy_joules_total" {
+            for (i, value) in series.values.iter_mut().enumerate() {
+                *value += scatter(i);
+            }
+        }
+    }
+    let why = split(&run, 0, 120 * SECOND).unwrap_err();
+    assert_eq!(why, SplitUnavailable::Undetermined("a decode token"));
+    assert!(
+        why.to_string()
+            .contains("does not determine the energy of a decode token")
+    );
+}

@@ -46,6 +46,9 @@ pub(super) fn mismatches(base: &Run, other: &Run, across: &[String]) -> Vec<Mism
         found.extend(mismatch(what, base, other, Severity::Refuse));
     };
     refuse("model", a.model.clone(), b.model.clone());
+    if a.dataset_hash.is_none() && b.dataset_hash.is_none() && a.dataset != b.dataset {
+        refuse("dataset", a.dataset.clone(), b.dataset.clone());
+    }
     refuse("dataset_hash", a.dataset_hash.clone(), b.dataset_hash.clone());
     refuse(
         "scenario",

@@ -71,6 +71,8 @@ pub struct RunFacts {
     pub simulated: bool,
     /// Model.
     pub model: Option<String>,
+    /// Name of the dataset; decides where neither of two runs has a hash.
+    pub dataset: Option<String>,
     /// Hash of the dataset's content.
     pub dataset_hash: Option<String>,
     /// Requests per second that the schedule aims at.
@@ -128,6 +130,7 @@ impl RunFacts {
             scenario,
             simulated: false,
             model: None,
+            dataset: None,
             dataset_hash: None,
             target_qps: None,
             concurrency: None,

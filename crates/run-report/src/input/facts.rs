@@ -23,7 +23,8 @@ pub(super) fn of(record: &RunData, requests: &[RequestTimes], name: &str) -> Run
     let mut out = RunFacts::new(name, scenario);
     out.simulated = is_simulated(record);
     out.model = facts.text("model");
-    out.dataset_hash = facts.text(fact::DATASET_HASH).or_else(|| facts.text("dataset"));
+    out.dataset = facts.text("dataset");
+    out.dataset_hash = facts.text(fact::DATASET_HASH);
     out.target_qps = facts
         .number("target_qps")
         .filter(|_| scenario.is_scheduled() || scenario == Scenario::Offline);

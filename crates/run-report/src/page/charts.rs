@@ -266,13 +266,16 @@ impl Find<'_> {
                 "Temperature of the GPU.",
                 &[("gpu_temperature_celsius", "")],
             ),
-            chart(
-                "gpu-throttling",
-                "GPU clock reductions",
-                "",
-                "Seconds per second in which the driver names a reason for a reduced clock.",
-                &[("gpu_throttle_seconds_total", "")],
-            ),
+            Chart {
+                kind: ChartKind::Step,
+                ..chart(
+                    "gpu-throttling",
+                    "GPU clock reductions",
+                    "",
+                    "Seconds per second in which the driver names a reason for a reduced clock.",
+                    &[("gpu_throttle_seconds_total", "")],
+                )
+            },
         ]
     }
 

@@ -47,7 +47,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Series> {
         for (q, label) in QUANTILES {
             let (timestamps_ns, values) = windows
                 .iter()
-                .filter_map(|(end_ns, sorted)| Some((*end_ns, quantile::of_sorted(sorted, q)?)))
+                .filter_map(|(end_ns, sorted)| Some((*end_ns, quantile::of_sorted_as_loadgen(sorted, q)?)))
                 .unzip();
             all.push(Series {
                 name: name.to_owned(),

@@ -66,7 +66,7 @@ fn run(analysis: &Analysis<'_>) -> Run {
         histograms: histograms::of(analysis),
         requests: requests::of(&analysis.joined().requests, servers.len()),
         servers,
-        steps: Vec::new(),
+        steps: requests::steps(record),
         absent: tables::absent(analysis),
         tables: tables::of(analysis),
         overview_svg: None,
@@ -90,7 +90,11 @@ fn verdict(analysis: &Analysis<'_>) -> Verdict {
             },
             reasons: [judged.result.clone()]
                 .into_iter()
-                .chain(judged.reasons.iter().cloned())
+                // Lines of the console's list begin with a dash; the page has a list of its own.
+                .chain(judged.reasons.iter().map(|reason| {
+                    let text = reason.trim_start();
+                    text.strip_prefix("- ").unwrap_or(text).to_owned()
+                }))
                 .collect(),
         },
         None => Verdict {

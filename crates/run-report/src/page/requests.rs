@@ -1,6 +1,6 @@
-//! Requests and batches, row by row.
+//! Requests, batches and engine steps, row by row.
 
-use report_page::model::{Batch, Outcome, Request, TimeSource};
+use report_page::model::{Batch, Outcome, Request, Step, TimeSource};
 use vllm_metrics::model::ENDPOINTS_FACT;
 use vllm_metrics::{RequestRow, RunData};
 
@@ -63,6 +63,22 @@ pub(super) fn batches(record: &RunData) -> Vec<Batch> {
             done_ns: batch.done_ns,
             requests: batch.requests,
             failed: batch.failed,
+        })
+        .collect()
+}
+
+/// Steps of all engines. An engine that does not report what it computed is shown with the prompts whose prefill ended and
+/// the tokens that it generated.
+pub(super) fn steps(record: &RunData) -> Vec<Step> {
+    record
+        .steps
+        .iter()
+        .map(|row| Step {
+            end_ns: row.timestamp_ns,
+            duration_ns: row.elapsed_ns.or(row.duration_ns),
+            prompt_tokens: row.prefill_tokens.unwrap_or(row.prompt_tokens),
+            output_tokens: row.decode_tokens.unwrap_or(row.generation_tokens),
+            requests: Some(row.running),
         })
         .collect()
 }

@@ -207,6 +207,56 @@ impl Simulated {
     }
 }
 
+/// One record of several, one after the other, as of one server: counters go on from part to part.
+pub(crate) fn joined(parts: &[RunData]) -> RunData {
+    let mut all = RunData {
+        manifest: parts[0].manifest.clone(),
+        ..RunData::default()
+    };
+    let mut shift_ns = 0;
+    for part in parts {
+        for series in &part.series {
+            let place = all.series.iter().position(|known| known.def == series.def);
+            let place = place.unwrap_or_else(|| {
+                let (timestamps_ns, values) = (Vec::new(), Vec::new());
+                all.series.push(SeriesData {
+                    timestamps_ns,
+                    values,
+                    ..series.clone()
+                });
+                all.series.len() - 1
+            });
+            let into = &mut all.series[place];
+            let goes_on = matches!(
+                series.def.metric_type,
+                MetricType::Counter | MetricType::Histogram
+            );
+            let base = into.values.last().copied().filter(|_| goes_on).unwrap_or(0.0);
+            into.timestamps_ns
+                .extend(series.timestamps_ns.iter().map(|t| t + shift_ns));
+            into.values.extend(series.values.iter().map(|value| value + base));
+        }
+        let number = all.requests.len() as u64;
+        all.requests.extend(part.requests.iter().map(|row| {
+            let later = |at: Option<i64>| at.map(|at| at + shift_ns);
+            RequestRow {
+                request_id: row.request_id + number,
+                scheduled_ns: later(row.scheduled_ns),
+                issued_ns: row.issued_ns + shift_ns,
+                sent_ns: later(row.sent_ns),
+                first_token_ns: later(row.first_token_ns),
+                done_ns: later(row.done_ns),
+                ..row.clone()
+            }
+        }));
+        let ended = part.manifest.ended_ns.unwrap();
+        all.manifest.ended_ns = Some(ended + shift_ns);
+        shift_ns += ended - START + 1_000_000_000;
+    }
+    vllm_metrics::derive::series::sort(&mut all.series);
+    stored(&all)
+}
+
 fn ns(at: Duration) -> i64 {
     START + i64::try_from(at.as_nanos()).unwrap()
 }

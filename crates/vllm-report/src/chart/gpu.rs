@@ -130,7 +130,8 @@ pub(crate) fn throttling(view: &View<'_>, points: i64) -> Panel {
             name: name.replace('_', " "),
             ink: Ink::Series(i),
             look: Look::Line,
-            curve,
+            // A line from reading to reading would show a slow change that was not measured.
+            curve: curve.stepped(by_seconds),
         })
     });
     let why = if series.is_empty() {
