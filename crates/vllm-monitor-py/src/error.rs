@@ -13,6 +13,9 @@ pub enum Error {
     /// A setting of the monitor is wrong.
     #[error(transparent)]
     Settings(#[from] vllm_monitor::Error),
+    /// A strategy or a file of the acting part cannot be used.
+    #[error("{0}")]
+    Acting(String),
     /// The system refused a thread.
     #[error("cannot start the monitor's thread: {0}")]
     Thread(#[source] std::io::Error),

@@ -13,6 +13,7 @@
 //! The modules here are plain Rust and are tested as such. The bindings in `python` are compiled with the feature
 //! `extension-module` only, which `maturin` turns on.
 
+pub mod acting;
 mod error;
 pub mod facts;
 mod latency;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use monitor_acting::Situation;
 use rtrb::{Producer, RingBuffer};
 use vllm_metrics::RunClock;
 use vllm_monitor::config::Settings;
@@ -63,6 +64,8 @@ pub struct WatchConfig {
     pub ring_words: usize,
     /// Time between two evaluations.
     pub evaluate_every: Duration,
+    /// Time between two writes of the latency histograms, which a killed process loses since the last one.
+    pub latencies_every: Duration,
 }
 
 impl WatchConfig {
@@ -77,6 +80,7 @@ impl WatchConfig {
             facts: BTreeMap::new(),
             ring_words: 1 << 17,
             evaluate_every: Duration::from_secs(1),
+            latencies_every: Duration::from_secs(60),
         }
     }
 }
@@ -138,6 +142,8 @@ struct Shared {
     /// The watch was ended, by its owner or by a panic of its thread.
     closed: AtomicBool,
     last_fault: Mutex<Option<String>>,
+    /// What the last evaluation showed, for acting.
+    situation: Mutex<Option<Situation>>,
     /// Requests that the frontend has taken and not answered, and when it said so; negative before it did.
     in_flight: AtomicI64,
     in_flight_at_ns: AtomicI64,
@@ -211,6 +217,7 @@ impl Watch {
             silenced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             last_fault: Mutex::new(None),
+            situation: Mutex::new(None),
             in_flight: AtomicI64::new(-1),
             in_flight_at_ns: AtomicI64::new(0),
             queued_prompt_tokens: AtomicU64::new(0),
@@ -324,6 +331,11 @@ impl Watch {
     /// [`Watch::status`] as a Prometheus page.
     pub fn page(&self, limit: Duration) -> Option<String> {
         self.ask(limit).map(|published| published.page.clone())
+    }
+
+    /// What the last evaluation showed, for acting; `None` before the first.
+    pub fn situation(&self) -> Option<Situation> {
+        lock(&self.shared.situation).clone()
     }
 
     /// [`Watch::page`] as published last, without asking the thread.

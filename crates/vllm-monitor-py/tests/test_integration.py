@@ -310,3 +310,89 @@ print(ask("POST", "abort", {"which": "eldest", "count": 1})[0], ask("POST", "abo
         "(200, {'aborted': 1}) ['middle']",
         "400 400",
     ]
+
+
+STRATEGY = """
+from typing import Any, Dict
+from vllm_monitor import VLLMEngineMonitor
+from vllm_monitor.vllm_mitigation_strategies import MitigationOutcome, MitigationStrategy
+
+class CustomMitigation(MitigationStrategy):
+    calls = []
+    against = ("hang",)
+    def execute(self, context: Dict[str, Any]) -> MitigationOutcome:
+        self.calls.append(context)
+        return MitigationOutcome.SUCCESS
+
+monitor = VLLMEngineMonitor(enable_auto_mitigation=True)
+monitor.continuous_learner.register_strategy(
+    "custom_mitigation",
+    CustomMitigation()
+)
+"""
+
+
+def test_the_guides_strategy_is_registered_and_only_observed(run_python):
+    """The guide's snippet; the import of ``MitigationOutcome`` and of ``typing`` is added, which it leaves out."""
+    out = run_python(STRATEGY + """
+report = monitor.continuous_learner.get_learning_report()
+print(report["strategies"], report["acts"], report["why_not"])
+state, errors, metrics = "SERVING", ["hang"], {}
+recommendations = monitor.continuous_learner.get_learning_recommendations(
+    state, errors, metrics
+)
+print(recommendations[0]["rank"], sorted(recommendations[0])[:3], len(recommendations) <= 5)
+print("custom_mitigation" in [one["strategy"] for one in recommendations])
+print(monitor.continuous_learner.get_learning_recommendations("SERVING", [], {}))
+for wrong in (object(), CustomMitigation):
+    try:
+        monitor.continuous_learner.register_strategy("custom_mitigation", wrong() if wrong is CustomMitigation else wrong)
+    except (TypeError, ValueError) as error:
+        print(error)
+monitor.close()
+""")
+    lines = out.splitlines()
+    assert lines[:4] == [
+        "['custom_mitigation'] False the mode is observe",
+        "1 ['confidence', 'expected_duration_secs', 'failure'] True",
+        "True",
+        "[]",
+    ], out
+    assert "execute()" in lines[4] and "taken" in lines[5], out
+
+
+def test_a_strategy_runs_under_the_guardrails(run_python, tmp_path):
+    """An engine that hangs with work: the strategy is called once, with an audit, if it was enabled."""
+    code = STRATEGY + """
+import time
+from vllm.v1.metrics.stats import IterationStats, SchedulerStats
+watch = monitor.watch
+for _ in range(40):
+    watch.record(SchedulerStats(num_running_reqs=4, num_waiting_reqs=3), IterationStats(num_generation_tokens=4))
+    time.sleep(0.02)
+deadline = time.monotonic() + WAIT
+while not CustomMitigation.calls and time.monotonic() < deadline:
+    watch.in_flight(7)
+    time.sleep(0.2)
+report = monitor.continuous_learner.get_learning_report()
+print(len(CustomMitigation.calls), report["acts"])
+if CustomMitigation.calls:
+    print(sorted(CustomMitigation.calls[0]), CustomMitigation.calls[0]["failure"])
+monitor.close()
+"""
+    quick = {
+        "VLLM_MONITOR_ACTING_DIR": str(tmp_path / "acting"),
+        "VLLM_MONITOR_ALLOW_ACTIONS": "custom_mitigation",
+    }
+    options = (
+        'VLLMEngineMonitor(enable_auto_mitigation=True, monitor_config={"parameters.hang.floor_secs": 1, '
+        '"parameters.hang.untaught_secs": 2, "parameters.hang.grace_secs": 0})'
+    )
+    code = code.replace("VLLMEngineMonitor(enable_auto_mitigation=True)", options)
+    out = run_python(code.replace("WAIT", "60"), **quick)
+    assert out == "1 True\n['failure', 'metrics', 'reason', 'strategy', 'ticket'] hang\n", out
+    audit = (tmp_path / "acting" / "audit.jsonl").read_text()
+    assert '"kind":"intent"' in audit and '"kind":"executed"' in audit
+    # Without its name among those that are enabled it is never called.
+    quick["VLLM_MONITOR_ALLOW_ACTIONS"] = "another"
+    assert run_python(code.replace("WAIT", "12"), **quick).startswith("0 True")

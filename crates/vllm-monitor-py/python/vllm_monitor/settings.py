@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 #: Variables of this package. The others that begin with ``VLLM_MONITOR_`` belong to the monitor's own settings, where
 #: an unknown one is refused.
-OWN_VARIABLES = ("VLLM_MONITOR_NODES", "VLLM_MONITOR_OUTPUT_DIR", "VLLM_MONITOR_TOKEN")
+OWN_VARIABLES = (
+    "VLLM_MONITOR_ACTING_DIR",
+    "VLLM_MONITOR_ALLOW_ACTIONS",
+    "VLLM_MONITOR_NODES",
+    "VLLM_MONITOR_OUTPUT_DIR",
+    "VLLM_MONITOR_TOKEN",
+)
 
 #: Keywords of the monitor that ``LLM``, ``EngineArgs`` and the launcher take. ``monitor_config`` is a mapping of any
 #: of the others, or of keys such as ``parameters.hang.floor_secs``.
@@ -22,6 +28,7 @@ KEYWORDS = (
     "mitigation_threshold",
     "monitor_config",
     "monitor_output_dir",
+    "allow_actions",
 )
 
 _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -37,6 +44,21 @@ def is_enabled(keyword: bool | None = None) -> bool:
 def output_dir(keyword: str | None = None) -> str | None:
     """Where the record goes; ``None`` for no record."""
     return keyword or os.environ.get("VLLM_MONITOR_OUTPUT_DIR") or None
+
+
+def acting_dir(output: str | None = None) -> str | None:
+    """The folder of audit and memory: ``VLLM_MONITOR_ACTING_DIR``, else ``acting`` in the record's folder."""
+    given = os.environ.get("VLLM_MONITOR_ACTING_DIR")
+    record = output_dir(output)
+    return given or (os.path.join(record, "acting") if record else None)
+
+
+def allowed(keyword: Iterable[str] | str | None = None) -> list[str]:
+    """Names of strategies that may be called: the keyword if given, else ``VLLM_MONITOR_ALLOW_ACTIONS``."""
+    if keyword is None:
+        keyword = os.environ.get("VLLM_MONITOR_ALLOW_ACTIONS", "")
+    names = keyword.split(",") if isinstance(keyword, str) else keyword
+    return [name.strip() for name in names if name.strip()]
 
 
 def environment() -> list[tuple[str, str]]:
@@ -58,7 +80,7 @@ def flags(keywords: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (key, _text(value))
         for key, value in merged.items()
-        if key not in ("monitor_config", "monitor_output_dir") and value is not None
+        if key not in ("monitor_config", "monitor_output_dir", "allow_actions") and value is not None
     ]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from vllm_monitor import settings
 from vllm_monitor._native import EngineWatch
+from vllm_monitor.continuous_learner import ContinuousLearner
 from vllm_monitor.distributed_metrics import Collector
 from vllm_monitor.engine_args import prepare
 from vllm_monitor.plugin_system import PluginManager
@@ -48,6 +49,7 @@ class VLLMEngineMonitor:
         self._config: Any = None
         self.plugin_manager = PluginManager()
         self.predictive_detector = PredictiveDetector(self)
+        self.continuous_learner = ContinuousLearner(self)
         # Wrong values are an error here and now, not in the server's log later.
         self._check()
 
@@ -60,6 +62,11 @@ class VLLMEngineMonitor:
     def monitor(self) -> VLLMEngineMonitor:
         """The monitor itself: the guide's snippets say ``monitor.monitor``."""
         return self
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The monitor's keywords as given."""
+        return dict(self._keywords)
 
     @property
     def watch(self) -> EngineWatch:
@@ -191,6 +198,7 @@ class VLLMEngineMonitor:
         """Ends the threads; the record on disk, if there is one, is closed."""
         self._stop.set()
         self.plugin_manager.stop()
+        self.continuous_learner.stop()
         with self._lock:
             watch = self._watch
         if watch is not None:

@@ -34,6 +34,13 @@ pub(super) struct EngineWatch {
     watch: Watch,
 }
 
+impl EngineWatch {
+    /// The situation at the last evaluation, for acting.
+    pub(super) fn situation(&self) -> Option<monitor_acting::Situation> {
+        self.watch.situation()
+    }
+}
+
 #[pymethods]
 impl EngineWatch {
     /// Starts the monitor's thread. `environment` and `flags` are pairs of names and values; unknown ones raise

@@ -4,6 +4,7 @@
     reason = "PyO3 converts an argument into a value that it hands over"
 )]
 
+mod acting;
 mod detector;
 mod engine;
 mod preflight;
@@ -19,6 +20,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<engine::EngineWatch>()?;
     module.add_class::<detector::Detector>()?;
+    module.add_class::<acting::PyActs>()?;
     module.add_class::<recorder::PySession>()?;
     module.add_class::<recorder::Run>()?;
     module.add_class::<recorder::ArrowTable>()?;

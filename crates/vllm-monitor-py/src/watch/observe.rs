@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use monitor_acting::adapter;
 use vllm_monitor::lifecycle::Health;
 use vllm_monitor::snapshot::OwnRequests;
 use vllm_monitor::{
@@ -86,7 +87,14 @@ impl Observer {
         builder.own(own_requests(now, shared));
         builder.page_complete(now);
         let snapshot = builder.build(now);
-        self.monitor.step(&mut self.state, &snapshot)
+        let decisions = self.monitor.step(&mut self.state, &snapshot);
+        if let Some(target) = self.state.target(&self.target) {
+            let at = monitor_acting::Time::from_millis(now.as_nanos().div_euclid(1_000_000));
+            let horizon_secs = self.monitor.settings().parameters.alarm.horizon_secs;
+            let situation = adapter::situation(&snapshot, target, at, horizon_secs, None);
+            *lock(&shared.situation) = Some(situation);
+        }
+        decisions
     }
 
     pub(super) fn status(&self, now_ns: i64, tally: &Tally, shared: &Shared) -> Status {

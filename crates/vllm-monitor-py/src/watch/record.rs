@@ -116,8 +116,8 @@ impl Record {
         }
     }
 
-    /// Writes the latencies and closes the files. Returns what is missing, in words.
-    pub(super) fn finish(self, tally: &Tally) -> Result<Vec<String>> {
+    /// Writes the latencies so far, as cumulative histograms.
+    pub(super) fn all_latencies(&self, tally: &Tally) {
         for (index, engine) in &tally.engines {
             self.latencies(
                 "vllm:monitor_inter_token_latency_seconds",
@@ -130,6 +130,11 @@ impl Record {
                 &engine.first_token,
             );
         }
+    }
+
+    /// Writes the latencies and closes the files. Returns what is missing, in words.
+    pub(super) fn finish(self, tally: &Tally) -> Result<Vec<String>> {
+        self.all_latencies(tally);
         let finished = self.session.finish()?;
         Ok(finished.missing.notes.clone())
     }

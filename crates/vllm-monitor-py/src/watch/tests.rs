@@ -161,6 +161,33 @@ fn every_step_and_request_is_in_the_record() {
 }
 
 #[test]
+fn latencies_are_written_before_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = WatchConfig {
+        output_dir: Some(folder.path().to_path_buf()),
+        latencies_every: Duration::ZERO,
+        ..WatchConfig::new("in-process", Settings::default())
+    };
+    let watch = Watch::start(config).expect("a thread and files can be had");
+    watch.record(|now_ns, call| {
+        call.step(&step(now_ns, 2));
+        call.inter_token(0, 2, [0.010, 0.020].into_iter());
+        Ok(())
+    });
+    watch.status(LIMIT).expect("the thread answers");
+    watch.finish();
+    let run = vllm_metrics::read_run(folder.path()).expect("the record reads back");
+    let series = run
+        .series
+        .iter()
+        .find(|series| &*series.def.metric_name == "vllm:monitor_inter_token_latency_seconds_count")
+        .expect("the histogram");
+    // One of them is that of the end.
+    assert!(series.values.len() > 1, "{:?}", series.values);
+    assert_eq!(series.values.last(), Some(&2.0));
+}
+
+#[test]
 fn a_record_that_cannot_be_written_is_an_error_at_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");

@@ -27,6 +27,7 @@ pub(super) struct Worker {
     record_place: Option<String>,
     tally: Tally,
     every: std::time::Duration,
+    latencies_every: std::time::Duration,
     /// Scratch memory: the words of one pass, and the bytes of an id.
     words: Vec<u64>,
     id: Vec<u8>,
@@ -57,6 +58,7 @@ impl Worker {
             record_place,
             shared,
             every: config.evaluate_every,
+            latencies_every: config.latencies_every,
             observer: Observer::new(config),
             tally: Tally::default(),
             words: Vec::new(),
@@ -91,6 +93,7 @@ impl Worker {
 
     fn work(&mut self) {
         let mut next = Instant::now();
+        let mut latencies_at = next + self.latencies_every;
         loop {
             let (asked, stop) = self.wait();
             self.drain();
@@ -98,6 +101,12 @@ impl Worker {
             let due = now >= next;
             if due {
                 next = now + self.every;
+            }
+            if now >= latencies_at {
+                latencies_at = now + self.latencies_every;
+                if let Some(record) = &self.record {
+                    record.all_latencies(&self.tally);
+                }
             }
             if due || stop || asked.is_some() {
                 self.tell_once();
