@@ -31,7 +31,7 @@ const KNOWN_CYCLES: &[(&str, &[&str])] = &[
             "http::openai",
             "http::reply",
             "http::stream",
-            "http::strike",
+            "http::stream_fault",
         ],
     ),
 ];
