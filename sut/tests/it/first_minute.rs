@@ -121,7 +121,7 @@ fn a_dry_run_is_for_people() {
         .finish();
     assert_eq!(run.status, Some(0), "{}", run.shown());
     for told in [
-        "dry run: every check was made, nothing was sent",
+        "dry run: every check was made, no load was sent",
         "queries at 2 per second",
         "the run cannot be VALID",
         "LoadGen's early-stopping test needs at least 459",
