@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("workload", &["exit", "plan", "server"]),
     ("harness", &["shutdown", "workload"]),
     ("recorder", &["exit", "harness", "plan", "server"]),
+    ("live", &["console"]),
     (
         "series",
         &[
@@ -25,13 +26,14 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "run",
         &[
-            "console", "exit", "harness", "plan", "recorder", "server", "shutdown", "workload",
+            "console", "exit", "harness", "live", "plan", "recorder", "server", "shutdown", "workload",
         ],
     ),
     (
         "commands",
         &[
-            "cli", "console", "exit", "plan", "recorder", "run", "series", "server", "shutdown", "workload",
+            "cli", "console", "exit", "live", "plan", "recorder", "run", "series", "server", "shutdown",
+            "workload",
         ],
     ),
 ];

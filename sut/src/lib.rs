@@ -9,6 +9,7 @@ mod commands;
 mod console;
 mod exit;
 mod harness;
+mod live;
 mod plan;
 mod recorder;
 mod run;

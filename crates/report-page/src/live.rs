@@ -21,7 +21,8 @@ pub struct Appended {
 /// What changed since the page was rendered, or since the update before.
 ///
 /// Send [`Update::to_json`] as a server-sent event of the type `update`, with the tick as its identifier. At the end
-/// send an event `report` with the URL of the finished report.
+/// send an event `report` with the URL of the finished report. An event `reload` makes the browser load the page again,
+/// for what an update cannot describe, such as a new series.
 ///
 /// ```
 /// use report_page::{Appended, Update, model::{Page, Run}};

@@ -68,22 +68,24 @@ pub fn replay(run: &RunData, store: &mut dyn Store) -> Result<()> {
             store.flush()?;
         }
     }
-    for row in &run.requests {
-        store.write(Record::Request(row.clone()))?;
-    }
-    for row in &run.batches {
-        store.write(Record::Batch(row.clone()))?;
-    }
-    for row in &run.steps {
-        store.write(Record::Step(row.clone()))?;
-    }
-    for row in &run.engine_requests {
-        store.write(Record::EngineRequest(row.clone()))?;
-    }
-    for row in &run.events {
-        store.write(Record::Event(row.clone()))?;
+    for row in rows(run) {
+        store.write(row)?;
     }
     Ok(())
+}
+
+/// Every row of `run` except series and samples.
+pub(crate) fn rows(run: &RunData) -> impl Iterator<Item = Record> {
+    let requests = run.requests.iter().cloned().map(Record::Request);
+    let batches = run.batches.iter().cloned().map(Record::Batch);
+    let steps = run.steps.iter().cloned().map(Record::Step);
+    let engine_requests = run.engine_requests.iter().cloned().map(Record::EngineRequest);
+    let events = run.events.iter().cloned().map(Record::Event);
+    requests
+        .chain(batches)
+        .chain(steps)
+        .chain(engine_requests)
+        .chain(events)
 }
 
 #[cfg(test)]

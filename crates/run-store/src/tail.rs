@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use run_model::{Result, RunData, SeriesDef};
+use run_model::{Manifest, Record, Result, RunData, Sample, SampleBatch, SeriesDef, SeriesId};
 
 use super::RunReader;
+use super::replay::rows;
 
 /// Maximum delay of a new sample relative to the newest one seen: the longest scrape, with a margin.
 const OVERLAP_NS: i64 = 60_000_000_000;
@@ -36,6 +37,7 @@ pub struct RunTail {
     reader: RunReader,
     newest_ns: i64,
     series: HashMap<Arc<SeriesDef>, i64>,
+    ids: HashMap<Arc<SeriesDef>, SeriesId>,
     requests: HashSet<(u64, i64)>,
     batches: HashSet<u64>,
     steps: HashSet<(u32, u64)>,
@@ -49,6 +51,7 @@ impl RunTail {
             reader,
             newest_ns: i64::MIN,
             series: HashMap::new(),
+            ids: HashMap::new(),
             requests: HashSet::new(),
             batches: HashSet::new(),
             steps: HashSet::new(),
@@ -96,5 +99,44 @@ impl RunTail {
         part.events
             .retain(|row| self.events.insert((row.timestamp_ns, Arc::clone(&row.message))));
         Ok(part)
+    }
+
+    /// Like [`RunTail::next_part`], as the records that a subscriber of the run receives, with the manifest: each
+    /// series before its first sample, and under the same id in every call. Samples are grouped by series, not by
+    /// scrape.
+    ///
+    /// # Errors
+    /// As [`RunTail::next_part`].
+    pub fn next_records(&mut self) -> Result<(Manifest, Vec<Record>)> {
+        let part = self.next_part()?;
+        let mut records = Vec::new();
+        for series in &part.series {
+            let next =
+                SeriesId(u32::try_from(self.ids.len()).expect("a run has fewer than four billion series"));
+            let id = *self.ids.entry(Arc::clone(&series.def)).or_insert(next);
+            if id == next {
+                records.push(Record::Series(id, Arc::clone(&series.def)));
+            }
+            let ends = series.phases.iter().skip(1).map(|(start, _)| *start);
+            let ends = ends.chain([series.values.len()]);
+            for ((start, phase), end) in series.phases.iter().zip(ends) {
+                let samples: Vec<Sample> = (*start..end)
+                    .map(|at| Sample {
+                        series: id,
+                        timestamp_ns: series.timestamps_ns[at],
+                        value: series.values[at],
+                    })
+                    .collect();
+                let Some(last) = samples.last() else { continue };
+                records.push(Record::Samples(Arc::new(SampleBatch {
+                    start_ns: last.timestamp_ns,
+                    end_ns: last.timestamp_ns,
+                    phase: Arc::clone(phase),
+                    samples,
+                })));
+            }
+        }
+        records.extend(rows(&part));
+        Ok((part.manifest, records))
     }
 }

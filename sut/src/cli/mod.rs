@@ -23,9 +23,11 @@ pub(crate) use spec::{Receiver, ReceiverSpec};
 pub(crate) use tools::{
     AlertsAction, AlertsArgs, CollectArgs, CompareArgs, CompletionsArgs, ConvertArgs, DivisionArg,
     DoctorArgs, ExportArg, GuardArgs, PlotArgs, ProcessArgs, ReportArgs, ScoreArgs, ShellArg, SimCommand,
-    SubmissionArgs, ThemeArg,
+    SubmissionArgs, ThemeArg, WatchArgs,
 };
-pub(crate) use values::{BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg, ScenarioArg, TimeText};
+pub(crate) use values::{
+    BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg, ScenarioArg, TimeText, UiArg,
+};
 
 /// MLPerf Inference System Under Test for vLLM: real LoadGen, real server, and a record of what happened.
 #[derive(Debug, Parser)]
@@ -53,6 +55,8 @@ pub enum Command {
     Sim(SimCommand),
     /// Record a server's metrics without sending load, until interrupted or for --duration.
     Collect(Box<CollectArgs>),
+    /// Show a record on the terminal, while it grows or when it is complete, or a server.
+    Watch(WatchArgs),
     /// Regenerate the report, the plots and the summary of a stored run, including an interrupted one.
     Report(ReportArgs),
     /// Draw metrics of stored runs by name, as PNG or SVG.

@@ -6,7 +6,9 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::merge::flags;
-use super::{BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg, RecordingArgs, ScenarioArg, TimeText};
+use super::{
+    BalanceArg, ComplianceArg, FormatArg, LogLevel, ModeArg, RecordingArgs, ScenarioArg, TimeText, UiArg,
+};
 
 flags! {
     /// Flags of a test run. Every flag is also a key of the configuration file.
@@ -200,6 +202,9 @@ flags! {
         /// Print histograms of prompt and output lengths.
         #[arg(long, help_heading = "Console")]
         pub print_histogram: bool,
+        /// How progress is shown. Default: a bar on a terminal, otherwise a line every 5 s.
+        #[arg(long, value_enum, help_heading = "Console")]
+        pub ui: Option<UiArg>,
         /// Amount of logging. Default: INFO.
         #[arg(long, ignore_case = true, help_heading = "Console")]
         pub log_level: Option<LogLevel>,
@@ -259,6 +264,17 @@ flags! {
         /// Do not draw plots at the end.
         #[arg(long, help_heading = "Metrics")]
         pub no_plots: bool,
+        /// Serve the report of the run while it goes on, at this port of 127.0.0.1; 0 is any free port. The log
+        /// shows the address.
+        #[arg(long, value_name = "PORT", help_heading = "Metrics")]
+        pub dashboard_port: Option<u16>,
+        /// Address at which --dashboard-port listens. Beyond loopback, the page needs the token that is part of
+        /// the shown address. Default: 127.0.0.1.
+        #[arg(long, value_name = "ADDRESS", help_heading = "Metrics")]
+        pub dashboard_address: Option<std::net::IpAddr>,
+        /// Name under which browsers may call the dashboard, in addition to addresses and localhost. Repeatable.
+        #[arg(long, value_name = "NAME", help_heading = "Metrics")]
+        pub dashboard_allow_host: Vec<String>,
         /// Compare this run with a stored one at its end: any file of that run. The exit status is 5 for a
         /// regression and 6 for runs that are not comparable.
         #[arg(long, value_name = "RUN", help_heading = "Metrics")]

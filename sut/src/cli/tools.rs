@@ -91,6 +91,18 @@ pub enum ExportArg {
     Mlflow,
 }
 
+/// Flags of `sut watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Any file or the folder of a record, growing or complete, or the URL of a server, which is scraped
+    /// without recording.
+    #[arg(value_name = "RECORD|URL", default_value = "./metrics_output")]
+    pub run: String,
+    /// Time between scrapes of a URL: 1, 500ms. Default: 1s.
+    #[arg(long, value_name = "TIME")]
+    pub interval: Option<TimeText>,
+}
+
 /// Flags of `sut compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {

@@ -87,6 +87,18 @@ pub enum LogLevel {
     Critical,
 }
 
+/// How a run shows its progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UiArg {
+    /// A screen with the run's figures; lines if standard error is not a terminal.
+    Tui,
+    /// A line every 5 s.
+    Plain,
+    /// Nothing.
+    None,
+}
+
 /// File format of the raw metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -146,6 +146,7 @@ fn resolve(args: &CollectArgs) -> Result<Collecting, Fail> {
         upload: None,
         plots: !args.no_plots,
         baseline: None,
+        dashboard: None,
         gpu: false,
         gpus: None,
         gpu_interval: interval,

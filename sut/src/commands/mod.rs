@@ -13,6 +13,7 @@ mod report;
 mod score;
 mod sim;
 mod submission;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
         Command::Sim(args) => sim::run(&args),
         Command::Collect(args) => collect::run(*args),
         Command::Report(args) => report::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Alerts(args) => alerts::run(&args),

@@ -23,7 +23,7 @@ pub(crate) fn install(level: LogLevel) {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let _already_installed = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| Unfailing(std::io::stderr(), &LINES))
+        .with_writer(|| super::held::Log(Unfailing(std::io::stderr(), &LINES)))
         // The subscriber reports its own write errors with a macro that panics.
         .log_internal_errors(false)
         .with_ansi(colour)

@@ -1,10 +1,12 @@
 //! Standard output and the log on standard error.
 
+mod held;
 mod log;
 
 use std::borrow::Cow;
 use std::io::Write;
 
+pub(crate) use self::held::{Held, held, hold};
 pub(crate) use self::log::install;
 
 /// Writes to standard output; a closed pipe must not turn a finished run into a failed one. Control characters,

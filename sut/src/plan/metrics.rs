@@ -1,5 +1,6 @@
 //! What to record.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct MetricsPlan {
     pub(crate) plots: bool,
     /// The record of a run for comparison.
     pub(crate) baseline: Option<PathBuf>,
+    /// Serve the report during the run.
+    pub(crate) dashboard: Option<DashboardPlan>,
     /// Sample GPUs.
     pub(crate) gpu: bool,
     /// GPUs by NVML index; `None`: those of the server if its process is known, else all of this machine.
@@ -38,6 +41,15 @@ pub(crate) struct MetricsPlan {
     pub(crate) gpu_interval: Duration,
     /// Additional recording options and receivers.
     pub(crate) recording: RecordingPlan,
+}
+
+/// Where the report is served during the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DashboardPlan {
+    /// Port 0 is any free port.
+    pub(crate) address: SocketAddr,
+    /// Names that browsers may use.
+    pub(crate) hosts: Vec<String>,
 }
 
 impl RunArgs {
@@ -90,10 +102,30 @@ pub(super) fn resolve(args: &RunArgs, wrong: &mut Vec<String>) -> Option<Metrics
         upload: metrics.metrics_upload.clone(),
         plots: !metrics.no_plots,
         baseline: baseline(metrics.baseline.as_ref(), wrong),
+        dashboard: dashboard(metrics, wrong),
         gpu: !metrics.no_gpu_telemetry,
         gpus: metrics.gpus.clone(),
         gpu_interval,
         recording: RecordingPlan::resolve(&args.recording, format, interval, wrong),
+    })
+}
+
+fn dashboard(metrics: &MetricsArgs, wrong: &mut Vec<String>) -> Option<DashboardPlan> {
+    let Some(port) = metrics.dashboard_port else {
+        if metrics.dashboard_address.is_some() || !metrics.dashboard_allow_host.is_empty() {
+            wrong.push(
+                "--dashboard-address and --dashboard-allow-host have no effect without --dashboard-port"
+                    .into(),
+            );
+        }
+        return None;
+    };
+    let address = metrics
+        .dashboard_address
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    Some(DashboardPlan {
+        address: SocketAddr::new(address, port),
+        hosts: metrics.dashboard_allow_host.clone(),
     })
 }
 
@@ -132,6 +164,7 @@ mod tests {
             ("--metrics-interval 500ms", true),
             ("--gpus 0", true),
             ("--metrics-debug", true),
+            ("--dashboard-port 0", true),
             ("--goodput ttft:200ms", true),
         ] {
             let line = std::iter::once("sut").chain(flags.split_whitespace());

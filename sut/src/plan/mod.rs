@@ -30,11 +30,12 @@ pub(crate) use self::alerts::Recording;
 use self::dataset_config::Described;
 pub(crate) use self::file::collect_args;
 pub(crate) use self::generation::Generation;
-pub(crate) use self::metrics::{METRICS_DIR, MetricsPlan};
+pub(crate) use self::metrics::{DashboardPlan, METRICS_DIR, MetricsPlan};
 pub(crate) use self::overrides::{HandedServer, Kind, Overrides, Record, Trial};
 pub(crate) use self::peak::PeakPlan;
 pub(crate) use self::recording::RecordingPlan;
 pub(crate) use self::sources::{DatasetPlan, ServerPlan};
+pub(crate) use crate::cli::UiArg as Ui;
 use crate::cli::{BalanceArg, LogLevel, ModeArg, RunArgs};
 use crate::exit::Fail;
 
@@ -124,6 +125,8 @@ pub(crate) struct Plan {
     pub(crate) metrics: Option<MetricsPlan>,
     /// Start and stop the server's profiler around the test.
     pub(crate) profiler: bool,
+    /// How progress is shown; `None`: a bar on a terminal, otherwise lines.
+    pub(crate) ui: Option<Ui>,
     /// Print batch times.
     pub(crate) print_timing: bool,
     /// Print length histograms.
@@ -315,6 +318,7 @@ impl Plan {
             log_dir: args.output_log_dir.unwrap_or_else(|| PathBuf::from(LOG_DIR)),
             metrics,
             profiler: args.enable_profiler,
+            ui: args.ui,
             print_timing: args.print_timing,
             print_histogram: args.print_histogram,
             warm_up,

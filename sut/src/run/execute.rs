@@ -1,22 +1,29 @@
 //! The timed part: starts the recorder, LoadGen and the workers, and watches until the test is over or given
 //! up.
 
+use std::sync::{Arc, PoisonError};
+
 use mlperf_dataset::Dataset;
 use mlperf_loadgen::{LogSettings, Mode};
 use mlperf_rules::RuleScenario;
+use run_dashboard::Dashboard;
 use tokio::runtime::Runtime;
-use vllm_client::PrefixCaching;
+use vllm_client::{Client, PrefixCaching};
 use vllm_metrics::{FinishedRun, RunClock};
 
+use super::counting::Counting;
+use super::dashboard::{self, SharedCounting};
 use super::prepare::{Prepared, Target};
 use super::printouts;
 use super::progress::Progress;
+use super::screen::{Recorded, Running};
 use super::watch::Watch;
 use crate::exit::Fail;
 use crate::harness::counters::Counters;
 use crate::harness::request_log::{LatencyStats, Window};
 use crate::harness::{self, LoadGenResult, Setup, TestResult};
-use crate::plan::{Plan, Recording};
+use crate::live;
+use crate::plan::{Plan, Recording, Ui};
 use crate::recorder;
 use crate::server::Server;
 use crate::shutdown::{Shutdown, ShutdownReason, first_error};
@@ -42,6 +49,9 @@ pub(super) struct Executed {
     pub(super) recorded: Option<Result<FinishedRun, vllm_metrics::Error>>,
     /// The servers' prefix caching, as reported before or after the run.
     pub(super) caching: PrefixCaching,
+    /// Serves the report to browsers.
+    pub(super) dashboard: Option<Dashboard>,
+    pub(super) shutdown: Shutdown,
     /// Locks the log folder until everything is written.
     pub(super) _lock: Option<std::fs::File>,
 }
@@ -51,6 +61,24 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         Some(metrics) => Some(recorder::start(metrics, &prepared.subject())?),
         None => None,
     };
+    let shared = SharedCounting::default();
+    let dashboard_plan = prepared
+        .plan
+        .metrics
+        .as_ref()
+        .and_then(|metrics| metrics.dashboard.as_ref());
+    let dashboard = match (dashboard_plan, &session) {
+        (Some(plan), Some(session)) => Some(dashboard::start(plan, session, &shared)?),
+        _ => None,
+    };
+    // Before the first scrape, so that a screen misses nothing.
+    let recorded = session
+        .as_ref()
+        .filter(|_| prepared.plan.ui == Some(Ui::Tui))
+        .map(|session| Recorded {
+            subscription: live::subscribe(session),
+            manifest: session.manifest(),
+        });
     let clock = session
         .as_ref()
         .map_or_else(RunClock::start, |session| session.clock().clone());
@@ -102,7 +130,24 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         runtime,
         shutdown,
     )?;
-    let mut progress = Progress::start(workload.expected, running.forecast.clone());
+    let pool = Arc::clone(&server.pool);
+    let counting = Counting::start(
+        Arc::clone(&running.counters),
+        Arc::new(move || pool.clients().iter().map(Client::streamed_tokens).sum::<u64>()),
+        workload.expected,
+        running.forecast.clone(),
+    );
+    *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(counting.clone());
+    let mut progress = Progress::start(counting.clone(), plan.ui, || Running {
+        counting,
+        recorded,
+        shutdown: shutdown.clone(),
+        title: format!(
+            "{}, {}, {}",
+            server.model, plan.scenario, workload.load.settings.mode
+        ),
+        simulated: server.simulated(),
+    });
     let watch = Watch {
         test: &running,
         shutdown,
@@ -113,7 +158,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         expected: workload.expected,
     };
     let loadgen = watch.wait(&mut progress);
-    progress.finish();
+    progress.close();
     if shutdown.reason().is_none() && Counters::get(&running.counters.failed) > 0 {
         // Refused connections fail so fast that LoadGen may be done before the watcher has reached a
         // decision.
@@ -125,6 +170,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
     if let Some(hooks) = &hooks {
         hooks.test_completed();
     }
+    progress.finish();
     let test = running.collect(loadgen.is_some(), runtime);
     // A signal from now on ends no test any more: every query is answered.
     let reason = shutdown.reason();
@@ -172,6 +218,8 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         printed,
         recorded,
         caching,
+        dashboard,
+        shutdown: shutdown.clone(),
         _lock: lock,
     })
 }

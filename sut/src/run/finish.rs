@@ -39,6 +39,8 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         printed,
         recorded,
         caching,
+        dashboard,
+        shutdown,
         _lock,
     } = executed;
     let simulated = server.simulated();
@@ -125,6 +127,7 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
             .find(|(file, _)| *file == name)
             .map(|(_, path)| path.clone())
     };
+    let report = path_of("report");
     let result = RunResult {
         stamp: &stamp.unwrap_or_else(stamp_now),
         outcome: &judged.outcome,
@@ -176,6 +179,9 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
     };
     print(&printed);
     print_wrapped(&table.render(), VALUES);
+    if let Some(dashboard) = dashboard {
+        super::dashboard::finish(dashboard, report, &shutdown);
+    }
     Ok(exit)
 }
 

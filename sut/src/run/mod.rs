@@ -2,6 +2,8 @@
 
 mod answers;
 mod clean;
+mod counting;
+mod dashboard;
 mod dry_run;
 mod environment;
 mod execute;
@@ -14,6 +16,7 @@ mod prepare;
 mod printouts;
 mod progress;
 mod result;
+mod screen;
 mod table;
 mod user_conf;
 mod wall_clock;

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mlperf_loadgen::{Scenario, TestSettings};
-use vllm_client::Client;
 use vllm_metrics::RunClock;
 
 use super::progress::Progress;
@@ -69,15 +68,7 @@ impl Watch<'_> {
             if let Some(result) = self.test.ended_within(LOOK_EVERY) {
                 return Some(result);
             }
-            progress.tick(
-                counters,
-                self.server
-                    .pool
-                    .clients()
-                    .iter()
-                    .map(Client::streamed_tokens)
-                    .sum(),
-            );
+            progress.tick();
             let step = wall_clock.look();
             if self.shutdown.reason().is_some() {
                 let deadline = *give_up.get_or_insert_with(|| self.patience());

@@ -60,6 +60,8 @@ const Live = (() => {
     if (!report.events_url) return;
     const source = new EventSource(report.events_url);
     source.addEventListener("update", (event) => apply(report, JSON.parse(event.data)));
+    // Updates cannot describe what has changed. The choices of the reader are in the address, and stay.
+    source.addEventListener("reload", () => { source.close(); location.reload(); });
     source.addEventListener("report", (event) => {
       source.close();
       const url = new URL(event.data, location.href);

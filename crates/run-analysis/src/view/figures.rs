@@ -1,5 +1,7 @@
 //! The quantities of one window of a run.
 
+use std::sync::Arc;
+
 use run_model::labels;
 use run_model::{Outcome, RequestRow, RunData, SeriesData};
 
@@ -53,6 +55,51 @@ pub struct EngineFigures {
     pub steps_per_second: Option<f64>,
     /// Hits over queries of the prefix cache; `None` without queries.
     pub prefix_cache_hit_ratio: Option<f64>,
+}
+
+/// Figures of one endpoint of the engines.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct EndpointFigures {
+    /// As in [`run_model::SeriesDef::endpoint_url`].
+    pub endpoint_url: Arc<str>,
+    /// The endpoint's engines only.
+    pub engine: EngineFigures,
+    /// Time of its newest sample up to the end of the window.
+    pub newest_ns: Option<i64>,
+}
+
+impl EndpointFigures {
+    /// Computes the figures of each endpoint that has exported a metric of vLLM, sorted by URL. An endpoint
+    /// without samples in the window is included, with its newest sample from before it.
+    pub fn of(run: &RunData, from_ns: i64, to_ns: i64) -> Vec<Self> {
+        let mut out: Vec<Self> = Vec::new();
+        let of_vllm = run
+            .series
+            .iter()
+            .filter(|s| s.def.metric_name.starts_with("vllm:"));
+        for series in of_vllm {
+            let end = series.timestamps_ns.partition_point(|t| *t <= to_ns);
+            let newest_ns = series.timestamps_ns[..end].last().copied();
+            let url = &series.def.endpoint_url;
+            match out.iter_mut().find(|known| known.endpoint_url == *url) {
+                Some(known) => known.newest_ns = known.newest_ns.max(newest_ns),
+                None => out.push(Self {
+                    endpoint_url: Arc::clone(url),
+                    engine: Window {
+                        run,
+                        from_ns,
+                        to_ns,
+                        endpoint: Some(url),
+                    }
+                    .engine(),
+                    newest_ns,
+                }),
+            }
+        }
+        out.sort_by(|a, b| a.endpoint_url.cmp(&b.endpoint_url));
+        out
+    }
 }
 
 /// A distribution of times in seconds.
@@ -158,7 +205,12 @@ impl Figures {
     /// Computes the figures of the window from `from_ns` to `to_ns`. A rate is measured between the last
     /// sample before the window (or the first in it) and the last one in it.
     pub fn of(run: &RunData, from_ns: i64, to_ns: i64, limits: Option<&Limits>) -> Self {
-        let view = Window { run, from_ns, to_ns };
+        let view = Window {
+            run,
+            from_ns,
+            to_ns,
+            endpoint: None,
+        };
         let engine = view.engine();
         let tokens = view.increase("vllm:generation_tokens_total");
         let gpu_run = view.gpu_run();
@@ -191,14 +243,16 @@ struct Window<'a> {
     run: &'a RunData,
     from_ns: i64,
     to_ns: i64,
+    /// Only the engines of this endpoint.
+    endpoint: Option<&'a str>,
 }
 
 impl<'a> Window<'a> {
     fn named(&self, name: &'static str) -> impl Iterator<Item = &'a SeriesData> + use<'a> {
-        self.run
-            .series
-            .iter()
-            .filter(move |s| &*s.def.metric_name == name)
+        let endpoint = self.endpoint;
+        self.run.series.iter().filter(move |s| {
+            &*s.def.metric_name == name && endpoint.is_none_or(|url| &*s.def.endpoint_url == url)
+        })
     }
 
     fn newest(&self, name: &'static str) -> impl Iterator<Item = f64> {

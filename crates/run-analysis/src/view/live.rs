@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use run_model::{Outcome, Record, RunData, SampleBatch, SeriesData};
+use run_model::{EventKind, Manifest, Outcome, Record, RunData, SampleBatch, SeriesData};
 
-use super::{Analysis, Figures};
+use super::{Analysis, EndpointFigures, Figures};
 use crate::derive::goodput::{self, Limits};
 use crate::derive::series::sort_key;
 
@@ -67,6 +67,10 @@ pub struct LiveTotals {
     pub warnings: u64,
     /// Events of severity error.
     pub errors: u64,
+    /// Stretches without samples of an endpoint or a GPU ([`EventKind::Gap`]).
+    pub gaps: u64,
+    /// Reports of records that the recorder dropped ([`EventKind::Dropped`]).
+    pub drops: u64,
 }
 
 impl LiveView {
@@ -95,6 +99,15 @@ impl LiveView {
     pub fn simulated(mut self, simulated: bool) -> Self {
         self.data.manifest.simulated = simulated;
         self
+    }
+
+    /// Sets what is known of the run. Goodput limits among its facts apply to the requests that follow, unless
+    /// [`LiveView::limits`] set others.
+    pub fn describe(&mut self, manifest: Manifest) {
+        self.limits = self.limits.or_else(|| Limits::of_manifest(&manifest));
+        let simulated = self.data.manifest.simulated;
+        self.data.manifest = manifest;
+        self.data.manifest.simulated |= simulated;
     }
 
     /// Applies records in order.
@@ -154,6 +167,11 @@ impl LiveView {
                 match event.severity {
                     run_model::Severity::Warning => self.totals.warnings += 1,
                     run_model::Severity::Error => self.totals.errors += 1,
+                    _ => {}
+                }
+                match event.kind {
+                    EventKind::Gap => self.totals.gaps += 1,
+                    EventKind::Dropped => self.totals.drops += 1,
                     _ => {}
                 }
                 self.advance(event.timestamp_ns);
@@ -241,6 +259,11 @@ impl LiveView {
     /// Computes the figures of any window within the kept data.
     pub fn figures_between(&self, from_ns: i64, to_ns: i64) -> Figures {
         Figures::of(&self.data, from_ns, to_ns, self.limits.as_ref())
+    }
+
+    /// Computes the figures of each endpoint in any window within the kept data.
+    pub fn endpoints_between(&self, from_ns: i64, to_ns: i64) -> Vec<EndpointFigures> {
+        EndpointFigures::of(&self.data, from_ns, to_ns)
     }
 
     /// Counts since the view began.

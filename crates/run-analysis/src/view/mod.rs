@@ -20,7 +20,8 @@ mod slice;
 
 pub use analysis::Analysis;
 pub use figures::{
-    ClientFigures, EnergyFigures, EngineFigures, Figures, GpuFigures, Latencies, LatencyFigures,
+    ClientFigures, EndpointFigures, EnergyFigures, EngineFigures, Figures, GpuFigures, Latencies,
+    LatencyFigures,
 };
 pub use live::{LiveTotals, LiveView};
 

@@ -220,3 +220,60 @@ fn derived_series_are_those_of_the_functions() {
     assert_eq!(analysis.family("vllm:time_to_first_token_seconds").count(), 1);
     assert_eq!(analysis.named("vllm:num_requests_running").count(), 2);
 }
+
+#[test]
+fn each_endpoint_has_its_own_figures() {
+    let mut view = LiveView::new(Duration::from_secs(60));
+    let gauge = |url: &str| {
+        let def = def("vllm:num_requests_running", "{}", MetricType::Gauge);
+        Arc::new(SeriesDef {
+            endpoint_url: url.into(),
+            ..(*def).clone()
+        })
+    };
+    let sample = |id: u32, second: i64, value: f64| {
+        Record::Samples(Arc::new(SampleBatch {
+            start_ns: second * S,
+            end_ns: second * S,
+            phase: Arc::from(""),
+            samples: vec![Sample {
+                series: SeriesId(id),
+                timestamp_ns: second * S,
+                value,
+            }],
+        }))
+    };
+    view.apply_all(&[
+        Record::Series(SeriesId(0), gauge("http://b/metrics")),
+        Record::Series(SeriesId(1), gauge("http://a/metrics")),
+        sample(0, 1, 5.0),
+        sample(1, 1, 7.0),
+        sample(1, 30, 9.0),
+    ]);
+    let [a, b] = &view.endpoints_between(20 * S, 30 * S)[..] else {
+        panic!("two endpoints")
+    };
+    assert_eq!(
+        (&*a.endpoint_url, a.engine.running),
+        ("http://a/metrics", Some(9.0))
+    );
+    // Lost since the first second: no figure, but the time of its last sample.
+    assert_eq!((b.engine.running, b.newest_ns), (None, Some(S)));
+    assert_eq!(view.figures_between(0, S).engine.running, Some(12.0));
+}
+
+#[test]
+fn the_facts_of_a_run_bring_their_limits() {
+    let mut view = LiveView::new(Duration::from_secs(3600)).simulated(true);
+    let facts = [(
+        crate::derive::goodput::LIMITS_FACT.to_owned(),
+        "ttft:300ms".to_owned(),
+    )];
+    view.describe(run_model::Manifest {
+        facts: facts.into(),
+        ..run_model::Manifest::default()
+    });
+    view.apply_all(&records(10));
+    assert_eq!(view.totals().good, view.totals().completed);
+    assert!(view.data().manifest.simulated);
+}

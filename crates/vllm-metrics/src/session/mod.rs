@@ -109,6 +109,14 @@ impl Session {
             .insert(key.into(), value.into());
     }
 
+    /// The run's manifest so far.
+    pub fn manifest(&self) -> Manifest {
+        self.manifest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// `YYYYMMDD_HHMMSS` of the start, as in the files' names.
     pub fn stamp(&self) -> String {
         self.manifest

@@ -1,0 +1,322 @@
+//! The page of a run that goes on, and what is appended to it.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use report_page::model::{Completeness, Live, Page, Request, Validity, Verdict};
+use report_page::{Appended, Update};
+use run_report::{Analysis, AnalysisOptions};
+use tokio::sync::oneshot;
+use vllm_metrics::view::LiveView;
+use vllm_metrics::{Manifest, Subscription};
+
+use crate::hub::Hub;
+use crate::{Standing, thread_cpu};
+
+/// How much of the run a page shows.
+const KEEP: Duration = Duration::from_secs(3600);
+/// The worker is busy for at most one part in this many.
+const SHARE: u32 = 50;
+/// Longest time between two looks at the queue, so that it does not fill up.
+const TAKE_EVERY: Duration = Duration::from_millis(500);
+/// Size of an update above which pages load again instead: a page has its own bound.
+const MOST_UPDATE_BYTES: usize = 1 << 20;
+/// Shortest time between two loads of a page because of series that are new.
+const RELOAD_EVERY: Duration = Duration::from_secs(30);
+
+/// What the worker is asked for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The page as of now.
+    Page(oneshot::Sender<Result<Bytes, String>>),
+    /// The run has ended; the report, if one was written.
+    Finish(Option<PathBuf>),
+}
+
+/// Follows the run on a thread of its own.
+pub(crate) struct Worker {
+    subscription: Subscription,
+    view: LiveView,
+    standing: Standing,
+    hub: Arc<Hub>,
+    every: Duration,
+    next: Instant,
+    page: Growing,
+    rendered: Option<(u64, Bytes)>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        subscription: Subscription,
+        manifest: Manifest,
+        standing: Standing,
+        hub: Arc<Hub>,
+        every: Duration,
+    ) -> Self {
+        let mut view = LiveView::new(KEEP);
+        view.describe(manifest);
+        Self {
+            subscription,
+            view,
+            standing,
+            hub,
+            every,
+            next: Instant::now(),
+            page: Growing::default(),
+            rendered: None,
+        }
+    }
+
+    /// Runs until the end of the run, and returns the CPU time that it took.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) -> Duration {
+        loop {
+            self.take();
+            let wait = if self.hub.clients() > 0 {
+                self.next
+                    .saturating_duration_since(Instant::now())
+                    .min(TAKE_EVERY)
+            } else {
+                TAKE_EVERY
+            };
+            match commands.recv_timeout(wait) {
+                Ok(Command::Page(reply)) => {
+                    self.take();
+                    let page = self.rendered();
+                    // The browser may be gone.
+                    let _gone = reply.send(page);
+                }
+                Ok(Command::Finish(report)) => {
+                    self.take();
+                    if self.hub.clients() > 0 {
+                        self.update();
+                    }
+                    self.hub.end(report);
+                    return thread_cpu();
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.hub.clients() > 0 && Instant::now() >= self.next {
+                        self.update();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return thread_cpu(),
+            }
+        }
+    }
+
+    fn take(&mut self) {
+        self.view.apply_all(&self.subscription.try_take());
+        let dropped = self.subscription.dropped();
+        self.hub
+            .count_missed(dropped.samples + dropped.rows + dropped.events);
+    }
+
+    /// Analyses the run as far as it is known.
+    fn analyse<T>(&mut self, with: impl FnOnce(&mut Self, Page) -> T) -> T {
+        let began = Instant::now();
+        let analysis = Analysis::of(self.view.data(), AnalysisOptions::default());
+        let mut page = run_report::page(&[&analysis], None);
+        drop(analysis);
+        if let Some(run) = page.runs.first_mut() {
+            run.completeness = Completeness::Running;
+            run.verdict = Verdict {
+                validity: Validity::Pending,
+                reasons: (self.standing)(),
+            };
+        }
+        page.facts.push("while the run goes on: its last hour".to_owned());
+        let done = with(self, page);
+        self.next = Instant::now() + self.every.max(began.elapsed() * SHARE);
+        done
+    }
+
+    /// Appends to the open pages.
+    fn update(&mut self) {
+        self.analyse(|worker, page| match worker.page.step(&page) {
+            Step::Append(update) => match update.to_json(&page) {
+                Ok(json) if json.len() <= MOST_UPDATE_BYTES => worker.hub.update(&json),
+                Ok(_) => worker.hub.reload(),
+                Err(error) => tracing::warn!("the dashboard has no update: {error}"),
+            },
+            Step::Reload => worker.hub.reload(),
+        });
+    }
+
+    /// The page as of now. One that was just made is used again.
+    fn rendered(&mut self) -> Result<Bytes, String> {
+        let tick = self.hub.tick();
+        if let Some((of_tick, html)) = &self.rendered
+            && *of_tick == tick
+            && Instant::now() < self.next
+        {
+            return Ok(html.clone());
+        }
+        // Pages that are open already receive what this one begins with.
+        if self.hub.clients() > 0 {
+            self.update();
+        } else {
+            self.hub.advance();
+        }
+        self.analyse(|worker, mut page| {
+            let tick = worker.hub.tick();
+            worker.page.begin(&page);
+            page.live = Some(Live {
+                events_url: format!("events?after={tick}"),
+            });
+            let rendered = report_page::render(&page).map_err(|error| error.to_string())?;
+            let html = Bytes::from(rendered.html);
+            worker.rendered = Some((tick, html.clone()));
+            Ok(html)
+        })
+    }
+}
+
+/// What to send to the open pages.
+#[derive(Debug, PartialEq)]
+enum Step {
+    Append(Update),
+    Reload,
+}
+
+/// What the open pages hold: which series, and up to when.
+#[derive(Debug, Default)]
+struct Growing {
+    /// By key: its index in the pages, and the time of its newest point there.
+    series: HashMap<String, (usize, i64)>,
+    requests: HashSet<Identity>,
+    reloaded: Option<Instant>,
+}
+
+/// What distinguishes a request: its times.
+type Identity = (i64, Option<i64>, Option<i64>, Option<i64>);
+
+fn identity(request: &Request) -> Identity {
+    (
+        request.issued_ns,
+        request.sent_ns,
+        request.first_token_ns,
+        request.done_ns,
+    )
+}
+
+impl Growing {
+    /// Pages begin with this one.
+    fn begin(&mut self, page: &Page) {
+        self.reloaded = Some(Instant::now());
+        self.series.clear();
+        self.requests.clear();
+        let Some(run) = page.runs.first() else { return };
+        for (index, series) in run.series.iter().enumerate() {
+            let newest_ns = series.timestamps_ns.last().copied().unwrap_or(i64::MIN);
+            self.series.insert(series.key(), (index, newest_ns));
+        }
+        self.requests.extend(run.requests.iter().map(identity));
+    }
+
+    /// What is new since the last step.
+    fn step(&mut self, page: &Page) -> Step {
+        let Some(run) = page.runs.first() else {
+            return Step::Reload;
+        };
+        let mut appended = Vec::new();
+        let mut is_new = false;
+        for series in &run.series {
+            let Some((index, newest_ns)) = self.series.get_mut(&series.key()) else {
+                is_new = true;
+                continue;
+            };
+            let from = series.timestamps_ns.partition_point(|t| *t <= *newest_ns);
+            let Some(last_ns) = series.timestamps_ns[from..].last() else {
+                continue;
+            };
+            *newest_ns = *last_ns;
+            appended.push(Appended {
+                series: *index,
+                timestamps_ns: series.timestamps_ns[from..].to_vec(),
+                values: series.values[from..].to_vec(),
+            });
+        }
+        // A page cannot add a series. Loading it again may wait: new series are rare after the first seconds.
+        if is_new && self.reloaded.is_none_or(|at| at.elapsed() >= RELOAD_EVERY) {
+            self.reloaded = Some(Instant::now());
+            return Step::Reload;
+        }
+        let requests: Vec<Request> = run
+            .requests
+            .iter()
+            .filter(|request| self.requests.insert(identity(request)))
+            .cloned()
+            .collect();
+        let current: HashSet<_> = run.requests.iter().map(identity).collect();
+        // What the view has forgotten need not be known any more.
+        self.requests.retain(|request| current.contains(request));
+        Step::Append(Update {
+            end_ns: run.span.end_ns,
+            appended,
+            requests,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use report_page::model::{Run, Series};
+
+    use super::*;
+
+    fn page(names: &[&str], seconds: i64) -> Page {
+        let times: Vec<i64> = (0..seconds).collect();
+        let series = names.iter().map(|name| Series {
+            name: (*name).to_owned(),
+            values: times.iter().map(|t| *t as f64).collect(),
+            timestamps_ns: times.clone(),
+            ..Series::default()
+        });
+        let requests = times.iter().map(|t| Request {
+            issued_ns: *t,
+            ..Request::default()
+        });
+        Page {
+            runs: vec![Run {
+                series: series.collect(),
+                requests: requests.collect(),
+                ..Run::default()
+            }],
+            ..Page::default()
+        }
+    }
+
+    #[test]
+    fn each_point_and_request_is_sent_once() {
+        let mut growing = Growing::default();
+        growing.begin(&page(&["a", "b"], 3));
+        let Step::Append(update) = growing.step(&page(&["a", "b"], 5)) else {
+            panic!("an update")
+        };
+        assert_eq!(update.appended.len(), 2);
+        assert_eq!(update.appended[1].series, 1);
+        assert_eq!(update.appended[1].timestamps_ns, [3, 4]);
+        assert_eq!(update.requests.len(), 2);
+        let Step::Append(update) = growing.step(&page(&["a", "b"], 5)) else {
+            panic!("an update")
+        };
+        assert!(update.appended.is_empty() && update.requests.is_empty());
+    }
+
+    #[test]
+    fn series_keep_their_place_when_others_appear() {
+        let mut growing = Growing::default();
+        growing.begin(&page(&["b"], 1));
+        // `a` sorts first, but the open pages do not have it.
+        let Step::Append(update) = growing.step(&page(&["a", "b"], 2)) else {
+            panic!("too early to load again")
+        };
+        assert_eq!(update.appended.len(), 1);
+        assert_eq!(update.appended[0].series, 0);
+        growing.reloaded = None;
+        assert_eq!(growing.step(&page(&["a", "b"], 3)), Step::Reload);
+    }
+}

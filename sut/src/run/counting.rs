@@ -1,0 +1,146 @@
+//! The load's progress: counts, rates, time left and forecast, for every kind of display.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::harness::counters::Counters;
+use crate::harness::forecast::{EarlyStopForecast, RunState};
+
+/// Shortest time between two computations of rates and forecast.
+const RATES_EVERY: Duration = Duration::from_secs(1);
+
+/// The number of tokens received so far, including those of answers that are not complete.
+pub(super) type Streamed = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Reads the counters of a run.
+#[derive(Clone)]
+pub(super) struct Counting {
+    started: Instant,
+    counters: Arc<Counters>,
+    streamed: Streamed,
+    /// Queries that LoadGen will issue, if known.
+    expected: Option<u64>,
+    /// Set if LoadGen judges latencies.
+    forecast: Option<Arc<EarlyStopForecast>>,
+    previous: (Instant, u64, u64),
+    rate: (f64, f64),
+    /// The forecast's last sentence; computing it more often is wasteful.
+    sentence: String,
+}
+
+/// The load at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Standing {
+    pub(super) elapsed: Duration,
+    pub(super) issued: u64,
+    pub(super) completed: u64,
+    pub(super) failed: u64,
+    pub(super) in_flight: i64,
+    pub(super) planned: Option<u64>,
+    pub(super) queries_per_second: f64,
+    pub(super) tokens_per_second: f64,
+    /// Known only if the number of queries is.
+    pub(super) left: Option<Duration>,
+    /// Empty if LoadGen judges no latency.
+    pub(super) forecast: String,
+}
+
+impl Standing {
+    /// Answered queries.
+    pub(super) fn done(&self) -> u64 {
+        self.completed + self.failed
+    }
+
+    /// Queries that were or will be issued.
+    pub(super) fn total(&self) -> u64 {
+        self.planned.unwrap_or(0).max(self.issued)
+    }
+}
+
+impl Counting {
+    pub(super) fn start(
+        counters: Arc<Counters>,
+        streamed: Streamed,
+        expected: Option<u64>,
+        forecast: Option<Arc<EarlyStopForecast>>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            started: now,
+            counters,
+            streamed,
+            expected,
+            forecast,
+            previous: (now, 0, 0),
+            rate: (0.0, 0.0),
+            sentence: String::new(),
+        }
+    }
+
+    /// The load now.
+    pub(super) fn standing(&mut self) -> Standing {
+        let now = Instant::now();
+        let elapsed = now.duration_since(self.started);
+        let completed = Counters::get(&self.counters.completed);
+        let failed = Counters::get(&self.counters.failed);
+        let done = completed + failed;
+        // Answers that are not streamed are counted at their end.
+        let tokens = (self.streamed)().max(Counters::get(&self.counters.output_tokens));
+        let window = now.duration_since(self.previous.0);
+        if window >= RATES_EVERY {
+            let per_second = |count: u64| count as f64 / window.as_secs_f64();
+            self.rate = (
+                per_second(done.saturating_sub(self.previous.1)),
+                per_second(tokens.saturating_sub(self.previous.2)),
+            );
+            self.previous = (now, done, tokens);
+            if let Some(forecast) = &self.forecast {
+                self.sentence = forecast.sentence(RunState {
+                    failed,
+                    planned: self.expected,
+                    elapsed,
+                });
+            }
+        }
+        let mut standing = Standing {
+            elapsed,
+            issued: Counters::get(&self.counters.issued),
+            completed,
+            failed,
+            in_flight: self.counters.in_flight.load(Ordering::Relaxed),
+            planned: self.expected,
+            queries_per_second: self.rate.0,
+            tokens_per_second: self.rate.1,
+            left: None,
+            forecast: self.sentence.clone(),
+        };
+        let total = standing.total();
+        if self.expected.is_some() && done > 0 && done < total {
+            standing.left = Some(elapsed.mul_f64((total - done) as f64 / done as f64));
+        }
+        standing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_answers_that_are_not_complete_count() {
+        let counters = Arc::new(Counters::default());
+        for _ in 0..128 {
+            Counters::bump(&counters.issued);
+        }
+        let mut counting = Counting::start(counters, Arc::new(|| 4000), Some(128), None);
+        counting.previous.0 -= Duration::from_secs(2);
+        let standing = counting.standing();
+        assert_eq!(standing.queries_per_second, 0.0);
+        // 4000 tokens in slightly more than 2 s.
+        let tokens = standing.tokens_per_second;
+        assert!(tokens > 0.0 && tokens <= 2000.0, "{tokens}");
+        assert_eq!(standing.left, None, "no remaining time is made up");
+        assert_eq!(standing.total(), 128);
+    }
+}
