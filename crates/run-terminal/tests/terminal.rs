@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use run_analysis::view::LiveView;
@@ -79,6 +80,10 @@ fn run(case: &str, keys: &str) -> String {
         ws_ypixel: 0,
     };
     let pty = openpty(&size, None).expect("a pseudo-terminal");
+    // A child that holds the other end itself would not notice that this process is gone.
+    for end in [&pty.master, &pty.slave] {
+        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("an open descriptor");
+    }
     let before = tcgetattr(&pty.slave).expect("its mode");
     let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("another descriptor"));
     let mut child = Command::new(std::env::current_exe().expect("this program"))

@@ -211,7 +211,10 @@ fn a_server_dies_with_the_program_that_started_it_however_that_dies() {
     use std::process::{Command, Stdio};
     for signal in ["KILL", "HUP", "QUIT", "TERM"] {
         let dir = tempfile::tempdir().unwrap();
-        let mut program = Command::new(std::env::current_exe().unwrap())
+        // A job in the background, or under nohup, ignores some of these signals, and so would its children.
+        let mut program = Command::new("env")
+            .arg("--default-signal")
+            .arg(std::env::current_exe().unwrap())
             .args(["parent", "--exact", "--ignored", "--nocapture"])
             .env("SERVER_DIR", dir.path())
             .current_dir(dir.path())

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::tcgetattr;
@@ -51,6 +52,10 @@ impl OnTerminal {
             ws_ypixel: 0,
         };
         let pty = openpty(&size, None).expect("a pseudo-terminal");
+        // A child that holds the other end itself would not notice that this process is gone.
+        for end in [&pty.master, &pty.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("an open descriptor");
+        }
         let before = tcgetattr(&pty.slave).expect("its mode").local_flags;
         let end = || Stdio::from(pty.slave.try_clone().expect("another descriptor"));
         let child = command
