@@ -83,7 +83,7 @@ pub fn write(folder: &Path, records: &[Record]) -> Result<()> {
     Ok(())
 }
 
-/// Reads what [`write`] wrote, or what a script recorded of a real server.
+/// Reads what [`write()`] wrote, or what a script recorded of a real server.
 ///
 /// # Errors
 /// Names the file and the line.

@@ -83,7 +83,7 @@ impl TargetState {
     }
 
     /// The health after the newest step, in one word for load balancers; the reasons are in
-    /// [`Monitor::lifecycle`]. [`Health::Unknown`] before the first fresh snapshot and while data is stale.
+    /// [`Self::lifecycle`]. [`Health::Unknown`] before the first fresh snapshot and while data is stale.
     pub fn health(&self) -> Health {
         self.tracker.health()
     }

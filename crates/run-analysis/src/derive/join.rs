@@ -8,7 +8,7 @@
 //! - the n-th observation is the n-th request that ended. Between two scrapes with exactly one observation,
 //!   the sums increase by that request's own times.
 //!
-//! Requests that ended within [`APART_NS`] of another one may have finished in another order at the server and
+//! Requests that ended within `APART_NS` of another one may have finished in another order at the server and
 //! get no times, and neither does a request whose times would be longer than the client's own measurements.
 //! Nothing is estimated in between: the mean of several requests that finished together differs from each of
 //! them by up to several times its value.
