@@ -204,7 +204,7 @@ fn balanced(seed: u64) -> RunData {
 }
 
 /// Writes reports of five runs, drawn by RUN_REPORT_BLIND_SEED and named by number, and the answers in a file of their own:
-/// whoever reads the reports should not know which run is which.
+/// the reader of the reports should not know which run is which.
 #[test]
 #[ignore = "writes reports to be read: RUN_REPORT_BLIND=folder RUN_REPORT_BLIND_SEED=n"]
 fn reports_of_five_runs_without_their_names() {
