@@ -24,12 +24,9 @@ pub fn is_known_host(host: &str, names: &[String]) -> bool {
 }
 
 /// Whether two secrets are equal, in a time that does not depend on where they differ.
-pub fn is_same_secret(a: &str, b: &str) -> bool {
-    a.len() == b.len()
-        && a.bytes()
-            .zip(b.bytes())
-            .fold(0, |differs, (a, b)| differs | (a ^ b))
-            == 0
+pub fn is_same_secret(a: impl AsRef<[u8]>, b: impl AsRef<[u8]>) -> bool {
+    let (a, b) = (a.as_ref(), b.as_ref());
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
 #[cfg(test)]

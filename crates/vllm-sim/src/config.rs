@@ -351,12 +351,7 @@ impl ControlToken {
 
     /// Compares in constant time, independent of where the two differ.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
-        let own = self.0.as_bytes();
-        let differs = own
-            .iter()
-            .zip(given)
-            .fold(0, |differs, (own, given)| differs | (own ^ given));
-        own.len() == given.len() && differs == 0
+        http_guard::is_same_secret(&self.0, given)
     }
 }
 

@@ -4,8 +4,6 @@
 //! by requests to it, and by a host name of the page's own that resolves to it (DNS rebinding). The peer's
 //! address reveals neither.
 
-use std::net::IpAddr;
-
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 use hyper::{Method, Request};
 
@@ -23,7 +21,7 @@ pub(crate) fn check<B>(request: &Request<B>, config: &SimConfig) -> Result<(), A
         None => text(headers, HOST.as_str()),
     };
     if let Some(host) = host
-        && !is_ours(host, &config.allowed_hosts)
+        && !http_guard::is_known_host(host, &config.allowed_hosts)
     {
         return Err(ApiError::forbidden(format!(
             "this server is not called {}: use its address or localhost, or start it with --allowed-host",
@@ -71,14 +69,6 @@ fn name_of(host: &str) -> &str {
         Some((name, port)) if !port.contains(']') => name,
         _ => host,
     }
-}
-
-fn is_ours(host: &str, allowed: &[String]) -> bool {
-    let name = name_of(host);
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    address.parse::<IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
-        || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
