@@ -5,7 +5,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::ffi::{Callee, RawSample};
+use crate::ffi::{LoadGenCallbacks, RawSample};
 use crate::gate;
 use crate::incidents::INCIDENTS;
 use crate::sample::IssuedSamples;
@@ -19,7 +19,7 @@ pub(crate) struct Harness<'a> {
     pub(crate) broken: AtomicBool,
 }
 
-impl Callee for Harness<'_> {
+impl LoadGenCallbacks for Harness<'_> {
     fn sut_name(&self) -> String {
         let name = guarded("SystemUnderTest::name", || self.sut.name()).unwrap_or_default();
         // LoadGen writes the name into JSON unescaped, and asks repeatedly for an empty name.

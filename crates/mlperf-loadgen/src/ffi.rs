@@ -8,7 +8,7 @@
 )]
 
 /// What LoadGen calls while a test runs. No method may panic: a panic must not cross into C++.
-pub(crate) trait Callee: Sync {
+pub(crate) trait LoadGenCallbacks: Sync {
     fn sut_name(&self) -> String;
     fn issue_query(&self, samples: &[RawSample]);
     fn flush_queries(&self);
@@ -17,7 +17,7 @@ pub(crate) trait Callee: Sync {
 }
 
 /// The one Rust type that C++ sees.
-pub(crate) struct Callbacks<'a>(pub(crate) &'a dyn Callee);
+pub(crate) struct Callbacks<'a>(pub(crate) &'a dyn LoadGenCallbacks);
 
 fn sut_name(callbacks: &Callbacks<'_>) -> String {
     callbacks.0.sut_name()

@@ -55,7 +55,7 @@ pub struct Environment {
 
 /// Facts of a run that the program knows and the machine does not.
 #[derive(Debug, Clone)]
-pub struct Making<'a> {
+pub struct ProgramFacts<'a> {
     /// Name and version of the program.
     pub program: String,
     /// The program's command line, with secrets replaced.
@@ -68,7 +68,7 @@ pub struct Making<'a> {
 
 impl Environment {
     /// Reads the current environment.
-    pub fn read(making: Making<'_>) -> Self {
+    pub fn read(making: ProgramFacts<'_>) -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Self {
             program: making.program,
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_this_machine_tells_is_there() {
-        let read = Environment::read(Making {
+        let read = Environment::read(ProgramFacts {
             program: "sut 0".into(),
             command_line: Vec::new(),
             server_version: Some("0.32.0".into()),

@@ -28,5 +28,5 @@ pub use benchmark::{
     BenchmarkError, BenchmarkSpec, Bounds, ComplianceLimits, DatasetSpec, Difference, Limits, RuleScenario,
     SampleCounts, Sampling,
 };
-pub use environment::{ENVIRONMENT, Environment, Making};
+pub use environment::{ENVIRONMENT, Environment, ProgramFacts};
 pub use run_record::{RUN_RECORD, RecordError, RecordedFinding, RunKind, RunRecord, findings};

@@ -45,7 +45,7 @@ pub use request::{Division, Request};
 
 /// A completed submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaidOut {
+pub struct CompletedSubmission {
     /// The benchmark's folder.
     pub folder: PathBuf,
     /// Number of files written.
@@ -58,7 +58,7 @@ pub struct LaidOut {
 ///
 /// # Errors
 /// [`SubmissionError`] reports everything that is missing or unfit at once.
-pub fn lay_out(request: &Request) -> Result<LaidOut, SubmissionError> {
+pub fn lay_out(request: &Request) -> Result<CompletedSubmission, SubmissionError> {
     for (flag, name) in [("--submitter", &request.submitter), ("--system", &request.system)] {
         check_name(flag, name)?;
     }
@@ -79,7 +79,7 @@ pub fn lay_out(request: &Request) -> Result<LaidOut, SubmissionError> {
     let tree = tree::Tree::new(request, &spec, &runs, &facts, &marks)?;
     let files = tree.files();
     files.check()?;
-    Ok(LaidOut {
+    Ok(CompletedSubmission {
         files: files.write()?,
         folder: tree.benchmark_folder(),
         marks: marks.iter().map(Mark::line).collect(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-pub use memory::{Memory, Standing, Tally};
+pub use memory::{ActionInForce, Memory, Tally};
 
 use crate::forecast::Recent;
 use crate::guard::{LeaseStore, Limits, Mode};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::verify::Effect;
-use crate::{Action, SIGNALS, Target, Which, signal};
+use crate::{AbortOrder, Action, SIGNALS, Target, signal};
 
 const BUILT_IN: &str = include_str!("../../../configs/monitor/arms.toml");
 
@@ -45,7 +45,7 @@ pub struct Prior {
 /// An arm against one failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Against {
+pub struct FailureResponse {
     /// Prior belief.
     pub prior: Prior,
     /// The expected effect.
@@ -92,7 +92,7 @@ pub enum StepAction {
     /// Abort a share of the running requests, at least one.
     Abort {
         /// Which.
-        abort: Which,
+        abort: AbortOrder,
         /// Share of the running requests.
         share: f64,
     },
@@ -146,7 +146,7 @@ pub struct ArmSpec {
     #[serde(default)]
     pub revert: Vec<StepAction>,
     /// Against which failures.
-    pub against: BTreeMap<Arc<str>, Against>,
+    pub against: BTreeMap<Arc<str>, FailureResponse>,
     /// Side effects, in words.
     #[serde(default)]
     pub side_effects: String,

@@ -42,8 +42,8 @@ pub mod strategy;
 mod time;
 pub mod verify;
 
-pub use actor::{Actor, ActorConfig, Memory, Standing, Tally};
+pub use actor::{ActionInForce, Actor, ActorConfig, Memory, Tally};
 pub use error::{Error, Result};
-pub use order::{Action, Intent, Order, Plan, Settled, Ticket, Which};
+pub use order::{AbortOrder, Action, Intent, Order, Plan, Settled, Ticket};
 pub use situation::{Capability, Evidence, EvidenceKind, Failure, SIGNALS, Situation, Target, signal};
 pub use time::Time;

@@ -19,7 +19,7 @@ pub struct Ticket(pub u64);
 /// Which requests are aborted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Which {
+pub enum AbortOrder {
     /// Those that arrived last.
     Newest,
     /// Those that hold the most tokens.
@@ -49,7 +49,7 @@ pub enum Action {
     /// Abort requests in flight.
     Abort {
         /// Which.
-        which: Which,
+        which: AbortOrder,
         /// How many.
         count: u64,
     },

@@ -10,14 +10,14 @@ use crate::{Actor, Order, Time};
 /// The core with its audit. It is locked only to decide, to record and to report, never while an action is under
 /// way.
 #[derive(Debug)]
-pub struct Desk {
+pub struct AuditedActor {
     /// The core.
     pub actor: Actor,
     /// The audit. Without one nothing is carried out.
     pub audit: Option<Audit>,
 }
 
-impl Desk {
+impl AuditedActor {
     /// Writes an entry to the audit.
     ///
     /// # Errors
@@ -30,9 +30,9 @@ impl Desk {
     }
 }
 
-/// Locks a desk. A panic while it was locked leaves it usable: its parts are consistent between calls.
-pub fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks a audited. A panic while it was locked leaves it usable: its parts are consistent between calls.
+pub fn lock(audited: &Mutex<AuditedActor>) -> MutexGuard<'_, AuditedActor> {
+    audited.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The result of executing orders.
@@ -50,7 +50,7 @@ pub struct Done {
 /// If an intent cannot be written, it is not executed. `now` gives the time of each entry.
 pub async fn carry_out(
     orders: Vec<Order>,
-    desk: &Mutex<Desk>,
+    audited: &Mutex<AuditedActor>,
     actuators: &Actuators,
     now: impl Fn() -> Time,
 ) -> Done {
@@ -59,7 +59,7 @@ pub async fn carry_out(
     while let Some(order) = open.pop_front() {
         match &order {
             Order::Act(intent) => {
-                let recorded = lock(desk).record(now(), &Record::Intent(intent.clone()));
+                let recorded = lock(audited).record(now(), &Record::Intent(intent.clone()));
                 let result = match recorded {
                     Err(e) => Err(format!(
                         "it was not carried out, as the audit cannot be written: {e}"
@@ -72,7 +72,7 @@ pub async fn carry_out(
                             ticket: intent.ticket,
                             error: result.clone().err(),
                         };
-                        write(desk, now(), &record, &mut done);
+                        write(audited, now(), &record, &mut done);
                         result
                     }
                 };
@@ -80,7 +80,7 @@ pub async fn carry_out(
                     done.problems
                         .push(format!("{}: {}: {e}", intent.target, intent.arm));
                 }
-                open.extend(lock(desk).actor.report(intent.ticket, result, now()));
+                open.extend(lock(audited).actor.report(intent.ticket, result, now()));
             }
             Order::Revert {
                 ticket,
@@ -101,18 +101,18 @@ pub async fn carry_out(
                     why: why.to_string(),
                     error: result.err(),
                 };
-                write(desk, now(), &record, &mut done);
+                write(audited, now(), &record, &mut done);
             }
             Order::Settled(settled) => {
-                write(desk, now(), &Record::Settled(settled.clone()), &mut done);
+                write(audited, now(), &Record::Settled(settled.clone()), &mut done);
             }
             Order::Escalate { target, failure, why } => {
                 let text = format!("{target}: {failure}: a person is needed: {why}");
-                write(desk, now(), &Record::Note { text }, &mut done);
+                write(audited, now(), &Record::Note { text }, &mut done);
             }
             Order::BreakerTripped { why } => {
                 let text = format!("the breaker tripped: {why}");
-                write(desk, now(), &Record::Note { text }, &mut done);
+                write(audited, now(), &Record::Note { text }, &mut done);
             }
             Order::Would(_) => {}
         }
@@ -121,8 +121,8 @@ pub async fn carry_out(
     done
 }
 
-fn write(desk: &Mutex<Desk>, at: Time, record: &Record, done: &mut Done) {
-    if let Err(e) = lock(desk).record(at, record) {
+fn write(audited: &Mutex<AuditedActor>, at: Time, record: &Record, done: &mut Done) {
+    if let Err(e) = lock(audited).record(at, record) {
         done.problems.push(format!("the audit cannot be written: {e}"));
     }
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use monitor_acting::actuate::{Actuators, Hook, Reach, Secret};
 use monitor_acting::audit::{Audit, Record, read, tell, verify};
 use monitor_acting::guard::{Limits, MemoryLeases, Mode};
-use monitor_acting::shell::{Desk, carry_out, lock};
+use monitor_acting::shell::{AuditedActor, carry_out, lock};
 use monitor_acting::strategy::Strategies;
 use monitor_acting::{
-    Action, Actor, ActorConfig, Evidence, EvidenceKind, Failure, Memory, Order, Situation, Target, Time,
-    Which,
+    AbortOrder, Action, Actor, ActorConfig, Evidence, EvidenceKind, Failure, Memory, Order, Situation,
+    Target, Time,
 };
 use vllm_sim::{ControlToken, SimConfig, Simulator};
 
@@ -66,7 +66,7 @@ async fn levers_and_routes_are_set_checked_and_reset() {
         lever: "max_num_queued_reqs".into(),
     };
     let abort = Action::Abort {
-        which: Which::Newest,
+        which: AbortOrder::Newest,
         count: 1,
     };
     let route = |path: &'static str| Action::Route { path: path.into() };
@@ -224,7 +224,7 @@ async fn the_intent_is_on_the_disk_before_the_action() {
         Time::default(),
     );
     let audit = Audit::open(&path, Time::default()).expect("opened");
-    let desk = Mutex::new(Desk {
+    let audited = Mutex::new(AuditedActor {
         actor,
         audit: Some(audit),
     });
@@ -235,14 +235,16 @@ async fn the_intent_is_on_the_disk_before_the_action() {
             situation.signals.insert("serving".into(), 1.0);
             situation.signals.insert("goodput_tokens_per_sec".into(), 500.0);
         }
-        let orders = lock(&desk).actor.step(&situation, &mut MemoryLeases::default());
+        let orders = lock(&audited)
+            .actor
+            .step(&situation, &mut MemoryLeases::default());
         let now = situation.at;
-        let done = carry_out(orders, &desk, &actuators, || now).await;
+        let done = carry_out(orders, &audited, &actuators, || now).await;
         assert!(done.problems.is_empty(), "{:?}", done.problems);
         assert!(done.orders.iter().all(|order| !matches!(order, Order::Would(_))));
     }
     assert_eq!(*seen.lock().expect("no panic"), [true]);
-    drop(desk);
+    drop(audited);
     assert!(verify(&path).expect("read").is_intact());
     let told = tell(&read(&path).expect("read"));
     assert_eq!(told.len(), 1);

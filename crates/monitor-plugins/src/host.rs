@@ -53,7 +53,7 @@ impl std::fmt::Display for Status {
 
 /// One plugin, for lists.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct ListedPlugin {
     /// Its name.
     pub name: String,
     /// Its state.
@@ -454,7 +454,7 @@ impl Host {
     }
 
     /// Every plugin with its status.
-    pub fn list(&self) -> Vec<Listed> {
+    pub fn list(&self) -> Vec<ListedPlugin> {
         let files = lock(&self.files);
         let counts = lock(&self.counts);
         files
@@ -470,7 +470,7 @@ impl Host {
                     (Some(_), None, Some(why)) => Status::Inactive(why.clone()),
                     (Some(_), None, None) => Status::Active,
                 };
-                Listed {
+                ListedPlugin {
                     name: name.clone(),
                     roles: good
                         .map(|plugin| plugin.roles.keys().copied().collect())

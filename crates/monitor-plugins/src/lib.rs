@@ -34,7 +34,7 @@ mod sandbox;
 pub mod subprocess;
 
 pub use error::{Error, Result};
-pub use host::{Change, Host, HostConfig, Listed, Status, Tick};
+pub use host::{Change, Host, HostConfig, ListedPlugin, Status, Tick};
 pub use limits::Limits;
 pub use manifest::Manifest;
 pub use output::{Fault, Finding, Message, Veto};

@@ -24,16 +24,16 @@ pub struct Receivers {
 }
 
 /// The tasks of all receivers.
-pub(crate) struct Courier {
+pub(crate) struct ReceiverTasks {
     queues: Vec<Sender<Arc<Change>>>,
     tasks: JoinSet<()>,
     counts: Arc<Counts>,
 }
 
-impl Courier {
+impl ReceiverTasks {
     pub(crate) fn start(receivers: &Receivers, counts: &Arc<Counts>) -> Result<Self, std::io::Error> {
         let client = alert_delivery::client().map_err(std::io::Error::other)?;
-        let mut courier = Self {
+        let mut receivers = Self {
             queues: Vec::new(),
             tasks: JoinSet::new(),
             counts: Arc::clone(counts),
@@ -41,16 +41,16 @@ impl Courier {
         for url in &receivers.webhooks {
             let webhook = Webhook::new(&client, url, "sut", counts);
             let (queue, changes) = mpsc::channel(QUEUE);
-            courier.queues.push(queue);
-            courier.tasks.spawn(to_webhook(webhook, changes));
+            receivers.queues.push(queue);
+            receivers.tasks.spawn(to_webhook(webhook, changes));
         }
         for base in &receivers.alertmanagers {
             let manager = Alertmanager::new(&client, base, counts);
             let (queue, changes) = mpsc::channel(QUEUE);
-            courier.queues.push(queue);
-            courier.tasks.spawn(to_alertmanager(manager, changes));
+            receivers.queues.push(queue);
+            receivers.tasks.spawn(to_alertmanager(manager, changes));
         }
-        Ok(courier)
+        Ok(receivers)
     }
 
     /// Queues a change for every receiver; counts it where a queue is full.

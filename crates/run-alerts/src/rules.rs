@@ -87,12 +87,12 @@ pub struct RuleFile {
 #[serde(deny_unknown_fields)]
 struct WrittenFile {
     #[serde(default)]
-    rule: Vec<WrittenRule>,
+    rule: Vec<RawRule>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct WrittenRule {
+struct RawRule {
     name: String,
     expression: String,
     r#for: Option<String>,
@@ -169,7 +169,7 @@ impl RuleFile {
     }
 }
 
-fn resolve(rule: WrittenRule, problems: &mut Vec<String>) -> Option<Rule> {
+fn resolve(rule: RawRule, problems: &mut Vec<String>) -> Option<Rule> {
     let before = problems.len();
     let name = rule.name;
     let mut wrong =

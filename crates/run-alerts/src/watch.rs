@@ -16,7 +16,7 @@ use vllm_metrics::{Filter, Recorder, Subscription};
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::evaluator::Evaluator;
-use crate::receivers::{Courier, Receivers};
+use crate::receivers::{ReceiverTasks, Receivers};
 use crate::rules::RuleFile;
 
 /// Bytes of samples that may wait for an evaluation.
@@ -91,15 +91,15 @@ impl Alerting {
             .enable_all()
             .build()
             .map_err(Error::Start)?;
-        let courier = {
+        let tasks = {
             let _context = runtime.enter();
-            Courier::start(&options.receivers, &counts).map_err(Error::Start)?
+            ReceiverTasks::start(&options.receivers, &counts).map_err(Error::Start)?
         };
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("alerts".into())
             .spawn(move || {
-                let mut summary = runtime.block_on(watch.run(courier, stopped));
+                let mut summary = runtime.block_on(watch.run(tasks, stopped));
                 summary.delivered = counts.delivered.load(Ordering::Relaxed);
                 summary.not_delivered = counts.failed.load(Ordering::Relaxed);
                 summary
@@ -135,18 +135,18 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run(mut self, courier: Courier, mut stopped: oneshot::Receiver<()>) -> Summary {
+    async fn run(mut self, tasks: ReceiverTasks, mut stopped: oneshot::Receiver<()>) -> Summary {
         let first = tokio::time::Instant::now() + self.every;
         let mut ticks = tokio::time::interval_at(first, self.every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.evaluate(&courier),
+                _ = ticks.tick() => self.evaluate(&tasks),
                 _ = &mut stopped => break,
             }
         }
-        self.evaluate(&courier);
-        courier.finish().await;
+        self.evaluate(&tasks);
+        tasks.finish().await;
         self.summary.firing = self
             .evaluator
             .alerts()
@@ -161,16 +161,16 @@ impl Watch {
         self.summary
     }
 
-    fn evaluate(&mut self, courier: &Courier) {
+    fn evaluate(&mut self, tasks: &ReceiverTasks) {
         self.view.apply_all(&self.subscription.try_take());
         self.summary.evaluations += 1;
         let now_ns = self.recorder.now_ns();
         for change in self.evaluator.evaluate(self.view.data(), now_ns) {
-            self.report(change, courier);
+            self.report(change, tasks);
         }
     }
 
-    fn report(&mut self, change: Change, courier: &Courier) {
+    fn report(&mut self, change: Change, tasks: &ReceiverTasks) {
         let transition = &change.transition;
         if transition.labels.is_some() {
             self.summary.fired += u64::from(transition.to == AlertState::Firing);
@@ -182,7 +182,7 @@ impl Watch {
         }
         self.recorder.emit(change.event());
         if change.is_notified() {
-            courier.send(&Arc::new(change));
+            tasks.send(&Arc::new(change));
         }
     }
 }

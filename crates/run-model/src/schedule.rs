@@ -15,7 +15,7 @@ pub struct Schedule {
 
 /// What [`Schedule::next`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Due {
+pub struct NextSample {
     /// When the next tick is due.
     pub at: Instant,
     /// Number of missed ticks, if this is the first delay since the schedule was last met.
@@ -46,12 +46,12 @@ impl Schedule {
     }
 
     /// Returns the next tick that is not in the past.
-    pub fn next(&mut self, now: Instant) -> Due {
+    pub fn next(&mut self, now: Instant) -> NextSample {
         self.tick = self.tick.saturating_add(1);
         let due = self.origin + self.interval * self.tick;
         if now <= due {
             self.late = false;
-            return Due {
+            return NextSample {
                 at: due,
                 newly_late: None,
             };
@@ -61,7 +61,7 @@ impl Schedule {
         self.missed += u64::from(behind);
         self.tick = self.tick.saturating_add(behind);
         let first = !std::mem::replace(&mut self.late, true);
-        Due {
+        NextSample {
             at: self.origin + self.interval * self.tick,
             newly_late: first.then_some(behind),
         }
@@ -85,7 +85,7 @@ mod tests {
         let origin = schedule.origin();
         assert_eq!(
             schedule.next(origin),
-            Due {
+            NextSample {
                 at: origin + second,
                 newly_late: None
             }
@@ -94,7 +94,7 @@ mod tests {
         let due = schedule.next(origin + second * 9 / 2);
         assert_eq!(
             due,
-            Due {
+            NextSample {
                 at: origin + second * 5,
                 newly_late: Some(3)
             }
@@ -102,7 +102,7 @@ mod tests {
         let due = schedule.next(origin + second * 13 / 2);
         assert_eq!(
             due,
-            Due {
+            NextSample {
                 at: origin + second * 7,
                 newly_late: None
             }

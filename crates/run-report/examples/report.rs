@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use run_report::{Analysis, AnalysisOptions, Judged};
+use run_report::{Analysis, AnalysisOptions, HarnessVerdict};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let read = begun.elapsed();
         let judged = path
             .parent()
-            .map(|folder| Judged::read(folder, &record.manifest.stamp))
+            .map(|folder| HarnessVerdict::read(folder, &record.manifest.stamp))
             .transpose()?
             .flatten();
         let analysis = Analysis::of(

@@ -10,8 +10,8 @@ use vllm_metrics::derive::histogram::Histogram;
 use vllm_metrics::derive::join::Joined;
 use vllm_metrics::{RunData, SeriesData, view};
 
+use crate::harness_verdict::HarnessVerdict;
 use crate::input;
-use crate::judged::Judged;
 
 /// A record and what was found out about it: what reports, comparisons and exports are made of.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Analysis<'a> {
     /// What sentences and legends call it.
     pub name: String,
     /// The harness's verdict, where there is one.
-    pub judged: Option<Judged>,
+    pub judged: Option<HarnessVerdict>,
     /// The statistical summary, with the steady window and the diagnosis.
     pub summary: Value,
     /// The record as `run-diagnosis` sees it.
@@ -40,7 +40,7 @@ pub struct AnalysisOptions {
     /// How long a steady window must be.
     pub window: WindowOptions,
     /// The harness's verdict.
-    pub judged: Option<Judged>,
+    pub judged: Option<HarnessVerdict>,
 }
 
 impl<'a> Analysis<'a> {

@@ -21,14 +21,14 @@ mod error;
 pub mod export;
 pub mod facts;
 mod files;
+mod harness_verdict;
 mod input;
-mod judged;
 mod page;
 mod write;
 
 pub use analysis::{Analysis, AnalysisOptions};
 pub use compare::{CompareOptions, Compared, Comparison, Word, compare, compare_repeats};
 pub use error::{Error, Result};
-pub use judged::{Judged, OwnFigure, Validity};
+pub use harness_verdict::{HarnessVerdict, OwnFigure, Validity};
 pub use page::page;
 pub use write::{Written, write_report, write_trace};

@@ -6,7 +6,7 @@ mod support;
 
 use report_page::model::{Completeness, Quantity};
 use run_report::export::{Format, console};
-use run_report::{Analysis, AnalysisOptions, CompareOptions, Judged, OwnFigure, Validity, Word};
+use run_report::{Analysis, AnalysisOptions, CompareOptions, HarnessVerdict, OwnFigure, Validity, Word};
 use serde_json::Value;
 use support::record;
 use vllm_metrics::{Outcome, RunData};
@@ -59,7 +59,7 @@ fn seconds_hold_every_token_and_every_request() {
 #[test]
 fn figures_are_those_of_the_summary_and_say_where_they_come_from() {
     let record = record(200, 4.0);
-    let judged = Judged {
+    let judged = HarnessVerdict {
         validity: Validity::NotValid,
         result: "INVALID".into(),
         reasons: vec!["3 queries failed".into()],
@@ -73,10 +73,13 @@ fn figures_are_those_of_the_summary_and_say_where_they_come_from() {
     };
     let folder = tempfile::tempdir().unwrap();
     judged.write(folder.path(), "x").unwrap();
-    assert_eq!(Judged::read(folder.path(), "x").unwrap().as_ref(), Some(&judged));
-    assert_eq!(Judged::read(folder.path(), "y").unwrap(), None);
-    std::fs::write(Judged::path(folder.path(), "z"), "{}").unwrap();
-    let error = Judged::read(folder.path(), "z").unwrap_err().to_string();
+    assert_eq!(
+        HarnessVerdict::read(folder.path(), "x").unwrap().as_ref(),
+        Some(&judged)
+    );
+    assert_eq!(HarnessVerdict::read(folder.path(), "y").unwrap(), None);
+    std::fs::write(HarnessVerdict::path(folder.path(), "z"), "{}").unwrap();
+    let error = HarnessVerdict::read(folder.path(), "z").unwrap_err().to_string();
     assert!(error.contains("verdict_z.json"), "{error}");
 
     let analysis = Analysis::of(
@@ -192,7 +195,7 @@ fn a_record_without_the_hash_of_its_dataset_is_compared_and_the_gap_is_named() {
 #[test]
 fn percentiles_of_cards_and_tables_follow_one_rule_and_reasons_have_no_dashes() {
     let record = record(200, 4.0);
-    let judged = Judged {
+    let judged = HarnessVerdict {
         validity: Validity::Valid,
         result: "VALID".into(),
         reasons: vec!["valid, but:".into(), "- a reason".into()],

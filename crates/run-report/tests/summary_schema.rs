@@ -4,7 +4,7 @@
 
 mod support;
 
-use run_report::{Analysis, AnalysisOptions, Judged, OwnFigure, Validity};
+use run_report::{Analysis, AnalysisOptions, HarnessVerdict, OwnFigure, Validity};
 use serde_json::Value;
 
 /// The keywords of JSON Schema that the published schema uses; any other is an error.
@@ -103,7 +103,7 @@ fn assert_conforms(summary: &Value) {
 
 #[test]
 fn summaries_conform_to_the_published_schema() {
-    let judged = Judged {
+    let judged = HarnessVerdict {
         validity: Validity::Valid,
         result: "VALID".into(),
         reasons: vec![],

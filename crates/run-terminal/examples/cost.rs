@@ -18,7 +18,7 @@ use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
 use run_analysis::view::LiveView;
 use run_model::{MetricType, Outcome, Record, RequestRow, Sample, SampleBatch, SeriesDef, SeriesId};
-use run_terminal::{History, Look, Snapshot, Status, draw};
+use run_terminal::{History, SceneStyle, Snapshot, Status, draw};
 
 const S: i64 = 1_000_000_000;
 const SECONDS: i64 = 600;
@@ -142,7 +142,7 @@ fn main() -> io::Result<()> {
         let bytes = Arc::new(AtomicU64::new(0));
         let backend = CrosstermBackend::new(Counted(Arc::clone(&bytes)));
         let mut terminal = Terminal::with_options(backend, options)?;
-        let look = Look {
+        let look = SceneStyle {
             colour: true,
             ascii: false,
         };

@@ -23,8 +23,8 @@ mod source;
 mod terminal;
 
 pub use history::{History, Point};
-pub use scene::{Look, draw};
+pub use scene::{SceneStyle, draw};
 pub use screen::{Cost, Options, Screen};
 pub use snapshot::Snapshot;
-pub use source::{Limits, Missed, Queries, Source, State, Status, Stop};
+pub use source::{Limits, MissedUpdates, Queries, Source, State, Status, Stop};
 pub use terminal::{Output, is_usable};

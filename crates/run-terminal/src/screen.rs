@@ -13,7 +13,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use run_analysis::view::LiveView;
 
-use crate::scene::{Look, Overlay, draw_with};
+use crate::scene::{Overlay, SceneStyle, draw_with};
 use crate::terminal::{self, Entered, Guarded, Output};
 use crate::{History, Snapshot, Source, State, Stop};
 
@@ -177,7 +177,7 @@ fn show(
     cost: &mut Cost,
 ) -> io::Result<()> {
     let mut canvas = Terminal::new(CrosstermBackend::new(Guarded::new(options.output)))?;
-    let look = Look::of_environment();
+    let look = SceneStyle::of_environment();
     let mut view = LiveView::new(options.keep);
     let mut history = None;
     let mut choice = Choice {

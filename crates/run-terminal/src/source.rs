@@ -46,7 +46,7 @@ pub struct Status {
     /// The limits of the percentile that is judged.
     pub limits: Limits,
     /// What this view itself has missed.
-    pub missed: Missed,
+    pub missed: MissedUpdates,
     /// Why figures are absent, and other remarks, most important first.
     pub notes: Vec<String>,
     /// The newest lines of the program's log, oldest first.
@@ -102,7 +102,7 @@ pub struct Limits {
 
 /// Records that were dropped before they reached this view; the files have them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Missed {
+pub struct MissedUpdates {
     /// Samples.
     pub samples: u64,
     /// Requests and batches.

@@ -14,10 +14,10 @@ use run_model::{
     EventKind, EventRow, Manifest, MetricType, Outcome, Record, RequestRow, Sample, SampleBatch, SeriesDef,
     SeriesId,
 };
-use run_terminal::{History, Limits, Look, Missed, Queries, Snapshot, State, Status, draw};
+use run_terminal::{History, Limits, MissedUpdates, Queries, SceneStyle, Snapshot, State, Status, draw};
 
 const S: i64 = 1_000_000_000;
-const PLAIN: Look = Look {
+const PLAIN: SceneStyle = SceneStyle {
     colour: false,
     ascii: false,
 };
@@ -171,7 +171,7 @@ fn status() -> Status {
 }
 
 /// The picture as text, without spaces at the ends of lines.
-fn picture(snapshot: &Snapshot, width: u16, height: u16, look: Look) -> String {
+fn picture(snapshot: &Snapshot, width: u16, height: u16, look: SceneStyle) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
     terminal
         .draw(|frame| draw(frame, snapshot, look))
@@ -288,9 +288,9 @@ fn a_run_that_was_cut() {
             ..Queries::default()
         }),
         state: State::Silent(Duration::from_secs(75)),
-        missed: Missed {
+        missed: MissedUpdates {
             samples: 7,
-            ..Missed::default()
+            ..MissedUpdates::default()
         },
         ..status()
     };
@@ -343,7 +343,7 @@ fn every_size_is_drawn_and_ascii_is_ascii() {
         .request(30, Outcome::Completed)
         .event(1, EventKind::Gap, "no samples for 2 s");
     let snapshot = run.snapshot(status());
-    let ascii = Look {
+    let ascii = SceneStyle {
         colour: true,
         ascii: true,
     };

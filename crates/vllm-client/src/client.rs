@@ -11,11 +11,11 @@ use reqwest::{Method, Request, Response};
 use url::Url;
 
 use crate::answer::{Completion, FirstToken, Remark};
-use crate::completion::{Expected, Gatherer};
+use crate::completion::{CompletionAssembler, Expected};
 use crate::config::ClientConfig;
 use crate::error::{ControlError, Received, StreamError, TimeoutKind};
 use crate::secrets::redact_url;
-use crate::sse::{CutError, Cutter};
+use crate::sse::{EventSplitter, SplitError};
 
 /// How long an idle connection is kept.
 const MOST_IDLE: Duration = Duration::from_secs(4);
@@ -169,8 +169,8 @@ impl Client {
                 .and_then(|body| body.as_bytes())
                 .unwrap_or_default(),
         );
-        let mut gatherer = Gatherer::new(self.config.keep_text, expected);
-        let mut cutter = Cutter::default();
+        let mut gatherer = CompletionAssembler::new(self.config.keep_text, expected);
+        let mut cutter = EventSplitter::default();
         let mut on_first = Some(on_first);
         let mut watch = Watch::new(&self.config, begun_at, sent_at);
         let sleep = tokio::time::sleep_until(watch.next_check().into());
@@ -484,7 +484,7 @@ impl Watch {
 
     /// Records that bytes arrived at `at`; true if they brought the first token. Before it, other bytes (such
     /// as comments) are no progress.
-    fn progress(&mut self, gatherer: &Gatherer, at: Instant) -> bool {
+    fn progress(&mut self, gatherer: &CompletionAssembler, at: Instant) -> bool {
         gatherer.received().first_token && self.last_progress.replace(at).is_none()
     }
 
@@ -525,12 +525,12 @@ fn after(start: Instant, limit: Duration) -> Instant {
 
 /// The error path of reading a stream; boxed, because it is rare.
 enum EventError {
-    Cut(CutError),
+    Cut(SplitError),
     Stream(Box<StreamError>),
 }
 
-impl From<CutError> for EventError {
-    fn from(error: CutError) -> Self {
+impl From<SplitError> for EventError {
+    fn from(error: SplitError) -> Self {
         Self::Cut(error)
     }
 }

@@ -8,7 +8,7 @@ use crate::answer::{
 use crate::chunk::{self, Chunk};
 use crate::config::TokenPolicy;
 use crate::error::{Received, StreamError, excerpt};
-use crate::sse::{CutError, Event, MAX_EVENT_BYTES};
+use crate::sse::{Event, MAX_EVENT_BYTES, SplitError};
 
 /// Most token ids of an answer to a request that sets no `max_tokens`.
 const MOST_TOKENS: usize = 1 << 22;
@@ -45,7 +45,7 @@ impl Expected {
 
 /// Assembles one completion from event data in order of arrival.
 #[derive(Debug)]
-pub(crate) struct Gatherer {
+pub(crate) struct CompletionAssembler {
     keep_text: bool,
     expected: Expected,
     remarks: Vec<Remark>,
@@ -64,7 +64,7 @@ pub(crate) struct Gatherer {
     done: bool,
 }
 
-impl Gatherer {
+impl CompletionAssembler {
     pub(crate) fn new(keep_text: bool, expected: Expected) -> Self {
         Self {
             keep_text,
@@ -309,10 +309,10 @@ impl Gatherer {
         }
     }
 
-    pub(crate) fn cut_error(&self, error: CutError) -> StreamError {
+    pub(crate) fn cut_error(&self, error: SplitError) -> StreamError {
         let (reason, line) = match error {
-            CutError::NoField(line) => ("a line that no event stream has".to_owned(), line),
-            CutError::TooLong => (
+            SplitError::NoField(line) => ("a line that no event stream has".to_owned(), line),
+            SplitError::TooLong => (
                 format!("an event of more than {MAX_EVENT_BYTES} bytes"),
                 String::new(),
             ),

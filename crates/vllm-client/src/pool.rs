@@ -1,18 +1,18 @@
 //! Load balancing over replicas: chooses a replica, tracks its health, and retries where allowed. Every
 //! failed attempt is returned to the caller.
 
+mod attempts;
 mod replica;
 #[cfg(test)]
 mod tests;
-mod tries;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::attempts::{Attempts, Settled};
 use self::replica::{LONGEST_REST, State};
-use self::tries::{Settled, Tries};
 use crate::{BatchCompletion, Client, Completion, ControlError, FirstToken, StreamError};
 
 /// How a replica is chosen among the healthy ones.
@@ -192,7 +192,7 @@ impl Pool {
         on_retry: impl FnMut(&Attempt),
     ) -> Result<PoolCompletion, PoolError> {
         let mut on_first = Some(on_first);
-        let mut tries = Tries::new(self, on_retry);
+        let mut tries = Attempts::new(self, on_retry);
         loop {
             let slot = self.choose(tokens, &tries.failed);
             let started_at = Instant::now();
@@ -234,7 +234,7 @@ impl Pool {
         tokens: u64,
         on_retry: impl FnMut(&Attempt),
     ) -> Result<PoolBatchCompletion, PoolError> {
-        let mut tries = Tries::new(self, on_retry);
+        let mut tries = Attempts::new(self, on_retry);
         loop {
             let slot = self.choose(tokens, &tries.failed);
             let started_at = Instant::now();

@@ -10,7 +10,7 @@ pub(crate) const MAX_EVENT_BYTES: usize = 32 << 20;
 
 /// Why bytes are not an event stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum CutError {
+pub(crate) enum SplitError {
     /// A line that cannot occur in an event stream; contains its beginning.
     NoField(String),
     /// An event of more than [`MAX_EVENT_BYTES`].
@@ -27,7 +27,7 @@ pub(crate) struct Event<'a> {
 
 /// Splits pieces of bytes into events, in order of arrival.
 #[derive(Debug, Default)]
-pub(crate) struct Cutter {
+pub(crate) struct EventSplitter {
     /// Beginning of a line whose end has not arrived.
     partial: Vec<u8>,
     /// Data of an event whose blank line has not arrived, if it could not stay borrowed.
@@ -40,9 +40,9 @@ pub(crate) struct Cutter {
     started: bool,
 }
 
-impl Cutter {
+impl EventSplitter {
     /// Splits `piece` and calls `on_event` with the data of each complete event.
-    pub(crate) fn feed<E: From<CutError>>(
+    pub(crate) fn feed<E: From<SplitError>>(
         &mut self,
         piece: &[u8],
         mut on_event: impl FnMut(Event<'_>) -> Result<(), E>,
@@ -109,7 +109,7 @@ impl Cutter {
             }
         }
         if self.partial.len() + rest.len() > MAX_EVENT_BYTES {
-            return Err(CutError::TooLong.into());
+            return Err(SplitError::TooLong.into());
         }
         self.partial.extend_from_slice(rest);
         if let Some(first) = borrowed {
@@ -118,9 +118,9 @@ impl Cutter {
         Ok(())
     }
 
-    fn keep(&mut self, value: &[u8]) -> Result<(), CutError> {
+    fn keep(&mut self, value: &[u8]) -> Result<(), SplitError> {
         if self.data.len() + value.len() > MAX_EVENT_BYTES {
-            return Err(CutError::TooLong);
+            return Err(SplitError::TooLong);
         }
         if self.has_data {
             self.data.push(b'\n');
@@ -154,7 +154,7 @@ enum Field<'a> {
     Other,
 }
 
-fn field(line: &[u8]) -> Result<Field<'_>, CutError> {
+fn field(line: &[u8]) -> Result<Field<'_>, SplitError> {
     let colon = memchr::memchr(b':', line);
     let name = &line[..colon.unwrap_or(line.len())];
     let value = colon.map_or(&line[line.len()..], |at| &line[at + 1..]);
@@ -170,7 +170,7 @@ fn field(line: &[u8]) -> Result<Field<'_>, CutError> {
         {
             Ok(Field::Other)
         }
-        _ => Err(CutError::NoField(crate::error::excerpt(line))),
+        _ => Err(SplitError::NoField(crate::error::excerpt(line))),
     }
 }
 
@@ -179,14 +179,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    impl From<CutError> for String {
-        fn from(error: CutError) -> Self {
+    impl From<SplitError> for String {
+        fn from(error: SplitError) -> Self {
             format!("{error:?}")
         }
     }
 
     fn cut(pieces: &[&[u8]]) -> Result<Vec<String>, String> {
-        let mut cutter = Cutter::default();
+        let mut cutter = EventSplitter::default();
         let mut events = Vec::new();
         for piece in pieces {
             cutter.feed(piece, |event| {
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn an_unended_event_is_not_dispatched() {
-        let mut cutter = Cutter::default();
+        let mut cutter = EventSplitter::default();
         cutter
             .feed(b"data: a\n", |_| -> Result<(), String> { panic!("not complete") })
             .unwrap();
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn data_without_its_blank_line_is_pending() {
         for text in ["data: [DONE]", "data: [DONE]\n", "data:[DONE]\r\n: c\n"] {
-            let mut cutter = Cutter::default();
+            let mut cutter = EventSplitter::default();
             cutter
                 .feed(text.as_bytes(), |_| -> Result<(), String> {
                     panic!("not complete")

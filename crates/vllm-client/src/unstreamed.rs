@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::Client;
 use crate::answer::{Completion, MaybeUsage, Usage};
 use crate::chunk::Chunk;
-use crate::completion::{Expected, Gatherer};
+use crate::completion::{CompletionAssembler, Expected};
 use crate::error::{Received, StreamError, TimeoutKind, excerpt};
 
 /// Largest answer, in bytes.
@@ -42,7 +42,7 @@ impl Client {
         let expected = Expected::of(&body);
         let (chunk, data): (Chunk, _) = self.answer(sent_at, body).await?;
         let finished_at = Instant::now();
-        let mut gatherer = Gatherer::new(self.config.keep_text, expected);
+        let mut gatherer = CompletionAssembler::new(self.config.keep_text, expected);
         gatherer.chunk(chunk, &data, finished_at)?;
         let mut completion = gatherer.into_completion(self.config.token_policy, sent_at, finished_at)?;
         completion.first_token_at = None;
@@ -77,7 +77,7 @@ impl Client {
         };
         if chunk.error.is_some() || chunk.object.as_deref() == Some("error") {
             // Reports the server's error, as for a single prompt.
-            Gatherer::new(false, Expected::default()).chunk(chunk, &data, finished_at)?;
+            CompletionAssembler::new(false, Expected::default()).chunk(chunk, &data, finished_at)?;
             choices.clear();
         }
         choices.sort_by_key(|choice| choice.index);
@@ -97,7 +97,7 @@ impl Client {
         }
         let answers = choices.into_iter().map(|mut choice| {
             choice.index = 0;
-            let mut gatherer = Gatherer::new(self.config.keep_text, Expected::of(&asked));
+            let mut gatherer = CompletionAssembler::new(self.config.keep_text, Expected::of(&asked));
             gatherer.chunk(Chunk::of(choice), &data, finished_at)?;
             let mut answer = gatherer.into_completion(self.config.token_policy, sent_at, finished_at)?;
             answer.first_token_at = None;

@@ -88,7 +88,7 @@ async fn a_child_that_dies_is_told_with_its_last_lines() {
     let server = ServerProcess::start(config(dir.path(), line)).unwrap();
     let error = server.wait_ready().await.unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(2));
-    let ServerError::Died(died) = &error else {
+    let ServerError::ProcessEnded(died) = &error else {
         panic!("{error}")
     };
     assert_eq!(died.exit, Exit::Code(3));

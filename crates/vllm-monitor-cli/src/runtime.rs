@@ -9,14 +9,14 @@ use tokio::sync::mpsc;
 use vllm_metrics::RunClock;
 use vllm_monitor::Monitor;
 
-use crate::acting::{Acting, Door, Prepared};
+use crate::acting::{Acting, ActingHandle, Prepared};
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::journal::{Journal, Level};
-use crate::keeper::Keeper;
 use crate::notify::{Notifiers, Systemd, Watch};
 use crate::serve::{App, Server};
 use crate::settings::Resolved;
+use crate::state_keeper::StateKeeper;
 use crate::target::{Note, Target};
 
 /// A monitor that runs. [`Runtime::finish`] saves and ends it.
@@ -25,7 +25,7 @@ pub struct Runtime {
     hub: Arc<Hub>,
     targets: BTreeMap<Arc<str>, Target>,
     server: Option<Server>,
-    keeper: Option<Arc<Keeper>>,
+    keeper: Option<Arc<StateKeeper>>,
     saving: Option<tokio::task::JoinHandle<()>>,
     acting: Acting,
     journal: Journal,
@@ -41,7 +41,7 @@ impl Runtime {
     /// # Errors
     /// What could not be opened or bound.
     pub async fn start(settings: Resolved) -> Result<Self> {
-        let opened = Keeper::open(settings.state_file.as_deref());
+        let opened = StateKeeper::open(settings.state_file.as_deref());
         let level = Level::from_word(&settings.core.features.log_level);
         let (seam, prepared) = Prepared::new(settings.acting);
         let monitor = Monitor::with_policy(settings.core, Box::new(seam));
@@ -115,7 +115,7 @@ impl Runtime {
     }
 
     /// The part that acts.
-    pub fn acting(&self) -> Door {
+    pub fn acting(&self) -> ActingHandle {
         self.acting.door()
     }
 
@@ -160,7 +160,7 @@ impl Runtime {
     }
 }
 
-async fn save_regularly(keeper: Arc<Keeper>, hub: Arc<Hub>, interval: Duration) {
+async fn save_regularly(keeper: Arc<StateKeeper>, hub: Arc<Hub>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
         let (keeper, hub) = (Arc::clone(&keeper), Arc::clone(&hub));

@@ -8,7 +8,7 @@ use vllm_monitor::shell::StateFile;
 use vllm_monitor::state::{Saved, StateStore as _, decode, encode};
 
 use crate::error::{Error, Result};
-use crate::keeper::Keeper;
+use crate::state_keeper::StateKeeper;
 
 /// Version of the format.
 const FORMAT: u32 = 1;
@@ -70,7 +70,7 @@ pub fn import(file: &Path, state_file: &Path) -> Result<usize> {
     let learned = exported
         .learned
         .ok_or_else(|| file_error(file, "it holds nothing that was learned"))?;
-    Keeper::replace(state_file, &encode(&learned)).map_err(|problem| file_error(state_file, problem))?;
+    StateKeeper::replace(state_file, &encode(&learned)).map_err(|problem| file_error(state_file, problem))?;
     Ok(learned.targets.len())
 }
 

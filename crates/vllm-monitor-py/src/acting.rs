@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use monitor_acting::arm::{Against, ArmSpec};
+use monitor_acting::arm::{ArmSpec, FailureResponse};
 use monitor_acting::audit::{Audit, Record};
 use monitor_acting::guard::{FileLeases, LeaseStore, Limits, MemoryLeases, Mode};
 use monitor_acting::learn::{Recommendation, Rule};
@@ -34,7 +34,7 @@ pub struct Job {
     pub ticket: u64,
     /// The strategy.
     pub strategy: Arc<str>,
-    /// Against what.
+    /// FailureResponse what.
     pub failure: Arc<str>,
     /// Why, in words.
     pub reason: String,
@@ -76,7 +76,7 @@ impl MitigationStrategy for Own {
         failure: &str,
         _: &Situation,
     ) -> std::result::Result<Plan, std::borrow::Cow<'static, str>> {
-        let Against { effect, .. } = self
+        let FailureResponse { effect, .. } = self
             .0
             .against
             .get(failure)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use vllm_monitor::preflight::{
-    CgroupFacts, DiskFacts, Facts, LimitFacts, ModelFacts, ModelFiles, ModelPlace, PortFacts,
+    CgroupFacts, DiskFacts, Facts, LimitFacts, ModelFacts, ModelFiles, ModelLocation, PortFacts,
     SharedMemoryFacts,
 };
 
@@ -88,7 +88,7 @@ fn hub_cache(environment: &BTreeMap<String, String>, home: &str) -> PathBuf {
 }
 
 /// A folder, a model in the hub's cache, or one that would be fetched.
-fn locate(model: &str, cache: &Path, offline: Option<&str>) -> ModelPlace {
+fn locate(model: &str, cache: &Path, offline: Option<&str>) -> ModelLocation {
     let as_path = Path::new(model);
     let is_path = as_path.is_absolute() || model.starts_with('.') || as_path.exists();
     let snapshot = snapshot(cache, model);
@@ -98,15 +98,15 @@ fn locate(model: &str, cache: &Path, offline: Option<&str>) -> ModelPlace {
         snapshot
     };
     let Some(folder) = folder else {
-        return ModelPlace::OnHub {
+        return ModelLocation::OnHub {
             name: model.to_owned(),
             is_online: !matches!(offline, Some("1" | "true" | "yes" | "on" | "ON" | "TRUE" | "YES")),
         };
     };
     let path = folder.display().to_string();
     match ModelFacts::gather(&path, &Folder(folder)) {
-        Ok(facts) => ModelPlace::Here(Box::new(facts)),
-        Err(error) => ModelPlace::Unusable {
+        Ok(facts) => ModelLocation::Here(Box::new(facts)),
+        Err(error) => ModelLocation::Unusable {
             path,
             problem: error.to_string(),
         },
@@ -260,7 +260,7 @@ mod tests {
                 holder: None
             })
         );
-        let on_hub = ModelPlace::OnHub {
+        let on_hub = ModelLocation::OnHub {
             name: "some/model".into(),
             is_online: false,
         };
@@ -277,14 +277,14 @@ mod tests {
         fs::create_dir_all(model.join("refs")).expect("made");
         fs::create_dir_all(model.join("snapshots/abc")).expect("made");
         fs::write(model.join("refs/main"), "abc\n").expect("written");
-        let ModelPlace::Here(facts) = locate("some/model", folder.path(), None) else {
+        let ModelLocation::Here(facts) = locate("some/model", folder.path(), None) else {
             panic!("it is in the cache")
         };
         assert!(facts.path.ends_with("snapshots/abc") && facts.config.is_none());
         let missing = folder.path().join("nothing").display().to_string();
         assert!(matches!(
             locate(&missing, folder.path(), None),
-            ModelPlace::Unusable { .. }
+            ModelLocation::Unusable { .. }
         ));
     }
 }

@@ -51,7 +51,7 @@ pub use style::Theme;
 pub use summary::SCHEMA as SUMMARY_SCHEMA;
 
 use chart::metric::Choice;
-use picture::{Look, Picture};
+use picture::{Picture, PictureStyle};
 use query::View;
 
 /// Options for pictures and summary of a run.
@@ -100,8 +100,8 @@ impl Default for RenderOptions {
 }
 
 impl RenderOptions {
-    fn look(&self) -> Look {
-        Look {
+    fn look(&self) -> PictureStyle {
+        PictureStyle {
             theme: self.theme,
             clock: self.clock,
             outcome: self.outcome.clone(),
@@ -263,7 +263,7 @@ pub fn plot(run: &Analysis<'_>, names: &[&str], path: &Path, options: &PlotOptio
         picture.height = Some(height * 100.0);
         picture.inches = width;
     }
-    let look = Look {
+    let look = PictureStyle {
         theme: options.theme,
         clock: options.clock,
         outcome: options.outcome.clone(),
@@ -322,7 +322,7 @@ fn write_picture(
     Ok(Some(svg_path))
 }
 
-fn write_png(view: &View<'_>, picture: &Picture, path: &Path, dpi: f32, look: &Look) -> Result<()> {
+fn write_png(view: &View<'_>, picture: &Picture, path: &Path, dpi: f32, look: &PictureStyle) -> Result<()> {
     let image = raster::draw(&picture.scene(view, dpi, look)?)?;
     write_file(path, &raster::encode_png(&image, dpi, path)?)
 }
@@ -330,7 +330,7 @@ fn write_png(view: &View<'_>, picture: &Picture, path: &Path, dpi: f32, look: &L
 /// Points are on a grid of tenths of a logical unit: finer than visible when zoomed, and short to write.
 const SVG_GRID: f32 = 10.0;
 
-fn write_svg(view: &View<'_>, picture: &Picture, path: &Path, look: &Look) -> Result<()> {
+fn write_svg(view: &View<'_>, picture: &Picture, path: &Path, look: &PictureStyle) -> Result<()> {
     let scene = picture.scene(view, picture.width / picture.inches * SVG_GRID, look)?;
     write_file(path, svg::write(&scene, 1.0 / SVG_GRID).as_bytes())
 }

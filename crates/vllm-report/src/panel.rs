@@ -6,7 +6,7 @@ use crate::style::Ink;
 
 /// How one series is drawn.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Look {
+pub(crate) enum LineStyle {
     /// A line.
     Line,
     /// A line with its area filled down to zero.
@@ -25,14 +25,19 @@ pub(crate) struct Line {
     /// Colour.
     pub(crate) ink: Ink,
     /// Style.
-    pub(crate) look: Look,
+    pub(crate) look: LineStyle,
     /// Data.
     pub(crate) curve: Curve,
 }
 
 impl Line {
     /// A line; `None` for no curve.
-    pub(crate) fn of(name: impl Into<String>, look: Look, ink: Ink, curve: Option<Curve>) -> Option<Self> {
+    pub(crate) fn of(
+        name: impl Into<String>,
+        look: LineStyle,
+        ink: Ink,
+        curve: Option<Curve>,
+    ) -> Option<Self> {
         Some(Self {
             name: name.into(),
             ink,
@@ -47,7 +52,7 @@ impl Line {
 
     pub(crate) fn min(&self) -> Option<f64> {
         let lower = match &self.look {
-            Look::Band(lower) => lower,
+            LineStyle::Band(lower) => lower,
             _ => &self.curve.values,
         };
         lower.iter().copied().filter(|v| v.is_finite()).reduce(f64::min)

@@ -45,7 +45,7 @@ pub(crate) struct Picture {
 
 /// Options for drawing a page.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Look {
+pub(crate) struct PictureStyle {
     /// Colours.
     pub(crate) theme: Theme,
     /// What the time axis counts.
@@ -97,7 +97,7 @@ impl Picture {
     }
 
     /// Draws the page at `dpi` pixels per inch.
-    pub(crate) fn scene(&self, view: &View<'_>, dpi: f32, look: &Look) -> Result<Scene> {
+    pub(crate) fn scene(&self, view: &View<'_>, dpi: f32, look: &PictureStyle) -> Result<Scene> {
         let (marks, explained) = moments::of(view, look.events);
         let page = Page {
             picture: self,
@@ -136,7 +136,7 @@ impl Picture {
     }
 
     /// The notes broken into lines.
-    fn note_lines(&self, view: &View<'_>, look: &Look, explained: Vec<String>) -> Vec<String> {
+    fn note_lines(&self, view: &View<'_>, look: &PictureStyle, explained: Vec<String>) -> Vec<String> {
         let axis = match look.clock {
             Clock::Utc => "Time axis: time of day (UTC)".to_owned(),
             Clock::Elapsed => {
@@ -162,7 +162,7 @@ impl Picture {
 }
 
 /// Start and end of each batch, if batches are drawn.
-fn batches(view: &View<'_>, look: &Look) -> Vec<(i64, i64)> {
+fn batches(view: &View<'_>, look: &PictureStyle) -> Vec<(i64, i64)> {
     if !look.batches {
         return Vec::new();
     }
@@ -175,7 +175,7 @@ fn batches(view: &View<'_>, look: &Look) -> Vec<(i64, i64)> {
 struct Page<'a> {
     picture: &'a Picture,
     view: &'a View<'a>,
-    look: &'a Look,
+    look: &'a PictureStyle,
     palette: &'static Palette,
     scale: f32,
     marks: Vec<Mark>,

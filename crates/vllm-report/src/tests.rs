@@ -185,7 +185,7 @@ fn overview(run: &RunData) -> Scene {
     let analysis = Analysis::of(run);
     let view = View::of(&analysis);
     chart::overview::picture(&view)
-        .scene(&view, 300.0, &Look::default())
+        .scene(&view, 300.0, &PictureStyle::default())
         .unwrap()
 }
 
@@ -273,7 +273,7 @@ fn no_line_is_drawn_over_the_gap() {
     // From the due time of the first missing scrape to the first scrape that succeeded again.
     assert_eq!(view.frame.gaps, [(START + 20 * S, START + 30 * S)]);
     let scene = chart::requests::picture(&view)
-        .scene(&view, 300.0, &Look::default())
+        .scene(&view, 300.0, &PictureStyle::default())
         .unwrap();
     // The picture is one column of panels, three pixels a unit: from the plot's left edge to the right margin.
     let (left, right) = ((style::MARGIN + 46.0) * 3.0, (1200.0 - style::MARGIN) * 3.0);
@@ -313,7 +313,8 @@ fn simulated_data_are_marked_on_every_picture() {
     ];
     for picture in pictures {
         assert!(
-            texts(&picture.scene(&view, 300.0, &Look::default()).unwrap()).contains(&"SIMULATED DATA"),
+            texts(&picture.scene(&view, 300.0, &PictureStyle::default()).unwrap())
+                .contains(&"SIMULATED DATA"),
             "{}",
             picture.title
         );
@@ -328,7 +329,7 @@ fn a_run_without_gpus_says_so_and_an_empty_run_is_still_drawn() {
     let analysis = Analysis::of(&run);
     let view = View::of(&analysis);
     let scene = chart::gpu::picture(&view)
-        .scene(&view, 300.0, &Look::default())
+        .scene(&view, 300.0, &PictureStyle::default())
         .unwrap();
     assert!(texts(&scene).iter().any(|t| t.starts_with("No GPU data")));
 

@@ -8,12 +8,12 @@ use crate::faults::Fault;
 /// Requests, collected until the supervisor reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
-    wishes: Mutex<Wishes>,
+    pending: Mutex<PendingOrders>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Wishes {
+struct PendingOrders {
     stop: bool,
     /// Set manually until it is reset.
     hung_by_hand: bool,
@@ -38,24 +38,24 @@ pub(crate) struct Orders {
 impl Control {
     /// The server must stop permanently.
     pub(crate) fn stop(&self) {
-        self.tell(|wishes| wishes.stop = true);
+        self.tell(|pending| pending.stop = true);
     }
 
     /// The engines must freeze or continue.
     pub(crate) fn hang_by_hand(&self, hung: bool) {
-        self.tell(|wishes| {
-            wishes.hung_by_hand = hung;
+        self.tell(|pending| {
+            pending.hung_by_hand = hung;
             if !hung {
-                wishes.hung_until = None;
+                pending.hung_until = None;
             }
         });
     }
 
     /// A fault of the whole server that was triggered by a request.
     pub(crate) fn inject(&self, fault: Fault) {
-        self.tell(|wishes| match fault {
-            Fault::Hang { lasts } => wishes.hung_until = Some(lasts.map(|lasts| Instant::now() + lasts)),
-            end => wishes.end = Some(end),
+        self.tell(|pending| match fault {
+            Fault::Hang { lasts } => pending.hung_until = Some(lasts.map(|lasts| Instant::now() + lasts)),
+            end => pending.end = Some(end),
         });
     }
 
@@ -71,10 +71,10 @@ impl Control {
 
     /// The current orders.
     pub(crate) fn orders(&self) -> Orders {
-        let mut wishes = self.lock();
-        wishes.news = false;
+        let mut pending = self.lock();
+        pending.news = false;
         let now = Instant::now();
-        let (hung, next) = match wishes.hung_until {
+        let (hung, next) = match pending.hung_until {
             None => (false, None),
             Some(None) => (true, None),
             Some(Some(until)) => (
@@ -83,9 +83,9 @@ impl Control {
             ),
         };
         Orders {
-            stop: wishes.stop,
-            hang: wishes.hung_by_hand || hung,
-            end: wishes.end.take(),
+            stop: pending.stop,
+            hang: pending.hung_by_hand || hung,
+            end: pending.end.take(),
             next,
         }
     }
@@ -93,32 +93,32 @@ impl Control {
     /// Waits for new requests, at most for `most`.
     pub(crate) fn wait(&self, most: Option<Duration>) {
         let start = Instant::now();
-        let mut wishes = self.lock();
-        while !wishes.news {
+        let mut pending = self.lock();
+        while !pending.news {
             let Some(most) = most else {
-                wishes = self.changed.wait(wishes).unwrap_or_else(PoisonError::into_inner);
+                pending = self.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let Some(left) = most.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
                 return;
             };
-            wishes = self
+            pending = self
                 .changed
-                .wait_timeout(wishes, left)
+                .wait_timeout(pending, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
     }
 
-    fn tell(&self, change: impl FnOnce(&mut Wishes)) {
-        let mut wishes = self.lock();
-        change(&mut wishes);
-        wishes.news = true;
-        drop(wishes);
+    fn tell(&self, change: impl FnOnce(&mut PendingOrders)) {
+        let mut pending = self.lock();
+        change(&mut pending);
+        pending.news = true;
+        drop(pending);
         self.changed.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Wishes> {
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, PendingOrders> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ use crate::driver::Engines;
 use crate::error::{Error, Result};
 use crate::faults::{Fault, FaultRule, Faults};
 use crate::gpus::Gpus;
-use crate::life::{Life, bind};
+use crate::instance::{Instance, bind};
 use crate::threads::spawn;
 
 /// Longest delay before a stop is noticed.
@@ -52,7 +52,7 @@ impl Simulator {
             }
             None => None,
         };
-        let life = Life::start(
+        let life = Instance::start(
             config.clone(),
             listener,
             Arc::clone(&faults),
@@ -148,7 +148,7 @@ struct Watch {
 
 impl Watch {
     /// The supervisor's thread.
-    fn over(self, life: Life) {
+    fn over(self, life: Instance) {
         let mut life = Some(life);
         // When the front end ends after its engines have died.
         let mut dying: Option<Instant> = None;
@@ -196,7 +196,7 @@ impl Watch {
 
     /// Waits, and starts again at the same address; `None` if stopped meanwhile or if no thread can be
     /// created. If the address is in use, it waits until it is free.
-    fn next_life(&self, away: Duration) -> Option<Life> {
+    fn next_life(&self, away: Duration) -> Option<Instance> {
         let back = Instant::now() + away;
         let mut told = false;
         loop {
@@ -220,9 +220,9 @@ impl Watch {
         }
     }
 
-    fn life_on(&self, listener: TcpListener) -> Option<Life> {
+    fn life_on(&self, listener: TcpListener) -> Option<Instance> {
         let (faults, control) = (Arc::clone(&self.faults), Arc::clone(&self.control));
-        Life::start(self.config.clone(), listener, faults, control, &self.engines)
+        Instance::start(self.config.clone(), listener, faults, control, &self.engines)
             .inspect_err(|error| tracing::error!(%error, "the simulated server stays away"))
             .ok()
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use run_report::{CompareOptions, Judged};
+use run_report::{CompareOptions, HarnessVerdict};
 use vllm_metrics::store::read_run;
 use vllm_metrics::view::Analysis;
 
@@ -35,7 +35,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<Exit, Fail> {
             path.display()
         )));
     }
-    let mut records: Vec<(Arc<Analysis<'static>>, Option<Judged>)> = Vec::new();
+    let mut records: Vec<(Arc<Analysis<'static>>, Option<HarnessVerdict>)> = Vec::new();
     let mut stamps = Vec::new();
     for (path, name) in paths.iter().zip(names()) {
         must_exist(path)?;
@@ -44,7 +44,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<Exit, Fail> {
             tracing::warn!("{name}: {note}");
         }
         print(&format!("{name} is {}\n", path.display()));
-        let judged = Judged::read(folder_of(path), &record.manifest.stamp).map_err(Fail::usage)?;
+        let judged = HarnessVerdict::read(folder_of(path), &record.manifest.stamp).map_err(Fail::usage)?;
         stamps.push(record.manifest.stamp.clone());
         records.push((Arc::new(Analysis::owning(record)), judged));
     }

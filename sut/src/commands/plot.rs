@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use run_report::Judged;
+use run_report::HarnessVerdict;
 use vllm_metrics::store::read_run;
 use vllm_metrics::view::Analysis;
 use vllm_report::{Clock, Distribution, Layout, Lines, Outcome, PlotOptions, RenderOptions, Theme};
@@ -30,7 +30,7 @@ pub(super) fn run(args: &PlotArgs) -> Result<Exit, Fail> {
         for note in &run.notes {
             tracing::warn!("{note}");
         }
-        let judged = Judged::read(folder_of(path), &run.manifest.stamp).map_err(Fail::usage)?;
+        let judged = HarnessVerdict::read(folder_of(path), &run.manifest.stamp).map_err(Fail::usage)?;
         let outcome = judged.map(|judged| Outcome {
             word: judged.result,
             reason: judged.interrupted,

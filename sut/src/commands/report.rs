@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use run_report::Judged;
+use run_report::HarnessVerdict;
 use run_report::export::{Format, console};
 use vllm_metrics::RunData;
 use vllm_metrics::store::{RunReader, read_run};
@@ -15,7 +15,7 @@ use crate::cli::{ExportArg, ReportArgs};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
 use crate::plan::words;
-use crate::recorder::{Wanted, make};
+use crate::recorder::{ReportRequest, make};
 
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, Fail> {
     must_exist(&args.run)?;
@@ -29,13 +29,13 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Fail> {
     }
     let of_run = folder_of(&args.run);
     let folder = args.output_dir.as_deref().unwrap_or(of_run);
-    let wanted = Wanted {
+    let wanted = ReportRequest {
         folder,
         plots: true,
         // The verdict holds for the whole run only.
         judged: match part {
             Some(_) => None,
-            None => Judged::read(of_run, &run.manifest.stamp).map_err(Fail::usage)?,
+            None => HarnessVerdict::read(of_run, &run.manifest.stamp).map_err(Fail::usage)?,
         },
     };
     let (made, analysis) = make(Arc::new(Analysis::owning(run)), wanted)?;

@@ -23,7 +23,7 @@ pub(crate) fn install(level: LogLevel) {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let _already_installed = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| super::held::Log(Unfailing(std::io::stderr(), &LINES)))
+        .with_writer(|| super::held::Log(LossyWriter(std::io::stderr(), &LINES)))
         // The subscriber reports its own write errors with a macro that panics.
         .log_internal_errors(false)
         .with_ansi(colour)
@@ -50,9 +50,9 @@ static LINES: Mutex<Lines> = Mutex::new(Lines {
 
 /// A log that neither ends nor delays a run: write errors are ignored, and lines for which the reader leaves no room (a
 /// stopped terminal, a pipe that is not read) are dropped. The next line that is written reports their number.
-struct Unfailing<'a, W>(W, &'a Mutex<Lines>);
+struct LossyWriter<'a, W>(W, &'a Mutex<Lines>);
 
-impl<W: Write + AsFd> Unfailing<'_, W> {
+impl<W: Write + AsFd> LossyWriter<'_, W> {
     fn put(&mut self, bytes: &[u8], lines: &mut Lines) -> bool {
         for part in bytes.chunks(WITHOUT_BLOCKING) {
             let patience = if lines.is_stalled { 0 } else { PATIENCE_MS };
@@ -69,7 +69,7 @@ impl<W: Write + AsFd> Unfailing<'_, W> {
     }
 }
 
-impl<W: Write + AsFd> Write for Unfailing<'_, W> {
+impl<W: Write + AsFd> Write for LossyWriter<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let lines = self.1;
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +104,7 @@ mod tests {
     fn a_log_that_is_closed_is_no_error() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let mut log = Unfailing(writer, &Mutex::default());
+        let mut log = LossyWriter(writer, &Mutex::default());
         assert!(log.write_all(b"a line\n").is_ok() && log.flush().is_ok());
     }
 
@@ -112,7 +112,7 @@ mod tests {
     fn lines_that_are_not_read_are_dropped_and_counted() {
         let (mut reader, writer) = io::pipe().unwrap();
         let lines = Mutex::default();
-        let mut log = Unfailing(writer, &lines);
+        let mut log = LossyWriter(writer, &lines);
         let line = [b'x'; 999];
         // More than a pipe holds; this would block for ever.
         for _ in 0..2000 {

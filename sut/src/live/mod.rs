@@ -6,7 +6,7 @@ mod stored;
 use std::time::Duration;
 
 use run_report::facts;
-use run_terminal::{Limits, Missed, Output};
+use run_terminal::{Limits, MissedUpdates, Output};
 use vllm_metrics::Manifest;
 use vllm_metrics::derive::goodput;
 use vllm_metrics::{Filter, Session, Subscription};
@@ -25,9 +25,9 @@ pub(crate) fn subscribe(session: &Session) -> Subscription {
 }
 
 /// What a subscription has missed so far.
-pub(crate) fn missed(subscription: &Subscription) -> Missed {
+pub(crate) fn missed(subscription: &Subscription) -> MissedUpdates {
     let dropped = subscription.dropped();
-    Missed {
+    MissedUpdates {
         samples: dropped.samples,
         rows: dropped.rows,
         events: dropped.events,

@@ -30,7 +30,7 @@ impl Scraped {
         let session = Session::builder()
             .endpoint(endpoint)
             .interval(interval)
-            .store(Box::new(Nowhere))
+            .store(Box::new(NoSeries))
             .raw_only()
             .start()?;
         Ok(Self {
@@ -59,9 +59,9 @@ impl Source for Scraped {
 }
 
 /// Keeps nothing.
-struct Nowhere;
+struct NoSeries;
 
-impl Store for Nowhere {
+impl Store for NoSeries {
     fn write(&mut self, _: Record) -> vllm_metrics::Result<()> {
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use run_report::Judged;
+use run_report::HarnessVerdict;
 use run_terminal::{Queries, Source, State, Status, Stop};
 use vllm_metrics::Manifest;
 use vllm_metrics::store::{RunReader, RunTail};
@@ -23,7 +23,7 @@ pub(crate) struct Stored {
     tail: RunTail,
     folder: PathBuf,
     manifest: Manifest,
-    judged: Option<Judged>,
+    judged: Option<HarnessVerdict>,
     newest_ns: Option<i64>,
     /// Everything up to the record's end was read.
     is_read: bool,
@@ -75,7 +75,7 @@ impl Stored {
         }
         // The verdict is written after the record.
         if self.is_read && self.judged.is_none() {
-            match Judged::read(&self.folder, &self.manifest.stamp) {
+            match HarnessVerdict::read(&self.folder, &self.manifest.stamp) {
                 Ok(judged) => self.judged = judged,
                 Err(error) => self.problem = Some(error.to_string()),
             }
@@ -225,7 +225,7 @@ mod tests {
         };
         assert_eq!(ended.state, not_judged);
         assert_eq!(ended.elapsed, Some(Duration::from_secs(6)));
-        let judged = Judged {
+        let judged = HarnessVerdict {
             validity: run_report::Validity::NotValid,
             result: "INVALID".into(),
             reasons: vec!["too short".into()],

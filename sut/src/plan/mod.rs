@@ -31,7 +31,7 @@ use self::dataset_config::Described;
 pub(crate) use self::file::collect_args;
 pub(crate) use self::generation::Generation;
 pub(crate) use self::metrics::{DashboardPlan, METRICS_DIR, MetricsPlan};
-pub(crate) use self::overrides::{HandedServer, Kind, Overrides, Record, Trial};
+pub(crate) use self::overrides::{GivenServer, Kind, Overrides, Record, Trial};
 pub(crate) use self::peak::PeakPlan;
 pub(crate) use self::recording::RecordingPlan;
 pub(crate) use self::sources::{DatasetPlan, ServerPlan};

@@ -258,7 +258,7 @@ fn a_parents_changes_win() {
         &Overrides {
             log_dir: "x/accuracy".into(),
             kind: Some(Kind::Accuracy),
-            server: Some(HandedServer {
+            server: Some(GivenServer {
                 pid: Some(7),
                 urls: vec!["http://h:1".into()],
                 model: "m".into(),

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use run_report::{CompareOptions, Judged};
+use run_report::{CompareOptions, HarnessVerdict};
 use vllm_metrics::FinishedRun;
 use vllm_metrics::store::read_run;
 use vllm_metrics::view::Analysis;
 
 use super::describe::{describe, of_requests};
-use super::report::{Wanted, compare_records, make};
+use super::report::{ReportRequest, compare_records, make};
 use crate::exit::Exit;
 use crate::plan::MetricsPlan;
 
@@ -19,7 +19,7 @@ use crate::plan::MetricsPlan;
 pub(crate) fn finish(
     metrics: &MetricsPlan,
     finished: &FinishedRun,
-    judged: Option<Judged>,
+    judged: Option<HarnessVerdict>,
     files: &mut Vec<(&'static str, PathBuf)>,
     lines: &mut Vec<String>,
 ) -> Option<Exit> {
@@ -48,7 +48,7 @@ pub(crate) fn finish(
 fn report(
     metrics: &MetricsPlan,
     finished: &FinishedRun,
-    judged: Option<Judged>,
+    judged: Option<HarnessVerdict>,
     files: &mut Vec<(&'static str, PathBuf)>,
     lines: &mut Vec<String>,
 ) -> anyhow::Result<Option<Exit>> {
@@ -64,7 +64,7 @@ fn report(
     if let Some(judged) = &judged {
         files.push(("verdict", judged.write(&metrics.output_dir, stamp)?));
     }
-    let wanted = Wanted {
+    let wanted = ReportRequest {
         folder: &metrics.output_dir,
         plots: metrics.plots,
         judged: judged.clone(),
@@ -81,7 +81,7 @@ fn report(
     } else {
         baseline.parent().unwrap_or(Path::new("."))
     };
-    let base_judged = Judged::read(folder, &base.manifest.stamp)?;
+    let base_judged = HarnessVerdict::read(folder, &base.manifest.stamp)?;
     let page = metrics
         .output_dir
         .join(format!("comparison_{}_{}.html", base.manifest.stamp, stamp));

@@ -11,6 +11,6 @@ mod upload;
 
 pub(crate) use self::check::{describe as describe_probe, probe as probe_endpoints};
 pub(crate) use self::finish::finish;
-pub(crate) use self::report::{Wanted, compare_records, make, names};
+pub(crate) use self::report::{ReportRequest, compare_records, make, names};
 pub(crate) use self::start::{Subject, probe, start};
 pub(crate) use self::upload::finish as finish_upload;

@@ -4,24 +4,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use run_report::{Analysis, AnalysisOptions, CompareOptions, Judged, Word};
+use run_report::{Analysis, AnalysisOptions, CompareOptions, HarnessVerdict, Word};
 use vllm_metrics::view;
 use vllm_report::{Outcome, RenderOptions};
 
 use crate::exit::Exit;
 
 /// What to derive from a record.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ReportRequest<'a> {
     /// Output folder.
     pub(crate) folder: &'a Path,
     /// Whether to draw the plots.
     pub(crate) plots: bool,
     /// The verdict on the run.
-    pub(crate) judged: Option<Judged>,
+    pub(crate) judged: Option<HarnessVerdict>,
 }
 
 /// The files derived from a record.
-pub(crate) struct Made {
+pub(crate) struct MadeReport {
     /// The files, by kind.
     pub(crate) files: Vec<(&'static str, PathBuf)>,
     /// The steady window, the bottleneck of the run, and what the report leaves out.
@@ -34,8 +34,8 @@ pub(crate) struct Made {
 /// When a file cannot be written.
 pub(crate) fn make<'a>(
     data: Arc<view::Analysis<'a>>,
-    wanted: Wanted<'_>,
-) -> anyhow::Result<(Made, Analysis<'a>)> {
+    wanted: ReportRequest<'_>,
+) -> anyhow::Result<(MadeReport, Analysis<'a>)> {
     let analysis = Analysis::of_data(
         data,
         AnalysisOptions {
@@ -80,7 +80,7 @@ pub(crate) fn make<'a>(
     let mut lines = analysis.lines();
     lines.extend(report.remarks);
     lines.extend(trace.remarks);
-    Ok((Made { files, lines }, analysis))
+    Ok((MadeReport { files, lines }, analysis))
 }
 
 /// A written comparison.
@@ -105,7 +105,7 @@ pub(crate) fn names() -> impl Iterator<Item = String> {
 /// # Errors
 /// When there is nothing to compare, or the page cannot be written.
 pub(crate) fn compare_records(
-    records: impl IntoIterator<Item = (Arc<view::Analysis<'static>>, Option<Judged>)>,
+    records: impl IntoIterator<Item = (Arc<view::Analysis<'static>>, Option<HarnessVerdict>)>,
     repeats: Option<(usize, bool)>,
     options: &CompareOptions,
     strict: bool,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use mlperf_rules::{Environment, Making};
+use mlperf_rules::{Environment, ProgramFacts};
 
 /// Environment variables that affect a run's measurements. Others are never read, so they cannot leak.
 const VARIABLES: [&str; 20] = [
@@ -30,7 +30,7 @@ const VARIABLES: [&str; 20] = [
 
 /// Reads the current environment of a run.
 pub(super) fn read(server_version: Option<&str>) -> Environment {
-    Environment::read(Making {
+    Environment::read(ProgramFacts {
         program: format!("sut {}", env!("CARGO_PKG_VERSION")),
         command_line: command_line(std::env::args_os()),
         server_version: server_version.map(str::to_owned),

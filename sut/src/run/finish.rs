@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::answers::Answers;
 use super::execute::Executed;
-use super::judge::{Ended, Judged, judge};
+use super::judge::{Ended, JudgedRun, judge};
 use super::result::{RunResult, stamp_now};
 use super::table::{SummaryTable, VALUES};
 use super::{environment, no_summary, user_conf};
@@ -186,8 +186,12 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
 }
 
 /// The verdict as it is stored with the record.
-fn verdict(judged: &Judged, remarks: &[String], reason: Option<&ShutdownReason>) -> run_report::Judged {
-    run_report::Judged {
+fn verdict(
+    judged: &JudgedRun,
+    remarks: &[String],
+    reason: Option<&ShutdownReason>,
+) -> run_report::HarnessVerdict {
+    run_report::HarnessVerdict {
         validity: if judged.outcome.counts() {
             run_report::Validity::Valid
         } else {
@@ -206,7 +210,7 @@ fn record(
     server: &Server,
     dataset: &Dataset,
     load: &Load,
-    judged: &Judged,
+    judged: &JudgedRun,
     compliance: Option<ComplianceTest>,
 ) -> RunRecord {
     RunRecord {

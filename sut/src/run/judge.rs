@@ -11,7 +11,7 @@ use crate::shutdown::ShutdownReason;
 
 /// A run that was judged.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Judged {
+pub(super) struct JudgedRun {
     pub(super) outcome: RunOutcome,
     /// LoadGen's tokens per second.
     pub(super) tokens_per_sec: Option<f64>,
@@ -21,7 +21,7 @@ pub(super) struct Judged {
     pub(super) figures: Vec<OwnFigure>,
 }
 
-impl Judged {
+impl JudgedRun {
     fn without_logs(outcome: RunOutcome) -> Self {
         Self {
             outcome,
@@ -56,7 +56,7 @@ pub(super) struct Ended<'a> {
 }
 
 /// Reads LoadGen's logs and judges the run.
-pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
+pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> JudgedRun {
     let Ended {
         loadgen,
         reason,
@@ -75,14 +75,14 @@ pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
         remarks.push(
             "LoadGen was still following its schedule and was given up; it has written no summary".into(),
         );
-        return Judged::without_logs(RunOutcome::Aborted { summary: false });
+        return JudgedRun::without_logs(RunOutcome::Aborted { summary: false });
     };
     let report = match loadgen {
         Ok(report) => report,
         Err(error) => {
             remarks.push(format!("LoadGen: {error}"));
             // An exception during the test, or a refusal before the first query.
-            return Judged::without_logs(RunOutcome::NotRun {
+            return JudgedRun::without_logs(RunOutcome::NotRun {
                 refused: !matches!(error, mlperf_loadgen::Error::LoadGen(_)),
             });
         }
@@ -94,7 +94,7 @@ pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
                 "LoadGen's logs in {} cannot be read: {error}",
                 logs.outdir.display()
             ));
-            return Judged::without_logs(RunOutcome::NoLogs);
+            return JudgedRun::without_logs(RunOutcome::NoLogs);
         }
     };
     let result = &log.result;
@@ -131,7 +131,7 @@ pub(super) fn judge(ended: Ended<'_>, remarks: &mut Vec<String>) -> Judged {
     if reason.is_none() && !(counts && (compliance || mode == Mode::Accuracy)) {
         remarks.extend(verdict.lines());
     }
-    Judged {
+    JudgedRun {
         outcome,
         tokens_per_sec: result.tokens_per_sec.or(result.completed_tokens_per_sec),
         verdict: Some(verdict),

@@ -10,7 +10,7 @@ use mlperf_rules::compliance::ComplianceTest;
 use super::child::{Program, exit_of};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
-use crate::plan::{HandedServer, Kind, Overrides, Plan, ServerPlan};
+use crate::plan::{GivenServer, Kind, Overrides, Plan, ServerPlan};
 use crate::server::{self, Server};
 use crate::shutdown::Shutdown;
 
@@ -68,7 +68,7 @@ fn start(plan: &Plan, runtime: &tokio::runtime::Runtime, shutdown: &Shutdown) ->
     runtime.block_on(server::start(plan, Vec::new(), shutdown))
 }
 
-fn run_all(plan: &Plan, handed: Option<&HandedServer>, shutdown: &Shutdown) -> Result<Exit, Fail> {
+fn run_all(plan: &Plan, handed: Option<&GivenServer>, shutdown: &Shutdown) -> Result<Exit, Fail> {
     let program = Program::current()?;
     let mut first = Exit::Valid;
     let mut done = Vec::new();

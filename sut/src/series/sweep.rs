@@ -9,7 +9,7 @@ use super::child::Program;
 use super::trial::{self, HEADINGS, Outcome};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
-use crate::plan::{HandedServer, Overrides, Plan, Record, ServerPlan};
+use crate::plan::{GivenServer, Overrides, Plan, Record, ServerPlan};
 use crate::server::{self, Server};
 use crate::shutdown::Shutdown;
 
@@ -42,7 +42,7 @@ pub(crate) fn run(plan: &Plan, rates: &[f64]) -> Result<Exit, Fail> {
 fn run_all(
     plan: &Plan,
     rates: &[f64],
-    handed: Option<&HandedServer>,
+    handed: Option<&GivenServer>,
     shutdown: &Shutdown,
     done: &mut Vec<Outcome>,
 ) -> Result<(), Fail> {

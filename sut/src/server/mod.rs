@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use futures_util::future::{join_all, try_join_all};
 use url::{Host, Url};
-use vllm_client::server::{Died, ServerConfig, ServerProcess};
+use vllm_client::server::{ProcessEnded, ServerConfig, ServerProcess};
 use vllm_client::{
     ApiKey, Client, ClientConfig, ModelInfo, Pool, PrefixCaching, RetryPolicy, Timeouts, WaitReady,
 };
@@ -18,7 +18,7 @@ use vllm_sim::{EngineConfig, ReferenceAnswer, SimConfig, Simulator};
 
 use self::guard::Guard;
 use crate::exit::Fail;
-use crate::plan::{HandedServer, Plan, ServerPlan, replicas};
+use crate::plan::{GivenServer, Plan, ServerPlan, replicas};
 use crate::shutdown::Shutdown;
 
 /// A server that is ready, and what must be stopped at the end.
@@ -43,7 +43,7 @@ enum Held {
     /// Our simulator, and the folder of its simulated GPU driver.
     Simulator(Simulator, tempfile::TempDir),
     /// Nothing here: the parent process started the server and will stop it.
-    ByParent(HandedServer),
+    ByParent(GivenServer),
     /// Processes that we started, at least one, and the guards that end them if we are gone.
     Processes(Vec<(ServerProcess, Option<Guard>)>),
 }
@@ -342,7 +342,7 @@ impl Server {
     }
 
     /// How any server that we started has died; `None` while it is alive, and for every other server.
-    pub(crate) fn has_died(&self) -> Option<Died> {
+    pub(crate) fn has_died(&self) -> Option<ProcessEnded> {
         match &self.held {
             Held::Processes(all) => all.iter().find_map(|(process, _)| process.has_died()),
             _ => None,
@@ -387,8 +387,8 @@ impl Server {
     }
 
     /// What a child needs to run its test on this server.
-    pub(crate) fn to_hand_on(&self) -> HandedServer {
-        HandedServer {
+    pub(crate) fn to_hand_on(&self) -> GivenServer {
+        GivenServer {
             pid: self.pid(),
             urls: self.urls().map(str::to_owned).collect(),
             model: self.model.clone(),

@@ -27,7 +27,7 @@ const WAIT_MS: u32 = 100;
 const TOLD_PER_SECOND: u32 = 10;
 
 /// A GPU to listen to, and the text of its handle, which identifies its events when it no longer answers.
-pub(crate) struct Listened {
+pub(crate) struct EventSupport {
     pub(crate) identity: GpuIdentity,
     pub(crate) handle_text: String,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Listened {
 /// driver's recovery action at its next tick instead of its next slow one.
 pub(crate) fn listen(
     nvml: &Nvml,
-    gpus: &[Listened],
+    gpus: &[EventSupport],
     struck: &AtomicBool,
     output: &mut Output<'_>,
     stop: &StopToken,
@@ -71,7 +71,7 @@ pub(crate) fn listen(
 }
 
 /// Creates an event set with every GPU that supports it, skipping GPUs that fail to register.
-fn register<'n>(nvml: &'n Nvml, gpus: &[Listened], output: &mut Output<'_>) -> Option<EventSet<'n>> {
+fn register<'n>(nvml: &'n Nvml, gpus: &[EventSupport], output: &mut Output<'_>) -> Option<EventSet<'n>> {
     let wanted =
         EventTypes::CRITICAL_XID_ERROR | EventTypes::SINGLE_BIT_ECC_ERROR | EventTypes::DOUBLE_BIT_ECC_ERROR;
     let mut refused: Vec<(usize, String)> = Vec::new();
@@ -146,7 +146,7 @@ struct Count {
     untold: u64,
 }
 
-fn tell(event: &EventData<'_>, gpus: &[Listened], told: &mut Told, output: &mut Output<'_>) {
+fn tell(event: &EventData<'_>, gpus: &[EventSupport], told: &mut Told, output: &mut Output<'_>) {
     let now_ns = output.sink.now_ns();
     let text = format!("{:?}", event.device);
     let identity = gpus

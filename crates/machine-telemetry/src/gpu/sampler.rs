@@ -8,7 +8,7 @@ use nvml_wrapper::error::NvmlError;
 
 use super::calls::{CALLS_EVERY_TICK, CALLS_SLOW};
 use super::device::{Gpu, Ownership};
-use super::faults::{self, Listened};
+use super::faults::{self, EventSupport};
 use super::output::Output;
 use super::self_cost::SelfCost;
 use super::{GpuConfig, GpuSelection, GpuSummary};
@@ -33,9 +33,9 @@ pub(crate) fn run(config: &GpuConfig, sink: &mut dyn SampleSink, stop: &StopToke
     for gpu in &mut gpus {
         gpu.announce(&nvml, &mut output);
     }
-    let listened: Vec<Listened> = gpus
+    let listened: Vec<EventSupport> = gpus
         .iter()
-        .map(|gpu| Listened {
+        .map(|gpu| EventSupport {
             identity: gpu.identity.clone(),
             handle_text: gpu.handle_text(),
         })

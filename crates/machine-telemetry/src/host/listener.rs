@@ -31,7 +31,7 @@ const FORWARDERS: &[&str] = &[
 /// Why the process of a port is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NoListener {
+pub enum ListenerUnavailable {
     /// This host's network namespace has no such socket.
     #[error("nothing on this host listens on port {0}")]
     NotListening(u16),
@@ -63,15 +63,15 @@ pub enum NoListener {
 /// connections to it count.
 ///
 /// # Errors
-/// [`NoListener`] with the reason.
-pub fn listening_process(address: Option<IpAddr>, port: u16) -> Result<u32, NoListener> {
+/// [`ListenerUnavailable`] with the reason.
+pub fn listening_process(address: Option<IpAddr>, port: u16) -> Result<u32, ListenerUnavailable> {
     listening_process_in(Path::new("/proc"), address, port)
 }
 
-fn listening_process_in(proc: &Path, address: Option<IpAddr>, port: u16) -> Result<u32, NoListener> {
+fn listening_process_in(proc: &Path, address: Option<IpAddr>, port: u16) -> Result<u32, ListenerUnavailable> {
     let sockets = listening_sockets(proc, address, port);
     if sockets.is_empty() {
-        return Err(NoListener::NotListening(port));
+        return Err(ListenerUnavailable::NotListening(port));
     }
     let holders = holders_of(proc, &sockets);
     let mut roots: Vec<u32> = holders
@@ -84,14 +84,14 @@ fn listening_process_in(proc: &Path, address: Option<IpAddr>, port: u16) -> Resu
         .collect();
     roots.sort_unstable();
     let pid = match roots[..] {
-        [] => return Err(NoListener::Hidden(port)),
+        [] => return Err(ListenerUnavailable::Hidden(port)),
         [pid] => pid,
-        _ => return Err(NoListener::Several { port, pids: roots }),
+        _ => return Err(ListenerUnavailable::Several { port, pids: roots }),
     };
     let name = fs::read_to_string(proc.join(format!("{pid}/comm"))).unwrap_or_default();
     let name = name.trim();
     if FORWARDERS.contains(&name) {
-        return Err(NoListener::Forwarder {
+        return Err(ListenerUnavailable::Forwarder {
             port,
             pid,
             name: name.to_owned(),
@@ -225,7 +225,7 @@ mod tests {
         drop(listener);
         assert_eq!(
             listening_process(loopback(), port),
-            Err(NoListener::NotListening(port))
+            Err(ListenerUnavailable::NotListening(port))
         );
     }
 
@@ -239,7 +239,7 @@ mod tests {
             &[(7, 1, "python", 12), (8, 1, "client", 11)],
         );
         let find = |address| listening_process_in(proc.path(), address, 8000);
-        assert_eq!(find(loopback()), Err(NoListener::NotListening(8000)));
+        assert_eq!(find(loopback()), Err(ListenerUnavailable::NotListening(8000)));
         assert_eq!(find(Some([10, 0, 0, 1].into())), Ok(7));
         assert_eq!(find(None), Ok(7));
     }
@@ -255,7 +255,7 @@ mod tests {
         let strangers = proc_of(&sockets, &[(9, 1, "a", 12), (7, 1, "b", 12)]);
         assert_eq!(
             listening_process_in(strangers.path(), loopback(), 8000),
-            Err(NoListener::Several {
+            Err(ListenerUnavailable::Several {
                 port: 8000,
                 pids: vec![7, 9]
             })
@@ -268,7 +268,7 @@ mod tests {
         let hidden = proc_of(&sockets, &[(7, 1, "vllm", 13)]);
         assert_eq!(
             listening_process_in(hidden.path(), loopback(), 8000),
-            Err(NoListener::Hidden(8000))
+            Err(ListenerUnavailable::Hidden(8000))
         );
         let proxy = proc_of(&sockets, &[(7, 1, "docker-proxy", 12)]);
         let error = listening_process_in(proxy.path(), loopback(), 8000).unwrap_err();

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use listener::{NoListener, listening_process};
+pub use listener::{ListenerUnavailable, listening_process};
 pub use tree::process_tree;
 
 use run_model::{SampleSink, StopToken};

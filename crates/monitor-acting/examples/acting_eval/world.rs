@@ -330,8 +330,8 @@ impl World {
             }
             Action::Abort { which, count } => {
                 match which {
-                    monitor_acting::Which::Newest => self.server.abort_newest(*count as usize),
-                    monitor_acting::Which::Longest => self.server.abort_longest(*count as usize),
+                    monitor_acting::AbortOrder::Newest => self.server.abort_newest(*count as usize),
+                    monitor_acting::AbortOrder::Longest => self.server.abort_longest(*count as usize),
                 };
                 Ok(())
             }

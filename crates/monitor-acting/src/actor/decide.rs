@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::RngExt as _;
 
 use super::settle::compare_secs;
-use super::{Actor, Episode, Standing};
+use super::{ActionInForce, Actor, Episode};
 use crate::arm::{Blast, NOTHING};
 use crate::forecast::Expectation;
 use crate::guard::{LeaseStore, Mode, Question, Refusal, enough_evidence};
@@ -374,7 +374,7 @@ impl Actor {
                 trend
             }
         });
-        let standing = Standing {
+        let standing = ActionInForce {
             expected: expect(&effect.signal),
             goodput,
             reference,

@@ -28,7 +28,7 @@ pub struct Memory {
     /// Usual goodput without failures, and when it was last updated.
     pub(crate) usual: BTreeMap<Arc<str>, (f64, Time)>,
     /// Actions in effect or not yet settled.
-    pub standing: Vec<Standing>,
+    pub standing: Vec<ActionInForce>,
 }
 
 impl Memory {
@@ -89,7 +89,7 @@ impl Tally {
 
 /// An action in effect or not yet settled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct ActionInForce {
     /// The decision.
     pub intent: Intent,
     /// The promised signal without the action, at the deadline.
@@ -116,7 +116,7 @@ pub struct Standing {
     pub harmed: u32,
 }
 
-impl Standing {
+impl ActionInForce {
     /// Share of the reference kept so far, less cost; `None` if nothing was observed.
     pub(crate) fn reward(&self) -> Option<f64> {
         let (sum, n) = self.earned;

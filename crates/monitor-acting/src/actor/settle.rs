@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Actor, Standing};
+use super::{ActionInForce, Actor};
 use crate::verify::{Compared, Outcome, Verdict, judge};
 use crate::{Order, Settled, Situation, Ticket, Time, signal};
 
@@ -37,7 +37,7 @@ impl Actor {
         }
     }
 
-    fn settle_one(&mut self, standing: &mut Standing, situation: &Situation, orders: &mut Vec<Order>) {
+    fn settle_one(&mut self, standing: &mut ActionInForce, situation: &Situation, orders: &mut Vec<Order>) {
         let now = situation.at;
         if situation.observed
             && !standing.settled
@@ -85,7 +85,7 @@ impl Actor {
     }
 
     /// Whether goodput has been far below the forecast for several samples, before the deadline.
-    fn shows_harm(&self, standing: &mut Standing, now: Time) -> bool {
+    fn shows_harm(&self, standing: &mut ActionInForce, now: Time) -> bool {
         let early = now.secs_since(standing.intent.at) < HARM_AFTER_SECS;
         let is_passive = standing.intent.plan.actions.is_empty();
         let goodput = self
@@ -113,7 +113,7 @@ impl Actor {
         self.recents.get(target)?.signals.get(name)?.mean(now, secs)
     }
 
-    fn judge(&self, standing: &Standing, situation: &Situation) -> Verdict {
+    fn judge(&self, standing: &ActionInForce, situation: &Situation) -> Verdict {
         let (intent, now) = (&standing.intent, situation.at);
         if !situation.observed {
             return unknown("the target cannot be observed");
@@ -140,7 +140,7 @@ impl Actor {
         judge(effect, signal, goodput, gone, &self.config.limits.harm)
     }
 
-    fn judged(&mut self, standing: &mut Standing, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
+    fn judged(&mut self, standing: &mut ActionInForce, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
         let target = Arc::clone(&standing.intent.target);
         let arm = Arc::clone(&standing.intent.arm);
         match verdict.outcome {
@@ -192,7 +192,7 @@ impl Actor {
     }
 
     /// Finishes the judgement of an action: counts it and updates the learner.
-    fn finish(&mut self, standing: &mut Standing, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
+    fn finish(&mut self, standing: &mut ActionInForce, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
         if standing.settled {
             return;
         }
@@ -269,7 +269,7 @@ fn unknown(why: impl Into<Cow<'static, str>>) -> Verdict {
 
 fn take_back_early(
     memory: &mut super::Memory,
-    standing: &mut Standing,
+    standing: &mut ActionInForce,
     why: &'static str,
     orders: &mut Vec<Order>,
 ) {
@@ -285,7 +285,7 @@ fn take_back_early(
     take_back(standing, why, orders);
 }
 
-fn take_back(standing: &mut Standing, why: &'static str, orders: &mut Vec<Order>) {
+fn take_back(standing: &mut ActionInForce, why: &'static str, orders: &mut Vec<Order>) {
     standing.revert_at = None;
     let intent = &standing.intent;
     if intent.plan.revert.is_empty() {

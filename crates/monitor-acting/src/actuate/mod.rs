@@ -77,7 +77,7 @@ impl Reach {
 
 /// Capabilities of a target, and the reasons for missing ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Found {
+pub struct TargetCapabilities {
     /// Supported capabilities.
     pub capabilities: BTreeSet<Capability>,
     /// Why others are missing, if the target gave a reason.
@@ -123,8 +123,8 @@ impl Actuators {
     }
 
     /// Queries the capabilities of a target. Changes nothing.
-    pub async fn find(&self, target: &str) -> Found {
-        let mut found = Found::default();
+    pub async fn find(&self, target: &str) -> TargetCapabilities {
+        let mut found = TargetCapabilities::default();
         let Some(reach) = self.reaches.get(target) else {
             return found;
         };

@@ -24,7 +24,7 @@ pub use adds_up::{AddsUp, adds_up};
 pub use blanks::{blank, may_be_blank};
 pub use drift::{Drift, Renamed, Unexpected, Why, drift};
 pub use exporters::{Exported, Exporter, exported, exporters, names_of};
-pub use promised::{PROMISED, Promised, Source, promised};
+pub use promised::{PROMISED, PromisedMetric, Source, promised};
 pub use version::{NotAVersion, Span, Version};
 pub use vllm::{Entry, Presence, vllm_entries, vllm_entry};
 

@@ -5,7 +5,7 @@ use super::vllm::vllm_entry;
 
 /// A name that no server exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Promised {
+pub struct PromisedMetric {
     /// The name asked for.
     pub name: &'static str,
     /// Unit of the published replacement.
@@ -25,7 +25,7 @@ pub enum Source {
     Instead(&'static [&'static str]),
 }
 
-impl Promised {
+impl PromisedMetric {
     /// Every metric that the values may come from, including GPU exporters' own names.
     pub fn metrics(&self) -> impl Iterator<Item = &'static str> {
         let (Derived(sources) | Instead(sources)) = self.source;
@@ -39,8 +39,13 @@ impl Promised {
 
 use Source::{Derived, Instead};
 
-const fn row(name: &'static str, unit: &'static str, source: Source, explanation: &'static str) -> Promised {
-    Promised {
+const fn row(
+    name: &'static str,
+    unit: &'static str,
+    source: Source,
+    explanation: &'static str,
+) -> PromisedMetric {
+    PromisedMetric {
         name,
         unit,
         source,
@@ -49,7 +54,7 @@ const fn row(name: &'static str, unit: &'static str, source: Source, explanation
 }
 
 /// All promised names.
-pub const PROMISED: &[Promised] = &[
+pub const PROMISED: &[PromisedMetric] = &[
     row(
         "vllm:request_latency",
         "seconds",
@@ -158,7 +163,7 @@ pub const PROMISED: &[Promised] = &[
 ];
 
 /// Returns the entry of a promised name; `None` for any other name.
-pub fn promised(name: &str) -> Option<&'static Promised> {
+pub fn promised(name: &str) -> Option<&'static PromisedMetric> {
     PROMISED
         .iter()
         .find(|promised| promised.name == name)

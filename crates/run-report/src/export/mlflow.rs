@@ -36,7 +36,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Value {
     let valid = analysis
         .judged
         .as_ref()
-        .map(|judged| judged.validity == crate::judged::Validity::Valid);
+        .map(|judged| judged.validity == crate::harness_verdict::Validity::Valid);
     let tags = [
         ("mlflow.source.name", Some("sut".to_owned())),
         ("mlflow.runName", Some(analysis.name.clone())),

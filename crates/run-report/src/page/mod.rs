@@ -16,7 +16,7 @@ use report_page::model::{
 };
 
 use crate::analysis::Analysis;
-use crate::judged;
+use crate::harness_verdict;
 
 /// Label that distinguishes the series of several endpoints.
 const ENDPOINT_LABEL: &str = "endpoint_url";
@@ -85,8 +85,8 @@ fn verdict(analysis: &Analysis<'_>) -> Verdict {
     match &analysis.judged {
         Some(judged) => Verdict {
             validity: match judged.validity {
-                judged::Validity::Valid => Validity::Valid,
-                judged::Validity::NotValid => Validity::NotValid,
+                harness_verdict::Validity::Valid => Validity::Valid,
+                harness_verdict::Validity::NotValid => Validity::NotValid,
             },
             reasons: [judged.result.clone()]
                 .into_iter()

@@ -6,7 +6,7 @@ use ratatui::symbols::bar;
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Sparkline};
 
-use super::{Look, Tone, split};
+use super::{SceneStyle, Tone, split};
 use crate::history::Point;
 use crate::{Snapshot, format};
 
@@ -42,7 +42,7 @@ const ASCII: bar::Set<'_> = bar::Set {
 };
 
 /// Draws as many graphs as there are rows for, at equal heights.
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: Look) {
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: SceneStyle) {
     let height = (area.height / COUNT as u16).max(1);
     let mut rest = area;
     for (name, of, text) in GRAPHS {
@@ -55,7 +55,15 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look:
     }
 }
 
-fn graph(frame: &mut Frame<'_>, row: Rect, snapshot: &Snapshot, look: Look, name: &str, of: Of, text: Text) {
+fn graph(
+    frame: &mut Frame<'_>,
+    row: Rect,
+    snapshot: &Snapshot,
+    look: SceneStyle,
+    name: &str,
+    of: Of,
+    text: Text,
+) {
     let width = row.width.saturating_sub(LABEL + MAXIMUM);
     let values = snapshot.history.last(usize::from(width), of);
     let newest = values.last().copied().flatten();

@@ -21,14 +21,14 @@ const GAP: u16 = 2;
 
 /// Colours and characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct SceneStyle {
     /// Colours are used; without them, bold and words remain.
     pub colour: bool,
     /// Only ASCII.
     pub ascii: bool,
 }
 
-impl Look {
+impl SceneStyle {
     /// No colours if `NO_COLOR` is set and not empty; ASCII unless the locale is UTF-8.
     pub fn of_environment() -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -92,14 +92,14 @@ pub(crate) enum Overlay {
 /// terminal.draw(|frame| draw(frame, &Snapshot::default(), look))?;
 /// # Ok::<(), std::convert::Infallible>(())
 /// ```
-pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, look: Look) {
+pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, look: SceneStyle) {
     draw_with(frame, snapshot, look, Overlay::None, false);
 }
 
 pub(crate) fn draw_with(
     frame: &mut Frame<'_>,
     snapshot: &Snapshot,
-    look: Look,
+    look: SceneStyle,
     overlay: Overlay,
     paused: bool,
 ) {
@@ -144,7 +144,7 @@ pub(crate) fn draw_with(
 }
 
 /// One column: figures, then graphs, GPUs, servers, events.
-fn stack(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: Look) {
+fn stack(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: SceneStyle) {
     let mut room = usize::from(area.height);
     let mut take = |wanted: usize| {
         let taken = wanted.min(room);
@@ -187,7 +187,7 @@ fn stack(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: Look) {
 }
 
 /// Two columns: figures, GPUs, servers and log; graphs and events.
-fn columns(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: Look) {
+fn columns(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: SceneStyle) {
     let width = (area.width - GAP) / 2;
     let left = Rect { width, ..area };
     let right = Rect {
@@ -231,7 +231,7 @@ fn columns(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: Look) {
 }
 
 /// Keeps `room` lines; the last one counts what is left out.
-fn shorten(lines: &mut Vec<Line<'_>>, room: usize, look: Look, what: &str) {
+fn shorten(lines: &mut Vec<Line<'_>>, room: usize, look: SceneStyle, what: &str) {
     if lines.len() <= room {
         return;
     }

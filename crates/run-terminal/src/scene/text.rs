@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 use run_analysis::view::LatencyFigures;
 use run_model::Severity;
 
-use super::{Look, Overlay, Tone};
+use super::{Overlay, SceneStyle, Tone};
 use crate::format::{ABSENT, clock, gib, number, percent, printable, time, whole};
 use crate::{Queries, Snapshot, State};
 
@@ -12,7 +12,7 @@ use crate::{Queries, Snapshot, State};
 const LEFT: usize = 50;
 
 /// Title, verdict, progress.
-pub(super) fn header<'a>(snapshot: &Snapshot, look: Look, width: u16) -> Vec<Line<'a>> {
+pub(super) fn header<'a>(snapshot: &Snapshot, look: SceneStyle, width: u16) -> Vec<Line<'a>> {
     let status = &snapshot.status;
     let mut title = vec![look.span(Tone::Bold, printable(&status.title))];
     if status.simulated || snapshot.figures.simulated {
@@ -44,7 +44,7 @@ pub(super) fn header<'a>(snapshot: &Snapshot, look: Look, width: u16) -> Vec<Lin
     lines
 }
 
-fn verdict<'a>(snapshot: &Snapshot, look: Look) -> Line<'a> {
+fn verdict<'a>(snapshot: &Snapshot, look: SceneStyle) -> Line<'a> {
     let status = &snapshot.status;
     let (tone, text) = match &status.state {
         State::Running if status.forecast.is_empty() => (Tone::Plain, "running".to_owned()),
@@ -79,7 +79,7 @@ fn verdict<'a>(snapshot: &Snapshot, look: Look) -> Line<'a> {
     Line::from(look.span(tone, printable(&text)))
 }
 
-fn progress<'a>(snapshot: &Snapshot, queries: &Queries, look: Look, width: u16) -> Line<'a> {
+fn progress<'a>(snapshot: &Snapshot, queries: &Queries, look: SceneStyle, width: u16) -> Line<'a> {
     let answered = queries.completed + queries.failed;
     let mut spans = Vec::new();
     if let Some(planned) = queries.planned.filter(|planned| *planned > 0) {
@@ -104,14 +104,14 @@ fn progress<'a>(snapshot: &Snapshot, queries: &Queries, look: Look, width: u16) 
 }
 
 /// A bar of `cells` characters in brackets.
-fn bar(share: f64, cells: usize, look: Look) -> String {
+fn bar(share: f64, cells: usize, look: SceneStyle) -> String {
     let full = (share.clamp(0.0, 1.0) * cells as f64).round() as usize;
     let (full_cell, empty_cell) = if look.ascii { ("#", "-") } else { ("█", "░") };
     format!("[{}{}]", full_cell.repeat(full), empty_cell.repeat(cells - full))
 }
 
 /// A heading over a part.
-fn rule<'a>(title: &str, look: Look, width: u16) -> Line<'a> {
+fn rule<'a>(title: &str, look: SceneStyle, width: u16) -> Line<'a> {
     let stroke = if look.ascii { "-" } else { "─" };
     let rest = usize::from(width).saturating_sub(title.chars().count() + 4);
     let text = format!("{} {title} {}", stroke.repeat(2), stroke.repeat(rest));
@@ -127,7 +127,7 @@ fn row<'a>(left: Vec<Span<'a>>, right: Vec<Span<'a>>) -> Line<'a> {
 }
 
 /// Rates, latencies with their limits, and the engines' state.
-pub(super) fn figures<'a>(snapshot: &Snapshot, look: Look, width: u16) -> Vec<Line<'a>> {
+pub(super) fn figures<'a>(snapshot: &Snapshot, look: SceneStyle, width: u16) -> Vec<Line<'a>> {
     let (engine, client) = (&snapshot.figures.engine, &snapshot.figures.client);
     let (limits, queries) = (&snapshot.status.limits, snapshot.status.queries.as_ref());
     let name = |name: &str| look.span(Tone::Dim, format!("{name:<10}"));
@@ -225,7 +225,7 @@ pub(super) fn figures<'a>(snapshot: &Snapshot, look: Look, width: u16) -> Vec<Li
 }
 
 /// One line per GPU; empty without any.
-pub(super) fn gpus<'a>(snapshot: &Snapshot, look: Look, width: u16) -> Vec<Line<'a>> {
+pub(super) fn gpus<'a>(snapshot: &Snapshot, look: SceneStyle, width: u16) -> Vec<Line<'a>> {
     let lines = snapshot.figures.gpus.iter().map(|gpu| {
         let hot = gpu.temperature_celsius.is_some_and(|celsius| celsius >= 85.0);
         Line::from(vec![
@@ -261,7 +261,7 @@ pub(super) fn gpus<'a>(snapshot: &Snapshot, look: Look, width: u16) -> Vec<Line<
 }
 
 /// One line per server; empty with a single one.
-pub(super) fn servers<'a>(snapshot: &Snapshot, look: Look, width: u16) -> Vec<Line<'a>> {
+pub(super) fn servers<'a>(snapshot: &Snapshot, look: SceneStyle, width: u16) -> Vec<Line<'a>> {
     if snapshot.endpoints.is_empty() {
         return Vec::new();
     }
@@ -304,7 +304,7 @@ pub(super) fn servers<'a>(snapshot: &Snapshot, look: Look, width: u16) -> Vec<Li
 }
 
 /// A heading and the newest events.
-pub(super) fn events<'a>(snapshot: &Snapshot, look: Look, rows: usize, width: u16) -> Vec<Line<'a>> {
+pub(super) fn events<'a>(snapshot: &Snapshot, look: SceneStyle, rows: usize, width: u16) -> Vec<Line<'a>> {
     if rows == 0 {
         return Vec::new();
     }
@@ -330,7 +330,7 @@ pub(super) fn events<'a>(snapshot: &Snapshot, look: Look, rows: usize, width: u1
 }
 
 /// A heading and the newest lines of the log; empty without any.
-pub(super) fn log<'a>(snapshot: &Snapshot, look: Look, rows: usize, width: u16) -> Vec<Line<'a>> {
+pub(super) fn log<'a>(snapshot: &Snapshot, look: SceneStyle, rows: usize, width: u16) -> Vec<Line<'a>> {
     let log = &snapshot.status.log;
     if rows < 2 || log.is_empty() {
         return Vec::new();
@@ -346,7 +346,7 @@ pub(super) fn log<'a>(snapshot: &Snapshot, look: Look, rows: usize, width: u16) 
 }
 
 /// Keys, and what is missing.
-pub(super) fn footer<'a>(snapshot: &Snapshot, look: Look, paused: bool) -> Line<'a> {
+pub(super) fn footer<'a>(snapshot: &Snapshot, look: SceneStyle, paused: bool) -> Line<'a> {
     let totals = &snapshot.totals;
     let mut spans = vec![look.span(Tone::Dim, "q quit  w window  p pause  ? help  ")];
     if paused {
@@ -364,7 +364,7 @@ pub(super) fn footer<'a>(snapshot: &Snapshot, look: Look, paused: bool) -> Line<
     Line::from(spans)
 }
 
-pub(super) fn overlay<'a>(overlay: Overlay, look: Look) -> Vec<Line<'a>> {
+pub(super) fn overlay<'a>(overlay: Overlay, look: SceneStyle) -> Vec<Line<'a>> {
     let lines: &[&str] = match overlay {
         Overlay::None => &[],
         Overlay::Question => &[

@@ -1,6 +1,6 @@
 //! Tests which replica is chosen, which rests, and when a request is given up.
 
-use super::tries::LONGEST_PAUSE;
+use super::attempts::LONGEST_PAUSE;
 use super::*;
 use crate::{ClientConfig, Received};
 
@@ -100,8 +100,8 @@ fn a_healthy_answer_ends_no_rest_that_requests_began() {
 fn pauses_grow_to_their_longest_and_end_with_the_request() {
     let mut pool = pool(1, Strategy::RoundRobin);
     pool.retry.max_attempts = 100;
-    let mut tries = Tries::new(&pool, |_| {});
-    let settle = |tries: &mut Tries<'_, _>| match tries.settle(
+    let mut tries = Attempts::new(&pool, |_| {});
+    let settle = |tries: &mut Attempts<'_, _>| match tries.settle(
         pool.choose(1, &[]),
         Instant::now(),
         Err::<(), _>(refused()),
@@ -152,7 +152,7 @@ fn asks_to_wait(secs: u64) -> StreamError {
 fn a_server_gets_the_wait_it_asks_for_within_the_requests_limit() {
     let mut one = pool(1, Strategy::RoundRobin);
     one.retry.max_attempts = 9;
-    let mut tries = Tries::new(&one, |_: &Attempt| {});
+    let mut tries = Attempts::new(&one, |_: &Attempt| {});
     let settled = tries.settle::<()>(one.choose(1, &[]), Instant::now(), Err(asks_to_wait(7)));
     assert!(matches!(settled, Settled::Again(wait) if wait == Duration::from_secs(7)));
     let settled = tries.settle::<()>(one.choose(1, &[]), Instant::now(), Err(asks_to_wait(7200)));
@@ -164,7 +164,7 @@ fn a_server_gets_the_wait_it_asks_for_within_the_requests_limit() {
     // Others need not wait for it, and it is skipped.
     let mut two = pool(2, Strategy::RoundRobin);
     two.retry.max_attempts = 9;
-    let mut tries = Tries::new(&two, |_: &Attempt| {});
+    let mut tries = Attempts::new(&two, |_: &Attempt| {});
     let slot = two.choose(1, &[]);
     let asked = slot.replica;
     let settled = tries.settle::<()>(slot, Instant::now(), Err(asks_to_wait(7)));

@@ -11,7 +11,7 @@ mod process;
 mod watchdog;
 
 pub use config::{ServerConfig, arguments_from_map};
-pub use process::{Died, Exit, ServerProcess, Stopped};
+pub use process::{Exit, ProcessEnded, ServerProcess, Stopped};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub enum ServerError {
     },
     /// The server ended before it was ready.
     #[error("{0}")]
-    Died(#[source] Died),
+    ProcessEnded(#[source] ProcessEnded),
     /// The server runs but did not become ready in time.
     #[error("{source}; it is still running, its log is {log_path}, which ends:\n{}", last_lines.join("\n"))]
     NotReady {

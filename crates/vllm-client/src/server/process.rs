@@ -54,7 +54,7 @@ impl fmt::Display for Exit {
 /// A server that exited without being asked to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the server ended with {exit}; its log is {log_path}, which ends:\n{}", last_lines.join("\n"))]
-pub struct Died {
+pub struct ProcessEnded {
     /// How.
     pub exit: Exit,
     /// Its log file.
@@ -203,7 +203,7 @@ impl ServerProcess {
     /// Waits until the server is ready by health, model list and metrics together, or has died.
     ///
     /// # Errors
-    /// [`ServerError::Died`] as soon as it ends, [`ServerError::NotReady`] at the startup limit.
+    /// [`ServerError::ProcessEnded`] as soon as it ends, [`ServerError::NotReady`] at the startup limit.
     pub async fn wait_ready(&self) -> Result<Readiness, ServerError> {
         let client = Client::new(self.client_config()).map_err(ServerError::Client)?;
         let wait = WaitReady {
@@ -213,7 +213,7 @@ impl ServerProcess {
         };
         tokio::select! {
             biased;
-            died = self.died() => Err(ServerError::Died(died)),
+            died = self.died() => Err(ServerError::ProcessEnded(died)),
             ready = client.wait_ready(&wait) => ready.map_err(|source| ServerError::NotReady {
                 source,
                 log_path: self.config.log_path.clone(),
@@ -223,7 +223,7 @@ impl ServerProcess {
     }
 
     /// Returns when the server has exited, with its last log lines. Pending while it runs.
-    pub async fn died(&self) -> Died {
+    pub async fn died(&self) -> ProcessEnded {
         let mut exit = self.exit.clone();
         let exit = match exit.wait_for(Option::is_some).await {
             Ok(exit) => exit.unwrap_or(Exit::Code(-1)),
@@ -234,13 +234,13 @@ impl ServerProcess {
     }
 
     /// Whether and how the server has exited; never blocks.
-    pub fn has_died(&self) -> Option<Died> {
+    pub fn has_died(&self) -> Option<ProcessEnded> {
         let exit = *self.exit.borrow();
         exit.map(|exit| self.report(exit))
     }
 
-    fn report(&self, exit: Exit) -> Died {
-        Died {
+    fn report(&self, exit: Exit) -> ProcessEnded {
+        ProcessEnded {
             exit,
             log_path: self.config.log_path.clone(),
             last_lines: self.last_lines(),

@@ -15,7 +15,7 @@ mod ring;
 use std::sync::Arc;
 
 pub(crate) use assemble::Assembler;
-pub(crate) use ring::{Aside, HookCosts, HookReader};
+pub(crate) use ring::{ControlEvent, HookCosts, HookReader};
 
 use entry::Entry;
 use ring::RingHub;
@@ -35,7 +35,7 @@ impl Hooks {
 
     /// Marks that the model answers; load time ends here. Forces a scrape.
     pub fn model_loaded(&self) {
-        self.hub.aside(Aside::ModelLoaded {
+        self.hub.control_event(ControlEvent::ModelLoaded {
             at_ns: self.hub.clock().now_ns(),
         });
     }
@@ -43,7 +43,7 @@ impl Hooks {
     /// Begins a phase of the run (`warmup`, `performance`, …), which lasts until the next one. Forces a
     /// scrape, so that there is a sample on both sides of the edge.
     pub fn phase(&self, name: &str) {
-        self.hub.aside(Aside::Phase {
+        self.hub.control_event(ControlEvent::Phase {
             at_ns: self.hub.clock().now_ns(),
             name: Arc::from(name),
         });
@@ -51,14 +51,14 @@ impl Hooks {
 
     /// Marks that the last query was answered. Forces a scrape.
     pub fn test_completed(&self) {
-        self.hub.aside(Aside::TestCompleted {
+        self.hub.control_event(ControlEvent::TestCompleted {
             at_ns: self.hub.clock().now_ns(),
         });
     }
 
     /// Records any other event as given.
     pub fn event(&self, event: EventRow) {
-        self.hub.aside(Aside::Event(event));
+        self.hub.control_event(ControlEvent::Event(event));
     }
 
     /// Marks that a batch of `requests` queries was issued.
@@ -106,7 +106,7 @@ impl Hooks {
     /// Sets a reason that [`Reason`] cannot express. Overrides the completion's reason if called before or
     /// right after it. For failures only, since it allocates.
     pub fn request_reason(&self, id: u64, reason: &str) {
-        self.hub.aside(Aside::Reason {
+        self.hub.control_event(ControlEvent::Reason {
             id,
             reason: Arc::from(reason),
         });

@@ -81,7 +81,7 @@ struct ThreadRing {
 
 /// A control event: sent through a bounded channel instead of a ring.
 #[derive(Debug)]
-pub(crate) enum Aside {
+pub(crate) enum ControlEvent {
     ModelLoaded { at_ns: i64 },
     Phase { at_ns: i64, name: Arc<str> },
     TestCompleted { at_ns: i64 },
@@ -97,7 +97,7 @@ pub(crate) struct RingHub {
     /// Rings not yet picked up by the reader.
     fresh: Mutex<Vec<Consumer<Words>>>,
     dropped: AtomicU64,
-    asides: crossbeam_channel::Sender<Aside>,
+    control_events: crossbeam_channel::Sender<ControlEvent>,
     wake: Arc<Notify>,
 }
 
@@ -124,13 +124,13 @@ pub(crate) fn hub(clock: &RunClock, ring_words: usize, wake: Arc<Notify>) -> (Ar
         ring_words,
         fresh: Mutex::new(Vec::new()),
         dropped: AtomicU64::new(0),
-        asides: sender,
+        control_events: sender,
         wake,
     });
     let reader = HookReader {
         hub: Arc::clone(&hub),
         rings: Vec::new(),
-        asides: receiver,
+        control_events: receiver,
         converter: clock.converter(),
         costs: HookCosts::default(),
     };
@@ -237,8 +237,8 @@ impl RingHub {
         producer
     }
 
-    pub(super) fn aside(&self, aside: Aside) {
-        if self.asides.try_send(aside).is_err() {
+    pub(super) fn control_event(&self, control_event: ControlEvent) {
+        if self.control_events.try_send(control_event).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         self.wake.notify_one();
@@ -250,7 +250,7 @@ impl RingHub {
 pub(crate) struct HookReader {
     hub: Arc<RingHub>,
     rings: Vec<Consumer<Words>>,
-    asides: crossbeam_channel::Receiver<Aside>,
+    control_events: crossbeam_channel::Receiver<ControlEvent>,
     converter: TickConverter,
     costs: HookCosts,
 }
@@ -296,8 +296,8 @@ impl HookReader {
     }
 
     /// Returns the control events, in order.
-    pub(crate) fn asides(&self) -> impl Iterator<Item = Aside> + '_ {
-        self.asides.try_iter()
+    pub(crate) fn control_events(&self) -> impl Iterator<Item = ControlEvent> + '_ {
+        self.control_events.try_iter()
     }
 
     pub(crate) fn dropped(&self) -> u64 {

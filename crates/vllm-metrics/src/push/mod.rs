@@ -5,7 +5,7 @@
 //! pauses. Samples that do not fit the queue or are given up are dropped and counted.
 
 #[cfg(feature = "http")]
-mod courier;
+mod delivery_thread;
 #[cfg(feature = "http")]
 mod pushgateway;
 #[cfg(feature = "http")]
@@ -13,7 +13,7 @@ mod remote_write;
 mod stats;
 
 #[cfg(feature = "http")]
-pub use courier::Delivery;
+pub use delivery_thread::Delivery;
 #[cfg(feature = "http")]
 pub use pushgateway::{PushgatewayConfig, PushgatewayStore};
 #[cfg(feature = "http")]

@@ -14,7 +14,7 @@ use reqwest::Method;
 use url::Url;
 
 use super::SendMonitor;
-use super::courier::{Courier, Delivery, export_reserved, labels, parse_url};
+use super::delivery_thread::{Delivery, DeliveryThread, export_reserved, labels, parse_url};
 use run_model::ShownUrl;
 use run_model::{Error, Result};
 use run_model::{Manifest, MetricType, Record, SeriesDef};
@@ -110,7 +110,7 @@ struct Current {
 
 /// Pushes the current values at each flush.
 pub struct PushgatewayStore {
-    courier: Courier,
+    delivery_thread: DeliveryThread,
     series: Vec<Current>,
     dirty: bool,
 }
@@ -126,18 +126,19 @@ impl std::fmt::Debug for PushgatewayStore {
 impl PushgatewayStore {
     /// The target URL, without credentials.
     pub fn target(&self) -> &str {
-        &self.courier.target
+        &self.delivery_thread.target
     }
 
     /// Starts the sending thread. The monitor shows whether the gateway answers.
     pub fn start(config: &PushgatewayConfig) -> Result<(Self, SendMonitor)> {
         let headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")];
         // PUT replaces the whole group, so that series that disappeared are removed from the gateway.
-        let courier = Courier::start(Method::PUT, &config.endpoint()?, &headers, &config.delivery)?;
-        let monitor = courier.monitor.clone();
+        let delivery_thread =
+            DeliveryThread::start(Method::PUT, &config.endpoint()?, &headers, &config.delivery)?;
+        let monitor = delivery_thread.monitor.clone();
         Ok((
             Self {
-                courier,
+                delivery_thread,
                 series: Vec::new(),
                 dirty: false,
             },
@@ -207,15 +208,15 @@ impl Store for PushgatewayStore {
     fn flush(&mut self) -> Result<()> {
         if std::mem::take(&mut self.dirty) {
             let (page, samples, left_out) = self.page();
-            self.courier.monitor.dropped(left_out);
-            self.courier.send(page.into_bytes(), samples);
+            self.delivery_thread.monitor.dropped(left_out);
+            self.delivery_thread.send(page.into_bytes(), samples);
         }
         Ok(())
     }
 
     fn finish(mut self: Box<Self>, _: &Manifest) -> Result<StoreFiles> {
         self.flush()?;
-        self.courier.finish()?;
+        self.delivery_thread.finish()?;
         Ok(StoreFiles::default())
     }
 }

@@ -10,7 +10,7 @@ use prost::Message;
 use reqwest::Method;
 
 use super::SendMonitor;
-use super::courier::{Courier, Delivery, export_reserved, labels, parse_url};
+use super::delivery_thread::{Delivery, DeliveryThread, export_reserved, labels, parse_url};
 use run_model::ShownUrl;
 use run_model::{Error, Result};
 use run_model::{Manifest, MetricType, Record, SampleBatch, SeriesDef};
@@ -125,7 +125,7 @@ struct Outgoing {
 
 /// Sends every sample, a request per flush.
 pub struct RemoteWriteStore {
-    courier: Courier,
+    delivery_thread: DeliveryThread,
     config: RemoteWriteConfig,
     series: Vec<Outgoing>,
     /// Label sets in use: a receiver takes equal ones for one series.
@@ -149,7 +149,7 @@ impl std::fmt::Debug for RemoteWriteStore {
 impl RemoteWriteStore {
     /// The target URL, without credentials.
     pub fn target(&self) -> &str {
-        &self.courier.target
+        &self.delivery_thread.target
     }
 
     /// Starts the sending thread. The monitor shows whether the receiver answers.
@@ -160,10 +160,11 @@ impl RemoteWriteStore {
             ("x-prometheus-remote-write-version", "0.1.0"),
             ("user-agent", concat!("vllm-metrics/", env!("CARGO_PKG_VERSION"))),
         ];
-        let courier = Courier::start(Method::POST, &parse_url(&config.url)?, &headers, &config.delivery)?;
-        let monitor = courier.monitor.clone();
+        let delivery_thread =
+            DeliveryThread::start(Method::POST, &parse_url(&config.url)?, &headers, &config.delivery)?;
+        let monitor = delivery_thread.monitor.clone();
         let store = Self {
-            courier,
+            delivery_thread,
             config,
             series: Vec::new(),
             taken: Default::default(),
@@ -226,7 +227,7 @@ impl RemoteWriteStore {
             let timestamp_ms = sample.timestamp_ns.div_euclid(1_000_000);
             // Receivers reject the whole request if one sample is not newer than the last of its series.
             if timestamp_ms <= series.last_ms || series.labels.is_none() {
-                self.courier.monitor.dropped(1);
+                self.delivery_thread.monitor.dropped(1);
                 continue;
             }
             series.last_ms = timestamp_ms;
@@ -261,10 +262,10 @@ impl RemoteWriteStore {
         let body = snap::raw::Encoder::new()
             .compress_vec(&request.encode_to_vec())
             .map_err(|error| Error::Store {
-                target: self.courier.target.clone(),
+                target: self.delivery_thread.target.clone(),
                 reason: format!("a request of {samples} samples cannot be compressed: {error}"),
             })?;
-        self.courier.send(body, samples);
+        self.delivery_thread.send(body, samples);
         Ok(())
     }
 }
@@ -297,7 +298,7 @@ impl Store for RemoteWriteStore {
 
     fn finish(mut self: Box<Self>, _: &Manifest) -> Result<StoreFiles> {
         self.send()?;
-        self.courier.finish()?;
+        self.delivery_thread.finish()?;
         Ok(StoreFiles::default())
     }
 }

@@ -15,7 +15,7 @@ use super::receivers::ReceiverMonitor;
 use crate::collector::{Collector, ScrapeControl};
 #[cfg(feature = "http")]
 use crate::export::Server;
-use crate::hooks::{Aside, Assembler, HookCosts, HookReader};
+use crate::hooks::{Assembler, ControlEvent, HookCosts, HookReader};
 use crate::recorder::{
     Dropped, HookFigures, LatestValues, OwnCpu, QueueMonitor, Recorder, SelfSampler, ThreadCpu,
 };
@@ -215,22 +215,22 @@ impl Drain {
     /// Handles control events first, so that a phase is known before the samples of the scrape it forces.
     /// Returns false if there was nothing to do.
     fn pass(&mut self) -> bool {
-        let asides: Vec<Aside> = self.reader.asides().collect();
-        for aside in asides {
-            self.aside(aside);
+        let control_events: Vec<ControlEvent> = self.reader.control_events().collect();
+        for control_event in control_events {
+            self.control_event(control_event);
         }
         let recorder = &self.recorder;
         self.assembler
             .pass(&mut self.reader, &mut |record| recorder.publish(&record))
     }
 
-    fn aside(&mut self, aside: Aside) {
+    fn control_event(&mut self, control_event: ControlEvent) {
         let mark = |at_ns, kind, message: String, attributes| {
             let event = EventRow::new(at_ns, kind, "harness", message).attributes(&attributes);
             self.recorder.emit(event);
         };
-        match aside {
-            Aside::Phase { at_ns, name } => {
+        match control_event {
+            ControlEvent::Phase { at_ns, name } => {
                 mark(
                     at_ns,
                     EventKind::Phase,
@@ -240,7 +240,7 @@ impl Drain {
                 self.recorder.begin_phase(at_ns, name);
                 self.control.force();
             }
-            Aside::ModelLoaded { at_ns } => {
+            ControlEvent::ModelLoaded { at_ns } => {
                 mark(
                     at_ns,
                     EventKind::ModelLoaded,
@@ -249,7 +249,7 @@ impl Drain {
                 );
                 self.control.force();
             }
-            Aside::TestCompleted { at_ns } => {
+            ControlEvent::TestCompleted { at_ns } => {
                 mark(
                     at_ns,
                     EventKind::TestCompleted,
@@ -258,8 +258,8 @@ impl Drain {
                 );
                 self.control.force();
             }
-            Aside::Event(event) => self.recorder.event(event),
-            Aside::Reason { id, reason } => self.assembler.reason(id, reason),
+            ControlEvent::Event(event) => self.recorder.event(event),
+            ControlEvent::Reason { id, reason } => self.assembler.reason(id, reason),
         }
     }
 

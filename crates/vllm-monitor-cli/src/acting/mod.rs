@@ -9,8 +9,8 @@
 //! All of it runs on a thread of its own, so that a slow disk or a slow restart delays no observation. By default the
 //! mode is observe: it reports what it would do.
 
-mod seam;
 mod settings;
+mod situation_forwarder;
 mod view;
 mod work;
 
@@ -21,14 +21,14 @@ use std::time::Duration;
 use monitor_acting::actuate::Actuators;
 use monitor_acting::audit::Audit;
 use monitor_acting::guard::{Breaker, FileLeases, LeaseStore, MemoryLeases, Mode};
-use monitor_acting::shell::{Desk, lock};
+use monitor_acting::shell::{AuditedActor, lock};
 use monitor_acting::store::MemoryFile;
 use monitor_acting::strategy::Strategies;
 use monitor_acting::{Actor, ActorConfig, Memory, Situation, Target, Time};
 use tokio::sync::mpsc;
 
-pub use seam::Seam;
 pub use settings::{ActingSettings, ActingTarget};
+pub use situation_forwarder::SituationForwarder;
 pub use view::{ActingStatus, ActionStatus, Advice, Best, Recommended, StandingAction};
 
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ pub struct Acting {
 /// What its thread and the routes share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) desk: Mutex<Desk>,
+    pub(crate) audited: Mutex<AuditedActor>,
     pub(crate) settings: ActingSettings,
     pub(crate) hub: Arc<Hub>,
     pub(crate) status: Mutex<ActingStatus>,
@@ -77,10 +77,10 @@ pub struct Prepared {
 
 impl Prepared {
     /// A policy that forwards situations, and the other end of its queue.
-    pub fn new(settings: ActingSettings) -> (Seam, Self) {
+    pub fn new(settings: ActingSettings) -> (SituationForwarder, Self) {
         let (sender, situations) = mpsc::channel(QUEUE);
         let dropped: Arc<AtomicU64> = Arc::default();
-        let seam = Seam::new(sender, settings.horizon_secs, Arc::clone(&dropped));
+        let seam = SituationForwarder::new(sender, settings.horizon_secs, Arc::clone(&dropped));
         let prepared = Self {
             settings,
             situations,
@@ -151,7 +151,7 @@ impl Acting {
         let actuators = Actuators::new(reaches.map(|(name, t)| (Arc::clone(name), t.reach())).collect())
             .map_err(failed)?;
         let shared = Arc::new(Shared {
-            desk: Mutex::new(Desk { actor, audit }),
+            audited: Mutex::new(AuditedActor { actor, audit }),
             settings,
             hub,
             status: Mutex::default(),
@@ -177,8 +177,8 @@ impl Acting {
     }
 
     /// What the routes need of it.
-    pub fn door(&self) -> Door {
-        Door(Arc::clone(&self.shared))
+    pub fn door(&self) -> ActingHandle {
+        ActingHandle(Arc::clone(&self.shared))
     }
 
     /// Ends it. Actions in effect stay until their time is over; the next start goes on with them.
@@ -209,9 +209,9 @@ fn restore(store: Option<&MemoryFile>, now: Time, warnings: &mut Vec<String>) ->
 
 /// Access to the acting part for routes. Its calls may wait for a disk; use them outside of an async runtime's threads.
 #[derive(Debug, Clone)]
-pub struct Door(Arc<Shared>);
+pub struct ActingHandle(Arc<Shared>);
 
-impl Door {
+impl ActingHandle {
     /// What it does now. Never waits.
     pub fn status(&self) -> ActingStatus {
         let mut status = self
@@ -241,16 +241,16 @@ impl Door {
     /// # Errors
     /// If it cannot be recorded: the breaker then stays tripped.
     pub fn reset_breaker(&self) -> std::result::Result<(), String> {
-        let mut desk = lock(&self.0.desk);
-        if desk.actor.memory().breaker.is_tripped() {
+        let mut audited = lock(&self.0.audited);
+        if audited.actor.memory().breaker.is_tripped() {
             let text = "the breaker was reset by hand".to_owned();
-            if desk.audit.is_some() {
-                desk.record(self.0.now(), &monitor_acting::audit::Record::Note { text })?;
+            if audited.audit.is_some() {
+                audited.record(self.0.now(), &monitor_acting::audit::Record::Note { text })?;
             }
-            desk.actor.reset_breaker();
-            work::save(&self.0.settings, desk.actor.memory());
+            audited.actor.reset_breaker();
+            work::save(&self.0.settings, audited.actor.memory());
         }
-        drop(desk);
+        drop(audited);
         view::refresh(&self.0);
         Ok(())
     }

@@ -124,8 +124,8 @@ pub struct Recommended {
 
 /// Brings the status up to date.
 pub(super) fn refresh(shared: &Shared) {
-    let desk = lock(&shared.desk);
-    let (actor, limits) = (&desk.actor, desk.actor.limits());
+    let audited = lock(&shared.audited);
+    let (actor, limits) = (&audited.actor, audited.actor.limits());
     let why_not = actor.acts().err();
     let memory = actor.memory();
     let standing = memory.standing.iter().map(|standing| StandingAction {
@@ -166,7 +166,7 @@ pub(super) fn refresh(shared: &Shared) {
         standing: standing.collect(),
         actions,
         decisions: memory.decisions,
-        audit_file: desk
+        audit_file: audited
             .audit
             .as_ref()
             .and_then(|_| shared.settings.audit_file())
@@ -184,7 +184,7 @@ pub(super) fn refresh(shared: &Shared) {
             });
         }
     }
-    drop(desk);
+    drop(audited);
     let mut status = shared.status.lock().unwrap_or_else(PoisonError::into_inner);
     *status = ActingStatus {
         escalated: std::mem::take(&mut status.escalated),
@@ -218,8 +218,8 @@ fn recommended(shared: &Shared, actor: &Actor, target: Option<&str>, failure: Op
 }
 
 pub(super) fn advice(shared: &Shared, target: Option<&str>, failure: Option<&str>) -> Advice {
-    let desk = lock(&shared.desk);
-    let actor = &desk.actor;
+    let audited = lock(&shared.audited);
+    let actor = &audited.actor;
     let why_not = actor.acts().err();
     let recommendations = recommended(shared, actor, target, failure);
     Advice {

@@ -71,25 +71,25 @@ pub(super) fn follow_kill_switch(shared: &Shared) -> bool {
         .as_ref()
         .is_some_and(|path| path.exists());
     let on = by_file || shared.killed.load(Ordering::Relaxed);
-    let mut desk = lock(&shared.desk);
-    if desk.actor.is_killed() == on {
+    let mut audited = lock(&shared.audited);
+    if audited.actor.is_killed() == on {
         return false;
     }
-    desk.actor.set_kill_switch(on);
+    audited.actor.set_kill_switch(on);
     let text = match (on, by_file) {
         (true, true) => "the kill switch is on: its file exists",
         (true, false) => "the kill switch is on: it was set through its route",
         (false, _) => "the kill switch is off",
     };
-    if desk.audit.is_some() {
+    if audited.audit.is_some() {
         let note = Record::Note {
             text: text.to_owned(),
         };
-        if let Err(e) = desk.record(shared.now(), &note) {
+        if let Err(e) = audited.record(shared.now(), &note) {
             note_problem(shared, e);
         }
     }
-    drop(desk);
+    drop(audited);
     for target in shared.settings.targets.keys() {
         say(shared, target, text.to_owned(), true);
     }
@@ -206,11 +206,11 @@ impl Worker {
 
     /// Records the start: what is turned on.
     fn begin(&self) {
-        let mut desk = lock(&self.shared.desk);
-        if desk.actor.limits().mode == Mode::Observe {
+        let mut audited = lock(&self.shared.audited);
+        if audited.actor.limits().mode == Mode::Observe {
             return;
         }
-        let allowed: Vec<&str> = desk.actor.limits().allow.iter().map(AsRef::as_ref).collect();
+        let allowed: Vec<&str> = audited.actor.limits().allow.iter().map(AsRef::as_ref).collect();
         let text = format!(
             "{} acts; enabled: {}",
             self.shared.settings.holder,
@@ -220,8 +220,8 @@ impl Worker {
                 allowed.join(", ")
             }
         );
-        if let Err(e) = desk.record(self.shared.now(), &Record::Note { text }) {
-            drop(desk);
+        if let Err(e) = audited.record(self.shared.now(), &Record::Note { text }) {
+            drop(audited);
             note_problem(&self.shared, e);
         }
     }
@@ -247,22 +247,22 @@ impl Worker {
             status.escalated.remove(target.as_ref());
         }
 
-        let mut desk = lock(&shared.desk);
-        let before = desk.actor.memory().standing.len();
-        let orders = desk.actor.step(&situation, &mut self.leases);
-        let is_news = switched || !orders.is_empty() || desk.actor.memory().standing.len() != before;
+        let mut audited = lock(&shared.audited);
+        let before = audited.actor.memory().standing.len();
+        let orders = audited.actor.step(&situation, &mut self.leases);
+        let is_news = switched || !orders.is_empty() || audited.actor.memory().standing.len() != before;
         if orders.iter().any(|order| !matches!(order, Order::Would(_))) {
             // Before anything is carried out: budgets and cool-downs survive a crash from here on.
             let problem = self
                 .store
                 .as_ref()
-                .and_then(|store| store.save(desk.actor.memory()).err());
-            drop(desk);
+                .and_then(|store| store.save(audited.actor.memory()).err());
+            drop(audited);
             if let Some(problem) = problem {
                 note_problem(&shared, format!("the memory cannot be saved: {problem}"));
             }
         } else {
-            drop(desk);
+            drop(audited);
         }
         for order in &orders {
             publish(&shared, order);
@@ -279,16 +279,16 @@ impl Worker {
     }
 
     /// Takes what a target supports.
-    fn found(&mut self, name: &Arc<str>, found: Option<monitor_acting::actuate::Found>) {
+    fn found(&mut self, name: &Arc<str>, found: Option<monitor_acting::actuate::TargetCapabilities>) {
         let Some(found) = found else { return };
-        let mut desk = lock(&self.shared.desk);
-        let Some(mut target) = desk.actor.target(name).cloned() else {
+        let mut audited = lock(&self.shared.audited);
+        let Some(mut target) = audited.actor.target(name).cloned() else {
             return;
         };
         target.capabilities = found.capabilities;
         target.reasons = found.reasons;
-        let allow = &desk.actor.limits().allow;
-        let support = desk.actor.strategies().catalogue().support(&target);
+        let allow = &audited.actor.limits().allow;
+        let support = audited.actor.strategies().catalogue().support(&target);
         let (enabled, others): (Vec<_>, Vec<_>) =
             support.iter().partition(|support| allow.contains(&support.arm));
         let lost = enabled.iter().any(|support| !support.unsupported.is_empty());
@@ -298,22 +298,22 @@ impl Worker {
             .collect();
         text.extend(others.iter().map(|support| format!("not enabled: {support}")));
         let text = text.join("\n");
-        desk.actor.set_target(target);
+        audited.actor.set_target(target);
         let seen = self.seen.entry(Arc::clone(name)).or_default();
         let is_news = seen.said.as_ref() != Some(&text);
         seen.said = Some(text.clone());
-        if is_news && desk.audit.is_some() {
+        if is_news && audited.audit.is_some() {
             let note = Record::Note {
                 text: format!("{name}: {text}"),
             };
-            if let Err(e) = desk.record(self.shared.now(), &note) {
-                drop(desk);
+            if let Err(e) = audited.record(self.shared.now(), &note) {
+                drop(audited);
                 note_problem(&self.shared, e);
             } else {
-                drop(desk);
+                drop(audited);
             }
         } else {
-            drop(desk);
+            drop(audited);
         }
         if is_news {
             say(&self.shared, name, text, lost);
@@ -335,7 +335,7 @@ impl Executor {
         while let Some(orders) = orders.recv().await {
             let begun = orders.len();
             let acts = orders.iter().any(|order| !matches!(order, Order::Would(_)));
-            let done = carry_out(orders, &shared.desk, &self.actuators, || shared.now()).await;
+            let done = carry_out(orders, &shared.audited, &self.actuators, || shared.now()).await;
             // Those that followed from failures.
             for order in done.orders.iter().skip(begun) {
                 publish(shared, order);
@@ -344,12 +344,12 @@ impl Executor {
                 note_problem(shared, problem);
             }
             if acts {
-                let desk = lock(&shared.desk);
+                let audited = lock(&shared.audited);
                 let problem = self
                     .store
                     .as_ref()
-                    .and_then(|store| store.save(desk.actor.memory()).err());
-                drop(desk);
+                    .and_then(|store| store.save(audited.actor.memory()).err());
+                drop(audited);
                 if let Some(problem) = problem {
                     note_problem(shared, format!("the memory cannot be saved: {problem}"));
                 }

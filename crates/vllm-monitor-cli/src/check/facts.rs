@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use vllm_monitor::preflight::{Facts, ModelPlace};
+use vllm_monitor::preflight::{Facts, ModelLocation};
 
 use super::{gpus, host, model};
 use crate::supervise::ServerCommand;
@@ -56,7 +56,7 @@ pub fn gather(asked: &Asked) -> Facts {
         .model
         .as_deref()
         .map(|name| model::find(name, asked));
-    let needs_download = matches!(place, Some(ModelPlace::OnHub { .. }));
+    let needs_download = matches!(place, Some(ModelLocation::OnHub { .. }));
     let (driver_version, gpus) = match found {
         Some(found) => (found.driver_version, Some(found.gpus)),
         None => (None, None),

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use vllm_monitor::preflight::{ModelFacts, ModelFiles, ModelPlace};
+use vllm_monitor::preflight::{ModelFacts, ModelFiles, ModelLocation};
 
 use super::Asked;
 
@@ -36,7 +36,7 @@ impl ModelFiles for Folder {
 }
 
 /// Finds a model by its name or folder.
-pub(super) fn find(name: &str, asked: &Asked) -> ModelPlace {
+pub(super) fn find(name: &str, asked: &Asked) -> ModelLocation {
     let path = Path::new(name);
     if path.is_dir() {
         return look(path);
@@ -49,7 +49,7 @@ pub(super) fn find(name: &str, asked: &Asked) -> ModelPlace {
         } else {
             "no such folder"
         };
-        return ModelPlace::Unusable {
+        return ModelLocation::Unusable {
             path: name.to_owned(),
             problem: problem.to_owned(),
         };
@@ -63,17 +63,17 @@ pub(super) fn find(name: &str, asked: &Asked) -> ModelPlace {
             .variable(name)
             .is_some_and(|value| !matches!(value, "0" | "false" | "False"))
     };
-    ModelPlace::OnHub {
+    ModelLocation::OnHub {
         name: name.to_owned(),
         is_online: !is_set("HF_HUB_OFFLINE") && !is_set("TRANSFORMERS_OFFLINE"),
     }
 }
 
-fn look(folder: &Path) -> ModelPlace {
+fn look(folder: &Path) -> ModelLocation {
     let path = folder.display().to_string();
     match ModelFacts::gather(&path, &Folder(folder.to_owned())) {
-        Ok(facts) => ModelPlace::Here(Box::new(facts)),
-        Err(error) => ModelPlace::Unusable {
+        Ok(facts) => ModelLocation::Here(Box::new(facts)),
+        Err(error) => ModelLocation::Unusable {
             path,
             problem: error.to_string(),
         },

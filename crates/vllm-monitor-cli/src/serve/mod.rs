@@ -24,7 +24,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::acting::{Advice, Door};
+use crate::acting::{ActingHandle, Advice};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::status::Status;
@@ -51,7 +51,7 @@ pub struct App {
     /// Where each target takes reports.
     pub notes: Arc<std::collections::BTreeMap<Arc<str>, mpsc::Sender<Note>>>,
     /// The part that acts.
-    pub acting: Door,
+    pub acting: ActingHandle,
 }
 
 /// A bound endpoint that serves until it is dropped.

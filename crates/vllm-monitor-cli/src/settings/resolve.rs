@@ -14,9 +14,9 @@ use super::file::{self, FileSettings, TargetTable};
 use super::{AlertSettings, Resolved};
 use crate::error::{Error, Result};
 use crate::journal::Destination;
-use crate::keeper;
 use crate::probe::Endpoint;
 use crate::serve::Access;
+use crate::state_keeper;
 use crate::target::TargetSpec;
 
 /// Where the monitor listens unless told otherwise.
@@ -370,7 +370,7 @@ impl Draft<'_> {
 
     /// Where the state is kept unless told otherwise.
     pub(super) fn default_state_file(&self) -> Option<PathBuf> {
-        keeper::default_path(|name| {
+        state_keeper::default_path(|name| {
             let (_, value) = self.environment.iter().find(|(known, _)| known == name)?;
             Some(value.clone())
         })

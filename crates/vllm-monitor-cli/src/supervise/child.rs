@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How the server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ChildEnd {
     /// By itself, with this code.
     Code(i32),
     /// By this signal.
@@ -30,7 +30,7 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct Child {
     pid: Pid,
-    output: output::Pump,
+    output: output::OutputForwarder,
     /// Processes of others that were reaped.
     orphans: Cell<u64>,
 }
@@ -62,7 +62,7 @@ impl Child {
                 source,
             })?;
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("process numbers are positive i32"));
-        let output = output::Pump::start(child.stdout.take(), child.stderr.take(), notes)?;
+        let output = output::OutputForwarder::start(child.stdout.take(), child.stderr.take(), notes)?;
         Ok(Self {
             pid,
             output,
@@ -75,13 +75,13 @@ impl Child {
     }
 
     /// Reaps whatever has ended. The server's fate if it is among them.
-    pub(super) fn reap(&self) -> Option<Fate> {
+    pub(super) fn reap(&self) -> Option<ChildEnd> {
         let mut fate = None;
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) if pid == self.pid => fate = Some(Fate::Code(code)),
+                Ok(WaitStatus::Exited(pid, code)) if pid == self.pid => fate = Some(ChildEnd::Code(code)),
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.pid => {
-                    fate = Some(Fate::Signal(signal as i32));
+                    fate = Some(ChildEnd::Signal(signal as i32));
                 }
                 Ok(WaitStatus::StillAlive) => return fate,
                 Ok(_) => self.orphans.set(self.orphans.get() + 1),

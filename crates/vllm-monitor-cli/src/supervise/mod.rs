@@ -17,7 +17,7 @@ use vllm_monitor::Time;
 use vllm_monitor::snapshot::Exit;
 
 pub use arguments::{ServerCommand, Switches, take_switches};
-use child::{Child, Fate};
+use child::{Child, ChildEnd};
 use restart::{Supervised, may_restart, with_restarts};
 
 use crate::error::{Error, Result};
@@ -90,12 +90,12 @@ pub async fn run(
     Ok(status(fate, asked))
 }
 
-fn status(fate: Fate, asked: bool) -> u8 {
+fn status(fate: ChildEnd, asked: bool) -> u8 {
     match fate {
-        Fate::Code(0) if !asked => UNASKED_END,
+        ChildEnd::Code(0) if !asked => UNASKED_END,
         // The system keeps eight bits of a code.
-        Fate::Code(code) => u8::try_from(code & 0xff).unwrap_or(UNASKED_END),
-        Fate::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
+        ChildEnd::Code(code) => u8::try_from(code & 0xff).unwrap_or(UNASKED_END),
+        ChildEnd::Signal(number) => u8::try_from(128 + number).unwrap_or(u8::MAX),
     }
 }
 
@@ -119,12 +119,12 @@ impl Reporter {
     }
 
     /// Reports the end and waits until it was evaluated.
-    async fn ended(&self, fate: Fate) {
+    async fn ended(&self, fate: ChildEnd) {
         let Some(hub) = &self.monitor else { return };
         let at: Time = hub.now();
         let (code, number) = match fate {
-            Fate::Code(code) => (Some(code), None),
-            Fate::Signal(number) => (None, Some(number)),
+            ChildEnd::Code(code) => (Some(code), None),
+            ChildEnd::Signal(number) => (None, Some(number)),
         };
         self.send(Note::Exit(Exit {
             at,
@@ -208,10 +208,10 @@ mod tests {
 
     #[test]
     fn an_end_that_nobody_asked_for_is_a_failure_whatever_its_code() {
-        assert_eq!(status(Fate::Code(0), true), 0);
-        assert_eq!(status(Fate::Code(0), false), UNASKED_END);
-        assert_eq!(status(Fate::Code(3), false), 3);
-        assert_eq!(status(Fate::Signal(9), false), 137);
-        assert_eq!(status(Fate::Signal(15), true), 143);
+        assert_eq!(status(ChildEnd::Code(0), true), 0);
+        assert_eq!(status(ChildEnd::Code(0), false), UNASKED_END);
+        assert_eq!(status(ChildEnd::Code(3), false), 3);
+        assert_eq!(status(ChildEnd::Signal(9), false), 137);
+        assert_eq!(status(ChildEnd::Signal(15), true), 143);
     }
 }

@@ -19,11 +19,11 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// Threads that pass output through.
 #[derive(Debug)]
-pub(super) struct Pump {
+pub(super) struct OutputForwarder {
     open: Arc<AtomicUsize>,
 }
 
-impl Pump {
+impl OutputForwarder {
     pub(super) fn start(
         stdout: Option<ChildStdout>,
         stderr: Option<ChildStderr>,

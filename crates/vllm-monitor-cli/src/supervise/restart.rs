@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::arguments::ServerCommand;
-use super::child::{Child, Fate};
+use super::child::{Child, ChildEnd};
 use super::{Reporter, Signals};
-use crate::acting::Door;
+use crate::acting::ActingHandle;
 use crate::settings::Resolved;
 use crate::target::Note;
 
@@ -82,7 +82,7 @@ pub(super) struct Supervised<'a> {
     pub(super) child: Child,
     pub(super) requests: mpsc::Receiver<Request>,
     /// The acting part, where restarts are enabled.
-    pub(super) door: Option<Door>,
+    pub(super) door: Option<ActingHandle>,
     /// A signal asked to stop.
     pub(super) asked: bool,
     /// A restart for which the server is being stopped, and when it is killed.
@@ -91,7 +91,7 @@ pub(super) struct Supervised<'a> {
 
 impl Supervised<'_> {
     /// Watches the server, and those that follow it, to the end of the last.
-    pub(super) async fn watch(&mut self, ended: &mut Signal, signals: &mut Signals) -> Fate {
+    pub(super) async fn watch(&mut self, ended: &mut Signal, signals: &mut Signals) -> ChildEnd {
         loop {
             let kill_at = self.stopping.as_ref().map(|(_, at)| *at);
             let late = async {
@@ -131,7 +131,7 @@ impl Supervised<'_> {
     }
 
     /// After the end of a server: whether another one was started in its place.
-    async fn follows(&mut self, fate: Fate, signals: &mut Signals) -> bool {
+    async fn follows(&mut self, fate: ChildEnd, signals: &mut Signals) -> bool {
         self.child.end_group().await;
         self.reporter.ended(fate).await;
         let request = match self.stopping.take() {

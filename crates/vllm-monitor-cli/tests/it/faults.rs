@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use vllm_monitor_cli::keeper::Keeper;
+use vllm_monitor_cli::state_keeper::StateKeeper;
 
 use crate::world::{World, quick, simulator};
 
@@ -230,7 +230,7 @@ fn the_state_survives_kill_9_at_any_moment() {
         monitor.kill().unwrap();
         monitor.wait().unwrap();
 
-        let opened = Keeper::open(Some(&state));
+        let opened = StateKeeper::open(Some(&state));
         assert_eq!(opened.warning, None, "kill {kill}");
         if opened.state.target("k").is_some() {
             learned += 1;

@@ -1,6 +1,6 @@
 //! Memory and CPU that the container or unit grants.
 
-use super::{Facts, Finding, ModelPlace, gib};
+use super::{Facts, Finding, ModelLocation, gib};
 
 /// Host memory that a server needs besides the weights it reads: Python, libraries, buffers.
 const BASE_BYTES: f64 = 6e9;
@@ -14,7 +14,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     // The largest file of the weights is in memory while it is read.
     let largest = match &facts.model {
-        Some(ModelPlace::Here(model)) => model.largest_file_bytes,
+        Some(ModelLocation::Here(model)) => model.largest_file_bytes,
         _ => 0.0,
     };
     let needed = BASE_BYTES + largest;

@@ -28,7 +28,7 @@ pub struct Facts {
     /// Memory that the machine can give out, in bytes.
     pub available_memory_bytes: Option<f64>,
     /// Where the model is.
-    pub model: Option<ModelPlace>,
+    pub model: Option<ModelLocation>,
     /// Other supervisors that would restart the server.
     pub owners: Option<Vec<Owner>>,
 }
@@ -113,7 +113,7 @@ pub struct SharedMemoryFacts {
 
 /// Where a model is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ModelPlace {
+pub enum ModelLocation {
     /// In a folder or in the cache, and read.
     Here(Box<ModelFacts>),
     /// It would be fetched from a hub.

@@ -4,7 +4,7 @@
 //! one sequence of full length. The reserve is an assumption: vLLM measures it at start.
 
 use super::model_files::dtype_bytes;
-use super::{Change, Facts, Finding, GpuFacts, ModelConfig, ModelPlace, ParsedArguments, gib};
+use super::{Change, Facts, Finding, GpuFacts, ModelConfig, ModelLocation, ParsedArguments, gib};
 
 /// `--gpu-memory-utilization` of vLLM 0.32 if it is not given.
 const DEFAULT_UTILIZATION: f64 = 0.92;
@@ -47,7 +47,7 @@ pub(super) fn check(facts: &Facts, arguments: &ParsedArguments) -> Vec<Finding> 
         .map(|gpu| gpu.total_bytes)
         .fold(f64::INFINITY, f64::min);
     findings.push(match &facts.model {
-        Some(ModelPlace::Here(model)) => match (model.weight_bytes, &model.config) {
+        Some(ModelLocation::Here(model)) => match (model.weight_bytes, &model.config) {
             (Some(weights), Some(config)) => {
                 let budget = Budget {
                     total: smallest,
@@ -71,7 +71,7 @@ pub(super) fn check(facts: &Facts, arguments: &ParsedArguments) -> Vec<Finding> 
 /// A CPU build holds weights and keys and values in the machine's memory.
 fn on_cpu(facts: &Facts) -> Finding {
     let weights = match &facts.model {
-        Some(ModelPlace::Here(model)) => model.weight_bytes,
+        Some(ModelLocation::Here(model)) => model.weight_bytes,
         _ => None,
     };
     let (Some(weights), Some(available)) = (weights, facts.available_memory_bytes) else {
@@ -261,11 +261,11 @@ mod tests {
         }
     }
 
-    fn llama_8b() -> ModelPlace {
+    fn llama_8b() -> ModelLocation {
         let config =
             br#"{"num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,"hidden_size":4096,
             "max_position_embeddings":131072,"torch_dtype":"bfloat16"}"#;
-        ModelPlace::Here(Box::new(ModelFacts {
+        ModelLocation::Here(Box::new(ModelFacts {
             config: Some(ModelConfig::parse(config).expect("JSON")),
             weight_bytes: Some(16.06e9),
             weight_files: 4,
@@ -273,7 +273,7 @@ mod tests {
         }))
     }
 
-    fn found(gpus: Vec<GpuFacts>, model: Option<ModelPlace>, line: &[&str]) -> Vec<Finding> {
+    fn found(gpus: Vec<GpuFacts>, model: Option<ModelLocation>, line: &[&str]) -> Vec<Finding> {
         let arguments: Vec<String> = line.iter().map(|a| (*a).to_owned()).collect();
         let parsed = ArgumentTable::for_version(Some("0.32.0")).parse(&arguments);
         check(

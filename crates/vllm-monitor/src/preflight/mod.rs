@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use arguments::{Argument, ArgumentTable, ParsedArguments, Value};
 pub use facts::{
-    CgroupFacts, DiskFacts, Facts, GpuFacts, LimitFacts, ModelPlace, Owner, PortFacts, SharedMemoryFacts,
+    CgroupFacts, DiskFacts, Facts, GpuFacts, LimitFacts, ModelLocation, Owner, PortFacts, SharedMemoryFacts,
 };
 pub use model_files::{ModelConfig, ModelFacts, ModelFiles, SafetensorsHeader};
 

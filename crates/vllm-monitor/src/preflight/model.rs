@@ -1,11 +1,11 @@
 //! Whether the model is there and can be read.
 
-use super::{Facts, Finding, ModelPlace, gib};
+use super::{Facts, Finding, ModelLocation, gib};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     match &facts.model {
         None => vec![Finding::unknown("model", "the model was not checked")],
-        Some(ModelPlace::OnHub {
+        Some(ModelLocation::OnHub {
             name,
             is_online: true,
         }) => {
@@ -14,7 +14,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 format!("{name} is not here and will be fetched; its size is not known"),
             )]
         }
-        Some(ModelPlace::OnHub {
+        Some(ModelLocation::OnHub {
             name,
             is_online: false,
         }) => vec![
@@ -24,13 +24,13 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             )
             .way_out("fetch it first, or unset HF_HUB_OFFLINE"),
         ],
-        Some(ModelPlace::Unusable { path, problem }) => {
+        Some(ModelLocation::Unusable { path, problem }) => {
             vec![
                 Finding::blocks("model", format!("{path}: {problem}"))
                     .way_out("name a folder with config.json and weights"),
             ]
         }
-        Some(ModelPlace::Here(model)) => {
+        Some(ModelLocation::Here(model)) => {
             let mut findings = Vec::new();
             if model.config.is_none() {
                 findings.push(
@@ -77,7 +77,7 @@ mod tests {
     use super::super::{ModelFacts, Outcome};
     use super::*;
 
-    fn outcome(model: Option<ModelPlace>) -> Outcome {
+    fn outcome(model: Option<ModelLocation>) -> Outcome {
         check(&Facts {
             model,
             ..Facts::default()
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn where_a_model_may_be() {
         let hub = |is_online| {
-            Some(ModelPlace::OnHub {
+            Some(ModelLocation::OnHub {
                 name: "a/b".into(),
                 is_online,
             })
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(outcome(None), Outcome::Unknown);
         assert_eq!(outcome(hub(true)), Outcome::Unknown);
         assert_eq!(outcome(hub(false)), Outcome::Fail);
-        let unusable = ModelPlace::Unusable {
+        let unusable = ModelLocation::Unusable {
             path: "/m".into(),
             problem: "no such folder".into(),
         };
@@ -107,7 +107,7 @@ mod tests {
             ..ModelFacts::default()
         };
         assert_eq!(
-            outcome(Some(ModelPlace::Here(Box::new(incomplete)))),
+            outcome(Some(ModelLocation::Here(Box::new(incomplete)))),
             Outcome::Fail
         );
     }

@@ -6,7 +6,7 @@ use vllm_metrics::derive::align::Combine;
 use vllm_metrics::derive::labels;
 
 use crate::axis::{self, Quantity};
-use crate::panel::{Limit, Line, Look, Panel};
+use crate::panel::{Limit, Line, LineStyle, Panel};
 use crate::picture::Picture;
 use crate::query::{self, View};
 use crate::style::Ink;
@@ -129,7 +129,7 @@ pub(crate) fn throttling(view: &View<'_>, points: i64) -> Panel {
         (query::largest(&curve.values) > Some(0.0)).then(|| Line {
             name: name.replace('_', " "),
             ink: Ink::Series(i),
-            look: Look::Line,
+            look: LineStyle::Line,
             // A line from reading to reading would show a slow change that was not measured.
             curve: curve.stepped(by_seconds),
         })
@@ -160,14 +160,18 @@ fn per_gpu(view: &View<'_>, series: &[&SeriesData]) -> Vec<Option<Line>> {
     if many {
         lines.push(Line::of(
             "mean of all",
-            Look::Line,
+            LineStyle::Line,
             Ink::Whole,
             view.gauge(series, Combine::Mean),
         ));
     }
     for (i, (one, distinct)) in series.iter().zip(names).enumerate() {
         let curve = view.gauge(&[*one], Combine::Mean);
-        let look = if many { Look::Background } else { Look::Area };
+        let look = if many {
+            LineStyle::Background
+        } else {
+            LineStyle::Area
+        };
         let name = if distinct.is_empty() {
             gpu_name(one)
         } else {

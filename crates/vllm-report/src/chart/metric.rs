@@ -12,7 +12,7 @@ use vllm_metrics::{MetricType, SeriesData};
 use super::ESTIMATES;
 use crate::axis::Quantity;
 use crate::error::{Error, Result};
-use crate::panel::{Body, Heat, Line, Look, Panel};
+use crate::panel::{Body, Heat, Line, LineStyle, Panel};
 use crate::picture::Picture;
 use crate::query::{self, Curve, View};
 use crate::style::{self, Ink};
@@ -162,7 +162,7 @@ fn panel(view: &View<'_>, name: &str, choice: &Choice, points: i64) -> Result<Pa
             } else {
                 view.gauge(&group.series, group.how)
             };
-            Line::of(group.name, Look::Line, Ink::Series(i), curve)
+            Line::of(group.name, LineStyle::Line, Ink::Series(i), curve)
         })
         .collect();
     // The busiest first, since the legend may not have space for all.
@@ -263,7 +263,7 @@ fn distribution(view: &View<'_>, name: &str, family: &[&Histogram], choice: &Cho
     let band = match (low, high) {
         (Some(low), Some(high)) if low.times == high.times => Line::of(
             "p10 to p90",
-            Look::Band(low.values),
+            LineStyle::Band(low.values),
             style::WORK,
             Some(without_figures(high)),
         ),
@@ -273,8 +273,8 @@ fn distribution(view: &View<'_>, name: &str, family: &[&Histogram], choice: &Cho
         name,
         quantity,
         [
-            Line::of("p50", Look::Line, style::WORK, median),
-            Line::of("p99", Look::Line, style::SLOW, p99),
+            Line::of("p50", LineStyle::Line, style::WORK, median),
+            Line::of("p99", LineStyle::Line, style::SLOW, p99),
             band,
         ],
     )
@@ -352,7 +352,7 @@ fn overlaid(panels: Vec<Panel>) -> Result<Panel> {
                 name = format!("{name} ({} {unit})", line.figures(factor));
                 let share = if top > 0.0 { 1.0 / top } else { 1.0 };
                 line.curve.values.iter_mut().for_each(|v| *v *= share);
-                if let Look::Band(lower) = &mut line.look {
+                if let LineStyle::Band(lower) = &mut line.look {
                     lower.iter_mut().for_each(|v| *v *= share);
                 }
                 line.curve = without_figures(line.curve);

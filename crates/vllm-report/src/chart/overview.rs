@@ -5,7 +5,7 @@ use vllm_metrics::derive::align::Combine;
 
 use super::{ESTIMATES, gpu, requests};
 use crate::axis::Quantity;
-use crate::panel::{Line, Look, Panel};
+use crate::panel::{Line, LineStyle, Panel};
 use crate::picture::Picture;
 use crate::query::{self, Curve, Figures, View};
 use crate::stats::Stats;
@@ -77,7 +77,7 @@ fn latency(view: &View<'_>, title: &str, family: &str) -> Panel {
     let lines = names
         .into_iter()
         .zip(curves)
-        .map(|((name, ink), curve)| Line::of(name, Look::Line, ink, curve));
+        .map(|((name, ink), curve)| Line::of(name, LineStyle::Line, ink, curve));
     Panel::of(title, Quantity::Seconds, lines)
         .or_absent(view.why_nothing(&format!("the server observed nothing in {family}")))
 }
@@ -88,7 +88,7 @@ fn kv_cache(view: &View<'_>) -> Panel {
     let whole = if all.len() > 1 { "mean of all" } else { "in use" };
     let mut lines = vec![Line::of(
         whole,
-        Look::Area,
+        LineStyle::Area,
         style::MEMORY,
         view.gauge(&all, Combine::Mean),
     )];
@@ -96,7 +96,7 @@ fn kv_cache(view: &View<'_>) -> Panel {
         let names = query::distinct_names(&all);
         lines.extend(all.iter().zip(names).enumerate().map(|(i, (one, name))| {
             let curve = view.gauge(&[*one], Combine::Mean);
-            Line::of(name, Look::Background, Ink::Series(i), curve)
+            Line::of(name, LineStyle::Background, Ink::Series(i), curve)
         }));
     }
     Panel::of("KV cache in use", Quantity::Ratio, lines)
@@ -109,7 +109,7 @@ fn preemptions(view: &View<'_>) -> Panel {
     Panel::of(
         "Preemptions",
         Quantity::PerSecond(String::new()),
-        [Line::of("", Look::Area, Ink::Bad, rate)],
+        [Line::of("", LineStyle::Area, Ink::Bad, rate)],
     )
     .or_absent(view.why_nothing("the server exposed no counter of preemptions"))
 }
@@ -142,7 +142,7 @@ fn prefix_cache(view: &View<'_>) -> Panel {
     Panel::of(
         "Prefix cache hit rate",
         Quantity::Ratio,
-        [Line::of("", Look::Area, style::INPUT, curve)],
+        [Line::of("", LineStyle::Area, style::INPUT, curve)],
     )
     .of_whole()
     .or_absent(view.why_nothing(why))

@@ -9,7 +9,7 @@ use vllm_metrics::{Outcome, RequestRow, SeriesData};
 
 use crate::axis::Quantity;
 use crate::failures;
-use crate::panel::{Limit, Line, Look, Panel};
+use crate::panel::{Limit, Line, LineStyle, Panel};
 use crate::picture::Picture;
 use crate::query::{self, Curve, Figures, View};
 use crate::style::{self, Ink};
@@ -64,13 +64,13 @@ pub(crate) fn in_engine(view: &View<'_>) -> Panel {
         [
             Line::of(
                 "running",
-                Look::Area,
+                LineStyle::Area,
                 style::WORK,
                 sum("vllm:num_requests_running"),
             ),
             Line::of(
                 "waiting",
-                Look::Line,
+                LineStyle::Line,
                 style::SLOW,
                 sum("vllm:num_requests_waiting"),
             ),
@@ -84,7 +84,7 @@ pub(crate) fn by_server(view: &View<'_>) -> Option<Panel> {
     let servers = servers(&view.engine("vllm:num_requests_running"));
     let lines = servers.iter().enumerate().map(|(i, (host, series))| {
         let curve = view.gauge(series, Combine::Sum);
-        Line::of(*host, Look::Line, Ink::Series(i), curve)
+        Line::of(*host, LineStyle::Line, Ink::Series(i), curve)
     });
     (!servers.is_empty()).then(|| {
         Panel::of(
@@ -98,14 +98,14 @@ pub(crate) fn by_server(view: &View<'_>) -> Option<Panel> {
 /// The total rate of all servers in front of each server's own.
 fn rate_with_servers(view: &View<'_>, name: &str, title: &str, ink: Ink, points: i64, absent: &str) -> Panel {
     let series = view.engine(name);
-    let whole = Line::of("", Look::Area, ink, view.rate(&series, points));
+    let whole = Line::of("", LineStyle::Area, ink, view.rate(&series, points));
     let each = servers(&series)
         .into_iter()
         .enumerate()
         .map(|(i, (host, series))| {
             Line::of(
                 host,
-                Look::Background,
+                LineStyle::Background,
                 Ink::Series(i + 1),
                 view.rate(&series, points),
             )
@@ -171,11 +171,11 @@ pub(crate) fn finished(view: &View<'_>, points: i64) -> Panel {
         [
             Line::of(
                 "completed",
-                Look::Area,
+                LineStyle::Area,
                 style::WORK,
                 view.rate(&completed, points),
             ),
-            Line::of("aborted or failed", Look::Line, Ink::Bad, some_failed),
+            Line::of("aborted or failed", LineStyle::Line, Ink::Bad, some_failed),
         ],
     )
     .or_absent(view.why_nothing("the server exposed no counter of finished requests"))
@@ -205,7 +205,7 @@ pub(crate) fn failed(view: &View<'_>) -> Panel {
         .enumerate()
         .map(|(i, (kind, points))| {
             let ink = if i == 0 { Ink::Bad } else { Ink::Series(i) };
-            Line::of(kind, Look::Line, ink, staircase(view, &points))
+            Line::of(kind, LineStyle::Line, ink, staircase(view, &points))
         });
     let title = match left_out {
         0 => "Failed requests so far, by kind".to_owned(),
@@ -368,8 +368,8 @@ fn client(
         title,
         Quantity::Seconds,
         [
-            Line::of("p50", Look::Line, style::WORK, curve(0.5)),
-            Line::of("p99", Look::Line, style::SLOW, curve(0.99)),
+            Line::of("p50", LineStyle::Line, style::WORK, curve(0.5)),
+            Line::of("p99", LineStyle::Line, style::SLOW, curve(0.99)),
         ],
     )
     .unscraped()

@@ -9,7 +9,7 @@ use super::{Area, Chart, Drawn, LEGEND, Place, TITLE, wrap};
 use crate::axis::{self, ValueAxis};
 use crate::downsample;
 use crate::frame::Frame;
-use crate::panel::{Heat, Line, Look};
+use crate::panel::{Heat, Line, LineStyle};
 use crate::query::Curve;
 use crate::scene::Weight;
 use crate::style;
@@ -24,7 +24,7 @@ pub(super) fn line(
 ) -> Drawn {
     let color = place.palette.color(line.ink);
     let (alpha, units) = match line.look {
-        Look::Background => (0.5, style::THIN_LINE),
+        LineStyle::Background => (0.5, style::THIN_LINE),
         _ => (1.0, style::LINE),
     };
     let width = place.stroke(units);
@@ -32,7 +32,7 @@ pub(super) fn line(
     let column_ns = frame.duration_ns() / i64::from(chart.plotting_area().dim_in_pixel().0.max(1));
     for segment in segments(&line.curve) {
         let sample = |i: usize| (line.curve.times[i], line.curve.values[i] * factor);
-        if let Look::Band(lower) = &line.look {
+        if let LineStyle::Band(lower) = &line.look {
             let back = segment
                 .clone()
                 .rev()
@@ -48,7 +48,7 @@ pub(super) fn line(
             continue;
         }
         let samples = downsample::columns(&samples, column_ns);
-        if line.look == Look::Area {
+        if line.look == LineStyle::Area {
             let base = values.min.max(0.0);
             chart.draw_series(AreaSeries::new(samples.iter().copied(), base, color.mix(0.15)))?;
         }

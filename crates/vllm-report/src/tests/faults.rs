@@ -205,12 +205,12 @@ fn a_cut_run_says_so_next_to_the_title_with_model_version_and_address() {
     );
     let analysis = Analysis::of(&run);
     let view = View::of(&analysis);
-    let look = Look {
+    let look = PictureStyle {
         outcome: Some(Outcome_ {
             word: "INVALID".into(),
             reason: Some("50 of 600 queries failed".into()),
         }),
-        ..Look::default()
+        ..PictureStyle::default()
     };
     let scene = chart::overview::picture(&view)
         .scene(&view, 300.0, &look)
@@ -434,9 +434,9 @@ fn restarts_are_marked_and_warnings_on_request() {
     let analysis = Analysis::of(&run);
     let view = View::of(&analysis);
     let notes = |events| {
-        let look = Look {
+        let look = PictureStyle {
             events,
-            ..Look::default()
+            ..PictureStyle::default()
         };
         let scene = chart::requests::picture(&view)
             .scene(&view, 300.0, &look)
@@ -507,9 +507,9 @@ fn no_text_lies_over_another() {
             chart::gpu::picture(&view),
         ];
         for picture in pictures {
-            let look = Look {
+            let look = PictureStyle {
                 events: true,
-                ..Look::default()
+                ..PictureStyle::default()
             };
             let scene = picture.scene(&view, 300.0, &look).unwrap();
             let boxes = boxes(&scene);

@@ -67,7 +67,7 @@ pub(crate) async fn answer(
                 &worker,
                 kind,
                 request,
-                Begun {
+                RequestStart {
                     started,
                     exchange,
                     trigger,
@@ -305,7 +305,7 @@ fn models(worker: &Worker) -> String {
 }
 
 /// Data about a generation request before its body is read.
-struct Begun {
+struct RequestStart {
     started: u64,
     exchange: Exchange,
     trigger: Trigger,
@@ -315,7 +315,7 @@ async fn generate(
     worker: &Rc<Worker>,
     kind: Kind,
     request: Request<Incoming>,
-    begun: Begun,
+    begun: RequestStart,
 ) -> Result<Response<SimBody>, ApiError> {
     let shared = &worker.shared;
     let request_id = request.headers().get("x-request-id").cloned();

@@ -173,7 +173,7 @@ impl Answer {
             ..
         } = self;
         let choice = &mut choices[index];
-        let mut out = Out(buffer);
+        let mut out = ChunkBuffer(buffer);
         out.bytes(head);
         out.text("\"choices\":[{\"index\":");
         out.number(index as u64);
@@ -220,7 +220,7 @@ impl Answer {
             ..
         } = self;
         let prompt = &choices[index].prompt;
-        let mut out = Out(buffer);
+        let mut out = ChunkBuffer(buffer);
         out.bytes(head);
         out.text("\"choices\":[{\"index\":");
         out.number(index as u64);
@@ -242,7 +242,7 @@ impl Answer {
     fn usage_chunk(&mut self) {
         let (prompt, generated) = (self.prompt_tokens(), self.generated());
         let metrics = self.metrics_json();
-        let mut out = Out(&mut self.buffer);
+        let mut out = ChunkBuffer(&mut self.buffer);
         out.bytes(&self.head);
         out.text("\"choices\":[]");
         out.usage(prompt, generated);
@@ -286,7 +286,7 @@ impl Answer {
     /// The complete answer as one JSON text; used after the end of an answer that is not streamed.
     pub(crate) fn whole(&self) -> BytesMut {
         let mut buffer = BytesMut::new();
-        let mut out = Out(&mut buffer);
+        let mut out = ChunkBuffer(&mut buffer);
         out.bytes(&self.head);
         out.text("\"choices\":[");
         for (index, choice) in self.choices.iter().enumerate() {
@@ -328,9 +328,9 @@ impl Answer {
 }
 
 /// Appends pieces of JSON. Numbers bypass the formatting machinery, since this runs per token.
-struct Out<'a>(&'a mut BytesMut);
+struct ChunkBuffer<'a>(&'a mut BytesMut);
 
-impl Out<'_> {
+impl ChunkBuffer<'_> {
     fn bytes(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }

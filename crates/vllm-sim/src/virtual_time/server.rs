@@ -78,7 +78,7 @@ pub struct VirtualServer {
     now: Nanos,
     next_number: u64,
     /// `None` while no server is running.
-    life: Option<Life>,
+    life: Option<VirtualInstance>,
     slow_percent: u32,
     hung_since: Option<Nanos>,
     open: BTreeMap<u64, Open>,
@@ -87,7 +87,7 @@ pub struct VirtualServer {
 
 /// From one start of the server to its death.
 #[derive(Debug)]
-struct Life {
+struct VirtualInstance {
     started: Nanos,
     engines: Vec<VirtualEngine>,
     admission: Admission,
@@ -98,12 +98,12 @@ struct Life {
 #[derive(Debug)]
 struct VirtualEngine {
     engine: Engine,
-    doing: Doing,
+    doing: EngineActivity,
     busy: Nanos,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Doing {
+enum EngineActivity {
     Nothing,
     Waiting { until: Nanos },
     Step { start: Nanos, end: Nanos },
@@ -394,7 +394,7 @@ impl VirtualServer {
         for e in self.life.iter_mut().flat_map(|life| &mut life.engines) {
             if level > 0 {
                 e.engine.drop_step();
-                e.doing = Doing::Nothing;
+                e.doing = EngineActivity::Nothing;
             }
         }
     }
@@ -427,7 +427,7 @@ impl VirtualServer {
                 self.hung_since = None;
                 let lost = self.now - since;
                 for e in self.life.iter_mut().flat_map(|life| &mut life.engines) {
-                    if let Doing::Step { end, .. } = &mut e.doing {
+                    if let EngineActivity::Step { end, .. } = &mut e.doing {
                         *end += lost;
                     }
                 }
@@ -464,11 +464,11 @@ impl VirtualServer {
             engine.set_slow(self.slow_percent);
             VirtualEngine {
                 engine,
-                doing: Doing::Nothing,
+                doing: EngineActivity::Nothing,
                 busy: 0,
             }
         };
-        self.life = Some(Life {
+        self.life = Some(VirtualInstance {
             started: self.now,
             engines: (0..self.config.replicas).map(|_| engine()).collect(),
             admission: Admission::new(self.config.max_num_queued_reqs, self.config.max_num_queued_tokens),
@@ -484,18 +484,18 @@ impl VirtualServer {
             return None;
         }
         let due = life.engines.iter_mut().enumerate().filter_map(|(at, e)| {
-            if e.doing == Doing::Nothing {
+            if e.doing == EngineActivity::Nothing {
                 e.doing = match e.engine.begin_step(now) {
-                    Plan::Idle => Doing::Nothing,
-                    Plan::Wait { until } => Doing::Waiting { until },
-                    Plan::Step { end } => Doing::Step { start: now, end },
+                    Plan::Idle => EngineActivity::Nothing,
+                    Plan::Wait { until } => EngineActivity::Waiting { until },
+                    Plan::Step { end } => EngineActivity::Step { start: now, end },
                 };
             }
             match e.doing {
-                Doing::Nothing => None,
+                EngineActivity::Nothing => None,
                 // After a hang it may be in the past.
-                Doing::Waiting { until } => Some((at, until.max(now))),
-                Doing::Step { end, .. } => Some((at, end)),
+                EngineActivity::Waiting { until } => Some((at, until.max(now))),
+                EngineActivity::Step { end, .. } => Some((at, end)),
             }
         });
         due.min_by_key(|&(engine, at)| (at, engine))
@@ -506,8 +506,8 @@ impl VirtualServer {
         let now = self.now;
         let Some(life) = &mut self.life else { return };
         let e = &mut life.engines[engine];
-        let doing = std::mem::replace(&mut e.doing, Doing::Nothing);
-        let Doing::Step { start, .. } = doing else {
+        let doing = std::mem::replace(&mut e.doing, EngineActivity::Nothing);
+        let EngineActivity::Step { start, .. } = doing else {
             return;
         };
         e.busy += now - start;
@@ -602,7 +602,7 @@ impl VirtualServer {
     }
 }
 
-impl Life {
+impl VirtualInstance {
     fn account(&self, dropped: Dropped) {
         self.admission.left(1);
         if !dropped.has_first_token {

@@ -10,13 +10,13 @@ use vllm_monitor::policy::{self, Policy};
 
 /// Forwards situations to the thread that decides. A full queue costs situations, which are counted.
 #[derive(Debug)]
-pub struct Seam {
+pub struct SituationForwarder {
     situations: mpsc::Sender<Situation>,
     horizon_secs: f64,
     dropped: Arc<AtomicU64>,
 }
 
-impl Seam {
+impl SituationForwarder {
     pub(super) fn new(
         situations: mpsc::Sender<Situation>,
         horizon_secs: f64,
@@ -30,7 +30,7 @@ impl Seam {
     }
 }
 
-impl Policy for Seam {
+impl Policy for SituationForwarder {
     fn decide(&self, seen: &policy::Situation<'_>) -> Vec<Decision> {
         let at = Time::from_millis(seen.snapshot.time.as_nanos().div_euclid(1_000_000));
         let situation = adapter::situation(seen.snapshot, seen.target, at, self.horizon_secs, None);

@@ -9,7 +9,7 @@ use crate::StreamError;
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// One request's attempts so far.
-pub(super) struct Tries<'a, F> {
+pub(super) struct Attempts<'a, F> {
     pool: &'a Pool,
     pub(super) failed: Vec<Attempt>,
     pause: Duration,
@@ -28,7 +28,7 @@ pub(super) enum Settled<T> {
     Again(Duration),
 }
 
-impl<'a, F: FnMut(&Attempt)> Tries<'a, F> {
+impl<'a, F: FnMut(&Attempt)> Attempts<'a, F> {
     pub(super) fn new(pool: &'a Pool, on_retry: F) -> Self {
         Self {
             pool,

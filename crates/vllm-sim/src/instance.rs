@@ -18,7 +18,7 @@ use crate::threads::spawn;
 
 /// A running server.
 #[derive(Debug)]
-pub(crate) struct Life {
+pub(crate) struct Instance {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     refuse: watch::Sender<bool>,
@@ -37,7 +37,7 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener> {
     Ok(listener)
 }
 
-impl Life {
+impl Instance {
     /// Starts every thread. Counters begin at 0.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl Life {
     }
 }
 
-impl Drop for Life {
+impl Drop for Instance {
     /// Closes every connection and joins every thread.
     fn drop(&mut self) {
         self.stop.send_replace(true);

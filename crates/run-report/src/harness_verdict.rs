@@ -34,7 +34,7 @@ pub struct OwnFigure {
 
 /// A harness's verdict on a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Judged {
+pub struct HarnessVerdict {
     /// Whether the result counts.
     pub validity: Validity,
     /// In the harness's words, such as `INVALID`.
@@ -47,7 +47,7 @@ pub struct Judged {
     pub figures: Vec<OwnFigure>,
 }
 
-impl Judged {
+impl HarnessVerdict {
     /// `verdict_<stamp>.json` in the folder of a record.
     pub fn path(folder: &Path, stamp: &str) -> PathBuf {
         folder.join(format!("verdict_{stamp}.json"))

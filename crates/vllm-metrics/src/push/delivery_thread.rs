@@ -65,7 +65,7 @@ struct Payload {
 }
 
 /// The sending thread and its queue.
-pub(super) struct Courier {
+pub(super) struct DeliveryThread {
     queue: Option<Sender<Payload>>,
     thread: Option<JoinHandle<()>>,
     done: Receiver<()>,
@@ -74,7 +74,7 @@ pub(super) struct Courier {
     drain: Duration,
 }
 
-impl Courier {
+impl DeliveryThread {
     pub(super) fn start(
         method: Method,
         url: &Url,

@@ -16,7 +16,7 @@ use crate::hub::Hub;
 
 /// Keeps the state in one file, which one monitor at a time may use.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct StateKeeper {
     file: Mutex<StateFile>,
     _lock: Flock<File>,
 }
@@ -25,14 +25,14 @@ pub struct Keeper {
 #[derive(Debug)]
 pub struct Opened {
     /// The keeper; `None` if nothing will be saved.
-    pub keeper: Option<Arc<Keeper>>,
+    pub keeper: Option<Arc<StateKeeper>>,
     /// What was learned before.
     pub state: State,
     /// What the user should know: that nothing is saved, or that an earlier state could not be used.
     pub warning: Option<String>,
 }
 
-impl Keeper {
+impl StateKeeper {
     /// Opens the state. Whatever is wrong with it, the monitor starts: it then learns anew, and says so.
     pub fn open(path: Option<&Path>) -> Opened {
         let Some(path) = path else {
@@ -144,7 +144,7 @@ mod tests {
     fn what_was_learned_survives_and_two_do_not_share_a_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("deep/state");
-        let opened = Keeper::open(Some(&path));
+        let opened = StateKeeper::open(Some(&path));
         assert!(opened.warning.is_none());
         let hub = Hub::new(Monitor::new(Settings::default()), opened.state, RunClock::start());
         hub.step(Snapshot::empty("t", hub.now()));
@@ -152,24 +152,24 @@ mod tests {
         keeper.save(&hub);
         assert_eq!(hub.totals.saves.load(Ordering::Relaxed), 1);
 
-        let second = Keeper::open(Some(&path));
+        let second = StateKeeper::open(Some(&path));
         assert!(
             second.keeper.is_none() && second.warning.is_some_and(|w| w.contains("another vllm-monitor"))
         );
         drop(keeper);
-        let again = Keeper::open(Some(&path));
+        let again = StateKeeper::open(Some(&path));
         assert!(again.state.target("t").is_some() && again.warning.is_none());
         drop(again);
 
         std::fs::write(&path, b"rubbish").expect("written");
-        let anew = Keeper::open(Some(&path));
+        let anew = StateKeeper::open(Some(&path));
         assert!(anew.state.target("t").is_none() && anew.keeper.is_some());
         assert!(anew.warning.is_some_and(|w| w.contains("learning starts anew")));
     }
 
     #[test]
     fn a_state_that_cannot_be_saved_is_a_warning() {
-        let opened = Keeper::open(Some(Path::new("/dev/null/state")));
+        let opened = StateKeeper::open(Some(Path::new("/dev/null/state")));
         assert!(opened.keeper.is_none() && opened.warning.is_some_and(|w| w.contains("nothing")));
     }
 
