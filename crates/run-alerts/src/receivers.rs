@@ -33,7 +33,7 @@ pub(crate) struct ReceiverTasks {
 impl ReceiverTasks {
     pub(crate) fn start(receivers: &Receivers, counts: &Arc<Counts>) -> Result<Self, std::io::Error> {
         let client = alert_delivery::client().map_err(std::io::Error::other)?;
-        let mut receivers = Self {
+        let mut started = Self {
             queues: Vec::new(),
             tasks: JoinSet::new(),
             counts: Arc::clone(counts),
@@ -41,16 +41,16 @@ impl ReceiverTasks {
         for url in &receivers.webhooks {
             let webhook = Webhook::new(&client, url, "sut", counts);
             let (queue, changes) = mpsc::channel(QUEUE);
-            receivers.queues.push(queue);
-            receivers.tasks.spawn(to_webhook(webhook, changes));
+            started.queues.push(queue);
+            started.tasks.spawn(to_webhook(webhook, changes));
         }
         for base in &receivers.alertmanagers {
             let manager = Alertmanager::new(&client, base, counts);
             let (queue, changes) = mpsc::channel(QUEUE);
-            receivers.queues.push(queue);
-            receivers.tasks.spawn(to_alertmanager(manager, changes));
+            started.queues.push(queue);
+            started.tasks.spawn(to_alertmanager(manager, changes));
         }
-        Ok(receivers)
+        Ok(started)
     }
 
     /// Queues a change for every receiver; counts it where a queue is full.
