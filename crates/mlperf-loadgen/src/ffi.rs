@@ -198,6 +198,7 @@ pub(crate) use bridge::{
 use crate::gate::Call;
 
 /// Answers a sample. The `Call` proves that the sample's test is running and keeps it from ending meanwhile.
+#[inline]
 pub(crate) fn complete(_: &Call<'_>, id: usize, data: &[u8], n_tokens: i64) -> Result<(), cxx::Exception> {
     // SAFETY: `id` was handed out by LoadGen for the test that the `Call` holds open, and the handle that it
     // comes from is consumed by its one completion.
@@ -205,6 +206,7 @@ pub(crate) fn complete(_: &Call<'_>, id: usize, data: &[u8], n_tokens: i64) -> R
 }
 
 /// Reports a sample's first token.
+#[inline]
 pub(crate) fn first_token(_: &Call<'_>, id: usize, data: &[u8]) -> Result<(), cxx::Exception> {
     // SAFETY: as for `complete`; the sample is not complete yet, since its handle still exists.
     unsafe { bridge::first_token(id, data) }

@@ -15,6 +15,7 @@ const CALLS: u64 = ONE_EPOCH - 1;
 static GATE: Gate = Gate::new();
 
 /// Passes if the test `epoch` is still running.
+#[inline]
 pub(crate) fn enter(epoch: u32) -> Option<Call<'static>> {
     GATE.enter(epoch)
 }
@@ -30,6 +31,7 @@ pub(crate) fn close() {
 }
 
 /// The number of the running test.
+#[inline]
 pub(crate) fn epoch() -> u32 {
     GATE.epoch()
 }
@@ -55,6 +57,7 @@ impl Gate {
         }
     }
 
+    #[inline]
     fn enter(&self, epoch: u32) -> Option<Call<'_>> {
         let before = self.word.fetch_add(1, Ordering::Acquire);
         let call = Call(self);
@@ -72,11 +75,13 @@ impl Gate {
         }
     }
 
+    #[inline]
     fn epoch(&self) -> u32 {
         epoch_of(self.word.load(Ordering::Relaxed))
     }
 }
 
+#[inline]
 fn epoch_of(word: u64) -> u32 {
     (word >> 32) as u32
 }

@@ -85,6 +85,7 @@ pub enum Refused {
 }
 
 impl IssuedSample {
+    #[inline]
     pub(crate) fn new(raw: RawSample, epoch: u32) -> Self {
         Self {
             id: raw.id,
@@ -95,6 +96,7 @@ impl IssuedSample {
     }
 
     /// The sample's index in the query sample library.
+    #[inline]
     pub fn index(&self) -> usize {
         self.index
     }
@@ -102,6 +104,7 @@ impl IssuedSample {
     /// A number that is unique among the outstanding samples of the test: for logs and maps.
     ///
     /// It is an address inside LoadGen, so it may be reused by a later test in the same process.
+    #[inline]
     pub fn id(&self) -> usize {
         self.id
     }
@@ -162,6 +165,7 @@ impl IssuedSample {
     ///
     /// # Errors
     /// [`Refused::TestEnded`] or [`Refused::LoadGen`].
+    #[inline]
     pub fn complete(self, data: &[u8], n_tokens: u32) -> Result<(), Refused> {
         let mut n_tokens = i64::from(n_tokens);
         if !self.has_first_token && NEEDS_FIRST_TOKEN.load(Ordering::Relaxed) {
@@ -187,6 +191,7 @@ impl IssuedSample {
         result
     }
 
+    #[inline]
     fn answer(&self, data: &[u8], n_tokens: i64) -> Result<(), Refused> {
         let call = self.enter()?;
         if !self.has_first_token && NEEDS_FIRST_TOKEN.load(Ordering::Relaxed) {
@@ -195,6 +200,7 @@ impl IssuedSample {
         ffi::complete(&call, self.id, data, n_tokens).map_err(|error| exception(&error))
     }
 
+    #[inline]
     fn enter(&self) -> Result<Call<'static>, Refused> {
         gate::enter(self.epoch).ok_or_else(|| {
             INCIDENTS.count(&INCIDENTS.late, || {
@@ -235,6 +241,7 @@ pub struct IssuedSamples<'a> {
 }
 
 impl<'a> IssuedSamples<'a> {
+    #[inline]
     pub(crate) fn new(raw: &'a [RawSample], epoch: u32) -> Self {
         Self {
             raw: raw.iter(),
@@ -246,10 +253,12 @@ impl<'a> IssuedSamples<'a> {
 impl Iterator for IssuedSamples<'_> {
     type Item = IssuedSample;
 
+    #[inline]
     fn next(&mut self) -> Option<IssuedSample> {
         self.raw.next().map(|raw| IssuedSample::new(*raw, self.epoch))
     }
 
+    #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.raw.size_hint()
     }
