@@ -2,7 +2,7 @@
 //! started.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -121,15 +121,34 @@ impl Files {
     }
 }
 
+/// Each file is written under a temporary name and then renamed, so that no file of a tree is ever half written.
 fn write(to: &Path, content: &Content) -> io::Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }
-    match content {
-        Content::Text(text) => fs::write(to, text),
-        Content::Copy(from) => fs::copy(from, to)
+    let fill = |out: &mut io::BufWriter<fs::File>| match content {
+        Content::Text(text) => out.write_all(text.as_bytes()),
+        Content::Copy(from) => fs::File::open(from)
+            .and_then(|mut file| io::copy(&mut file, out))
             .map(drop)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display()))),
-        Content::Shortened(from) => logs::shorten(from, to),
+        Content::Shortened(from) => logs::shorten(from, out),
+    };
+    atomic_file::replace(to, true, fill, |_, _, error| error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_fails_leaves_the_earlier_file_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("tree/to"));
+        write(&to, &Content::Text("earlier".to_owned())).unwrap();
+        let error = write(&to, &Content::Copy(from.clone())).unwrap_err();
+        assert!(error.to_string().contains(&from.display().to_string()), "{error}");
+        assert_eq!(fs::read_to_string(&to).unwrap(), "earlier");
+        assert_eq!(fs::read_dir(dir.path().join("tree")).unwrap().count(), 1);
     }
 }
