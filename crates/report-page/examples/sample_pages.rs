@@ -8,7 +8,8 @@ use std::time::Instant;
 #[path = "../tests/sample/mod.rs"]
 mod sample;
 
-use report_page::{Appended, Options, TraceOptions, Update, model::Request, render_with, write_trace};
+use report_page::model::{HistogramColumn, Request};
+use report_page::{Appended, AppendedColumns, Options, TraceOptions, Update, render_with, write_trace};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -80,6 +81,18 @@ fn update(page: &report_page::model::Page) -> Result<String, report_page::Error>
             values: vec![s.values.last().copied().unwrap_or(0.0); 10],
         }
     });
+    let histograms = page.runs[0].histograms.iter().enumerate().map(|(histogram, h)| {
+        let last = h.columns.last().map_or(sample::START_NS, |column| column.end_ns);
+        let column = |i: i64| HistogramColumn {
+            start_ns: last + i * 1_000_000_000,
+            end_ns: last + (i + 1) * 1_000_000_000,
+            counts: vec![1; h.bounds.len() + 1],
+        };
+        AppendedColumns {
+            histogram,
+            columns: (0..10).map(column).collect(),
+        }
+    });
     let request = Request {
         issued_ns: sample::at(61.0),
         sent_ns: Some(sample::at(61.0)),
@@ -91,6 +104,7 @@ fn update(page: &report_page::model::Page) -> Result<String, report_page::Error>
     Update {
         end_ns: sample::at(71.0),
         appended: appended.collect(),
+        histograms: histograms.collect(),
         requests: vec![request],
     }
     .to_json(page)

@@ -22,7 +22,7 @@ mod trace;
 mod view;
 
 pub use error::{Error, Result};
-pub use live::{Appended, Update};
+pub use live::{Appended, AppendedColumns, Update};
 pub use trace::{TraceOptions, TraceSummary, write_trace};
 
 use model::Page;

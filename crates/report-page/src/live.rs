@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::model::{Outcome, Page, Request, TimeSource};
+use crate::model::{HistogramColumn, Outcome, Page, Request, TimeSource};
 use crate::{Result, assets, view};
 
 /// New points of one series.
@@ -16,6 +16,15 @@ pub struct Appended {
     pub timestamps_ns: Vec<i64>,
     /// One value per timestamp; what is not finite arrives as absent.
     pub values: Vec<f64>,
+}
+
+/// New intervals of one histogram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendedColumns {
+    /// Index in the run's histograms, as they were when the page was rendered.
+    pub histogram: usize,
+    /// Later than all before; as many counts as the histogram had then.
+    pub columns: Vec<HistogramColumn>,
 }
 
 /// What changed since the page was rendered, or since the update before.
@@ -39,6 +48,8 @@ pub struct Update {
     pub end_ns: i64,
     /// New points.
     pub appended: Vec<Appended>,
+    /// New intervals of histograms.
+    pub histograms: Vec<AppendedColumns>,
     /// Requests that ended since.
     pub requests: Vec<Request>,
 }
@@ -47,11 +58,15 @@ pub struct Update {
 struct Json<'a> {
     end: f64,
     series: Vec<(usize, Vec<f64>, &'a [f64])>,
+    histograms: Vec<(usize, Vec<ColumnJson<'a>>)>,
     requests: Vec<RequestJson>,
     rules: Vec<(&'a str, usize)>,
     bound: Vec<(f64, f64, usize)>,
     fragments: BTreeMap<&'static str, String>,
 }
+
+/// Begin, end and counts of an interval.
+type ColumnJson<'a> = (f64, f64, &'a [u64]);
 
 #[derive(Serialize)]
 struct RequestJson {
@@ -97,6 +112,15 @@ impl Update {
                         a.timestamps_ns.iter().map(|&ns| at(ns)).collect(),
                         &*a.values,
                     )
+                })
+                .collect(),
+            histograms: self
+                .histograms
+                .iter()
+                .map(|grown| {
+                    let columns = grown.columns.iter();
+                    let columns = columns.map(|c| (at(c.start_ns), at(c.end_ns), &*c.counts));
+                    (grown.histogram, columns.collect())
                 })
                 .collect(),
             requests: self

@@ -1,7 +1,7 @@
 //! Counts, rates and quantiles of the requests in a window; `stats.js` computes the same for a selection.
 
 use crate::model::{Outcome, Run};
-use crate::requests::{Metric, Requests};
+use crate::requests::{Metric, Requests, Row};
 
 /// LoadGen's rule, as in every other table and card of the report.
 pub(crate) use run_statistics::percentile::loadgen as quantile;
@@ -82,10 +82,13 @@ impl Numbers {
         }
     }
 
-    /// Of the whole run.
-    pub(crate) fn of_run(requests: &Requests, run: &Run) -> Self {
-        let ms = |ns: i64| (ns - run.origin_ns) as f64 / 1e6;
-        Self::of(requests, ms(run.span.start_ns), ms(run.span.end_ns))
+    /// Of the whole run: from the first request issued to the last answer. A record begins before and ends after it.
+    pub(crate) fn of_run(requests: &Requests) -> Self {
+        let last = |row: &Row| row.done.or(row.first).unwrap_or(row.issued);
+        let start = requests.rows.iter().map(|row| row.issued).min();
+        let end = requests.rows.iter().map(last).max();
+        let ms = |ticks: Option<i64>| ticks.map_or(0.0, |ticks| requests.ms(ticks));
+        Self::of(requests, ms(start), ms(end))
     }
 
     /// Of the steady window, if there is one.
@@ -97,16 +100,33 @@ impl Numbers {
     }
 }
 
-/// Output tokens that a request received in a window, taking them as evenly spaced from the first to the last.
-fn tokens_inside(requests: &Requests, row: &crate::requests::Row, start_ms: f64, end_ms: f64) -> Option<f64> {
-    let (first, done) = (requests.ms(row.first?), requests.ms(row.done?));
-    let tokens = f64::from(row.output_tokens?);
-    let overlap = done.min(end_ms) - first.max(start_ms);
-    if done > first {
-        (overlap > 0.0).then(|| tokens * overlap / (done - first))
-    } else {
-        (start_ms..=end_ms).contains(&first).then_some(tokens)
+/// Output tokens of a completed request that arrived in a window: the first at its time, the others evenly from then to
+/// the last; all at the end where the time of the first is not known.
+fn tokens_inside(requests: &Requests, row: &Row, start_ms: f64, end_ms: f64) -> Option<f64> {
+    if row.outcome != Outcome::Completed {
+        return None;
     }
+    let (done, tokens) = (requests.ms(row.done?), f64::from(row.output_tokens?));
+    let at = |ms: f64, tokens: f64| {
+        if (start_ms..=end_ms).contains(&ms) {
+            tokens
+        } else {
+            0.0
+        }
+    };
+    let Some(first) = row
+        .first
+        .map(|ticks| requests.ms(ticks))
+        .filter(|_| tokens >= 1.0)
+    else {
+        return Some(at(done, tokens));
+    };
+    let rest = if done > first {
+        (tokens - 1.0) * (done.min(end_ms) - first.max(start_ms)).max(0.0) / (done - first)
+    } else {
+        at(done, tokens - 1.0)
+    };
+    Some(at(first, 1.0) + rest)
 }
 
 #[cfg(test)]
@@ -143,10 +163,12 @@ mod tests {
         let numbers = Numbers::of(&requests, 0.0, 1_100.0);
         assert_eq!((numbers.issued, numbers.completed, numbers.failed), (2, 1, 0));
         assert!(
-            (numbers.output_tokens - 15.0).abs() < 1e-9,
-            "ten of the first, half of the second"
+            (numbers.output_tokens - 15.5).abs() < 1e-9,
+            "ten of the first; of the second the first and half of the nine others"
         );
         let ttft = numbers.distributions[0].as_ref().expect("two requests have one");
         assert_eq!((ttft.count, ttft.mean, ttft.max), (2, 100.0, 100.0));
+        let whole = Numbers::of_run(&requests);
+        assert_eq!((whole.seconds, whole.output_tokens), (4.1, 30.0));
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use report_page::model::{Completeness, Live, Page, Request, Validity, Verdict};
-use report_page::{Appended, Update};
+use report_page::{Appended, AppendedColumns, Update};
 use run_report::{Analysis, AnalysisOptions};
 use tokio::sync::oneshot;
 use vllm_metrics::view::LiveView;
@@ -124,7 +124,10 @@ impl Worker {
             run.completeness = Completeness::Running;
             run.verdict = Verdict {
                 validity: Validity::Pending,
-                reasons: (self.standing)(),
+                reasons: (self.standing)()
+                    .iter()
+                    .map(|line| line.as_str().into())
+                    .collect(),
             };
         }
         page.facts.push("while the run goes on: its last hour".to_owned());
@@ -186,6 +189,8 @@ enum Step {
 struct Growing {
     /// By key: its index in the pages, and the time of its newest point there.
     series: HashMap<String, (usize, i64)>,
+    /// By identifier: its index in the pages, and the end of its newest interval there.
+    histograms: HashMap<String, (usize, i64)>,
     requests: HashSet<Identity>,
     reloaded: Option<Instant>,
 }
@@ -207,11 +212,16 @@ impl Growing {
     fn begin(&mut self, page: &Page) {
         self.reloaded = Some(Instant::now());
         self.series.clear();
+        self.histograms.clear();
         self.requests.clear();
         let Some(run) = page.runs.first() else { return };
         for (index, series) in run.series.iter().enumerate() {
             let newest_ns = series.timestamps_ns.last().copied().unwrap_or(i64::MIN);
             self.series.insert(series.key(), (index, newest_ns));
+        }
+        for (index, histogram) in run.histograms.iter().enumerate() {
+            let newest_ns = histogram.columns.last().map_or(i64::MIN, |column| column.end_ns);
+            self.histograms.insert(histogram.id.clone(), (index, newest_ns));
         }
         self.requests.extend(run.requests.iter().map(identity));
     }
@@ -239,6 +249,21 @@ impl Growing {
                 values: series.values[from..].to_vec(),
             });
         }
+        let mut histograms = Vec::new();
+        for histogram in &run.histograms {
+            let Some((index, newest_ns)) = self.histograms.get_mut(&histogram.id) else {
+                is_new = true;
+                continue;
+            };
+            let columns = &histogram.columns;
+            let columns = &columns[columns.partition_point(|column| column.end_ns <= *newest_ns)..];
+            let Some(last) = columns.last() else { continue };
+            *newest_ns = last.end_ns;
+            histograms.push(AppendedColumns {
+                histogram: *index,
+                columns: columns.to_vec(),
+            });
+        }
         // A page cannot add a series. Loading it again may wait: new series are rare after the first seconds.
         if is_new && self.reloaded.is_none_or(|at| at.elapsed() >= RELOAD_EVERY) {
             self.reloaded = Some(Instant::now());
@@ -256,6 +281,7 @@ impl Growing {
         Step::Append(Update {
             end_ns: run.span.end_ns,
             appended,
+            histograms,
             requests,
         })
     }
@@ -263,7 +289,7 @@ impl Growing {
 
 #[cfg(test)]
 mod tests {
-    use report_page::model::{Run, Series};
+    use report_page::model::{Histogram, HistogramColumn, Run, Series};
 
     use super::*;
 
@@ -304,6 +330,38 @@ mod tests {
             panic!("an update")
         };
         assert!(update.appended.is_empty() && update.requests.is_empty());
+    }
+
+    #[test]
+    fn heat_maps_grow() {
+        let page = |intervals: i64| {
+            let columns = (0..intervals).map(|i| HistogramColumn {
+                start_ns: i,
+                end_ns: i + 1,
+                counts: vec![1, 2],
+            });
+            let histogram = |id: &str| Histogram {
+                id: id.to_owned(),
+                columns: columns.clone().collect(),
+                ..Histogram::default()
+            };
+            let mut page = page(&[], 0);
+            page.runs[0].histograms = vec![histogram("ttft"), histogram("itl")];
+            page
+        };
+        let mut growing = Growing::default();
+        growing.begin(&page(3));
+        let Step::Append(update) = growing.step(&page(5)) else {
+            panic!("an update")
+        };
+        assert_eq!(update.histograms.len(), 2);
+        assert_eq!(update.histograms[1].histogram, 1);
+        let ends: Vec<i64> = update.histograms[1].columns.iter().map(|c| c.end_ns).collect();
+        assert_eq!(ends, [4, 5]);
+        let Step::Append(update) = growing.step(&page(5)) else {
+            panic!("an update")
+        };
+        assert!(update.histograms.is_empty());
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn figures_are_those_of_the_summary_and_say_where_they_come_from() {
     );
     let page = run_report::page(&[&analysis], None);
     let headline = &page.runs[0].headline;
-    assert_eq!(headline[0].source, "LoadGen");
+    assert!(headline[0].source.starts_with("LoadGen"));
     let figure = |name: &str| headline.iter().find(|figure| figure.name == name).unwrap();
     let completed = figure("Requests completed").quantity.value();
     assert_eq!(completed, analysis.summary["requests"]["completed"].as_f64());
@@ -193,7 +193,7 @@ fn a_record_without_the_hash_of_its_dataset_is_compared_and_the_gap_is_named() {
 }
 
 #[test]
-fn percentiles_of_cards_and_tables_follow_one_rule_and_reasons_have_no_dashes() {
+fn percentiles_of_cards_and_tables_follow_one_rule_and_reasons_are_nested_under_their_heading() {
     let record = record(200, 4.0);
     let judged = HarnessVerdict {
         validity: Validity::Valid,
@@ -210,7 +210,11 @@ fn percentiles_of_cards_and_tables_follow_one_rule_and_reasons_have_no_dashes() 
         },
     );
     let page = run_report::page(&[&analysis], None);
-    assert_eq!(page.runs[0].verdict.reasons, ["VALID", "valid, but:", "a reason"]);
+    let [reason] = &page.runs[0].verdict.reasons[..] else {
+        panic!("{:?}", page.runs[0].verdict)
+    };
+    assert_eq!(reason.text, "valid, but:");
+    assert_eq!(reason.details, ["a reason"]);
     let mut ttft: Vec<f64> = record
         .requests
         .iter()
@@ -225,6 +229,75 @@ fn percentiles_of_cards_and_tables_follow_one_rule_and_reasons_have_no_dashes() 
         .find(|figure| figure.name == "P99 time to first token, whole run")
         .unwrap();
     assert!((card.quantity.value().unwrap() - p99).abs() < 1e-9);
+}
+
+/// The cell of a row of the table of counts.
+fn count(html: &str, window: &str, column: usize) -> f64 {
+    let row = html.split(&format!(r#"data-window="{window}""#)).nth(1).unwrap();
+    let cell = row.split("<td").nth(column + 1).unwrap();
+    let number = cell.split(r#"<span class="number">"#).nth(1).unwrap();
+    number
+        .split('<')
+        .next()
+        .unwrap()
+        .replace(',', "")
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn throughput_has_one_value_in_cards_sentences_and_tables() {
+    let mut record = record(900, 8.0);
+    // The record begins before and ends after the run, which is no whole number of seconds.
+    for series in &mut record.series {
+        series
+            .timestamps_ns
+            .iter_mut()
+            .for_each(|t| *t -= 5 * support::SECOND);
+    }
+    record.manifest.ended_ns = Some(support::START + 200 * support::SECOND);
+    let analysis = named(&record, "A");
+    let html = html(&analysis);
+    let page = run_report::page(&[&analysis], None);
+    let card = |name: &str| {
+        let figure = page.runs[0].headline.iter().find(|figure| figure.name == name);
+        figure
+            .unwrap_or_else(|| panic!("{name}"))
+            .quantity
+            .value()
+            .unwrap()
+    };
+    let rows = &record.requests;
+    let tokens: u32 = rows.iter().filter_map(|row| row.output_tokens).sum();
+    let first = rows.iter().map(|row| row.issued_ns).min().unwrap();
+    let last = rows.iter().filter_map(|row| row.done_ns).max().unwrap();
+    let expected = f64::from(tokens) / ((last - first) as f64 / 1e9);
+    let whole = card("Output token throughput, whole run");
+    assert!((whole / expected - 1.0).abs() < 1e-9, "{whole} {expected}");
+    // The page rounds to four digits.
+    let close = |a: f64, b: f64| (a / b - 1.0).abs() < 2e-3;
+    assert!(
+        close(count(&html, "whole", 6), whole),
+        "{} {whole}",
+        count(&html, "whole", 6)
+    );
+    let steady = card("Output token throughput, steady window");
+    assert!(
+        close(count(&html, "steady", 6), steady),
+        "{} {steady}",
+        count(&html, "steady", 6)
+    );
+    let span = analysis.window.span.unwrap();
+    assert_eq!(
+        (span.to_ns - analysis.window.whole.unwrap().from_ns) % support::SECOND,
+        0
+    );
+    let sentence = format!("{whole:.0} output tokens/s over the whole run, {steady:.0} in the steady window");
+    assert!(
+        analysis.lines().join(" ").contains(&sentence),
+        "{:?}",
+        analysis.lines()
+    );
 }
 
 #[test]

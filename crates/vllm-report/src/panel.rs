@@ -117,6 +117,8 @@ pub(crate) struct Panel {
     pub(crate) limits: Vec<Limit>,
     /// Whether its data come from scrapes of the servers, whose gaps are then its gaps.
     pub(crate) scraped: bool,
+    /// Its first reading, where the time before is to be marked as not read.
+    pub(crate) first_reading_ns: Option<i64>,
     /// The reason to show if there is nothing to draw.
     pub(crate) absent: String,
 }
@@ -135,6 +137,7 @@ impl Panel {
             fixed_max: None,
             limits: Vec::new(),
             scraped: true,
+            first_reading_ns: None,
             absent: "no samples".into(),
         }
     }
@@ -154,6 +157,12 @@ impl Panel {
     /// The same for data that do not come from scrapes.
     pub(crate) fn unscraped(mut self) -> Self {
         self.scraped = false;
+        self
+    }
+
+    /// The same, marking the time before its first reading.
+    pub(crate) fn read_from(mut self, first_reading_ns: Option<i64>) -> Self {
+        self.first_reading_ns = first_reading_ns;
         self
     }
 

@@ -40,14 +40,14 @@ pub(crate) struct Curve {
 }
 
 impl Curve {
-    /// The curve as steps: a value holds from its time to the next or, where it is a mean of the time before it, from the
-    /// time before. Gaps stay gaps.
-    pub(crate) fn stepped(self, of_time_before: bool) -> Self {
+    /// The curve as steps: a value holds from its time to the next. Where it is a mean of the time before it, it holds
+    /// from the time before; that of the first value is `begins_ns`. Gaps stay gaps.
+    pub(crate) fn stepped(self, begins_ns: Option<i64>) -> Self {
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        let mut before: Option<(i64, f64)> = None;
+        let mut before: Option<(i64, f64)> = begins_ns.map(|at| (at, f64::NAN));
         for (&t, &v) in self.times.iter().zip(&self.values) {
             if let Some((at, value)) = before.filter(|(at, _)| t - at <= self.longest_step_ns) {
-                let (corner, held) = if of_time_before { (at, v) } else { (t, value) };
+                let (corner, held) = if begins_ns.is_some() { (at, v) } else { (t, value) };
                 times.push(corner);
                 values.push(held);
             }
@@ -472,10 +472,15 @@ mod tests {
             longest_step_ns: 25,
             figures: Figures::default(),
         };
-        let before = curve().stepped(true);
-        assert_eq!(before.times, [0, 0, 10, 10, 20, 60]);
-        assert_eq!(before.values, [0.0, 0.5, 0.5, 0.0, 0.0, 1.0]);
-        let after = curve().stepped(false);
+        let before = curve().stepped(Some(-10));
+        assert_eq!(before.times, [-10, 0, 0, 10, 10, 20, 60]);
+        assert_eq!(before.values, [0.0, 0.0, 0.5, 0.5, 0.0, 0.0, 1.0]);
+        assert_eq!(
+            curve().stepped(Some(-30)).times[0],
+            0,
+            "a gap before the first value stays one"
+        );
+        let after = curve().stepped(None);
         assert_eq!(after.times, [0, 10, 10, 20, 20, 60]);
         assert_eq!(after.values, [0.0, 0.0, 0.5, 0.5, 0.0, 1.0]);
     }

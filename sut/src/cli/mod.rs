@@ -118,3 +118,55 @@ fn version_text() -> String {
         }
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    /// Flags of `vllm serve` 0.32 that a diagnosis advises, and one of nvidia-smi; `scripts/check-exports` asks a vLLM.
+    const OTHERS: [&str; 19] = [
+        "api-server-count",
+        "decode-context-parallel-size",
+        "enable-prefix-caching",
+        "enforce-eager",
+        "gpu-memory-utilization",
+        "kv-cache-dtype",
+        "kv-transfer-config",
+        "max-loras",
+        "max-model-len",
+        "max-num-batched-tokens",
+        "max-num-seqs",
+        "no-async-scheduling",
+        "numa-bind",
+        "power-limit",
+        "quantization",
+        "speculative-config",
+        "stream-interval",
+        "structured-outputs-config",
+        "tensor-parallel-size",
+    ];
+
+    #[test]
+    fn what_a_diagnosis_advises_can_be_set() {
+        let rules = include_str!("../../../crates/run-diagnosis/src/bound/rules.toml");
+        let command = Cli::command();
+        let own: Vec<&str> = command
+            .get_arguments()
+            .filter_map(|flag| flag.get_long())
+            .collect();
+        let advised = rules
+            .lines()
+            .filter(|line| line.starts_with("change = "))
+            .flat_map(|line| line.split("--").skip(1))
+            .map(|rest| {
+                let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '-');
+                &rest[..end.unwrap_or(rest.len())]
+            });
+        let unknown: Vec<&str> = advised
+            .filter(|flag| !own.contains(flag) && !OTHERS.contains(flag))
+            .collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}

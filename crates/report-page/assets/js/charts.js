@@ -18,9 +18,13 @@ class LineChart {
   // One array of times for all lines. Lines of one axis share it without a copy; others are joined.
   data() {
     const columns = this.lines.map(({ series }) => {
-      const values = series.shown;
-      const holes = series.kind === "counter" || series.column.specials.length;
-      return [series.times, holes ? Array.from(values, (v) => (Number.isFinite(v) ? v : null)) : values];
+      let values = series.shown;
+      const rate = series.kind === "counter";
+      if (rate || series.column.specials.length) values = Array.from(values, (v) => (Number.isFinite(v) ? v : null));
+      // A rate is that of the interval before its time: the first step begins at the first reading.
+      const first = values.findIndex((v) => v !== null);
+      if (rate && this.spec.kind === "step" && first > 0) values[first - 1] = values[first];
+      return [series.times, values];
     });
     const times = columns[0][0];
     if (columns.every((c) => c[0] === times)) return [times, ...columns.map((c) => c[1])];
@@ -91,6 +95,14 @@ class LineChart {
     return this.lines.flatMap((line, i) => (line.bandTo === undefined ? [] : [{ series: [line.bandTo + 1, i + 1], fill: () => alpha(line.color()) }]));
   }
 
+  // Of steps, which hold: the time before the first reading, in which their value is not known.
+  get unread() {
+    const runs = new Set(this.lines.map((line) => line.series.run));
+    if (this.spec.kind !== "step" || runs.size !== 1) return null;
+    const [run] = runs, first = Math.min(...this.lines.map(({ series }) => series.times[0] ?? Infinity));
+    return first > run.start && first < Infinity ? [run.start, first] : null;
+  }
+
   // Ends of the value axis: from zero, unless the values are far from it.
   range(min, max) {
     const { spec } = this;
@@ -133,15 +145,22 @@ class LineChart {
 
   shade(u) {
     const { ctx } = u, { left, top, width, height } = u.bbox;
-    const band = (from, to, color) => {
+    const band = (from, to, color, text) => {
       const a = Math.max(left, u.valToPos(from, "x", true)), b = Math.min(left + width, u.valToPos(to, "x", true));
       if (b <= a) return;
       ctx.fillStyle = color;
       ctx.fillRect(a, top, b - a, height);
+      if (!text) return;
+      ctx.save();
+      ctx.font = `${11 * uPlot.pxRatio}px ${getComputedStyle(document.body).fontFamily}`;
+      Object.assign(ctx, { fillStyle: Theme.color("muted"), textAlign: "center", textBaseline: "middle" });
+      if (ctx.measureText(text).width < b - a - 6 * uPlot.pxRatio) ctx.fillText(text, (a + b) / 2, top + height / 2);
+      ctx.restore();
     };
     const runs = [...new Set(this.lines.map((line) => line.series.run))];
     if (runs.length === 1 && runs[0].steady) band(...runs[0].steady, Theme.color("steady"));
     for (const [from, to] of runs.length === 1 ? this.lines[0].series.gaps : []) band(from, to, Theme.color("hatch"));
+    if (this.unread) band(...this.unread, Theme.color("hatch"), "no reading");
   }
 
   thresholds(u) {

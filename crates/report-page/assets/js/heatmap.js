@@ -37,11 +37,17 @@ const Heatmap = (() => {
   }
 
   function one(figure, run, histogram) {
-    const { starts, ends, counts } = histogram.columns;
-    const buckets = counts.length;
-    // Buckets that are never used stay away, but for one at each end.
-    const used = counts.map((row) => row.some((n) => n > 0));
-    const first = Math.max(0, used.indexOf(true) - 1), last = Math.min(buckets - 1, used.lastIndexOf(true) + 1);
+    let starts, ends, counts, used, first, last;
+    // Again when the columns have grown.
+    function take() {
+      if (counts === histogram.columns.counts) return;
+      ({ starts, ends, counts } = histogram.columns);
+      // Buckets that are never used stay away, but for one at each end.
+      used = counts.map((row) => row.some((n) => n > 0));
+      first = Math.max(0, used.indexOf(true) - 1);
+      last = Math.min(counts.length - 1, used.lastIndexOf(true) + 1);
+    }
+    take();
     const legend = el("div", { class: "legend" });
     figure.append(legend);
     const show = (value) => Format.withUnit(value, histogram.unit);
@@ -69,7 +75,7 @@ const Heatmap = (() => {
           (total ? "; " + QUANTILES.map((q, i) => `${NAMES[i]} ${read(sum, q)}`).join(", ") : "");
       },
       draw(p) {
-        const { ctx } = p;
+        take();
         p.background(run, histogram.source);
         if (!used.includes(true)) { legend.replaceChildren(); p.timeAxis(false); return p.message("no observations"); }
         const rows = last - first + 1, height = p.h / rows;

@@ -3,7 +3,7 @@
 const Live = (() => {
   const shown = {};
 
-  // update: { end, series: [[index, times, values]], requests: [...], rules, bound, fragments: { id: html } }.
+  // update: { end, series: [[index, times, values]], histograms: [[index, [[start, end, counts]]]], requests: [...], rules, bound, fragments: { id: html } }.
   function apply(report, update) {
     const run = report.runs[0];
     for (const [index, times, values] of update.series) {
@@ -12,6 +12,7 @@ const Live = (() => {
       const first = times.findIndex((ms) => ms > known);
       if (first >= 0) series.append(times.slice(first), values.slice(first));
     }
+    for (const [index, columns] of update.histograms) appendColumns(run.histogram(run.meta.histograms[index].id), columns);
     if (update.requests.length) appendRequests(run, update.requests);
     run.meta.end = Math.max(run.meta.end, update.end);
     [run.meta.rules, run.meta.bound] = [update.rules, update.bound];
@@ -19,7 +20,7 @@ const Live = (() => {
     boundStrip(report);
     Selection.setDomain(Math.min(...report.runs.map((r) => r.start)), Math.max(...report.runs.map((r) => r.end)));
     report.charts_.forEach((chart) => chart.changed());
-    if (report.runs[0].requests.n) Numbers.fillWindow(report, run, "whole", run.start, run.end);
+    if (report.runs[0].requests.n) Numbers.fillWindow(report, run, "whole", ...run.whole);
     report.refresh();
   }
 
@@ -34,6 +35,16 @@ const Live = (() => {
     if (strip && place) place.replaceWith(strip);
     old.replaceWith(document.adoptNode(element));
     shown[id] = html;
+  }
+
+  function appendColumns(histogram, columns) {
+    const { starts, ends, counts } = histogram.columns, known = ends.at(-1) ?? -Infinity;
+    const later = columns.filter(([, end]) => end > known);
+    const join = (values, more) => Float64Array.from([...values, ...more]);
+    histogram.columns = {
+      starts: join(starts, later.map((c) => c[0])), ends: join(ends, later.map((c) => c[1])),
+      counts: counts.map((row, b) => join(row, later.map((c) => c[2][b]))),
+    };
   }
 
   function appendRequests(run, rows) {

@@ -91,7 +91,7 @@ const Toolbar = (() => {
     function update() {
       const [from, to] = Selection.view(), chosen = Selection.current();
       const step = to - from < 10000 ? 10 : 1000;
-      text.textContent = `${chosen ? "Selection" : "Whole run"} ${Format.clock(from, step)} – ${Format.clock(to, step)} (${Format.duration(to - from)})`;
+      text.textContent = `${chosen ? "Selection" : "Whole record"} ${Format.clock(from, step)} – ${Format.clock(to, step)} (${Format.duration(to - from)})`;
       form.from.value = seconds(from);
       form.to.value = seconds(to);
       reset.disabled = !chosen;

@@ -63,6 +63,16 @@ const Model = (() => {
     get start() { return this.meta.start; }
     get end() { return this.meta.end; }
     get steady() { return this.meta.steady; }
+    // From the first request issued to the last answer.
+    get whole() {
+      const r = this.requests;
+      let from = Infinity, to = -Infinity;
+      for (let i = 0; i < r.n; i++) {
+        from = Math.min(from, r.issued[i]);
+        to = Math.max(to, [r.done[i], r.first[i], r.issued[i]].find((ms) => !Number.isNaN(ms)));
+      }
+      return r.n ? [from, to] : [0, 0];
+    }
 
     axis(i) { return (this.axes[i] ||= Decode.column(this.seriesBlock, this.meta.axes[i].at).values); }
 

@@ -28,7 +28,7 @@ const Numbers = (() => {
     for (const row of rows) {
       const metric = row.closest("tbody").dataset.metric;
       if (metric) fill(row, numbers.latencies[metric], () => sample);
-      else fill(row, numbers.counts, (i) => (sample && i > 0) || i === 6);
+      else fill(row, numbers.counts, (i) => (sample && i > 0) || (i === 6 && window !== "whole"));
     }
   }
 

@@ -88,6 +88,17 @@ const Stats = (() => {
     return out;
   }
 
+  // Output tokens of a request in a window: the first at its time, the others evenly from then to the last; all at the
+  // end where the time of the first is not known.
+  function tokensInside(first, done, tokens, from, to) {
+    if (Number.isNaN(done) || !(tokens > 0)) return 0;
+    const at = (ms, n) => (ms >= from && ms <= to ? n : 0);
+    if (Number.isNaN(first)) return at(done, tokens);
+    if (done <= first) return at(first, 1) + at(done, tokens - 1);
+    const overlap = Math.min(done, to) - Math.max(first, from);
+    return at(first, 1) + ((tokens - 1) * Math.max(overlap, 0)) / (done - first);
+  }
+
   // Counts and rates of a run's requests in a window, in the order of the table of counts.
   function counts(run, from, to) {
     const r = run.requests, seconds = (to - from) / 1000;
@@ -100,11 +111,7 @@ const Stats = (() => {
         if (r.outcome[i] === 0) completed += weight;
         else if (r.outcome[i] === 1) failed += weight;
       }
-      const length = r.done[i] - r.first[i];
-      if (length > 0) {
-        const overlap = Math.min(r.done[i], to) - Math.max(r.first[i], from);
-        if (overlap > 0 && r.output[i] > 0) tokens += (weight * r.output[i] * overlap) / length;
-      } else if (length === 0 && inside(r.first[i]) && r.output[i] > 0) tokens += weight * r.output[i];
+      if (r.outcome[i] === 0) tokens += weight * tokensInside(r.first[i], r.done[i], r.output[i], from, to);
     }
     const perSecond = (n) => (seconds > 0 ? n / seconds : NaN);
     return [seconds, issued, completed, failed, perSecond(issued), perSecond(completed), tokens > 0 ? perSecond(tokens) : NaN];

@@ -19,8 +19,8 @@ pub use diagnosis::{BoundSpan, Check, Confidence, Diagnosis, Relation, Rule, Rul
 pub use figure::{Budget, BudgetPart, Figure, Limit, Quantity};
 pub use request::{Batch, Outcome, Request, RequestLimit, RequestMetric, Step, TimeSource};
 pub use run::{
-    Absent, Completeness, Event, Gap, Phase, Run, Severity, Span, SteadyWindow, Table, TableKind, Validity,
-    Verdict,
+    Absent, Completeness, Event, Gap, Phase, Reason, Run, Severity, Span, SteadyWindow, Table, TableKind,
+    Validity, Verdict,
 };
 pub use series::{Histogram, HistogramColumn, Kind, Series, series_key};
 

@@ -73,7 +73,49 @@ pub struct Verdict {
     /// The word.
     pub validity: Validity,
     /// Reasons, most important first.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Reason>,
+}
+
+/// Why a run has its verdict.
+///
+/// ```
+/// use report_page::model::Reason;
+///
+/// let lines = ["valid, but not an official result:", "- it lasted 20 s", "To fix: --duration 600s"];
+/// let reasons = Reason::listed(lines);
+/// assert_eq!(reasons[0].details, ["it lasted 20 s"]);
+/// assert_eq!(reasons[1], Reason::from("To fix: --duration 600s"));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// In words.
+    pub text: String,
+    /// What it consists of, for a heading such as `not a valid result:`.
+    pub details: Vec<String>,
+}
+
+impl Reason {
+    /// Lines of a console's list: those that begin with `- ` are details of the line before.
+    pub fn listed<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<Self> {
+        let mut reasons: Vec<Self> = Vec::new();
+        for line in lines {
+            match (line.trim_start().strip_prefix("- "), reasons.last_mut()) {
+                (Some(detail), Some(reason)) => reason.details.push(detail.to_owned()),
+                (Some(detail), None) => reasons.push(detail.into()),
+                (None, _) => reasons.push(line.into()),
+            }
+        }
+        reasons
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            details: Vec::new(),
+        }
+    }
 }
 
 /// The word of a verdict.

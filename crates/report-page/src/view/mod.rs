@@ -47,7 +47,7 @@ pub(crate) struct Run {
     /// `valid`, `not-valid`, `not-judged` or `pending`.
     pub state: &'static str,
     pub word: &'static str,
-    pub reasons: Vec<String>,
+    pub reasons: Vec<model::Reason>,
     /// `None`: complete.
     pub interrupted: Option<String>,
     pub running: bool,

@@ -49,9 +49,9 @@ impl Windows {
         let numbers: Vec<(Numbers, Option<Numbers>)> = runs
             .iter()
             .zip(requests)
-            .map(|(run, requests)| (Numbers::of_run(requests, run), Numbers::of_steady(requests, run)))
+            .map(|(run, requests)| (Numbers::of_run(requests), Numbers::of_steady(requests, run)))
             .collect();
-        let rows = |cells: &dyn Fn(&Numbers) -> Vec<Cell>, columns: usize| {
+        let rows = |cells: &dyn Fn(&Numbers, bool) -> Vec<Cell>, columns: usize| {
             let mut rows = Vec::new();
             for (i, (run, (whole, steady))) in runs.iter().zip(&numbers).enumerate() {
                 let label = |window: &str| {
@@ -65,14 +65,14 @@ impl Windows {
                     run: i,
                     window: "whole",
                     label: label("whole run"),
-                    cells: cells(whole),
+                    cells: cells(whole, true),
                 });
                 if let Some(steady) = steady {
                     rows.push(Row {
                         run: i,
                         window: "steady",
-                        label: label("steady"),
-                        cells: cells(steady),
+                        label: label("steady window"),
+                        cells: cells(steady, false),
                     });
                 }
                 rows.push(Row {
@@ -93,7 +93,7 @@ impl Windows {
                 title: metric.title(),
                 definition: metric.definition(),
                 rows: rows(
-                    &|numbers| latency_cells(numbers.distributions[m].as_ref()),
+                    &|numbers, _| latency_cells(numbers.distributions[m].as_ref()),
                     LATENCIES,
                 ),
             })
@@ -111,7 +111,8 @@ impl Windows {
     }
 }
 
-fn count_cells(numbers: &Numbers) -> Vec<Cell> {
+/// Of a part of the run, tokens are an estimate: those of a request are spread evenly over its decode.
+fn count_cells(numbers: &Numbers, whole: bool) -> Vec<Cell> {
     let rate = |n: f64| {
         if numbers.seconds > 0.0 {
             Quantity::measured(n / numbers.seconds)
@@ -120,8 +121,8 @@ fn count_cells(numbers: &Numbers) -> Vec<Cell> {
         }
     };
     let tokens = match rate(numbers.output_tokens) {
-        // Tokens are spread evenly over the decode of each request.
-        Quantity::Measured { value } if numbers.output_tokens > 0.0 => Quantity::estimate(value),
+        Quantity::Measured { value } if numbers.output_tokens > 0.0 && !whole => Quantity::estimate(value),
+        Quantity::Measured { value } if numbers.output_tokens > 0.0 => Quantity::measured(value),
         Quantity::Measured { .. } => Quantity::absent("no request has a token count"),
         absent => absent,
     };

@@ -111,7 +111,10 @@ pub(crate) fn interrupted() -> Page {
         validity: Validity::NotValid,
         reasons: vec![
             "interrupted: 90 s of at least 600 s".into(),
-            "31 of 500 queries failed".into(),
+            Reason {
+                text: "not a valid result:".into(),
+                details: vec!["31 of 500 queries failed".into(), "1 error in the log".into()],
+            },
             "prefix caching is on; MLPerf does not allow it".into(),
         ],
     };
@@ -192,7 +195,7 @@ pub(crate) fn hostile() -> Page {
     let text = |i: usize| HOSTILE[i % HOSTILE.len()].to_owned();
     bad.name = text(0);
     bad.label = text(1);
-    bad.verdict.reasons = HOSTILE.map(str::to_owned).to_vec();
+    bad.verdict.reasons = HOSTILE.map(Reason::from).to_vec();
     bad.completeness = Completeness::Interrupted { reason: text(2) };
     bad.steady.text = text(3);
     bad.servers = vec![text(0), text(1)];

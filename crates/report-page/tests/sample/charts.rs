@@ -126,6 +126,19 @@ pub(super) fn all() -> Vec<Chart> {
                 .to_vec(),
         ),
         Chart {
+            kind: ChartKind::Step,
+            ..chart(
+                "gpu-throttling",
+                Gpu,
+                "GPU clock reductions",
+                "",
+                vec![line(
+                    r#"gpu_throttle_seconds_total{gpu="0",reason="sw_power_cap"}"#,
+                    "power cap",
+                )],
+            )
+        },
+        Chart {
             range: Some((0.0, 1.0)),
             ..chart(
                 "cpu",

@@ -369,6 +369,20 @@ fn all_series(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Series> {
                 },
             ));
         }
+        // Read from a tenth of the run on.
+        let mut throttled = 0.0;
+        all.push(series(
+            "gpu_throttle_seconds_total",
+            "seconds",
+            "nvml",
+            Kind::Counter,
+            labels(&[("gpu", "0"), ("reason", "sw_power_cap")]),
+            &nvml[nvml.len() / 10..],
+            |ns| {
+                throttled += if load(share(*ns)) > 0.85 { 0.4 } else { 0.1 };
+                throttled
+            },
+        ));
     }
     all.push(series(
         "host_cpu_ratio",

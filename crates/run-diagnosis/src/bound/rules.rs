@@ -250,6 +250,9 @@ mod tests {
         let table = RuleTable::built_in();
         let mut ids: Vec<&str> = table.rules.iter().map(|rule| rule.id.as_str()).collect();
         assert_eq!(ids.len(), 14);
+        for rule in &table.rules {
+            assert!(rule.change.contains("--"), "{}: advice without a flag", rule.id);
+        }
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), 14);

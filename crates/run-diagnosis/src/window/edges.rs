@@ -20,8 +20,9 @@ pub struct Edge {
 
 /// Where the drain begins.
 ///
-/// With a schedule: the last issued query. Otherwise the last second in which the server ran at least 0.9 of the
-/// median number of requests of the middle half of the run; without that gauge, the last issued query.
+/// With a schedule: the last whole second before the last issued query. Otherwise the last second in which the server
+/// ran at least 0.9 of the median number of requests of the middle half of the run; without that gauge, as with a
+/// schedule. A window consists of whole seconds, so that its figures are those of the seconds in it.
 pub(super) fn end(run: &Run, whole: Span) -> Edge {
     let last_issue_ns = run
         .requests
@@ -30,7 +31,14 @@ pub(super) fn end(run: &Run, whole: Span) -> Edge {
         .max()
         .unwrap_or(whole.to_ns);
     let issued = |because: &str| Edge {
-        at_ns: last_issue_ns,
+        at_ns: run.seconds.begins_ns(
+            run.seconds
+                .inside(Span {
+                    to_ns: last_issue_ns,
+                    ..whole
+                })
+                .end,
+        ),
         because: because.to_owned(),
     };
     if run.facts.scenario.is_scheduled() {

@@ -49,7 +49,7 @@ pub(super) fn figures(run: &Run, whole: Span, window: Option<Span>) -> Vec<Windo
     let e2e = RequestTimes::e2e_secs;
     vec![
         figure("output token throughput", "tokens/s", &|span| {
-            throughput(run, span)
+            throughput(run, whole, span)
         }),
         figure("mean time to first token", "s", &|span| {
             mean(&latency(span, ttft))
@@ -65,12 +65,25 @@ pub(super) fn figures(run: &Run, whole: Span, window: Option<Span>) -> Vec<Windo
     ]
 }
 
-/// Mean over the seconds that were read.
-fn throughput(run: &Run, span: Span) -> Option<f64> {
-    let values: Vec<f64> = run
-        .seconds
-        .output_tokens
-        .values(run.seconds.inside(span))
-        .collect();
-    mean(&values)
+/// Output tokens of a span over its length. A second that is only partly in the span counts by that part; the last
+/// second of a run ends with the run. Seconds that were not read count neither way.
+fn throughput(run: &Run, whole: Span, span: Span) -> Option<f64> {
+    const SECOND: i64 = 1_000_000_000;
+    let (mut tokens, mut secs) = (0.0, 0.0);
+    for second in 0..run.seconds.seconds {
+        let from_ns = run.seconds.begins_ns(second);
+        let length = |within: Span| {
+            Span {
+                from_ns: from_ns.max(within.from_ns),
+                to_ns: (from_ns + SECOND).min(within.to_ns),
+            }
+            .secs()
+        };
+        let (inside, of) = (length(span), length(whole));
+        if let Some(value) = run.seconds.output_tokens.at(second).filter(|_| inside > 0.0) {
+            tokens += value * inside / of;
+            secs += inside;
+        }
+    }
+    (secs > 0.0).then(|| tokens / secs)
 }

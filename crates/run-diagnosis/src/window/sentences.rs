@@ -16,7 +16,7 @@ impl SteadyWindow {
                 (throughput.whole_run, throughput.window, throughput.ratio)
         {
             sentences.push(format!(
-                "{whole:.0} output tokens/s over the whole run, {window:.0} in the window: {ratio:.3} times as much."
+                "{whole:.0} output tokens/s over the whole run, {window:.0} in the steady window: {ratio:.3} times as much."
             ));
         }
         if !self.drifting.is_empty() && self.state != WindowState::Drifting {

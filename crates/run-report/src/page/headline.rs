@@ -40,7 +40,7 @@ fn load_generator(analysis: &Analysis<'_>) -> Vec<Figure> {
                 &own.name,
                 &own.unit,
                 &own.definition,
-                "LoadGen",
+                "LoadGen; the official result",
                 Quantity::measured(own.value),
             )
         })
@@ -52,15 +52,17 @@ fn window(analysis: &Analysis<'_>) -> Vec<Figure> {
     let source = "client";
     let definition = |name: &str| match name {
         "output token throughput" => {
-            "Output tokens that reached the client per second, mean over the seconds of the window."
+            "Output tokens of completed requests that arrived in that time, per second of it: the first token of a \
+             request at its time, the others evenly from then to its last. The whole run is the time from the first \
+             request issued to the last answer."
         }
         name if name.ends_with("time to first token") => {
-            "From sending a request to its first content token; requests issued in the window."
+            "From sending a request to its first content token; requests issued in that time."
         }
         name if name.ends_with("time per output token") => {
-            "(done − first token) / (output tokens − 1); requests issued in the window."
+            "(done − first token) / (output tokens − 1); requests issued in that time."
         }
-        _ => "From sending a request to its last token; requests issued in the window.",
+        _ => "From sending a request to its last token; requests issued in that time.",
     };
     let why_none = analysis.window.sentences().into_iter().next().unwrap_or_default();
     let limit = |name: &str| {

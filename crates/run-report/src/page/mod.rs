@@ -12,7 +12,7 @@ mod series;
 mod tables;
 
 use report_page::model::{
-    Completeness, Page, RequestLimit, RequestMetric, Run, Span, SteadyWindow, Validity, Verdict,
+    Completeness, Page, Reason, RequestLimit, RequestMetric, Run, Span, SteadyWindow, Validity, Verdict,
 };
 
 use crate::analysis::Analysis;
@@ -88,18 +88,17 @@ fn verdict(analysis: &Analysis<'_>) -> Verdict {
                 harness_verdict::Validity::Valid => Validity::Valid,
                 harness_verdict::Validity::NotValid => Validity::NotValid,
             },
-            reasons: [judged.result.clone()]
+            // The page has a word of its own for these two.
+            reasons: [judged.result.as_str()]
                 .into_iter()
-                // Lines of the console's list begin with a dash; the page has a list of its own.
-                .chain(judged.reasons.iter().map(|reason| {
-                    let text = reason.trim_start();
-                    text.strip_prefix("- ").unwrap_or(text).to_owned()
-                }))
+                .filter(|result| !["VALID", "INVALID"].contains(result))
+                .map(Reason::from)
+                .chain(Reason::listed(judged.reasons.iter().map(String::as_str)))
                 .collect(),
         },
         None => Verdict {
             validity: Validity::NotJudged,
-            reasons: vec!["Nothing judged this run: no verdict is stored with the record.".to_owned()],
+            reasons: vec!["Nothing judged this run: no verdict is stored with the record.".into()],
         },
     }
 }

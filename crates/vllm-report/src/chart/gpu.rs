@@ -131,7 +131,7 @@ pub(crate) fn throttling(view: &View<'_>, points: i64) -> Panel {
             ink: Ink::Series(i),
             look: LineStyle::Line,
             // A line from reading to reading would show a slow change that was not measured.
-            curve: curve.stepped(by_seconds),
+            curve: curve.stepped(first_reading(&of_reason).filter(|_| by_seconds)),
         })
     });
     let why = if series.is_empty() {
@@ -145,7 +145,15 @@ pub(crate) fn throttling(view: &View<'_>, points: i64) -> Panel {
         lines.map(Some),
     )
     .unscraped()
+    .read_from(first_reading(&series))
     .or_absent(why)
+}
+
+fn first_reading(series: &[&SeriesData]) -> Option<i64> {
+    series
+        .iter()
+        .filter_map(|s| s.timestamps_ns.first().copied())
+        .min()
 }
 
 fn reason(series: &SeriesData) -> Option<String> {

@@ -63,13 +63,19 @@ fn dashed_upright(
     Ok(())
 }
 
-/// Above the grid, below the lines.
-pub(super) fn gaps(chart: &mut Chart<'_, '_>, frame: &Frame, values: &ValueAxis, place: Place<'_>) -> Drawn {
+/// Spans without data, with the reason where there is room. Above the grid, below the lines.
+pub(super) fn gaps(
+    chart: &mut Chart<'_, '_>,
+    frame: &Frame,
+    spans: &[(i64, i64)],
+    text: &str,
+    values: &ValueAxis,
+    place: Place<'_>,
+) -> Drawn {
     let size = TICK * place.scale;
-    let text = "no data";
     let room = font::width(text, size, Weight::Regular) + 8.0 * place.scale;
     let plot = chart.plotting_area().dim_in_pixel().0 as f32;
-    for &(from, to) in &frame.gaps {
+    for &(from, to) in spans {
         chart.draw_series([Rectangle::new(
             [(from, values.max), (to, values.min)],
             place.palette.gap.filled(),
@@ -83,7 +89,7 @@ pub(super) fn gaps(chart: &mut Chart<'_, '_>, frame: &Frame, values: &ValueAxis,
                 HPos::Center,
                 VPos::Center,
             );
-            chart.draw_series([Text::new(text, middle, style)])?;
+            chart.draw_series([Text::new(text.to_owned(), middle, style)])?;
         }
     }
     Ok(())

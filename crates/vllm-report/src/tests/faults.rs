@@ -527,3 +527,38 @@ fn no_text_lies_over_another() {
         }
     }
 }
+
+#[test]
+fn throttling_begins_at_its_first_reading_and_the_time_before_is_marked() {
+    let mut run = run();
+    let mut throttled = series(
+        "gpu_throttle_seconds_total",
+        r#"{"gpu":"0","reason":"sw_power_cap"}"#,
+        MetricType::Counter,
+        "seconds",
+        |i| i as f64 * 0.5,
+    );
+    // The sampler starts fifteen seconds into the run.
+    (throttled.timestamps_ns, throttled.values) = throttled
+        .timestamps_ns
+        .iter()
+        .copied()
+        .zip(throttled.values.iter().copied())
+        .filter(|(t, _)| *t >= START + 15 * S)
+        .unzip();
+    throttled.phases = Vec::new();
+    run.series.push(throttled);
+    vllm_metrics::derive::series::sort(&mut run.series);
+    let analysis = Analysis::of(&run);
+    let view = View::of(&analysis);
+    let panel = chart::gpu::throttling(&view, 600);
+    let crate::panel::Body::Lines(lines) = &panel.body else {
+        panic!()
+    };
+    let curve = &lines[0].curve;
+    assert_eq!((curve.times[0], curve.values[0]), (START + 15 * S, 0.5));
+    assert_eq!(panel.first_reading_ns, Some(START + 15 * S));
+    let picture = chart::gpu::picture(&view);
+    let scene = picture.scene(&view, 300.0, &PictureStyle::default()).unwrap();
+    assert!(texts(&scene).contains(&"no reading"), "{:?}", texts(&scene));
+}
