@@ -174,8 +174,10 @@ impl Actor {
         &self.config.limits
     }
 
-    /// The kill switch. While it is on, no decisions are made, and actions in effect are reverted at the next
-    /// step of each target.
+    /// Turns the kill switch on or off. While it is on, no decisions are made. The next step of each target orders its
+    /// actions in effect to be reverted; the verdict of those that were not settled yet is `NOT_APPLICABLE`.
+    /// Turning it off resumes decisions and restores no action. It is not part of [`Actor::memory`]: after a restart it
+    /// is off until the caller sets it again.
     pub fn set_kill_switch(&mut self, on: bool) {
         self.killed = on;
     }

@@ -52,7 +52,9 @@ impl FirstPassage {
         (direct + ln_reflected.exp()).clamp(0.0, 1.0)
     }
 
-    /// Probability that the barrier is ever reached: below 1 only for a drift away from it.
+    /// Probability, 0 to 1, that the barrier is ever reached: the limit of [`FirstPassage::probability_within`] for long
+    /// times. 1 if it is reached already, if the level drifts towards it, or for noise without drift; below 1 for a
+    /// drift away from it; 0 for a level without noise that does not drift towards it.
     pub fn probability_ever(&self) -> f64 {
         if self.distance <= 0.0 || self.drift_per_sec > 0.0 {
             return 1.0;

@@ -25,18 +25,23 @@ impl fmt::Debug for ApiKey {
 }
 
 /// Time limits of one request. Every wait has one, so that no request can hang forever.
+///
+/// A completion that exceeds one fails with [`StreamError::Timeout`](crate::StreamError::Timeout), which names the
+/// limit ([`TimeoutKind`](crate::TimeoutKind)). For an answer that is not streamed, only `connect` and `request`
+/// apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// Until the TCP connection is established. Default 5 s.
     pub connect: Duration,
-    /// From the request's start until the first chunk with a token, including queueing in the server. Default
-    /// 10 min, since long queues are normal under Offline load.
+    /// From the start of an attempt, connecting included, until the first chunk with a token, so also queueing in the
+    /// server. Default 10 min, since long queues are normal under Offline load.
     pub first_token: Duration,
     /// Between two chunks after the first token. Default 2 min.
     pub between_chunks: Duration,
-    /// The whole request. Default 1 h.
+    /// The whole request; in a [`Pool`](crate::Pool) including all retries and the pauses between them. Default 1 h.
     pub request: Duration,
-    /// A control route (`/health`, `/version`, `/v1/models`, `/metrics`). Default 5 s.
+    /// A whole exchange with a control route (`/health`, `/version`, `/v1/models`, `/metrics`), and reading the body
+    /// of an error status. Default 5 s.
     pub control: Duration,
 }
 

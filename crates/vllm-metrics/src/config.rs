@@ -284,10 +284,12 @@ impl SessionConfig {
         serde_json::from_str(text).map_err(|error| Error::config(error.to_string()))
     }
 
-    /// Checks the configuration without starting anything.
+    /// Checks the configuration as a start does: values, units, URLs and patterns, and it reads each `ca_file`. No
+    /// server is contacted and nothing is written, so an endpoint that does not answer and a folder that cannot be
+    /// written pass.
     ///
     /// # Errors
-    /// [`Error::Config`] with every problem found.
+    /// [`Error::Config`] with every problem found, each with its key.
     pub fn check(&self) -> Result<()> {
         self.clone().resolve().map(drop)
     }

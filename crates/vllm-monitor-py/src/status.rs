@@ -45,22 +45,22 @@ pub struct EngineStatus {
     pub steps: u64,
 }
 
-/// One forecast in the words of the seed's interface.
+/// The newest result of one predictor, with the keys that the Python package and `/v1/monitor/status` promise.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PredictionStatus {
     /// What would fail.
     pub failure_type: FailureType,
-    /// Probability within the longest horizon; absent where none can be given.
+    /// Probability, 0 to 1, of the failure within the longest horizon (300 s); absent without a forecast.
     pub probability: Option<f64>,
-    /// Probabilities at the horizons of 5, 30, 60 and 300 s.
+    /// Probabilities, 0 to 1, of the failure within 5, 30, 60 and 300 s; absent without a forecast.
     pub horizons: Option<[f64; 4]>,
     /// Median time to the failure in seconds, if it is to be expected within the longest horizon.
     pub time_to_failure: Option<f64>,
-    /// Whether the failure is present, and how bad it is.
+    /// How severe the failure is that is present now; absent if it is not present.
     pub present: Option<Severity>,
     /// Why there is no probability; empty where there is one.
     pub reason: String,
-    /// The evidence.
+    /// The evidence for the failure that is present, otherwise for the forecast, one sentence each.
     pub evidence: Vec<String>,
 }
 

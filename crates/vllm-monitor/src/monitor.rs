@@ -220,7 +220,13 @@ impl Monitor {
         &self.settings
     }
 
-    /// Takes one snapshot of one target. Snapshots of a target come in order of time.
+    /// Evaluates one snapshot of one target and returns what happened: events, then alerts that changed, then what the
+    /// policy decided; empty if nothing did. The newest forecasts and the state of the target are in `state`
+    /// ([`State::target`]), which gets an entry for a target that it does not know.
+    ///
+    /// Call it at every tick, usually once a second, with the same `state` for all targets: stragglers are found by
+    /// comparing them. It returns no error. A snapshot with another [`SCHEMA`] is refused, one with an earlier time than the
+    /// target's last is evaluated without rates, and a gap ends open forecasts without judging them; each is an event.
     pub fn step(&self, state: &mut State, snapshot: &Snapshot) -> Vec<Decision> {
         let event = |kind| {
             Decision::Event(Event {

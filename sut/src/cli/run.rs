@@ -1,4 +1,5 @@
-//! Flags of a test run. Each is also a key of the configuration file.
+//! Flags of a test run, as written. Each except `--config` and `--overhead-check` is also a key of the configuration
+//! file. Units, defaults and checks are applied by `Plan::resolve`.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,8 @@ use super::{
 };
 
 flags! {
-    /// Flags of a test run. Every flag is also a key of the configuration file.
+    /// Flags of a test run. Every flag except `--config` and `--overhead-check` is also a key of the configuration
+    /// file.
     #[derive(Debug, Clone, Default, Args, Deserialize)]
     #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
     pub struct RunArgs {
@@ -210,8 +212,8 @@ flags! {
         pub log_level: Option<LogLevel>,
         /// Run the load with and without metrics collection, PAIRS times each in alternation (default 5), and
         /// report the cost of collection: the ratio of throughputs with its 95 % interval. Exit status 1 if
-        /// it costs 0.5 % or more, or if the interval contains 1 and is wider than 4 %, which is
-        /// inconclusive.
+        /// the whole interval is below 1 and the mean loss is 0.5 % or more, or if the interval contains 1 and
+        /// is wider than 4 %, which is inconclusive.
         #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "5", help_heading = "Metrics")]
         #[serde(skip)]
         pub overhead_check: Option<u32>,

@@ -23,7 +23,7 @@ pub struct SimCommand {
 }
 
 flags! {
-    /// Flags of `sut collect`. Every flag is also a key of its configuration file.
+    /// Flags of `sut collect`. Every flag except `--config` is also a key of its configuration file.
     #[derive(Debug, Clone, Default, Args, Deserialize)]
     #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
     pub struct CollectArgs {

@@ -113,7 +113,7 @@ pub struct GpuSummary {
     pub not_supported: Vec<(u32, Vec<String>)>,
     /// Cost per kind of call.
     pub calls: Vec<CallCost>,
-    /// Number of ticks on schedule.
+    /// Number of ticks at which the GPUs were read.
     pub ticks: u64,
     /// Number of ticks that passed while an earlier one was still running.
     pub missed_ticks: u64,
@@ -125,8 +125,15 @@ pub struct GpuSummary {
     pub lived: Duration,
 }
 
-/// Samples on the caller's thread until stopped. Returns immediately, with one `gpu_unavailable` event, if
-/// there is nothing to sample. Driver calls block, so this must never run on an async runtime's thread.
+/// Samples on the caller's thread until `stop`, at [`GpuConfig::interval`], and returns what that did and cost. A
+/// second thread waits for XID and ECC events; it ends before this returns.
+///
+/// It never fails. Without a driver, or if no selected GPU can be opened, it returns immediately: after a
+/// `gpu_unavailable` event, and with the reason in [`GpuSummary::unavailable`]. A GPU that is lost later is an
+/// event, and the others go on.
+///
+/// Driver calls block, so this must never run on an async runtime's thread. [`GpuSampler`] runs it on a thread of
+/// its own.
 pub fn run(config: &GpuConfig, sink: &mut dyn SampleSink, stop: &StopToken) -> GpuSummary {
     sampler::run(config, sink, stop)
 }

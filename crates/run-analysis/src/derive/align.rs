@@ -45,7 +45,9 @@ pub enum Combine {
     Mean,
 }
 
-/// Combines several series into one, with a value at every time of any of them.
+/// Combines several series into one, with a value at every time of any of them. The times of each series ascend, in
+/// nanoseconds, and there is one value for each; the result is times and values in the same form. One series alone is
+/// returned unchanged.
 ///
 /// Each series is linearly interpolated between its own samples, so that the result has no steps caused by
 /// different sampling times. A series has no known value inside a gap (longer than [`longest_step_ns`] of its
@@ -53,8 +55,8 @@ pub enum Combine {
 /// the sum of all.
 ///
 /// Before its first sample and after its last one (which is held for one such step), a series adds nothing to
-/// a sum. A mean exists only where every series has a value, so that it does not jump when one is absent.
-/// Times just before the first sample of a series are left out.
+/// a sum. A mean is `NaN` unless every series has a value, so that it does not jump when one is absent.
+/// Times before the first sample of a series, by at most one such step, are left out.
 pub fn combine(series: &[Points<'_>], how: Combine) -> (Vec<i64>, Vec<f64>) {
     if let [(times, values)] = series {
         return (times.to_vec(), values.to_vec());

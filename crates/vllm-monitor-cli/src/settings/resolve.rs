@@ -43,7 +43,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
 pub struct Flags {
     /// A settings file.
     pub config: Option<PathBuf>,
-    /// Core keys and values, as `--set key=value` and the switches of the seed give them.
+    /// Core keys and values, as `--set key=value` and switches such as `--enable-monitoring` give them.
     pub core: Vec<(String, String)>,
     /// Targets.
     pub targets: Vec<TargetFlags>,

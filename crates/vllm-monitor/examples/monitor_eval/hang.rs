@@ -9,7 +9,7 @@ use crate::support::feed::Feed;
 use crate::support::load::Arrivals;
 use crate::support::rng::Rng;
 
-/// The rule of the most careful peer: the count of steps stands still for 120 s while requests run or wait.
+/// The rule for comparison: the count of steps does not change for 120 s while requests run or wait.
 #[derive(Default)]
 struct Heartbeat {
     steps: f64,

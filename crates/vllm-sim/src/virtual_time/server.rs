@@ -436,7 +436,9 @@ impl VirtualServer {
         }
     }
 
-    /// The engines die: requests in flight break, new ones get status 500, `/health` 503. The page stays.
+    /// Every engine dies: requests in flight end as [`Outcome::Broken`], new ones get status 500,
+    /// [`VirtualServer::health`] is 503, and [`VirtualServer::metrics_page`] keeps its last values. Only
+    /// [`VirtualServer::restart`] brings them back. Does nothing while no server is running.
     pub fn kill_engines(&mut self) {
         if let Some(life) = &mut self.life {
             life.is_dead = true;
