@@ -78,6 +78,8 @@ pub struct Row {
     pub paused: bool,
     /// Seconds for which a request of the monitor's own has been waiting.
     pub canary_waiting_secs: Option<f64>,
+    /// Seconds that the newest of them that was answered took.
+    pub canary_last_secs: Option<f64>,
     values: Vec<Option<f64>>,
 }
 
@@ -98,6 +100,7 @@ impl Row {
             stop_requested: snapshot.process.stop_requested,
             paused: snapshot.http.paused.last() == Some(true),
             canary_waiting_secs: snapshot.canary.waiting_secs.last(),
+            canary_last_secs: snapshot.canary.last.last().and_then(|last| last.first_token_secs),
             values,
         }
     }
@@ -134,7 +137,13 @@ impl Row {
             waiting_secs: self
                 .canary_waiting_secs
                 .map_or(Signal::default(), |secs| Signal::fresh(secs, 0.0)),
-            last: Signal::<CanaryResult>::default(),
+            last: self.canary_last_secs.map_or(Signal::default(), |secs| {
+                let answered = CanaryResult {
+                    ok: true,
+                    first_token_secs: Some(secs),
+                };
+                Signal::fresh(answered, 0.0)
+            }),
         };
         snapshot
     }
@@ -155,7 +164,7 @@ impl Row {
     pub fn header() -> String {
         let mut header =
             "run,secs,health,health_connect_secs,metrics,page_age_secs,alive,stop_requested,paused,\
-                          canary_waiting_secs"
+                          canary_waiting_secs,canary_last_secs"
                 .to_owned();
         for (name, _) in PAGE.iter().chain(OTHER) {
             header.push(',');
@@ -176,7 +185,7 @@ impl Row {
         let optional = |value: Option<f64>| value.map(number).unwrap_or_default();
         let _infallible = write!(
             line,
-            ",{},{},{},{},{},{},{},{}",
+            ",{},{},{},{},{},{},{},{},{}",
             probe(self.health),
             optional(self.health.and_then(|p| p.connect_secs)),
             probe(self.metrics),
@@ -185,6 +194,7 @@ impl Row {
             u8::from(self.stop_requested),
             u8::from(self.paused),
             optional(self.canary_waiting_secs),
+            optional(self.canary_last_secs),
         );
         for value in &self.values {
             line.push(',');
@@ -199,7 +209,7 @@ impl Row {
     /// Names the column and the text that is not its value.
     pub fn parse(line: &str) -> Result<(usize, Self)> {
         let fields: Vec<&str> = line.split(',').collect();
-        let columns = 10 + PAGE.len() + OTHER.len();
+        let columns = 11 + PAGE.len() + OTHER.len();
         ensure!(
             fields.len() == columns,
             "{} fields in place of {columns}",
@@ -243,7 +253,8 @@ impl Row {
                 stop_requested: optional(7)? == Some(1.0),
                 paused: optional(8)? == Some(1.0),
                 canary_waiting_secs: optional(9)?,
-                values: (10..columns).map(optional).collect::<Result<_>>()?,
+                canary_last_secs: optional(10)?,
+                values: (11..columns).map(optional).collect::<Result<_>>()?,
             },
         ))
     }

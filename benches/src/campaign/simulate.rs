@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use vllm_monitor::snapshot::Canary;
+use vllm_monitor::snapshot::{Canary, CanaryResult};
 use vllm_monitor::{Probe, ProbeOutcome, Signal, SnapshotBuilder, StaleAfter, Time};
 use vllm_monitor_cli::probe::PageReader;
 use vllm_sim::virtual_time::{Arrivals, VirtualRequest, VirtualServer, Workload};
@@ -93,6 +93,7 @@ pub fn simulate(case: &Case, seed: u64, variant: Variant) -> Result<Record> {
         builder: SnapshotBuilder::new("record", StaleAfter::default()),
         pages: PageReader::default(),
         canary: None,
+        canary_last_secs: None,
         draw,
     };
     run.builder.version("0.32.0");
@@ -168,6 +169,7 @@ struct Run {
     builder: SnapshotBuilder,
     pages: PageReader,
     canary: Option<(u64, f64)>,
+    canary_last_secs: Option<f64>,
     draw: Draw,
 }
 
@@ -192,6 +194,9 @@ impl Run {
         for ended in self.server.take_ended() {
             if self.canary.is_some_and(|(number, _)| number == ended.number) {
                 self.canary = None;
+                if let Some(first) = ended.first_token {
+                    self.canary_last_secs = Some(first.saturating_sub(ended.arrival).as_secs_f64());
+                }
             }
         }
         if let Some(every) = every
@@ -256,7 +261,13 @@ impl Run {
             waiting_secs: self
                 .canary
                 .map_or(Signal::default(), |(_, sent)| Signal::fresh(now - sent, 0.0)),
-            last: Signal::default(),
+            last: self.canary_last_secs.map_or(Signal::default(), |secs| {
+                let answered = CanaryResult {
+                    ok: true,
+                    first_token_secs: Some(secs),
+                };
+                Signal::fresh(answered, 0.0)
+            }),
         });
         let mut row = Row::of(self.builder.build(at));
         let taken = match fault {

@@ -17,7 +17,7 @@ pub struct Tuned {
 }
 
 /// Of a grid, the parameters that find the most with at most one false alarm per healthy hour; if none is that quiet,
-/// the quietest. The monitor's own parameters were chosen by the same rule.
+/// the quietest. Of equals, the one that finds sooner. The monitor's own parameters were chosen by the same rule.
 pub fn tune(records: &[Record]) -> Vec<Tuned> {
     let mut tuned = Vec::new();
     for finds in Finds::ALL {
@@ -34,9 +34,16 @@ pub fn tune(records: &[Record]) -> Vec<Tuned> {
                     let false_per_hour = score.false_alarms / score.healthy_hours.max(1e-9);
                     let quiet = false_per_hour <= 1.0;
                     let merit = if quiet { score.found } else { -false_per_hour };
-                    (quiet, merit, -false_per_hour, parameters)
+                    // A delay after the onset, or a lead before it.
+                    let median = score.delay.map_or(0.0, |(median, _)| median);
+                    let earliness = if finds.is_predicted() { median } else { -median };
+                    (quiet, [merit, -false_per_hour, earliness], parameters)
                 })
-                .max_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.total_cmp(&b.2)));
+                .max_by(|a, b| {
+                    let merits = a.1.iter().zip(&b.1).map(|(a, b)| a.total_cmp(b));
+                    a.0.cmp(&b.0)
+                        .then(merits.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then))
+                });
             if let Some((.., parameters)) = best {
                 tuned.push(Tuned {
                     baseline: *baseline,

@@ -20,21 +20,7 @@ const END: &str = "<!-- end of imports -->\n";
 const TEST_DOUBLES: [&str; 2] = ["vllm-sim", "fake-nvml"];
 
 /// Modules that still import each other in cycles, by package. Do not add to it.
-const KNOWN_CYCLES: &[(&str, &[&str])] = &[
-    ("report-page", &["numbers", "requests"]),
-    ("vllm-monitor", &["lifecycle", "rates", "snapshot"]),
-    (
-        "vllm-sim",
-        &[
-            "http::body",
-            "http::live",
-            "http::openai",
-            "http::reply",
-            "http::stream",
-            "http::stream_fault",
-        ],
-    ),
-];
+const KNOWN_CYCLES: &[(&str, &[&str])] = &[("report-page", &["numbers", "requests"])];
 
 fn metadata() -> Metadata {
     MetadataCommand::new()

@@ -49,8 +49,8 @@ fn cost(pid: u32) -> Result<Cost, Box<dyn Error>> {
     })
 }
 
-/// The sum of a counter on the monitor's page.
-fn counter(port: u16, name: &str) -> Result<f64, Box<dyn Error>> {
+/// The values of one metric on the monitor's page.
+fn values(port: u16, name: &str) -> Result<Vec<f64>, Box<dyn Error>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut page = String::new();
@@ -59,7 +59,12 @@ fn counter(port: u16, name: &str) -> Result<f64, Box<dyn Error>> {
         .lines()
         .filter(|line| line.starts_with(name))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    Ok(values.sum())
+    Ok(values.collect())
+}
+
+/// The sum of a counter over all targets.
+fn counter(port: u16, name: &str) -> Result<f64, Box<dyn Error>> {
+    Ok(values(port, name)?.iter().sum())
 }
 
 /// This machine's address towards others. Connecting a datagram socket sends nothing.
@@ -105,7 +110,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         counter(port, "vllm:monitor_pages_total")?,
         counter(port, "vllm:monitor_missed_ticks_total")?,
     );
-    std::thread::sleep(half);
+    let mut ages = Vec::new();
+    while begun.elapsed() < half {
+        std::thread::sleep(Duration::from_secs(5).min(half.saturating_sub(begun.elapsed())));
+        ages.extend(values(port, "vllm:monitor_metrics_age_seconds{")?);
+    }
     let (after, elapsed) = (cost(monitor.0.id())?, begun.elapsed().as_secs_f64());
     let steps = counter(port, "vllm:monitor_target_steps_total")? - steps_before;
     let pages = counter(port, "vllm:monitor_pages_total")? - pages_before;
@@ -122,6 +131,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         after.resident_bytes / 1e6,
         (after.resident_bytes - before.resident_bytes) / 1e6
     );
+    ages.sort_by(f64::total_cmp);
+    if let Some(oldest) = ages.last() {
+        let middle = ages[ages.len() / 2];
+        println!("age of the page at an evaluation: median {middle:.2} s, oldest {oldest:.2} s");
+    }
     println!("evaluations: {steps:.0}, pages read: {pages:.0}, missed ticks: {missed:.0}");
     std::fs::remove_file(path)?;
     Ok(())

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use vllm_monitor::lifecycle::Meaning;
+use vllm_monitor::log::Meaning;
 use vllm_monitor::{AlertChange, Decision, EventKind};
 
 use crate::error::{Error, Result};

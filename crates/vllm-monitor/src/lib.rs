@@ -26,6 +26,7 @@ mod error;
 mod evidence;
 mod forecast;
 pub mod lifecycle;
+pub mod log;
 mod monitor;
 pub mod numeric;
 pub mod policy;

@@ -186,9 +186,7 @@ mod tests {
 
     fn taught() -> Saved {
         let mut target = SavedTarget::default();
-        target
-            .load_history
-            .add(crate::lifecycle::LoadPhase::LoadWeights, 41.5);
+        target.load_history.add(crate::log::LoadPhase::LoadWeights, 41.5);
         target.scores = vec![ForecastScore::default()];
         Saved {
             model_version: "1".into(),

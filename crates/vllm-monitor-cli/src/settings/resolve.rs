@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vllm_metrics::ShownUrl;
 use vllm_monitor::config::{Provenance, Settings};
-use vllm_monitor::lifecycle::LogPatterns;
+use vllm_monitor::log::LogPatterns;
 
 use super::file::{self, FileSettings, TargetTable};
 use super::{AlertSettings, Resolved};

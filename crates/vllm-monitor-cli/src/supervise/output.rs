@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use vllm_monitor::Time;
-use vllm_monitor::lifecycle::LogPatterns;
+use vllm_monitor::log::LogPatterns;
 
 use crate::error::{Error, Result};
 use crate::tail::LineSplitter;

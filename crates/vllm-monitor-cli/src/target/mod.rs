@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use vllm_monitor::Time;
-use vllm_monitor::lifecycle::LogPatterns;
+use vllm_monitor::log::LogPatterns;
 use vllm_monitor::snapshot::{CanaryResult, Exit, OwnRequests};
 
 use crate::hub::Hub;

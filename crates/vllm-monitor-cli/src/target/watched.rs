@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use vllm_metrics::host::listening_process;
-use vllm_monitor::lifecycle::LogMark;
+use vllm_monitor::log::LogMark;
 use vllm_monitor::snapshot::{Canary as CanarySignal, CanaryResult, OwnRequests};
 use vllm_monitor::{ProbeOutcome, Signal, SnapshotBuilder, StaleAfter, Time};
 

@@ -1,7 +1,8 @@
 //! Determines the state that the facts support. Stateless: what the tracker remembers is in [`Facts`].
 
-use super::{LoadPhase, State};
+use super::State;
 use crate::forecast::{Condition, Severity};
+use crate::log::LoadPhase;
 use crate::snapshot::{ProbeOutcome, Snapshot};
 use crate::{Evidence, Source};
 

@@ -5,7 +5,6 @@
 //! exit code; and missing or stale data makes a server neither healthy nor dead.
 
 mod judge;
-mod marks;
 mod phases;
 mod tracker;
 
@@ -13,8 +12,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use marks::{LogMark, LogPatterns, Meaning, Pattern};
-pub use phases::{LoadHistory, LoadPhase};
+pub use phases::LoadHistory;
 pub use tracker::{LifecycleEvent, Tracker, View};
 
 use crate::{Evidence, Time};

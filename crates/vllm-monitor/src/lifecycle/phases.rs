@@ -1,65 +1,8 @@
-//! Loading phases, their durations at earlier starts, and the deadlines learned from them.
+//! How long loading phases took at earlier starts, and the deadlines learned from that.
 
 use serde::{Deserialize, Serialize};
 
-/// A phase of a start, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LoadPhase {
-    /// The process exists and has logged nothing.
-    Launch,
-    /// The engine is being configured.
-    EngineInit,
-    /// Weights are read.
-    LoadWeights,
-    /// Weights are in memory and are being processed.
-    PrepareModel,
-    /// Kernels are compiled.
-    Compile,
-    /// Memory is profiled and the KV cache is made.
-    KvCache,
-    /// Graphs are captured.
-    CaptureGraphs,
-    /// The HTTP server starts.
-    StartServer,
-}
-
-impl LoadPhase {
-    /// All phases, in order.
-    pub const ALL: [Self; 8] = [
-        Self::Launch,
-        Self::EngineInit,
-        Self::LoadWeights,
-        Self::PrepareModel,
-        Self::Compile,
-        Self::KvCache,
-        Self::CaptureGraphs,
-        Self::StartServer,
-    ];
-
-    /// The word used in data files and labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Launch => "launch",
-            Self::EngineInit => "engine_init",
-            Self::LoadWeights => "load_weights",
-            Self::PrepareModel => "prepare_model",
-            Self::Compile => "compile",
-            Self::KvCache => "kv_cache",
-            Self::CaptureGraphs => "capture_graphs",
-            Self::StartServer => "start_server",
-        }
-    }
-
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|phase| phase.as_str() == name)
-    }
-
-    /// Whether the model is being loaded in it, in the wide sense.
-    pub fn is_loading(self) -> bool {
-        self >= Self::LoadWeights
-    }
-}
+use crate::log::LoadPhase;
 
 /// Durations of one phase at earlier starts.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -77,7 +20,8 @@ const STARTS_TO_LEARN: f64 = 3.0;
 /// How long phases took at earlier starts of a target. Survives a restart of the monitor.
 ///
 /// ```
-/// use vllm_monitor::lifecycle::{LoadHistory, LoadPhase};
+/// use vllm_monitor::lifecycle::LoadHistory;
+/// use vllm_monitor::log::LoadPhase;
 ///
 /// let mut history = LoadHistory::default();
 /// assert_eq!(history.deadline_secs(LoadPhase::LoadWeights, 30.0, 600.0), 600.0, "nothing learned yet");

@@ -1,9 +1,10 @@
 //! Tracks one server over time: probe counts, hysteresis, loading phases, and whether it is observable.
 
 use super::judge::{Facts, Verdict, is_api_stopped, judge};
-use super::{Health, LoadHistory, LoadPhase, LogMark, Meaning, SideStates, State, Transition};
+use super::{Health, LoadHistory, SideStates, State, Transition};
 use crate::config::LifecycleParameters;
 use crate::forecast::{Condition, FailureType, Severity};
+use crate::log::{LoadPhase, LogMark, Meaning};
 use crate::rates::Rates;
 use crate::snapshot::{Probe, ProbeOutcome, Snapshot};
 use crate::{Evidence, Signal, Source, Time};

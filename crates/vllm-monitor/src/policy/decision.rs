@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::forecast::{Condition, FailureType, Forecast};
-use crate::lifecycle::{LoadPhase, LogMark, Transition};
+use crate::lifecycle::Transition;
+use crate::log::{LoadPhase, LogMark};
 
 /// One decision about one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,8 @@
 //! The heartbeat is the step counter and any change of the gauges that steps set. The gaps between heartbeats of this
 //! server are learned; with work present, a gap of several times the rare gap is a hang. The best evidence of work is
 //! our own requests in flight: gauges are set by steps, so an engine that hangs while idle keeps showing 0. Where no
-//! request is ours, the monitor's canary takes that role.
+//! request is ours, the monitor's canary takes that role. Canaries are all alike, so a few that were answered show how
+//! long one takes, even where there was too little traffic to learn the gaps.
 //!
 //! Long prefills, pauses, sleep, scaling, compilations and starts have no heartbeat either; they are excluded.
 //!
@@ -33,6 +34,10 @@ pub struct Hang {
     prefill_rate: f64,
     /// Longest mean prompt seen, in tokens, slowly forgotten.
     longest_prompt_tokens: f64,
+    /// Canaries that were answered.
+    canaries_answered: f64,
+    /// Longest time to the token of one, in seconds, slowly forgotten.
+    longest_canary_secs: f64,
     #[serde(skip)]
     live: Live,
 }
@@ -47,6 +52,8 @@ struct Live {
     grace_secs: f64,
     observed_secs: f64,
     activity: ActivityTracker,
+    /// Time of the canary that was answered last.
+    canary_secs: Option<f64>,
     /// Of each data-parallel member: its steps, and its silence while it had work.
     members: Vec<(Arc<str>, f64, f64)>,
 }
@@ -57,10 +64,15 @@ impl Default for Hang {
             gaps: LogHistogram::new(100_000.0),
             prefill_rate: 0.0,
             longest_prompt_tokens: 0.0,
+            canaries_answered: 0.0,
+            longest_canary_secs: 0.0,
             live: Live::default(),
         }
     }
 }
+
+/// Canaries that must have been answered before their times are believed.
+const ENOUGH_CANARIES: f64 = 3.0;
 
 /// The sources that report work.
 #[derive(Debug, Clone, Copy, Default)]
@@ -124,6 +136,36 @@ impl Hang {
             p.prefill_factor * prompt / self.prefill_rate
         } else {
             0.0
+        }
+    }
+
+    /// Wait of a canary from which on, without a step, the engine counts as hung, in seconds.
+    fn canary_bound_secs(&self, seen: &Observation<'_>, activity: Activity) -> f64 {
+        let p = &seen.parameters.hang;
+        // A busy CPU may compile for the requests before it.
+        if self.canaries_answered < ENOUGH_CANARIES || matches!(activity, Activity::Cpu) {
+            return p.canary_secs;
+        }
+        p.floor_secs
+            .max(p.gap_factor * self.longest_canary_secs)
+            .max(self.prefill_secs(seen))
+            .min(p.canary_secs)
+    }
+
+    fn learn_canary(&mut self, seen: &Observation<'_>) {
+        let Some(secs) = seen
+            .snapshot
+            .canary
+            .last
+            .if_fresh()
+            .and_then(|last| last.first_token_secs.filter(|_| last.ok))
+        else {
+            return;
+        };
+        // A result stays in the snapshots until the next one.
+        if self.live.canary_secs.replace(secs) != Some(secs) {
+            self.canaries_answered += 1.0;
+            self.longest_canary_secs = (self.longest_canary_secs * 0.99).max(secs);
         }
     }
 
@@ -223,6 +265,7 @@ impl Predictor for Hang {
         if seen.rates.is_new_page {
             self.learn(seen, work, age_secs);
         }
+        self.learn_canary(seen);
         self.live.observed_secs += seen.dt_secs;
         self.live.grace_secs = (self.live.grace_secs - seen.dt_secs).max(0.0);
         let is_silent = work.any() && !work.progress && self.live.grace_secs <= 0.0;
@@ -278,12 +321,13 @@ impl Predictor for Hang {
                 ));
             }
         }
+        let canary_bound_secs = self.canary_bound_secs(seen, activity);
         let canary_stuck = seen
             .snapshot
             .canary
             .waiting_secs
             .if_fresh()
-            .is_some_and(|secs| secs > p.canary_secs);
+            .is_some_and(|secs| secs >= canary_bound_secs);
         let is_hung = silent_secs >= bound_secs || (canary_stuck && silent_secs >= p.floor_secs);
         let condition = (is_hung && self.live.grace_secs <= 0.0).then(|| Condition {
             failure_type: FailureType::Hang,

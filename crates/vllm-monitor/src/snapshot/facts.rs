@@ -1,7 +1,7 @@
 //! Facts of a snapshot that are not series: probes, the process, the log, requests of our own.
 
 use super::{Canary, Exit, Http, Log, OwnRequests, Probe, SCHEMA, Snapshot, SnapshotBuilder};
-use crate::lifecycle::LogMark;
+use crate::log::LogMark;
 use crate::{Signal, Time};
 
 /// Kept as they were given.

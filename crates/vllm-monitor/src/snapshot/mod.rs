@@ -359,7 +359,7 @@ pub struct Log {
     /// Whether a log is read at all.
     pub followed: bool,
     /// Lines that mean something, in order.
-    pub marks: Vec<crate::lifecycle::LogMark>,
+    pub marks: Vec<crate::log::LogMark>,
 }
 
 /// Requests that are known without asking the server, because this process sent them.

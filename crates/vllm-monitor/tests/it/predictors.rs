@@ -104,6 +104,38 @@ fn a_canary_that_waits_shows_a_hang_of_an_idle_server() {
 }
 
 #[test]
+fn canaries_that_were_answered_show_how_long_one_may_wait() {
+    use vllm_monitor::snapshot::{Canary, CanaryResult};
+
+    // An idle server, so no gaps between steps were learned.
+    for (answered, found_within_10_s) in [(0, false), (4, true)] {
+        let mut w = World::new();
+        for n in 0..answered {
+            w.add("vllm:iteration_tokens_total_count", 1.0);
+            let answered = CanaryResult {
+                ok: true,
+                first_token_secs: Some(0.2 + f64::from(n) * 0.01),
+            };
+            w.builder.canary(Canary {
+                waiting_secs: Signal::default(),
+                last: Signal::fresh(answered, 0.0),
+            });
+            w.stand_still(30);
+        }
+        w.stand_still(30);
+        for second in 0..10 {
+            w.builder.canary(Canary {
+                waiting_secs: Signal::fresh(f64::from(second), 0.0),
+                last: Signal::default(),
+            });
+            w.stand_still(1);
+        }
+        let raised = w.raised(FailureType::Hang, AlertKind::Present) == 1;
+        assert_eq!(raised, found_within_10_s, "{answered} answered: {}", w.reasons());
+    }
+}
+
+#[test]
 fn one_member_that_stands_still_is_named() {
     let mut w = World::new();
     let mut steps = [0.0; 4];

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use vllm_monitor::config::Settings;
-use vllm_monitor::lifecycle::{LogPatterns, State as Lifecycle, Transition};
+use vllm_monitor::lifecycle::{State as Lifecycle, Transition};
+use vllm_monitor::log::LogPatterns;
 use vllm_monitor::snapshot::{Exit, OwnRequests};
 use vllm_monitor::{
     Alert, AlertChange, AlertKind, Assessment, Decision, EventKind, FailureType, Monitor, Probe,

@@ -7,7 +7,7 @@
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 use hyper::{Method, Request};
 
-use super::reply::ApiError;
+use super::api_error::ApiError;
 use crate::config::SimConfig;
 
 /// Rejects a foreign `Host` and, for requests that do more than read, a request from another site.

@@ -9,8 +9,9 @@ use hyper::Response;
 use serde_json::{Map, Value, json};
 
 use super::Shared;
+use super::api_error::ApiError;
 use super::body::SimBody;
-use super::reply::{self, ApiError};
+use super::reply;
 use crate::engine::InFlight;
 use crate::levers::Lever;
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::Shared;
-use super::reply::ApiError;
+use super::api_error::ApiError;
 use super::stream::Answer;
 use super::stream_fault::{NextAction, StreamFault, error_end};
 use crate::engine::{Nanos, Output, RequestId};

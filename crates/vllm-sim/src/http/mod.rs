@@ -1,6 +1,7 @@
 //! The HTTP side: one event loop per thread, connections served by hyper, tokens passed to streams as they
 //! arrive.
 
+mod api_error;
 mod body;
 mod dev;
 mod guard;
@@ -68,7 +69,7 @@ impl Shared {
             .collect();
         Self {
             tokenizer: Tokenizer::new(config.engine.vocab_size),
-            model_json: reply::quote(&config.model).into(),
+            model_json: api_error::quote(&config.model).into(),
             config,
             clock,
             engines,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
-use super::reply::ApiError;
+use super::api_error::ApiError;
 use crate::config::SimConfig;
 use crate::tokens::{EOS_TOKEN, Tokenizer};
 

@@ -1,113 +1,17 @@
-//! Answers that are not streamed: JSON, text, and errors in the format of the OpenAI API.
+//! Answers that are not streamed: JSON, text and errors.
 
 use bytes::Bytes;
 use hyper::{Response, StatusCode, header};
 
+use super::api_error::ApiError;
 use super::body::SimBody;
 
-/// An error answer: `{"error":{"message","type","param","code"}}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ApiError {
-    pub(crate) status: u16,
-    pub(crate) kind: &'static str,
-    pub(crate) message: String,
-}
-
-impl ApiError {
-    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self {
-            status: 400,
-            kind: "BadRequestError",
-            message: message.into(),
-        }
-    }
-
-    pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self {
-            status: 404,
-            kind: "NotFoundError",
-            message: message.into(),
-        }
-    }
-
-    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
-        Self {
-            status: 403,
-            kind: "PermissionDeniedError",
-            message: message.into(),
-        }
-    }
-
-    pub(crate) fn unauthorized() -> Self {
-        Self {
-            status: 401,
-            kind: "AuthenticationError",
-            message: "this route needs the control token in the header `X-Monitor-Token`".to_owned(),
-        }
-    }
-
-    pub(crate) fn overloaded(message: impl Into<String>) -> Self {
-        Self {
-            status: 503,
-            kind: "Service Unavailable",
-            message: message.into(),
-        }
-    }
-
-    pub(crate) fn dead_engine() -> Self {
-        Self {
-            status: 500,
-            kind: "InternalServerError",
-            message: "the engine is dead".to_owned(),
-        }
-    }
-
-    pub(crate) fn method_not_allowed(path: &str, method: &str) -> Self {
-        Self {
-            status: 405,
-            kind: "MethodNotAllowed",
-            message: format!("{path} does not answer {method}"),
-        }
-    }
-
-    /// The answer of a fault rule.
-    pub(crate) fn scripted(code: u16) -> Self {
-        let kind = match code {
-            404 => "NotFoundError",
-            400..500 => "BadRequestError",
-            503 => "Service Unavailable",
-            _ => "InternalServerError",
-        };
-        Self {
-            status: code,
-            kind,
-            message: "this failure is scripted".to_owned(),
-        }
-    }
-
-    /// The JSON text.
-    pub(crate) fn body(&self) -> String {
-        format!(
-            "{{\"error\":{{\"message\":{},\"type\":\"{}\",\"param\":null,\"code\":{}}}}}",
-            quote(&self.message),
-            self.kind,
-            self.status
-        )
-    }
-
-    pub(crate) fn response(&self) -> Response<SimBody> {
-        json(self.status, self.body())
-    }
-}
-
-/// Text as a JSON string, quotes included.
-pub(crate) fn quote(text: &str) -> String {
-    serde_json::to_string(text).expect("a string is always JSON")
-}
+/// The content type of JSON.
+pub(crate) const JSON: &str = "application/json";
 
 /// A JSON answer.
 pub(crate) fn json(status: u16, body: String) -> Response<SimBody> {
-    with_type(status, "application/json", body)
+    with_type(status, JSON, body)
 }
 
 /// An answer of any type.
@@ -138,4 +42,9 @@ pub(crate) fn empty(status: u16) -> Response<SimBody> {
     let mut response = Response::new(SimBody::full(Bytes::new()));
     *response.status_mut() = StatusCode::from_u16(status).expect("statuses in this crate are valid");
     response
+}
+
+/// The answer to a request that failed.
+pub(crate) fn failed(error: &ApiError) -> Response<SimBody> {
+    json(error.status, error.body())
 }

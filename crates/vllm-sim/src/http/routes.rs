@@ -9,10 +9,11 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use serde_json::json;
 
+use super::api_error::ApiError;
 use super::body::SimBody;
 use super::live::{Live, Worker};
 use super::openai::{self, Generation, Kind};
-use super::reply::{self, ApiError};
+use super::reply;
 use super::stream::{Answer, Spec};
 use super::stream_fault::{self, StreamFault};
 use super::wire::Trigger;
@@ -45,7 +46,7 @@ pub(crate) async fn answer(
     let started = worker.shared.clock.now();
     let method = request.method().clone();
     if let Err(error) = guard::check(&request, &worker.shared.config) {
-        return error.response();
+        return reply::failed(&error);
     }
     let handler = handler_name(request.uri().path(), &worker.shared);
     let exchange = Exchange {
@@ -77,16 +78,16 @@ pub(crate) async fn answer(
             {
                 // Generation requests are counted by the owner of the answer, when it ends.
                 Ok(response) => return response,
-                Err(error) => error.response(),
+                Err(error) => reply::failed(&error),
             }
         }
         ("/metrics", "GET") => metrics(&worker, request.uri(), &trigger).await,
         ("/sim/faults" | LEVERS | ABORT, _) => controls(&worker, handler, request)
             .await
-            .unwrap_or_else(|error| error.response()),
+            .unwrap_or_else(|error| reply::failed(&error)),
         (path, _) if dev::PATHS.contains(&path) => dev_mode(&worker, path, request)
             .await
-            .unwrap_or_else(|error| error.response()),
+            .unwrap_or_else(|error| reply::failed(&error)),
         _ => other(&worker, &method, handler, &request),
     };
     if !matches!(
@@ -166,8 +167,8 @@ fn other(worker: &Worker, method: &Method, handler: &str, request: &Request<Inco
             tracing::info!(handler, "profiling is accepted and does nothing");
             reply::empty(200)
         }
-        (_, "none") => ApiError::not_found(format!("no route {}", request.uri().path())).response(),
-        (method, path) => ApiError::method_not_allowed(path, method).response(),
+        (_, "none") => reply::failed(&ApiError::not_found(format!("no route {}", request.uri().path()))),
+        (method, path) => reply::failed(&ApiError::method_not_allowed(path, method)),
     }
 }
 
@@ -178,7 +179,7 @@ async fn metrics(worker: &Worker, uri: &Uri, trigger: &Trigger) -> Response<SimB
         Some(Fault::MetricsGarbage) => {
             return reply::with_type(200, page::CONTENT_TYPE, stream_fault::garbage());
         }
-        Some(Fault::MetricsStatus { code }) => return ApiError::scripted(code).response(),
+        Some(Fault::MetricsStatus { code }) => return reply::failed(&ApiError::scripted(code)),
         Some(Fault::MetricsReset) => {
             trigger.reset();
             return reply::empty(200);
@@ -368,17 +369,37 @@ async fn generate(
         let whole = match live.whole().await {
             Ok(whole) => whole,
             // Already counted, with its status.
-            Err(error) => return Ok(error.response()),
+            Err(error) => return Ok(reply::failed(&error)),
         };
         match stream_fault {
-            Some((stream_fault, _)) => stream_fault.whole(whole).await,
-            None => reply::with_type(200, "application/json", whole),
+            Some((stream_fault, _)) => with_fault(stream_fault, whole).await,
+            None => reply::with_type(200, reply::JSON, whole),
         }
     };
     if let Some(id) = request_id {
         response.headers_mut().insert("x-request-id", id);
     }
     Ok(response)
+}
+
+/// An answer that is not streamed, with the fault of a stream.
+async fn with_fault(stream_fault: StreamFault, whole: Bytes) -> Response<SimBody> {
+    match stream_fault.fault {
+        Fault::Reset { .. } => {
+            stream_fault.trigger.reset();
+            reply::empty(200)
+        }
+        Fault::Truncate { .. } => reply::broken(200, reply::JSON, whole),
+        Fault::Stall {
+            lasts: Some(lasts), ..
+        } => {
+            tokio::time::sleep(lasts).await;
+            reply::with_type(200, reply::JSON, whole)
+        }
+        Fault::Garbage { .. } => reply::with_type(200, reply::JSON, stream_fault::garbage()),
+        Fault::Error { .. } => reply::failed(&ApiError::scripted(500)),
+        _ => std::future::pending().await,
+    }
 }
 
 fn spec(

@@ -5,8 +5,8 @@ use std::task::Waker;
 
 use bytes::BytesMut;
 
+use super::api_error::quote;
 use super::openai::Kind;
-use super::reply::quote;
 use crate::engine::{FinishReason, Output, Timing};
 use crate::tokens::Tokenizer;
 

@@ -6,18 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::Response;
 use tokio::time::Sleep;
 
-use super::body::SimBody;
-use super::reply::{self, ApiError};
+use super::api_error::ApiError;
 use super::wire::Trigger;
 use crate::faults::Fault;
 
 /// Bytes that are neither an event nor UTF-8, and an event with truncated JSON.
 const GARBAGE: &[u8] = b"data: {\"id\":\"cmpl-\",\"choices\":[{\"inde\n\n\xff\xfe\x00garbage\r\n\n";
-
-const JSON: &str = "application/json";
 
 /// The next action of a stream.
 #[derive(Debug)]
@@ -33,8 +29,8 @@ pub(crate) enum NextAction {
 /// One stream's fault.
 #[derive(Debug)]
 pub(crate) struct StreamFault {
-    fault: Fault,
-    trigger: Trigger,
+    pub(crate) fault: Fault,
+    pub(crate) trigger: Trigger,
     /// The preceding bytes have been passed to the connection and flushed once.
     flushed: bool,
     stall: Option<Pin<Box<Sleep>>>,
@@ -93,28 +89,6 @@ impl StreamFault {
             Fault::Error { .. } => NextAction::Last(error_end(&ApiError::scripted(500))),
             // An unlimited stall: only the client ends it.
             _ => NextAction::Wait,
-        }
-    }
-}
-
-impl StreamFault {
-    /// The outcome for an answer that is not streamed.
-    pub(crate) async fn whole(self, whole: Bytes) -> Response<SimBody> {
-        match self.fault {
-            Fault::Reset { .. } => {
-                self.trigger.reset();
-                reply::empty(200)
-            }
-            Fault::Truncate { .. } => reply::broken(200, JSON, whole),
-            Fault::Stall {
-                lasts: Some(lasts), ..
-            } => {
-                tokio::time::sleep(lasts).await;
-                reply::with_type(200, JSON, whole)
-            }
-            Fault::Garbage { .. } => reply::with_type(200, JSON, garbage()),
-            Fault::Error { .. } => ApiError::scripted(500).response(),
-            _ => std::future::pending().await,
         }
     }
 }

@@ -2,55 +2,14 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use vllm_metrics::catalog::Version;
 
-use super::LoadPhase;
+use super::{LoadPhase, LogMark, Meaning};
 use crate::Time;
 use crate::error::{Error, Result};
 
 const COMPILED_IN: &str = include_str!("../../../../configs/monitor/log-patterns.toml");
-
-/// A significant line of the log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LogMark {
-    /// When it was read.
-    pub at: Time,
-    /// Id of the pattern.
-    pub pattern: Arc<str>,
-    /// What it means.
-    pub means: Meaning,
-    /// The number in it that the pattern points at, such as a duration in seconds.
-    #[serde(default)]
-    pub number: Option<f64>,
-    /// The line, cut to [`LogMark::LONGEST`] bytes.
-    pub line: Arc<str>,
-}
-
-impl LogMark {
-    /// Bytes of a line that are kept.
-    pub const LONGEST: usize = 240;
-}
-
-/// What a line of the log means.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Meaning {
-    /// A phase of loading began.
-    Phase(LoadPhase),
-    /// A phase of loading ended.
-    Done(LoadPhase),
-    /// The server listens.
-    Started,
-    /// An orderly shutdown began.
-    Shutdown,
-    /// A fatal error, with its cause.
-    Fatal(Arc<str>),
-    /// A warning.
-    Warning(Arc<str>),
-    /// A compilation began: the engine may be silent for a while.
-    Compiling,
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,7 +60,7 @@ impl LogPatterns {
     ///
     /// ```
     /// use vllm_monitor::Time;
-    /// use vllm_monitor::lifecycle::{LogPatterns, Meaning};
+    /// use vllm_monitor::log::{LogPatterns, Meaning};
     ///
     /// let patterns = LogPatterns::compiled_in();
     /// let line = "ERROR Worker proc VllmWorker-1 died unexpectedly (exit code: -9), shutting down executor.";
