@@ -98,6 +98,7 @@ const MOST_SIGNALS: usize = 64;
 ///     }],
 ///     signals: [("serving".into(), 0.0)].into(),
 ///     restarted: false,
+///     vetoes: Default::default(),
 /// };
 /// let orders = actor.step(&situation, &mut MemoryLeases::default());
 /// let Order::Act(intent) = &orders[0] else { panic!("an action") };

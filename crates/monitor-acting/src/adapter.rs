@@ -54,6 +54,7 @@ pub fn situation(
         failures,
         signals: signals(snapshot, state, goodput),
         restarted: false,
+        vetoes: BTreeMap::new(),
     }
 }
 

@@ -96,6 +96,8 @@ pub enum EvidenceKind {
     Network,
     /// Comparison with other servers.
     Peers,
+    /// Findings of plugins. Those of all plugins together count as one kind.
+    Plugin,
 }
 
 impl EvidenceKind {
@@ -154,6 +156,9 @@ pub struct Situation {
     pub signals: BTreeMap<Cow<'static, str>, f64>,
     /// The process was started since the previous situation.
     pub restarted: bool,
+    /// Actions that must not be used now, with the reason.
+    #[serde(default)]
+    pub vetoes: BTreeMap<Arc<str>, String>,
 }
 
 impl Situation {

@@ -188,6 +188,7 @@ fn situation(secs: f64) -> Situation {
         }],
         signals: [("serving".into(), 0.0), ("goodput_tokens_per_sec".into(), 0.0)].into(),
         restarted: false,
+        vetoes: std::collections::BTreeMap::new(),
     }
 }
 

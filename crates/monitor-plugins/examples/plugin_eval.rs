@@ -5,9 +5,11 @@
 //! ```
 //!
 //! One thread passes snapshots to 20 plugins 50 times a second; another repeatedly edits one of their files
-//! and reloads, alternating good and bad edits. A tick is lost if it lacks a plugin that is not edited. Ticks
-//! that start more than a period late are counted, also without edits, since a busy machine delays some by
-//! itself.
+//! and reloads, alternating good and bad edits. A tick is lost if it lacks a plugin that is not edited. An edit
+//! is lost if its reload reports nothing or another file, or if a good one is not in use afterwards. A plugin is
+//! half-loaded if two of its functions answer one tick with different versions. Ticks that start more than a
+//! period late are counted, also without edits, since a busy machine delays some by itself. Resident memory is
+//! read before the edits, half-way and after them.
 #![allow(clippy::print_stdout, reason = "a program for people at a terminal")]
 
 use std::fs;
@@ -25,7 +27,8 @@ const PERIOD: Duration = Duration::from_millis(20);
 const EDITS: &[(&str, &str, bool)] = &[
     (
         "good",
-        "fn derive(s) { this.n = (this.n ?? 0) + 1; #{ x: this.n + VERSION } }",
+        "fn derive(s) { this.n = (this.n ?? 0) + 1; #{ x: this.n + VERSION, version: VERSION } }
+         fn detect(s) { #{ failure: \"version\", evidence: `${VERSION}` } }",
         true,
     ),
     ("syntax error", "fn derive(s) { #{ x: VERSION }", false),
@@ -111,7 +114,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let quiet = quiet.map_err(|_| "the ticking thread panicked")?;
     over.store(false, Ordering::Relaxed);
-    let (mut taken, mut rejected) = (Vec::new(), 0);
+    let (mut taken, mut rejected, mut lost) = (Vec::new(), 0, 0);
+    let mut memory = vec![resident_kib()];
     let (mut wrongly, mut by_kind) = (Vec::new(), vec![0; EDITS.len()]);
     let ticks = std::thread::scope(|scope| {
         let ticker = scope.spawn(|| tick(&host, &over));
@@ -125,7 +129,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             // The first plugins are edited; the last are not and must never be missing.
             let name = format!("p{}", edit % (PLUGINS / 2));
             write(&folder, &name, &source.replace("VERSION", &edit.to_string()));
-            for change in host.reload() {
+            let changes = host.reload();
+            lost += usize::from(!matches!(&changes[..], [change] if change.plugin == name));
+            if good && host.tick(&snapshot(0)).derived.get(&format!("{name}.version")) != Some(&(edit as f64))
+            {
+                lost += 1;
+            }
+            if edit + 1 == edits / 2 || edit + 1 == edits {
+                memory.push(resident_kib());
+            }
+            for change in changes {
                 taken.push(change.took.as_secs_f64() * 1e3);
                 rejected += usize::from(!change.accepted);
                 if change.accepted != good {
@@ -140,8 +153,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     taken.sort_by(f64::total_cmp);
     let at = |q: f64| taken[((taken.len() - 1) as f64 * q) as usize];
     println!(
-        "edits {edits}, of which rejected {rejected}; judged wrongly {}: {wrongly:?}",
+        "edits {edits}, of which rejected {rejected}, lost {lost}; judged wrongly {}: {wrongly:?}",
         wrongly.len()
+    );
+    println!(
+        "ticks with a half-loaded plugin {}; resident memory before, half-way and after, KiB: {}",
+        ticks.half_loaded,
+        memory
+            .iter()
+            .map(|kib| kib.map_or_else(|| "unknown".to_owned(), |kib| kib.to_string()))
+            .collect::<Vec<_>>()
+            .join(", ")
     );
     for ((kind, _, good), n) in EDITS.iter().zip(by_kind) {
         println!(
@@ -182,6 +204,7 @@ struct Ticks {
     count: u64,
     late: u64,
     missing: u64,
+    half_loaded: u64,
     longest: Duration,
 }
 
@@ -190,6 +213,7 @@ fn tick(host: &Host, over: &AtomicBool) -> Ticks {
         count: 0,
         late: 0,
         missing: 0,
+        half_loaded: 0,
         longest: Duration::ZERO,
     };
     let mut due = Instant::now();
@@ -202,6 +226,11 @@ fn tick(host: &Host, over: &AtomicBool) -> Ticks {
         let tick = host.tick(&snapshot(ticks.count));
         let good = (PLUGINS / 2..PLUGINS).all(|i| tick.derived.contains_key(&format!("p{i}.x")));
         ticks.missing += u64::from(!good);
+        let is_whole = tick.findings.iter().all(|finding| {
+            let version = tick.derived.get(&format!("{}.version", finding.plugin));
+            version.is_some_and(|version| version.to_string() == finding.evidence)
+        });
+        ticks.half_loaded += u64::from(!is_whole);
         ticks.count += 1;
         ticks.longest = ticks.longest.max(started.elapsed());
         due += PERIOD;
@@ -262,13 +291,17 @@ fn runtime_faults(folder: &Path, host: &Host) {
     }
 }
 
-/// From the kernel; "unknown" if there is no such file.
+/// A line of the kernel's account of this process; `None` if there is no such file.
+fn memory_of(key: &str) -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
+}
+
+fn resident_kib() -> Option<u64> {
+    memory_of("VmRSS:")
+}
+
 fn highest_memory() -> String {
-    fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-            Some(line.trim_start_matches("VmHWM:").trim().to_owned())
-        })
-        .unwrap_or_else(|| "unknown".to_owned())
+    memory_of("VmHWM:").map_or_else(|| "unknown".to_owned(), |kib| format!("{kib} KiB"))
 }

@@ -22,6 +22,9 @@ pub struct HostConfig {
     pub limits: Limits,
     /// Capabilities of the host, for `needs` of manifests.
     pub capabilities: BTreeSet<String>,
+    /// A file that was written more recently than this is left to a later reload, since it may be incomplete: editors
+    /// that do not rename write a file in several steps. The version before stays in use meanwhile.
+    pub settle: Duration,
     /// Registers additional functions for scripts. They are not limited by the caps: keep them short and
     /// pure.
     pub extend: Option<fn(&mut Engine)>,
@@ -345,8 +348,9 @@ impl Host {
         for (name, (path, source)) in sources {
             let started = Instant::now();
             let source = match source {
-                Ok(source) => source,
-                Err(problem) => Arc::from(format!("\0{problem}")),
+                Source::Unsettled => continue,
+                Source::Text(source) => source,
+                Source::Unreadable(problem) => Arc::from(format!("\0{problem}")),
             };
             if files.seen.get(&name) == Some(&source) {
                 continue;
@@ -487,8 +491,7 @@ impl Host {
     }
 
     /// The files of the folder, by the name of their plugin.
-    #[expect(clippy::type_complexity, reason = "a path and what came of reading it")]
-    fn sources(&self) -> Result<BTreeMap<String, (PathBuf, std::result::Result<Arc<str>, String>)>> {
+    fn sources(&self) -> Result<BTreeMap<String, (PathBuf, Source)>> {
         let io = |e: std::io::Error| Error::io(&self.folder, &e);
         let mut sources = BTreeMap::new();
         for entry in std::fs::read_dir(&self.folder).map_err(io)? {
@@ -500,9 +503,9 @@ impl Host {
                 continue;
             };
             let source = if sources.len() >= self.config.limits.plugins {
-                Err(format!("{} plugins are the most", self.config.limits.plugins))
+                Source::Unreadable(format!("{} plugins are the most", self.config.limits.plugins))
             } else {
-                read(&path, self.config.limits.source_bytes)
+                Source::read(&path, self.config.limits.source_bytes, self.config.settle)
             };
             sources.insert(name, (path, source));
         }
@@ -510,20 +513,40 @@ impl Host {
     }
 }
 
-fn read(path: &Path, most: usize) -> std::result::Result<Arc<str>, String> {
-    let io = |e: std::io::Error| format!("{}: {e}", path.display());
-    let meta = std::fs::metadata(path).map_err(io)?;
-    if !meta.is_file() {
-        return Err(format!("{}: it is not a file", path.display()));
+/// What came of reading a file.
+enum Source {
+    Text(Arc<str>),
+    /// It was written too recently.
+    Unsettled,
+    Unreadable(String),
+}
+
+impl Source {
+    fn read(path: &Path, most: usize, settle: Duration) -> Self {
+        let read = || {
+            let io = |e: std::io::Error| format!("{}: {e}", path.display());
+            let meta = std::fs::metadata(path).map_err(io)?;
+            if !meta.is_file() {
+                return Err(format!("{}: it is not a file", path.display()));
+            }
+            // A time in the future comes from another clock and says nothing.
+            let age = meta.modified().ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age < settle) {
+                return Ok(Self::Unsettled);
+            }
+            if meta.len() > most as u64 {
+                return Err(format!(
+                    "{}: it has {} bytes; {most} are the most",
+                    path.display(),
+                    meta.len()
+                ));
+            }
+            std::fs::read_to_string(path)
+                .map(|text| Self::Text(text.into()))
+                .map_err(io)
+        };
+        read().unwrap_or_else(Self::Unreadable)
     }
-    if meta.len() > most as u64 {
-        return Err(format!(
-            "{}: it has {} bytes; {most} are the most",
-            path.display(),
-            meta.len()
-        ));
-    }
-    std::fs::read_to_string(path).map(Arc::from).map_err(io)
 }
 
 /// A value as the map that scripts see; `None` if it is no map.

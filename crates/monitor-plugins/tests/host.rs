@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use monitor_plugins::{Host, HostConfig, Limits, Role, Status, commands};
 use serde_json::json;
@@ -73,6 +74,34 @@ fn files_are_added_changed_broken_and_removed() {
     assert_eq!(host.reload()[0].what, "removed");
     assert_eq!(value(&host), None);
     assert!(host.list().is_empty());
+}
+
+#[test]
+fn a_file_that_was_just_written_is_left_to_a_later_reload() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = HostConfig {
+        settle: Duration::from_secs(60),
+        ..HostConfig::default()
+    };
+    let host = Host::new(folder.path(), config);
+    let path = folder.path().join("a.rhai");
+    let age = |secs: u64| {
+        let file = fs::File::options().write(true).open(&path).expect("it is there");
+        let then = std::time::SystemTime::now() - Duration::from_secs(secs);
+        file.set_modified(then).expect("its time can be set");
+    };
+    let value = |host: &Host| host.tick(&json!({})).derived.get("a.x").copied();
+    write(folder.path(), "a", "fn derive(s) { #{ x: 1 } }");
+    age(120);
+    assert!(host.reload()[0].accepted);
+    // Half of an edit, valid by itself: the version before stays.
+    write(folder.path(), "a", "fn derive(s) { #{ x: 2 } }");
+    assert!(host.reload().is_empty());
+    assert_eq!(value(&host), Some(1.0));
+    write(folder.path(), "a", "fn derive(s) { #{ x: 3 } }");
+    age(120);
+    assert!(host.reload()[0].accepted);
+    assert_eq!(value(&host), Some(3.0));
 }
 
 #[test]

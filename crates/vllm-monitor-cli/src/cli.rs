@@ -180,6 +180,9 @@ pub(crate) struct Common {
     /// File with the token of the levers inside the servers.
     #[arg(long, value_name = "FILE")]
     lever_token_file: Option<PathBuf>,
+    /// Folder of plugins, which may be added, edited and removed while the monitor runs, or `off` [default: none].
+    #[arg(long, value_name = "FOLDER")]
+    plugin_folder: Option<String>,
     /// Another driver library than the system's, such as a simulated one; what it reports is marked as simulated.
     #[arg(long, value_name = "FILE")]
     nvml_library: Option<PathBuf>,
@@ -317,6 +320,7 @@ impl Common {
             alertmanagers: self.alertmanagers.clone(),
             allow_actions: self.allow_actions.clone(),
             lever_token_file: self.lever_token_file.clone(),
+            plugin_folder: self.plugin_folder.clone(),
             nvml_library: self.nvml_library.clone(),
             ..Flags::default()
         }

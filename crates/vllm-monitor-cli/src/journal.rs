@@ -90,9 +90,13 @@ impl Level {
                 EventKind::LogMark(mark) if matches!(mark.means, Meaning::Fatal(_)) => Self::Error,
                 EventKind::Acting {
                     is_warning: false, ..
+                }
+                | EventKind::Plugin {
+                    is_warning: false, ..
                 } => Self::Info,
                 EventKind::LogMark(_)
                 | EventKind::Acting { .. }
+                | EventKind::Plugin { .. }
                 | EventKind::ObservationLost
                 | EventKind::ClockWentBack { .. }
                 | EventKind::SnapshotRefused { .. } => Self::Warn,

@@ -11,6 +11,7 @@
 //! - [`serve`] answers over HTTP, [`journal`] writes JSON lines, [`notify`] sends alerts, [`keeper`] saves what was
 //!   learned; [`transfer`] carries it elsewhere.
 //! - [`acting`] decides on actions and carries them out; by default it only reports what it would do.
+//! - [`plugins`] runs the user's scripts between the core and [`acting`].
 //! - [`supervise`] runs a server as a child; [`check`] looks at everything before it starts.
 //! - [`settings`] resolves flags, environment and file once.
 
@@ -20,6 +21,7 @@ pub mod error;
 pub mod hub;
 pub mod journal;
 pub mod notify;
+pub mod plugins;
 pub mod probe;
 pub mod process;
 pub mod recorded;

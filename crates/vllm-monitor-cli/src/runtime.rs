@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::hub::Hub;
 use crate::journal::{Journal, Level};
 use crate::notify::{Notifiers, Systemd, Watch};
+use crate::plugins::{PluginHandle, Plugins};
 use crate::serve::{App, Server};
 use crate::settings::Resolved;
 use crate::state_keeper::StateKeeper;
@@ -28,6 +29,7 @@ pub struct Runtime {
     keeper: Option<Arc<StateKeeper>>,
     saving: Option<tokio::task::JoinHandle<()>>,
     acting: Acting,
+    plugins: Plugins,
     journal: Journal,
     notifiers: Notifiers,
     interval: Duration,
@@ -43,10 +45,11 @@ impl Runtime {
     pub async fn start(settings: Resolved) -> Result<Self> {
         let opened = StateKeeper::open(settings.state_file.as_deref());
         let level = Level::from_word(&settings.core.features.log_level);
-        let (seam, prepared) = Prepared::new(settings.acting);
+        let (seam, mut prepared) = Prepared::new(settings.acting, settings.plugins.folder.is_some());
         let monitor = Monitor::with_policy(settings.core, Box::new(seam));
         let hub = Arc::new(Hub::new(monitor, opened.state, RunClock::start()));
         let journal = Journal::start(&settings.journal, level, &hub)?;
+        let plugins = Plugins::start(&settings.plugins, &settings.alerts.webhooks, &mut prepared, &hub)?;
         let (acting, mut warnings) = Acting::start(prepared, Arc::clone(&hub))?;
         warnings.extend(opened.warning);
         let notifiers = Notifiers::start(&settings.alerts, &hub)?;
@@ -67,6 +70,7 @@ impl Runtime {
                     interval: settings.interval,
                     notes: Arc::new(notes),
                     acting: acting.door(),
+                    plugins: plugins.handle(),
                 };
                 Some(Server::start(address, app).await?)
             }
@@ -87,6 +91,7 @@ impl Runtime {
             interval: settings.interval,
             systemd: None,
             acting,
+            plugins,
             warnings,
         })
     }
@@ -119,6 +124,11 @@ impl Runtime {
         self.acting.door()
     }
 
+    /// The plugins.
+    pub fn plugins(&self) -> PluginHandle {
+        self.plugins.handle()
+    }
+
     /// What the user should know about the start.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -133,6 +143,7 @@ impl Runtime {
             keeper,
             saving,
             acting,
+            plugins,
             journal,
             notifiers,
             interval: _,
@@ -140,6 +151,7 @@ impl Runtime {
             warnings: _,
         } = self;
         drop((targets, server));
+        let messages = plugins.finish().await;
         acting.finish().await;
         if let Some(systemd) = systemd {
             systemd.abort();
@@ -157,6 +169,7 @@ impl Runtime {
         });
         let _ended = last.await;
         notifiers.finish().await;
+        messages.finish().await;
     }
 }
 

@@ -8,6 +8,7 @@ use vllm_monitor::{AlertKind, Assessment, Evidence, FailureType, TargetState};
 
 use crate::acting::ActingStatus;
 use crate::hub::{Hub, TargetView, rfc3339};
+use crate::plugins::PluginsStatus;
 
 /// Everything at one moment. The keys at the top sum over all targets, under the names that users of the first
 /// monitor know.
@@ -37,6 +38,9 @@ pub struct Status {
     /// What the acting part does.
     #[serde(default)]
     pub acting: ActingStatus,
+    /// The plugins and their results.
+    #[serde(default)]
+    pub plugins: PluginsStatus,
     /// Version of parameters and calibration tables.
     pub model_version: String,
     /// Each target.
@@ -100,7 +104,7 @@ pub struct TargetStatus {
 
 impl Status {
     /// What a hub knows now.
-    pub fn of(hub: &Hub, active: bool, acting: ActingStatus) -> Self {
+    pub fn of(hub: &Hub, active: bool, acting: ActingStatus, plugins: PluginsStatus) -> Self {
         let now = hub.now();
         let targets: Vec<TargetStatus> = hub.read(|state, views| {
             views
@@ -131,6 +135,7 @@ impl Status {
             continuous_learning_enabled: features.enable_learning,
             auto_mitigation_enabled: features.enable_auto_mitigation,
             acting,
+            plugins,
             model_version: hub.monitor().settings().model_version.clone(),
             targets,
         }

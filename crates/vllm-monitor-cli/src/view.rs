@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use vllm_monitor::Prediction;
 
 use vllm_monitor_cli::acting::{ActingStatus, Advice};
+use vllm_monitor_cli::plugins::PluginsStatus;
 use vllm_monitor_cli::status::{Status, TargetStatus};
 
 /// Longest list of evidence that is shown for one target.
@@ -23,6 +24,7 @@ pub(crate) fn text(status: &Status) -> String {
         if status.monitor_active { "active" } else { "STUCK" }
     );
     write_acting(&mut text, &status.acting);
+    write_plugins(&mut text, &status.plugins);
     for target in &status.targets {
         write_target(&mut text, target);
     }
@@ -59,6 +61,59 @@ fn write_acting(text: &mut String, acting: &ActingStatus) {
     }
     for problem in &acting.problems {
         line(format!("  problem: {problem}"));
+    }
+}
+
+fn write_plugins(text: &mut String, plugins: &PluginsStatus) {
+    let Some(folder) = &plugins.folder else {
+        return;
+    };
+    let mut line = |words: String| {
+        let _infallible = writeln!(text, "{words}");
+    };
+    let active = plugins
+        .plugins
+        .iter()
+        .filter(|plugin| plugin.state == "active")
+        .count();
+    line(format!(
+        "plugins of {folder}: {active} of {} active",
+        plugins.plugins.len()
+    ));
+    if let Some(problem) = &plugins.problem {
+        line(format!(
+            "  problem: {problem}; the plugins that are loaded stay in use"
+        ));
+    }
+    for plugin in &plugins.plugins {
+        if let Some(why) = &plugin.why {
+            line(format!("  {} is {}: {why}", plugin.name, plugin.state));
+        }
+        if let Some(pending) = &plugin.pending {
+            line(format!(
+                "  {}: an older version runs; the file as it is now: {pending}",
+                plugin.name
+            ));
+        }
+    }
+    for (target, results) in &plugins.targets {
+        for finding in &results.findings {
+            line(format!(
+                "  {target}: {} finds {} ({:.0} %): {}",
+                finding.plugin,
+                finding.failure,
+                finding.probability * 100.0,
+                finding.evidence
+            ));
+        }
+        for veto in &results.vetoes {
+            line(format!(
+                "  {target}: {} forbids {}: {}",
+                veto.plugin,
+                veto.actions.join(", "),
+                veto.why
+            ));
+        }
     }
 }
 

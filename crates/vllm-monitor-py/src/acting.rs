@@ -356,6 +356,7 @@ mod tests {
             ]
             .into(),
             restarted: false,
+            vetoes: std::collections::BTreeMap::new(),
         }
     }
 

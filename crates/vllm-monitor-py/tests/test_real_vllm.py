@@ -180,11 +180,14 @@ def test_levers_live(server):
     assert server.complete() == 200
 
     assert server.request(f"{lever}max_num_active_reqs", {"value": 2, "ttl_seconds": 60})[0] == 200
-    threads = server.load(10, 150)
-    assert until(lambda: server.monitor()["num_waiting_requests"] > 0) is not None
+    # So long that none of them ends before it is aborted below: what is awaited lasts until it was seen.
+    threads = server.load(10, 1900)
+    everyone_in = lambda seen: seen["active_requests"] == 10 and seen["num_running_requests"] == 2  # noqa: E731
+    assert until(lambda: everyone_in(server.monitor())) is not None, server.monitor()
     held = [server.monitor()["num_running_requests"] for _ in range(10)]
     assert server.request(f"{lever}max_num_active_reqs", method="DELETE")[0] == 200
-    assert until(lambda: server.monitor()["num_running_requests"] > 2, 30, 0.02) is not None
+    assert until(lambda: server.monitor()["num_running_requests"] > 2) is not None
+    assert server.request("/v1/monitor/abort", {"which": "newest", "count": 10})[0] == 200
     for thread in threads:
         thread.join()
     assert max(held) <= 2, held
@@ -330,6 +333,73 @@ if __name__ == "__main__":
         assert log.count("recording is off until the server restarts") == 1
     finally:
         server.stop()
+
+
+#: Preloaded: what a process writes into HANGING_DIR waits while the file HANGING_NOW exists, as on a disk that hangs.
+HANGING_DISK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+static void wait_for_disk(int fd) {
+    const char *dir = getenv("HANGING_DIR"), *now = getenv("HANGING_NOW");
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    if (!dir || !now || n <= 0) return;
+    path[n] = 0;
+    while (strncmp(path, dir, strlen(dir)) == 0 && access(now, F_OK) == 0) usleep(10000);
+}
+#define REAL(name, type) static type real; if (!real) real = (type)dlsym(RTLD_NEXT, name); wait_for_disk(fd)
+ssize_t write(int fd, const void *b, size_t n) { REAL("write", ssize_t (*)(int, const void *, size_t)); return real(fd, b, n); }
+ssize_t writev(int fd, const struct iovec *v, int n) { REAL("writev", ssize_t (*)(int, const struct iovec *, int)); return real(fd, v, n); }
+int fsync(int fd) { REAL("fsync", int (*)(int)); return real(fd); }
+int fdatasync(int fd) { REAL("fdatasync", int (*)(int)); return real(fd); }
+"""
+
+
+def test_a_disk_that_hangs_stops_no_step(tmp_path):
+    import pyarrow
+    import vllm_metrics
+
+    (tmp_path / "disk.c").write_text(HANGING_DISK)
+    shim = tmp_path / "disk.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, tmp_path / "disk.c", "-ldl"], check=True)
+    record, hangs = tmp_path / "record", tmp_path / "hangs"
+    command = [sys.executable, "-m", "vllm_monitor.serve", f"{DIR}/model", "--enable-monitoring"]
+    server = Server(
+        [*command, "--monitor-output-dir", str(record)],
+        tmp_path / "log",
+        LD_PRELOAD=str(shim),
+        HANGING_DIR=str(record),
+        HANGING_NOW=str(hangs),
+    )
+    try:
+        assert server.complete() == 200
+        sizes = lambda: sum(file.stat().st_size for file in record.rglob("*") if file.is_file())  # noqa: E731
+        hangs.touch()
+        before, size = server.monitor()["counters"]["steps"], sizes()
+        for thread in server.load(8, 400):
+            thread.join()
+        # The record's writer has had work to do since; the engine and the status go on.
+        seen = server.monitor()
+        assert seen["counters"]["steps"] >= before + 400 and seen["faults"] == 0 and seen["dropped_messages"] == 0, seen
+        assert seen["counters"]["generation_tokens"] == server.metric("vllm:generation_tokens_total") == 8 * 400 + 20
+        assert server.complete() == 200 and server.status_of("/health") == 200
+        assert sizes() == size, "the disk did not hang"
+        hangs.unlink()
+        assert until(lambda: server.monitor()["active_requests"] == 0) is not None
+        counters = server.monitor()["counters"]
+    finally:
+        hangs.unlink(missing_ok=True)
+        server.stop()
+    run = vllm_metrics.read(record)
+    assert pyarrow.table(run.steps).num_rows == counters["steps"]
+    assert run.notes == []
+    print(f"\nfigures: {counters['steps'] - before} steps while the disk hung, all of them recorded afterwards")
 
 
 def offline(code: str, **variables: str) -> str:

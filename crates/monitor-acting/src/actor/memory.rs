@@ -117,10 +117,26 @@ pub struct ActionInForce {
 }
 
 impl ActionInForce {
-    /// Share of the reference kept so far, less cost; `None` if nothing was observed.
-    pub(crate) fn reward(&self) -> Option<f64> {
+    /// Mean goodput since the decision; `None` if nothing was observed.
+    pub(crate) fn earned_mean(&self) -> Option<f64> {
         let (sum, n) = self.earned;
-        (n > 0 && self.reference > 0.0)
-            .then(|| ((sum / n as f64 / self.reference).clamp(0.0, 1.0) - self.cost).clamp(-1.0, 1.0))
+        (n > 0).then(|| sum / n as f64)
+    }
+
+    /// Share of the reference kept over the window, less cost; `None` if nothing was observed.
+    ///
+    /// If the action ended before its window, the rest of the window counts with `level`, the goodput at its end.
+    /// Otherwise an action that is reverted early would not pay for what it led to, and actions judged at their
+    /// deadline could not be compared with those that stay until the window ends.
+    pub(crate) fn reward(&self, ended: Time, level: Option<f64>) -> Option<f64> {
+        let earned = self.earned_mean().filter(|_| self.reference > 0.0)?;
+        let window = self.window_ends.secs_since(self.intent.at);
+        let rest = if window > 0.0 {
+            (self.window_ends.secs_since(ended) / window).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        let mean = earned + rest * (level.unwrap_or(earned) - earned);
+        Some(((mean / self.reference).clamp(0.0, 1.0) - self.cost).clamp(-1.0, 1.0))
     }
 }

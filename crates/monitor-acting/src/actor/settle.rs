@@ -63,20 +63,18 @@ impl Actor {
             );
             return;
         }
-        if standing.verdict.is_none() {
-            let harmed = situation.observed && self.shows_harm(standing, now);
-            if harmed || now >= standing.intent.deadline {
-                let mut verdict = self.judge(standing, situation);
-                if harmed {
-                    // The deadline's longer window still contains samples from before the harm.
-                    verdict.outcome = Outcome::MadeWorse;
-                    verdict.why = "goodput was far below the forecast for several samples".into();
-                }
-                self.judged(standing, verdict, now, orders);
-            }
+        // Goodput may collapse after the promised signal has moved: it is watched until the window ends.
+        if !standing.settled && self.shows_harm(standing, situation) {
+            let verdict = self.collapsed(standing, now);
+            self.judged(standing, verdict, now, orders);
+        } else if standing.verdict.is_none() && now >= standing.intent.deadline {
+            let verdict = self.judge(standing, situation);
+            self.judged(standing, verdict, now, orders);
         }
-        if standing.verdict.is_some() && !standing.settled && now >= standing.window_ends {
-            let verdict = standing.verdict.clone().expect("it was just found");
+        if !standing.settled
+            && now >= standing.window_ends
+            && let Some(verdict) = standing.verdict.clone()
+        {
             self.finish(standing, verdict, now, orders);
         }
         if standing.revert_at.is_some_and(|at| now >= at) {
@@ -84,8 +82,25 @@ impl Actor {
         }
     }
 
-    /// Whether goodput has been far below the forecast for several samples, before the deadline.
-    fn shows_harm(&self, standing: &mut ActionInForce, now: Time) -> bool {
+    /// The verdict on an action during which goodput collapsed.
+    fn collapsed(&self, standing: &ActionInForce, now: Time) -> Verdict {
+        let effect = &standing.intent.plan.effect;
+        let target = &standing.intent.target;
+        // The deadline's longer window may still contain samples from before the collapse.
+        let observed = self.recent_mean(target, signal::GOODPUT, now, HARM_AFTER_SECS / 2.0);
+        Verdict {
+            outcome: Outcome::MadeWorse,
+            signal: effect.signal.clone(),
+            expected_without: standing.expected.map(|expected| expected.mean),
+            observed: self.recent_mean(target, &effect.signal, now, compare_secs(effect.within_secs)),
+            goodput: standing.goodput.map(|expected| expected.mean).zip(observed),
+            why: "goodput was far below the forecast for several samples".into(),
+        }
+    }
+
+    /// Whether goodput has been far below the forecast for several samples.
+    fn shows_harm(&self, standing: &mut ActionInForce, situation: &Situation) -> bool {
+        let now = situation.at;
         let early = now.secs_since(standing.intent.at) < HARM_AFTER_SECS;
         let is_passive = standing.intent.plan.actions.is_empty();
         let goodput = self
@@ -97,8 +112,10 @@ impl Actor {
             )
             .zip(standing.goodput);
         // A restart reduces goodput before it increases it.
-        let harmed = !early
+        let harmed = situation.observed
+            && !early
             && !is_passive
+            && has_unserved_demand(situation, &standing.intent.failure)
             && !standing.restarts
             && goodput.is_some_and(|(observed, expected)| {
                 let mut limits = self.config.limits.harm;
@@ -146,12 +163,7 @@ impl Actor {
         match verdict.outcome {
             Outcome::Success | Outcome::PartialSuccess => {
                 if let Some(ledger) = self.memory.ledgers.get_mut(&target) {
-                    ledger.progress();
-                    // It is inadmissible while in effect anyway; this prevents reverting and setting it again
-                    // repeatedly.
-                    if let Some(until) = standing.revert_at {
-                        ledger.hold(&arm, until);
-                    }
+                    ledger.progress(&arm, standing.revert_at);
                 }
                 standing.verdict = Some(verdict);
             }
@@ -199,8 +211,9 @@ impl Actor {
         standing.settled = true;
         let intent = &standing.intent;
         let late = now.secs_since(standing.window_ends) > LATE_SECS;
+        let level = self.recent_mean(&intent.target, signal::GOODPUT, now, HARM_AFTER_SECS);
         let reward = standing
-            .reward()
+            .reward(now, level)
             .filter(|_| verdict.outcome != Outcome::NotApplicable && !late);
         if self.config.learning {
             match reward {
@@ -254,6 +267,14 @@ impl Actor {
         take_back(&mut standing, "it could not be carried out in full", &mut orders);
         orders
     }
+}
+
+/// Whether requests are waiting or refused, or the failure is there. Otherwise low goodput means low demand.
+fn has_unserved_demand(situation: &Situation, failure: &str) -> bool {
+    let counts = [signal::WAITING, signal::REJECTIONS].map(|name| situation.signal(name));
+    situation.failures.iter().any(|f| f.kind.as_ref() == failure)
+        || counts.iter().flatten().any(|count| *count > 0.0)
+        || counts.iter().all(Option::is_none)
 }
 
 fn unknown(why: impl Into<Cow<'static, str>>) -> Verdict {

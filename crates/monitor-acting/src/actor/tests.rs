@@ -1,102 +1,18 @@
 //! The whole loop in virtual time, on a server modelled by a few numbers.
 
-use std::borrow::Cow;
+mod world;
 
 use super::*;
 use crate::guard::MemoryLeases;
 use crate::verify::Outcome;
 use crate::{Action, Evidence, EvidenceKind, Failure};
+use world::World;
 
 const LEVERS: [&str; 3] = [
     "lever.max_num_queued_reqs",
     "lever.max_num_active_reqs",
     "process.restart",
 ];
-
-/// A server whose preemptions a lever may stop, at the cost of goodput.
-struct World {
-    at: f64,
-    lever: Option<f64>,
-    /// Effect of the lever on preemptions and on goodput.
-    effect: (f64, f64),
-    failing: bool,
-    observed: bool,
-    kinds: Vec<EvidenceKind>,
-}
-
-impl World {
-    fn new(effect: (f64, f64)) -> Self {
-        Self {
-            at: 1000.0,
-            lever: None,
-            effect,
-            failing: false,
-            observed: true,
-            kinds: vec![EvidenceKind::KvCache, EvidenceKind::Queue],
-        }
-    }
-
-    fn situation(&self, target: &str) -> Situation {
-        let noise = if (self.at as i64) % 2 == 0 { 1.0 } else { -1.0 };
-        let (mut preemptions, mut goodput) = if self.failing {
-            (10.0, 600.0)
-        } else {
-            (0.0, 1000.0)
-        };
-        if self.lever.is_some() {
-            preemptions *= self.effect.0;
-            goodput *= self.effect.1;
-        }
-        Situation {
-            target: target.into(),
-            at: Time::from_secs_f64(self.at),
-            observed: self.observed,
-            failures: self
-                .failing
-                .then(|| Failure {
-                    kind: "kv_preemption".into(),
-                    present: true,
-                    probability: 1.0,
-                    secs_to_failure: Some(0.0),
-                    evidence: self
-                        .kinds
-                        .iter()
-                        .map(|kind| Evidence::new(*kind, "seen"))
-                        .collect(),
-                })
-                .into_iter()
-                .collect(),
-            signals: [
-                (signal::PREEMPTIONS, preemptions + 0.2 * noise),
-                (signal::GOODPUT, goodput + 10.0 * noise),
-                (signal::RUNNING, 40.0),
-                (signal::WAITING, 10.0),
-                (signal::KV_USAGE, 0.95),
-                (signal::SERVING, 1.0),
-            ]
-            .map(|(name, value)| (Cow::Borrowed(name), value))
-            .into(),
-            restarted: false,
-        }
-    }
-
-    fn apply(&mut self, orders: &[Order]) {
-        for order in orders {
-            let actions = match order {
-                Order::Act(intent) => &intent.plan.actions,
-                Order::Revert { actions, .. } => actions,
-                _ => continue,
-            };
-            for action in actions {
-                match action {
-                    Action::SetLever { value, .. } => self.lever = Some(*value),
-                    Action::ResetLever { .. } => self.lever = None,
-                    _ => {}
-                }
-            }
-        }
-    }
-}
 
 fn acting(allow: &[&str]) -> ActorConfig {
     ActorConfig {
@@ -146,12 +62,16 @@ fn acts(orders: &[(f64, Order)]) -> Vec<(f64, String)> {
 
 /// Seeds differ in whether doing nothing is chosen first; use the first seed that acts.
 fn acting_run(config: &ActorConfig, effect: (f64, f64), secs: u32) -> (Actor, World, Vec<(f64, Order)>) {
+    acting_in(config, &World::new(effect), secs)
+}
+
+fn acting_in(config: &ActorConfig, world: &World, secs: u32) -> (Actor, World, Vec<(f64, Order)>) {
     for seed in 0..20 {
         let mut actor = actor(ActorConfig {
             seed,
             ..config.clone()
         });
-        let mut world = World::new(effect);
+        let mut world = world.clone();
         run(&mut actor, &mut world, 100);
         world.failing = true;
         let orders = run(&mut actor, &mut world, secs);
@@ -203,7 +123,9 @@ fn observing_suggests_and_never_acts() {
 
 #[test]
 fn an_effect_is_verified_and_the_lever_stands_until_its_time_is_over() {
-    let (actor, world, orders) = acting_run(&acting(&["tighten_admission"]), (0.05, 1.4), 64);
+    let (mut actor, mut world, mut orders) = acting_run(&acting(&["tighten_admission"]), (0.05, 1.4), 60);
+    world.failing = false;
+    orders.extend(run(&mut actor, &mut world, 10));
     let Order::Act(intent) = &orders[0].1 else {
         panic!("{orders:?}")
     };
@@ -277,6 +199,98 @@ fn harm_is_taken_back_before_the_deadline() {
     assert_eq!(world.lever, None);
     let tally = actor.memory().tallies[&Arc::from("tighten_admission")];
     assert_eq!((tally.worse, tally.reverted), (1, 1));
+}
+
+/// Long enough for an action to be judged before its harm shows.
+fn late_harm() -> World {
+    World {
+        goodput_lag: 25.0,
+        ..World::new((0.05, 0.1))
+    }
+}
+
+#[test]
+fn goodput_that_collapses_after_a_success_is_harm() {
+    let mut config = acting(&["tighten_admission"]);
+    config.limits.confirm_secs = 20.0;
+    let (actor, world, orders) = acting_in(&config, &late_harm(), 60);
+    let settled = settled(&orders);
+    let (at, _, outcome, reward) = &settled[0];
+    // The signal moved as promised at the deadline, 1140; goodput falls from 1145 on.
+    assert_eq!(*outcome, Outcome::MadeWorse, "{settled:?}");
+    assert!((1145.0..=1155.0).contains(at), "at {at}");
+    assert_eq!(reverts(&orders)[0], (*at, "it did harm".to_owned()));
+    assert_eq!(world.lever, None);
+    let tally = actor.memory().tallies[&Arc::from("tighten_admission")];
+    assert_eq!((tally.success, tally.worse, tally.reverted), (0, 1, 1));
+    // Half of the window passed before the collapse; the rest counts as it would have gone on.
+    let reward = reward.expect("it was observed");
+    assert!(reward < 0.45, "{reward}");
+    let recommended = actor.get_learning_recommendations("t", "kv_preemption", Some(&world.situation("t")));
+    let found = recommended.iter().find(|r| &*r.strategy == "tighten_admission");
+    assert!(
+        found.is_none_or(|r| r.score < 0.7),
+        "the prior was 0.75: {found:?}"
+    );
+}
+
+#[test]
+fn goodput_that_falls_because_demand_does_is_not_harm() {
+    let mut config = acting(&["tighten_admission"]);
+    config.limits.confirm_secs = 20.0;
+    let world = World {
+        goodput_lag: f64::INFINITY,
+        ..World::new((0.05, 1.0))
+    };
+    let (mut actor, mut world, mut orders) = acting_in(&config, &world, 50);
+    world.idle = true;
+    orders.extend(run(&mut actor, &mut world, 40));
+    let settled = settled(&orders);
+    assert_eq!(settled[0].2, Outcome::Success, "{settled:?}");
+    assert_eq!(reverts(&orders)[0].1, "its time is over");
+}
+
+#[test]
+fn what_helped_is_renewed_without_a_gap_while_the_failure_lasts() {
+    let (_, _, orders) = acting_run(&acting(&["tighten_admission"]), (0.05, 1.4), 64);
+    assert_eq!(settled(&orders)[0].2, Outcome::Success);
+    let again = orders.iter().find_map(|(at, order)| match order {
+        Order::Act(intent) if *at > 1110.0 => Some((*at, intent)),
+        _ => None,
+    });
+    let (at, intent) = again.expect("a second decision");
+    assert_eq!(at, 1163.0, "when the lever's time is over");
+    assert!(
+        intent.propensities.contains_key("tighten_admission"),
+        "it is admissible: {:?}",
+        intent.refused
+    );
+}
+
+#[test]
+fn a_veto_is_obeyed_and_shown() {
+    let mut actor = actor(acting(&["tighten_admission"]));
+    let mut world = World::new((0.0, 1.2));
+    world.failing = true;
+    let mut reasons = Vec::new();
+    for _ in 0..100 {
+        let mut situation = world.situation("t");
+        let why = "plugin night: not at night";
+        situation.vetoes.insert("tighten_admission".into(), why.into());
+        for order in actor.step(&situation, &mut MemoryLeases::default()) {
+            match order {
+                Order::Act(intent) => assert!(intent.plan.actions.is_empty(), "{intent:?}"),
+                Order::Escalate { why, .. } => reasons.push(why),
+                _ => {}
+            }
+        }
+        world.at += 1.0;
+    }
+    assert_eq!(reasons.len(), 1);
+    assert!(
+        reasons[0].contains("tighten_admission: plugin night: not at night"),
+        "{reasons:?}"
+    );
 }
 
 #[test]

@@ -92,16 +92,14 @@ impl Ledger {
         }
     }
 
-    /// Blocks an arm until its time to live is over.
-    pub(crate) fn hold(&mut self, arm: &str, until: Time) {
-        if let Some(pacing) = self.arms.get_mut(arm) {
-            pacing.until = pacing.until.max(until);
-        }
-    }
-
-    /// An action had its promised effect.
-    pub fn progress(&mut self) {
+    /// An action had its promised effect. If the failure outlasts the lever, which ends at `lever_ends`, the arm may
+    /// be used again at once, and its cool-down does not double.
+    pub fn progress(&mut self, arm: &str, lever_ends: Option<Time>) {
         self.fruitless = 0;
+        if let Some(pacing) = self.arms.get_mut(arm) {
+            pacing.in_a_row = 0;
+            pacing.until = lever_ends.unwrap_or(pacing.until);
+        }
     }
 
     /// Records whether the target serves. Uninterrupted service for long enough resets the counters.
@@ -160,6 +158,22 @@ mod tests {
     }
 
     #[test]
+    fn what_helped_may_follow_on_its_lever_without_a_gap() {
+        let (mut ledger, limits) = (Ledger::default(), Limits::default());
+        let arm: Arc<str> = "a".into();
+        for used in [0.0, 60.0, 120.0] {
+            ledger.note(&arm, false, at(used), 1.0, &limits);
+            assert_eq!(ledger.cooldown_secs("a", at(used)), 72.0);
+            ledger.progress("a", Some(at(used + 60.0)));
+            assert_eq!(ledger.cooldown_secs("a", at(used + 60.0)), 0.0);
+        }
+        // An action without a lever keeps its cool-down.
+        ledger.note(&arm, false, at(180.0), 0.0, &limits);
+        ledger.progress("a", None);
+        assert_eq!(ledger.cooldown_secs("a", at(180.0)), 60.0);
+    }
+
+    #[test]
     fn budgets_end_and_progress_renews_one_of_them() {
         let (mut ledger, limits) = (Ledger::default(), Limits::default());
         for i in 0..3 {
@@ -168,11 +182,11 @@ mod tests {
             ledger.note(&format!("arm{i}").into(), false, at(f64::from(i)), 0.0, &limits);
         }
         assert!(ledger.exhausted(at(3.0), &limits).is_some());
-        ledger.progress();
+        ledger.progress("arm2", None);
         assert_eq!(ledger.exhausted(at(3.0), &limits), None);
         for i in 3..12 {
             ledger.note(&format!("arm{i}").into(), false, at(f64::from(i)), 0.0, &limits);
-            ledger.progress();
+            ledger.progress("arm2", None);
         }
         assert!(
             ledger

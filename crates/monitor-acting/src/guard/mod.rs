@@ -184,6 +184,9 @@ impl Limits {
         if !self.allow.contains(&arm.name) {
             return because("it is not opted in");
         }
+        if let Some(why) = question.situation.vetoes.get(&arm.name) {
+            return Some(Cow::Owned(why.clone()));
+        }
         if question.failed.contains(&arm.name) {
             return because("it did not help in this episode");
         }

@@ -1,7 +1,7 @@
 //! Acts on targets: the guardrails, the choice and the audit of `monitor-acting`, run by this program.
 //!
 //! ```text
-//!  Monitor::step ─► seam (policy) ─► situations ─► work: Actor::step ─► one queue per target ─► shell::carry_out
+//!  Monitor::step ─► seam (policy) ─► [plugins] ─► work: Actor::step ─► one queue per target ─► shell::carry_out
 //!                                                     │                                            │
 //!                                        view: /status, /recommendations                 audit, then servers
 //! ```
@@ -24,11 +24,11 @@ use monitor_acting::guard::{Breaker, FileLeases, LeaseStore, MemoryLeases, Mode}
 use monitor_acting::shell::{AuditedActor, lock};
 use monitor_acting::store::MemoryFile;
 use monitor_acting::strategy::Strategies;
-use monitor_acting::{Actor, ActorConfig, Memory, Situation, Target, Time};
+use monitor_acting::{Actor, ActorConfig, Memory, Target, Time};
 use tokio::sync::mpsc;
 
 pub use settings::{ActingSettings, ActingTarget};
-pub use situation_forwarder::SituationForwarder;
+pub use situation_forwarder::{Observed, SituationForwarder};
 pub use view::{ActingStatus, ActionStatus, Advice, Best, Recommended, StandingAction};
 
 use crate::error::{Error, Result};
@@ -71,22 +71,46 @@ impl Shared {
 #[derive(Debug)]
 pub struct Prepared {
     settings: ActingSettings,
-    situations: mpsc::Receiver<Situation>,
+    observed: mpsc::Receiver<Observed>,
     dropped: Arc<AtomicU64>,
 }
 
+/// Both ends of a stage between the monitor and the part that decides.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) incoming: mpsc::Receiver<Observed>,
+    pub(crate) outgoing: mpsc::Sender<Observed>,
+    /// Situations that were dropped, since too many waited.
+    pub(crate) dropped: Arc<AtomicU64>,
+}
+
 impl Prepared {
-    /// A policy that forwards situations, and the other end of its queue.
-    pub fn new(settings: ActingSettings) -> (SituationForwarder, Self) {
-        let (sender, situations) = mpsc::channel(QUEUE);
+    /// A policy that forwards situations, with their snapshots if a stage needs them, and the other end of its queue.
+    pub fn new(settings: ActingSettings, with_snapshots: bool) -> (SituationForwarder, Self) {
+        let (sender, observed) = mpsc::channel(QUEUE);
         let dropped: Arc<AtomicU64> = Arc::default();
-        let seam = SituationForwarder::new(sender, settings.horizon_secs, Arc::clone(&dropped));
+        let seam = SituationForwarder::new(
+            sender,
+            settings.horizon_secs,
+            with_snapshots,
+            Arc::clone(&dropped),
+        );
         let prepared = Self {
             settings,
-            situations,
+            observed,
             dropped,
         };
         (seam, prepared)
+    }
+
+    /// Inserts a stage, which passes every situation on.
+    pub(crate) fn insert_stage(&mut self) -> Stage {
+        let (outgoing, observed) = mpsc::channel(QUEUE);
+        Stage {
+            incoming: std::mem::replace(&mut self.observed, observed),
+            outgoing,
+            dropped: Arc::clone(&self.dropped),
+        }
     }
 }
 
@@ -98,7 +122,7 @@ impl Acting {
     pub fn start(prepared: Prepared, hub: Arc<Hub>) -> Result<(Self, Vec<String>)> {
         let Prepared {
             settings,
-            situations,
+            observed,
             dropped,
         } = prepared;
         let mut warnings = Vec::new();
@@ -163,7 +187,7 @@ impl Acting {
         let worker = work::Worker::new(Arc::clone(&shared), actuators, leases, store);
         let thread = std::thread::Builder::new()
             .name("acting".to_owned())
-            .spawn(move || worker.run(situations, stopped))
+            .spawn(move || worker.run(observed, stopped))
             .map_err(|source| Error::System {
                 what: "no thread for acting",
                 source,

@@ -16,7 +16,7 @@ use vllm_monitor::policy::{Intent as ShownIntent, Revert, Verify};
 use vllm_monitor::{Decision, Event, EventKind};
 
 use super::settings::ActingSettings;
-use super::{LAST_ACTIONS, Shared, view};
+use super::{LAST_ACTIONS, Observed, Shared, view};
 
 /// Time between searches for what targets support.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(60);
@@ -150,11 +150,11 @@ impl Worker {
     }
 
     /// Works until it is told to stop.
-    pub(super) fn run(self, situations: mpsc::Receiver<Situation>, stopped: oneshot::Receiver<()>) {
+    pub(super) fn run(self, observed: mpsc::Receiver<Observed>, stopped: oneshot::Receiver<()>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => {
-                runtime.block_on(self.work(situations, stopped));
+                runtime.block_on(self.work(observed, stopped));
                 // Calls that do not end are given up.
                 runtime.shutdown_background();
             }
@@ -162,7 +162,7 @@ impl Worker {
         }
     }
 
-    async fn work(mut self, mut situations: mpsc::Receiver<Situation>, mut stopped: oneshot::Receiver<()>) {
+    async fn work(mut self, mut observed: mpsc::Receiver<Observed>, mut stopped: oneshot::Receiver<()>) {
         self.begin();
         let mut executors = tokio::task::JoinSet::new();
         for name in self.shared.settings.targets.keys() {
@@ -181,8 +181,8 @@ impl Worker {
             tokio::select! {
                 biased;
                 _ = &mut stopped => break,
-                Some(situation) = situations.recv() => {
-                    if self.step(situation) {
+                Some(observed) = observed.recv() => {
+                    if self.step(observed.situation) {
                         search.reset_immediately();
                     }
                 }

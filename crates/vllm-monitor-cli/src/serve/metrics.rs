@@ -1,5 +1,7 @@
 //! The page of `/metrics`. A value that is not known is a missing row.
 
+mod plugins;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,6 +12,7 @@ use vllm_monitor::{AlertKind, FailureType, HORIZONS_SECS, Prediction, Snapshot, 
 
 use crate::acting::ActingStatus;
 use crate::hub::{Hub, TargetView};
+use crate::plugins::PluginsStatus;
 
 /// One target's name, view and core state.
 struct Row<'a> {
@@ -106,7 +109,7 @@ impl Page {
 ///
 /// # Errors
 /// Only if a family of this module is not well-formed.
-pub fn page(hub: &Hub, acting: &ActingStatus) -> Result<String, WriteError> {
+pub fn page(hub: &Hub, acting: &ActingStatus, plugins: &PluginsStatus) -> Result<String, WriteError> {
     let mut page = Page(Writer::new(Format::Text));
     hub.read(|state, views| {
         let rows: Vec<Row<'_>> = views
@@ -124,6 +127,7 @@ pub fn page(hub: &Hub, acting: &ActingStatus) -> Result<String, WriteError> {
         tasks(&mut page, &rows)
     })?;
     actions(&mut page, acting)?;
+    self::plugins::families(&mut page, plugins)?;
     own(&mut page, hub)?;
     Ok(page.0.finish())
 }

@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::acting::{ActingHandle, Advice};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
+use crate::plugins::PluginHandle;
 use crate::status::Status;
 use crate::target::Note;
 
@@ -52,6 +53,8 @@ pub struct App {
     pub notes: Arc<std::collections::BTreeMap<Arc<str>, mpsc::Sender<Note>>>,
     /// The part that acts.
     pub acting: ActingHandle,
+    /// The plugins.
+    pub plugins: PluginHandle,
 }
 
 /// A bound endpoint that serves until it is dropped.
@@ -147,7 +150,7 @@ async fn overview() -> &'static str {
 }
 
 async fn metrics(State(app): State<App>) -> Response {
-    match metrics::page(&app.hub, &app.acting.status()) {
+    match metrics::page(&app.hub, &app.acting.status(), &app.plugins.status()) {
         Ok(page) => (
             [(header::CONTENT_TYPE, exposition::Format::Text.content_type())],
             page,
@@ -159,7 +162,12 @@ async fn metrics(State(app): State<App>) -> Response {
 
 async fn status(State(app): State<App>) -> axum::Json<Status> {
     let active = is_active(&app.hub, app.interval);
-    axum::Json(Status::of(&app.hub, active, app.acting.status()))
+    axum::Json(Status::of(
+        &app.hub,
+        active,
+        app.acting.status(),
+        app.plugins.status(),
+    ))
 }
 
 /// What a question about actions is limited to.

@@ -16,6 +16,7 @@ pub use resolve::{Flags, TargetFlags, VARIABLES};
 
 use crate::acting::ActingSettings;
 use crate::journal::Destination;
+use crate::plugins::PluginSettings;
 use crate::serve::Access;
 use crate::target::TargetSpec;
 
@@ -42,6 +43,8 @@ pub struct Resolved {
     pub alerts: AlertSettings,
     /// What may be done to targets.
     pub acting: ActingSettings,
+    /// Plugins.
+    pub plugins: PluginSettings,
     /// Each of the program's own keys with its value and source, for `--print-config`.
     printed: Vec<(String, String, String)>,
 }

@@ -14,6 +14,7 @@ use super::file::{self, FileSettings, TargetTable};
 use super::{AlertSettings, Resolved};
 use crate::error::{Error, Result};
 use crate::journal::Destination;
+use crate::plugins::PluginSettings;
 use crate::probe::Endpoint;
 use crate::serve::Access;
 use crate::state_keeper;
@@ -36,6 +37,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("VLLM_MONITOR_STATE_FILE", "state_file"),
     ("VLLM_MONITOR_LOG_FILE", "log_file"),
     ("VLLM_MONITOR_LEVER_TOKEN_FILE", "acting.lever_token_file"),
+    ("VLLM_MONITOR_PLUGIN_FOLDER", "plugin_folder"),
 ];
 
 /// Flags as given; what was not given is `None` or empty.
@@ -71,6 +73,8 @@ pub struct Flags {
     pub allow_actions: Vec<String>,
     /// A file with the token of the levers.
     pub lever_token_file: Option<PathBuf>,
+    /// A folder of plugins, or `off`.
+    pub plugin_folder: Option<String>,
     /// Another driver library.
     pub nvml_library: Option<PathBuf>,
 }
@@ -211,6 +215,7 @@ impl Draft<'_> {
         let state_file = self.state_file(&path, file.state_file.clone());
         let journal = self.journal(&path, file.log_file.clone());
         let alerts = self.alerts(&file);
+        let plugin_folder = self.plugin_folder(&path, file.plugin_folder.clone());
         let tables = file.target.clone();
         let targets = self.targets(&path, file.target, interval, &patterns);
         let core = core?;
@@ -222,9 +227,11 @@ impl Draft<'_> {
             &targets,
             &tables,
         );
+        let plugins = PluginSettings::new(plugin_folder, &acting, targets.iter().any(|target| target.gpus));
         Some(Resolved {
             core,
             acting,
+            plugins,
             targets,
             interval,
             listen,
@@ -384,6 +391,20 @@ impl Draft<'_> {
             .map(|(value, _)| value)
             .filter(|value| value != "off")
             .map(PathBuf::from)
+    }
+
+    fn plugin_folder(&mut self, path: &Path, file: Option<String>) -> Option<PathBuf> {
+        let file = file.map(|value| (value, path));
+        let picked = self.pick("plugin_folder", self.flags.plugin_folder.clone(), file, None);
+        let (folder, from) = picked.filter(|(value, _)| value != "off")?;
+        let folder = PathBuf::from(folder);
+        if !folder.is_dir() {
+            self.problems.push(format!(
+                "{from}: plugin_folder = {}: there is no such folder; create it, or set `off`",
+                folder.display()
+            ));
+        }
+        Some(folder)
     }
 
     fn journal(&mut self, path: &Path, file: Option<String>) -> Destination {

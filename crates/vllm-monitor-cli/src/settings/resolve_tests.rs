@@ -153,3 +153,48 @@ fn variables_of_the_python_package_are_no_mistake() {
         "{said}"
     );
 }
+
+#[test]
+fn the_plugin_folder_comes_from_flag_environment_or_file_in_this_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sub = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir(&path).expect("made");
+        text(&path)
+    };
+    let (by_flag, by_variable, by_file) = (sub("flag"), sub("variable"), sub("file"));
+    let config = folder.path().join("m.toml");
+    std::fs::write(&config, format!("plugin_folder = {by_file:?}")).expect("written");
+    let mut flags = Flags {
+        config: Some(config),
+        state_file: Some("off".into()),
+        plugin_folder: Some(by_flag.clone()),
+        ..Flags::default()
+    };
+    let variable = [("VLLM_MONITOR_PLUGIN_FOLDER".to_owned(), by_variable.clone())];
+    let resolved = |flags: &Flags, environment: &[(String, String)]| {
+        let resolved = Resolved::new(flags, environment).expect("possible");
+        let printed = resolved.print();
+        let line = printed.lines().find(|line| line.starts_with("plugin_folder"));
+        let line = line.expect("it is printed").to_owned();
+        (resolved.plugins.folder.map(text), line)
+    };
+    let (found, line) = resolved(&flags, &variable);
+    assert_eq!(found, Some(by_flag));
+    assert!(line.ends_with("# flag --plugin-folder"), "{line}");
+    flags.plugin_folder = None;
+    let (found, line) = resolved(&flags, &variable);
+    assert_eq!(found, Some(by_variable));
+    assert!(line.contains("VLLM_MONITOR_PLUGIN_FOLDER"), "{line}");
+    let (found, line) = resolved(&flags, &[]);
+    assert_eq!(found, Some(by_file));
+    assert!(line.contains("m.toml"), "{line}");
+    flags.plugin_folder = Some("off".into());
+    assert_eq!(resolved(&flags, &variable).0, None);
+    flags.plugin_folder = Some("/no/such/folder".into());
+    let said = problems(&flags, &[]);
+    assert!(
+        said.contains("--plugin-folder") && said.contains("/no/such/folder"),
+        "{said}"
+    );
+}

@@ -55,13 +55,13 @@ against.kv_preemption = { prior = { mean = 0.9, weight = 1000 }, effect = { sign
 "#;
 
 /// A server whose cache is too small for its load.
-struct Pressed {
-    simulator: Simulator,
+pub(crate) struct Pressed {
+    pub(crate) simulator: Simulator,
     clients: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Pressed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let simulator = Simulator::start(SimConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             control_token: Some(ControlToken::new(TOKEN)),
@@ -91,7 +91,7 @@ impl Pressed {
     }
 
     /// Whether a lever is set, as the server itself says.
-    async fn is_clamped(&self) -> bool {
+    pub(crate) async fn is_clamped(&self) -> bool {
         let mut stream = TcpStream::connect(self.simulator.address()).await.unwrap();
         let request = format!(
             "GET /v1/monitor/levers HTTP/1.1\r\nhost: localhost\r\nx-monitor-token: {TOKEN}\r\nconnection: close\r\n\r\n"
@@ -119,7 +119,7 @@ impl Drop for Pressed {
 }
 
 /// A settings file with actions turned on, and its folder.
-fn settings(folder: &Path, name: &str, more: &str) -> PathBuf {
+pub(crate) fn settings(folder: &Path, name: &str, more: &str) -> PathBuf {
     std::fs::write(folder.join("arms.toml"), ARMS).unwrap();
     std::fs::write(folder.join("levers"), TOKEN).unwrap();
     std::fs::write(folder.join("token"), "of-the-monitor").unwrap();
@@ -146,14 +146,14 @@ confirm_secs = 0.2
     path
 }
 
-fn flags(simulator: &Simulator, config: PathBuf) -> Flags {
+pub(crate) fn flags(simulator: &Simulator, config: PathBuf) -> Flags {
     Flags {
         config: Some(config),
         ..quick(&[&format!("t={}", simulator.url())])
     }
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < LONGEST, "{what} does not come");
@@ -161,7 +161,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn actions(world: &World) -> Vec<Value> {
+pub(crate) fn actions(world: &World) -> Vec<Value> {
     let records = world.records().into_iter();
     records
         .filter(|record| record["intent"]["observe_only"] == false)

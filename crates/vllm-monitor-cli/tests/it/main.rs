@@ -9,5 +9,6 @@ mod commands;
 mod deploy;
 mod faults;
 mod notify;
+mod plugins;
 mod supervise;
 mod world;

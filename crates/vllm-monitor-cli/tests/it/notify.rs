@@ -9,14 +9,14 @@ use tokio::net::TcpListener;
 use crate::world::{World, quick, simulator};
 
 /// A receiver that answers these statuses in turn, the last one for ever, and keeps what came.
-struct Receiver {
-    url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     bodies: Arc<Mutex<Vec<(String, Value)>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Receiver {
-    async fn new(statuses: &'static [u16]) -> Self {
+    pub(crate) async fn new(statuses: &'static [u16]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let bodies: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
@@ -52,7 +52,7 @@ impl Receiver {
         Self { url, bodies, task }
     }
 
-    async fn first(&self, fits: impl Fn(&Value) -> bool) -> (String, Value) {
+    pub(crate) async fn first(&self, fits: impl Fn(&Value) -> bool) -> (String, Value) {
         let begun = std::time::Instant::now();
         loop {
             let found = self

@@ -85,6 +85,15 @@ pub enum EventKind {
         /// Whether a person should look at it.
         is_warning: bool,
     },
+    /// A plugin of the monitor was loaded, changed, refused, failed, or found something, in words.
+    Plugin {
+        /// Name of the plugin; empty for the folder as a whole.
+        plugin: String,
+        /// The words.
+        text: String,
+        /// Whether a person should look at it.
+        is_warning: bool,
+    },
     /// A snapshot has another schema and was not evaluated.
     SnapshotRefused {
         /// Its schema.
