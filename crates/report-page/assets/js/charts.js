@@ -99,7 +99,9 @@ class LineChart {
   get unread() {
     const runs = new Set(this.lines.map((line) => line.series.run));
     if (this.spec.kind !== "step" || runs.size !== 1) return null;
-    const [run] = runs, first = Math.min(...this.lines.map(({ series }) => series.times[0] ?? Infinity));
+    // Series may share times, of which they have no value at first.
+    const begins = ({ series }) => series.times[series.values.findIndex(Number.isFinite)] ?? Infinity;
+    const [run] = runs, first = Math.min(...this.lines.map(begins));
     return first > run.start && first < Infinity ? [run.start, first] : null;
   }
 
