@@ -369,7 +369,7 @@ fn all_series(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Series> {
                 },
             ));
         }
-        // Read from a tenth of the run on.
+        // Read from a sixth of the run on.
         let mut throttled = 0.0;
         all.push(series(
             "gpu_throttle_seconds_total",
@@ -377,9 +377,9 @@ fn all_series(shape: &Shape, rng: &mut ChaCha8Rng) -> Vec<Series> {
             "nvml",
             Kind::Counter,
             labels(&[("gpu", "0"), ("reason", "sw_power_cap")]),
-            &nvml[nvml.len() / 10..],
+            &nvml[nvml.len() / 6..],
             |_| {
-                throttled += 0.1;
+                throttled += 0.125;
                 throttled
             },
         ));
