@@ -16,8 +16,6 @@ use crate::{Failure, Intent, Order, Plan, Situation, Target, Ticket, signal};
 
 /// Minimum probability of being better than doing nothing for an arm to be adequate.
 const ADEQUATE: f64 = 0.1;
-/// Seconds until a failure shows its whole effect on goodput.
-const SETTLED_SECS: f64 = 15.0;
 /// Seconds between two suggestions for one target in observe mode.
 const SUGGEST_SECS: f64 = 60.0;
 
@@ -366,7 +364,8 @@ impl Actor {
         let recent = goodput.and_then(|recent| recent.mean(now, 60.0)).unwrap_or(0.0);
         let usual = self.memory.usual.get(&target).map_or(0.0, |(usual, _)| *usual);
         let reference = usual.max(recent);
-        let is_new = now.secs_since(since) < SETTLED_SECS;
+        // Until a failure has lasted as long as its window, its whole effect on goodput is not known.
+        let is_new = now.secs_since(since) < self.window_secs(&intent.failure);
         let goodput = expect(signal::GOODPUT).map(|trend| {
             if is_new {
                 self.with_what_doing_nothing_earns(trend, reference, &intent)
