@@ -3,6 +3,10 @@
 //! A fluid model: requests arrive at a rate with a trend, and leave at the rate that the server reached whenever
 //! requests waited. The barrier is the server's own limit where it is known, else the queue that takes the target wait
 //! to work off.
+//!
+//! One long prompt makes others wait for seconds although batch and KV cache have room: its prefill takes the token
+//! budget of every step, and almost no request ends. Such a queue says nothing about capacity and ends by itself, so it
+//! counts only once it has lasted longer, or against a limit that the server itself enforces.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,13 +33,22 @@ struct Memory {
     arrivals: RateEstimator,
     finishes: Ewma,
     rejections: Ewma,
-    /// Pages in a row on which requests waited.
+    /// Pages in a row on which requests waited, and the time they span.
     pages_waiting: u32,
+    waiting_secs: f64,
+    /// Most requests that ran at once, slowly forgotten.
+    most_running: f64,
     over_barrier_secs: f64,
 }
 
 /// Pages in a row with a queue after which the rate of finishes is the server's capacity.
 const PAGES_OF_QUEUE: u32 = 3;
+
+/// A queue while batch and cache have room is taken for that of a long prefill for so many seconds.
+const PREFILL_SECS: f64 = 20.0;
+
+/// Share of the places, or of the KV blocks, from which on there is no room.
+const FULL_RATIO: f64 = 0.9;
 
 impl Predictor for QueueOverflow {
     fn failure_type(&self) -> FailureType {
@@ -60,17 +73,23 @@ impl Predictor for QueueOverflow {
             finishes: Ewma::new(p.rate_secs),
             rejections: Ewma::new(p.rate_secs),
             pages_waiting: 0,
+            waiting_secs: 0.0,
+            most_running: 0.0,
             over_barrier_secs: 0.0,
         });
+        let is_full = memory.is_full(seen);
         if rates.is_new_page {
             memory.learn(seen, waiting);
-            if memory.pages_waiting >= PAGES_OF_QUEUE
-                && let Some(rate) = rates.finishes.if_fresh()
-            {
-                self.capacity
-                    .get_or_insert_with(|| Ewma::new(60.0))
-                    .add(rate, rates.dt_secs);
-            }
+        }
+        let for_prefill = !is_full && memory.waiting_secs > 0.0 && memory.waiting_secs <= PREFILL_SECS;
+        if rates.is_new_page
+            && !for_prefill
+            && memory.pages_waiting >= PAGES_OF_QUEUE
+            && let Some(rate) = rates.finishes.if_fresh()
+        {
+            self.capacity
+                .get_or_insert_with(|| Ewma::new(60.0))
+                .add(rate, rates.dt_secs);
         }
         let known = Known {
             waiting,
@@ -79,6 +98,7 @@ impl Predictor for QueueOverflow {
                 .capacity
                 .filter(|ewma| ewma.weight() > 0.05)
                 .and_then(|ewma| ewma.mean()),
+            for_prefill,
         };
         let barrier = memory.barrier(seen, &known);
         if rates.is_new_page {
@@ -101,6 +121,8 @@ struct Known {
     waiting: f64,
     running: f64,
     capacity: Option<f64>,
+    /// Requests wait although there is room for them.
+    for_prefill: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,11 +144,22 @@ impl Memory {
         }
         self.rejections
             .add(rates.rejections.if_fresh().unwrap_or(0.0), dt);
-        self.pages_waiting = if waiting >= 1.0 {
-            self.pages_waiting.saturating_add(1)
+        (self.pages_waiting, self.waiting_secs) = if waiting >= 1.0 {
+            (self.pages_waiting.saturating_add(1), self.waiting_secs + dt)
         } else {
-            0
+            (0, 0.0)
         };
+        if let Some(running) = rates.running.if_fresh() {
+            self.most_running = (0.9999 * self.most_running).max(running);
+        }
+    }
+
+    /// Whether batch or KV cache have no room. Where the number of places is not known, the most that ever ran count.
+    fn is_full(&self, seen: &Observation<'_>) -> bool {
+        let places = seen.snapshot.engine.max_running.last();
+        let running = seen.rates.running.last().unwrap_or(0.0);
+        let kv_usage = seen.rates.kv_usage_ratio.last().unwrap_or(0.0);
+        running >= FULL_RATIO * places.unwrap_or(self.most_running) || kv_usage >= FULL_RATIO
     }
 
     fn barrier(&self, seen: &Observation<'_>, known: &Known) -> Barrier {
@@ -195,7 +228,12 @@ impl Memory {
             waiting: known.waiting,
             barrier: barrier.requests,
         };
-        let curve = fluid.curve();
+        let is_prefill = known.for_prefill && !barrier.is_server_limit;
+        let curve = if is_prefill {
+            Curve::of(|_| 0.0)
+        } else {
+            fluid.curve()
+        };
         let mut evidence = vec![
             Evidence::number(Source::Metrics, "waiting", known.waiting, "requests"),
             Evidence::number(Source::Metrics, "arrivals", arrivals.rate, "/s"),
@@ -207,6 +245,12 @@ impl Memory {
                 "throughput under queueing",
                 capacity,
                 "/s",
+            ));
+        }
+        if is_prefill {
+            evidence.push(Evidence::text(
+                Source::Model,
+                "batch and KV cache have room: requests wait for a prefill",
             ));
         }
         let words = if barrier.is_server_limit {

@@ -184,6 +184,52 @@ fn a_long_prefill_on_an_idle_server_is_no_hang() {
     assert_eq!(run.raised(FailureType::Hang), 0, "{:?}", run.alerts);
 }
 
+/// One prompt of 131,000 tokens among short ones: others wait behind its prefill for some seconds. That is no overload.
+#[test]
+fn a_queue_behind_one_long_prompt_is_no_overflow() {
+    let large = EngineConfig {
+        kv_blocks: 26_300,
+        max_running: 1024,
+        max_batched_tokens: 8192,
+        step_secs: 0.02,
+        per_token_secs: 2.7e-5,
+        per_sequence_secs: 1e-4,
+        ..config()
+    };
+    for seed in 0..6 {
+        let short = Arrivals::new(|_| 4.0, 4.1, LENGTHS, 600.0, seed);
+        let mut requests: Vec<Request> = short.collect();
+        requests.push(Request {
+            arrival_secs: 300.0 + seed as f64,
+            prompt: 131_000,
+            output: 8,
+        });
+        requests.sort_by(|a, b| a.arrival_secs.total_cmp(&b.arrival_secs));
+        let mut arrivals = requests.into_iter().peekable();
+        let mut engine = Engine::new(large.clone(), seed);
+        let mut feed = Feed::new("prompt", &engine);
+        let mut run = Run::new();
+        let mut longest_queue = 0.0_f64;
+        for second in 1..=600 {
+            let at = f64::from(second);
+            engine.advance(at, &mut arrivals);
+            longest_queue = longest_queue.max(engine.stats.waiting);
+            feed.page(&engine, at);
+            run.step(&mut feed, at);
+        }
+        assert!(
+            longest_queue >= 8.0,
+            "seed {seed}: {longest_queue} wait behind the prompt"
+        );
+        assert_eq!(
+            run.raised(FailureType::QueueOverflow),
+            0,
+            "seed {seed}: {:?}",
+            run.alerts
+        );
+    }
+}
+
 /// The load doubles; steps take longer because there is more to do.
 #[test]
 fn a_load_that_doubles_is_no_degradation_and_slower_steps_are() {
