@@ -71,7 +71,7 @@ pub fn repair(asked: Asked, report: &Report, undo_file: &Path) -> io::Result<Rep
 
 fn write(path: &Path, applied: &[Applied]) -> io::Result<()> {
     let text = serde_json::to_string_pretty(applied).expect("plain data");
-    fs::write(path, text + "\n")
+    atomic_file::write(path, text + "\n")
 }
 
 fn apply(change: &Change, asked: &mut Asked) -> Result<(), String> {
