@@ -32,8 +32,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "cli", "console", "exit", "live", "plan", "recorder", "run", "series", "server", "shutdown",
-            "workload",
+            "cli", "console", "exit", "live", "plan", "recorder", "run", "series", "shutdown", "workload",
         ],
     ),
 ];

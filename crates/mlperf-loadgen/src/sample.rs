@@ -125,9 +125,15 @@ impl IssuedSample {
     fn times(&self) -> Option<(SystemTime, SystemTime)> {
         let call = gate::enter(self.epoch)?;
         let (scheduled, issued) = ffi::times_unix_ns(&call, self.id);
-        // LoadGen's clock is the wall clock; before 1970 there is nothing to measure.
-        let time =
-            |ns: i64| SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(ns).unwrap_or_default());
+        // LoadGen's clock is the wall clock, which may stand before 1970.
+        let time = |ns: i64| {
+            let span = Duration::from_nanos(ns.unsigned_abs());
+            if ns < 0 {
+                SystemTime::UNIX_EPOCH - span
+            } else {
+                SystemTime::UNIX_EPOCH + span
+            }
+        };
         Some((time(scheduled), time(issued)))
     }
 

@@ -31,12 +31,9 @@ impl RunClock {
         // out of the time between the two readings below.
         let counter = quanta::Clock::new();
         let origin = Instant::now();
-        let wall_ns = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
         Self {
             origin,
-            wall_ns,
+            wall_ns: Self::unix_ns(SystemTime::now()),
             counter,
         }
     }
@@ -53,6 +50,15 @@ impl RunClock {
             None => self
                 .wall_ns
                 .saturating_sub(nanos(self.origin.duration_since(instant))),
+        }
+    }
+
+    /// A wall-clock time in nanoseconds since the Unix epoch: negative before 1970, and the nearest time that 64 bits
+    /// hold (to April 2262) for any other.
+    pub fn unix_ns(time: SystemTime) -> i64 {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => nanos(since),
+            Err(before) => -nanos(before.duration()),
         }
     }
 
@@ -169,6 +175,15 @@ mod tests {
                 "{before} {between} {after}"
             );
         }
+    }
+
+    #[test]
+    fn wall_clocks_before_1970_are_negative() {
+        let half = Duration::from_millis(1500);
+        assert_eq!(RunClock::unix_ns(UNIX_EPOCH + half), 1_500_000_000);
+        assert_eq!(RunClock::unix_ns(UNIX_EPOCH - half), -1_500_000_000);
+        let year_2300 = Duration::from_secs(330 * 31_556_952);
+        assert_eq!(RunClock::unix_ns(UNIX_EPOCH + year_2300), i64::MAX);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use run_report::export::{Format, console};
 use run_report::{Analysis, AnalysisOptions, CompareOptions, HarnessVerdict, OwnFigure, Validity, Word};
 use serde_json::Value;
 use support::record;
-use vllm_metrics::{Outcome, RunData};
+use vllm_metrics::{Outcome, RunData, StoreFormat, read_run, store};
+use vllm_report::RenderOptions;
 
 fn named<'a>(record: &'a RunData, name: &str) -> Analysis<'a> {
     Analysis::of(
@@ -429,4 +430,56 @@ fn a_trace_of_a_page_that_contradicts_itself_keeps_the_file_that_was_there() {
     let error = run_report::write_trace(&page, &path).unwrap_err();
     assert!(error.to_string().contains("occurs twice"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "an earlier trace");
+}
+
+/// The record as if it had started at this time.
+fn started_at(record: &RunData, start_ns: i64) -> RunData {
+    let mut run = record.clone();
+    let by_ns = start_ns - run.manifest.started_ns;
+    let move_by = |time: &mut i64| *time += by_ns;
+    move_by(&mut run.manifest.started_ns);
+    run.manifest.ended_ns.iter_mut().for_each(move_by);
+    run.series
+        .iter_mut()
+        .flat_map(|series| &mut series.timestamps_ns)
+        .for_each(move_by);
+    for row in &mut run.requests {
+        move_by(&mut row.issued_ns);
+        [
+            &mut row.scheduled_ns,
+            &mut row.sent_ns,
+            &mut row.first_token_ns,
+            &mut row.done_ns,
+        ]
+        .into_iter()
+        .flatten()
+        .for_each(move_by);
+    }
+    for row in &mut run.events {
+        move_by(&mut row.timestamp_ns);
+        row.end_ns.iter_mut().for_each(move_by);
+    }
+    run
+}
+
+#[test]
+fn a_record_from_before_1970_is_stored_drawn_and_reported_like_any_other() {
+    let record = record(60, 4.0);
+    let early = started_at(&record, -30 * support::SECOND);
+    let folder = tempfile::tempdir().unwrap();
+    let written = store::write_run(&early, StoreFormat::Parquet, folder.path(), "").unwrap();
+    let read = read_run(&written.samples).unwrap();
+    assert_eq!((&read.requests, &read.events), (&early.requests, &early.events));
+    let (usual, early) = (named(&record, "A"), named(&read, "A"));
+    for key in ["total_records", "requests", "totals", "key_metrics", "metrics"] {
+        assert_eq!(early.summary[key], usual.summary[key], "{key}");
+    }
+    assert_eq!(early.lines(), usual.lines());
+    assert!(html(&early).contains("1969-12-31 23:59:30"));
+    vllm_report::render(early.data(), folder.path(), &RenderOptions::default()).unwrap();
+    let trace = folder.path().join("trace.json");
+    run_report::write_trace(&run_report::page(&[&early], None), &trace).unwrap();
+    for format in Format::ALL {
+        format.write(&early, folder.path()).unwrap();
+    }
 }

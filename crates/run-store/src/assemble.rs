@@ -35,6 +35,8 @@ pub(crate) struct Assembler {
     pub(crate) events: Vec<EventRow>,
     pub(crate) notes: Vec<String>,
     pub(crate) selection: Selection,
+    /// First and last time of all samples, selected or not.
+    times: Option<(i64, i64)>,
 }
 
 /// Index of a series that is not selected.
@@ -95,8 +97,22 @@ impl Assembler {
 
     /// Adds one sample.
     pub(crate) fn push(&mut self, series: usize, timestamp_ns: i64, value: f64, phase: PhaseId) {
+        let (first_ns, last_ns) = self.times.unwrap_or((timestamp_ns, timestamp_ns));
+        self.times = Some((first_ns.min(timestamp_ns), last_ns.max(timestamp_ns)));
         if series != UNWANTED && self.selection.has_time(timestamp_ns) {
             self.series[series].rows.push((timestamp_ns, value, phase));
+        }
+    }
+
+    /// First and last time of all samples, selected or not.
+    pub(crate) fn times(&self) -> Option<(i64, i64)> {
+        self.times
+    }
+
+    /// Replaces the description of every series, after the last sample.
+    pub(crate) fn describe(&mut self, of: impl Fn(&SeriesDef) -> SeriesDef) {
+        for series in &mut self.series {
+            series.def = Arc::new(of(&series.def));
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct RunFiles {
     /// Text between stamp and extension: empty for raw files, `_processed` for derived ones.
     pub(crate) suffix: String,
     pub(crate) format: StoreFormat,
+    /// The file, if another program wrote it: it is the whole run.
+    pub(crate) foreign: Option<PathBuf>,
 }
 
 impl RunFiles {
@@ -26,7 +28,17 @@ impl RunFiles {
             stamp: stamp.to_owned(),
             suffix: String::new(),
             format,
+            foreign: None,
         }
+    }
+
+    /// A file that another program wrote, if its format is one that can be read.
+    fn foreign(path: &Path) -> Option<Self> {
+        let format = StoreFormat::from_path(path).filter(|format| *format != StoreFormat::Parquet)?;
+        path.is_file().then(|| Self {
+            foreign: Some(path.to_path_buf()),
+            ..Self::new(parent(path), "", format)
+        })
     }
 
     /// The samples file, or the one SQLite file.
@@ -176,6 +188,9 @@ pub(crate) fn locate(path: &Path) -> Result<(RunFiles, Vec<String>)> {
         return of_stamp(parent(path), name).map(|files| (files, Vec::new()));
     }
     let Some(parsed) = parse(name) else {
+        if let Some(files) = RunFiles::foreign(path) {
+            return Ok((files, Vec::new()));
+        }
         return Err(Error::Format {
             path: path.to_path_buf(),
             format: "run file",

@@ -19,6 +19,7 @@ mod assemble;
 mod atomic;
 mod convert;
 mod files;
+mod foreign;
 mod format;
 mod manifest;
 mod memory;

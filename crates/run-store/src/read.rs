@@ -7,6 +7,7 @@ use run_model::{Result, RunData};
 
 use super::assemble::Assembler;
 use super::files::{self, RunFiles};
+use super::foreign;
 use super::format::StoreFormat;
 use super::select::Selection;
 use super::text;
@@ -152,6 +153,9 @@ fn read_selected(files: &RunFiles, notes: Vec<String>, selection: Selection) -> 
 }
 
 fn read_files(files: &RunFiles, run: &mut Assembler) -> Result<()> {
+    if let Some(path) = &files.foreign {
+        return foreign::read(path, files.format, run);
+    }
     match files.format {
         #[cfg(feature = "parquet")]
         StoreFormat::Parquet => super::parquet::read(files, run),

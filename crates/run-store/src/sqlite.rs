@@ -11,18 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, params, params_from_iter};
+use rusqlite::{Connection, ErrorCode, ToSql, params, params_from_iter};
 
-use super::assemble::Assembler;
 use super::atomic::temporary_name;
 use super::files::RunFiles;
 use super::manifest::{self, MANIFEST_KEY};
-use super::table::{Cell, Cells, Column, Kind, Row};
+use super::table::{Cell, Column, Kind, Row};
 use super::{Store, StoreFiles, total_bytes};
-use run_model::{
-    BatchRow, EngineRequestRow, EventRow, Manifest, MetricType, Record, RequestRow, SeriesDef, StepRow,
-};
+use run_model::{BatchRow, EngineRequestRow, EventRow, Manifest, Record, RequestRow, StepRow};
 use run_model::{Error, Result};
+
+mod read;
+
+pub(crate) use read::{read, read_foreign};
 
 const SCHEMA: &str = "
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -44,10 +45,11 @@ CREATE TABLE samples (
     phase_id INTEGER NOT NULL
 );
 CREATE VIEW metrics AS SELECT
-    strftime('%Y-%m-%dT%H:%M:%S', timestamp_ns / 1000000000, 'unixepoch')
-        || printf('.%09dZ', timestamp_ns % 1000000000) AS timestamp,
+    strftime('%Y-%m-%dT%H:%M:%S', (timestamp_ns - fraction_ns) / 1000000000, 'unixepoch')
+        || printf('.%09dZ', fraction_ns) AS timestamp,
     metric_name, value, labels, metric_type, unit, source, endpoint_url, phase, value_text, timestamp_ns
-FROM samples JOIN series USING (series_id) JOIN phases USING (phase_id);
+FROM (SELECT *, (timestamp_ns % 1000000000 + 1000000000) % 1000000000 AS fraction_ns FROM samples)
+    JOIN series USING (series_id) JOIN phases USING (phase_id);
 ";
 
 /// Name of a table's column: times and durations are whole nanoseconds, shown by the suffix.
@@ -290,7 +292,9 @@ impl SqliteStore {
         self.commit()?;
         // Needs exclusive access. While another program reads the database the log file stays: nothing is
         // lost, and it is removed when that program closes the database.
-        if let Err(error) = self.database.pragma_update(None, "journal_mode", "DELETE") {
+        // The journal of that change is kept in memory: one on disk, left by a kill, would have to be rolled back before
+        // the file could be read. The change is one write to the first page.
+        if let Err(error) = self.database.pragma_update(None, "journal_mode", "MEMORY") {
             tracing::info!(path = %self.path.display(), %error, "the write-ahead log stays next to the database");
         }
         self.database.close().map_err(|(_, error)| error)?;
@@ -351,138 +355,6 @@ fn store_error(path: &Path) -> impl Fn(rusqlite::Error) -> Error {
         target: target.clone(),
         reason: error.to_string(),
     }
-}
-
-/// Reads the whole database into `run`. Read-only: a log left by a kill is read as well and stays.
-pub(crate) fn read(files: &RunFiles, run: &mut Assembler) -> Result<()> {
-    let path = files.samples();
-    read_database(&path, run).map_err(|Reason(reason)| Error::Format {
-        path: path.clone(),
-        format: "SQLite",
-        reason,
-    })
-}
-
-fn read_database(path: &Path, run: &mut Assembler) -> Result<(), Reason> {
-    // Reading a log needs its index file, which SQLite may have to create; in a read-only folder the rows of
-    // the main file are still readable.
-    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let json: String = database.query_row(
-        "SELECT value FROM manifest WHERE key = ?",
-        params![MANIFEST_KEY],
-        |row| row.get(0),
-    )?;
-    run.manifest =
-        Some(manifest::from_json(&json).map_err(|error| format!("its manifest is damaged: {error}"))?);
-    read_samples(&database, run)?;
-    run.requests = read_rows::<RequestRow>(&database)?;
-    run.batches = read_rows::<BatchRow>(&database)?;
-    run.steps = read_rows::<StepRow>(&database)?;
-    run.engine_requests = read_rows::<EngineRequestRow>(&database)?;
-    run.events = read_rows::<EventRow>(&database)?;
-    Ok(())
-}
-
-/// Why a database could not be read.
-struct Reason(String);
-
-impl From<rusqlite::Error> for Reason {
-    fn from(error: rusqlite::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<String> for Reason {
-    fn from(reason: String) -> Self {
-        Self(reason)
-    }
-}
-
-fn read_samples(database: &Connection, run: &mut Assembler) -> Result<(), Reason> {
-    let mut series = HashMap::new();
-    let mut query = database.prepare(
-        "SELECT series_id, metric_name, labels, metric_type, unit, source, endpoint_url FROM series",
-    )?;
-    let mut rows = query.query([])?;
-    while let Some(row) = rows.next()? {
-        let get = |column: usize| row.get::<_, String>(column);
-        let def = SeriesDef {
-            metric_name: get(1)?.into(),
-            labels: get(2)?.into(),
-            metric_type: MetricType::from_text(&get(3)?).unwrap_or(MetricType::Unknown),
-            unit: get(4)?.into(),
-            source: get(5)?.into(),
-            endpoint_url: get(6)?.into(),
-        };
-        series.insert(row.get::<_, i64>(0)?, def);
-    }
-    let mut phases = HashMap::new();
-    let mut query = database.prepare("SELECT phase_id, phase FROM phases")?;
-    let mut rows = query.query([])?;
-    while let Some(row) = rows.next()? {
-        let name: String = row.get(1)?;
-        phases.insert(row.get::<_, i64>(0)?, run.phase(&name));
-    }
-    let mut known: HashMap<i64, usize> = HashMap::new();
-    let mut query = database
-        .prepare("SELECT series_id, timestamp_ns, value, phase_id, value_text FROM samples ORDER BY rowid")?;
-    let mut rows = query.query([])?;
-    while let Some(row) = rows.next()? {
-        let id: i64 = row.get(0)?;
-        let index = match known.get(&id) {
-            Some(&index) => index,
-            None => {
-                let def = series
-                    .remove(&id)
-                    .ok_or_else(|| format!("a sample refers to series {id}, which is absent"))?;
-                *known.entry(id).or_insert(run.series(def))
-            }
-        };
-        let phase: i64 = row.get(3)?;
-        let phase = phases
-            .get(&phase)
-            .ok_or_else(|| format!("a sample refers to phase {phase}, which is absent"))?;
-        let value = match row.get_ref(4)? {
-            ValueRef::Text(b"-0.0") => -0.0,
-            ValueRef::Text(b"NaN") => f64::NAN,
-            _ => row.get(2)?,
-        };
-        run.push(index, row.get(1)?, value, *phase);
-    }
-    Ok(())
-}
-
-fn read_rows<R: Row>(database: &Connection) -> Result<Vec<R>, Reason> {
-    // Databases written before a table was introduced lack it.
-    let known = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
-    let tables: i64 = database.query_row(known, params![R::TABLE], |row| row.get(0))?;
-    if tables == 0 {
-        return Ok(Vec::new());
-    }
-    let columns: Vec<_> = R::COLUMNS
-        .iter()
-        .map(|column| format!("\"{}\"", column_name(column)))
-        .collect();
-    let sql = format!("SELECT {} FROM {} ORDER BY rowid", columns.join(", "), R::TABLE);
-    let mut query = database.prepare(&sql)?;
-    let mut found = query.query([])?;
-    let mut rows = Vec::new();
-    while let Some(row) = found.next()? {
-        let mut cells = Vec::with_capacity(R::COLUMNS.len());
-        for (index, column) in R::COLUMNS.iter().enumerate() {
-            cells.push(match (row.get::<_, Value>(index)?, column.kind) {
-                (Value::Null, _) => Cell::Absent,
-                (Value::Integer(ns), Kind::Time) => Cell::Time(ns),
-                (Value::Integer(ns), Kind::Nanos) => Cell::Nanos(ns),
-                (Value::Integer(n), Kind::Count) => Cell::Count(n.cast_unsigned()),
-                (Value::Real(value), Kind::Real) => Cell::Real(value),
-                (Value::Text(text), Kind::Text) => Cell::Text(text.into()),
-                (other, _) => return Err(Reason(format!("column {} holds {other:?}", column.name))),
-            });
-        }
-        rows.push(R::from_cells(&mut Cells::new(cells, R::COLUMNS))?);
-    }
-    Ok(rows)
 }
 
 #[cfg(test)]

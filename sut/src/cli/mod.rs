@@ -22,7 +22,7 @@ pub(crate) use spec::EndpointSpec;
 pub(crate) use spec::{Receiver, ReceiverSpec};
 pub(crate) use tools::{
     AlertsAction, AlertsArgs, CollectArgs, CompareArgs, CompletionsArgs, ConvertArgs, DivisionArg,
-    DoctorArgs, ExportArg, GuardArgs, PlotArgs, ProcessArgs, ReportArgs, ScoreArgs, ShellArg, SimCommand,
+    DoctorArgs, ExportArg, PlotArgs, ProcessArgs, ReportArgs, ScoreArgs, ShellArg, SimCommand,
     SubmissionArgs, ThemeArg, WatchArgs,
 };
 pub(crate) use values::{
@@ -77,9 +77,6 @@ pub enum Command {
     Submission(SubmissionArgs),
     /// Write shell completions to standard output, for example: sut completions bash > sut.bash
     Completions(CompletionsArgs),
-    /// Stop a server when the process that started it is gone.
-    #[command(hide = true)]
-    Guard(GuardArgs),
 }
 
 /// `0.1.0`.

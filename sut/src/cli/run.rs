@@ -44,7 +44,9 @@ flags! {
         /// without either, the built-in simulator is used.
         #[arg(long, help_heading = "Server")]
         pub model: Option<String>,
-        /// Command that starts the server, without the model: the model and the server arguments are appended.
+        /// Command that starts the server, for example "python -m vllm.entrypoints.openai.api_server". The model,
+        /// --host, --port and the server arguments are appended, or put in place of {model}, {host} and {port}.
+        /// Default: vllm serve.
         #[arg(long, value_name = "COMMAND", help_heading = "Server")]
         pub serve_command: Option<String>,
         /// Arguments for the server that is started, for example "--max-num-seqs 512".

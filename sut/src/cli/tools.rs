@@ -374,10 +374,3 @@ pub enum ShellArg {
     /// The man page, in roff.
     Man,
 }
-
-/// Flags of the process that guards a started server.
-#[derive(Debug, Args)]
-pub struct GuardArgs {
-    /// Process group of the server.
-    pub group: i32,
-}

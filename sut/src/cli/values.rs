@@ -105,9 +105,9 @@ pub enum UiArg {
 pub enum FormatArg {
     /// Columnar and smallest (default).
     Parquet,
-    /// One array of objects.
+    /// One array of objects; many times the size of Parquet.
     Json,
-    /// One row per sample.
+    /// One row per sample; many times the size of Parquet.
     Csv,
     /// A table that can be queried during the run.
     Sqlite,

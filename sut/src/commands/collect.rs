@@ -31,10 +31,10 @@ pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
         duration,
     } = resolve(&args)?;
     let looked = recorder::probe_endpoints(&endpoints).context("cannot ask the endpoints")?;
-    for answer in &looked {
-        match recorder::describe_probe(answer) {
+    for line in recorder::describe_probes(&looked) {
+        match line {
             Ok(line) => tracing::info!("metrics: {line}"),
-            Err(line) => tracing::warn!("NO METRICS: {line}; it is tried again while recording"),
+            Err(line) => tracing::warn!("NO METRICS: {line}; tried again while recording"),
         }
     }
     let mut builder = Session::builder()

@@ -1,6 +1,7 @@
 //! One function per subcommand. A command checks its flags, calls the libraries, prints, and returns the exit
 //! status.
 
+mod address_space;
 mod alerts;
 mod collect;
 mod compare;
@@ -23,13 +24,16 @@ use crate::exit::{Exit, Fail};
 use crate::plan::{Overrides, Task};
 use crate::series::{both, overhead, peak, sweep};
 use crate::shutdown::Shutdown;
-use crate::{console, run as test_run, server};
+use crate::{console, run as test_run};
 
 /// Runs the command line.
 ///
 /// # Errors
 /// [`Fail`] with the exit status and the message for the user.
 pub fn run(cli: Cli) -> Result<Exit, Fail> {
+    if !matches!(cli.command, Some(Command::Completions(_))) {
+        address_space::check()?;
+    }
     let Some(command) = cli.command else {
         return test(cli.run);
     };
@@ -46,7 +50,6 @@ pub fn run(cli: Cli) -> Result<Exit, Fail> {
         Command::Process(args) => process::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
-        Command::Guard(args) => server::guard::run(args.group),
         Command::Score(args) => score::run(&args),
         Command::Submission(args) => submission::run(args),
     }

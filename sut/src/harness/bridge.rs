@@ -1,11 +1,10 @@
 //! LoadGen's side of the harness: takes queries on LoadGen's thread and passes them to the workers.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::SystemTime;
 
 use mlperf_loadgen::{IssuedSample, IssuedSamples, QuerySampleLibrary, SystemUnderTest};
 use tokio::sync::mpsc;
-use vllm_metrics::Hooks;
+use vllm_metrics::{Hooks, RunClock};
 
 use super::counters::Counters;
 
@@ -80,7 +79,7 @@ impl Bridge {
         if let Some(hooks) = &self.hooks {
             hooks.batch_issued(id, u32::try_from(samples.len()).unwrap_or(u32::MAX));
             for sample in &samples {
-                let scheduled_ns = sample.scheduled_at().and_then(unix_ns);
+                let scheduled_ns = sample.scheduled_at().map(RunClock::unix_ns);
                 hooks.request_issued(sample.id() as u64, sample.index() as u64, Some(id), scheduled_ns);
             }
         }
@@ -93,11 +92,6 @@ impl Bridge {
             }
         }
     }
-}
-
-/// A wall-clock time in nanoseconds since the epoch, as used by the run's clock.
-pub(crate) fn unix_ns(time: SystemTime) -> Option<i64> {
-    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
 
 impl SystemUnderTest for Bridge {

@@ -20,7 +20,7 @@ pub(crate) struct Counters {
     pub(crate) failed: AtomicU64,
     /// Output tokens reported to LoadGen.
     pub(crate) output_tokens: AtomicU64,
-    /// Time of the last data from the server, in nanoseconds on the run's clock; 0 before the first.
+    /// Time of the last data from the server, in nanoseconds since the start of the run's clock; 0 before the first.
     pub(crate) last_answer_ns: AtomicI64,
     failures: Mutex<Vec<Failures>>,
     retries: Mutex<Vec<Failures>>,

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use vllm_client::{Attempt, Completion, FinishReason, Pool, RequestBody, StreamError};
 use vllm_metrics::{Completed, EventRow, Hooks, Reason, RunClock, ServerTimes, Severity, TimeSource};
 
-use super::bridge::{Batch, ENDING, unix_ns};
+use super::bridge::{Batch, ENDING};
 use super::counters::Counters;
 use super::forecast::EarlyStopForecast;
 use super::request_log::{RequestLog, RequestTimes};
@@ -264,14 +264,14 @@ impl Workers {
     fn alive(&self) {
         self.counters
             .last_answer_ns
-            .fetch_max(self.clock.now_ns(), Ordering::Relaxed);
+            .fetch_max(self.clock.now_ns() - self.clock.started_ns(), Ordering::Relaxed);
     }
 
     fn answer(&self, batch: u64, sample: IssuedSample, completion: &Completion, replica: usize) {
         let id = sample.id() as u64;
         let n_tokens = u32::try_from(completion.n_tokens()).unwrap_or(u32::MAX);
         let bytes = completion.token_bytes();
-        let scheduled_ns = sample.scheduled_at().and_then(unix_ns);
+        let scheduled_ns = sample.scheduled_at().map(RunClock::unix_ns);
         let done_ns = self.clock.now_ns();
         let sample_index = sample.index();
         let prompt_tokens = completion
@@ -329,11 +329,28 @@ impl Workers {
         if let Some(forecast) = &self.forecast {
             forecast.note(&answered);
         }
+        let ms = |since_ns: i64, ns: i64| (ns - since_ns) as f64 / 1e6;
+        tracing::debug!(
+            request = format_args!("{id:x}"),
+            sample = sample_index,
+            replica,
+            tokens = n_tokens,
+            ttft_ms = answered.first_token_ns.map(|ns| ms(sent_ns, ns)),
+            latency_ms = ms(sent_ns, done_ns),
+            "request completed"
+        );
         self.requests.push(answered);
     }
 
     fn answer_failed(&self, sample: IssuedSample, failure: &Failure<'_>) {
         let id = sample.id() as u64;
+        tracing::debug!(
+            request = format_args!("{id:x}"),
+            sample = sample.index(),
+            kind = failure.kind,
+            why = failure.why,
+            "request failed"
+        );
         if let Some(hooks) = &self.hooks {
             hooks.request_completed(
                 id,

@@ -37,6 +37,29 @@ pub(crate) fn probe(endpoints: &[EndpointConfig]) -> std::io::Result<Vec<Probed>
     }))
 }
 
+/// Most endpoints of a kind that the console lists; the rest are counted.
+pub(super) const LISTED_ENDPOINTS: usize = 8;
+
+/// The results as sentences; an error for an endpoint without metrics. Of many endpoints, most are only counted.
+pub(crate) fn describe_all(probed: &[Probed]) -> Vec<Result<String, String>> {
+    let mut lines = Vec::new();
+    let (mut with, mut without) = (0, 0);
+    for line in probed.iter().map(describe) {
+        let count = if line.is_ok() { &mut with } else { &mut without };
+        *count += 1;
+        if *count <= LISTED_ENDPOINTS {
+            lines.push(line);
+        }
+    }
+    if with > LISTED_ENDPOINTS {
+        lines.push(Ok(format!("{} more endpoints answer", with - LISTED_ENDPOINTS)));
+    }
+    if without > LISTED_ENDPOINTS {
+        lines.push(Err(format!("{} more endpoints", without - LISTED_ENDPOINTS)));
+    }
+    lines
+}
+
 /// One result as a sentence; an error for an endpoint without metrics.
 pub(crate) fn describe((_, answer): &Probed) -> Result<String, String> {
     match answer {

@@ -8,6 +8,7 @@ use vllm_metrics::derive::join::{self, Joined};
 use vllm_metrics::view::Analysis;
 use vllm_metrics::{FinishedRun, Gap, Outcome, RequestRow, RunData, TimeSource};
 
+use super::check::LISTED_ENDPOINTS;
 use crate::harness::request_log::percentile;
 
 /// The cost of the recorder and what it missed, one line each.
@@ -70,12 +71,27 @@ fn own_cost(finished: &FinishedRun) -> String {
 fn missing(finished: &FinishedRun) -> Vec<String> {
     let missing = &finished.missing;
     let mut lines = Vec::new();
-    for url in &missing.never_answered {
+    let silent = &missing.never_answered;
+    for url in silent.iter().take(LISTED_ENDPOINTS) {
+        let reason = missing.gaps.iter().find(|gap| gap.endpoint_url == *url);
         lines.push(format!(
-            "MISSING: {url} never answered; there are no metrics of it in this run"
+            "MISSING: {url} never answered{}; there are no metrics of it in this run",
+            reason.map_or(String::new(), |gap| format!(" ({})", gap.reason))
         ));
     }
-    lines.extend(describe_gaps(&missing.gaps, finished.manifest.started_ns));
+    if silent.len() > LISTED_ENDPOINTS {
+        lines.push(format!(
+            "MISSING: {} of {} endpoints never answered; the events of the record name each with the reason",
+            silent.len(),
+            finished.endpoints.len()
+        ));
+    }
+    let answered: Vec<&Gap> = missing
+        .gaps
+        .iter()
+        .filter(|gap| !silent.contains(&gap.endpoint_url))
+        .collect();
+    lines.extend(describe_gaps(&answered, finished.manifest.started_ns));
     for (count, what) in [
         (missing.missed_ticks, "scrapes came too late to be made"),
         (missing.dropped_hook_calls, "hook calls were dropped"),
@@ -105,14 +121,15 @@ fn missing(finished: &FinishedRun) -> Vec<String> {
 const LISTED_GAPS: usize = 3;
 
 /// The gaps, by endpoint.
-fn describe_gaps(gaps: &[Gap], started_ns: i64) -> Vec<String> {
+fn describe_gaps(gaps: &[&Gap], started_ns: i64) -> Vec<String> {
     let mut by_url: BTreeMap<&str, Vec<&Gap>> = BTreeMap::new();
-    for gap in gaps {
+    for &gap in gaps {
         by_url.entry(&gap.endpoint_url).or_default().push(gap);
     }
     let secs = |gap: &Gap| (gap.end_ns - gap.start_ns) as f64 / 1e9;
     let mut lines = Vec::new();
-    for (url, gaps) in by_url {
+    let more = by_url.len().saturating_sub(LISTED_ENDPOINTS);
+    for (url, gaps) in by_url.into_iter().take(LISTED_ENDPOINTS) {
         if gaps.len() <= LISTED_GAPS {
             lines.extend(gaps.iter().map(|gap| describe_gap(gap, started_ns)));
             continue;
@@ -125,6 +142,11 @@ fn describe_gaps(gaps: &[Gap], started_ns: i64) -> Vec<String> {
             gaps.iter().map(|gap| secs(gap)).sum::<f64>(),
             longest.map_or(0.0, secs),
             longest.map_or("", |gap| &*gap.reason)
+        ));
+    }
+    if more > 0 {
+        lines.push(format!(
+            "MISSING: {more} more endpoints had gaps; the events of the record list them"
         ));
     }
     lines
@@ -274,8 +296,12 @@ mod tests {
     use super::*;
 
     fn gap(start_secs: i64, end_secs: i64) -> Gap {
+        gap_of("http://a/metrics", start_secs, end_secs)
+    }
+
+    fn gap_of(url: &str, start_secs: i64, end_secs: i64) -> Gap {
         Gap {
-            endpoint_url: "http://a/metrics".into(),
+            endpoint_url: url.into(),
             start_ns: start_secs * 1_000_000_000,
             end_ns: end_secs * 1_000_000_000,
             missed_scrapes: 2,
@@ -287,6 +313,7 @@ mod tests {
     fn many_gaps_are_one_line() {
         let mut gaps: Vec<Gap> = (0..200).map(|at| gap(10 * at, 10 * at + 1)).collect();
         gaps.push(gap(5000, 5009));
+        let gaps: Vec<&Gap> = gaps.iter().collect();
         let lines = describe_gaps(&gaps, 0);
         assert_eq!(
             lines,
@@ -296,6 +323,16 @@ mod tests {
             ]
         );
         assert_eq!(describe_gaps(&gaps[..3], 0).len(), 3, "a few are listed");
+    }
+
+    #[test]
+    fn gaps_of_many_endpoints_are_counted() {
+        let gaps: Vec<Gap> = (0..100)
+            .map(|n| gap_of(&format!("http://{n:03}/metrics"), 1, 2))
+            .collect();
+        let lines = describe_gaps(&gaps.iter().collect::<Vec<_>>(), 0);
+        assert_eq!(lines.len(), LISTED_ENDPOINTS + 1);
+        assert!(lines[LISTED_ENDPOINTS].contains("92 more endpoints"), "{lines:?}");
     }
 
     #[test]

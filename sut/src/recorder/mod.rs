@@ -9,7 +9,9 @@ mod report;
 mod start;
 mod upload;
 
-pub(crate) use self::check::{describe as describe_probe, probe as probe_endpoints};
+pub(crate) use self::check::{
+    describe as describe_probe, describe_all as describe_probes, probe as probe_endpoints,
+};
 pub(crate) use self::finish::finish;
 pub(crate) use self::report::{ReportRequest, compare_records, make, names};
 pub(crate) use self::start::{Subject, probe, start};

@@ -35,7 +35,7 @@ pub(crate) fn probe(
     let mut endpoints = endpoints(metrics, subject);
     endpoints.extend(metrics.recording.endpoints.iter().cloned());
     let probed = check::probe(&endpoints).context("cannot ask the metrics endpoints")?;
-    Ok(probed.iter().map(check::describe).collect())
+    Ok(check::describe_all(&probed))
 }
 
 /// Starts the record of a run.
@@ -46,7 +46,7 @@ pub(crate) fn start(metrics: &MetricsPlan, subject: &Subject<'_>) -> Result<Reco
     for line in probe(metrics, subject)? {
         match line {
             Ok(line) => tracing::info!("metrics: {line}"),
-            Err(line) => tracing::warn!("NO METRICS: {line}; it is tried again while the run goes on"),
+            Err(line) => tracing::warn!("NO METRICS: {line}; tried again while the run goes on"),
         }
     }
     let mut builder = Session::builder();

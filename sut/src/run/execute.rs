@@ -32,6 +32,9 @@ use crate::workload::Load;
 /// Longest wait for the scrape before the load.
 const FIRST_SCRAPE: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// Longest wait for the page of metrics that shows whether there were cache hits.
+const LAST_QUESTION: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The raw results of a run, before it is judged.
 pub(super) struct Executed {
     pub(super) plan: Plan,
@@ -175,6 +178,10 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
     // A signal from now on ends no test any more: every query is answered.
     let reason = shutdown.reason();
     let mut load = workload.load;
+    if plan.profiler {
+        load.remarks
+            .push("the server's profiler was on, which slows the server down (--enable-profiler)".into());
+    }
     if matches!(reason, Some(ShutdownReason::Stalled(_)))
         && first_error(runtime.block_on(server.pool.check_health())).is_none()
     {
@@ -184,8 +191,11 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         );
     }
     // A server that does not report its setting reveals it by its cache hits.
-    let caching = match reason {
-        None if runtime.block_on(server.prefix_caching()) == PrefixCaching::On => PrefixCaching::On,
+    let caching = match (reason.is_none(), caching) {
+        (true, PrefixCaching::Unknown) => runtime.block_on(async {
+            let asked = tokio::time::timeout(LAST_QUESTION, server.prefix_caching());
+            asked.await.unwrap_or(PrefixCaching::Unknown)
+        }),
         _ => caching,
     };
     let recorded = session.map(Recording::finish);

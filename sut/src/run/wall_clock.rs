@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use vllm_metrics::RunClock;
+
 /// A step of this size or more ends the run. Clocks that are slewed gain or lose less between two looks.
 const STEP_NS: i128 = 500_000_000;
 /// If reading both clocks took longer, the thread was interrupted in between and the reading says nothing.
@@ -37,11 +39,7 @@ impl WallClock {
         if took > READING {
             return None;
         }
-        let wall_ns = match wall.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(since) => since.as_nanos() as i128,
-            Err(before) => -(before.duration().as_nanos() as i128),
-        };
-        let offset = wall_ns - monotonic.as_nanos() as i128;
+        let offset = i128::from(RunClock::unix_ns(wall)) - monotonic.as_nanos() as i128;
         let step = offset - self.offset_ns.replace(offset)?;
         (step.abs() >= STEP_NS).then_some(step)
     }

@@ -61,7 +61,8 @@ impl Watch<'_> {
     /// given up, after every query that it had issued was answered.
     pub(super) fn wait(&self, progress: &mut Progress) -> Option<LoadGenResult> {
         let counters = &self.test.counters;
-        let mut quiet_since_ns = self.clock.now_ns();
+        let elapsed_ns = || self.clock.now_ns() - self.clock.started_ns();
+        let mut quiet_since_ns = elapsed_ns();
         let mut give_up: Option<Instant> = None;
         let mut wall_clock = WallClock::start();
         loop {
@@ -80,14 +81,14 @@ impl Watch<'_> {
             } else if let Some(died) = self.server.has_died() {
                 self.shutdown.begin(ShutdownReason::ServerGone(died.to_string()));
             } else if counters.outstanding() == 0 {
-                quiet_since_ns = self.clock.now_ns();
+                quiet_since_ns = elapsed_ns();
             } else if counters.streaming.load(Ordering::Relaxed) == 0 {
                 // Active streams have their own limit on the time between two chunks.
                 let last_ns = counters
                     .last_answer_ns
                     .load(Ordering::Relaxed)
                     .max(quiet_since_ns);
-                let silent = Duration::from_nanos(u64::try_from(self.clock.now_ns() - last_ns).unwrap_or(0));
+                let silent = Duration::from_nanos(u64::try_from(elapsed_ns() - last_ns).unwrap_or(0));
                 let limit = self.silence_limit();
                 if silent > limit {
                     self.shutdown.begin(ShutdownReason::Stalled(limit));

@@ -1,7 +1,5 @@
 //! The server of a run (attached, started, or simulated) and its properties once it is ready.
 
-pub(crate) mod guard;
-
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,13 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use futures_util::future::{join_all, try_join_all};
 use url::{Host, Url};
-use vllm_client::server::{ProcessEnded, ServerConfig, ServerProcess};
+use vllm_client::server::{ProcessEnded, ServerConfig, ServerError, ServerProcess};
 use vllm_client::{
     ApiKey, Client, ClientConfig, ModelInfo, Pool, PrefixCaching, RetryPolicy, Timeouts, WaitReady,
 };
 use vllm_sim::{EngineConfig, ReferenceAnswer, SimConfig, Simulator};
 
-use self::guard::Guard;
 use crate::exit::Fail;
 use crate::plan::{GivenServer, Plan, ServerPlan, replicas};
 use crate::shutdown::Shutdown;
@@ -44,8 +41,8 @@ enum Held {
     Simulator(Simulator, tempfile::TempDir),
     /// Nothing here: the parent process started the server and will stop it.
     ByParent(GivenServer),
-    /// Processes that we started, at least one, and the guards that end them if we are gone.
-    Processes(Vec<(ServerProcess, Option<Guard>)>),
+    /// Processes that we started, at least one. Each has a watchdog that ends it if we are gone.
+    Processes(Vec<ServerProcess>),
 }
 
 /// Name of the started server's log in LoadGen's log folder, unless its configuration gives another one.
@@ -122,7 +119,7 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
         }
         ServerPlan::Start(replicas) => {
             let processes = start_all(plan, replicas).await?;
-            let urls = processes.iter().map(|(process, _)| process.url()).collect();
+            let urls = processes.iter().map(ServerProcess::url).collect();
             (urls, Held::Processes(processes))
         }
     };
@@ -134,7 +131,7 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
         // A started server may serve its model under another name, given in its configuration.
         Held::Processes(all) => all
             .first()
-            .map(|(process, _)| process.config().served_model_name().to_owned()),
+            .map(|process| process.config().served_model_name().to_owned()),
         Held::ByParent(handed) => Some(handed.model.clone()),
         _ => plan.model.clone(),
     };
@@ -172,10 +169,7 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
 }
 
 /// Starts all replicas at once and waits until every one is ready.
-async fn start_all(
-    plan: &Plan,
-    replicas: &[ServerConfig],
-) -> Result<Vec<(ServerProcess, Option<Guard>)>, Fail> {
+async fn start_all(plan: &Plan, replicas: &[ServerConfig]) -> Result<Vec<ServerProcess>, Fail> {
     let mut processes = Vec::with_capacity(replicas.len());
     for (number, replica) in replicas.iter().enumerate() {
         let mut config = replica.clone();
@@ -201,21 +195,15 @@ async fn start_all(
             Some(gpus) if replicas.len() > 1 => format!(" on GPU {gpus}"),
             _ => String::new(),
         };
-        let process = ServerProcess::start(config).map_err(Fail::unreachable)?;
+        let process = ServerProcess::start(config).map_err(|error| not_started(&error))?;
         let shown = process.command_line().join(" ");
         tracing::info!("started {shown}{gpus}; its log is {}", log.display());
-        // Started before the wait: loading a model takes long enough to be interrupted.
-        let guard = Guard::start(process.pid())
-            .inspect_err(|error| {
-                tracing::warn!("the server outlives this process if that is killed: {error:#}");
-            })
-            .ok();
-        processes.push((process, guard));
+        processes.push(process);
     }
-    let ready = processes.iter().map(|(process, _)| async {
+    let ready = processes.iter().map(|process| async {
         let ready = tokio::select! {
-            ready = process.wait_ready() => ready.map_err(Fail::unreachable)?,
-            never = report_loading(process) => match never {},
+            ready = process.wait_ready() => ready.map_err(|error| not_started(&error))?,
+            never = report_loading(|waited| say_loading(process, waited)) => match never {},
         };
         tracing::info!(
             "the server at {} was ready after {:.1} s",
@@ -228,19 +216,41 @@ async fn start_all(
     Ok(processes)
 }
 
-/// Logs from time to time that a server is still loading, with the last line of its log.
-async fn report_loading(process: &ServerProcess) -> Infallible {
+/// A server that could not be started, with the flags that change how it is.
+fn not_started(error: &ServerError) -> Fail {
+    let text = match error {
+        ServerError::Spawn { .. } => {
+            format!(
+                "{error}; --serve-command sets the command that starts the server, --url attaches to a running one"
+            )
+        }
+        ServerError::ProcessEnded(_) | ServerError::NotReady { .. } => format!(
+            "{error}\nIt was started by --serve-command (default: vllm serve) with --server-args; other ways to start it are, \
+             for example, --serve-command \"python -m vllm.entrypoints.openai.api_server\" and --server-config"
+        ),
+        _ => error.to_string(),
+    };
+    Fail::unreachable(anyhow!(text))
+}
+
+/// Calls `say` from time to time with how long a server has been loading.
+async fn report_loading(mut say: impl FnMut(Duration)) -> Infallible {
     let mut waited = Duration::ZERO;
     loop {
         tokio::time::sleep(REPORT_LOADING).await;
         waited += REPORT_LOADING;
-        let last = process.last_lines().pop().unwrap_or_default();
-        tracing::info!(
-            "the server at {} is not ready after {} s; the last line of its log: {last}",
-            process.url(),
-            waited.as_secs()
-        );
+        say(waited);
     }
+}
+
+/// Logs that a server is still loading, with the last line of its log.
+fn say_loading(process: &ServerProcess, waited: Duration) {
+    let last = process.last_lines().pop().unwrap_or_default();
+    tracing::info!(
+        "the server at {} is not ready after {} s; the last line of its log: {last}",
+        process.url(),
+        waited.as_secs()
+    );
 }
 
 /// Waits until a server answers, and selects the requested model, or its only one.
@@ -344,7 +354,7 @@ impl Server {
     /// How any server that we started has died; `None` while it is alive, and for every other server.
     pub(crate) fn has_died(&self) -> Option<ProcessEnded> {
         match &self.held {
-            Held::Processes(all) => all.iter().find_map(|(process, _)| process.has_died()),
+            Held::Processes(all) => all.iter().find_map(ServerProcess::has_died),
             _ => None,
         }
     }
@@ -378,7 +388,7 @@ impl Server {
     pub(crate) fn pid(&self) -> Option<i32> {
         match &self.held {
             Held::Processes(all) => match &all[..] {
-                [(process, _)] => Some(process.pid()),
+                [process] => Some(process.pid()),
                 _ => None,
             },
             Held::ByParent(handed) => handed.pid,
@@ -401,7 +411,7 @@ impl Server {
             Held::Nothing | Held::ByParent(_) => {}
             Held::Simulator(simulator, _gpu_dir) => simulator.stop(),
             Held::Processes(all) => {
-                let ends = all.into_iter().map(|(process, _guard)| async move {
+                let ends = all.into_iter().map(|process| async move {
                     if let Err(error) = process.stop().await {
                         tracing::error!("the server could not be stopped: {error}");
                     }
@@ -424,7 +434,25 @@ fn is_loopback(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_loopback;
+    use super::*;
+
+    #[test]
+    fn a_server_that_loads_for_long_is_reported_every_half_minute() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let mut said = Vec::new();
+        runtime.block_on(async {
+            let limit = tokio::time::sleep(Duration::from_secs(274));
+            tokio::select! {
+                never = report_loading(|waited| said.push(waited.as_secs())) => match never {},
+                () = limit => {}
+            }
+        });
+        assert_eq!(said, [30, 60, 90, 120, 150, 180, 210, 240, 270]);
+    }
 
     #[test]
     fn only_loopback_is_this_machine() {

@@ -32,6 +32,74 @@ fn simulator_server() {
     ])
     .finish();
     run.assert_consistent();
+    assert_energy(&run);
+}
+
+/// The line about energy, computed again from the stored samples and requests.
+fn assert_energy(run: &Finished) {
+    let line = run
+        .stdout
+        .lines()
+        .find(|line| line.contains("energy of 1 GPU(s):"));
+    let line = line.unwrap_or_else(|| panic!("no line about energy\n{}", run.shown()));
+    let figures: Vec<f64> = line
+        .split("GPU(s):")
+        .nth(1)
+        .expect("figures")
+        .split(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let [joules, error, per_token, per_token_error, watts, secs, ..] = figures[..] else {
+        panic!("{line}")
+    };
+    let record = run.record();
+    let from_ns = record
+        .requests
+        .iter()
+        .map(|r| r.issued_ns)
+        .min()
+        .expect("a request");
+    let to_ns = record
+        .requests
+        .iter()
+        .filter_map(|r| r.done_ns)
+        .max()
+        .expect("an answer");
+    let counter = record
+        .series
+        .iter()
+        .find(|s| &*s.def.metric_name == "gpu_energy_joules_total")
+        .expect("the GPU's counter");
+    let samples: Vec<(i64, f64)> = counter
+        .timestamps_ns
+        .iter()
+        .copied()
+        .zip(counter.values.iter().copied())
+        .collect();
+    assert!(
+        samples.first().is_some_and(|(at, _)| *at <= from_ns)
+            && samples.last().is_some_and(|(at, _)| *at >= to_ns),
+        "the samples cover the window\n{line}"
+    );
+    // Between two samples the counter rises evenly.
+    let at = |time_ns: i64| {
+        let after = samples.partition_point(|(at, _)| *at < time_ns).max(1);
+        let ((t0, v0), (t1, v1)) = (samples[after - 1], samples[after]);
+        v0 + (v1 - v0) * (time_ns - t0) as f64 / (t1 - t0) as f64
+    };
+    let expected = at(to_ns) - at(from_ns);
+    let tokens: u32 = record.requests.iter().filter_map(|r| r.output_tokens).sum();
+    let window_secs = (to_ns - from_ns) as f64 / 1e9;
+    assert!((joules - expected).abs() <= error + 0.1, "{expected} J\n{line}");
+    assert!((secs - window_secs).abs() <= 0.051, "{window_secs} s\n{line}");
+    assert!((watts - joules / window_secs).abs() <= 0.02 * watts, "{line}");
+    for (shown, whole) in [(per_token, joules), (per_token_error, error)] {
+        let expected = whole / f64::from(tokens);
+        assert!(
+            (shown - expected).abs() <= 1e-4 + 0.06 / f64::from(tokens),
+            "{expected}\n{line}"
+        );
+    }
 }
 
 #[test]

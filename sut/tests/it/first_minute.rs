@@ -288,3 +288,85 @@ fn a_part_of_a_run_is_reported_elsewhere_and_says_so() {
     let nothing = part(&["--from", "1h", "--output-dir", "part"]);
     assert_eq!(nothing.status.code(), Some(2));
 }
+
+#[test]
+fn a_log_at_debug_shows_scrapes_requests_and_phases() {
+    let flags = "--duration 100ms --num-samples 16 --max-tokens 4 --no-plots --metrics-interval 100ms --log-level DEBUG";
+    let run = Run::new(&flags.split(' ').collect::<Vec<_>>()).finish();
+    let count = |part: &str| run.stderr.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(
+        count("request completed"),
+        run.record().requests.len(),
+        "{}",
+        run.shown()
+    );
+    assert!(count(" scraped ") > 0, "{}", run.shown());
+}
+
+#[test]
+fn a_metrics_file_of_another_program_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::from("timestamp,metric_name,value,labels\n");
+    for second in 0..30 {
+        let time = format!("2025-06-01T12:00:{second:02}");
+        let labels = "\"{\"\"engine\"\": \"\"0\"\"}\"";
+        text += &format!("{time},vllm:generation_tokens_total,{},{labels}\n", second * 50);
+        text += &format!("{time},vllm:num_requests_running,{},{labels}\n", second % 4);
+    }
+    std::fs::write(folder.path().join("metrics_1.csv"), text).unwrap();
+    let output = sut(folder.path(), &["report", "metrics_1.csv"]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert!(
+        shown(&output).contains("written by another program"),
+        "{}",
+        shown(&output)
+    );
+    let summary = folder
+        .path()
+        .join("visualizations/metrics_summary_20250601_120000.json");
+    let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(summary).unwrap()).unwrap();
+    let mean = &summary["metrics"]["vllm:generation_tokens_total"]["series"][0];
+    assert_eq!(mean["mean_per_second"].as_f64(), Some(50.0), "{mean}");
+    let output = sut(folder.path(), &["process", "metrics_1.csv"]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert!(
+        folder
+            .path()
+            .join("vllm_metrics_20250601_120000_processed.csv")
+            .exists()
+    );
+}
+
+#[test]
+fn a_conversion_that_fails_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("a.csv"),
+        "timestamp,metric_name,value\n2025,a,1\n",
+    )
+    .unwrap();
+    let output = sut(
+        folder.path(),
+        &["convert", "a.csv", "--to", "json", "--output-dir", "out"],
+    );
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(
+        shown(&output).contains("a.csv") && shown(&output).contains("line 2"),
+        "{}",
+        shown(&output)
+    );
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn the_help_says_how_a_server_is_started_and_how_limits_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = shown(&sut(folder.path(), &["--help"]));
+    for part in [
+        "--serve-command <COMMAND>",
+        "vllm.entrypoints.openai.api_server",
+        "Default: vllm serve",
+    ] {
+        assert!(help.contains(part), "{part} is missing in\n{help}");
+    }
+}

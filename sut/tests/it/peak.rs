@@ -32,6 +32,8 @@ fn the_peak_lies_between_a_rate_that_held_and_one_that_did_not() {
     let run = Run::new(&flags).without_metrics().finish();
     let shown = run.shown();
     assert!(run.stdout.contains("[SIMULATED]"), "{shown}");
+    let why = "trial 1: 800 queries/s for 875ms, since LoadGen's test needs 700 queries";
+    assert!(run.stderr.contains(why), "{shown}");
     // Rows of the table: number, kind, rate, queries, result.
     let trials: Vec<(String, f64, bool)> = run
         .stdout

@@ -35,6 +35,7 @@ fn flags_of_a_run_reach_its_files() {
         "busy=sum(vllm:num_requests_running)",
         "--goodput",
         "e2e:100s",
+        "ttft:90",
         "--metrics-pushgateway",
         &gateway,
         "--metrics-serve",
@@ -52,7 +53,7 @@ fn flags_of_a_run_reach_its_files() {
         "nothing dropped",
         "inside the server, median of",
         "as reported by the server",
-        "goodput within e2e:100s:",
+        "goodput within e2e:100s ttft:90:",
         "note: Pushgateway http://127.0.0.1:",
     ] {
         assert!(shown.contains(part), "{part} is missing in\n{shown}");
@@ -91,6 +92,8 @@ fn flags_of_a_run_reach_its_files() {
     assert!(processed.series.iter().any(|s| &*s.def.metric_name == "busy"));
     let summary = run.summary();
     assert_eq!(summary["goodput"]["limits"]["e2e_secs"], 100.0);
+    // A number without a unit is in milliseconds.
+    assert_eq!(summary["goodput"]["limits"]["ttft_secs"], 0.09);
     assert_eq!(summary["outcome"]["word"], "VALID", "{}", summary["outcome"]);
     assert!(summary["custom_metrics"]["busy"]["series"][0]["max"].is_number());
     assert_eq!(summary["own_cost"]["complete"], true);
@@ -223,4 +226,72 @@ fn a_recorded_simulator_is_marked_without_a_run_too() {
         "{shown}"
     );
     server.stop();
+}
+
+#[test]
+fn a_thousand_dead_endpoints_are_counted_without_a_line_for_each() {
+    let gone = refused();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("collect.toml");
+    let tables: String = (0..1000)
+        .map(|n| format!("[[metrics-endpoint]]\nurl = \"{gone}/{n}/metrics\"\n"))
+        .collect();
+    std::fs::write(&file, format!("duration = \"1s\"\nno-plots = true\n{tables}")).expect("a file");
+    let run = Run::new(&[
+        "collect",
+        "--config",
+        &file.to_string_lossy(),
+        "--output-dir",
+        "metrics_output",
+    ])
+    .without_metrics()
+    .finish();
+    assert_eq!(run.status, Some(3), "{}", run.shown());
+    assert!(
+        run.shown().contains("1000 of 1000 endpoints never answered"),
+        "{}",
+        run.shown()
+    );
+    assert!(run.shown().lines().count() < 100, "{}", run.shown());
+    let record = run.record();
+    let silent = record
+        .series
+        .iter()
+        .filter(|s| &*s.def.metric_name == "up" && s.values.iter().all(|up| *up == 0.0));
+    assert_eq!(silent.count(), 1000, "each is recorded as down");
+    let gaps: std::collections::BTreeSet<&str> = record
+        .events
+        .iter()
+        .filter(|e| &*e.kind == "gap")
+        .map(|e| &*e.attributes)
+        .collect();
+    assert_eq!(gaps.len(), 1000, "each has a gap with its reason");
+    let peak = run.summary()["own_cost"]["peak_resident_bytes"]
+        .as_f64()
+        .expect("a figure");
+    assert!(peak < 500e6, "{peak} bytes");
+}
+
+#[test]
+fn too_little_address_space_is_an_error_and_no_abort() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().to_string_lossy().into_owned();
+    for args in [
+        vec!["--duration", "1s"],
+        vec!["collect", "--url", "http://127.0.0.1:1", "--output-dir", &output],
+    ] {
+        for mib in [200, 400, 800] {
+            let run = Run::new(&args)
+                .without_metrics()
+                .with_address_space_mib(mib)
+                .finish();
+            assert_eq!(run.status, Some(2), "{}", run.shown());
+            let told = format!("address space is {mib} MiB");
+            assert!(
+                run.stderr.contains(&told) && run.stderr.contains("ulimit -v"),
+                "{}",
+                run.stderr
+            );
+        }
+    }
 }

@@ -60,12 +60,12 @@ fn the_profiler_is_started_and_stopped_once() {
         .collect();
     let run = Run::new(&flags).finish();
     assert_eq!(run.status, Some(0), "{}", run.shown());
-    let mut page = String::new();
-    let mut stream = TcpStream::connect(server.address()).expect("a connection");
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
-        .expect("a request");
-    stream.read_to_string(&mut page).expect("a page");
+    assert!(
+        run.stdout.contains("the server's profiler was on"),
+        "{}",
+        run.shown()
+    );
+    let page = page(server.address());
     for route in ["/start_profile", "/stop_profile"] {
         let line = page
             .lines()
@@ -213,4 +213,36 @@ fn a_failed_warm_up_ends_the_run_before_the_test() {
     assert_eq!(run.status, Some(3), "{}", run.shown());
     assert!(run.stderr.contains("--warmup: a request to"), "{}", run.shown());
     server.stop();
+}
+
+#[test]
+fn a_server_that_does_not_start_is_reported_once_with_the_flags_that_start_it() {
+    let broken = "sh -c 'echo Traceback: no module named vllm; exit 1' {model} {host} {port}";
+    for (flags, word) in [
+        (
+            vec!["--model", "m", "--serve-command", "/no/such/command serve"],
+            "cannot run",
+        ),
+        (
+            vec!["--model", "m", "--serve-command", broken],
+            "Traceback: no module named vllm",
+        ),
+    ] {
+        let run = Run::new(&flags).without_metrics().finish();
+        assert_eq!(run.status, Some(3), "{}", run.shown());
+        let error = run.stderr.split("error: ").nth(1).expect("an error");
+        assert!(error.contains("--serve-command"), "{}", run.shown());
+        assert_eq!(error.matches(word).count(), 1, "{}", run.shown());
+    }
+}
+
+/// The metrics page of a server.
+fn page(server: std::net::SocketAddr) -> String {
+    let mut page = String::new();
+    let mut stream = TcpStream::connect(server).expect("a connection");
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
+        .expect("a request");
+    stream.read_to_string(&mut page).expect("a page");
+    page
 }

@@ -208,6 +208,10 @@ fn keep_schedule<'n>(
         }
     }
     for gpu in gpus.iter_mut() {
+        // Energy and power up to the end, not up to the last tick.
+        if gpu.selected {
+            gpu.sample(CALLS_EVERY_TICK, output);
+        }
         gpu.finish(output);
     }
     cost.tell(output, schedule.missed());

@@ -241,9 +241,10 @@ impl Verdict {
 pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let mut findings = vec![
         ended(evidence.result),
-        invalid::loadgen_valid(evidence),
-        no_errors(evidence.result),
+        // Failed queries cause most of what LoadGen reports.
         every_query_answered(evidence),
+        invalid::loadgen_valid(evidence),
+        no_errors(evidence),
     ];
     findings.extend(official::checks(evidence));
     Verdict { findings }
@@ -273,10 +274,19 @@ fn ended(result: &RunResult) -> Finding {
     .with_way_out("find out from the events who ended it, and run again")
 }
 
-fn no_errors(result: &RunResult) -> Finding {
+fn no_errors(evidence: &Evidence<'_>) -> Finding {
+    let result = evidence.result;
     let count = result.error_count();
     if count == 0 {
         return Finding::pass(Check::NoErrors);
+    }
+    let failed = evidence.incidents.map_or(0, |incidents| incidents.failed);
+    if failed > 0 && count <= failed && result.errors.iter().all(|error| words::is_of_failed_query(error)) {
+        let what = format!(
+            "LoadGen logged {count} error{} for failed queries, whose answers have no tokens",
+            words::plural(count)
+        );
+        return Finding::fail(Check::NoErrors, what);
     }
     let verdict = match result.validity {
         Some(Validity::Valid) => " although it says VALID",

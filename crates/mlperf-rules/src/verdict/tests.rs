@@ -252,3 +252,27 @@ fn delays_have_loadgens_percentile() {
     let delay = IssueDelay::from_ns([5, -3, 7]).unwrap();
     assert_eq!((delay.p99.as_nanos(), delay.max.as_nanos()), (7, 7));
 }
+
+#[test]
+fn failed_queries_come_before_what_loadgen_logs_about_them() {
+    let mut result = result(&recorded("official_server"));
+    result.errors = vec!["LogCompletion n_tokens argument missing".into(); 3];
+    result.num_errors = Some(3);
+    let mut incidents = Incidents::default();
+    incidents.failed = 3;
+    incidents.reasons = vec!["the server answered with status 503".into()];
+    let round = round(Scenario::Server);
+    let verdict = judge(&Evidence {
+        result: &result,
+        incidents: Some(&incidents),
+        round: &round,
+        issue_delay: ON_TIME,
+        simulated: false,
+        prefix_caching: Some(PrefixCaching::Off),
+    });
+    assert_eq!(
+        shown(&verdict),
+        "not a valid result: | - 3 queries failed (first: the server answered with status 503) | - LoadGen logged 3 errors \
+         for failed queries, whose answers have no tokens | To fix: look at the server's log at that time"
+    );
+}

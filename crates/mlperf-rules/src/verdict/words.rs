@@ -52,10 +52,15 @@ pub(super) fn grouped(texts: &[String]) -> String {
     shown.join(", ")
 }
 
+/// Whether an error of LoadGen's log is about an answer without tokens, which is that of a failed query.
+pub(super) fn is_of_failed_query(error: &str) -> bool {
+    error.contains("n_tokens argument missing")
+}
+
 /// The remedy for LoadGen's most informative error.
 pub(super) fn way_out_of_errors(errors: &[String]) -> Option<String> {
     let any = |part: &str| errors.iter().any(|error| error.contains(part));
-    let text = if any("n_tokens argument missing") {
+    let text = if errors.iter().any(|error| is_of_failed_query(error)) {
         "an answer without tokens is a failed request, so look at the server's log at that time"
     } else if any("Number of tokens need to be greater than 1") {
         "LoadGen takes no answer of one token, so ask the server for at least two (min_tokens)"

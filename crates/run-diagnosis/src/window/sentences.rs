@@ -51,18 +51,20 @@ impl SteadyWindow {
                 }
             }
             WindowState::Drifting => format!("The run drifts: {}.", self.drifts()),
-            WindowState::TooShort { secs: left } => match &self.minimum {
-                Some(minimum) => format!(
-                    "The run is too short: {} are left between start-up and drain, {} are needed ({}).",
-                    secs(*left),
-                    secs(minimum.required_secs),
-                    minimum.because()
-                ),
-                None => format!(
-                    "The run is too short: {} are left between start-up and drain.",
+            WindowState::TooShort { secs: left } => {
+                let needed = self.minimum.as_ref().map_or(String::new(), |minimum| {
+                    format!(
+                        ", {} are needed ({})",
+                        secs(minimum.required_secs),
+                        minimum.because()
+                    )
+                });
+                format!(
+                    "The run is too short for a steady window: {} are left between start-up and drain{needed}. Figures \
+                     are those of the whole run; whether it is VALID does not depend on this.",
                     secs(*left)
-                ),
-            },
+                )
+            }
             WindowState::NotEvaluated { missing } => {
                 format!(
                     "Whether the run is steady was not evaluated: missing {}.",

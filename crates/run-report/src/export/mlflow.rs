@@ -19,7 +19,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Value {
     let record = analysis.record();
     let facts = &analysis.run.facts;
     let ended_ns = record.manifest.ended_ns;
-    let ms = |ns: i64| ns / 1_000_000;
+    let ms = |ns: i64| ns.div_euclid(1_000_000);
     let at = ms(ended_ns.unwrap_or(record.manifest.started_ns));
     let metrics: Vec<Value> = metrics(analysis)
         .into_iter()

@@ -196,7 +196,9 @@ pub(crate) fn read_rows<R: Row>(bytes: &[u8], rows: &mut Vec<R>) -> Result<(), S
         for column in R::COLUMNS {
             let cell = match (object.get(column.name), column.kind) {
                 (None | Some(Value::Null), _) => Some(Cell::Absent),
-                (Some(Value::String(text)), Kind::Time) => Some(Cell::Time(parse_time(text)?)),
+                (Some(Value::String(text)), Kind::Time) => Some(Cell::Time(
+                    parse_time(text).map_err(|reason| format!("object {index}: {reason}"))?,
+                )),
                 (Some(Value::String(text)), Kind::Text) => Some(Cell::Text(text.as_str().into())),
                 (Some(Value::Number(n)), Kind::Nanos) => n.as_i64().map(Cell::Nanos),
                 (Some(Value::Number(n)), Kind::Count) => n.as_u64().map(Cell::Count),

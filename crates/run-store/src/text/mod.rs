@@ -10,6 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use super::assemble::Assembler;
 use super::atomic::replace_file;
@@ -28,12 +30,20 @@ pub(crate) fn time_text(ns: i64) -> String {
     format!("{time:.9}")
 }
 
-/// The inverse of [`time_text`]; any offset is accepted.
+/// The inverse of [`time_text`]; any offset is accepted. A time without one, of another program, is taken as UTC.
 pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
-    let time: Timestamp = text
-        .parse()
-        .map_err(|error| format!("`{text}` is not a time with an offset: {error}"))?;
+    let time = text.parse::<Timestamp>().or_else(|error| {
+        let wall: Result<DateTime, _> = text.parse();
+        wall.and_then(|wall| Ok(wall.to_zoned(TimeZone::UTC)?.timestamp()))
+            .map_err(|_| format!("`{text}` is not a time: {error}"))
+    })?;
     i64::try_from(time.as_nanosecond()).map_err(|_| format!("the time `{text}` is out of range"))
+}
+
+/// The stamp of a run that began then.
+pub(crate) fn stamp(ns: i64) -> String {
+    let time = Timestamp::from_nanosecond(ns.into()).expect("64 bits of nanoseconds lie within jiff's range");
+    time.to_zoned(TimeZone::UTC).strftime("%Y%m%d_%H%M%S").to_string()
 }
 
 /// The shortest text that parses to the same number, including `NaN`, `inf`, `-inf` and `-0.0`.
@@ -88,12 +98,7 @@ pub(crate) fn read(files: &RunFiles, run: &mut Assembler) -> Result<()> {
         ));
     }
     for (path, bytes) in opened {
-        let (format, result) = match files.format {
-            StoreFormat::Json => ("JSON", json::read_samples(&bytes, run)),
-            StoreFormat::PrometheusText => ("Prometheus text", prometheus::read_samples(&bytes, run)),
-            _ => ("CSV", csv::read_samples(&bytes, run)),
-        };
-        result.map_err(|reason| Error::Format { path, format, reason })?;
+        read_samples(path, files.format, &bytes, run)?;
     }
     run.requests = rows::<RequestRow>(files, run)?;
     run.batches = rows::<BatchRow>(files, run)?;
@@ -101,6 +106,21 @@ pub(crate) fn read(files: &RunFiles, run: &mut Assembler) -> Result<()> {
     run.engine_requests = rows::<EngineRequestRow>(files, run)?;
     run.events = rows::<EventRow>(files, run)?;
     Ok(())
+}
+
+/// Reads the samples of one file, whoever wrote it.
+pub(crate) fn read_samples(
+    path: PathBuf,
+    format: StoreFormat,
+    bytes: &[u8],
+    run: &mut Assembler,
+) -> Result<()> {
+    let (format, result) = match format {
+        StoreFormat::Json => ("JSON", json::read_samples(bytes, run)),
+        StoreFormat::PrometheusText => ("Prometheus text", prometheus::read_samples(bytes, run)),
+        _ => ("CSV", csv::read_samples(bytes, run)),
+    };
+    result.map_err(|reason| Error::Format { path, format, reason })
 }
 
 fn rows<R: Row>(files: &RunFiles, run: &mut Assembler) -> Result<Vec<R>> {

@@ -236,27 +236,32 @@ pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), Stri
     // Our comments are separate lines; the text between two of them is parsed as one page.
     let mut page_start = 0;
     let mut line_start = 0;
+    let (mut lines, mut page_lines) = (0, 0);
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         let (mark, series) = (
             line.strip_prefix(MARK.as_bytes()),
             line.strip_prefix(SERIES.as_bytes()),
         );
         if mark.is_some() || series.is_some() {
-            reader.page(&bytes[page_start..line_start], run)?;
+            reader.page(&bytes[page_start..line_start], page_lines, run)?;
             page_start = line_start + line.len();
+            page_lines = lines + 1;
         }
+        lines += 1;
+        let comment = |error: serde_json::Error, what| {
+            format!(
+                "line {lines}: the comment about a {what} is damaged: {error}; correct or delete that line"
+            )
+        };
         if let Some(json) = mark {
-            reader.group =
-                Some(serde_json::from_slice(json).map_err(|error| format!("a scrape comment: {error}"))?);
+            reader.group = Some(serde_json::from_slice(json).map_err(|error| comment(error, "scrape"))?);
         }
         if let Some(json) = series {
-            reader
-                .series(json)
-                .map_err(|error| format!("a series comment: {error}"))?;
+            reader.series(json).map_err(|error| comment(error, "series"))?;
         }
         line_start += line.len();
     }
-    reader.page(&bytes[page_start..], run)
+    reader.page(&bytes[page_start..], page_lines, run)
 }
 
 /// Source and endpoint.
@@ -295,7 +300,8 @@ impl Reader {
         Ok(())
     }
 
-    fn page(&mut self, page: &[u8], run: &mut Assembler) -> Result<(), String> {
+    /// Reads the samples of a part of the file, which has `lines_before`.
+    fn page(&mut self, page: &[u8], lines_before: u64, run: &mut Assembler) -> Result<(), String> {
         let group = self.group.clone();
         let (source, endpoint) = group
             .as_ref()
@@ -337,7 +343,10 @@ impl Reader {
                     };
                     run.push(series, time_ns, sample.value, phase);
                 }
-                Event::Bad(error) => return Err(error.to_string()),
+                Event::Bad(mut error) => {
+                    error.line += lines_before;
+                    return Err(format!("{error}; correct or delete that line"));
+                }
                 _ => {}
             }
         }

@@ -52,9 +52,7 @@ pub enum ServerError {
         source: std::io::Error,
     },
     /// The command cannot be run.
-    #[error(
-        "cannot run {command:?}: {source}; is vLLM installed and on the PATH? the command is configurable"
-    )]
+    #[error("cannot run {command:?}: {source}; is vLLM installed and on the PATH?")]
     Spawn {
         /// Its first word.
         command: String,

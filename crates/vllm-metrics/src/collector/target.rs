@@ -259,6 +259,15 @@ impl Target {
         if self.debug {
             self.report_scrape(fetched, body, &page, parse_time);
         }
+        tracing::debug!(
+            url = self.url,
+            part = is_part,
+            samples = page.samples.len(),
+            bytes = body.len(),
+            fetch_ms = fetch_time.as_secs_f64() * 1e3,
+            parse_ms = parse_time.as_secs_f64() * 1e3,
+            "scraped"
+        );
         let scraped = page.samples.len() as f64;
         let own = [
             (self.own.up, 1.0),

@@ -287,6 +287,11 @@ impl SessionBuilder {
         }
         let config = written.resolve()?;
         let clock = RunClock::start();
+        if clock.started_ns() == i64::MAX || clock.started_ns() == i64::MIN {
+            return Err(Error::config(
+                "the machine's clock is outside the years 1678 to 2261, which a record's timestamps can hold: set the clock",
+            ));
+        }
         let manifest = manifest(&clock, &config);
         #[cfg(feature = "analysis")]
         let process_into =

@@ -206,3 +206,24 @@ fn a_kept_connection_that_the_server_closed_is_no_failed_scrape() {
     assert!(run.missing.gaps.is_empty(), "{:?}", run.missing.gaps);
     assert!(samples(&store, "up").iter().all(|(up, _)| *up == 1.0));
 }
+
+#[test]
+fn a_thousand_dead_endpoints_take_no_thread_each() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    let (mut builder, store) = recorder();
+    for n in 0..1000 {
+        builder = builder.endpoint(EndpointConfig::new(format!("http://{address}/{n}")));
+    }
+    let session = builder.interval(NEVER).start().unwrap();
+    assert!(session.scrape_now(LONG));
+    // Other tests of this process start threads as well.
+    let during = threads();
+    assert!(during < before + 200, "{before} threads before, {during} now");
+    let run = session.finish().unwrap();
+    assert_eq!(run.missing.never_answered.len(), 1000);
+    assert_eq!(run.missing.gaps.len(), 1000);
+    let up = samples(&store, "up");
+    assert!(up.len() >= 1000 && up.iter().all(|(up, _)| *up == 0.0));
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use vllm_metrics::store::{self, StoreOptions};
+use vllm_metrics::store::{self, RunReader, StoreOptions};
 use vllm_metrics::{Record, RunData, Sample, SampleBatch, SeriesDef, SeriesId, Store, StoreFormat, read_run};
 
 use crate::fixture::{self, assert_same};
@@ -224,5 +224,98 @@ fn a_series_that_a_format_cannot_hold_costs_only_itself() {
             .find(|s| s.def.metric_name.as_ref() == "sound")
             .unwrap();
         assert_eq!(sound.values, [2.0], "{format}");
+    }
+}
+
+/// The number of the line that holds the byte at `at`.
+fn line_of(bytes: &[u8], at: usize) -> usize {
+    1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count()
+}
+
+#[test]
+fn a_damaged_byte_is_an_error_that_names_the_file_and_the_line() {
+    for (format, needle, damage) in [
+        // The first byte of a time, a number, and a text.
+        (StoreFormat::Json, "2025-06-01T12:00:20", b'x'),
+        (StoreFormat::PrometheusText, "vllm:prompt_tokens_total", b'{'),
+        (StoreFormat::PrometheusText, "{\"time_ns\":1748779220", b'x'),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let files = record(format, dir.path());
+        let mut bytes = fs::read(&files.samples).unwrap();
+        // In the rows: the declarations of Prometheus text hold names too.
+        let body = bytes.len() / 2;
+        let at = bytes[body..]
+            .windows(needle.len())
+            .position(|window| window == needle.as_bytes())
+            .unwrap_or_else(|| panic!("{format}: {needle}"))
+            + body;
+        bytes[at] = damage;
+        fs::write(&files.samples, &bytes).unwrap();
+        let error = read_run(dir.path()).unwrap_err().to_string();
+        let line = format!("line {}", line_of(&bytes, at));
+        for part in [line.as_str(), files.samples.to_str().unwrap()] {
+            assert!(
+                error.contains(part),
+                "{format}, byte {damage}: no {part} in: {error}"
+            );
+        }
+    }
+}
+
+/// Moves everything that a run tells of times.
+fn shifted(run: &RunData, by_ns: i64) -> RunData {
+    let mut run = run.clone();
+    let move_by = |time: &mut i64| *time += by_ns;
+    move_by(&mut run.manifest.started_ns);
+    run.manifest.ended_ns.iter_mut().for_each(move_by);
+    run.series
+        .iter_mut()
+        .flat_map(|s| &mut s.timestamps_ns)
+        .for_each(move_by);
+    for row in &mut run.requests {
+        let times = [
+            &mut row.scheduled_ns,
+            &mut row.sent_ns,
+            &mut row.first_token_ns,
+            &mut row.done_ns,
+        ];
+        times.into_iter().flatten().for_each(move_by);
+        move_by(&mut row.issued_ns);
+    }
+    for row in &mut run.batches {
+        move_by(&mut row.issued_ns);
+        row.done_ns.iter_mut().for_each(move_by);
+    }
+    run.steps
+        .iter_mut()
+        .for_each(|row| move_by(&mut row.timestamp_ns));
+    run.engine_requests
+        .iter_mut()
+        .for_each(|row| move_by(&mut row.done_ns));
+    for row in &mut run.events {
+        move_by(&mut row.timestamp_ns);
+        row.end_ns.iter_mut().for_each(move_by);
+    }
+    run
+}
+
+#[test]
+fn times_before_1970_survive_every_format() {
+    // From a second before 1970 to half a minute after its start.
+    let by_ns = -fixture::START_NS - 1_000_000_000;
+    let expected = shifted(&fixture::expected(TICKS, fixture::ended()), by_ns);
+    assert!(expected.manifest.started_ns < 0 && expected.manifest.ended_ns > Some(0));
+    for &format in StoreFormat::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let files = store::write_run(&expected, format, dir.path(), "").unwrap();
+        assert_same(&read_run(&files.samples).unwrap(), &expected);
+        let reader = RunReader::open(dir.path()).unwrap().range(..0).read().unwrap();
+        let last = reader
+            .series
+            .iter()
+            .filter_map(|series| series.timestamps_ns.last().copied())
+            .max();
+        assert!(last.is_some_and(|last_ns| last_ns < 0), "{format}: {last:?}");
     }
 }

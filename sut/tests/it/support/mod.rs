@@ -26,7 +26,8 @@ pub(crate) struct Run {
     folder: tempfile::TempDir,
     args: Vec<String>,
     metrics: bool,
-    file_limit_kib: Option<u32>,
+    /// Shell commands before the program, which replaces the shell.
+    shell: Option<String>,
 }
 
 /// A run that has ended.
@@ -43,13 +44,21 @@ impl Run {
             folder: tempfile::tempdir().expect("a temporary folder"),
             args: args.iter().map(ToString::to_string).collect(),
             metrics: true,
-            file_limit_kib: None,
+            shell: None,
         }
     }
 
     /// Limits the size of every file: a write beyond it fails, as on a full disk.
     pub(crate) fn with_file_limit_kib(mut self, kib: u32) -> Self {
-        self.file_limit_kib = Some(kib);
+        // The signal that the limit sends would kill us; an ignored signal stays ignored in the program. The shell
+        // counts in blocks of 512 bytes.
+        self.shell = Some(format!("trap '' XFSZ; ulimit -f {}", 2 * kib));
+        self
+    }
+
+    /// Limits the address space.
+    pub(crate) fn with_address_space_mib(mut self, mib: u32) -> Self {
+        self.shell = Some(format!("ulimit -v {}", mib * 1024));
         self
     }
 
@@ -65,13 +74,11 @@ impl Run {
 
     /// The program with its arguments, in the run's folder, not yet started.
     pub(crate) fn command(&self) -> Command {
-        let mut command = match self.file_limit_kib {
+        let mut command = match &self.shell {
             None => Command::new(env!("CARGO_BIN_EXE_sut")),
-            Some(kib) => {
-                // The signal that the limit sends would kill us; an ignored signal stays ignored in the
-                // program. The shell counts in blocks of 512 bytes.
+            Some(before) => {
                 let mut shell = Command::new("sh");
-                let line = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
+                let line = format!("{before}; exec \"$0\" \"$@\"");
                 shell.args(["-c", &line, env!("CARGO_BIN_EXE_sut")]);
                 shell
             }

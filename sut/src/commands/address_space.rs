@@ -1,0 +1,33 @@
+//! Refuses a limit on memory below which the program cannot work: an allocation that fails ends it at once, without
+//! an end of the record.
+
+use anyhow::anyhow;
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::exit::Fail;
+
+/// A run on the built-in simulator needs 0.6 GiB on two cores. Most of it is only reserved, for the stacks and heaps of
+/// threads.
+const LEAST_BYTES: u64 = 1 << 30;
+
+/// Checks the limits on this process.
+///
+/// # Errors
+/// [`crate::exit::Exit::Usage`] with the limit and how to lift it.
+pub(super) fn check() -> Result<(), Fail> {
+    for (resource, what, flag) in [
+        (Resource::RLIMIT_AS, "address space", "-v"),
+        (Resource::RLIMIT_DATA, "data", "-d"),
+    ] {
+        if let Ok((limit, _)) = getrlimit(resource)
+            && limit < LEAST_BYTES
+        {
+            return Err(Fail::usage(anyhow!(
+                "the limit on this process's {what} is {} MiB, and sut needs {} MiB: raise it (ulimit {flag} unlimited)",
+                limit >> 20,
+                LEAST_BYTES >> 20
+            )));
+        }
+    }
+    Ok(())
+}
