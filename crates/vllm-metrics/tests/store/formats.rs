@@ -233,10 +233,9 @@ fn line_of(bytes: &[u8], at: usize) -> usize {
 }
 
 #[test]
-fn a_damaged_byte_is_an_error_that_names_the_file_and_the_line() {
+fn a_damaged_byte_of_prometheus_text_is_an_error_that_names_the_file_and_the_line() {
     for (format, needle, damage) in [
-        // The first byte of a time, a number, and a text.
-        (StoreFormat::Json, "2025-06-01T12:00:20", b'x'),
+        // A name, and the comment that holds the time.
         (StoreFormat::PrometheusText, "vllm:prompt_tokens_total", b'{'),
         (StoreFormat::PrometheusText, "{\"time_ns\":1748779220", b'x'),
     ] {
