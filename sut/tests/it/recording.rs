@@ -280,7 +280,7 @@ fn too_little_address_space_is_an_error_and_no_abort() {
         vec!["--duration", "1s"],
         vec!["collect", "--url", "http://127.0.0.1:1", "--output-dir", &output],
     ] {
-        for mib in [200, 400, 800] {
+        for mib in [200, 400, 800, 1100] {
             let run = Run::new(&args)
                 .without_metrics()
                 .with_address_space_mib(mib)
