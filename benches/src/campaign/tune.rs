@@ -17,7 +17,8 @@ pub struct Tuned {
 }
 
 /// Of a grid, the parameters that find the most with at most one false alarm per healthy hour; if none is that quiet,
-/// the quietest. Of equals, the one that finds sooner. The monitor's own parameters were chosen by the same rule.
+/// the quietest. Of equals, the one that finds sooner after the onset; a longer lead is not better, since an alarm more than
+/// two minutes ahead counts as false. The monitor's own parameters were chosen by the same rule.
 pub fn tune(records: &[Record]) -> Vec<Tuned> {
     let mut tuned = Vec::new();
     for finds in Finds::ALL {
@@ -34,9 +35,8 @@ pub fn tune(records: &[Record]) -> Vec<Tuned> {
                     let false_per_hour = score.false_alarms / score.healthy_hours.max(1e-9);
                     let quiet = false_per_hour <= 1.0;
                     let merit = if quiet { score.found } else { -false_per_hour };
-                    // A delay after the onset, or a lead before it.
                     let median = score.delay.map_or(0.0, |(median, _)| median);
-                    let earliness = if finds.is_predicted() { median } else { -median };
+                    let earliness = if finds.is_predicted() { 0.0 } else { -median };
                     (quiet, [merit, -false_per_hour, earliness], parameters)
                 })
                 .max_by(|a, b| {
