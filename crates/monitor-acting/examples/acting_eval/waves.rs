@@ -33,7 +33,7 @@ pub(crate) fn report() {
     world.wave_secs = Some(HALF_SECS);
     let mut by_hour: BTreeMap<u64, u32> = BTreeMap::new();
     let mut taken_back: BTreeMap<Arc<str>, f64> = BTreeMap::new();
-    let (mut actions, mut flaps, mut soonest) = (0, 0, f64::INFINITY);
+    let (mut actions, mut renewals, mut flaps, mut soonest) = (0, 0, 0, f64::INFINITY);
     while !world.is_over() {
         let situation = world.second();
         let now = world.now;
@@ -46,8 +46,13 @@ pub(crate) fn report() {
                     actions += 1;
                     *by_hour.entry((now / 3600.0) as u64).or_default() += 1;
                     if let Some(before) = taken_back.get(&intent.arm) {
-                        soonest = soonest.min(now - before);
-                        flaps += u32::from(now - before < 30.0);
+                        // In the same second it is a renewal: the server never works without the lever.
+                        if now == *before {
+                            renewals += 1;
+                        } else {
+                            soonest = soonest.min(now - before);
+                            flaps += u32::from(now - before < 30.0);
+                        }
                     }
                 }
                 Order::Revert { actions, arm, .. } => {
@@ -63,8 +68,9 @@ pub(crate) fn report() {
     let most = by_hour.values().max().copied().unwrap_or(0);
     println!("## {HOURS:.0} hours of square-wave load, {HALF_SECS:.0} s each way\n");
     println!(
-        "{actions} actions over {:.0} waves, at most {most} within an hour; set again within 30 s after being taken back: \
-         {flaps}; soonest {soonest:.0} s; a lever stands at the end: {}\n",
+        "{actions} actions over {:.0} waves, at most {most} within an hour, of them renewals in the second in which the time of \
+         the lever ended: {renewals}; set again within 30 s after being taken back: {flaps}; soonest {soonest:.0} s; a lever \
+         is set at the end: {}\n",
         HOURS * 3600.0 / (2.0 * HALF_SECS),
         world.has_lever()
     );

@@ -85,10 +85,10 @@ pub(crate) enum Overlay {
 ///
 /// ```
 /// use ratatui::{Terminal, backend::TestBackend};
-/// use run_terminal::{Look, Snapshot, draw};
+/// use run_terminal::{SceneStyle, Snapshot, draw};
 ///
 /// let mut terminal = Terminal::new(TestBackend::new(80, 24))?;
-/// let look = Look { colour: false, ascii: true };
+/// let look = SceneStyle { colour: false, ascii: true };
 /// terminal.draw(|frame| draw(frame, &Snapshot::default(), look))?;
 /// # Ok::<(), std::convert::Infallible>(())
 /// ```
