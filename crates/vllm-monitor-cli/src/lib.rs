@@ -8,7 +8,7 @@
 //! - [`target`](mod@target) runs one task per server. It gathers what the probes, the log, `/proc` and the samplers
 //!   report, and makes one snapshot at each tick. A server that does not answer, or answers garbage, delays no other.
 //! - [`hub`] owns the core's state. Every decision leaves it as a numbered [`hub::Record`].
-//! - [`serve`] answers over HTTP, [`journal`] writes JSON lines, [`notify`] sends alerts, [`keeper`] saves what was
+//! - [`serve`] answers over HTTP, [`journal`] writes JSON lines, [`notify`] sends alerts, [`state_keeper`] saves what was
 //!   learned; [`transfer`] carries it elsewhere.
 //! - [`acting`] decides on actions and carries them out; by default it only reports what it would do.
 //! - [`plugins`] runs the user's scripts between the core and [`acting`].
