@@ -31,8 +31,11 @@ use crate::{console, run as test_run};
 /// # Errors
 /// [`Fail`] with the exit status and the message for the user.
 pub fn run(cli: Cli) -> Result<Exit, Fail> {
-    if !matches!(cli.command, Some(Command::Completions(_))) {
-        address_space::check()?;
+    match &cli.command {
+        Some(Command::Completions(_)) => {}
+        Some(Command::Collect(_)) => address_space::check(address_space::RECORDING_BYTES)?,
+        None if !cli.run.dry_run => address_space::check(address_space::RECORDING_BYTES)?,
+        _ => address_space::check(address_space::OTHER_BYTES)?,
     }
     let Some(command) = cli.command else {
         return test(cli.run);

@@ -276,11 +276,16 @@ fn a_thousand_dead_endpoints_are_counted_without_a_line_for_each() {
 fn too_little_address_space_is_an_error_and_no_abort() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().to_string_lossy().into_owned();
-    for args in [
-        vec!["--duration", "1s"],
-        vec!["collect", "--url", "http://127.0.0.1:1", "--output-dir", &output],
+    for (args, least) in [
+        (vec!["--duration", "1s"], 1500),
+        (
+            vec!["collect", "--url", "http://127.0.0.1:1", "--output-dir", &output],
+            1500,
+        ),
+        (vec!["--dry-run", "--duration", "1s"], 512),
+        (vec!["report", &output], 512),
     ] {
-        for mib in [200, 400, 800, 1100] {
+        for mib in [200, 400, 800, 1100].into_iter().filter(|mib| *mib < least) {
             let run = Run::new(&args)
                 .without_metrics()
                 .with_address_space_mib(mib)
