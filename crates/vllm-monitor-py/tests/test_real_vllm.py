@@ -353,11 +353,11 @@ static void wait_for_disk(int fd) {
     path[n] = 0;
     while (strncmp(path, dir, strlen(dir)) == 0 && access(now, F_OK) == 0) usleep(10000);
 }
-#define REAL(name, type) static type real; if (!real) real = (type)dlsym(RTLD_NEXT, name); wait_for_disk(fd)
-ssize_t write(int fd, const void *b, size_t n) { REAL("write", ssize_t (*)(int, const void *, size_t)); return real(fd, b, n); }
-ssize_t writev(int fd, const struct iovec *v, int n) { REAL("writev", ssize_t (*)(int, const struct iovec *, int)); return real(fd, v, n); }
-int fsync(int fd) { REAL("fsync", int (*)(int)); return real(fd); }
-int fdatasync(int fd) { REAL("fdatasync", int (*)(int)); return real(fd); }
+#define REAL(name) static __typeof__(name) *real; if (!real) real = dlsym(RTLD_NEXT, #name); wait_for_disk(fd)
+ssize_t write(int fd, const void *b, size_t n) { REAL(write); return real(fd, b, n); }
+ssize_t writev(int fd, const struct iovec *v, int n) { REAL(writev); return real(fd, v, n); }
+int fsync(int fd) { REAL(fsync); return real(fd); }
+int fdatasync(int fd) { REAL(fdatasync); return real(fd); }
 """
 
 
