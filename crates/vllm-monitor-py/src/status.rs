@@ -176,10 +176,6 @@ impl PredictionStatus {
             Prediction::Suspended { reason } => (None, reason.to_string()),
         };
         let horizons = forecast.map(|forecast| forecast.probability.as_array());
-        let condition = assessment.condition.as_ref();
-        let evidence = condition
-            .map(|condition| &condition.evidence)
-            .or(forecast.map(|forecast| &forecast.evidence));
         Self {
             failure_type,
             probability: horizons.map(|at| at[at.len() - 1]),
@@ -187,9 +183,9 @@ impl PredictionStatus {
             time_to_failure: forecast
                 .and_then(|forecast| forecast.time_to_failure)
                 .map(|time| time.p50_secs),
-            present: condition.map(|condition| condition.severity),
+            present: assessment.condition.as_ref().map(|condition| condition.severity),
             reason,
-            evidence: evidence.into_iter().flatten().map(Evidence::to_string).collect(),
+            evidence: assessment.evidence().iter().map(Evidence::to_string).collect(),
         }
     }
 }

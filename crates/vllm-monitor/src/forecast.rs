@@ -260,6 +260,24 @@ pub struct Assessment {
     pub condition: Option<Condition>,
 }
 
+impl Assessment {
+    /// The evidence for the failure that is present, otherwise for the forecast.
+    pub fn evidence(&self) -> &[Evidence] {
+        evidence(self.condition.as_ref(), self.prediction.forecast())
+    }
+}
+
+/// The evidence for a failure that is present, otherwise for a forecast.
+pub(crate) fn evidence<'a>(
+    condition: Option<&'a Condition>,
+    forecast: Option<&'a Forecast>,
+) -> &'a [Evidence] {
+    condition
+        .map(|condition| &condition.evidence)
+        .or(forecast.map(|forecast| &forecast.evidence))
+        .map_or(&[], Vec::as_slice)
+}
+
 impl From<Prediction> for Assessment {
     fn from(prediction: Prediction) -> Self {
         Self {

@@ -43,18 +43,12 @@ fn describe(alert: &Alert, time: &str) -> Notice {
         (Some(condition), _) if condition.severity == Severity::Failed => "critical",
         _ => "warning",
     };
-    let evidence = alert
-        .condition
-        .as_ref()
-        .map(|condition| &condition.evidence)
-        .or(alert.forecast.as_ref().map(|forecast| &forecast.evidence));
-    let evidence: Vec<String> = evidence.into_iter().flatten().map(ToString::to_string).collect();
     let mut annotations = BTreeMap::from([
         (
             "summary".to_owned(),
             format!("{}: {} {kind}", alert.target, alert.failure_type),
         ),
-        ("description".to_owned(), evidence.join("; ")),
+        ("description".to_owned(), alert.evidence_text()),
     ]);
     if let Some(advice) = alert
         .condition

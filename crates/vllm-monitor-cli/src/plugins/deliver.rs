@@ -112,18 +112,12 @@ async fn deliver(post: Post, mut messages: Receiver<Arc<Sent>>) {
 
 /// An alert as `notify` sees it. `probability` is absent if it is not known.
 fn event(alert: &Alert) -> serde_json::Value {
-    let evidence = alert
-        .condition
-        .as_ref()
-        .map(|condition| &condition.evidence)
-        .or(alert.forecast.as_ref().map(|forecast| &forecast.evidence));
-    let evidence: Vec<String> = evidence.into_iter().flatten().map(ToString::to_string).collect();
     let mut event = json!({
         "target": alert.target,
         "change": alert.change,
         "kind": alert.kind,
         "failure_type": alert.failure_type.as_str(),
-        "text": evidence.join("; "),
+        "text": alert.evidence_text(),
     });
     if let Some(forecast) = &alert.forecast {
         event["probability"] = forecast.probability.at(60.0).into();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
-use crate::forecast::{Condition, FailureType, Forecast};
+use crate::forecast::{self, Condition, FailureType, Forecast};
 use crate::lifecycle::Transition;
 use crate::log::{LoadPhase, LogMark};
 
@@ -140,6 +140,15 @@ pub struct Alert {
     pub forecast: Option<Forecast>,
     /// The condition behind it.
     pub condition: Option<Condition>,
+}
+
+impl Alert {
+    /// The evidence for the failure that is present, otherwise for the forecast, as one text.
+    pub fn evidence_text(&self) -> String {
+        let evidence = forecast::evidence(self.condition.as_ref(), self.forecast.as_ref());
+        let evidence: Vec<String> = evidence.iter().map(ToString::to_string).collect();
+        evidence.join("; ")
+    }
 }
 
 /// An action that is carried out, or would be.
