@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use report_page::model::{Completeness, Live, Page, Request, Validity, Verdict};
+use report_page::model::{Completeness, Live, Page, Reason, Request, Validity, Verdict};
 use report_page::{Appended, AppendedColumns, Update};
 use run_report::{Analysis, AnalysisOptions};
 use tokio::sync::oneshot;
@@ -124,10 +124,7 @@ impl Worker {
             run.completeness = Completeness::Running;
             run.verdict = Verdict {
                 validity: Validity::Pending,
-                reasons: (self.standing)()
-                    .iter()
-                    .map(|line| line.as_str().into())
-                    .collect(),
+                reasons: Reason::listed((self.standing)().iter().map(String::as_str)),
             };
         }
         page.facts.push("while the run goes on: its last hour".to_owned());
