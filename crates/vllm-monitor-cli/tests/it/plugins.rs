@@ -2,14 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use vllm_monitor_cli::settings::Flags;
 
 use crate::acting::{Pressed, actions, flags, settings, until};
 use crate::notify::Receiver;
-use crate::world::{LONGEST, World, quick, simulator};
+use crate::world::{World, quick, simulator};
 
 fn write(folder: &Path, name: &str, source: &str) {
     std::fs::write(folder.join(format!("{name}.rhai")), source).unwrap();
@@ -33,17 +33,8 @@ fn with_plugins(flags: Flags, folder: &Path) -> Flags {
 }
 
 impl World {
-    /// Waits until the part of the status about plugins is as it should be.
     async fn until_plugins(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let begun = Instant::now();
-        loop {
-            let plugins = self.status().await["plugins"].take();
-            if holds(&plugins) {
-                return plugins;
-            }
-            assert!(begun.elapsed() < LONGEST, "{what} does not come: {plugins:#}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.until_part("/plugins", what, holds).await
     }
 
     fn said_by(&self, plugin: &str, words: &str) -> bool {
@@ -173,15 +164,13 @@ async fn a_rule_forbids_an_action_until_its_file_is_removed() {
     );
     let config = settings(folder.path(), "vetoed", "");
     let world = World::new(&with_plugins(flags(&pressed.simulator, config), plugins.path())).await;
-    let begun = Instant::now();
-    loop {
-        let escalated = &world.status().await["acting"]["escalated"];
-        if escalated.to_string().contains("plugin night: not at night") {
-            break;
-        }
-        assert!(begun.elapsed() < LONGEST, "{escalated}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    world
+        .until_part("/acting", "the veto", |acting| {
+            acting["escalated"]
+                .to_string()
+                .contains("plugin night: not at night")
+        })
+        .await;
     assert!(actions(&world).is_empty() && !pressed.is_clamped().await);
     std::fs::remove_file(plugins.path().join("night.rhai")).unwrap();
     until("the action", || !actions(&world).is_empty()).await;

@@ -127,19 +127,31 @@ impl World {
         .await
     }
 
+    /// Waits until the status of a target is as it should be.
     pub(crate) async fn until_status(
         &self,
         target: usize,
         what: &str,
         holds: impl Fn(&Value) -> bool,
     ) -> Value {
+        self.until_part(&format!("/targets/{target}"), what, holds).await
+    }
+
+    /// Waits until the part of the status that a JSON pointer names is as it should be.
+    pub(crate) async fn until_part(
+        &self,
+        pointer: &str,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Value {
         let begun = Instant::now();
         loop {
-            let status = self.status().await["targets"][target].take();
-            if holds(&status) {
-                return status;
+            let mut status = self.status().await;
+            let part = status.pointer_mut(pointer).map(Value::take).unwrap_or_default();
+            if holds(&part) {
+                return part;
             }
-            assert!(begun.elapsed() < LONGEST, "{what} does not come: {status:#}");
+            assert!(begun.elapsed() < LONGEST, "{what} does not come: {part:#}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
