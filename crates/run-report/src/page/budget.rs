@@ -14,7 +14,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Budget> {
     let mut budgets = end_to_end(analysis);
     if let Some(diagnosis) = &analysis.diagnosis {
         budgets.extend(cause(
-            "Time to first token",
+            "Time from schedule to first token",
             &diagnosis.time_to_first_token,
             estimated(analysis),
         ));
