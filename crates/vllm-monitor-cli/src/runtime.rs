@@ -45,8 +45,8 @@ impl Runtime {
     pub async fn start(settings: Resolved) -> Result<Self> {
         let opened = StateKeeper::open(settings.state_file.as_deref());
         let level = Level::from_word(&settings.core.features.log_level);
-        let (seam, mut prepared) = Prepared::new(settings.acting, settings.plugins.folder.is_some());
-        let monitor = Monitor::with_policy(settings.core, Box::new(seam));
+        let (forwarder, mut prepared) = Prepared::new(settings.acting, settings.plugins.folder.is_some());
+        let monitor = Monitor::with_policy(settings.core, Box::new(forwarder));
         let hub = Arc::new(Hub::new(monitor, opened.state, RunClock::start()));
         let journal = Journal::start(&settings.journal, level, &hub)?;
         let plugins = Plugins::start(&settings.plugins, &settings.alerts.webhooks, &mut prepared, &hub)?;

@@ -108,7 +108,7 @@ pub(crate) fn read(files: &RunFiles, run: &mut Assembler) -> Result<()> {
     Ok(())
 }
 
-/// Reads the samples of one file, whoever wrote it.
+/// Reads the samples of one file, of this program or of another one.
 pub(crate) fn read_samples(
     path: PathBuf,
     format: StoreFormat,

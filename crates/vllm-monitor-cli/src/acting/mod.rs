@@ -1,7 +1,7 @@
 //! Acts on targets: the guardrails, the choice and the audit of `monitor-acting`, run by this program.
 //!
 //! ```text
-//!  Monitor::step ─► seam (policy) ─► [plugins] ─► work: Actor::step ─► one queue per target ─► shell::carry_out
+//!  Monitor::step ─► forwarder (policy) ─► [plugins] ─► work: Actor::step ─► one queue per target ─► shell::carry_out
 //!                                                     │                                            │
 //!                                        view: /status, /recommendations                 audit, then servers
 //! ```
@@ -89,7 +89,7 @@ impl Prepared {
     pub fn new(settings: ActingSettings, with_snapshots: bool) -> (SituationForwarder, Self) {
         let (sender, observed) = mpsc::channel(QUEUE);
         let dropped: Arc<AtomicU64> = Arc::default();
-        let seam = SituationForwarder::new(
+        let forwarder = SituationForwarder::new(
             sender,
             settings.horizon_secs,
             with_snapshots,
@@ -100,7 +100,7 @@ impl Prepared {
             observed,
             dropped,
         };
-        (seam, prepared)
+        (forwarder, prepared)
     }
 
     /// Inserts a stage, which passes every situation on.
