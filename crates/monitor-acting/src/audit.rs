@@ -34,6 +34,13 @@ pub enum Record {
         /// What went wrong.
         error: Option<String>,
     },
+    /// The time of its levers was extended, or that failed.
+    Renewed {
+        /// The decision.
+        ticket: Ticket,
+        /// What went wrong.
+        error: Option<String>,
+    },
     /// It was reverted, or that failed.
     Reverted {
         /// The decision.
@@ -390,7 +397,7 @@ pub fn tell(records: &[(Time, Record)]) -> Vec<String> {
             effect.by * 100.0,
             effect.within_secs,
         );
-        for (_, later) in records {
+        for (renewed_at, later) in records {
             match later {
                 Record::Executed { ticket, error } if *ticket == intent.ticket => match error {
                     Some(error) => text.push_str(&format!(" It could not be carried out: {error}.")),
@@ -407,6 +414,13 @@ pub fn tell(records: &[(Time, Record)]) -> Vec<String> {
                     }
                     text.push('.');
                 }
+                Record::Renewed { ticket, error } if *ticket == intent.ticket => match error {
+                    Some(error) => text.push_str(&format!(" Renewing it failed: {error}.")),
+                    None => text.push_str(&format!(
+                        " Renewed {:.0} s later.",
+                        renewed_at.secs_since(intent.at)
+                    )),
+                },
                 Record::Reverted { ticket, why, error } if *ticket == intent.ticket => match error {
                     Some(error) => text.push_str(&format!(" Taking it back failed: {error}.")),
                     None => text.push_str(&format!(" Taken back: {why}.")),

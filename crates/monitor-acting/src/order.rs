@@ -79,6 +79,24 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The lever that it sets.
+    pub(crate) fn set_lever(&self) -> Option<&Cow<'static, str>> {
+        match self {
+            Self::SetLever { lever, .. } => Some(lever),
+            _ => None,
+        }
+    }
+
+    /// The lever that it resets.
+    pub(crate) fn reset_lever(&self) -> Option<&Cow<'static, str>> {
+        match self {
+            Self::ResetLever { lever } => Some(lever),
+            _ => None,
+        }
+    }
+}
+
 /// The operations of a strategy, and how to revert them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -161,6 +179,19 @@ pub enum Order {
     Act(Box<Intent>),
     /// In observe mode: what would be done.
     Would(Box<Intent>),
+    /// Set the levers of an action again before their time is over, with the same values: they are still needed.
+    Renew {
+        /// The decision.
+        ticket: Ticket,
+        /// The target.
+        target: Arc<str>,
+        /// The arm.
+        arm: Arc<str>,
+        /// What to do.
+        actions: Vec<Action>,
+        /// Fencing token.
+        fence: u64,
+    },
     /// Revert an action.
     Revert {
         /// The decision.

@@ -82,6 +82,24 @@ pub async fn carry_out(
                 }
                 open.extend(lock(audited).actor.report(intent.ticket, result, now()));
             }
+            Order::Renew {
+                ticket,
+                target,
+                arm,
+                actions,
+                fence,
+            } => {
+                let result = actuators.carry_out(target, arm, actions, *fence).await;
+                if let Err(e) = &result {
+                    done.problems
+                        .push(format!("{target}: {arm} could not be renewed: {e}"));
+                }
+                let record = Record::Renewed {
+                    ticket: *ticket,
+                    error: result.err(),
+                };
+                write(audited, now(), &record, &mut done);
+            }
             Order::Revert {
                 ticket,
                 target,

@@ -1,6 +1,7 @@
 //! Goodput saved by acting, compared with doing nothing and with the best single action at the same seed.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use monitor_acting::guard::{Limits, MemoryLeases, Mode};
@@ -57,6 +58,8 @@ pub(crate) struct Run {
     pub(crate) arms: BTreeMap<Arc<str>, u32>,
     /// Each verdict: second, arm, failure, outcome and why.
     pub(crate) verdicts: Vec<String>,
+    /// Verdicts by arm, failure and outcome.
+    pub(crate) outcomes: BTreeMap<(Arc<str>, Arc<str>, Outcome), u32>,
 }
 
 /// No action at all.
@@ -132,6 +135,11 @@ fn acting(scenario: &Scenario, memory: Memory, config: ActorConfig, offset: f64)
                     }
                     open.extend(actor.report(intent.ticket, applied, situation.at));
                 }
+                Order::Renew { actions, .. } => {
+                    for action in &actions {
+                        world.apply(action).expect("what was set can be set again");
+                    }
+                }
                 Order::Revert { actions, why, .. } => {
                     run.reverted += u32::from(why != "its time is over");
                     for action in &actions {
@@ -144,6 +152,12 @@ fn acting(scenario: &Scenario, memory: Memory, config: ActorConfig, offset: f64)
                         Outcome::Failure => run.failed += 1,
                         _ => {}
                     }
+                    let kind = (
+                        Arc::clone(&settled.arm),
+                        Arc::clone(&settled.failure),
+                        settled.verdict.outcome,
+                    );
+                    *run.outcomes.entry(kind).or_default() += 1;
                     run.verdicts.push(format!(
                         "{:.0} s: {} against {}: {:?} (goodput forecast and seen {:.0?}): {}",
                         world.now,
@@ -207,7 +221,7 @@ fn trained() -> Memory {
     memory
 }
 
-pub(crate) fn measure(seeds: u64) -> Vec<Measured> {
+pub(crate) fn measure(seeds: Range<u64>) -> Vec<Measured> {
     let memory = trained();
     for rule in memory.learner.rules(&Strategies::default()).iter().take(6) {
         println!("learned: {rule}");
@@ -215,7 +229,7 @@ pub(crate) fn measure(seeds: u64) -> Vec<Measured> {
     println!();
     let mut all = Vec::new();
     for fault in Fault::ALL {
-        for seed in 0..seeds {
+        for seed in seeds.clone() {
             let scenario = Scenario::new(fault, seed);
             let config = ActorConfig {
                 limits: limits(Mode::Act),
@@ -335,6 +349,13 @@ pub(crate) fn report(all: &[Measured]) {
             }
         }
         println!("{line}; chosen when acting {chosen:?}");
+        let mut outcomes: BTreeMap<_, u32> = BTreeMap::new();
+        for (kind, n) in of.iter().flat_map(|m| &m.acting.outcomes) {
+            *outcomes.entry(kind).or_default() += n;
+        }
+        for ((arm, failure, outcome), n) in outcomes {
+            println!("  - {arm} against {failure}: {outcome:?} {n}");
+        }
     }
     println!();
 }

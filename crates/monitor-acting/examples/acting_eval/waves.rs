@@ -1,9 +1,8 @@
 //! 24 hours of square-wave load: no flapping.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use monitor_acting::guard::{MemoryLeases, Mode};
+use monitor_acting::guard::{Flaps, MemoryLeases, Mode};
 use monitor_acting::strategy::Strategies;
 use monitor_acting::{Actor, ActorConfig, Memory, Order, Time};
 
@@ -14,9 +13,12 @@ const HOURS: f64 = 24.0;
 /// Half of the wave's period.
 const HALF_SECS: f64 = 300.0;
 
-pub(crate) fn report() {
+/// # Errors
+/// If a lever flapped.
+pub(crate) fn report() -> Result<(), String> {
+    let limits = limits(Mode::Act);
     let config = ActorConfig {
-        limits: limits(Mode::Act),
+        limits: limits.clone(),
         ..ActorConfig::default()
     };
     let mut actor = Actor::new(
@@ -31,36 +33,40 @@ pub(crate) fn report() {
     scenario.until = HOURS * 3600.0;
     let mut world = World::new(scenario);
     world.wave_secs = Some(HALF_SECS);
-    let mut by_hour: BTreeMap<u64, u32> = BTreeMap::new();
-    let mut taken_back: BTreeMap<Arc<str>, f64> = BTreeMap::new();
-    let (mut actions, mut renewals, mut flaps, mut soonest) = (0, 0, 0, f64::INFINITY);
+    let (mut by_hour, mut whys) = (BTreeMap::<u64, u32>::new(), BTreeMap::<String, u32>::new());
+    let (mut actions, mut renewals, mut escalations, mut flaps) = (0, 0, 0, Flaps::default());
     while !world.is_over() {
         let situation = world.second();
-        let now = world.now;
-        for order in actor.step(&situation, &mut leases) {
+        let mut open = actor.step(&situation, &mut leases);
+        open.reverse();
+        while let Some(order) = open.pop() {
+            flaps.see(&order, situation.at, &limits);
             match order {
-                Order::Act(intent) if !intent.plan.actions.is_empty() => {
-                    for action in &intent.plan.actions {
-                        world.apply(action).expect("the simulator can do it");
+                Order::Act(intent) => {
+                    let applied = intent
+                        .plan
+                        .actions
+                        .iter()
+                        .try_for_each(|action| world.apply(action));
+                    if !intent.plan.actions.is_empty() {
+                        actions += 1;
+                        *by_hour.entry((world.now / 3600.0) as u64).or_default() += 1;
                     }
-                    actions += 1;
-                    *by_hour.entry((now / 3600.0) as u64).or_default() += 1;
-                    if let Some(before) = taken_back.get(&intent.arm) {
-                        // In the same second it is a renewal: the server never works without the lever.
-                        if now == *before {
-                            renewals += 1;
-                        } else {
-                            soonest = soonest.min(now - before);
-                            flaps += u32::from(now - before < 30.0);
-                        }
-                    }
+                    open.extend(actor.report(intent.ticket, applied, situation.at));
                 }
-                Order::Revert { actions, arm, .. } => {
+                Order::Renew { actions, .. } => {
+                    for action in &actions {
+                        world.apply(action).expect("what was set can be set again");
+                    }
+                    renewals += 1;
+                }
+                Order::Revert { actions, why, .. } => {
                     for action in &actions {
                         world.apply(action).expect("what was set can be reset");
                     }
-                    taken_back.insert(arm, now);
+                    *whys.entry(why.into_owned()).or_default() += 1;
                 }
+                Order::Escalate { .. } => escalations += 1,
                 _ => {}
             }
         }
@@ -68,10 +74,17 @@ pub(crate) fn report() {
     let most = by_hour.values().max().copied().unwrap_or(0);
     println!("## {HOURS:.0} hours of square-wave load, {HALF_SECS:.0} s each way\n");
     println!(
-        "{actions} actions over {:.0} waves, at most {most} within an hour, of them renewals in the second in which the time of \
-         the lever ended: {renewals}; set again within 30 s after being taken back: {flaps}; soonest {soonest:.0} s; a lever \
-         is set at the end: {}\n",
+        "{actions} actions over {:.0} waves, at most {most} within an hour; {renewals} renewals; taken back {whys:?}; calls \
+         for an operator: {escalations}; levers set again within {:.0} s after they were taken back: {}; a lever is set at \
+         the end: {}\n",
         HOURS * 3600.0 / (2.0 * HALF_SECS),
+        limits.cooldown_secs,
+        flaps.count(),
         world.has_lever()
     );
+    match flaps.count() {
+        0 if actions == 0 => Err("no action was taken, so that nothing could flap".into()),
+        0 => Ok(()),
+        n => Err(format!("{n} flaps")),
+    }
 }

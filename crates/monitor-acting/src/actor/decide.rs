@@ -9,10 +9,10 @@ use super::settle::compare_secs;
 use super::{ActionInForce, Actor, Episode};
 use crate::arm::{Blast, NOTHING};
 use crate::forecast::Expectation;
-use crate::guard::{LeaseStore, Mode, Question, Refusal, enough_evidence};
+use crate::guard::{LeaseStore, Ledger, Mode, Question, Refusal, enough_evidence};
 use crate::learn::{Candidate, Choice, Context};
 use crate::strategy::MitigationStrategy;
-use crate::{Failure, Intent, Order, Plan, Situation, Target, Ticket, signal};
+use crate::{Action, Failure, Intent, Order, Plan, Situation, Target, Ticket, Time, signal};
 
 /// Minimum probability of being better than doing nothing for an arm to be adequate.
 const ADEQUATE: f64 = 0.1;
@@ -138,7 +138,7 @@ impl Actor {
         target: &Target,
     ) -> (Vec<Admissible>, Vec<Refusal>) {
         let context = Context::of(failure, situation, &target.kind);
-        let empty = (crate::guard::Ledger::default(), BTreeSet::new());
+        let empty = (Ledger::default(), BTreeSet::new());
         let episode = self
             .recents
             .get(&target.name)
@@ -168,6 +168,13 @@ impl Actor {
                 Some(why) => Err(why),
                 None => strategy.plan(&failure.kind, situation),
             };
+            let planned =
+                planned.and_then(
+                    |plan| match lever_that_waits(&plan, question.ledger, situation.at) {
+                        Some(why) => Err(why.into()),
+                        None => Ok(plan),
+                    },
+                );
             match planned {
                 Err(why) => refused.push(Refusal {
                     arm: Arc::clone(&spec.name),
@@ -350,6 +357,7 @@ impl Actor {
             );
             self.memory.fleet.note(&target, now);
         }
+        self.supersede(&intent);
         let effect = &intent.plan.effect;
         let signals = self.recents.get(&target).map(|recents| &recents.signals);
         // Points from before the failure do not predict its course.
@@ -393,6 +401,22 @@ impl Actor {
 }
 
 impl Actor {
+    /// Earlier actions whose levers get new values do not revert them any more.
+    fn supersede(&mut self, intent: &Intent) {
+        let set: BTreeSet<_> = intent.plan.actions.iter().filter_map(Action::set_lever).collect();
+        for standing in &mut self.memory.standing {
+            let revert = &standing.intent.plan.revert;
+            let is_replaced = standing.intent.target == intent.target
+                && !revert.is_empty()
+                && revert
+                    .iter()
+                    .all(|action| action.reset_lever().is_some_and(|lever| set.contains(lever)));
+            if is_replaced {
+                standing.revert_at = None;
+            }
+        }
+    }
+
     /// A failure that has just begun may still lower goodput. The forecast is then limited to what doing
     /// nothing usually earns in this context, with the uncertainty of that.
     fn with_what_doing_nothing_earns(
@@ -408,6 +432,15 @@ impl Actor {
             deviation: trend.deviation.hypot(nothing.of_one() * reference),
         }
     }
+}
+
+/// A lever of the plan that was taken back too recently.
+fn lever_that_waits(plan: &Plan, ledger: &Ledger, now: Time) -> Option<String> {
+    plan.actions.iter().find_map(|action| {
+        let lever = action.set_lever()?;
+        let wait = ledger.lever_wait_secs(lever, now);
+        (wait > 0.0).then(|| format!("its lever cools down for {wait:.0} s more"))
+    })
 }
 
 /// With the probability of the hold-out, doing nothing replaces the choice.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{ActionInForce, Actor};
 use crate::verify::{Compared, Outcome, Verdict, judge};
-use crate::{Order, Settled, Situation, Ticket, Time, signal};
+use crate::{Action, Order, Settled, Situation, Ticket, Time, signal};
 
 /// Signals are compared as means over at most this many seconds.
 pub(super) const COMPARE_SECS: f64 = 10.0;
@@ -13,6 +13,8 @@ pub(super) const COMPARE_SECS: f64 = 10.0;
 const HARM_AFTER_SECS: f64 = 5.0;
 /// Consecutive samples that must show harm before the deadline.
 const HARM_SAMPLES: u32 = 3;
+/// Share of its time, before its end, in which a lever is renewed.
+const RENEW_SHARE: f64 = 0.25;
 /// Seconds after the window's end within which a reward still counts as complete.
 const LATE_SECS: f64 = 30.0;
 
@@ -49,7 +51,7 @@ impl Actor {
         }
         if self.killed {
             self.finish(standing, unknown("the kill switch is on"), now, orders);
-            take_back(standing, "the kill switch is on", orders);
+            self.take_back(standing, "the kill switch is on", now, orders);
             return;
         }
         if situation.restarted && !standing.restarts {
@@ -78,8 +80,100 @@ impl Actor {
             self.finish(standing, verdict, now, orders);
         }
         if standing.revert_at.is_some_and(|at| now >= at) {
-            take_back(standing, "its time is over", orders);
+            self.take_back(standing, "its time is over", now, orders);
+        } else {
+            self.renew(standing, situation, orders);
         }
+    }
+
+    /// Extends the time of levers that helped and are still needed.
+    ///
+    /// What justifies a renewal is weaker than what justifies setting a lever: not only the failure, but also demand
+    /// that is held back. The lever itself ends the failure, which would return without it.
+    fn renew(&self, standing: &mut ActionInForce, situation: &Situation, orders: &mut Vec<Order>) {
+        let (intent, now) = (&standing.intent, situation.at);
+        let Some((ttl, at)) = intent.plan.ttl_secs.zip(standing.revert_at) else {
+            return;
+        };
+        let helped = standing
+            .verdict
+            .as_ref()
+            .is_some_and(|v| matches!(v.outcome, Outcome::Success | Outcome::PartialSuccess));
+        let is_due = at.secs_since(now) <= RENEW_SHARE * ttl;
+        let until = now.plus_secs(ttl);
+        let limits = &self.config.limits;
+        if !helped
+            || !is_due
+            || !situation.observed
+            || until.secs_since(intent.at) > limits.longest_lever_secs
+            || !self.holds_back_demand(situation, &intent.failure)
+            || self.acts().is_err()
+        {
+            return;
+        }
+        standing.revert_at = Some(until);
+        let levers = |action: &&Action| action.set_lever().is_some();
+        orders.push(Order::Renew {
+            ticket: intent.ticket,
+            target: Arc::clone(&intent.target),
+            arm: Arc::clone(&intent.arm),
+            actions: intent.plan.actions.iter().filter(levers).cloned().collect(),
+            fence: intent.fence,
+        });
+    }
+
+    /// Whether the failure is there, or requests were refused or waited during the last seconds.
+    fn holds_back_demand(&self, situation: &Situation, failure: &str) -> bool {
+        let (target, now) = (&situation.target, situation.at);
+        let above = |name: &str, least: f64| {
+            self.recent_mean(target, name, now, COMPARE_SECS)
+                .is_some_and(|mean| mean > least)
+        };
+        // A request may wait for the next step without any shortage.
+        self.failing_since(target, failure).is_some()
+            || above(signal::REJECTIONS, 0.0)
+            || above(signal::WAITING, 1.0)
+    }
+
+    /// Orders an action to be reverted. The cool-down of its levers begins.
+    fn take_back(
+        &mut self,
+        standing: &mut ActionInForce,
+        why: &'static str,
+        now: Time,
+        orders: &mut Vec<Order>,
+    ) {
+        standing.revert_at = None;
+        let intent = &standing.intent;
+        if intent.plan.revert.is_empty() {
+            return;
+        }
+        let ledger = self.memory.ledgers.entry(Arc::clone(&intent.target)).or_default();
+        for lever in intent.plan.revert.iter().filter_map(Action::reset_lever) {
+            ledger.taken_back(lever, now, &self.config.limits);
+        }
+        orders.push(Order::Revert {
+            ticket: intent.ticket,
+            target: Arc::clone(&intent.target),
+            arm: Arc::clone(&intent.arm),
+            actions: intent.plan.revert.clone(),
+            why: Cow::Borrowed(why),
+            fence: intent.fence,
+        });
+    }
+
+    fn take_back_early(
+        &mut self,
+        standing: &mut ActionInForce,
+        why: &'static str,
+        now: Time,
+        orders: &mut Vec<Order>,
+    ) {
+        if !standing.intent.plan.revert.is_empty() {
+            let tally = self.memory.tallies.entry(Arc::clone(&standing.intent.arm));
+            tally.or_default().reverted += 1;
+        }
+        self.take_back(standing, why, now, orders);
     }
 
     /// The verdict on an action during which goodput collapsed.
@@ -175,16 +269,11 @@ impl Actor {
                     "it had no effect"
                 };
                 self.finish(standing, verdict, now, orders);
-                take_back_early(&mut self.memory, standing, why, orders);
+                self.take_back_early(standing, why, now, orders);
             }
             Outcome::NotApplicable => {
                 self.finish(standing, verdict, now, orders);
-                take_back_early(
-                    &mut self.memory,
-                    standing,
-                    "its effect cannot be observed",
-                    orders,
-                );
+                self.take_back_early(standing, "its effect cannot be observed", now, orders);
             }
         }
     }
@@ -264,7 +353,12 @@ impl Actor {
         let verdict = unknown(format!("it could not be carried out: {error}"));
         self.finish(&mut standing, verdict, now, &mut orders);
         // Some of its operations may have been executed.
-        take_back(&mut standing, "it could not be carried out in full", &mut orders);
+        self.take_back(
+            &mut standing,
+            "it could not be carried out in full",
+            now,
+            &mut orders,
+        );
         orders
     }
 }
@@ -286,38 +380,4 @@ fn unknown(why: impl Into<Cow<'static, str>>) -> Verdict {
         goodput: None,
         why: why.into(),
     }
-}
-
-fn take_back_early(
-    memory: &mut super::Memory,
-    standing: &mut ActionInForce,
-    why: &'static str,
-    orders: &mut Vec<Order>,
-) {
-    if standing.intent.plan.revert.is_empty() {
-        standing.revert_at = None;
-        return;
-    }
-    memory
-        .tallies
-        .entry(Arc::clone(&standing.intent.arm))
-        .or_default()
-        .reverted += 1;
-    take_back(standing, why, orders);
-}
-
-fn take_back(standing: &mut ActionInForce, why: &'static str, orders: &mut Vec<Order>) {
-    standing.revert_at = None;
-    let intent = &standing.intent;
-    if intent.plan.revert.is_empty() {
-        return;
-    }
-    orders.push(Order::Revert {
-        ticket: intent.ticket,
-        target: Arc::clone(&intent.target),
-        arm: Arc::clone(&intent.arm),
-        actions: intent.plan.revert.clone(),
-        why: Cow::Borrowed(why),
-        fence: intent.fence,
-    });
 }

@@ -123,9 +123,10 @@ fn observing_suggests_and_never_acts() {
 
 #[test]
 fn an_effect_is_verified_and_the_lever_stands_until_its_time_is_over() {
-    let (mut actor, mut world, mut orders) = acting_run(&acting(&["tighten_admission"]), (0.05, 1.4), 60);
+    let (mut actor, mut world, mut orders) = acting_run(&acting(&["tighten_admission"]), (0.05, 1.4), 35);
     world.failing = false;
-    orders.extend(run(&mut actor, &mut world, 10));
+    world.waiting = 0.0;
+    orders.extend(run(&mut actor, &mut world, 35));
     let Order::Act(intent) = &orders[0].1 else {
         panic!("{orders:?}")
     };
@@ -251,20 +252,72 @@ fn goodput_that_falls_because_demand_does_is_not_harm() {
 }
 
 #[test]
-fn what_helped_is_renewed_without_a_gap_while_the_failure_lasts() {
-    let (_, _, orders) = acting_run(&acting(&["tighten_admission"]), (0.05, 1.4), 64);
-    assert_eq!(settled(&orders)[0].2, Outcome::Success);
-    let again = orders.iter().find_map(|(at, order)| match order {
-        Order::Act(intent) if *at > 1110.0 => Some((*at, intent)),
-        _ => None,
-    });
-    let (at, intent) = again.expect("a second decision");
-    assert_eq!(at, 1163.0, "when the lever's time is over");
+fn a_lever_that_helped_is_renewed_before_its_time_is_over_while_the_failure_lasts() {
+    let (mut actor, mut world, mut orders) = acting_run(&acting(&["tighten_admission"]), (0.05, 1.4), 50);
+    let renewed = |orders: &[(f64, Order)]| {
+        orders
+            .iter()
+            .filter(|(_, order)| matches!(order, Order::Renew { .. }))
+            .map(|(at, _)| *at)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(renewed(&orders), [1148.0], "a quarter of its time before its end");
+    // The lever ended the failure, and requests still wait.
+    world.failing = false;
+    orders.extend(run(&mut actor, &mut world, 100));
+    assert_eq!(renewed(&orders), [1148.0, 1193.0, 1238.0]);
+    assert!(reverts(&orders).is_empty() && world.lever.is_some());
+    world.idle = true;
+    orders.extend(run(&mut actor, &mut world, 100));
+    assert_eq!(reverts(&orders), [(1298.0, "its time is over".to_owned())]);
+    assert_eq!(acts(&orders).len(), 1);
+    assert_eq!(world.lever, None);
+}
+
+#[test]
+fn what_did_not_help_is_not_renewed() {
+    let (_, _, orders) = acting_run(&acting(&["tighten_admission"]), (1.0, 1.0), 100);
     assert!(
-        intent.propensities.contains_key("tighten_admission"),
-        "it is admissible: {:?}",
-        intent.refused
+        !orders
+            .iter()
+            .any(|(_, order)| matches!(order, Order::Renew { .. }))
     );
+}
+
+#[test]
+fn a_lever_does_not_stay_for_ever() {
+    let config = acting(&["tighten_admission"]);
+    let (mut actor, mut world, mut orders) = acting_run(&config, (0.05, 1.4), 30);
+    world.failing = false;
+    orders.extend(run(&mut actor, &mut world, 2000));
+    let (began, ended) = (acts(&orders)[0].0, reverts(&orders)[0].0);
+    let held = ended - began;
+    let most = config.limits.longest_lever_secs;
+    assert!(held > most - 60.0 && held <= most, "{held}");
+}
+
+#[test]
+fn nothing_flaps_under_a_square_wave() {
+    let config = acting(&["tighten_admission", "limit_active"]);
+    for effect in [(0.05, 1.4), (1.0, 1.0), (0.3, 0.3)] {
+        let mut actor = actor(config.clone());
+        let mut leases = MemoryLeases::default();
+        let mut world = World::new(effect);
+        let (mut flaps, mut actions) = (crate::guard::Flaps::default(), 0);
+        for second in 0..7200 {
+            world.failing = second % 300 > 150;
+            world.idle = !world.failing;
+            let orders = actor.step(&world.situation("t"), &mut leases);
+            world.apply(&orders);
+            for order in &orders {
+                flaps.see(order, Time::from_secs_f64(world.at), &config.limits);
+                actions += usize::from(matches!(order, Order::Act(_)));
+            }
+            world.at += 1.0;
+        }
+        assert!(actions > 0, "{effect:?}");
+        assert_eq!(flaps.count(), 0, "{effect:?}");
+    }
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub struct Pacing {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Ledger {
     arms: BTreeMap<Arc<str>, Pacing>,
+    /// Until when levers that were taken back are not set again.
+    #[serde(default)]
+    levers: BTreeMap<Arc<str>, Time>,
     actions: VecDeque<Time>,
     /// Actions since the last progress.
     fruitless: usize,
@@ -40,6 +43,18 @@ impl Ledger {
         self.arms
             .get(arm)
             .map_or(0.0, |pacing| pacing.until.secs_since(now))
+    }
+
+    /// Seconds until a lever may be set again.
+    pub fn lever_wait_secs(&self, lever: &str, now: Time) -> f64 {
+        self.levers.get(lever).map_or(0.0, |until| until.secs_since(now))
+    }
+
+    /// Records that a lever was taken back: its cool-down begins.
+    pub fn taken_back(&mut self, lever: &str, now: Time, limits: &Limits) {
+        self.levers.retain(|_, until| *until > now);
+        self.levers
+            .insert(lever.into(), now.plus_secs(limits.cooldown_secs));
     }
 
     /// Seconds until the next restart is permitted.
@@ -92,8 +107,8 @@ impl Ledger {
         }
     }
 
-    /// An action had its promised effect. If the failure outlasts the lever, which ends at `lever_ends`, the arm may
-    /// be used again at once, and its cool-down does not double.
+    /// An action had its promised effect. If the failure is still there at `lever_ends`, the arm may set its lever to
+    /// another value, and its cool-down does not double.
     pub fn progress(&mut self, arm: &str, lever_ends: Option<Time>) {
         self.fruitless = 0;
         if let Some(pacing) = self.arms.get_mut(arm) {
@@ -121,6 +136,9 @@ impl Ledger {
         for pacing in self.arms.values_mut() {
             pacing.until = pacing.until.min(latest);
             pacing.used = pacing.used.min(now);
+        }
+        for until in self.levers.values_mut() {
+            *until = (*until).min(now.plus_secs(limits.cooldown_secs));
         }
         for at in &mut self.actions {
             *at = (*at).min(now);
@@ -158,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_helped_may_follow_on_its_lever_without_a_gap() {
+    fn what_helped_may_be_used_again_when_its_first_time_is_over() {
         let (mut ledger, limits) = (Ledger::default(), Limits::default());
         let arm: Arc<str> = "a".into();
         for used in [0.0, 60.0, 120.0] {

@@ -1,6 +1,7 @@
 //! Guardrails: remove inadmissible actions before the choice.
 
 mod breaker;
+mod flap;
 mod lease;
 mod ledger;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use breaker::Breaker;
+pub use flap::Flaps;
 pub use lease::{FileLeases, Lease, LeaseStore, MemoryLeases};
 pub use ledger::{Ledger, Pacing};
 
@@ -45,12 +47,16 @@ pub struct Limits {
     pub confirm_secs: f64,
     /// Kinds of evidence that must agree, unless one is sufficient alone.
     pub evidence_kinds: usize,
-    /// Seconds between two uses of one arm on one target; doubled with each use within an hour.
+    /// Seconds between two uses of one arm on one target; doubled with each use within an hour. Also the seconds for
+    /// which a lever that was taken back is not set again, by any arm.
     pub cooldown_secs: f64,
     /// Longest cool-down.
     pub longest_cooldown_secs: f64,
     /// Largest random extension of a cool-down, as a share of it, so that many targets do not act in step.
     pub jitter: f64,
+    /// Longest time for which a lever is renewed while it is still needed. It is then taken back, to see whether
+    /// the server manages without it.
+    pub longest_lever_secs: f64,
     /// Most actions on one target within an hour; then an operator is called.
     pub per_hour: usize,
     /// Most consecutive actions on one target without progress, of any name; then an operator is called.
@@ -86,6 +92,7 @@ impl Default for Limits {
             evidence_kinds: 2,
             cooldown_secs: 60.0,
             longest_cooldown_secs: 900.0,
+            longest_lever_secs: 900.0,
             jitter: 0.2,
             per_hour: 12,
             without_progress: 3,
@@ -119,6 +126,7 @@ impl Limits {
             self.cooldown_secs,
             86_400.0,
         );
+        check("longest_lever_secs", self.longest_lever_secs, 0.0, 86_400.0);
         check("confirm_secs", self.confirm_secs, 0.0, 600.0);
         check("jitter", self.jitter, 0.0, 1.0);
         check("restart_pause_secs", self.restart_pause_secs, 1.0, 3600.0);

@@ -388,6 +388,10 @@ fn publish(shared: &Shared, order: &Order) {
             };
             hub.publish(&intent.target, Decision::Verify(verify));
         }
+        Order::Renew { target, arm, .. } => {
+            let text = format!("{arm} is renewed: it helped and is still needed");
+            say(shared, target, text, false);
+        }
         Order::Revert { target, arm, why, .. } => {
             let revert = Revert {
                 target: Arc::clone(target),

@@ -16,6 +16,8 @@ pub(super) struct World {
     /// Seconds until the lever affects goodput.
     pub(super) goodput_lag: f64,
     pub(super) failing: bool,
+    /// Requests in the queue.
+    pub(super) waiting: f64,
     /// No requests come.
     pub(super) idle: bool,
     pub(super) observed: bool,
@@ -31,6 +33,7 @@ impl World {
             effect,
             goodput_lag: 0.0,
             failing: false,
+            waiting: 10.0,
             idle: false,
             observed: true,
             kinds: vec![EvidenceKind::KvCache, EvidenceKind::Queue],
@@ -74,7 +77,7 @@ impl World {
                 (signal::PREEMPTIONS, preemptions + 0.2 * noise),
                 (signal::GOODPUT, goodput + 10.0 * noise),
                 (signal::RUNNING, if self.idle { 0.0 } else { 40.0 }),
-                (signal::WAITING, if self.idle { 0.0 } else { 10.0 }),
+                (signal::WAITING, if self.idle { 0.0 } else { self.waiting }),
                 (signal::KV_USAGE, 0.95),
                 (signal::SERVING, 1.0),
             ]
@@ -89,14 +92,16 @@ impl World {
         for order in orders {
             let actions = match order {
                 Order::Act(intent) => &intent.plan.actions,
-                Order::Revert { actions, .. } => actions,
+                Order::Revert { actions, .. } | Order::Renew { actions, .. } => actions,
                 _ => continue,
             };
             for action in actions {
                 match action {
                     Action::SetLever { value, .. } => {
+                        if self.lever.is_none() {
+                            self.set_at = self.at;
+                        }
                         self.lever = Some(*value);
-                        self.set_at = self.at;
                     }
                     Action::ResetLever { .. } => self.lever = None,
                     _ => {}
