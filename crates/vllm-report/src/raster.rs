@@ -33,14 +33,19 @@ pub(crate) fn draw(scene: &Scene) -> Result<Image> {
     for shape in &scene.shapes {
         draw_shape(&mut pixmap, shape);
     }
-    // The background is opaque, so premultiplied colours equal the plain ones.
-    let mut rgb = Vec::with_capacity(pixmap.data().len() / 4 * 3);
-    for pixel in pixmap.data().chunks_exact(4) {
-        rgb.extend_from_slice(&pixel[..3]);
+    // The background is opaque, so premultiplied colours equal the plain ones. Dropping the opacity in place
+    // touches no new pages.
+    let mut rgb = pixmap.take();
+    let pixels = rgb.len() / 4;
+    for pixel in 0..pixels {
+        let (from, to) = (pixel * 4, pixel * 3);
+        let [r, g, b] = [rgb[from], rgb[from + 1], rgb[from + 2]];
+        rgb[to..to + 3].copy_from_slice(&[r, g, b]);
     }
+    rgb.truncate(pixels * 3);
     Ok(Image {
-        width: pixmap.width(),
-        height: pixmap.height(),
+        width: scene.width,
+        height: scene.height,
         rgb,
     })
 }
@@ -112,7 +117,8 @@ fn fill_rect(pixmap: &mut Pixmap, rect: &Rect, fill: Color) {
 fn stroke(pixmap: &mut Pixmap, path: &tiny_skia::Path, color: Color, width: f32) {
     let stroke = Stroke {
         width,
-        line_join: LineJoin::Round,
+        // A bevel ends at the point itself, costs the fewest edges, and looks like a round join at this width.
+        line_join: LineJoin::Bevel,
         line_cap: LineCap::Round,
         ..Stroke::default()
     };

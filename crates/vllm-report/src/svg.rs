@@ -42,7 +42,7 @@ fn shape_to(out: &mut String, shape: &Shape) {
         Shape::Line { points, color, width } => {
             writeln!(
                 out,
-                "<polyline points=\"{}\" fill=\"none\" {} stroke-width=\"{width}\" stroke-linejoin=\"round\" \
+                "<polyline points=\"{}\" fill=\"none\" {} stroke-width=\"{width}\" stroke-linejoin=\"bevel\" \
                  stroke-linecap=\"round\"/>",
                 list(points),
                 paint("stroke", *color)
