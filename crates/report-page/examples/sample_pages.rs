@@ -71,14 +71,15 @@ fn main() -> Outcome {
     Ok(())
 }
 
-/// Ten seconds more of every series, and one request.
+/// Ten seconds more of every series, and one request. The last point that the page has of each is replaced.
 fn update(page: &report_page::model::Page) -> Result<String, report_page::Error> {
     let appended = page.runs[0].series.iter().enumerate().map(|(series, s)| {
         let last = s.timestamps_ns.last().copied().unwrap_or(sample::START_NS);
         Appended {
             series,
-            timestamps_ns: (1..=10).map(|i| last + i * 1_000_000_000).collect(),
-            values: vec![s.values.last().copied().unwrap_or(0.0); 10],
+            from_ns: last,
+            timestamps_ns: (0..=10).map(|i| last + i * 1_000_000_000).collect(),
+            values: vec![s.values.last().copied().unwrap_or(0.0) + 1.0; 11],
         }
     });
     let histograms = page.runs[0].histograms.iter().enumerate().map(|(histogram, h)| {

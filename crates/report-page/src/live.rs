@@ -7,12 +7,14 @@ use serde::Serialize;
 use crate::model::{HistogramColumn, Outcome, Page, Request, TimeSource};
 use crate::{Result, assets, view};
 
-/// New points of one series.
+/// New points of one series, and points that have changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Appended {
     /// Index in the run's series, as they were when the page was rendered.
     pub series: usize,
-    /// Later than all before, Unix nanoseconds.
+    /// The points that the page has from this time on are replaced, Unix nanoseconds.
+    pub from_ns: i64,
+    /// Not before that, ascending.
     pub timestamps_ns: Vec<i64>,
     /// One value per timestamp; what is not finite arrives as absent.
     pub values: Vec<f64>,
@@ -37,7 +39,8 @@ pub struct AppendedColumns {
 /// use report_page::{Appended, Update, model::{Page, Run}};
 ///
 /// let page = Page { runs: vec![Run::default()], ..Page::default() };
-/// let appended = Appended { series: 0, timestamps_ns: vec![1_000_000_000], values: vec![17.0] };
+/// let from_ns = 1_000_000_000;
+/// let appended = Appended { series: 0, from_ns, timestamps_ns: vec![from_ns], values: vec![17.0] };
 /// let update = Update { end_ns: 1_000_000_000, appended: vec![appended], ..Update::default() };
 /// assert!(update.to_json(&page)?.contains("[1000.0]"));
 /// # Ok::<(), report_page::Error>(())
@@ -46,7 +49,7 @@ pub struct AppendedColumns {
 pub struct Update {
     /// Time up to which the record goes now.
     pub end_ns: i64,
-    /// New points.
+    /// New and changed points.
     pub appended: Vec<Appended>,
     /// New intervals of histograms.
     pub histograms: Vec<AppendedColumns>,
@@ -57,13 +60,16 @@ pub struct Update {
 #[derive(Serialize)]
 struct Json<'a> {
     end: f64,
-    series: Vec<(usize, Vec<f64>, &'a [f64])>,
+    series: Vec<SeriesJson<'a>>,
     histograms: Vec<(usize, Vec<ColumnJson<'a>>)>,
     requests: Vec<RequestJson>,
     rules: Vec<(&'a str, usize)>,
     bound: Vec<(f64, f64, usize)>,
     fragments: BTreeMap<&'static str, String>,
 }
+
+/// Index, from when on, times and values.
+type SeriesJson<'a> = (usize, f64, Vec<f64>, &'a [f64]);
 
 /// Begin, end and counts of an interval.
 type ColumnJson<'a> = (f64, f64, &'a [u64]);
@@ -109,6 +115,7 @@ impl Update {
                 .map(|a| {
                     (
                         a.series,
+                        at(a.from_ns),
                         a.timestamps_ns.iter().map(|&ns| at(ns)).collect(),
                         &*a.values,
                     )

@@ -1,13 +1,13 @@
 //! The page of a run that goes on, and what is appended to it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use report_page::model::{Completeness, Live, Page, Reason, Request, Validity, Verdict};
+use report_page::model::{Completeness, Kind, Live, Page, Reason, Request, Series, Validity, Verdict};
 use report_page::{Appended, AppendedColumns, Update};
 use run_report::{Analysis, AnalysisOptions};
 use tokio::sync::oneshot;
@@ -127,7 +127,10 @@ impl Worker {
                 reasons: Reason::listed((self.standing)().iter().map(String::as_str)),
             };
         }
-        page.facts.push("while the run goes on: its last hour".to_owned());
+        page.facts.push(
+            "while the run goes on: its last hour; curves of the client count a request once it has ended"
+                .to_owned(),
+        );
         let done = with(self, page);
         self.next = Instant::now() + self.every.max(began.elapsed() * SHARE);
         done
@@ -184,12 +187,72 @@ enum Step {
 /// What the open pages hold: which series, and up to when.
 #[derive(Debug, Default)]
 struct Growing {
-    /// By key: its index in the pages, and the time of its newest point there.
-    series: HashMap<String, (usize, i64)>,
+    /// By key.
+    series: HashMap<String, Sent>,
     /// By identifier: its index in the pages, and the end of its newest interval there.
     histograms: HashMap<String, (usize, i64)>,
     requests: HashSet<Identity>,
     reloaded: Option<Instant>,
+}
+
+/// What the open pages hold of one series.
+#[derive(Debug)]
+struct Sent {
+    /// Its index in the pages.
+    index: usize,
+    /// All points of a series that is derived, since what arrives later may change them: the tokens of a long answer are
+    /// known when it ends. Of what is sampled, the newest.
+    points: VecDeque<(i64, f64)>,
+}
+
+impl Sent {
+    fn of(index: usize, series: &Series) -> Self {
+        let mut sent = Self {
+            index,
+            points: VecDeque::new(),
+        };
+        sent.add(series, 0);
+        sent
+    }
+
+    fn add(&mut self, series: &Series, from: usize) {
+        let new = series.timestamps_ns[from..].iter().copied();
+        self.points.extend(new.zip(series.values[from..].iter().copied()));
+        if series.kind != Kind::Derived {
+            self.points.drain(..self.points.len().saturating_sub(1));
+        }
+    }
+
+    /// What differs from what was sent. Before `complete_ns` the view has forgotten requests: there the pages know
+    /// better.
+    fn step(&mut self, series: &Series, complete_ns: i64) -> Option<Appended> {
+        let times = &series.timestamps_ns;
+        let newest_ns = self.points.back().map_or(i64::MIN, |(time, _)| *time);
+        let (mut from, mut gone_ns) = (times.partition_point(|time| *time <= newest_ns), None);
+        if series.kind == Kind::Derived {
+            let forgotten = self.points.partition_point(|(time, _)| *time < complete_ns);
+            self.points.drain(..forgotten);
+            let first = times.partition_point(|time| *time < complete_ns);
+            let now = times[first..].iter().zip(&series.values[first..]);
+            let same = now
+                .zip(&self.points)
+                .take_while(|((time, value), (sent_time, sent))| {
+                    *time == sent_time && value.to_bits() == sent.to_bits()
+                });
+            let same = same.count();
+            gone_ns = self.points.get(same).map(|(time, _)| *time);
+            self.points.truncate(same);
+            from = first + same;
+        }
+        let from_ns = times.get(from).copied().into_iter().chain(gone_ns).min()?;
+        self.add(series, from);
+        Some(Appended {
+            series: self.index,
+            from_ns,
+            timestamps_ns: times[from..].to_vec(),
+            values: series.values[from..].to_vec(),
+        })
+    }
 }
 
 /// What distinguishes a request: its times.
@@ -213,8 +276,7 @@ impl Growing {
         self.requests.clear();
         let Some(run) = page.runs.first() else { return };
         for (index, series) in run.series.iter().enumerate() {
-            let newest_ns = series.timestamps_ns.last().copied().unwrap_or(i64::MIN);
-            self.series.insert(series.key(), (index, newest_ns));
+            self.series.insert(series.key(), Sent::of(index, series));
         }
         for (index, histogram) in run.histograms.iter().enumerate() {
             let newest_ns = histogram.columns.last().map_or(i64::MIN, |column| column.end_ns);
@@ -228,23 +290,14 @@ impl Growing {
         let Some(run) = page.runs.first() else {
             return Step::Reload;
         };
+        let complete_ns = run.span.end_ns.saturating_sub(KEEP.as_nanos() as i64);
         let mut appended = Vec::new();
         let mut is_new = false;
         for series in &run.series {
-            let Some((index, newest_ns)) = self.series.get_mut(&series.key()) else {
-                is_new = true;
-                continue;
-            };
-            let from = series.timestamps_ns.partition_point(|t| *t <= *newest_ns);
-            let Some(last_ns) = series.timestamps_ns[from..].last() else {
-                continue;
-            };
-            *newest_ns = *last_ns;
-            appended.push(Appended {
-                series: *index,
-                timestamps_ns: series.timestamps_ns[from..].to_vec(),
-                values: series.values[from..].to_vec(),
-            });
+            match self.series.get_mut(&series.key()) {
+                Some(sent) => appended.extend(sent.step(series, complete_ns)),
+                None => is_new = true,
+            }
         }
         let mut histograms = Vec::new();
         for histogram in &run.histograms {
@@ -286,7 +339,7 @@ impl Growing {
 
 #[cfg(test)]
 mod tests {
-    use report_page::model::{Histogram, HistogramColumn, Run, Series};
+    use report_page::model::{Histogram, HistogramColumn, Run};
 
     use super::*;
 
@@ -327,6 +380,44 @@ mod tests {
             panic!("an update")
         };
         assert!(update.appended.is_empty() && update.requests.is_empty());
+    }
+
+    #[test]
+    fn points_that_later_answers_change_are_sent_again() {
+        let page = |points: &[(i64, f64)]| {
+            let (timestamps_ns, values) = points.iter().copied().unzip();
+            let mut page = page(&[], 0);
+            page.runs[0].series = vec![Series {
+                name: "client_output_tokens_per_second".to_owned(),
+                kind: Kind::Derived,
+                timestamps_ns,
+                values,
+                ..Series::default()
+            }];
+            page
+        };
+        let mut growing = Growing::default();
+        growing.begin(&page(&[(1, 5.0), (2, 5.0), (3, 0.0)]));
+        let mut step = |points: &[(i64, f64)]| match growing.step(&page(points)) {
+            Step::Append(update) => update.appended,
+            Step::Reload => panic!("an update"),
+        };
+        // An answer of two seconds has ended.
+        let appended = step(&[(1, 5.0), (2, 9.0), (3, 4.0), (4, 0.0)]);
+        assert_eq!(
+            (appended[0].from_ns, &*appended[0].timestamps_ns),
+            (2, &[2, 3, 4][..])
+        );
+        assert_eq!(appended[0].values, [9.0, 4.0, 0.0]);
+        assert_eq!(step(&[(1, 5.0), (2, 9.0), (3, 4.0), (4, 0.0)]), []);
+        // Windows that are twice as long have fewer points: those of the page go.
+        let appended = step(&[(2, 7.0), (4, 2.0)]);
+        assert_eq!(
+            (appended[0].from_ns, &*appended[0].timestamps_ns),
+            (1, &[2, 4][..])
+        );
+        let appended = step(&[(2, 7.0)]);
+        assert_eq!((appended[0].from_ns, appended[0].timestamps_ns.len()), (4, 0));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Writes the report, the summary and every export of a stored run into a folder, and prints the console block.
+//! Writes the report, the trace, the summary and every export of a stored run into a folder, and prints the console block.
 //!
 //! usage: export RECORD FOLDER
 
@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(summary, serde_json::to_vec_pretty(&analysis.summary)?)?;
     let page = run_report::page(&[&analysis], None);
     run_report::write_report(&page, &folder.join(format!("report_{stamp}.html")))?;
+    run_report::write_trace(&page, &folder.join(format!("trace_{stamp}.json")))?;
     for format in Format::ALL {
         println!("{}", format.write(&analysis, &folder)?.display());
     }

@@ -1,6 +1,10 @@
 //! The content of a panel before it is drawn.
 
+use vllm_metrics::SeriesData;
+use vllm_metrics::derive::align;
+
 use crate::axis::{self, Quantity};
+use crate::frame::Frame;
 use crate::query::{self, Curve};
 use crate::style::Ink;
 
@@ -102,6 +106,35 @@ pub(crate) enum Body {
     Heat(Heat),
 }
 
+/// When some series were sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Readings {
+    first_ns: i64,
+    last_ns: i64,
+    /// Longest time without a reading that is no gap. A single reading does not show when the next one was due.
+    longest_ns: i64,
+}
+
+impl Readings {
+    /// `None` if there are none.
+    fn of(series: &[&SeriesData]) -> Option<Self> {
+        let times = || series.iter().map(|series| &series.timestamps_ns[..]);
+        let intervals = times().filter_map(align::median_interval_ns);
+        Some(Self {
+            first_ns: times().filter_map(|times| times.first().copied()).min()?,
+            last_ns: times().filter_map(|times| times.last().copied()).max()?,
+            longest_ns: intervals.max().map_or(i64::MAX, align::longest_step_ns),
+        })
+    }
+
+    /// The parts of the run before the first reading and after the last one, if a reading was due in them.
+    pub(crate) fn missing(&self, frame: &Frame) -> Vec<(i64, i64)> {
+        let edges = [(frame.start_ns, self.first_ns), (self.last_ns, frame.end_ns)];
+        let is_due = |(from, to): &(i64, i64)| to - from > self.longest_ns;
+        edges.into_iter().filter(is_due).collect()
+    }
+}
+
 /// A panel.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Panel {
@@ -117,8 +150,8 @@ pub(crate) struct Panel {
     pub(crate) limits: Vec<Limit>,
     /// Whether its data come from scrapes of the servers, whose gaps are then its gaps.
     pub(crate) scraped: bool,
-    /// Its first reading, where the time before is to be marked as not read.
-    pub(crate) first_reading_ns: Option<i64>,
+    /// From when to when it was read, where the time before and after is to be marked as not read.
+    pub(crate) read: Option<Readings>,
     /// The reason to show if there is nothing to draw.
     pub(crate) absent: String,
 }
@@ -137,7 +170,7 @@ impl Panel {
             fixed_max: None,
             limits: Vec::new(),
             scraped: true,
-            first_reading_ns: None,
+            read: None,
             absent: "no samples".into(),
         }
     }
@@ -160,10 +193,12 @@ impl Panel {
         self
     }
 
-    /// The same, marking the time before its first reading.
-    pub(crate) fn read_from(mut self, first_reading_ns: Option<i64>) -> Self {
-        self.first_reading_ns = first_reading_ns;
-        self
+    /// The same for these series, which do not come from scrapes: the time before their first reading and after their
+    /// last one is marked.
+    pub(crate) fn sampled(self, series: &[&SeriesData]) -> Self {
+        let mut panel = self.unscraped();
+        panel.read = Readings::of(series);
+        panel
     }
 
     /// Whether there is nothing to draw.

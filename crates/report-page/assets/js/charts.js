@@ -95,14 +95,18 @@ class LineChart {
     return this.lines.flatMap((line, i) => (line.bandTo === undefined ? [] : [{ series: [line.bandTo + 1, i + 1], fill: () => alpha(line.color()) }]));
   }
 
-  // Of steps, which hold: the time before the first reading, in which their value is not known.
-  get unread() {
-    const runs = new Set(this.lines.map((line) => line.series.run));
-    if (this.spec.kind !== "step" || runs.size !== 1) return null;
-    // Series may share times, of which they have no value at first.
-    const begins = ({ series }) => series.times[series.values.findIndex(Number.isFinite)] ?? Infinity;
-    const [run] = runs, first = Math.min(...this.lines.map(begins));
-    return first > run.start && first < Infinity ? [run.start, first] : null;
+  // Of what is sampled: the time before the first reading and after the last one, if a reading was due in it.
+  get unread() { return (this.ownUnread ||= this.findUnread()); }
+
+  findUnread() {
+    const series = this.lines.map((line) => line.series), [run] = series.map((s) => s.run);
+    if (series.some((s) => s.run !== run) || series.every((s) => s.kind === "derived")) return [];
+    // Series may share times, at which some have no value.
+    const read = series.map(({ times, values }) => times.filter((_, i) => Number.isFinite(values[i]))).filter((times) => times.length > 1);
+    if (!read.length) return [];
+    const first = Math.min(...read.map((times) => times[0])), last = Math.max(...read.map((times) => times.at(-1)));
+    const due = 2.5 * Math.max(...read.map(Stats.usualStep));
+    return [[run.start, first], [last, run.end]].filter(([from, to]) => to - from > due);
   }
 
   // Ends of the value axis: from zero, unless the values are far from it.
@@ -162,7 +166,7 @@ class LineChart {
     const runs = [...new Set(this.lines.map((line) => line.series.run))];
     if (runs.length === 1 && runs[0].steady) band(...runs[0].steady, Theme.color("steady"));
     for (const [from, to] of runs.length === 1 ? this.lines[0].series.gaps : []) band(from, to, Theme.color("hatch"));
-    if (this.unread) band(...this.unread, Theme.color("hatch"), "no reading");
+    for (const span of this.unread) band(...span, Theme.color("hatch"), "no reading");
   }
 
   thresholds(u) {
@@ -252,7 +256,10 @@ class LineChart {
     this.note.textContent = "at " + Format.clock(ms, Selection.span() / 500);
   }
 
-  changed() { this.stale = true; }
+  changed() {
+    this.stale = true;
+    this.ownUnread = null;
+  }
 
   destroy() {
     Drawings.remove(this.root);

@@ -3,15 +3,10 @@
 const Live = (() => {
   const shown = {};
 
-  // update: { end, series: [[index, times, values]], histograms: [[index, [[start, end, counts]]]], requests: [...], rules, bound, fragments: { id: html } }.
+  // update: { end, series: [[index, from, times, values]], histograms: [[index, [[start, end, counts]]]], requests: [...], rules, bound, fragments: { id: html } }.
   function apply(report, update) {
     const run = report.runs[0];
-    for (const [index, times, values] of update.series) {
-      // After a lost connection the server may send again what is known.
-      const series = run.series[index], known = series.times.at(-1) ?? -Infinity;
-      const first = times.findIndex((ms) => ms > known);
-      if (first >= 0) series.append(times.slice(first), values.slice(first));
-    }
+    for (const [index, from, times, values] of update.series) run.series[index].replace(from, times, values);
     for (const [index, columns] of update.histograms) appendColumns(run.histogram(run.meta.histograms[index].id), columns);
     if (update.requests.length) appendRequests(run, update.requests);
     run.meta.end = Math.max(run.meta.end, update.end);

@@ -36,12 +36,16 @@ const Model = (() => {
       return found ? found[2] : "";
     }
 
-    append(times, values) {
-      const join = (a, b) => { const out = new Float64Array(a.length + b.length); out.set(a); out.set(b, a.length); return out; };
+    // Points from a time on: new ones, and those that answers which arrived late have changed. The page's own times are
+    // rounded.
+    replace(from, times, values) {
+      const kept = Stats.lowerBound(this.times, from - 0.5);
+      const join = (a, b) => { const out = new Float64Array(kept + b.length); out.set(a.subarray(0, kept)); out.set(b, kept); return out; };
       const numbers = values.map((v) => (v === null ? NaN : v));
-      const specials = numbers.flatMap((v, i) => (Number.isNaN(v) ? [[this.values.length + i, 1, "absent"]] : []));
+      const before = this.column.specials.filter(([at]) => at < kept).map(([at, length, kind]) => [at, Math.min(length, kept - at), kind]);
+      const specials = numbers.flatMap((v, i) => (Number.isNaN(v) ? [[kept + i, 1, "absent"]] : []));
       const times_ = join(this.times, times);
-      this.ownColumn = { values: join(this.values, numbers), specials: this.column.specials.concat(specials) };
+      this.ownColumn = { values: join(this.values, numbers), specials: before.concat(specials) };
       this.ownTimes = times_;
       this.ownRate = this.ownConstant = undefined;
     }

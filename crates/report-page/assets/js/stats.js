@@ -49,6 +49,12 @@ const Stats = (() => {
     return most;
   }
 
+  // Median of the steps of rising times.
+  function usualStep(times) {
+    const steps = Float64Array.from({ length: times.length - 1 }, (_, i) => times[i + 1] - times[i]).sort();
+    return steps[steps.length >> 1];
+  }
+
   // Of samples from..to (ms): number, extremes, last, and the mean weighted by time, in which a value holds until the
   // next sample. Samples crowd at the edges of phases, so a plain mean would count these moments too often.
   function summary(times, values, from, to) {
@@ -129,5 +135,5 @@ const Stats = (() => {
     return [values, weights];
   }
 
-  return { lowerBound, quantile, distribution, ks, summary, rate, counts, metricIn };
+  return { lowerBound, usualStep, quantile, distribution, ks, summary, rate, counts, metricIn };
 })();

@@ -358,11 +358,13 @@ impl Builder<'_> {
         use Quantity as Q;
         let facts = &self.run.facts;
         // The table first: it needs no tuning. Otherwise where the fitted step time begins to follow its tokens.
-        let ridge = gpus.ridge_tokens(facts).or_else(|because| match fit {
-            Ok(fit) => Ok(fit.ridge_tokens()),
-            Err(no_fit) => Err(format!("{because}; {no_fit}")),
-        });
-        self.constant(Q::RidgeTokens, ridge);
+        match (gpus.ridge_tokens(facts), fit) {
+            (Ok(ridge), _) => self.set(Q::RidgeTokens, Values::Constant(ridge)),
+            (Err(because), Ok(fit)) => self.fitted_ridge(&because, fit),
+            (Err(because), Err(no_fit)) => {
+                self.set(Q::RidgeTokens, Values::Missing(format!("{because}; {no_fit}")));
+            }
+        }
 
         let gpu = gpus.of_run(facts);
         let format = facts
@@ -400,6 +402,32 @@ impl Builder<'_> {
                 self.set(Q::KvReadToWeightsRatio, Values::Missing(because.clone()));
             }
         }
+    }
+
+    /// The fitted ridge, in the seconds whose steps are on one side of it whatever the errors of the fit.
+    fn fitted_ridge(&mut self, not_in_table: &str, fit: &StepFit) {
+        let tokens: Vec<Option<f64>> = self
+            .readings
+            .seconds
+            .clone()
+            .map(|second| self.readings.at(Quantity::TokensPerStep, second))
+            .collect();
+        let ridge = |tokens: f64| fit.is_beyond_ridge(tokens).map(|_| fit.ridge_tokens());
+        let cells: Vec<Option<f64>> = tokens.iter().map(|tokens| (*tokens).and_then(ridge)).collect();
+        let known = cells.iter().flatten().count();
+        let of_steps: Vec<f64> = tokens.into_iter().flatten().collect();
+        let values = if 2 * known >= of_steps.len() {
+            Values::PerSecond(cells)
+        } else {
+            let sorted = percentile::sorted(&of_steps);
+            let at = |q| percentile::linear(&sorted, q).unwrap_or(f64::NAN);
+            Values::Missing(format!(
+                "{not_in_table}; steps of mostly {:.0} to {:.0} tokens are too alike for their times to show it",
+                at(0.1),
+                at(0.9)
+            ))
+        };
+        self.set(Quantity::RidgeTokens, values);
     }
 
     /// More sequences help until the cache is full to 0.9 or their tokens reach the ridge.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use run_statistics::{FitError, least_squares, percentile};
+use run_statistics::{FitError, LinearFit, least_squares, percentile};
 use serde::Serialize;
 
 use crate::input::Run;
@@ -14,14 +14,21 @@ const FEWEST_SECONDS: usize = 30;
 /// more than tokens per step usually change it.
 const FEWEST_STEPS: f64 = 20.0;
 
-/// A coefficient counts as seen from so many standard errors.
+/// A difference counts as seen from so many standard errors.
 const SEEN: f64 = 2.0;
+
+/// A growth that is not known to this is not known: half the distance between the thresholds that rules compare it with.
+const GROWTH_KNOWN_TO: f64 = 0.15;
 
 /// Step time ≈ fixed + tokens × per_token + context tokens × per_context_token, in seconds.
 ///
 /// From the seconds in which some request was under way the whole time, by the client's exact times: there, the time
 /// of a step is one second over the number of steps. (The gauge of running requests is read once a second and does not
 /// show pauses.) Coefficients that come out negative are within their error of 0 and are set to 0.
+///
+/// Steps of a steady load are alike, and their times then show the sum of fixed and token time, but not the parts. The
+/// busy seconds of the whole run are used if those of the window do not say which part is larger: while the batch fills
+/// and drains, steps have other numbers of tokens.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepFit {
     /// What every step takes: reading weights, launching, scheduling.
@@ -37,31 +44,94 @@ pub struct StepFit {
     /// Seconds used.
     pub seconds: usize,
     #[serde(skip)]
+    split: Split,
+    #[serde(skip)]
     context_tokens: Vec<Option<f64>>,
     #[serde(skip)]
     first: usize,
 }
 
+/// Fixed time and time per token as fitted, with their covariance.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Split {
+    fixed_secs: f64,
+    per_token_secs: f64,
+    fixed_variance: f64,
+    per_token_variance: f64,
+    covariance: f64,
+}
+
+impl Split {
+    fn of(fit: &LinearFit) -> Self {
+        let columns = fit.coefficients.len();
+        Self {
+            fixed_secs: fit.coefficients[0],
+            per_token_secs: fit.coefficients[1],
+            fixed_variance: fit.covariance[0],
+            per_token_variance: fit.covariance[columns + 1],
+            covariance: fit.covariance[1],
+        }
+    }
+
+    /// Whether the tokens of a step take more time than its fixed part; `None` if the errors allow both.
+    fn is_beyond_ridge(&self, tokens: f64) -> Option<bool> {
+        let excess = self.per_token_secs * tokens - self.fixed_secs;
+        let variance =
+            self.fixed_variance + tokens * tokens * self.per_token_variance - 2.0 * tokens * self.covariance;
+        (excess.abs() > SEEN * variance.max(0.0).sqrt()).then_some(excess > 0.0)
+    }
+}
+
 impl StepFit {
+    /// A fit for these seconds.
     pub(super) fn of(run: &Run, seconds: Range<usize>) -> Result<Self, String> {
+        let in_window = Self::over(run, seconds.clone());
+        if in_window.as_ref().is_ok_and(|fit| fit.shows_ridge(run, &seconds)) {
+            return in_window;
+        }
+        match Self::over(run, 0..run.seconds.seconds) {
+            Ok(whole) if whole.shows_ridge(run, &seconds) => Ok(whole),
+            _ => in_window,
+        }
+    }
+
+    /// Whether it says, of the usual step of these seconds, on which side of the ridge it is.
+    fn shows_ridge(&self, run: &Run, seconds: &Range<usize>) -> bool {
+        let tokens: Vec<f64> = seconds
+            .clone()
+            .filter_map(|second| tokens_per_step(run, second))
+            .collect();
+        percentile::median(&tokens).is_some_and(|tokens| self.is_beyond_ridge(tokens).is_some())
+    }
+
+    /// From some seconds.
+    fn over(run: &Run, seconds: Range<usize>) -> Result<Self, String> {
         let context_tokens: Vec<Option<f64>> = seconds
             .clone()
             .map(|second| Some(run.seconds.kv_cache_usage_ratio.at(second)? * run.facts.kv_capacity_tokens?))
             .collect();
         let with_context = context_tokens.iter().any(Option::is_some);
         let columns = if with_context { 3 } else { 2 };
-        let busy = busy_seconds(run, &seconds);
+        // A sample of the counters covers parts of two seconds: both are to be busy.
+        let around = seconds.start.saturating_sub(1)..(seconds.end + 1).min(run.seconds.seconds);
+        let busy = busy_seconds(run, &around);
+        let is_busy = |second: usize| {
+            let at = |second: usize| busy.get(second.checked_sub(around.start)?).copied();
+            [second.checked_sub(1), Some(second), Some(second + 1)]
+                .into_iter()
+                .all(|second| second.and_then(at) == Some(true))
+        };
         let (mut rows, mut step_secs) = (Vec::new(), Vec::new());
-        for ((second, context), busy) in seconds.clone().zip(&context_tokens).zip(busy) {
-            let series = &run.seconds;
-            let (Some(steps), Some(tokens)) = (series.engine_steps.at(second), series.step_tokens.at(second))
+        for (second, context) in seconds.clone().zip(&context_tokens) {
+            let (Some(steps), Some(tokens)) =
+                (run.seconds.engine_steps.at(second), tokens_per_step(run, second))
             else {
                 continue;
             };
-            if !busy || steps < 1.0 || (with_context && context.is_none()) {
+            if !is_busy(second) || steps < 1.0 || (with_context && context.is_none()) {
                 continue;
             }
-            rows.extend([1.0, tokens / steps].into_iter().chain(*context));
+            rows.extend([1.0, tokens].into_iter().chain(*context));
             step_secs.push(1.0 / steps);
         }
         if step_secs.len() < FEWEST_SECONDS {
@@ -92,6 +162,7 @@ impl StepFit {
             per_context_token_secs: fit.coefficients.get(2).map(|coefficient| coefficient.max(0.0)),
             r_squared: fit.r_squared,
             seconds: step_secs.len(),
+            split: Split::of(&fit),
             context_tokens,
             first: seconds.start,
         })
@@ -109,11 +180,17 @@ impl StepFit {
         self.fixed_secs / per_token
     }
 
-    /// By which share the step time grows when its tokens double.
+    /// Whether a step with so many tokens is beyond the ridge; `None` if the fit does not say.
+    pub(super) fn is_beyond_ridge(&self, tokens: f64) -> Option<bool> {
+        self.split.is_beyond_ridge(tokens)
+    }
+
+    /// By which share the step time grows when its tokens double; `None` where the errors of the fit are large.
     pub(super) fn growth(&self, tokens: f64, second: usize) -> Option<f64> {
         let token_secs = self.per_token_secs * tokens;
-        let context_secs = self.context_secs(second).unwrap_or(0.0);
-        Some(token_secs / (self.fixed_secs + token_secs + context_secs)).filter(|growth| growth.is_finite())
+        let step_secs = self.fixed_secs + token_secs + self.context_secs(second).unwrap_or(0.0);
+        let error = SEEN * self.per_token_error_secs * tokens / step_secs;
+        Some(token_secs / step_secs).filter(|growth| growth.is_finite() && error <= GROWTH_KNOWN_TO)
     }
 
     /// Time for keys and values over the fixed time.
@@ -125,6 +202,14 @@ impl StepFit {
         let tokens = (*self.context_tokens.get(second.checked_sub(self.first)?)?)?;
         Some(self.per_context_token_secs? * tokens)
     }
+}
+
+fn tokens_per_step(run: &Run, second: usize) -> Option<f64> {
+    let (tokens, steps) = (
+        run.seconds.step_tokens.at(second)?,
+        run.seconds.engine_steps.at(second)?,
+    );
+    Some(tokens / steps).filter(|tokens| tokens.is_finite())
 }
 
 /// Whether at least one request was under way in every moment of each second.

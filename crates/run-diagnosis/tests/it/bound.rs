@@ -387,6 +387,57 @@ fn without_a_known_gpu_the_step_time_shows_the_ridge() {
     bound_by(&diagnosis(&run), "decode_bandwidth_weights");
 }
 
+/// The times of its steps follow the tokens beyond a ridge of 100; steps are counted, so that a second has some more or
+/// fewer. `tokens` are those of a step in each second.
+fn counted_steps(run: &mut Run, tokens: impl Fn(usize) -> f64) {
+    let steps: Vec<f64> = (0..run.seconds.seconds)
+        .map(|second| (1.0 / (3e-3 + 30e-6 * tokens(second)) + [-0.5, 0.0, 0.5][second % 3]).round())
+        .collect();
+    let computed = steps
+        .iter()
+        .enumerate()
+        .map(|(second, steps)| steps * tokens(second));
+    run.seconds.step_tokens = Column::full(computed);
+    run.seconds.engine_steps = Column::full(steps);
+}
+
+#[test]
+fn steps_that_are_alike_do_not_show_the_ridge() {
+    let mut run = on_h100(serve_concurrently(
+        &Engine::h100_8b(),
+        &at_once(17, 12_000, 16.0, 200.0),
+        512,
+        18,
+    ));
+    run.facts.gpu_name = None;
+    let alike = |second: usize| 537.0 + (second * 7 % 5) as f64 * 0.5;
+    counted_steps(&mut run, alike);
+    let found = diagnosis(&run);
+    assert_eq!(found.verdict, Verdict::Unknown, "{:?}", found.step_fit);
+    for rule in ["decode_compute", "decode_bandwidth_weights"] {
+        let RuleState::NotEvaluated { missing } = &found.rule(rule).unwrap().state else {
+            panic!("{rule}: {:?}", found.rule(rule));
+        };
+        assert!(
+            missing
+                .iter()
+                .any(|text| text.contains("537 to 539 tokens are too alike")),
+            "{missing:?}"
+        );
+    }
+
+    // The batch drains: smaller steps show what each token adds.
+    let seconds = run.seconds.seconds;
+    counted_steps(&mut run, |second| match seconds - second {
+        left @ 1..10 => 50.0 * left as f64,
+        _ => alike(second),
+    });
+    let found = diagnosis(&run);
+    bound_by(&found, "decode_compute");
+    let ridge = found.step_fit.as_ref().unwrap().ridge_tokens();
+    assert!((60.0..150.0).contains(&ridge), "{ridge}");
+}
+
 #[test]
 fn what_is_missing_is_named_rule_by_rule() {
     let mut run = serve(

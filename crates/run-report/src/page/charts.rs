@@ -41,8 +41,8 @@ pub(super) fn of(runs: &[Run], analyses: &[&Analysis<'_>]) -> Vec<Chart> {
             &[("vllm:requests_per_second", "finished")],
         ),
     ];
-    for (index, (name, what, _)) in latency::METRICS.iter().enumerate() {
-        charts.push(find.latency(index, name, what, analyses));
+    for (index, metric) in latency::METRICS.iter().enumerate() {
+        charts.push(find.latency(index, metric, analyses));
     }
     charts.extend(find.engine());
     charts.extend(find.gpu());
@@ -123,20 +123,28 @@ impl Find<'_> {
         }
     }
 
-    fn latency(&self, index: usize, name: &str, what: &str, analyses: &[&Analysis<'_>]) -> Chart {
+    fn latency(&self, index: usize, metric: &latency::Metric, analyses: &[&Analysis<'_>]) -> Chart {
         let limit = |analysis: &&Analysis<'_>| match index {
             0 => analysis.run.facts.ttft_limit_secs,
             _ => analysis.run.facts.tpot_limit_secs,
         };
+        let placed: BTreeSet<&str> = analyses
+            .iter()
+            .map(|analysis| metric.placed(analysis.run.facts.scenario))
+            .collect();
         let mut chart = self.chart(
             Section::Performance,
             if index == 0 { "ttft" } else { "tpot" },
-            &capital(what),
+            &capital(metric.what),
             "seconds",
-            &format!("Quantiles of the {what} at the client, of requests by when they were issued; exact."),
+            &format!(
+                "Quantiles of the {} at the client, of requests {} in the time up to each point; exact.",
+                metric.what,
+                Vec::from_iter(placed).join(" or ")
+            ),
             &[],
         );
-        let keys: Vec<Line> = self.lines(name, "");
+        let keys: Vec<Line> = self.lines(metric.name, "");
         chart.lines = latency::QUANTILES
             .iter()
             .filter_map(|(q, quantile)| {

@@ -45,7 +45,7 @@ pub(crate) fn utilization(view: &View<'_>) -> Panel {
     let all: Vec<&SeriesData> = series.iter().collect();
     Panel::of("GPU utilization", Quantity::Ratio, per_gpu(view, &all))
         .of_whole()
-        .unscraped()
+        .sampled(&all)
         .or_absent(why_absent(view))
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn memory(view: &View<'_>) -> Panel {
     // Per GPU: how full each one is matters, not the total.
     let lines = per_gpu(view, &all);
     Panel::of("GPU memory in use", Quantity::Bytes, lines)
-        .unscraped()
+        .sampled(&all)
         .or_absent("no GPU gave its memory in use")
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn memory(view: &View<'_>) -> Panel {
 pub(crate) fn power(view: &View<'_>) -> Panel {
     let series = view.gpu("gpu_power_watts");
     let mut panel = Panel::of("GPU power", Quantity::Other("W".into()), per_gpu(view, &series))
-        .unscraped()
+        .sampled(&series)
         .or_absent("no GPU gave its power");
     let limits = view.gpu("gpu_power_limit_watts");
     let highest = limits
@@ -84,7 +84,7 @@ pub(crate) fn power(view: &View<'_>) -> Panel {
 fn clocks(view: &View<'_>) -> Panel {
     let series = view.gpu("gpu_sm_clock_hertz");
     Panel::of("GPU clock (SM)", Quantity::Hertz, per_gpu(view, &series))
-        .unscraped()
+        .sampled(&series)
         .or_absent("no GPU gave its clock")
 }
 
@@ -95,7 +95,7 @@ fn temperature(view: &View<'_>) -> Panel {
         Quantity::Other("°C".into()),
         per_gpu(view, &series),
     )
-    .unscraped()
+    .sampled(&series)
     .or_absent("no GPU gave its temperature")
 }
 
@@ -144,8 +144,7 @@ pub(crate) fn throttling(view: &View<'_>, points: i64) -> Panel {
         Quantity::Ratio,
         lines.map(Some),
     )
-    .unscraped()
-    .read_from(first_reading(&series))
+    .sampled(&series)
     .or_absent(why)
 }
 

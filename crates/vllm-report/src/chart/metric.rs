@@ -178,7 +178,9 @@ fn panel(view: &View<'_>, name: &str, choice: &Choice, points: i64) -> Result<Pa
         Quantity::from_unit(unit)
     };
     let mut panel = Panel::of(title, quantity, lines.into_iter().map(Some)).or_absent(absent);
-    panel.scraped = all.iter().any(|s| !s.def.endpoint_url.is_empty());
+    if all.iter().all(|s| s.def.endpoint_url.is_empty()) {
+        panel = panel.sampled(&series);
+    }
     Ok(panel)
 }
 

@@ -107,9 +107,15 @@ pub(crate) fn panel(area: &Area<'_>, panel: &Panel, frame: &Frame, place: Place<
     if panel.scraped {
         marks::gaps(&mut chart, frame, &frame.gaps, "no data", &values, place)?;
     }
-    if let Some(first) = panel.first_reading_ns.filter(|first| *first > frame.start_ns) {
-        let before = [(frame.start_ns, first)];
-        marks::gaps(&mut chart, frame, &before, "no reading", &values, place)?;
+    if let Some(read) = &panel.read {
+        marks::gaps(
+            &mut chart,
+            frame,
+            &read.missing(frame),
+            "no reading",
+            &values,
+            place,
+        )?;
     }
     marks::phase_edges(&mut chart, frame, &values, place)?;
     match &panel.body {

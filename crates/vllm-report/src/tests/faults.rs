@@ -529,7 +529,7 @@ fn no_text_lies_over_another() {
 }
 
 #[test]
-fn throttling_begins_at_its_first_reading_and_the_time_before_is_marked() {
+fn throttling_is_drawn_where_it_was_read_and_the_time_before_and_after_is_marked() {
     let mut run = run();
     let mut throttled = series(
         "gpu_throttle_seconds_total",
@@ -538,13 +538,14 @@ fn throttling_begins_at_its_first_reading_and_the_time_before_is_marked() {
         "seconds",
         |i| i as f64 * 0.5,
     );
-    // The sampler starts fifteen seconds into the run.
+    // The sampler starts fifteen seconds into the run and ends fifteen seconds before its end.
+    let end_ns = throttled.timestamps_ns.last().copied().unwrap() - 15 * S;
     (throttled.timestamps_ns, throttled.values) = throttled
         .timestamps_ns
         .iter()
         .copied()
         .zip(throttled.values.iter().copied())
-        .filter(|(t, _)| *t >= START + 15 * S)
+        .filter(|(t, _)| (START + 15 * S..=end_ns).contains(t))
         .unzip();
     throttled.phases = Vec::new();
     run.series.push(throttled);
@@ -557,8 +558,13 @@ fn throttling_begins_at_its_first_reading_and_the_time_before_is_marked() {
     };
     let curve = &lines[0].curve;
     assert_eq!((curve.times[0], curve.values[0]), (START + 15 * S, 0.5));
-    assert_eq!(panel.first_reading_ns, Some(START + 15 * S));
+    let missing = panel.read.unwrap().missing(&view.frame);
+    let [(_, first), (last, _)] = missing[..] else {
+        panic!("{missing:?}")
+    };
+    assert_eq!((first, last), (START + 15 * S, end_ns));
     let picture = chart::gpu::picture(&view);
     let scene = picture.scene(&view, 300.0, &PictureStyle::default()).unwrap();
-    assert!(texts(&scene).contains(&"no reading"), "{:?}", texts(&scene));
+    let marked = texts(&scene).into_iter().filter(|text| *text == "no reading");
+    assert_eq!(marked.count(), 2, "{:?}", texts(&scene));
 }
