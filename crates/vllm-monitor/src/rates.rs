@@ -23,8 +23,6 @@ pub struct Rates {
     pub steps: Signal<f64>,
     /// Requests that arrived per second.
     pub arrivals: Signal<f64>,
-    /// Requests that were admitted to the batch per second.
-    pub admissions: Signal<f64>,
     /// Requests that ended per second.
     pub finishes: Signal<f64>,
     /// Prompt tokens computed per second.
@@ -193,7 +191,6 @@ impl Rates {
         for signal in [
             &mut self.steps,
             &mut self.arrivals,
-            &mut self.admissions,
             &mut self.finishes,
             &mut self.prefill_tokens,
             &mut self.decode_tokens,
@@ -222,7 +219,6 @@ fn between(before: Option<&Page>, page: &Page) -> Rates {
         return Rates {
             steps: needs_two,
             arrivals: needs_two,
-            admissions: needs_two,
             finishes: needs_two,
             prefill_tokens: needs_two,
             decode_tokens: needs_two,
@@ -252,7 +248,6 @@ fn between(before: Option<&Page>, page: &Page) -> Rates {
         dt_secs,
         steps: rate(page.steps, before.steps),
         arrivals: rate(seen(page), seen(before)),
-        admissions: rate(page.finished + page.running, before.finished + before.running),
         finishes: rate(page.finished, before.finished),
         prefill_tokens: rate(page.prompt - page.cached, before.prompt - before.cached),
         decode_tokens: rate(page.generated, before.generated),

@@ -108,20 +108,16 @@ parameters! {
         min_observed_secs in 1.0 .. 3600.0,
         /// time constant of the level's trend, in seconds
         trend_secs in 1.0 .. 3600.0,
-        /// time constant of arrival and finish rates, in seconds
+        /// stays of a request after which usage has settled that rose from an empty server
+        settle_stays in 0.0 .. 100.0,
+        /// time constant of the rate of preemptions, in seconds
         rate_secs in 1.0 .. 3600.0,
         /// time constant of the means per request, in seconds
         request_secs in 1.0 .. 36000.0,
-        /// share of the level's own trend in the probability; the rest is that of the model of arrivals and stays
-        slope_share in 0.0 .. 1.0,
-        /// how fast arrival rates change, as a share of the rate per second
+        /// how fast usage changes, as a share of it per second
         slope_prior_per_sec in 0.0 .. 1.0,
-        /// seconds after which a change of the arrival rate has spent itself
+        /// seconds after which a change of usage has spent itself
         slope_lasts_secs in 1.0 .. 3600.0,
-        /// variance of the level, as a multiple of what requests of equal size would give
-        variance_factor in 0.01 .. 100.0,
-        /// least variance of the level, in squared shares per second
-        least_variance_rate in 0.0 .. 1.0,
         /// usage at which blocks count as used up
         full_ratio in 0.5 .. 1.0,
         /// probability at the alarm horizon from which on an alarm is raised

@@ -44,6 +44,8 @@ pub struct Line {
     pub slope_error: f64,
     /// How far the level wanders around the slope, in squared units per second.
     pub variance_rate: f64,
+    /// Mean age of the samples, in seconds: a line with the same mean and a slope less by 1 is lower now by this.
+    pub age_secs: f64,
 }
 
 impl Trend {
@@ -167,6 +169,7 @@ impl Trend {
             slope,
             slope_error: (variance_rate / effective_secs).sqrt(),
             variance_rate,
+            age_secs: -self.t / self.w,
         })
     }
 }

@@ -32,13 +32,6 @@ impl Curve {
         Self::new(TIMES_SECS.map(probability))
     }
 
-    /// A mean of two.
-    pub(super) fn mix(&self, other: &Self, share_of_other: f64) -> Self {
-        Self(std::array::from_fn(|i| {
-            self.0[i] + share_of_other * (other.0[i] - self.0[i])
-        }))
-    }
-
     /// At the horizons.
     pub(super) fn horizons(&self) -> Horizons {
         Horizons::new(HORIZONS_SECS.map(|secs| {

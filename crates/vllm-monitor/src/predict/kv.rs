@@ -1,19 +1,23 @@
 //! KV preemption onset: when the KV cache will be full.
 //!
-//! The level is the share of blocks in use. Its drift is estimated in two ways. The first is the trend of the
-//! level itself. The second is a fluid model: requests are admitted at some rate, and each holds its context for its
-//! number of tokens times the time per token, so the level tends to `rate × stay × context / capacity` and approaches it
-//! within one stay. A rising rate shows in the model one stay earlier than in the level.
+//! The level is the square root of the share of blocks in use. The share is a sum over independent requests, so its
+//! variance is proportional to its mean, and that of its root is about the same at every level: what is measured at low
+//! usage holds near the limit. The root fluctuates around a trend ([`Fluctuation`]): the trend is an exponentially weighted
+//! line, the variance the mean square of its errors one page ahead, and the correlation time the stay of a request, by
+//! Little's law `running / finishes per second`. The forecast is the probability that trend plus fluctuation reach the root
+//! of `full_ratio`. More load slows every step and lengthens stays, so usage grows faster than load; a straight line of the
+//! root allows for some of that.
 //!
-//! Rejected: adding the tokens of waiting prompts to the level. It made no difference on ramps, and waiting prompts
-//! often wait for compute, not for blocks.
+//! Where work comes to an empty server, usage rises for about one stay and then settles. That rise is no trend, so
+//! forecasts begin after `settle_stays` stays.
+//!
+//! Rejected: the balance of arrivals and stays (`rate × stay × share of one request`). At few requests per second, the
+//! error of the rate alone carries the balance beyond the limit.
 
-use super::balance::Balance;
-use super::passage::Passage;
-use super::rate::RateEstimator;
+use super::fluctuation::Fluctuation;
 use super::{Observation, Predictor};
 use crate::forecast::{Assessment, Condition, FailureType, Prediction, Severity};
-use crate::numeric::ewma::{Ewma, LineEwma, RatioEwma};
+use crate::numeric::ewma::{Ewma, RatioEwma};
 use crate::numeric::trend::Trend;
 use crate::{Evidence, Source};
 
@@ -25,18 +29,18 @@ pub struct KvPreemption {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Memory {
+    /// Of the root of usage.
     level: Trend,
-    admissions: RateEstimator,
-    /// Tokens held by the batch over requests in it.
-    context: RatioEwma,
-    generation_tokens: Ewma,
-    inter_token: RatioEwma,
-    /// Time per token over requests in the batch.
-    crowding: LineEwma,
+    /// Squared errors of the trend, one page ahead.
+    variance: Ewma,
+    /// Usage over requests in the batch.
+    share: RatioEwma,
+    /// Seconds in the batch over requests that ended.
+    stay_secs: RatioEwma,
     preemptions: Ewma,
-    /// Largest batch since requests waited although blocks were free: the batch is limited by slots or by compute.
-    places: Option<f64>,
-    pages_waiting: u32,
+    /// Time without work until now, and time since work came after such a time.
+    idle_secs: f64,
+    filling_secs: f64,
 }
 
 impl Memory {
@@ -44,23 +48,21 @@ impl Memory {
         let p = &seen.parameters.kv;
         Self {
             level: Trend::new(p.trend_secs),
-            admissions: RateEstimator::new(p.rate_secs),
-            context: RatioEwma::new(p.request_secs),
-            generation_tokens: Ewma::new(p.request_secs),
-            inter_token: RatioEwma::new(p.rate_secs),
-            crowding: LineEwma::new(2.0 * p.request_secs),
+            variance: Ewma::new(4.0 * p.trend_secs),
+            share: RatioEwma::new(p.request_secs),
+            stay_secs: RatioEwma::new(p.request_secs),
             preemptions: Ewma::new(p.rate_secs),
-            places: None,
-            pages_waiting: 0,
+            idle_secs: IDLE_SECS,
+            filling_secs: 0.0,
         }
     }
 }
 
-/// Usage below which waiting requests wait for batch slots or compute, not for blocks.
-const ROOM_RATIO: f64 = 0.9;
+/// Pages before the errors of the trend count.
+const LEAST_SAMPLES: u64 = 10;
 
-/// Pages in a row with such a queue after which the batch counts as full.
-const PAGES_OF_QUEUE: u32 = 3;
+/// A server without work for so long starts from an empty batch.
+const IDLE_SECS: f64 = 60.0;
 
 impl Predictor for KvPreemption {
     fn failure_type(&self) -> FailureType {
@@ -96,46 +98,41 @@ impl Memory {
     fn learn(&mut self, seen: &Observation<'_>, usage: f64) {
         let rates = seen.rates;
         let dt = if rates.dt_secs > 0.0 { rates.dt_secs } else { 1.0 };
-        self.level.add(usage, dt);
-        if let Some(rate) = rates.admissions.if_fresh() {
-            self.admissions.add(rate, dt);
-        }
-        let running = rates.running.if_fresh().unwrap_or(0.0);
-        if let Some(capacity) = seen.snapshot.engine.kv_capacity_tokens.last()
-            && running > 0.0
+        let level = usage.max(0.0).sqrt();
+        if self.level.samples() >= LEAST_SAMPLES
+            && let Some(line) = self.level.line()
         {
-            self.context.add(usage * capacity * members(seen), running, dt);
+            self.variance
+                .add((level - line.level - line.slope * dt).powi(2), dt);
         }
-        if let Some(tokens) = rates.mean_generation_tokens.if_fresh() {
-            self.generation_tokens.add(tokens, dt);
-        }
-        if let Some(secs) = rates.inter_token_secs.if_fresh() {
-            self.inter_token
-                .add(secs * rates.inter_token_count, rates.inter_token_count, dt);
-            self.crowding.add(running, secs, rates.inter_token_count, dt);
+        self.level.add(level, dt);
+        let running = rates.running.last().unwrap_or(0.0);
+        self.share.add(usage * dt, running * dt, dt);
+        if let Some(finishes) = rates.finishes.if_fresh() {
+            self.stay_secs.add(running * dt, finishes * dt, dt);
         }
         self.preemptions
             .add(rates.preemptions.if_fresh().unwrap_or(0.0), dt);
-        let waits_for_turn = rates.waiting.if_fresh().unwrap_or(0.0) >= 2.0 && usage < ROOM_RATIO;
-        self.pages_waiting = if waits_for_turn {
-            self.pages_waiting.saturating_add(1)
+        if running + rates.waiting.last().unwrap_or(0.0) > 0.0 {
+            if self.idle_secs >= IDLE_SECS {
+                self.filling_secs = 0.0;
+            }
+            self.idle_secs = 0.0;
         } else {
-            0
-        };
-        self.places = match self.places {
-            Some(places) if running > places => Some(running),
-            Some(places) if waits_for_turn => Some(places * 0.99 + running * 0.01),
-            None if self.pages_waiting >= PAGES_OF_QUEUE => Some(running),
-            other => other,
-        };
+            self.idle_secs += dt;
+        }
+        self.filling_secs += dt;
     }
 
     fn condition(&self, seen: &Observation<'_>) -> Option<Condition> {
         let rate = self.preemptions.mean()?;
         (rate >= seen.parameters.kv.thrash_per_sec).then(|| {
             let mut evidence = vec![Evidence::number(Source::Metrics, "preemptions", rate, "/s")];
-            if let Some(context) = self.context.ratio() {
-                let wasted = rate * context;
+            if let (Some(share), Some(capacity)) =
+                (self.share.ratio(), seen.snapshot.engine.kv_capacity_tokens.last())
+            {
+                let members = seen.snapshot.engine.members.len().max(1) as f64;
+                let wasted = rate * share * capacity * members;
                 evidence.push(Evidence::number(
                     Source::Model,
                     "prompt tokens computed again",
@@ -154,55 +151,58 @@ impl Memory {
 
     fn predict(&self, seen: &Observation<'_>, usage: f64) -> Prediction {
         let p = &seen.parameters.kv;
-        let observed = self.level.span_secs();
-        let Some(line) = self.level.line().filter(|_| observed >= p.min_observed_secs) else {
-            return Prediction::needs("seconds of samples", observed, p.min_observed_secs);
+        let observed = self.filling_secs;
+        let (Some(line), Some(variance), Some(share), Some(stay_secs)) = (
+            self.level.line(),
+            self.variance.mean(),
+            self.share.ratio(),
+            self.stay_secs.ratio(),
+        ) else {
+            return Prediction::needs_signal("requests that ended");
         };
-        let capacity = seen
+        let wanted = p.min_observed_secs + p.settle_stays * stay_secs;
+        if observed < wanted {
+            return Prediction::needs("seconds of samples", observed, wanted);
+        }
+        let level = usage.max(0.0).sqrt();
+        let most = seen
             .snapshot
             .engine
-            .kv_capacity_tokens
+            .max_running
             .last()
-            .map(|tokens| tokens * members(seen));
-        let places = match (seen.snapshot.engine.max_running.last(), self.places) {
-            (Some(most), Some(seen)) => Some(most.min(seen)),
-            (most, seen) => most.or(seen),
-        };
-        let mut evidence = vec![
-            Evidence::number(Source::Metrics, "kv_usage_ratio", usage, ""),
-            Evidence::number(Source::Metrics, "slope", line.slope, "/s"),
-        ];
-        let straight = Passage {
-            distance: p.full_ratio - usage,
-            drift: line.slope,
-            variance_rate: line.variance_rate.max(p.least_variance_rate),
-            drift_error: line.slope_error,
-        };
-        let balance = self.balance(seen, usage, capacity, places);
-        let mut curve = straight.curve();
-        if let Some(balance) = &balance {
-            let rest = balance.at_rate(balance.arrivals.rate);
-            evidence.push(Evidence::number(Source::Model, "equilibrium level", rest, ""));
-            evidence.push(Evidence::number(
-                Source::Model,
-                "relaxation time",
-                balance.stay_secs,
-                "s",
-            ));
-            evidence.push(Evidence::number(
-                Source::Model,
-                "admissions",
-                balance.arrivals.rate,
-                "/s",
-            ));
-            evidence.push(Evidence::number(
-                Source::Model,
-                "change of admissions",
-                balance.arrivals.slope,
-                "/s per s",
-            ));
-            curve = balance.curve().mix(&curve, p.slope_share);
+            .map_or(f64::INFINITY, |most| {
+                let running = seen.rates.running.last().unwrap_or(0.0).max(1.0);
+                (most * share.max(usage / running)).sqrt()
+            });
+        let fluctuation = Fluctuation {
+            level,
+            trend: level,
+            slope: 0.0,
+            slope_error: 0.0,
+            age_secs: 0.0,
+            slope_lasts_secs: p.slope_lasts_secs,
+            most,
+            deviation: variance.sqrt(),
+            correlation_secs: stay_secs.max(0.5),
+            barrier: p.full_ratio.sqrt(),
         }
+        .around(
+            &line,
+            p.trend_secs.min(self.level.span_secs()),
+            p.slope_prior_per_sec * level / 2.0,
+        );
+        let evidence = vec![
+            Evidence::number(Source::Metrics, "kv_usage_ratio", usage, ""),
+            Evidence::number(Source::Model, "slope", 2.0 * level * fluctuation.slope, "/s"),
+            Evidence::number(
+                Source::Model,
+                "standard deviation",
+                2.0 * level * variance.sqrt(),
+                "",
+            ),
+            Evidence::number(Source::Model, "stay of a request", stay_secs, "s"),
+        ];
+        let curve = fluctuation.curve();
         seen.forecast(
             FailureType::KvPreemption,
             curve.horizons(),
@@ -211,47 +211,4 @@ impl Memory {
             (self.level.samples(), observed),
         )
     }
-
-    /// Where the level tends to, and how fast; `None` before any request has ended.
-    fn balance(
-        &self,
-        seen: &Observation<'_>,
-        level: f64,
-        capacity: Option<f64>,
-        places: Option<f64>,
-    ) -> Option<Balance> {
-        let p = &seen.parameters.kv;
-        let capacity = capacity?;
-        let context = self.context.ratio()?;
-        let arrivals = self
-            .admissions
-            .estimate(p.slope_prior_per_sec, p.slope_lasts_secs)?;
-        let tokens = self.generation_tokens.mean()?;
-        let stay_secs = (tokens * self.inter_token.ratio()?).max(0.5);
-        let running = seen.rates.running.last().unwrap_or(0.0);
-        // How much one more request lengthens a step, from the regression of time per token on batch size; bounded so
-        // that a lone request takes at least a fifth of the present time.
-        let crowding = self
-            .crowding
-            .line()
-            .map_or(0.0, |(_, slope)| slope.max(0.0) * tokens);
-        let crowding = crowding.min(0.8 * stay_secs / running.max(1.0));
-        // One request changes the level by its context; `variance_factor` allows for unequal requests.
-        let per_request = context / capacity;
-        Some(Balance {
-            level,
-            per_request,
-            arrivals,
-            lone_stay_secs: stay_secs - crowding * running,
-            crowding_secs: crowding,
-            stay_secs,
-            most_requests: places.unwrap_or(f64::INFINITY),
-            variance_per_balance: p.variance_factor * per_request,
-            barrier: p.full_ratio,
-        })
-    }
-}
-
-fn members(seen: &Observation<'_>) -> f64 {
-    seen.snapshot.engine.members.len().max(1) as f64
 }

@@ -5,11 +5,11 @@
 //! visible from outside. They are reported when they happen; their forecasts are base rates.
 
 mod activity;
-mod balance;
 pub mod calibrate;
 mod curve;
 mod degradation;
 mod errors;
+mod fluctuation;
 mod gpu_memory;
 mod hang;
 mod hardware;
