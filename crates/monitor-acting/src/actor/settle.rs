@@ -242,7 +242,8 @@ impl Actor {
             })
         };
         let signal = compared(&effect.signal, standing.expected);
-        let goodput = compared(signal::GOODPUT, standing.goodput).filter(|_| !standing.restarts);
+        let goodput = compared(signal::GOODPUT, standing.goodput)
+            .filter(|_| !standing.restarts && has_unserved_demand(situation, &intent.failure));
         let gone = !situation.failures.iter().any(|f| f.kind == intent.failure);
         if intent.plan.actions.is_empty() {
             // Doing nothing cannot cause harm; it helps if the failure ends by itself.

@@ -139,6 +139,8 @@ lease_folder = "{folder}/leases"
 holder = "{name}"
 [acting.limits]
 confirm_secs = 0.2
+# The pressure does not end: without it the lever would be renewed for 15 minutes.
+longest_lever_secs = 6
 {more}
 "#
     );
