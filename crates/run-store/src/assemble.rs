@@ -68,19 +68,24 @@ impl Assembler {
         self.series.len() - 1
     }
 
-    /// Like [`Assembler::series`] for a row of text: known series cost a lookup and no allocation.
-    pub(crate) fn series_of(&mut self, texts: [&str; 6], def: impl FnOnce([&str; 6]) -> SeriesDef) -> usize {
+    /// Like [`Assembler::series`] for a row of text: known series cost a lookup and no allocation. The error is that of
+    /// `def`.
+    pub(crate) fn series_of(
+        &mut self,
+        texts: [&str; 6],
+        def: impl FnOnce([&str; 6]) -> Result<SeriesDef, String>,
+    ) -> Result<usize, String> {
         self.key.clear();
         for text in texts {
             self.key.push_str(text);
             self.key.push('\0');
         }
         if let Some(&index) = self.by_text.get(self.key.as_str()) {
-            return index;
+            return Ok(index);
         }
-        let index = self.series(def(texts));
+        let index = self.series(def(texts)?);
         self.by_text.insert(self.key.clone(), index);
-        index
+        Ok(index)
     }
 
     /// Returns the phase's index for [`Assembler::push`].

@@ -1,11 +1,14 @@
 //! CSV (RFC 4180): a header, then one line per row. An empty cell is an absent value.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use csv::{ReaderBuilder, StringRecord};
+use csv::{ErrorKind, Position, ReaderBuilder, StringRecord};
+use serde::de::IgnoredAny;
 
 use super::super::assemble::Assembler;
-use super::super::table::{Cell, Cells, Kind, Row};
+use super::super::table::{Cell, Cells, Column, Kind, Row};
 use super::{parse_time, parse_value, time_text, value_text};
 use run_model::{MetricType, SeriesDef};
 
@@ -90,17 +93,10 @@ pub(crate) fn write_row<R: Row>(out: &mut Vec<u8>, row: &R) {
     out.extend_from_slice(line.as_bytes());
 }
 
-/// Column numbers of `names`; `None` for missing ones.
-fn columns<const N: usize>(header: &StringRecord, names: [&str; N]) -> [Option<usize>; N] {
-    names.map(|name| header.iter().position(|found| found == name))
-}
-
 pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), String> {
-    let mut reader = ReaderBuilder::new().from_reader(bytes);
-    let header = reader.headers().map_err(|error| error.to_string())?.clone();
-    let columns = columns(
-        &header,
-        [
+    let (mut time_seen, mut time_ns) = (String::new(), 0);
+    let header = |header: &StringRecord| {
+        let columns = [
             "timestamp",
             "metric_name",
             "value",
@@ -110,78 +106,119 @@ pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), Stri
             "source",
             "endpoint_url",
             "phase",
-        ],
-    );
-    for (column, name) in columns.iter().zip(["timestamp", "metric_name", "value"]) {
-        column.ok_or_else(|| format!("it has no column {name}"))?;
-    }
-    let mut record = StringRecord::new();
-    let (mut time_seen, mut time_ns) = (String::new(), 0);
-    while reader
-        .read_record(&mut record)
-        .map_err(|error| error.to_string())?
-    {
+        ]
+        .map(|name| header.iter().position(|found| found == name));
+        for (column, name) in columns.iter().zip(["timestamp", "metric_name", "value"]) {
+            column.ok_or_else(|| format!("it has no column {name}"))?;
+        }
+        Ok(columns)
+    };
+    read_records(bytes, header, |columns, record| {
         let text = |index: usize| {
             columns[index]
-                .and_then(|column| record.get(column))
+                .and_then(|column: usize| record.get(column))
                 .unwrap_or_default()
         };
         if text(0) != time_seen {
+            time_ns = parse_time(text(0))?;
             text(0).clone_into(&mut time_seen);
-            time_ns = parse_time(text(0)).map_err(|reason| at_line(&record, &reason))?;
         }
-        let value = parse_value(text(2)).map_err(|reason| at_line(&record, &reason))?;
+        let value = parse_value(text(2))?;
         let series = run.series_of(
             [text(1), text(3), text(4), text(5), text(6), text(7)],
-            |[name, labels, kind, unit, source, url]| SeriesDef {
-                metric_name: name.into(),
-                labels: if labels.is_empty() { "{}" } else { labels }.into(),
-                metric_type: MetricType::from_text(kind).unwrap_or(MetricType::Unknown),
-                unit: unit.into(),
-                source: source.into(),
-                endpoint_url: url.into(),
+            |[name, labels, kind, unit, source, url]| {
+                let labels = if labels.is_empty() { "{}" } else { labels };
+                // A damaged quote joins this row and the next one in this cell.
+                if labels.contains('\n')
+                    && serde_json::from_str::<BTreeMap<Cow<'_, str>, IgnoredAny>>(labels).is_err()
+                {
+                    return Err("the quotes around its labels are damaged".to_owned());
+                }
+                Ok(SeriesDef {
+                    metric_name: name.into(),
+                    labels: labels.into(),
+                    metric_type: MetricType::from_text(kind).unwrap_or(MetricType::Unknown),
+                    unit: unit.into(),
+                    source: source.into(),
+                    endpoint_url: url.into(),
+                })
             },
-        );
+        )?;
         let phase = run.phase(text(8));
         run.push(series, time_ns, value, phase);
-    }
-    Ok(())
-}
-
-fn at_line(record: &StringRecord, reason: &str) -> String {
-    format!(
-        "line {}: {reason}",
-        record.position().map_or(0, csv::Position::line)
-    )
+        Ok(())
+    })
 }
 
 pub(crate) fn read_rows<R: Row>(bytes: &[u8], rows: &mut Vec<R>) -> Result<(), String> {
-    let mut reader = ReaderBuilder::new().from_reader(bytes);
-    let header = reader.headers().map_err(|error| error.to_string())?.clone();
-    let columns: Vec<_> = R::COLUMNS
-        .iter()
-        .map(|column| header.iter().position(|name| name == column.name))
-        .collect();
-    let mut record = StringRecord::new();
-    while reader
-        .read_record(&mut record)
-        .map_err(|error| error.to_string())?
-    {
+    let header = |header: &StringRecord| {
+        let column = |column: &Column| match header.iter().position(|name| name == column.name) {
+            None if column.required => Err(format!("it has no column {}", column.name)),
+            at => Ok(at),
+        };
+        R::COLUMNS.iter().map(column).collect::<Result<Vec<_>, _>>()
+    };
+    read_records(bytes, header, |columns, record| {
         let mut cells = Vec::with_capacity(columns.len());
         for (at, column) in columns.iter().zip(R::COLUMNS) {
             let text = at.and_then(|at| record.get(at)).unwrap_or_default();
-            let cell = if text.is_empty() {
-                Ok(Cell::Absent)
+            cells.push(if text.is_empty() {
+                Cell::Absent
             } else {
-                parse_cell(text, column.kind)
-            };
-            cells.push(cell.map_err(|reason| at_line(&record, &reason))?);
+                parse_cell(text, column.kind)?
+            });
         }
-        let row =
-            R::from_cells(&mut Cells::new(cells, R::COLUMNS)).map_err(|reason| at_line(&record, &reason))?;
-        rows.push(row);
+        rows.push(R::from_cells(&mut Cells::new(cells, R::COLUMNS))?);
+        Ok(())
+    })
+}
+
+/// Reads the header, then each record. An error names the line in which the record begins.
+fn read_records<C>(
+    bytes: &[u8],
+    header: impl FnOnce(&StringRecord) -> Result<C, String>,
+    mut each: impl FnMut(&C, &StringRecord) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut reader = ReaderBuilder::new().from_reader(bytes);
+    let names = reader.headers().map_err(|error| damage(bytes, &error))?;
+    // A quote that is damaged or added joins the header and rows.
+    let joined = names.iter().any(|name| name.contains('\n'));
+    let columns = if joined {
+        Err("a name in the header is not closed".to_owned())
+    } else {
+        header(names)
+    };
+    let columns = columns.map_err(|reason| at_line(bytes, names.position(), &reason))?;
+    let mut record = StringRecord::new();
+    while reader
+        .read_record(&mut record)
+        .map_err(|error| damage(bytes, &error))?
+    {
+        each(&columns, &record).map_err(|reason| at_line(bytes, record.position(), &reason))?;
     }
     Ok(())
+}
+
+fn damage(bytes: &[u8], error: &csv::Error) -> String {
+    let reason = match error.kind() {
+        ErrorKind::Utf8 { err, .. } => err.to_string(),
+        ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => {
+            format!("it has {len} fields, where the header has {expected_len}")
+        }
+        _ => error.to_string(),
+    };
+    at_line(bytes, error.position(), &reason)
+}
+
+/// The position is that after the record before, of whose line end a part may be left; so its line is not used.
+fn at_line(bytes: &[u8], position: Option<&Position>, reason: &str) -> String {
+    let after = position.map_or(0, |position| position.byte() as usize);
+    let is_line_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+    let begin = after + bytes[after..].iter().take_while(is_line_end).count();
+    let line = 1 + bytes[..begin].iter().filter(|&&byte| byte == b'\n').count();
+    format!("line {line}: {reason}")
 }
 
 fn parse_cell(text: &str, kind: Kind) -> Result<Cell<'_>, String> {

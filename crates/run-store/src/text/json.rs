@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Write as _;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
@@ -131,13 +132,13 @@ struct SampleObject<'a> {
 }
 
 /// Passes each element of an array to a closure, without keeping all of them.
-struct Each<F>(F);
+struct Each<F, T>(F, PhantomData<T>);
 
-impl<'de, F: FnMut(SampleObject<'de>) -> Result<(), String>> Visitor<'de> for Each<F> {
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), String>> Visitor<'de> for Each<F, T> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of samples")
+        f.write_str("an array of objects")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
@@ -148,10 +149,58 @@ impl<'de, F: FnMut(SampleObject<'de>) -> Result<(), String>> Visitor<'de> for Ea
     }
 }
 
-pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), String> {
+/// Reads an array of objects. An error names the line of the object that is wrong.
+fn read_array<'de, T: Deserialize<'de>>(
+    bytes: &'de [u8],
+    mut each: impl FnMut(T) -> Result<(), String>,
+) -> Result<(), String> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
+    reader
+        .deserialize_seq(Each(&mut each, PhantomData))
+        .and_then(|()| reader.end())
+        .map_err(|error| wrong_line(bytes, each).unwrap_or_else(|| error.to_string()))
+}
+
+/// The first line that is not what [`read_array`] expects there, with the reason. serde_json names the place where it
+/// noticed the damage, which may be a line further on: it reads a string without its closing quote up to the line's end.
+/// `None` for a file that is not one object per line, or whose lines are all sound.
+fn wrong_line<'de, T: Deserialize<'de>>(
+    bytes: &'de [u8],
+    mut each: impl FnMut(T) -> Result<(), String>,
+) -> Option<String> {
+    let is_object = |line: &[u8]| line.starts_with(b"{") && (line.ends_with(b"}") || line.ends_with(b"},"));
+    let lines: Vec<&[u8]> = bytes
+        .split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    let last_object = lines.iter().rposition(|line| is_object(line))?;
+    let begin = lines.iter().position(|line| line.starts_with(b"[")).unwrap_or(0);
+    let end = lines.iter().rposition(|line| !line.is_empty())?;
+    let mut check = |index: usize, mut line: &'de [u8]| -> Result<(), String> {
+        if index == begin {
+            line = line.strip_prefix(b"[").ok_or("`[` expected")?;
+        }
+        if index == end {
+            line = line.strip_suffix(b"]").ok_or("`]` expected")?;
+        }
+        if line.is_empty() {
+            return Ok(());
+        }
+        let object = match line.strip_suffix(b",") {
+            None if index < last_object => return Err("`},` expected at its end".into()),
+            object => object.unwrap_or(line),
+        };
+        each(serde_json::from_slice(object).map_err(|error| error.to_string())?)
+    };
+    lines.iter().enumerate().find_map(|(index, line)| {
+        let reason = check(index, line).err()?;
+        Some(format!("line {}: {reason}", index + 1))
+    })
+}
+
+pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), String> {
     let (mut time_seen, mut time_ns) = (String::new(), 0);
-    let each = Each(|object: SampleObject<'_>| {
+    read_array(bytes, |object: SampleObject<'_>| {
         if object.timestamp != time_seen {
             time_ns = parse_time(&object.timestamp)?;
             time_seen = object.timestamp.into_owned();
@@ -170,47 +219,38 @@ pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), Stri
             &object.source,
             &object.endpoint_url,
         ];
-        let series = run.series_of(texts, |[name, labels, kind, unit, source, url]| SeriesDef {
-            metric_name: name.into(),
-            labels: labels.into(),
-            metric_type: MetricType::from_text(kind).unwrap_or(MetricType::Unknown),
-            unit: unit.into(),
-            source: source.into(),
-            endpoint_url: url.into(),
-        });
+        let series = run.series_of(texts, |[name, labels, kind, unit, source, url]| {
+            Ok(SeriesDef {
+                metric_name: name.into(),
+                labels: labels.into(),
+                metric_type: MetricType::from_text(kind).unwrap_or(MetricType::Unknown),
+                unit: unit.into(),
+                source: source.into(),
+                endpoint_url: url.into(),
+            })
+        })?;
         let phase = run.phase(&object.phase);
         run.push(series, time_ns, value, phase);
         Ok(())
-    });
-    reader
-        .deserialize_seq(each)
-        .and_then(|()| reader.end())
-        .map_err(|error| error.to_string())
+    })
 }
 
 pub(crate) fn read_rows<R: Row>(bytes: &[u8], rows: &mut Vec<R>) -> Result<(), String> {
-    let objects: Vec<HashMap<String, Value>> =
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    for (index, object) in objects.iter().enumerate() {
+    read_array(bytes, |object: HashMap<String, Value>| {
         let mut cells = Vec::with_capacity(R::COLUMNS.len());
         for column in R::COLUMNS {
             let cell = match (object.get(column.name), column.kind) {
                 (None | Some(Value::Null), _) => Some(Cell::Absent),
-                (Some(Value::String(text)), Kind::Time) => Some(Cell::Time(
-                    parse_time(text).map_err(|reason| format!("object {index}: {reason}"))?,
-                )),
+                (Some(Value::String(text)), Kind::Time) => Some(Cell::Time(parse_time(text)?)),
                 (Some(Value::String(text)), Kind::Text) => Some(Cell::Text(text.as_str().into())),
                 (Some(Value::Number(n)), Kind::Nanos) => n.as_i64().map(Cell::Nanos),
                 (Some(Value::Number(n)), Kind::Count) => n.as_u64().map(Cell::Count),
                 (Some(Value::Number(n)), Kind::Real) => n.as_f64().map(Cell::Real),
                 _ => None,
             };
-            cells.push(
-                cell.ok_or_else(|| format!("object {index}: member {} has the wrong type", column.name))?,
-            );
+            cells.push(cell.ok_or_else(|| format!("member {} has the wrong type", column.name))?);
         }
-        let row = R::from_cells(&mut Cells::new(cells, R::COLUMNS));
-        rows.push(row.map_err(|reason| format!("object {index}: {reason}"))?);
-    }
-    Ok(())
+        rows.push(R::from_cells(&mut Cells::new(cells, R::COLUMNS))?);
+        Ok(())
+    })
 }

@@ -232,10 +232,27 @@ fn line_of(bytes: &[u8], at: usize) -> usize {
     1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count()
 }
 
+/// The line that an error names.
+fn named_line(error: &str) -> Option<usize> {
+    let (_, after) = error.split_once("line ")?;
+    let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
 #[test]
-fn a_damaged_byte_of_prometheus_text_is_an_error_that_names_the_file_and_the_line() {
+fn a_damaged_byte_is_an_error_that_names_the_file_and_the_line() {
     for (format, needle, damage) in [
-        // A name, and the comment that holds the time.
+        // In the middle of a number, at the end of a text, at the start of a time, in a name, and in a comment with a time.
+        (StoreFormat::Csv, ".0,", b'x'),
+        (StoreFormat::Csv, "\",gauge", b'x'),
+        (StoreFormat::Csv, "2025-06-01T12:00:20", b'x'),
+        (StoreFormat::Csv, "2025-06-01T12:00:20", b'"'),
+        (StoreFormat::Csv, ",gauge,", 0xff),
+        (StoreFormat::Json, ".0,", b'x'),
+        (StoreFormat::Json, "2025-06-01T12:00:20", b'x'),
+        (StoreFormat::Json, "\",\"metric_name\"", b'x'),
+        (StoreFormat::Json, "},\n", b'x'),
+        (StoreFormat::Json, ",\n", b' '),
         (StoreFormat::PrometheusText, "vllm:prompt_tokens_total", b'{'),
         (StoreFormat::PrometheusText, "{\"time_ns\":1748779220", b'x'),
     ] {
@@ -252,13 +269,74 @@ fn a_damaged_byte_of_prometheus_text_is_an_error_that_names_the_file_and_the_lin
         bytes[at] = damage;
         fs::write(&files.samples, &bytes).unwrap();
         let error = read_run(dir.path()).unwrap_err().to_string();
-        let line = format!("line {}", line_of(&bytes, at));
-        for part in [line.as_str(), files.samples.to_str().unwrap()] {
-            assert!(
-                error.contains(part),
-                "{format}, byte {damage}: no {part} in: {error}"
-            );
+        assert!(error.contains(files.samples.to_str().unwrap()), "{error}");
+        assert_eq!(
+            named_line(&error),
+            Some(line_of(&bytes, at)),
+            "{format}, {needle}, byte {damage}: {error}"
+        );
+    }
+}
+
+/// Text tables of one scrape, each with its text: every byte of them can be damaged.
+fn small_files(format: StoreFormat, dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut store = open(format, dir, &StoreOptions::default());
+    store.write(Record::Samples(fixture::scrape(0).into())).unwrap();
+    let files = store.finish(&fixture::ended()).unwrap();
+    let tables = [Some(files.samples), files.requests, files.batches, files.events];
+    tables
+        .into_iter()
+        .flatten()
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
+}
+
+/// The lines that an error about the byte at `at` may name.
+fn lines_of(format: StoreFormat, whole: &[u8], at: usize) -> std::ops::RangeInclusive<usize> {
+    let line = line_of(whole, at);
+    if format != StoreFormat::Csv {
+        return line..=line;
+    }
+    if line == 1 {
+        // The number of columns is wrong, of the header or of the first row.
+        return 1..=2;
+    }
+    // A row with a text of several lines: any of them.
+    let quotes = |to: usize| whole[..to].iter().filter(|&&byte| byte == b'"').count();
+    let is_row_start = |&at: &usize| whole[at - 1] == b'\n' && quotes(at).is_multiple_of(2);
+    let begin = (1..=at).rev().find(is_row_start).unwrap_or(0);
+    let end = (at + 1..whole.len()).find(is_row_start).unwrap_or(whole.len());
+    line_of(whole, begin)..=line_of(whole, end - 1)
+}
+
+#[test]
+fn whichever_byte_is_damaged_no_error_names_another_line() {
+    const DAMAGES: [u8; 5] = [b'x', b'"', b',', b'}', 0xff];
+    for format in [StoreFormat::Csv, StoreFormat::Json, StoreFormat::PrometheusText] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut errors, mut damages) = (0, 0);
+        for (path, whole) in small_files(format, dir.path()) {
+            for at in 0..whole.len() {
+                let mut bytes = whole.clone();
+                bytes[at] = DAMAGES[damages % DAMAGES.len()];
+                fs::write(&path, &bytes).unwrap();
+                damages += 1;
+                let Err(error) = read_run(dir.path()) else {
+                    continue;
+                };
+                errors += 1;
+                let error = error.to_string();
+                assert!(
+                    named_line(&error).is_some_and(|line| lines_of(format, &whole, at).contains(&line)),
+                    "{format}, byte {:?} instead of {:?} at {at}, line {}: {error}",
+                    char::from(bytes[at]),
+                    char::from(whole[at]),
+                    line_of(&whole, at)
+                );
+            }
+            fs::write(&path, &whole).unwrap();
         }
+        assert!(errors * 10 > damages, "{format}: {errors} errors of {damages}");
     }
 }
 
