@@ -9,6 +9,9 @@ use std::io::Write;
 pub(crate) use self::held::{Held, held, hold};
 pub(crate) use self::log::install;
 
+/// How a plain line of progress begins.
+pub(crate) const PROGRESS: &str = "progress: ";
+
 /// Writes to standard output; a closed pipe must not turn a finished run into a failed one. Control characters,
 /// for example in a server's error message, are shown as text.
 pub(crate) fn print(text: &str) {

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use mlperf_loadgen::TestSettings;
+
+use super::time_left::TimeLeft;
 use crate::harness::counters::Counters;
 use crate::harness::forecast::{EarlyStopForecast, RunState};
 
@@ -21,10 +24,13 @@ pub(super) struct Counting {
     streamed: Streamed,
     /// Queries that LoadGen will issue, if known.
     expected: Option<u64>,
+    time_left: Option<TimeLeft>,
     /// Set if LoadGen judges latencies.
     forecast: Option<Arc<EarlyStopForecast>>,
     previous: (Instant, u64, u64),
     rate: (f64, f64),
+    /// When the load is expected to end, in time since its start.
+    end: Option<Duration>,
     /// The forecast's last sentence; computing it more often is wasteful.
     sentence: String,
 }
@@ -40,7 +46,7 @@ pub(super) struct Standing {
     pub(super) planned: Option<u64>,
     pub(super) queries_per_second: f64,
     pub(super) tokens_per_second: f64,
-    /// Known only if the number of queries is.
+    /// Known only where [`TimeLeft`] knows it.
     pub(super) left: Option<Duration>,
     /// Empty if LoadGen judges no latency.
     pub(super) forecast: String,
@@ -62,6 +68,7 @@ impl Counting {
     pub(super) fn start(
         counters: Arc<Counters>,
         streamed: Streamed,
+        settings: &TestSettings,
         expected: Option<u64>,
         forecast: Option<Arc<EarlyStopForecast>>,
     ) -> Self {
@@ -71,9 +78,11 @@ impl Counting {
             counters,
             streamed,
             expected,
+            time_left: TimeLeft::new(settings, expected),
             forecast,
             previous: (now, 0, 0),
             rate: (0.0, 0.0),
+            end: None,
             sentence: String::new(),
         }
     }
@@ -95,6 +104,8 @@ impl Counting {
                 per_second(tokens.saturating_sub(self.previous.2)),
             );
             self.previous = (now, done, tokens);
+            let left = self.time_left.as_mut().and_then(|left| left.at(elapsed, done));
+            self.end = left.map(|left| elapsed + left);
             if let Some(forecast) = &self.forecast {
                 self.sentence = forecast.sentence(RunState {
                     failed,
@@ -103,7 +114,7 @@ impl Counting {
                 });
             }
         }
-        let mut standing = Standing {
+        Standing {
             elapsed,
             issued: Counters::get(&self.counters.issued),
             completed,
@@ -112,19 +123,19 @@ impl Counting {
             planned: self.expected,
             queries_per_second: self.rate.0,
             tokens_per_second: self.rate.1,
-            left: None,
+            left: self
+                .end
+                .map(|end| end.saturating_sub(elapsed))
+                .filter(|left| !left.is_zero()),
             forecast: self.sentence.clone(),
-        };
-        let total = standing.total();
-        if self.expected.is_some() && done > 0 && done < total {
-            standing.left = Some(elapsed.mul_f64((total - done) as f64 / done as f64));
         }
-        standing
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mlperf_loadgen::{Mode, Scenario};
+
     use super::*;
 
     #[test]
@@ -133,7 +144,8 @@ mod tests {
         for _ in 0..128 {
             Counters::bump(&counters.issued);
         }
-        let mut counting = Counting::start(counters, Arc::new(|| 4000), Some(128), None);
+        let settings = TestSettings::new(Scenario::Offline, Mode::Performance);
+        let mut counting = Counting::start(counters, Arc::new(|| 4000), &settings, Some(128), None);
         counting.previous.0 -= Duration::from_secs(2);
         let standing = counting.standing();
         assert_eq!(standing.queries_per_second, 0.0);

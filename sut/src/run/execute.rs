@@ -137,6 +137,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
     let counting = Counting::start(
         Arc::clone(&running.counters),
         Arc::new(move || pool.clients().iter().map(Client::streamed_tokens).sum::<u64>()),
+        &workload.load.settings,
         workload.expected,
         running.forecast.clone(),
     );

@@ -18,6 +18,7 @@ mod progress;
 mod result;
 mod screen;
 mod table;
+mod time_left;
 mod user_conf;
 mod wall_clock;
 mod warm_up;

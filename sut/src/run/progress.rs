@@ -8,6 +8,7 @@ use run_terminal::{Options, Output, Screen};
 
 use super::counting::{Counting, Standing};
 use super::screen::Running;
+use crate::console::PROGRESS;
 use crate::plan::Ui;
 use crate::{console, live};
 
@@ -71,7 +72,7 @@ impl Progress {
                 // A closed pipe must not end a benchmark.
                 let _closed = writeln!(
                     std::io::stderr(),
-                    "progress: {} s, {} of {} samples, {rates}, {rest}",
+                    "{PROGRESS}{} s, {} of {} samples, {rates}, {rest}",
                     standing.elapsed.as_secs(),
                     standing.done(),
                     standing.total()

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use anyhow::{Context, anyhow};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::console::PROGRESS;
 use crate::exit::Exit;
 use crate::plan::Overrides;
 use crate::shutdown::{Shutdown, ShutdownReason};
@@ -67,7 +69,51 @@ impl Program {
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        wait(&mut child, shutdown).context("cannot wait for a run's process")
+        let follow = console
+            .and_then(|console| File::open(console).ok())
+            .map(Follow::new);
+        wait(&mut child, shutdown, follow).context("cannot wait for a run's process")
+    }
+}
+
+/// Longest line of progress that is repeated.
+const LONGEST_LINE: usize = 4096;
+
+/// Reads the lines of progress that a child appends to its console's file.
+struct Follow<R> {
+    console: R,
+    /// The line that is not complete yet.
+    rest: Vec<u8>,
+}
+
+impl<R: Read> Follow<R> {
+    fn new(console: R) -> Self {
+        Self {
+            console,
+            rest: Vec::new(),
+        }
+    }
+
+    /// The newest complete line of progress since the last call. A console that cannot be read shows none: it must not
+    /// end a run.
+    fn newest(&mut self) -> Option<String> {
+        let mut newest = None;
+        let mut chunk = [0; 4096];
+        while let Ok(read @ 1..) = self.console.read(&mut chunk) {
+            for &byte in &chunk[..read] {
+                if byte != b'\n' {
+                    if self.rest.len() < LONGEST_LINE {
+                        self.rest.push(byte);
+                    }
+                    continue;
+                }
+                if self.rest.starts_with(PROGRESS.as_bytes()) {
+                    newest = Some(String::from_utf8_lossy(&self.rest).into_owned());
+                }
+                self.rest.clear();
+            }
+        }
+        newest
     }
 }
 
@@ -76,10 +122,19 @@ pub(crate) fn exit_of(status: ExitStatus) -> Exit {
     status.code().map_or(Exit::Partial, Exit::from_code)
 }
 
-fn wait(child: &mut Child, shutdown: &Shutdown) -> std::io::Result<ExitStatus> {
+/// Waits for the child's end, and repeats the lines of progress in `follow` on standard error.
+fn wait(
+    child: &mut Child,
+    shutdown: &Shutdown,
+    mut follow: Option<Follow<File>>,
+) -> std::io::Result<ExitStatus> {
     let mut told: Option<Instant> = None;
     let mut hurried = false;
     loop {
+        if let Some(line) = follow.as_mut().and_then(Follow::newest) {
+            // A closed pipe must not end a benchmark.
+            let _closed = writeln!(std::io::stderr(), "{line}");
+        }
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
@@ -120,4 +175,29 @@ pub(crate) fn last_lines(console: &Path) -> String {
     let text = std::fs::read_to_string(console).unwrap_or_else(|error| error.to_string());
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_progress_are_repeated_once_they_are_complete() {
+        let mut written = tempfile::NamedTempFile::new().unwrap();
+        let mut follow = Follow::new(written.reopen().unwrap());
+        let mut write = |text: &str| {
+            written.seek(std::io::SeekFrom::End(0)).unwrap();
+            written.write_all(text.as_bytes()).unwrap();
+        };
+        assert_eq!(follow.newest(), None);
+        write("INFO attached\nprogress: 5 s, 1 of 2\nprogress: 10");
+        assert_eq!(follow.newest().as_deref(), Some("progress: 5 s, 1 of 2"));
+        assert_eq!(follow.newest(), None);
+        write(" s, 2 of 2\n  result  VALID\n");
+        assert_eq!(follow.newest().as_deref(), Some("progress: 10 s, 2 of 2"));
+        write(&format!("progress: {}\n", "x".repeat(3 * LONGEST_LINE)));
+        assert_eq!(follow.newest().unwrap().len(), LONGEST_LINE);
+    }
 }
