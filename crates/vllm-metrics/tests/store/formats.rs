@@ -292,9 +292,10 @@ fn small_files(format: StoreFormat, dir: &Path) -> Vec<(std::path::PathBuf, Vec<
 }
 
 /// The lines that an error about the byte at `at` may name.
-fn lines_of(format: StoreFormat, whole: &[u8], at: usize) -> std::ops::RangeInclusive<usize> {
+fn lines_of(path: &Path, whole: &[u8], at: usize) -> std::ops::RangeInclusive<usize> {
     let line = line_of(whole, at);
-    if format != StoreFormat::Csv {
+    // Prometheus text has its other tables in CSV.
+    if path.extension().is_none_or(|ending| ending != "csv") {
         return line..=line;
     }
     if line == 1 {
@@ -327,7 +328,7 @@ fn whichever_byte_is_damaged_no_error_names_another_line() {
                 errors += 1;
                 let error = error.to_string();
                 assert!(
-                    named_line(&error).is_some_and(|line| lines_of(format, &whole, at).contains(&line)),
+                    named_line(&error).is_some_and(|line| lines_of(&path, &whole, at).contains(&line)),
                     "{format}, byte {:?} instead of {:?} at {at}, line {}: {error}",
                     char::from(bytes[at]),
                     char::from(whole[at]),
@@ -336,7 +337,7 @@ fn whichever_byte_is_damaged_no_error_names_another_line() {
             }
             fs::write(&path, &whole).unwrap();
         }
-        assert!(errors * 10 > damages, "{format}: {errors} errors of {damages}");
+        assert!(errors > 100, "{format}: {errors} errors of {damages}");
     }
 }
 
