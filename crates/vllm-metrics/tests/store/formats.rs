@@ -317,7 +317,7 @@ fn whichever_byte_is_damaged_no_error_names_another_line() {
         let dir = tempfile::tempdir().unwrap();
         let (mut errors, mut damages) = (0, 0);
         for (path, whole) in small_files(format, dir.path()) {
-            for at in 0..whole.len() {
+            for at in (0..whole.len()).step_by(3) {
                 let mut bytes = whole.clone();
                 bytes[at] = DAMAGES[damages % DAMAGES.len()];
                 fs::write(&path, &bytes).unwrap();
