@@ -237,6 +237,39 @@ fn first_named(record: &RunData) -> (String, String) {
     (rule, analysis.lines().join(" "))
 }
 
+#[test]
+fn latencies_of_an_offline_run_stand_where_they_were_known() {
+    let offline = Simulated {
+        workload: Workload {
+            arrivals: Arrivals::Closed { concurrency: 8 },
+            ..poisson(1, 1.0, 200, 16, 100)
+        },
+        scenario: "Offline",
+        ..simulated(server(1), poisson(1, 8.0, 1, 1, 1))
+    };
+    let mut record = offline.record();
+    let first_ns = record.requests.iter().map(|row| row.issued_ns).min().unwrap();
+    record
+        .requests
+        .iter_mut()
+        .for_each(|row| row.issued_ns = first_ns);
+    let page = run_report::page(&[&named(&record, "A")], None);
+    for name in [
+        "client_time_to_first_token_seconds",
+        "client_time_per_output_token_seconds",
+    ] {
+        let mut series = page.runs[0].series.iter().filter(|series| series.name == name);
+        let points = series.next().map_or(0, |series| series.timestamps_ns.len());
+        assert!(points >= 5, "{name} has {points} points");
+    }
+    let chart = page.charts.iter().find(|chart| chart.id == "ttft").unwrap();
+    assert!(
+        chart.definition.contains("whose first token came"),
+        "{}",
+        chart.definition
+    );
+}
+
 /// The seeds of `RUN_REPORT_SEEDS`, as in `10..20`; the first one if it is not set.
 fn seeds() -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("RUN_REPORT_SEEDS") else {
