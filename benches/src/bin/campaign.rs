@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use benches::campaign::{
-    Campaign, Case, HEAD, Record, Variant, compare, lines, parameters, read, simulate, tune, write,
+    Campaign, Case, Finds, HEAD, Record, Variant, compare, lines, parameters, read, simulate, tune, write,
 };
 use clap::Parser;
 
@@ -64,7 +64,7 @@ fn main() -> Result<()> {
     if let Some(folder) = &args.real {
         let records = read(folder)?;
         ensure!(!records.is_empty(), "{}: no runs", folder.display());
-        println!("{HEAD}\n{}", lines(&records, &tuned));
+        println!("{HEAD}\n{}", lines(&records, &tuned, Finds::Error));
         return Ok(());
     }
     let campaign = Campaign::read(&args.cases)?;
@@ -80,7 +80,8 @@ fn main() -> Result<()> {
     };
     for case in campaign.case.iter().filter(wanted) {
         let records = run(&campaign, case, args.seeds)?;
-        print!("{}", lines(&records, &tuned));
+        let otherwise = case.baselines.unwrap_or(Finds::Error);
+        print!("{}", lines(&records, &tuned, otherwise));
         for healthy in [false, true] {
             let same = records.iter().filter(|record| record.label.healthy == healthy);
             kept.extend(same.take(args.of_each).cloned());

@@ -60,6 +60,8 @@ pub struct Case {
     pub size: Option<f64>,
     /// What has to be found; absent where nothing must be.
     pub finds: Option<Finds>,
+    /// What the baselines look for where nothing must be found: `error` if not given.
+    pub baselines: Option<Finds>,
 }
 
 fn half() -> f64 {

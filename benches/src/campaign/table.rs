@@ -12,8 +12,9 @@ use super::tune::Tuned;
 pub const HEAD: &str = "| case | method | found | delay, or lead: median, worst | healthy hours | false alarms per hour \
                         | Brier skill at 60 s | ECE |\n|---|---|---|---|---|---|---|---|";
 
-/// The scores of the monitor, and of the baselines that apply, on the records of each case.
-pub fn lines(records: &[Record], tuned: &[Tuned]) -> String {
+/// The scores of the monitor, and of the baselines that apply, on the records of each case. Where nothing must be found,
+/// these are the baselines for `otherwise`.
+pub fn lines(records: &[Record], tuned: &[Tuned], otherwise: Finds) -> String {
     let mut text = String::new();
     let mut cases: Vec<&str> = Vec::new();
     for record in records {
@@ -29,10 +30,10 @@ pub fn lines(records: &[Record], tuned: &[Tuned]) -> String {
             let row = cells(&score(&of, finds, make), finds);
             let _infallible = writeln!(text, "| {case} | {name} | {row} |");
         };
-        line("monitor", &|| Box::new(Ours::new(finds.unwrap_or(Finds::Error))));
+        line("monitor", &|| Box::new(Ours::new(finds.unwrap_or(otherwise))));
         for tuned in tuned
             .iter()
-            .filter(|tuned| tuned.finds == finds.unwrap_or(Finds::Error))
+            .filter(|tuned| tuned.finds == finds.unwrap_or(otherwise))
         {
             line(tuned.baseline.name(), &|| {
                 tuned.baseline.make(tuned.finds, &tuned.parameters)
