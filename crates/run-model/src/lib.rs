@@ -6,6 +6,7 @@
 //! - [`event`]: the kinds of events, with their severities.
 //! - [`clock`]: the one clock of a run.
 //! - [`sink`]: the interface that samplers write to.
+//! - [`saw_tooth`]: counters of several processes behind one URL.
 //! - [`schedule`]: fixed ticks for sampler threads.
 //! - [`catalog`]: known metrics of vLLM and of exporters.
 //! - [`labels`]: the label column.
@@ -18,6 +19,7 @@ pub mod error;
 pub mod event;
 pub mod labels;
 pub mod model;
+pub mod saw_tooth;
 pub mod schedule;
 mod shown_url;
 pub mod sink;

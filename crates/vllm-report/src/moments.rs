@@ -9,7 +9,13 @@ use crate::query::{self, View};
 /// Limited by the number of letters.
 const MOST: usize = 26;
 /// Kinds of events that are always marked.
-const ALWAYS: &[&str] = &["counter_reset", "gpu_lost", "process_gone", "xid"];
+const ALWAYS: &[&str] = &[
+    "counter_reset",
+    "gpu_lost",
+    "process_gone",
+    "several_processes",
+    "xid",
+];
 /// Kinds of events that a picture shows in another way.
 const SHOWN_ELSEWHERE: &[&str] = &["phase", "gap", "scrape_failed", "missed_tick"];
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::align::{self, Points};
 use super::series::{Builder, phase_at};
 use run_model::SeriesData;
+use run_model::saw_tooth::alternates;
 
 /// The change of one counter between two of its samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +36,12 @@ impl Step {
 }
 
 /// Returns the steps between successive finite samples, skipping others.
+///
+/// There are none if the counter alternates between the levels of several processes.
 pub fn steps(timestamps_ns: &[i64], values: &[f64]) -> Vec<Step> {
+    if alternates(values) {
+        return Vec::new();
+    }
     let mut out = Vec::with_capacity(values.len().saturating_sub(1));
     let mut before: Option<(i64, f64)> = None;
     for (index, (&end_ns, &value)) in timestamps_ns.iter().zip(values).enumerate() {
@@ -186,6 +192,15 @@ mod tests {
         assert_eq!(total, (150.0 - 100.0) + 60.0);
         assert_eq!(got.iter().filter(|s| s.reset).count(), 1);
         assert!(got[2].reset);
+    }
+
+    #[test]
+    fn counters_of_several_processes_have_no_increase() {
+        let values = [1000.0, 210.0, 1020.0, 230.0, 1040.0, 250.0, 1060.0];
+        let times: Vec<i64> = (0..7).map(|i| i * 1_000_000_000).collect();
+        assert_eq!(steps(&times, &values), []);
+        assert_eq!(sum_steps(&[(&times, &values), (&times, &values)]), []);
+        assert_eq!(steps(&times[..3], &values[..3]).len(), 2, "a restart so far");
     }
 
     #[test]

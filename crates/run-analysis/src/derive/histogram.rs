@@ -9,6 +9,7 @@ use super::interval;
 pub use super::interval::Interval;
 use super::series::{Builder, phase_at};
 use run_model::labels::{self, Labels};
+use run_model::saw_tooth::alternates;
 use run_model::{MetricType, RunData, SeriesData, SeriesDef};
 
 /// One histogram (one label set of one family at one endpoint) over the whole run.
@@ -41,7 +42,12 @@ impl Histogram {
     }
 
     /// Observations between successive scrapes; the first scrape is a baseline.
+    ///
+    /// There are none if the counts alternate between those of several processes.
     pub fn intervals(&self) -> Vec<Interval> {
+        if alternates(&self.totals) {
+            return Vec::new();
+        }
         (1..self.timestamps_ns.len())
             .map(|i| self.interval(i - 1, i))
             .collect()

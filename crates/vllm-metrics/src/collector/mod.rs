@@ -2,6 +2,8 @@
 
 mod control;
 #[cfg(feature = "http")]
+mod falls;
+#[cfg(feature = "http")]
 mod oddities;
 #[cfg(feature = "http")]
 mod partial;

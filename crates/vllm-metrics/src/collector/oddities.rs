@@ -7,21 +7,22 @@ use run_model::catalog::drift;
 use run_model::{EventKind, EventRow};
 use serde_json::json;
 
+use super::falls::Fall;
 use super::target::Target;
 use crate::scrape::{Fetched, PageResult};
 
 impl Target {
     pub(super) fn report_oddities(&mut self, at_ns: i64, page: &PageResult) {
-        if page.resets > 0 {
-            let example = page.first_reset.as_deref().unwrap_or_default();
+        let found = self.falls.add(at_ns, page);
+        self.report_fall(found.restart);
+        if found.several_processes {
             self.report(
                 at_ns,
-                EventKind::CounterReset,
-                &format!(
-                    "{} counters fell, {example} among them: the server was started again",
-                    page.resets
-                ),
-                json!({"series": page.resets, "example": example}),
+                EventKind::SeveralProcesses,
+                "several processes answer this URL in turn: its counters fall and come back, so their increases and \
+                 rates mean nothing; give one URL per process, or let vLLM merge the metrics of its API processes \
+                 (PROMETHEUS_MULTIPROC_DIR)",
+                json!({}),
             );
         }
         if page.bad_lines > 0 && !std::mem::replace(&mut self.reported.bad_lines, true) {
@@ -90,6 +91,25 @@ impl Target {
                 json!({"expected": names}),
             );
         }
+    }
+
+    /// Reports that the server was started again.
+    pub(super) fn report_fall(&self, fall: Option<Fall>) {
+        let Some(Fall {
+            at_ns,
+            series,
+            example,
+        }) = fall
+        else {
+            return;
+        };
+        self.with_report(|report| report.counter_resets += 1);
+        self.report(
+            at_ns,
+            EventKind::CounterReset,
+            &format!("{series} counters fell, {example} among them: the server was started again"),
+            json!({"series": series, "example": example}),
+        );
     }
 
     /// Reports, once at the first page, patterns that match nothing and differences from the names that the

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::falls::Falls;
 use super::partial::{Extent, Partial};
 use super::schedule::{BackOff, Schedule};
 use super::tally::{EndpointReport, Gap};
@@ -33,6 +34,7 @@ pub(super) struct Target {
     report: Arc<Mutex<EndpointReport>>,
     gap: Option<Gap>,
     pub(super) reported: Reported,
+    pub(super) falls: Falls,
     debug: bool,
     pub(super) partial: Partial,
     /// Limits concurrency when all endpoints are scraped at once; shared by all of them.
@@ -112,6 +114,7 @@ impl Target {
             body: Vec::new(),
             gap: None,
             reported: Reported::default(),
+            falls: Falls::default(),
             debug: config.debug,
             partial: Partial::new(endpoint),
             turns: Arc::clone(turns),
@@ -170,6 +173,8 @@ impl Target {
         if self.gap.is_none() {
             self.scrape(Cause::Forced(0)).await;
         }
+        let fall = self.falls.end();
+        self.report_fall(fall);
         self.close_gap(self.recorder.now_ns());
     }
 
@@ -250,7 +255,6 @@ impl Target {
             report.bad_lines += u64::from(page.bad_lines);
             report.duplicates += u64::from(page.duplicates);
             report.beyond_limit += u64::from(page.beyond_limit);
-            report.counter_resets += u64::from(page.resets > 0);
         });
         if let Some(names) = self.reader.take_names() {
             self.report_names(fetched.start_ns, &names);
@@ -367,7 +371,7 @@ impl Target {
         );
     }
 
-    fn with_report(&self, change: impl FnOnce(&mut EndpointReport)) {
+    pub(super) fn with_report(&self, change: impl FnOnce(&mut EndpointReport)) {
         change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

@@ -14,7 +14,7 @@ pub use check::{EndpointCheck, check_endpoint, validate_endpoint};
 pub(crate) use fetch::{Fetched, Fetcher};
 pub use ingest::PageIngest;
 #[cfg(feature = "http")]
-pub(crate) use page::{Layout, PageReader, PageResult};
+pub(crate) use page::{Layout, PageReader, PageResult, StartTime};
 #[cfg(feature = "http")]
 pub(crate) use series::SeriesOrigin;
 

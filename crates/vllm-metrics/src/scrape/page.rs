@@ -10,6 +10,7 @@ use super::series::{SeriesOrigin, define, only_rises};
 use crate::recorder::Recorder;
 use crate::select::Selector;
 use run_model::catalog::{blank, may_be_blank};
+use run_model::saw_tooth::{Change, SawTooth};
 use run_model::{Sample, SeriesId};
 
 /// Most series of one endpoint. A label with ever new values would otherwise take all memory: a series costs
@@ -31,6 +32,7 @@ pub(crate) struct PageReader {
     by_id: HashMap<SeriesId, u32>,
     page: u32,
     most_series: usize,
+    starts: StartTimes,
 }
 
 /// One series as this endpoint spells it.
@@ -50,7 +52,9 @@ struct Known {
     may_be_blank: bool,
     /// Whether a blank has been reported.
     blank_said: bool,
-    previous: f64,
+    /// Says when the process was started.
+    start_time: bool,
+    counter: SawTooth,
     /// The page it was last seen on.
     seen_on: u32,
 }
@@ -79,6 +83,10 @@ pub(crate) struct PageResult {
     /// Counters that are lower than on the previous page.
     pub(crate) resets: u32,
     pub(crate) first_reset: Option<String>,
+    /// Counters that came back in a jump to where they were before they fell.
+    pub(crate) came_back: u32,
+    /// Which process answered, if the page says when it was started.
+    pub(crate) start_time: Option<StartTime>,
     /// Samples with a timestamp of the source's own clock, which is ignored.
     pub(crate) own_timestamps: u32,
     /// Samples with the exporter's number for an absent value; they are not recorded.
@@ -105,6 +113,7 @@ impl PageReader {
             by_id: HashMap::new(),
             page: 0,
             most_series: MOST_SERIES,
+            starts: StartTimes::default(),
         }
     }
 
@@ -190,6 +199,7 @@ impl PageReader {
         let bad = sample.labels.duplicate().is_some();
         let skipped = bad || !self.selector.selects(&family, &name);
         let may_be_blank = may_be_blank(&name);
+        let start_time = name == "process_start_time_seconds";
         if let Some(names) = &mut self.first_names {
             names.insert((family.into_owned(), name.into_owned()));
         }
@@ -217,7 +227,8 @@ impl PageReader {
             bad,
             may_be_blank,
             blank_said: false,
-            previous: f64::NEG_INFINITY,
+            start_time,
+            counter: SawTooth::new(),
             seen_on: self.page.wrapping_sub(1),
         });
         at
@@ -256,13 +267,18 @@ impl PageReader {
             }
         }
         if known.only_rises {
-            if value < known.previous {
-                result.resets += 1;
-                result
-                    .first_reset
-                    .get_or_insert_with(|| String::from_utf8_lossy(&known.key).into_owned());
+            match known.counter.add(value) {
+                Change::Fell => {
+                    result.resets += 1;
+                    result
+                        .first_reset
+                        .get_or_insert_with(|| String::from_utf8_lossy(&known.key).into_owned());
+                }
+                Change::CameBack => result.came_back += 1,
+                Change::Onward => {}
             }
-            known.previous = value;
+        } else if known.start_time {
+            result.start_time = self.starts.add(slot, value);
         }
         result.expected_seen |= known.expected;
         if known.skipped {
@@ -274,6 +290,48 @@ impl PageReader {
             timestamp_ns,
             value,
         });
+    }
+}
+
+/// Times at which the processes behind a URL were started.
+#[derive(Debug, Default)]
+struct StartTimes {
+    /// The series; others with the same name are ignored.
+    slot: Option<usize>,
+    /// Different times, at most [`StartTimes::MOST`], and which of them was the last.
+    seen: Vec<f64>,
+    last: usize,
+}
+
+/// What a page says of the process that answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StartTime {
+    /// It is the one of the page before, or the first, or started after all others.
+    Plausible,
+    /// It has answered before, and another one since.
+    Earlier,
+}
+
+impl StartTimes {
+    const MOST: usize = 64;
+
+    fn add(&mut self, slot: usize, value: f64) -> Option<StartTime> {
+        if *self.slot.get_or_insert(slot) != slot || !value.is_finite() {
+            return None;
+        }
+        let at = self.seen.iter().position(|seen| *seen == value);
+        let result = match at {
+            Some(at) if at != self.last => StartTime::Earlier,
+            _ => StartTime::Plausible,
+        };
+        self.last = at.unwrap_or_else(|| {
+            if self.seen.len() == Self::MOST {
+                self.seen.remove(0);
+            }
+            self.seen.push(value);
+            self.seen.len() - 1
+        });
+        Some(result)
     }
 }
 
@@ -352,6 +410,23 @@ mod tests {
         assert_eq!(reader.full(page(5).as_bytes(), 0, &recorder).resets, 0);
         let fallen = reader.full(page(4).as_bytes(), 0, &recorder);
         assert_eq!((fallen.resets, fallen.first_reset.as_deref()), (1, Some("c")));
+    }
+
+    #[test]
+    fn start_times_show_which_process_answers() {
+        let (mut reader, recorder) = reader(&[]);
+        let answers = [100.5, 100.5, 200.5, 200.5, 100.5, 300.5].map(|start| {
+            let page = format!(
+                "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {start}\n# TYPE c counter\nc 1\n"
+            );
+            reader.full(page.as_bytes(), 0, &recorder).start_time
+        });
+        let (plausible, earlier) = (Some(StartTime::Plausible), Some(StartTime::Earlier));
+        assert_eq!(
+            answers,
+            [plausible, plausible, plausible, plausible, earlier, plausible]
+        );
+        assert_eq!(reader.full(b"c 1\n", 0, &recorder).start_time, None);
     }
 
     #[test]

@@ -162,6 +162,27 @@ fn a_server_that_goes_away_and_comes_back_leaves_one_gap_and_a_counter_reset() {
 }
 
 #[test]
+fn several_processes_behind_one_url_are_not_restarts() {
+    // Two processes answer in turn; each counts on from its own level.
+    let server = Server::start(|n| Reply::Page(page(if n % 2 == 0 { 1000 + n } else { 200 + n })));
+    let (builder, store) = recorder();
+    let session = builder
+        .endpoint(EndpointConfig::new(server.url()))
+        .interval(NEVER)
+        .start()
+        .unwrap();
+    for _ in 0..10 {
+        assert!(session.scrape_now(LONG));
+    }
+    let run = session.finish().unwrap();
+    assert_eq!(run.endpoints[0].counter_resets, 0);
+    assert!(events(&store, Some("counter_reset")).is_empty());
+    let found = events(&store, Some("several_processes"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].message.contains("one URL per process"), "{found:?}");
+}
+
+#[test]
 fn one_bad_endpoint_does_not_touch_a_good_one() {
     let good = Server::start(|n| Reply::Page(page(n)));
     let bad = Server::start(|_| Reply::Hang);
