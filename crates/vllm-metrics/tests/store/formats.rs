@@ -275,6 +275,7 @@ fn a_damaged_byte_is_an_error_that_names_the_file_and_the_line() {
             Some(line_of(&bytes, at)),
             "{format}, {needle}, byte {damage}: {error}"
         );
+        assert_eq!(error.matches("line ").count(), 1, "{error}");
     }
 }
 
