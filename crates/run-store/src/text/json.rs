@@ -190,20 +190,12 @@ fn wrong_line<'de, T: Deserialize<'de>>(
             None if index < last_object => return Err("`},` expected at its end".into()),
             object => object.unwrap_or(line),
         };
-        each(serde_json::from_slice(object).map_err(|error| without_line(&error))?)
+        each(serde_json::from_slice(object).map_err(|error| super::without_line(&error))?)
     };
     lines.iter().enumerate().find_map(|(index, line)| {
         let reason = check(index, line).err()?;
         Some(format!("line {}: {reason}", index + 1))
     })
-}
-
-/// The error's text with its column only: the parser was given one line, and counts it as the first.
-fn without_line(error: &serde_json::Error) -> String {
-    let (text, column) = (error.to_string(), error.column());
-    let position = format!(" at line {} column {column}", error.line());
-    text.strip_suffix(&position)
-        .map_or(text.clone(), |text| format!("{text} at column {column}"))
 }
 
 pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), String> {

@@ -56,6 +56,14 @@ pub(crate) fn parse_value(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number"))
 }
 
+/// The error's text with its column only: the parser was given one line, and counts it as the first.
+fn without_line(error: &serde_json::Error) -> String {
+    let (text, column) = (error.to_string(), error.column());
+    let position = format!(" at line {} column {column}", error.line());
+    text.strip_suffix(&position)
+        .map_or(text.clone(), |text| format!("{text} at column {column}"))
+}
+
 /// The manifest is a separate file: other tools would fail on it inside the samples file of these formats.
 pub(crate) fn manifest_path(files: &RunFiles) -> PathBuf {
     let mut name = files.samples().into_os_string();

@@ -249,8 +249,9 @@ pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), Stri
         }
         lines += 1;
         let comment = |error: serde_json::Error, what| {
+            let reason = super::without_line(&error);
             format!(
-                "line {lines}: the comment about a {what} is damaged: {error}; correct or delete that line"
+                "line {lines}: the comment about a {what} is damaged: {reason}; correct or delete that line"
             )
         };
         if let Some(json) = mark {
