@@ -212,8 +212,8 @@ flags! {
         /// Amount of logging. Default: INFO.
         #[arg(long, ignore_case = true, help_heading = "Console")]
         pub log_level: Option<LogLevel>,
-        /// Run the load with and without metrics collection, PAIRS times each in alternation (default 5), and
-        /// report the cost of collection: the ratio of throughputs with its 95 % interval. Exit status 1 if
+        /// Run the load with and without metrics collection, PAIRS times each in alternation (3 to 1000,
+        /// default 5), and report the cost of collection: the ratio of throughputs with its 95 % interval. Exit status 1 if
         /// the whole interval is below 1 and the mean loss is 0.5 % or more, or if the interval contains 1 and
         /// is wider than 4 %, which is inconclusive.
         #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "5", help_heading = "Metrics")]

@@ -193,10 +193,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
     }
     // A server that does not report its setting reveals it by its cache hits.
     let caching = match (reason.is_none(), caching) {
-        (true, PrefixCaching::Unknown) => runtime.block_on(async {
-            let asked = tokio::time::timeout(LAST_QUESTION, server.prefix_caching());
-            asked.await.unwrap_or(PrefixCaching::Unknown)
-        }),
+        (true, PrefixCaching::Unknown) => runtime.block_on(last_question(server.prefix_caching())),
         _ => caching,
     };
     let recorded = session.map(Recording::finish);
@@ -233,4 +230,32 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         shutdown: shutdown.clone(),
         _lock: lock,
     })
+}
+
+/// The answer to a question after the load, or unknown if the server does not answer soon.
+async fn last_question(answer: impl Future<Output = PrefixCaching>) -> PrefixCaching {
+    tokio::time::timeout(LAST_QUESTION, answer)
+        .await
+        .unwrap_or(PrefixCaching::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_waits_for_a_hanging_metrics_page_only_as_long_as_the_last_question_may_take() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let begin = tokio::time::Instant::now();
+            let never = last_question(std::future::pending()).await;
+            assert_eq!((never, begin.elapsed()), (PrefixCaching::Unknown, LAST_QUESTION));
+            let at_once = last_question(std::future::ready(PrefixCaching::On)).await;
+            assert_eq!((at_once, begin.elapsed()), (PrefixCaching::On, LAST_QUESTION));
+        });
+    }
 }

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use crate::support::{Run, simulator};
-use vllm_metrics::Outcome;
 use vllm_metrics::store::read_run;
+use vllm_metrics::{EventKind, Outcome};
 
 /// Flags of a short Offline run of 256 queries against `url`.
 fn offline(url: &str) -> Vec<String> {
@@ -24,7 +24,7 @@ fn broken_metrics_pages_cost_only_the_metrics() {
     for (fault, told) in [
         ("metrics-status code=404", "never answered"),
         ("metrics-garbage", "MISSING"),
-        ("metrics-slow for=30s", "never answered"),
+        ("metrics-slow for=1h", "never answered"),
         ("metrics-reset requests=1..", "MISSING"),
     ] {
         let simulator = simulator(&[fault]);
@@ -39,6 +39,10 @@ fn broken_metrics_pages_cost_only_the_metrics() {
             record.requests.iter().all(|r| r.outcome == Outcome::Completed),
             "{shown}"
         );
+        // The run ends by itself, whatever the page does, and after the last answer.
+        let at = |kind: EventKind| record.events.iter().position(|event| event.kind == kind);
+        let (completed, finished) = (at(EventKind::TestCompleted), at(EventKind::SessionFinished));
+        assert!(completed.is_some() && completed < finished, "{shown}");
         simulator.stop();
     }
 }

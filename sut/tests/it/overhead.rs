@@ -6,7 +6,7 @@ use crate::support::Run;
 fn pairs_of_runs_are_compared() {
     let run = Run::new(&[
         "--overhead-check",
-        "2",
+        "3",
         "--duration",
         "500ms",
         "--num-samples",
@@ -20,7 +20,7 @@ fn pairs_of_runs_are_compared() {
     let shown = format!("{}{}", run.stdout, run.stderr);
     // Whether two short runs differ on a busy machine is random; that they are compared is not.
     assert!(matches!(run.status, Some(0 | 1)), "{shown}");
-    for part in ["[SIMULATED]", "95 % interval", "n = 2", "verdict"] {
+    for part in ["[SIMULATED]", "95 % interval", "n = 3", "verdict"] {
         assert!(run.stdout.contains(part), "{part} is missing in\n{shown}");
     }
     let folder = run.metrics_dir().join("overhead_0001");
@@ -35,8 +35,8 @@ fn pairs_of_runs_are_compared() {
         "{shown}"
     );
     let pairs = result["pairs"].as_array().expect("pairs");
-    assert_eq!(pairs.len(), 2);
-    for pair in ["pair_0001", "pair_0002"] {
+    assert_eq!(pairs.len(), 3);
+    for pair in ["pair_0001", "pair_0002", "pair_0003"] {
         let recorded = |arm| folder.join(format!("{pair}_{arm}/metrics_output")).exists();
         assert!(recorded("on") && !recorded("off"), "{pair}");
     }
@@ -47,13 +47,14 @@ fn pairs_of_runs_are_compared() {
             p["on_tokens_per_sec"].as_f64().unwrap_or(0.0) / p["off_tokens_per_sec"].as_f64().unwrap_or(0.0)
         })
         .product();
-    assert!((product.sqrt() / of("mean") - 1.0).abs() < 1e-9, "{text}");
+    assert!((product.cbrt() / of("mean") - 1.0).abs() < 1e-9, "{text}");
 }
 
 #[test]
 fn what_would_mean_nothing_is_refused() {
     for (flags, part) in [
-        ("--overhead-check 1", "from 2 to 1000"),
+        ("--overhead-check 1", "from 3 to 1000"),
+        ("--overhead-check 2", "from 3 to 1000"),
         ("--overhead-check --scenario Server", "load sets the throughput"),
         ("--overhead-check --model org/m", "give --url"),
         ("--overhead-check --test-mode accuracy", "throughput"),
@@ -72,9 +73,9 @@ fn a_run_that_fails_ends_the_check_with_its_status() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener);
-    let run = Run::new(&["--overhead-check", "2", "--url", &url, "--startup-timeout", "1"]).finish();
+    let run = Run::new(&["--overhead-check", "3", "--url", &url, "--startup-timeout", "1"]).finish();
     assert_eq!(run.status, Some(2), "{}", run.stderr);
-    let run = Run::new(&["--overhead-check", "2", "--url", &url]).finish();
+    let run = Run::new(&["--overhead-check", "3", "--url", &url]).finish();
     assert_eq!(run.status, Some(3), "{}{}", run.stdout, run.stderr);
     assert!(run.stderr.contains("output.log"), "{}", run.stderr);
 }

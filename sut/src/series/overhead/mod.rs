@@ -207,8 +207,8 @@ fn refuse(task: &Task, pairs: u32) -> Result<&Plan, Fail> {
             plan
         }
     };
-    if !(2..=1000).contains(&pairs) {
-        wrong.push("it takes from 2 to 1000 pairs: one pair has no interval");
+    if !(3..=1000).contains(&pairs) {
+        wrong.push("it takes from 3 to 1000 pairs: the 95 % interval of fewer is too wide to show a cost");
     }
     if plan.mode != Mode::Performance {
         wrong.push("it compares throughput: --test-mode can only be performance");
