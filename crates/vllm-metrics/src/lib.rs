@@ -64,7 +64,7 @@ pub mod session;
 
 pub use machine_telemetry::host;
 pub use run_analysis::{derive, energy, view};
-pub use run_model::{catalog, clock, error, event, labels, model, sink};
+pub use run_model::{catalog, clock, error, event, labels, model, saw_tooth, sink};
 
 /// GPUs: the sampler (feature `nvml`), and the meaning of the driver's XID errors.
 pub mod gpu {

@@ -11,6 +11,7 @@ use vllm_metrics::derive::quantile;
 use vllm_metrics::derive::series::Quotients;
 use vllm_metrics::derive::window::Window;
 use vllm_metrics::derive::{counter, engine, names, totals};
+use vllm_metrics::saw_tooth::alternates;
 use vllm_metrics::{MetricType, SeriesData};
 
 use super::labels_value;
@@ -94,7 +95,7 @@ fn insert_rise(entry: &mut Value, windows: &[Window]) {
         .filter(|_| observed > 0.0)
         .map(|increase| increase / observed);
     entry["increase"] = stats::number(increase);
-    entry["observed_secs"] = stats::number(Some(observed));
+    entry["observed_secs"] = stats::number(increase.map(|_| observed));
     entry["mean_per_second"] = stats::number(rate);
     entry["per_second"] = json!(query::rate_stats(windows));
 }
@@ -106,9 +107,13 @@ pub(super) fn aggregate(view: &View<'_>, series: &[&SeriesData]) -> Value {
         Err(why) => return json!({ "how": "none", "unavailable": why }),
     };
     let mut entry = if series[0].def.metric_type == MetricType::Counter {
-        let (windows, _, _) = view.windows(series, None);
         let mut entry = json!({});
-        insert_rise(&mut entry, &windows);
+        if series.iter().any(|s| alternates(&s.values)) {
+            insert_rise(&mut entry, &[]);
+            entry["unavailable"] = Value::from("several processes answer its URL in turn");
+        } else {
+            insert_rise(&mut entry, &view.windows(series, None).0);
+        }
         entry
     } else {
         gauges(series, combine)

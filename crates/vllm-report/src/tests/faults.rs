@@ -415,6 +415,45 @@ fn another_engine_is_drawn_and_summarised_under_its_own_names() {
 }
 
 #[test]
+fn counters_of_several_processes_have_a_reason_instead_of_a_total() {
+    let mut run = run();
+    run.series = vec![
+        series(
+            "vllm:generation_tokens_total",
+            r#"{"engine":"0"}"#,
+            MetricType::Counter,
+            "",
+            |i| {
+                if i % 2 == 0 {
+                    1000.0 + i as f64
+                } else {
+                    200.0 + i as f64
+                }
+            },
+        ),
+        series(
+            "vllm:generation_tokens_total",
+            r#"{"engine":"1"}"#,
+            MetricType::Counter,
+            "",
+            |i| i as f64 * 10.0,
+        ),
+    ];
+    let summary = summary(&run);
+    let entry = &summary["metrics"]["vllm:generation_tokens_total"];
+    let all = &entry["aggregate"];
+    assert_eq!(all["unavailable"], "several processes answer its URL in turn");
+    for (of, key) in [
+        (all, "increase"),
+        (all, "observed_secs"),
+        (&entry["series"][0], "increase"),
+    ] {
+        assert!(of[key].is_null(), "{key}: {of}");
+    }
+    assert!(entry["series"][1]["increase"].as_f64() > Some(0.0), "{entry}");
+}
+
+#[test]
 fn restarts_are_marked_and_warnings_on_request() {
     let mut run = run();
     for (kind, message) in [
