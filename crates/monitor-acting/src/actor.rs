@@ -214,7 +214,7 @@ impl Actor {
             return orders;
         };
         self.take_in(situation);
-        self.settle(situation, &mut orders);
+        self.settle(situation, leases, &mut orders);
         if !situation.observed || target.excluded || self.killed {
             return orders;
         }

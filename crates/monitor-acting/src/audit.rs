@@ -34,6 +34,11 @@ pub enum Record {
         /// What went wrong.
         error: Option<String>,
     },
+    /// Recorded before the time of its levers is extended.
+    Renewing {
+        /// The decision.
+        ticket: Ticket,
+    },
     /// The time of its levers was extended, or that failed.
     Renewed {
         /// The decision.
@@ -397,7 +402,7 @@ pub fn tell(records: &[(Time, Record)]) -> Vec<String> {
             effect.by * 100.0,
             effect.within_secs,
         );
-        for (renewed_at, later) in records {
+        for (at, later) in records {
             match later {
                 Record::Executed { ticket, error } if *ticket == intent.ticket => match error {
                     Some(error) => text.push_str(&format!(" It could not be carried out: {error}.")),
@@ -416,10 +421,7 @@ pub fn tell(records: &[(Time, Record)]) -> Vec<String> {
                 }
                 Record::Renewed { ticket, error } if *ticket == intent.ticket => match error {
                     Some(error) => text.push_str(&format!(" Renewing it failed: {error}.")),
-                    None => text.push_str(&format!(
-                        " Renewed {:.0} s later.",
-                        renewed_at.secs_since(intent.at)
-                    )),
+                    None => text.push_str(&format!(" Renewed {:.0} s later.", at.secs_since(intent.at))),
                 },
                 Record::Reverted { ticket, why, error } if *ticket == intent.ticket => match error {
                     Some(error) => text.push_str(&format!(" Taking it back failed: {error}.")),

@@ -179,7 +179,8 @@ pub enum Order {
     Act(Box<Intent>),
     /// In observe mode: what would be done.
     Would(Box<Intent>),
-    /// Set the levers of an action again before their time is over, with the same values: they are still needed.
+    /// Set the levers of an action again before their time is over, with the same values: they are still needed. Write
+    /// it to the audit first; if it fails, call [`crate::Actor::not_renewed`].
     Renew {
         /// The decision.
         ticket: Ticket,

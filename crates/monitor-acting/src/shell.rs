@@ -45,9 +45,9 @@ pub struct Done {
     pub problems: Vec<String>,
 }
 
-/// Writes each intent to the audit, executes it, reports and records the result.
+/// Writes each intent and renewal to the audit, executes it, reports and records the result.
 ///
-/// If an intent cannot be written, it is not executed. `now` gives the time of each entry.
+/// What cannot be written is not executed; only reverts are, in any case. `now` gives the time of each entry.
 pub async fn carry_out(
     orders: Vec<Order>,
     audited: &Mutex<AuditedActor>,
@@ -89,16 +89,24 @@ pub async fn carry_out(
                 actions,
                 fence,
             } => {
-                let result = actuators.carry_out(target, arm, actions, *fence).await;
+                let recorded = lock(audited).record(now(), &Record::Renewing { ticket: *ticket });
+                let result = match recorded {
+                    Err(e) => Err(format!("the audit cannot be written: {e}")),
+                    Ok(()) => {
+                        let result = actuators.carry_out(target, arm, actions, *fence).await;
+                        let record = Record::Renewed {
+                            ticket: *ticket,
+                            error: result.clone().err(),
+                        };
+                        write(audited, now(), &record, &mut done);
+                        result
+                    }
+                };
                 if let Err(e) = &result {
                     done.problems
                         .push(format!("{target}: {arm} could not be renewed: {e}"));
+                    lock(audited).actor.not_renewed(*ticket);
                 }
-                let record = Record::Renewed {
-                    ticket: *ticket,
-                    error: result.err(),
-                };
-                write(audited, now(), &record, &mut done);
             }
             Order::Revert {
                 ticket,

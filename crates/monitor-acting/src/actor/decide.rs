@@ -88,9 +88,7 @@ impl Actor {
             let ledger = self.memory.ledgers.entry(Arc::clone(&target.name)).or_default();
             let exhausted = ledger.exhausted(now, &self.config.limits);
             // An arm in cool-down will be admissible again; one that failed or never was admissible will not.
-            let waits = refused.iter().any(|refusal| {
-                refusal.why.contains("cools down") || refusal.why.contains("restart is possible")
-            });
+            let waits = refused.iter().any(|refusal| refusal.waits);
             let why = exhausted.or_else(|| {
                 (admissible.is_empty() && failure.present && !waits)
                     .then(|| "no action that is allowed is left".to_owned())
@@ -159,27 +157,24 @@ impl Actor {
                 limits.allow.insert(Arc::clone(&spec.name));
             }
             let missing = self.strategies.catalogue().missing(&spec.requires, target);
-            let why = if missing.is_empty() {
+            let refusal = if missing.is_empty() {
                 limits.refuse(spec, &question)
             } else {
-                Some(format!("unsupported here: {}", missing.join("; ")).into())
+                let why = format!("unsupported here: {}", missing.join("; "));
+                Some(Refusal::new(spec, why))
             };
-            let planned = match why {
-                Some(why) => Err(why),
-                None => strategy.plan(&failure.kind, situation),
+            let planned = match refusal {
+                Some(refusal) => Err(refusal),
+                None => strategy
+                    .plan(&failure.kind, situation)
+                    .map_err(|why| Refusal::new(spec, why)),
             };
-            let planned =
-                planned.and_then(
-                    |plan| match lever_that_waits(&plan, question.ledger, situation.at) {
-                        Some(why) => Err(why.into()),
-                        None => Ok(plan),
-                    },
-                );
+            let planned = planned.and_then(|plan| match self.lever_that_waits(&plan, &question) {
+                Some(why) => Err(Refusal::for_now(spec, why)),
+                None => Ok(plan),
+            });
             match planned {
-                Err(why) => refused.push(Refusal {
-                    arm: Arc::clone(&spec.name),
-                    why,
-                }),
+                Err(refusal) => refused.push(refusal),
                 Ok(plan) => {
                     let prior = |arm: &str| crate::learn::prior_of(&self.strategies, arm, &failure.kind);
                     let better = self.memory.learner.probability_better(
@@ -218,10 +213,7 @@ impl Actor {
             } else {
                 return true;
             };
-            refused.push(Refusal {
-                arm: Arc::clone(&spec.name),
-                why: why.into(),
-            });
+            refused.push(Refusal::new(spec, why));
             false
         });
     }
@@ -357,6 +349,7 @@ impl Actor {
             );
             self.memory.fleet.note(&target, now);
         }
+        let lever_since = self.lever_since(&target, &intent.plan).unwrap_or(now);
         self.supersede(&intent);
         let effect = &intent.plan.effect;
         let signals = self.recents.get(&target).map(|recents| &recents.signals);
@@ -389,6 +382,8 @@ impl Actor {
             restarts: spec.restarts,
             window_ends: now.plus_secs(self.window_secs(&intent.failure)),
             revert_at: intent.plan.ttl_secs.map(|ttl| now.plus_secs(ttl)),
+            renewed_from: None,
+            lever_since,
             verdict: None,
             settled: false,
             earned: (0.0, 0),
@@ -401,6 +396,35 @@ impl Actor {
 }
 
 impl Actor {
+    /// A lever of the plan that was taken back too recently, or that would stay set for too long.
+    fn lever_that_waits(&self, plan: &Plan, question: &Question<'_>) -> Option<String> {
+        let now = question.situation.at;
+        let taken_back = plan.actions.iter().find_map(|action| {
+            let wait = question.ledger.lever_wait_secs(action.set_lever()?, now);
+            (wait > 0.0).then(|| format!("its lever cools down for {wait:.0} s more"))
+        });
+        taken_back.or_else(|| {
+            let since = self.lever_since(&question.target.name, plan)?;
+            let until = now.plus_secs(plan.ttl_secs.unwrap_or(0.0));
+            (until.secs_since(since) > self.config.limits.longest_lever_secs).then(|| {
+                let held = now.secs_since(since);
+                format!("its lever has been set for {held:.0} s and must be taken back first")
+            })
+        })
+    }
+
+    /// Since when a lever of the plan is set by actions in effect.
+    fn lever_since(&self, target: &str, plan: &Plan) -> Option<Time> {
+        let set: BTreeSet<_> = plan.actions.iter().filter_map(Action::set_lever).collect();
+        let in_force = self.memory.standing.iter().filter(|standing| {
+            let mut levers = standing.intent.plan.actions.iter().filter_map(Action::set_lever);
+            standing.intent.target.as_ref() == target
+                && standing.revert_at.is_some()
+                && levers.any(|lever| set.contains(lever))
+        });
+        in_force.map(|standing| standing.lever_since).min()
+    }
+
     /// Earlier actions whose levers get new values do not revert them any more.
     fn supersede(&mut self, intent: &Intent) {
         let set: BTreeSet<_> = intent.plan.actions.iter().filter_map(Action::set_lever).collect();
@@ -432,15 +456,6 @@ impl Actor {
             deviation: trend.deviation.hypot(nothing.of_one() * reference),
         }
     }
-}
-
-/// A lever of the plan that was taken back too recently.
-fn lever_that_waits(plan: &Plan, ledger: &Ledger, now: Time) -> Option<String> {
-    plan.actions.iter().find_map(|action| {
-        let lever = action.set_lever()?;
-        let wait = ledger.lever_wait_secs(lever, now);
-        (wait > 0.0).then(|| format!("its lever cools down for {wait:.0} s more"))
-    })
 }
 
 /// With the probability of the hold-out, doing nothing replaces the choice.

@@ -106,6 +106,12 @@ pub struct ActionInForce {
     pub window_ends: Time,
     /// When to revert it; `None` if it has no lasting effect, or was reverted.
     pub revert_at: Option<Time>,
+    /// The time before the last renewal, to which `revert_at` returns if that fails.
+    #[serde(default)]
+    pub renewed_from: Option<Time>,
+    /// Since when its levers are set, by it or by actions whose levers it took over.
+    #[serde(default)]
+    pub lever_since: Time,
     /// The verdict, once there is one.
     pub verdict: Option<Verdict>,
     /// Whether the learner was updated.

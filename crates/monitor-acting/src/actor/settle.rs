@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{ActionInForce, Actor};
+use crate::guard::LeaseStore;
 use crate::verify::{Compared, Outcome, Verdict, judge};
-use crate::{Action, Order, Settled, Situation, Ticket, Time, signal};
+use crate::{Action, Intent, Order, Settled, Situation, Ticket, Time, signal};
 
 /// Signals are compared as means over at most this many seconds.
 pub(super) const COMPARE_SECS: f64 = 10.0;
@@ -13,6 +14,12 @@ pub(super) const COMPARE_SECS: f64 = 10.0;
 const HARM_AFTER_SECS: f64 = 5.0;
 /// Consecutive samples that must show harm before the deadline.
 const HARM_SAMPLES: u32 = 3;
+/// Seconds over which unserved demand is looked for: about as long as it takes to see harm.
+const DEMAND_SECS: f64 = HARM_AFTER_SECS / 2.0;
+/// Waiting requests, on average, up to which demand counts as served: a request may wait for the next step.
+const WAITING_SERVED: f64 = 1.0;
+/// Why an action that did harm is taken back.
+const HARM: &str = "it did harm";
 /// Share of its time, before its end, in which a lever is renewed.
 const RENEW_SHARE: f64 = 0.25;
 /// Seconds after the window's end within which a reward still counts as complete.
@@ -25,21 +32,32 @@ pub(super) fn compare_secs(within_secs: f64) -> f64 {
 
 impl Actor {
     /// Updates the actions in effect on the situation's target.
-    pub(super) fn settle(&mut self, situation: &Situation, orders: &mut Vec<Order>) {
+    pub(super) fn settle(
+        &mut self,
+        situation: &Situation,
+        leases: &mut dyn LeaseStore,
+        orders: &mut Vec<Order>,
+    ) {
         let all = std::mem::take(&mut self.memory.standing);
         for mut standing in all {
             if standing.intent.target != situation.target {
                 self.memory.standing.push(standing);
                 continue;
             }
-            self.settle_one(&mut standing, situation, orders);
+            self.settle_one(&mut standing, situation, leases, orders);
             if !standing.settled || standing.revert_at.is_some() {
                 self.memory.standing.push(standing);
             }
         }
     }
 
-    fn settle_one(&mut self, standing: &mut ActionInForce, situation: &Situation, orders: &mut Vec<Order>) {
+    fn settle_one(
+        &mut self,
+        standing: &mut ActionInForce,
+        situation: &Situation,
+        leases: &mut dyn LeaseStore,
+        orders: &mut Vec<Order>,
+    ) {
         let now = situation.at;
         if situation.observed
             && !standing.settled
@@ -65,10 +83,18 @@ impl Actor {
             );
             return;
         }
-        // Goodput may collapse after the promised signal has moved: it is watched until the window ends.
-        if !standing.settled && self.shows_harm(standing, situation) {
-            let verdict = self.collapsed(standing, now);
-            self.judged(standing, verdict, now, orders);
+        // Goodput may collapse after the promised signal has moved: it is watched until the window ends and while a
+        // lever is set.
+        let is_watched = !standing.settled || standing.revert_at.is_some();
+        if is_watched && self.shows_harm(standing, situation) {
+            if standing.settled {
+                let intent = &standing.intent;
+                self.did_not_help(&intent.target, &intent.failure, &intent.arm);
+                self.take_back_early(standing, HARM, now, orders);
+            } else {
+                let verdict = self.collapsed(standing, now);
+                self.judged(standing, verdict, now, orders);
+            }
         } else if standing.verdict.is_none() && now >= standing.intent.deadline {
             let verdict = self.judge(standing, situation);
             self.judged(standing, verdict, now, orders);
@@ -82,57 +108,104 @@ impl Actor {
         if standing.revert_at.is_some_and(|at| now >= at) {
             self.take_back(standing, "its time is over", now, orders);
         } else {
-            self.renew(standing, situation, orders);
+            self.renew(standing, situation, leases, orders);
         }
     }
 
     /// Extends the time of levers that helped and are still needed.
     ///
     /// What justifies a renewal is weaker than what justifies setting a lever: not only the failure, but also demand
-    /// that is held back. The lever itself ends the failure, which would return without it.
-    fn renew(&self, standing: &mut ActionInForce, situation: &Situation, orders: &mut Vec<Order>) {
+    /// that is not served. The lever itself ends the failure, which would return without it. The guardrails apply as
+    /// for a new action.
+    fn renew(
+        &mut self,
+        standing: &mut ActionInForce,
+        situation: &Situation,
+        leases: &mut dyn LeaseStore,
+        orders: &mut Vec<Order>,
+    ) {
         let (intent, now) = (&standing.intent, situation.at);
         let Some((ttl, at)) = intent.plan.ttl_secs.zip(standing.revert_at) else {
             return;
         };
+        let sets_lever = |action: &&Action| action.set_lever().is_some();
+        let actions: Vec<Action> = intent.plan.actions.iter().filter(sets_lever).cloned().collect();
         let helped = standing
             .verdict
             .as_ref()
             .is_some_and(|v| matches!(v.outcome, Outcome::Success | Outcome::PartialSuccess));
         let is_due = at.secs_since(now) <= RENEW_SHARE * ttl;
         let until = now.plus_secs(ttl);
-        let limits = &self.config.limits;
-        if !helped
+        if actions.is_empty()
+            || !helped
             || !is_due
             || !situation.observed
-            || until.secs_since(intent.at) > limits.longest_lever_secs
-            || !self.holds_back_demand(situation, &intent.failure)
-            || self.acts().is_err()
+            || until.secs_since(standing.lever_since) > self.config.limits.longest_lever_secs
+            || !self
+                .has_unserved_demand(situation, &intent.failure)
+                .unwrap_or(false)
+            || !self.permits_renewal(&intent.arm, situation)
+            || !self.keeps_lease(intent, now, leases)
         {
             return;
         }
-        standing.revert_at = Some(until);
-        let levers = |action: &&Action| action.set_lever().is_some();
+        self.memory.fleet.note(&intent.target, now);
         orders.push(Order::Renew {
             ticket: intent.ticket,
             target: Arc::clone(&intent.target),
             arm: Arc::clone(&intent.arm),
-            actions: intent.plan.actions.iter().filter(levers).cloned().collect(),
+            actions,
             fence: intent.fence,
         });
+        standing.renewed_from = Some(at);
+        standing.revert_at = Some(until);
     }
 
-    /// Whether the failure is there, or requests were refused or waited during the last seconds.
-    fn holds_back_demand(&self, situation: &Situation, failure: &str) -> bool {
-        let (target, now) = (&situation.target, situation.at);
-        let above = |name: &str, least: f64| {
-            self.recent_mean(target, name, now, COMPARE_SECS)
-                .is_some_and(|mean| mean > least)
+    fn permits_renewal(&self, arm: &str, situation: &Situation) -> bool {
+        self.acts().is_ok()
+            && self.config.limits.allow.contains(arm)
+            && !situation.vetoes.contains_key(arm)
+            && self
+                .targets
+                .get(&situation.target)
+                .is_some_and(|target| !target.excluded)
+    }
+
+    /// Extends the lease under which the action was decided. A lease with another fence is a new one: another monitor
+    /// may have acted meanwhile.
+    fn keeps_lease(&self, intent: &Intent, now: Time, leases: &mut dyn LeaseStore) -> bool {
+        let secs = self.config.limits.lease_secs;
+        let lease = leases.acquire(&intent.target, &self.config.holder, now, secs);
+        lease.is_ok_and(|lease| lease.is_some_and(|lease| lease.fence == intent.fence))
+    }
+
+    /// Processes a renewal that could not be executed: the lever ends when it would have ended without it.
+    pub fn not_renewed(&mut self, ticket: Ticket) {
+        let standing = &mut self.memory.standing;
+        if let Some(standing) = standing.iter_mut().find(|s| s.intent.ticket == ticket)
+            && standing.revert_at.is_some()
+            && let Some(before) = standing.renewed_from.take()
+        {
+            standing.revert_at = Some(before);
+        }
+    }
+
+    /// Whether the failure is there, or requests were refused or waited during the last seconds. Otherwise low goodput
+    /// means low demand. `None` if that cannot be known.
+    fn has_unserved_demand(&self, situation: &Situation, failure: &str) -> Option<bool> {
+        let target = &situation.target;
+        if self.failing_since(target, failure).is_some() {
+            return Some(true);
+        }
+        let above = |name: &str, served: f64| {
+            let mean = self.recent_mean(target, name, situation.at, DEMAND_SECS)?;
+            Some(mean > served)
         };
-        // A request may wait for the next step without any shortage.
-        self.failing_since(target, failure).is_some()
-            || above(signal::REJECTIONS, 0.0)
-            || above(signal::WAITING, 1.0)
+        let found = [
+            above(signal::REJECTIONS, 0.0),
+            above(signal::WAITING, WAITING_SERVED),
+        ];
+        found.into_iter().flatten().reduce(|a, b| a || b)
     }
 
     /// Orders an action to be reverted. The cool-down of its levers begins.
@@ -209,8 +282,10 @@ impl Actor {
         let harmed = situation.observed
             && !early
             && !is_passive
-            && has_unserved_demand(situation, &standing.intent.failure)
             && !standing.restarts
+            && self
+                .has_unserved_demand(situation, &standing.intent.failure)
+                .unwrap_or(true)
             && goodput.is_some_and(|(observed, expected)| {
                 let mut limits = self.config.limits.harm;
                 limits.share *= 2.0;
@@ -243,7 +318,11 @@ impl Actor {
         };
         let signal = compared(&effect.signal, standing.expected);
         let goodput = compared(signal::GOODPUT, standing.goodput)
-            .filter(|_| !standing.restarts && has_unserved_demand(situation, &intent.failure));
+            .filter(|_| !standing.restarts)
+            .filter(|_| {
+                self.has_unserved_demand(situation, &intent.failure)
+                    .unwrap_or(true)
+            });
         let gone = !situation.failures.iter().any(|f| f.kind == intent.failure);
         if intent.plan.actions.is_empty() {
             // Doing nothing cannot cause harm; it helps if the failure ends by itself.
@@ -265,7 +344,7 @@ impl Actor {
             Outcome::Failure | Outcome::MadeWorse => {
                 self.did_not_help(&target, &standing.intent.failure, &arm);
                 let why = if verdict.outcome == Outcome::MadeWorse {
-                    "it did harm"
+                    HARM
                 } else {
                     "it had no effect"
                 };
@@ -362,14 +441,6 @@ impl Actor {
         );
         orders
     }
-}
-
-/// Whether requests are waiting or refused, or the failure is there. Otherwise low goodput means low demand.
-fn has_unserved_demand(situation: &Situation, failure: &str) -> bool {
-    let counts = [signal::WAITING, signal::REJECTIONS].map(|name| situation.signal(name));
-    situation.failures.iter().any(|f| f.kind.as_ref() == failure)
-        || counts.iter().flatten().any(|count| *count > 0.0)
-        || counts.iter().all(Option::is_none)
 }
 
 fn unknown(why: impl Into<Cow<'static, str>>) -> Verdict {

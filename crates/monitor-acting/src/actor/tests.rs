@@ -1,5 +1,6 @@
 //! The whole loop in virtual time, on a server modelled by a few numbers.
 
+mod levers;
 mod world;
 
 use super::*;

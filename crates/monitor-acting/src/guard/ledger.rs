@@ -29,7 +29,7 @@ pub struct Ledger {
     #[serde(default)]
     levers: BTreeMap<Arc<str>, Time>,
     actions: VecDeque<Time>,
-    /// Actions since the last progress.
+    /// Actions since the last progress, or since an hour without an action.
     fruitless: usize,
     restarts: u32,
     last_restart: Option<Time>,
@@ -74,6 +74,9 @@ impl Ledger {
         {
             self.actions.pop_front();
         }
+        if self.actions.is_empty() {
+            self.fruitless = 0;
+        }
         if self.fruitless >= limits.without_progress {
             return Some(format!("{} actions brought no progress", self.fruitless));
         }
@@ -117,7 +120,8 @@ impl Ledger {
         }
     }
 
-    /// Records whether the target serves. Uninterrupted service for long enough resets the counters.
+    /// Records whether the target serves. Uninterrupted service for long enough resets the counter of
+    /// restarts.
     pub fn serving(&mut self, serves: bool, now: Time, limits: &Limits) {
         if !serves {
             self.serving_since = None;
@@ -126,7 +130,6 @@ impl Ledger {
         let since = *self.serving_since.get_or_insert(now);
         if now.secs_since(since) >= limits.healthy_secs {
             self.restarts = 0;
-            self.fruitless = 0;
         }
     }
 
@@ -212,6 +215,28 @@ mod tests {
                 .is_some_and(|why| why.contains("hour"))
         );
         assert_eq!(ledger.exhausted(at(3700.0), &limits), None);
+    }
+
+    #[test]
+    fn service_is_no_progress() {
+        let (mut ledger, limits) = (Ledger::default(), Limits::default());
+        for second in 0..=2000 {
+            let now = at(f64::from(second));
+            ledger.serving(true, now, &limits);
+            if second >= 700 && second % 400 == 0 {
+                ledger.note(&"a".into(), false, now, 0.0, &limits);
+            }
+        }
+        // Four actions from 800 to 2000 s while it served.
+        let why = ledger
+            .exhausted(at(2000.0), &limits)
+            .expect("an operator is needed");
+        assert!(why.contains("no progress"), "{why}");
+        assert_eq!(
+            ledger.exhausted(at(5601.0), &limits),
+            None,
+            "after an hour without an action"
+        );
     }
 
     #[test]

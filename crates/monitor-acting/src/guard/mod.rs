@@ -54,18 +54,19 @@ pub struct Limits {
     pub longest_cooldown_secs: f64,
     /// Largest random extension of a cool-down, as a share of it, so that many targets do not act in step.
     pub jitter: f64,
-    /// Longest time for which a lever is renewed while it is still needed. It is then taken back, to see whether
-    /// the server manages without it.
+    /// Longest time for which a lever stays set, by renewals and by actions that set it to another value. It is then
+    /// taken back, to see whether the server manages without it.
     pub longest_lever_secs: f64,
     /// Most actions on one target within an hour; then an operator is called.
     pub per_hour: usize,
-    /// Most consecutive actions on one target without progress, of any name; then an operator is called.
+    /// Most consecutive actions on one target without progress, of any name; then an operator is called. Counted anew
+    /// after progress, and after an hour without an action.
     pub without_progress: usize,
     /// Seconds of the first wait between restarts, doubled each time.
     pub restart_pause_secs: f64,
     /// Longest wait between restarts.
     pub longest_restart_pause_secs: f64,
-    /// Seconds of progress after which the restart counter is reset.
+    /// Seconds of uninterrupted service after which the restart counter is reset.
     pub healthy_secs: f64,
     /// Share of the fleet that may be acted on within `fleet_window_secs`; at least one target. Beyond
     /// it, the breaker trips.
@@ -155,6 +156,27 @@ pub struct Refusal {
     pub arm: Arc<str>,
     /// Why.
     pub why: Cow<'static, str>,
+    /// Whether it will be admissible again after some time, so that no operator is needed yet.
+    #[serde(default)]
+    pub waits: bool,
+}
+
+impl Refusal {
+    pub(crate) fn new(arm: &ArmSpec, why: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            arm: Arc::clone(&arm.name),
+            why: why.into(),
+            waits: false,
+        }
+    }
+
+    /// One that ends by itself.
+    pub(crate) fn for_now(arm: &ArmSpec, why: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            waits: true,
+            ..Self::new(arm, why)
+        }
+    }
 }
 
 /// Whether the evidence for a failure is sufficient to act on it.
@@ -186,14 +208,14 @@ pub(crate) struct Question<'a> {
 
 impl Limits {
     /// Why one arm is not admissible, apart from capabilities of the target.
-    pub(crate) fn refuse(&self, arm: &ArmSpec, question: &Question<'_>) -> Option<Cow<'static, str>> {
+    pub(crate) fn refuse(&self, arm: &ArmSpec, question: &Question<'_>) -> Option<Refusal> {
         let now = question.situation.at;
-        let because = |why: &'static str| Some(Cow::Borrowed(why));
+        let because = |why: &'static str| Some(Refusal::new(arm, why));
         if !self.allow.contains(&arm.name) {
             return because("it is not opted in");
         }
         if let Some(why) = question.situation.vetoes.get(&arm.name) {
-            return Some(Cow::Owned(why.clone()));
+            return Some(Refusal::new(arm, why.clone()));
         }
         if question.failed.contains(&arm.name) {
             return because("it did not help in this episode");
@@ -203,16 +225,20 @@ impl Limits {
         }
         if arm.restarts {
             if let Some(owner) = &question.target.restart_owner {
-                return Some(Cow::Owned(format!("{owner} restarts this server")));
+                return Some(Refusal::new(arm, format!("{owner} restarts this server")));
             }
             let wait = question.ledger.restart_wait_secs(now, self);
             if wait > 0.0 {
-                return Some(Cow::Owned(format!("the next restart is possible in {wait:.0} s")));
+                let why = format!("the next restart is possible in {wait:.0} s");
+                return Some(Refusal::for_now(arm, why));
             }
         }
         let wait = question.ledger.cooldown_secs(&arm.name, now);
         if wait > 0.0 {
-            return Some(Cow::Owned(format!("it cools down for {wait:.0} s more")));
+            return Some(Refusal::for_now(
+                arm,
+                format!("it cools down for {wait:.0} s more"),
+            ));
         }
         None
     }
