@@ -111,6 +111,41 @@ fn figures_are_those_of_the_summary_and_say_where_they_come_from() {
 }
 
 #[test]
+fn a_budget_without_the_servers_times_adds_up_to_the_time_of_the_client() {
+    let mut record = record(200, 4.0);
+    let mut with = |known: bool| {
+        for row in &mut record.requests {
+            if !known {
+                (row.server_queue_ns, row.server_prefill_ns, row.server_decode_ns) = (None, None, None);
+                row.server_time_source = None;
+            }
+        }
+        run_report::page(&[&named(&record, "A")], None).runs[0].budgets.clone()
+    };
+    let sum = |budget: &report_page::model::Budget| -> f64 {
+        budget.parts.iter().filter_map(|part| part.seconds.value()).sum()
+    };
+    let rest = |budget: &report_page::model::Budget| {
+        let found = budget.parts.iter().find(|part| part.name == "not divided further");
+        found.and_then(|part| part.seconds.value())
+    };
+    let (divided, whole) = (with(true), with(false));
+    for name in ["Median request", "Request at p99"] {
+        let of = |budgets: &[report_page::model::Budget]| {
+            budgets.iter().find(|budget| budget.name == name).unwrap().clone()
+        };
+        let (divided, whole) = (of(&divided), of(&whole));
+        assert!((sum(&divided) - sum(&whole)).abs() < 1e-6, "{divided:?} {whole:?}");
+        assert_eq!(rest(&divided), None);
+        assert!(rest(&whole).unwrap() > 0.9 * sum(&whole));
+        for part in ["outside the engine", "server queue", "prefill", "decode"] {
+            let part = whole.parts.iter().find(|known| known.name == part).unwrap();
+            assert!(matches!(part.seconds, Quantity::Absent { .. }));
+        }
+    }
+}
+
+#[test]
 fn a_killed_run_and_text_from_outside_are_shown_as_such() {
     let mut record = record(60, 4.0);
     record.manifest.ended_ns = None;

@@ -205,6 +205,7 @@ fn part_color(name: &str, position: usize) -> usize {
         "client queue" => 3,
         "server queue" => 4,
         "outside the engine" => 6,
+        "not divided further" => 7,
         _ => (position + 5) % 8,
     }
 }

@@ -102,37 +102,81 @@ fn end_to_end(analysis: &Analysis<'_>) -> Vec<Budget> {
             let middle = (q * (requests.len() - 1) as f64).round() as usize;
             // As many on both sides, so that the mean stays at the quantile.
             let reach = AROUND.min(middle).min(requests.len() - 1 - middle);
-            let around = &requests[middle - reach..=middle + reach];
-            Budget {
-                name: name.to_owned(),
-                definition: format!(
-                    "Mean of {} requests around the {quantile} of end-to-end latency.",
-                    around.len()
-                ),
-                parts: PARTS
-                    .iter()
-                    .map(|(name, definition, part)| BudgetPart {
-                        name: (*name).to_owned(),
-                        seconds: mean(
-                            around.iter().filter_map(|(_, request)| part(request)),
-                            estimate,
-                            name,
-                        ),
-                        definition: (*definition).to_owned(),
-                    })
-                    .collect(),
-            }
+            let around: Vec<&RequestTimes> = requests[middle - reach..=middle + reach]
+                .iter()
+                .map(|(_, request)| *request)
+                .collect();
+            around_quantile(name, quantile, &around, estimate)
         })
         .collect()
 }
 
+/// The mean of these requests. Parts that the server's times would give are left out where those times are not known,
+/// and one part holds their sum, so that the parts always add up to the client's own time.
+fn around_quantile(name: &str, quantile: &str, around: &[&RequestTimes], estimate: bool) -> Budget {
+    let divided: Vec<&RequestTimes> = around
+        .iter()
+        .filter(|request| request.outside_engine_secs().is_some())
+        .copied()
+        .collect();
+    // Where most have the server's times, the mean is over those which have them.
+    let (averaged, is_divided) = match divided.len() * 2 > around.len() {
+        true => (&divided[..], true),
+        false => (around, false),
+    };
+    let part = |(name, definition, part): &Part| {
+        let is_unknown = !is_divided && OF_SERVER.contains(name);
+        BudgetPart {
+            name: (*name).to_owned(),
+            seconds: if is_unknown {
+                Quantity::absent(NOT_KNOWN)
+            } else {
+                mean(averaged.iter().filter_map(|request| part(request)), estimate, name)
+            },
+            definition: (*definition).to_owned(),
+        }
+    };
+    let mut parts: Vec<BudgetPart> = PARTS.iter().map(part).collect();
+    if !is_divided {
+        parts.push(BudgetPart {
+            name: "not divided further".to_owned(),
+            seconds: mean(
+                averaged.iter().filter_map(|request| request.e2e_secs()),
+                false,
+                "not divided further",
+            ),
+            definition: format!("From sending to the last token, undivided: {NOT_KNOWN}."),
+        });
+    }
+    let which = match averaged.len() == around.len() {
+        true => format!("{} requests", around.len()),
+        false => format!(
+            "the {} of {} requests whose server's times are known,",
+            averaged.len(),
+            around.len()
+        ),
+    };
+    Budget {
+        name: name.to_owned(),
+        definition: format!(
+            "Mean of {which} around the {quantile} of end-to-end latency, from the scheduled time, or else the time of \
+             issue, to the last token."
+        ),
+        parts,
+    }
+}
+
+/// Parts that only the server's times give.
+const OF_SERVER: [&str; 4] = ["outside the engine", "server queue", "prefill", "decode"];
+const NOT_KNOWN: &str = "the server's times of these requests are not known";
+
 fn mean(values: impl Iterator<Item = f64>, estimate: bool, part: &str) -> Quantity {
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-    let of_server = !["schedule lag", "client queue"].contains(&part);
+    let of_server = OF_SERVER.contains(&part);
     match count > 0.0 {
         true if estimate && of_server => Quantity::estimate(sum / count),
         true => Quantity::measured(sum / count),
-        false if of_server => Quantity::absent("the server's times of these requests are not known"),
+        false if of_server => Quantity::absent(NOT_KNOWN),
         false => Quantity::absent("not recorded for these requests"),
     }
 }
