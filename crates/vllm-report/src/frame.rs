@@ -26,12 +26,15 @@ pub(crate) struct Cadence {
     pub(crate) endpoint_url: Arc<str>,
     /// Times with any sample, ascending.
     pub(crate) timestamps_ns: Vec<i64>,
+    /// Times of the series with the most samples. They show the usual distance: a source that writes its series one
+    /// after another has several times within a millisecond, then none until the next interval.
+    of_one_series_ns: Vec<i64>,
 }
 
 impl Cadence {
-    /// Usual distance of samples; `None` with fewer than two.
+    /// Usual distance of samples of one series; `None` with fewer than two.
     pub(crate) fn interval_ns(&self) -> Option<i64> {
-        align::median_interval_ns(&self.timestamps_ns)
+        align::median_interval_ns(&self.of_one_series_ns)
     }
 }
 
@@ -119,12 +122,13 @@ impl Frame {
 
     /// Intervals without samples: from the due time of the first missing sample to the next sample, or to the
     /// end of the run.
-    pub(crate) fn gaps_of(&self, timestamps_ns: &[i64]) -> Vec<(i64, i64)> {
-        let (Some(interval), Some(&last)) = (self.usual_interval_ns(timestamps_ns), timestamps_ns.last())
+    pub(crate) fn gaps_of(&self, cadence: &Cadence) -> Vec<(i64, i64)> {
+        let times = &cadence.timestamps_ns;
+        let (Some(interval), Some(&last)) = (self.usual_interval_ns(&cadence.of_one_series_ns), times.last())
         else {
             return Vec::new();
         };
-        let between = timestamps_ns.windows(2).map(|pair| (pair[0], pair[1]));
+        let between = times.windows(2).map(|pair| (pair[0], pair[1]));
         between
             .chain([(last, self.end_ns)])
             .filter(|(from, to)| to - from > align::longest_step_ns(interval))
@@ -137,7 +141,7 @@ impl Frame {
         let endpoints = self.cadences.iter().filter(|c| !c.endpoint_url.is_empty());
         endpoints
             .filter_map(|cadence| {
-                let last = self.gaps_of(&cadence.timestamps_ns).pop()?;
+                let last = self.gaps_of(cadence).pop()?;
                 (last.1 == self.end_ns).then(|| (Arc::clone(&cadence.endpoint_url), last.0))
             })
             .collect()
@@ -148,7 +152,7 @@ impl Frame {
         self.cadences
             .iter()
             .filter(|cadence| !cadence.endpoint_url.is_empty())
-            .map(|cadence| self.gaps_of(&cadence.timestamps_ns))
+            .map(|cadence| self.gaps_of(cadence))
             .reduce(|common, gaps| overlaps(&common, &gaps))
             .unwrap_or_default()
     }
@@ -163,7 +167,7 @@ impl Frame {
         self.cadences
             .iter()
             .filter(|c| !c.endpoint_url.is_empty())
-            .filter_map(|cadence| self.usual_interval_ns(&cadence.timestamps_ns))
+            .filter_map(|cadence| self.usual_interval_ns(&cadence.of_one_series_ns))
             .min()
     }
 }
@@ -199,7 +203,11 @@ fn cadences(run: &RunData) -> Vec<Cadence> {
                 source: Arc::clone(&def.source),
                 endpoint_url: Arc::clone(&def.endpoint_url),
                 timestamps_ns: Vec::new(),
+                of_one_series_ns: Vec::new(),
             });
+        if series.timestamps_ns.len() > cadence.of_one_series_ns.len() {
+            cadence.of_one_series_ns.clone_from(&series.timestamps_ns);
+        }
         // Most series of a scrape share their times, so the first one usually suffices.
         let times = &mut cadence.timestamps_ns;
         if *times != series.timestamps_ns {

@@ -51,7 +51,7 @@ pub(crate) fn of(view: &View<'_>, options: &RenderOptions) -> Value {
             "endpoint_url": &*c.endpoint_url,
             "count": c.timestamps_ns.len(),
             "interval_secs": c.interval_ns().map(secs),
-            "gaps": frame.gaps_of(&c.timestamps_ns).iter().map(|g| span(g.0, g.1)).collect::<Vec<_>>(),
+            "gaps": frame.gaps_of(c).iter().map(|g| span(g.0, g.1)).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "gaps": frame.gaps.iter().map(|g| span(g.0, g.1)).collect::<Vec<_>>(),
         "missing": missing(run),
