@@ -120,13 +120,18 @@ fn a_budget_without_the_servers_times_adds_up_to_the_time_of_the_client() {
                 row.server_time_source = None;
             }
         }
-        run_report::page(&[&named(&record, "A")], None).runs[0].budgets.clone()
+        run_report::page(&[&named(&record, "A")], None).runs[0]
+            .budgets
+            .clone()
     };
     let sum = |budget: &report_page::model::Budget| -> f64 {
         budget.parts.iter().filter_map(|part| part.seconds.value()).sum()
     };
     let rest = |budget: &report_page::model::Budget| {
-        let found = budget.parts.iter().find(|part| part.name == "not divided further");
+        let found = budget
+            .parts
+            .iter()
+            .find(|part| part.name == "not divided further");
         found.and_then(|part| part.seconds.value())
     };
     let (divided, whole) = (with(true), with(false));
@@ -135,7 +140,10 @@ fn a_budget_without_the_servers_times_adds_up_to_the_time_of_the_client() {
             budgets.iter().find(|budget| budget.name == name).unwrap().clone()
         };
         let (divided, whole) = (of(&divided), of(&whole));
-        assert!((sum(&divided) - sum(&whole)).abs() < 1e-6, "{divided:?} {whole:?}");
+        assert!(
+            (sum(&divided) - sum(&whole)).abs() < 1e-6,
+            "{divided:?} {whole:?}"
+        );
         assert_eq!(rest(&divided), None);
         assert!(rest(&whole).unwrap() > 0.9 * sum(&whole));
         for part in ["outside the engine", "server queue", "prefill", "decode"] {
@@ -143,6 +151,42 @@ fn a_budget_without_the_servers_times_adds_up_to_the_time_of_the_client() {
             assert!(matches!(part.seconds, Quantity::Absent { .. }));
         }
     }
+}
+
+#[test]
+fn a_limit_stands_at_the_figure_that_loadgen_judges() {
+    let mut record = record(200, 4.0);
+    record.manifest.facts.insert("ttft_limit_secs".into(), "2".into());
+    let limited = |judged: Option<HarnessVerdict>| -> Vec<String> {
+        let analysis = Analysis::of(
+            &record,
+            AnalysisOptions {
+                name: "A".into(),
+                judged,
+                ..AnalysisOptions::default()
+            },
+        );
+        let page = run_report::page(&[&analysis], None);
+        let figures = page.runs[0].headline.iter();
+        figures
+            .filter(|figure| figure.limit.is_some())
+            .map(|figure| figure.name.clone())
+            .collect()
+    };
+    assert!(limited(None).contains(&"P99 time to first token, whole run".to_owned()));
+    let judged = HarnessVerdict {
+        validity: Validity::Valid,
+        result: "VALID".into(),
+        reasons: Vec::new(),
+        interrupted: None,
+        figures: vec![OwnFigure {
+            name: "LoadGen: p99 time to first token".into(),
+            value: 0.3182,
+            unit: "seconds".into(),
+            definition: "From the time at which the query was scheduled.".into(),
+        }],
+    };
+    assert_eq!(limited(Some(judged)), ["LoadGen: p99 time to first token"]);
 }
 
 #[test]

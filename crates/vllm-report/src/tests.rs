@@ -597,10 +597,19 @@ fn few_scrapes_go_by_what_the_run_was_told() {
 fn a_source_that_writes_its_series_one_after_another_has_no_gap_between_seconds() {
     let of_self = |seconds: &[i64]| -> Vec<usize> {
         let series = (0..6).map(|nth| {
-            let mut own = series("sut_gauge", &format!(r#"{{"nth":"{nth}"}}"#), MetricType::Gauge, "", |_| 1.0);
+            let mut own = series(
+                "sut_gauge",
+                &format!(r#"{{"nth":"{nth}"}}"#),
+                MetricType::Gauge,
+                "",
+                |_| 1.0,
+            );
             let def = Arc::make_mut(&mut own.def);
             (def.source, def.endpoint_url) = ("self".into(), "".into());
-            own.timestamps_ns = seconds.iter().map(|second| START + second * S + nth * 150_000).collect();
+            own.timestamps_ns = seconds
+                .iter()
+                .map(|second| START + second * S + nth * 150_000)
+                .collect();
             own.values = vec![1.0; seconds.len()];
             own
         });
@@ -610,11 +619,19 @@ fn a_source_that_writes_its_series_one_after_another_has_no_gap_between_seconds(
         };
         let analysis = Analysis::of(&run);
         let frame = View::of(&analysis).frame;
-        frame.cadences.iter().map(|cadence| frame.gaps_of(cadence).len()).collect()
+        frame
+            .cadences
+            .iter()
+            .map(|cadence| frame.gaps_of(cadence).len())
+            .collect()
     };
     let all: Vec<i64> = (0..60).collect();
     assert_eq!(of_self(&all), [0]);
     // Ten seconds without any of them still are one.
-    let stopped: Vec<i64> = all.iter().copied().filter(|second| !(20..30).contains(second)).collect();
+    let stopped: Vec<i64> = all
+        .iter()
+        .copied()
+        .filter(|second| !(20..30).contains(second))
+        .collect();
     assert_eq!(of_self(&stopped), [1]);
 }

@@ -131,7 +131,11 @@ fn around_quantile(name: &str, quantile: &str, around: &[&RequestTimes], estimat
             seconds: if is_unknown {
                 Quantity::absent(NOT_KNOWN)
             } else {
-                mean(averaged.iter().filter_map(|request| part(request)), estimate, name)
+                mean(
+                    averaged.iter().filter_map(|request| part(request)),
+                    estimate,
+                    name,
+                )
             },
             definition: (*definition).to_owned(),
         }

@@ -35,8 +35,9 @@ fn load_generator(analysis: &Analysis<'_>) -> Vec<Figure> {
         .judged
         .iter()
         .flat_map(|judged| &judged.figures)
-        .map(|own| {
-            figure(
+        .map(|own| Figure {
+            limit: limit(analysis, own.name.strip_prefix(OF_LOADGEN).unwrap_or(&own.name)),
+            ..figure(
                 &own.name,
                 &own.unit,
                 &own.definition,
@@ -45,6 +46,33 @@ fn load_generator(analysis: &Analysis<'_>) -> Vec<Figure> {
             )
         })
         .collect()
+}
+
+/// What the names of the load generator's figures begin with.
+const OF_LOADGEN: &str = "LoadGen: ";
+
+/// The limit on a latency, by its name.
+fn limit(analysis: &Analysis<'_>, name: &str) -> Option<Limit> {
+    let facts = &analysis.run.facts;
+    let value = match name {
+        "p99 time to first token" => facts.ttft_limit_secs,
+        "p99 time per output token" => facts.tpot_limit_secs,
+        _ => None,
+    };
+    value.map(|value| Limit {
+        relation: Relation::AtMost,
+        value,
+    })
+}
+
+/// Whether the load generator has this figure. A limit then stands at its figure, which is the one judged: it counts
+/// from the scheduled time, the client's from sending.
+fn is_judged(analysis: &Analysis<'_>, name: &str) -> bool {
+    analysis
+        .judged
+        .iter()
+        .flat_map(|judged| &judged.figures)
+        .any(|own| own.name.strip_prefix(OF_LOADGEN) == Some(name))
 }
 
 /// Whole run and steady window, one after the other.
@@ -65,18 +93,6 @@ fn window(analysis: &Analysis<'_>) -> Vec<Figure> {
         _ => "From sending a request to its last token; requests issued in that time.",
     };
     let why_none = analysis.window.sentences().into_iter().next().unwrap_or_default();
-    let limit = |name: &str| {
-        let facts = &analysis.run.facts;
-        let value = match name {
-            "p99 time to first token" => facts.ttft_limit_secs,
-            "p99 time per output token" => facts.tpot_limit_secs,
-            _ => None,
-        };
-        value.map(|value| Limit {
-            relation: Relation::AtMost,
-            value,
-        })
-    };
     let mut figures = Vec::new();
     for found in &analysis.window.figures {
         let unit = if found.unit == "s" { "seconds" } else { found.unit };
@@ -87,7 +103,7 @@ fn window(analysis: &Analysis<'_>) -> Vec<Figure> {
             }
             let quantity = value.map_or_else(|| Quantity::absent("no request has it"), Quantity::measured);
             figures.push(Figure {
-                limit: limit(found.name),
+                limit: limit(analysis, found.name).filter(|_| !is_judged(analysis, found.name)),
                 ..figure(
                     &format!("{}, {where_}", capital(found.name)),
                     unit,
