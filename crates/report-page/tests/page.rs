@@ -72,7 +72,7 @@ fn verdict_and_numbers_are_text() {
     let page = cases::interrupted();
     let html = render(&page).expect("interrupted").html;
     for text in [
-        "NOT VALID",
+        ">INVALID<",
         "INTERRUPTED",
         "SIGTERM after 1 min 30 s",
         "connection refused",
@@ -152,4 +152,23 @@ fn an_empty_run_has_a_page() {
     .html;
     assert!(html.contains("RECORDED") && html.contains("No events were recorded"));
     render(&Page::default()).expect("not even a run");
+}
+
+#[test]
+fn a_cause_is_listed_as_found_only_with_seconds_of_its_own() {
+    let mut page = cases::usual();
+    let start_ns = page.runs[0].origin_ns;
+    let diagnosis = page.runs[0].diagnosis.as_mut().expect("the usual run has one");
+    diagnosis.spans = vec![report_page::model::BoundSpan {
+        start_ns,
+        end_ns: start_ns + 1_000_000_000,
+        rule: 3,
+    }];
+    diagnosis.rules[3].share_ratio = Some(1.0 / 300.0);
+    diagnosis.rules[6].share_ratio = Some(0.0);
+    let html = render(&page).expect("usual").html;
+    assert!(html.contains("1 of 300 seconds"));
+    assert!(html.contains("held only in seconds explained by an earlier rule"));
+    assert!(!html.contains(">0 % of seconds</span> <span class=\"tag\">"));
+    assert!(html.contains("does not apply") && html.contains("Would have ruled it out"));
 }

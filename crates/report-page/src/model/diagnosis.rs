@@ -26,7 +26,7 @@ pub struct Rule {
     pub share_ratio: Option<f64>,
     /// The numbers with their thresholds.
     pub evidence: Vec<Check>,
-    /// Numbers that would have cleared the rule, and were checked.
+    /// Numbers that would have ruled the cause out, and were checked.
     pub counter_evidence: Vec<Check>,
     /// What to change.
     pub change: String,

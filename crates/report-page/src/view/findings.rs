@@ -18,9 +18,10 @@ pub(crate) struct Rule {
     /// Which of the eight colours.
     pub color: usize,
     pub name: String,
-    /// `found`, `clear` or `not evaluated`.
+    /// `found`, [`EXPLAINED`], `does not apply` or `not evaluated`.
     pub state: &'static str,
     pub missing: String,
+    /// With its unit: `16 % of seconds`, or `1 of 300 seconds` where the percentage would be 0.
     pub share: String,
     /// Width of the bar in percent.
     pub percent: f64,
@@ -46,7 +47,8 @@ impl Diagnosis {
             .rules
             .iter()
             .zip(colors)
-            .map(|(rule, color)| Rule::of(color, rule));
+            .enumerate()
+            .map(|(index, (rule, color))| Rule::of(color, rule, time_of(diagnosis, index)));
         let (mut found, others): (Vec<_>, Vec<_>) = rules.partition(|rule| rule.state == "found");
         found.sort_by(|a, b| b.percent.total_cmp(&a.percent));
         Self {
@@ -60,21 +62,33 @@ impl Diagnosis {
 /// A colour for each rule: the first for the one with the largest share of time, so that the same few colours are seen
 /// in every report.
 fn rule_colors(diagnosis: &model::Diagnosis) -> Vec<usize> {
-    let time = |rule: usize| -> i64 {
-        diagnosis
-            .spans
-            .iter()
-            .filter(|s| s.rule == rule)
-            .map(|s| s.end_ns - s.start_ns)
-            .sum()
-    };
     let mut order: Vec<usize> = (0..diagnosis.rules.len()).collect();
-    order.sort_by_key(|&rule| std::cmp::Reverse(time(rule)));
+    order.sort_by_key(|&rule| std::cmp::Reverse(time_of(diagnosis, rule)));
     let mut colors = vec![0; order.len()];
     for (color, rule) in order.into_iter().enumerate() {
         colors[rule] = color % 8;
     }
     colors
+}
+
+/// The time that has the label of a rule, in nanoseconds.
+fn time_of(diagnosis: &model::Diagnosis, rule: usize) -> i64 {
+    let spans = diagnosis.spans.iter().filter(|span| span.rule == rule);
+    spans.map(|span| span.end_ns - span.start_ns).sum()
+}
+
+/// State of a rule whose conditions held only in seconds that have the label of an earlier rule.
+const EXPLAINED: &str = "held only in seconds explained by an earlier rule";
+
+/// A share of the seconds.
+fn share(ratio: f64, labelled_ns: i64) -> String {
+    let percent = format!("{:.0}", ratio * 100.0);
+    let seconds = labelled_ns as f64 / 1e9;
+    if percent == "0" && ratio > 0.0 && seconds > 0.0 {
+        format!("{seconds:.0} of {:.0} seconds", seconds / ratio)
+    } else {
+        format!("{percent} % of seconds")
+    }
 }
 
 /// Names and colours of all rules.
@@ -87,10 +101,11 @@ pub(crate) fn rules(diagnosis: &model::Diagnosis) -> impl Iterator<Item = (&str,
 }
 
 impl Rule {
-    fn of(color: usize, rule: &model::Rule) -> Self {
+    fn of(color: usize, rule: &model::Rule, labelled_ns: i64) -> Self {
         let (state, missing) = match &rule.state {
+            RuleState::Found if rule.share_ratio == Some(0.0) => (EXPLAINED, ""),
             RuleState::Found => ("found", ""),
-            RuleState::Clear => ("clear", ""),
+            RuleState::Clear => ("does not apply", ""),
             RuleState::NotEvaluated { missing } => ("not evaluated", &**missing),
         };
         let checks = |checks: &[model::Check]| checks.iter().map(Check::of).collect();
@@ -101,7 +116,7 @@ impl Rule {
             missing: missing.to_owned(),
             share: rule
                 .share_ratio
-                .map_or_else(String::new, |share| format!("{:.0} %", share * 100.0)),
+                .map_or_else(String::new, |ratio| share(ratio, labelled_ns)),
             percent: rule.share_ratio.unwrap_or(0.0) * 100.0,
             evidence: checks(&rule.evidence),
             counter_evidence: checks(&rule.counter_evidence),

@@ -195,7 +195,7 @@ impl Run {
         let clock = |ns: i64| format::clock(ms(ns));
         let (state, word) = match run.verdict.validity {
             Validity::Valid => ("valid", "VALID"),
-            Validity::NotValid => ("not-valid", "NOT VALID"),
+            Validity::NotValid => ("not-valid", "INVALID"),
             Validity::NotJudged => ("not-judged", "RECORDED"),
             Validity::Pending => ("pending", "RUNNING"),
         };

@@ -78,7 +78,7 @@ pub struct RuleOutcome {
     pub evidence: Vec<Evidence>,
     /// Alternatives of its condition that could not be checked, and why.
     pub not_checked: Vec<String>,
-    /// What would have cleared it, over the same seconds.
+    /// What would have ruled it out, over the same seconds.
     pub counter_evidence: Vec<Evidence>,
     /// Set where it was found.
     pub confidence: Option<Confidence>,
