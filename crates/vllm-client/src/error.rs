@@ -246,7 +246,7 @@ pub enum ControlError {
         reason: String,
     },
     /// The server was not ready in time.
-    #[error("{url} is not ready after {waited:?}: {reason}")]
+    #[error("{url} is not ready after {:.1} s: {reason}", .waited.as_secs_f64())]
     NotReady {
         /// The server's base URL.
         url: String,
@@ -260,4 +260,19 @@ pub enum ControlError {
 /// The beginning of an unexpected text, for a message.
 pub(crate) fn excerpt(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_one_decimal() {
+        let error = ControlError::NotReady {
+            url: "http://a".into(),
+            waited: Duration::from_nanos(9_814_584_901),
+            reason: "no answer".into(),
+        };
+        assert_eq!(error.to_string(), "http://a is not ready after 9.8 s: no answer");
+    }
 }

@@ -75,8 +75,8 @@ pub(super) fn run(args: CollectArgs) -> Result<Exit, Fail> {
     let session = recording.start(builder)?;
     session.scrape_now(FIRST_SCRAPE);
     tracing::info!(
-        "recording {count} endpoint{} into {}; stop with Ctrl-C",
-        if count == 1 { "" } else { "s" },
+        "recording {} into {}; stop with Ctrl-C",
+        words::counted(count as u64, "endpoint"),
         metrics.output_dir.display()
     );
     let hooks = session.hooks();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use vllm_client::server::ServerConfig;
 
+use super::words::counted;
 use crate::cli::RunArgs;
 
 /// Largest value of `--replicas`.
@@ -44,7 +45,8 @@ pub(super) fn of(config: ServerConfig, args: &RunArgs, wrong: &mut Vec<String>) 
     let gpus = gpus(&config, args, visible.as_deref(), needed);
     if gpus.len() < needed {
         wrong.push(format!(
-            "--replicas {count}: each needs {each} GPU(s), {needed} in all, and {} are given by --gpus or {VISIBLE}",
+            "--replicas {count}: each needs {}, {needed} in all, and {} are given by --gpus or {VISIBLE}",
+            counted(each as u64, "GPU"),
             gpus.len()
         ));
         return vec![config];

@@ -64,6 +64,11 @@ pub(crate) fn shown(duration: Duration) -> String {
     }
 }
 
+/// A count with its noun: `1 GPU`, `2 GPUs`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// `64MB`, `1GiB`, or a bare number of bytes.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use vllm_metrics::{FinishedRun, Gap, Outcome, RequestRow, RunData, TimeSource};
 
 use super::check::LISTED_ENDPOINTS;
 use crate::harness::request_log::percentile;
+use crate::plan::words::counted;
 
 /// The cost of the recorder and what it missed, one line each.
 pub(super) fn describe(finished: &FinishedRun) -> Vec<String> {
@@ -137,10 +138,11 @@ fn describe_gaps(gaps: &[&Gap], started_ns: i64) -> Vec<String> {
         let missed: u64 = gaps.iter().map(|gap| gap.missed_scrapes).sum();
         let longest = gaps.iter().copied().max_by(|a, b| secs(a).total_cmp(&secs(b)));
         lines.push(format!(
-            "MISSING: {url} gave nothing in {} gaps, {:.1} s in all, longest {:.1} s ({missed} scrapes); the longest: {}",
+            "MISSING: {url} gave nothing in {} gaps, {:.1} s in all, longest {:.1} s ({}); the longest: {}",
             gaps.len(),
             gaps.iter().map(|gap| secs(gap)).sum::<f64>(),
             longest.map_or(0.0, secs),
+            counted(missed, "scrape"),
             longest.map_or("", |gap| &*gap.reason)
         ));
     }
@@ -158,11 +160,11 @@ const FULLY_COVERED: f64 = 0.995;
 fn describe_gap(gap: &Gap, started_ns: i64) -> String {
     let since_start = |ns: i64| (ns - started_ns) as f64 / 1e9;
     format!(
-        "MISSING: {} gave nothing from {:.1} s to {:.1} s of the run ({} scrapes): {}",
+        "MISSING: {} gave nothing from {:.1} s to {:.1} s of the run ({}): {}",
         gap.endpoint_url,
         since_start(gap.start_ns),
         since_start(gap.end_ns),
-        gap.missed_scrapes,
+        counted(gap.missed_scrapes, "scrape"),
         gap.reason
     )
 }
@@ -221,8 +223,8 @@ fn energy(run: &RunData) -> Option<String> {
         String::new()
     };
     Some(format!(
-        "energy of {} GPU(s): {:.1} ± {:.1} J{per_token}, {:.1} W on average over {:.1} s{part}",
-        window.gpus.len(),
+        "energy of {}: {:.1} ± {:.1} J{per_token}, {:.1} W on average over {:.1} s{part}",
+        counted(window.gpus.len() as u64, "GPU"),
         window.joules(),
         window.error_joules(),
         window.mean_watts(),
@@ -323,6 +325,16 @@ mod tests {
             ]
         );
         assert_eq!(describe_gaps(&gaps[..3], 0).len(), 3, "a few are listed");
+    }
+
+    #[test]
+    fn one_missed_scrape_is_singular() {
+        let missed = |missed_scrapes| Gap {
+            missed_scrapes,
+            ..gap(1, 2)
+        };
+        assert!(describe_gap(&missed(1), 0).contains("(1 scrape)"));
+        assert!(describe_gap(&missed(2), 0).contains("(2 scrapes)"));
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn sentences(standing: &Standing) -> Vec<String> {
         format!(", about {:.0} s left", left.as_secs_f64())
     });
     sentences.push(format!(
-        "{} of {} samples answered, {} of them failed{left}.",
+        "{} of {} queries answered, {} of them failed{left}.",
         standing.done(),
         standing.total(),
         standing.failed

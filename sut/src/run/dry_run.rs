@@ -10,7 +10,7 @@ use super::outlook::Outlook;
 use super::prepare::Prepared;
 use crate::console::print;
 use crate::exit::Fail;
-use crate::plan::words::{shown, without_credentials};
+use crate::plan::words::{counted, shown, without_credentials};
 use crate::plan::{Plan, ServerPlan};
 use crate::recorder;
 
@@ -82,8 +82,9 @@ fn text(prepared: &Prepared) -> String {
     row(
         "in flight",
         format!(
-            "at most {} requests of {} prompt(s)",
-            plan.concurrency, plan.batch_size
+            "at most {} of {}",
+            counted(plan.concurrency as u64, "request"),
+            counted(plan.batch_size as u64, "prompt")
         ),
     );
     if plan.warm_up > 0 {

@@ -72,7 +72,7 @@ impl Progress {
                 // A closed pipe must not end a benchmark.
                 let _closed = writeln!(
                     std::io::stderr(),
-                    "{PROGRESS}{} s, {} of {} samples, {rates}, {rest}",
+                    "{PROGRESS}{} s, {} of {} queries, {rates}, {rest}",
                     standing.elapsed.as_secs(),
                     standing.done(),
                     standing.total()

@@ -37,13 +37,10 @@ fn simulator_server() {
 
 /// The line about energy, computed again from the stored samples and requests.
 fn assert_energy(run: &Finished) {
-    let line = run
-        .stdout
-        .lines()
-        .find(|line| line.contains("energy of 1 GPU(s):"));
+    let line = run.stdout.lines().find(|line| line.contains("energy of 1 GPU:"));
     let line = line.unwrap_or_else(|| panic!("no line about energy\n{}", run.shown()));
     let figures: Vec<f64> = line
-        .split("GPU(s):")
+        .split("GPU:")
         .nth(1)
         .expect("figures")
         .split(|c: char| !(c.is_ascii_digit() || c == '.'))

@@ -66,20 +66,34 @@ fn cost(own_cost: &Value) -> Vec<(String, String)> {
     let Some(entries) = own_cost.as_object() else {
         return Vec::new();
     };
-    let text = |value: &Value| match value {
+    let text = |key: &str, value: &Value| match value {
         Value::Null => "not known".to_owned(),
         Value::String(text) => text.clone(),
         Value::Object(parts) => parts
             .iter()
-            .map(|(key, value)| format!("{} {value}", key.replace('_', " ")))
+            .map(|(key, value)| format!("{} {}", key.replace('_', " "), number(key, value)))
             .collect::<Vec<_>>()
             .join(", "),
-        other => other.to_string(),
+        other => number(key, other),
     };
     entries
         .iter()
-        .map(|(key, value)| (key.replace('_', " "), text(value)))
+        .map(|(key, value)| (key.replace('_', " "), text(key, value)))
         .collect()
+}
+
+/// A number with the unit that its key names; a whole one without decimals.
+fn number(key: &str, value: &Value) -> String {
+    let Some(number) = value.as_f64() else {
+        return value.to_string();
+    };
+    let unit = match key.rsplit('_').next() {
+        Some("bytes") => " bytes",
+        Some("secs") => " s",
+        Some("ns") => " ns",
+        _ => "",
+    };
+    format!("{number}{unit}")
 }
 
 /// What the record, the steady window and the diagnosis lack, each with its reason.
@@ -152,4 +166,29 @@ pub(super) fn absent(analysis: &Analysis<'_>) -> Vec<Absent> {
         reason: note.clone(),
     }));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cost_of_recording_has_whole_numbers_and_units() {
+        let own_cost = serde_json::json!({
+            "body_bytes": 7_152_843.0,
+            "dropped": { "events": 0.0 },
+            "mean_fetch_secs": 0.0012,
+            "hook_p50_ns": null,
+        });
+        let rows = cost(&own_cost);
+        let value = |key: &str| {
+            rows.iter()
+                .find(|(known, _)| known == key)
+                .map(|(_, value)| &**value)
+        };
+        assert_eq!(value("body bytes"), Some("7152843 bytes"));
+        assert_eq!(value("dropped"), Some("events 0"));
+        assert_eq!(value("mean fetch secs"), Some("0.0012 s"));
+        assert_eq!(value("hook p50 ns"), Some("not known"));
+    }
 }
