@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::select::Selection;
 use run_model::{
-    BatchRow, EngineRequestRow, EventRow, Manifest, RequestRow, RunData, SeriesData, SeriesDef, StepRow,
+    BatchRow, EngineRequestRow, EventRow, Manifest, MetricType, RequestRow, RunData, SeriesData, SeriesDef,
+    StepRow,
 };
 
 /// Number of a phase name within one [`Assembler`].
@@ -68,12 +69,12 @@ impl Assembler {
         self.series.len() - 1
     }
 
-    /// Like [`Assembler::series`] for a row of text: known series cost a lookup and no allocation. The error is that of
-    /// `def`.
+    /// Like [`Assembler::series`] for a row of text: name, labels, type, unit, source and URL. Known series cost a lookup
+    /// and no allocation; the labels of a new one are checked.
     pub(crate) fn series_of(
         &mut self,
         texts: [&str; 6],
-        def: impl FnOnce([&str; 6]) -> Result<SeriesDef, String>,
+        check_labels: impl FnOnce(&str) -> Result<(), String>,
     ) -> Result<usize, String> {
         self.key.clear();
         for text in texts {
@@ -83,7 +84,16 @@ impl Assembler {
         if let Some(&index) = self.by_text.get(self.key.as_str()) {
             return Ok(index);
         }
-        let index = self.series(def(texts)?);
+        let [name, labels, kind, unit, source, url] = texts;
+        check_labels(labels)?;
+        let index = self.series(SeriesDef {
+            metric_name: name.into(),
+            labels: labels.into(),
+            metric_type: MetricType::from_text(kind).unwrap_or(MetricType::Unknown),
+            unit: unit.into(),
+            source: source.into(),
+            endpoint_url: url.into(),
+        });
         self.by_text.insert(self.key.clone(), index);
         Ok(index)
     }

@@ -99,9 +99,7 @@ fn always(scenario: &Scenario, arm: &str) -> Option<Run> {
             let Order::Would(intent) = order else { continue };
             if let Ok(plan) = strategy.plan(&intent.failure, &situation) {
                 run.actions += 1;
-                for action in &plan.actions {
-                    world.apply(action).ok()?;
-                }
+                world.apply(&plan.actions).ok()?;
             }
         }
     }
@@ -124,11 +122,7 @@ fn acting(scenario: &Scenario, memory: Memory, config: ActorConfig, offset: f64)
         while let Some(order) = open.pop() {
             match order {
                 Order::Act(intent) => {
-                    let applied = intent
-                        .plan
-                        .actions
-                        .iter()
-                        .try_for_each(|action| world.apply(action));
+                    let applied = world.apply(&intent.plan.actions);
                     if !intent.plan.actions.is_empty() {
                         run.actions += 1;
                         *run.arms.entry(Arc::clone(&intent.arm)).or_default() += 1;
@@ -136,15 +130,11 @@ fn acting(scenario: &Scenario, memory: Memory, config: ActorConfig, offset: f64)
                     open.extend(actor.report(intent.ticket, applied, situation.at));
                 }
                 Order::Renew { actions, .. } => {
-                    for action in &actions {
-                        world.apply(action).expect("what was set can be set again");
-                    }
+                    world.apply(&actions).expect("what was set can be set again");
                 }
                 Order::Revert { actions, why, .. } => {
                     run.reverted += u32::from(why != "its time is over");
-                    for action in &actions {
-                        world.apply(action).expect("what was set can be reset");
-                    }
+                    world.apply(&actions).expect("what was set can be reset");
                 }
                 Order::Settled(settled) if settled.arm.as_ref() != "nothing" => {
                     match settled.verdict.outcome {

@@ -43,11 +43,7 @@ pub(crate) fn report() -> Result<(), String> {
             flaps.see(&order, situation.at, &limits);
             match order {
                 Order::Act(intent) => {
-                    let applied = intent
-                        .plan
-                        .actions
-                        .iter()
-                        .try_for_each(|action| world.apply(action));
+                    let applied = world.apply(&intent.plan.actions);
                     if !intent.plan.actions.is_empty() {
                         actions += 1;
                         *by_hour.entry((world.now / 3600.0) as u64).or_default() += 1;
@@ -55,15 +51,11 @@ pub(crate) fn report() -> Result<(), String> {
                     open.extend(actor.report(intent.ticket, applied, situation.at));
                 }
                 Order::Renew { actions, .. } => {
-                    for action in &actions {
-                        world.apply(action).expect("what was set can be set again");
-                    }
+                    world.apply(&actions).expect("what was set can be set again");
                     renewals += 1;
                 }
                 Order::Revert { actions, why, .. } => {
-                    for action in &actions {
-                        world.apply(action).expect("what was set can be reset");
-                    }
+                    world.apply(&actions).expect("what was set can be reset");
                     *whys.entry(why.into_owned()).or_default() += 1;
                 }
                 Order::Escalate { .. } => escalations += 1,

@@ -309,8 +309,12 @@ impl World {
         situation
     }
 
-    /// Executes an action on the simulated server.
-    pub(crate) fn apply(&mut self, action: &Action) -> Result<(), String> {
+    /// Executes actions on the simulated server, up to the first that fails.
+    pub(crate) fn apply(&mut self, actions: &[Action]) -> Result<(), String> {
+        actions.iter().try_for_each(|action| self.apply_one(action))
+    }
+
+    fn apply_one(&mut self, action: &Action) -> Result<(), String> {
         let secs = Duration::from_secs_f64;
         match action {
             Action::SetLever {

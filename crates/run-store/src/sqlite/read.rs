@@ -61,16 +61,7 @@ fn read_table(database: &Connection, run: &mut Assembler) -> Result<(), Reason> 
         let labels: Option<String> = row.get(3)?;
         let time_ns = parse_time(&time).map_err(at_row)?;
         let labels = labels.as_deref().unwrap_or("{}");
-        let series = run.series_of([&name, labels, "", "", "", ""], |[name, labels, ..]| {
-            Ok(SeriesDef {
-                metric_name: name.into(),
-                labels: labels.into(),
-                metric_type: MetricType::Unknown,
-                unit: "".into(),
-                source: "".into(),
-                endpoint_url: "".into(),
-            })
-        });
+        let series = run.series_of([&name, labels, "", "", "", ""], |_| Ok(()));
         let series = series.map_err(at_row)?;
         // SQLite has no NaN: it stores NULL.
         let value: Option<f64> = row.get(2)?;

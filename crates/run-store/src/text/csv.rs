@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use super::super::assemble::Assembler;
 use super::super::table::{Cell, Cells, Column, Kind, Row};
 use super::{parse_time, parse_value, time_text, value_text};
-use run_model::{MetricType, SeriesDef};
+use run_model::SeriesDef;
 
 pub(crate) const SAMPLES_HEADER: &str =
     "timestamp,metric_name,value,labels,metric_type,unit,source,endpoint_url,phase\r\n";
@@ -124,26 +124,17 @@ pub(crate) fn read_samples(bytes: &[u8], run: &mut Assembler) -> Result<(), Stri
             text(0).clone_into(&mut time_seen);
         }
         let value = parse_value(text(2))?;
-        let series = run.series_of(
-            [text(1), text(3), text(4), text(5), text(6), text(7)],
-            |[name, labels, kind, unit, source, url]| {
-                let labels = if labels.is_empty() { "{}" } else { labels };
-                // A damaged quote joins this row and the next one in this cell.
-                if labels.contains('\n')
-                    && serde_json::from_str::<BTreeMap<Cow<'_, str>, IgnoredAny>>(labels).is_err()
-                {
-                    return Err("the quotes around its labels are damaged".to_owned());
-                }
-                Ok(SeriesDef {
-                    metric_name: name.into(),
-                    labels: labels.into(),
-                    metric_type: MetricType::from_text(kind).unwrap_or(MetricType::Unknown),
-                    unit: unit.into(),
-                    source: source.into(),
-                    endpoint_url: url.into(),
-                })
-            },
-        )?;
+        let labels = if text(3).is_empty() { "{}" } else { text(3) };
+        let texts = [text(1), labels, text(4), text(5), text(6), text(7)];
+        let series = run.series_of(texts, |labels| {
+            // A damaged quote joins this row and the next one in this cell.
+            let is_damaged = labels.contains('\n')
+                && serde_json::from_str::<BTreeMap<Cow<'_, str>, IgnoredAny>>(labels).is_err();
+            match is_damaged {
+                true => Err("the quotes around its labels are damaged".to_owned()),
+                false => Ok(()),
+            }
+        })?;
         let phase = run.phase(text(8));
         run.push(series, time_ns, value, phase);
         Ok(())

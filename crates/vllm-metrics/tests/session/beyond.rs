@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::receiver;
-use crate::server::{Reply, Server, page};
+use crate::server::{NEVER, Reply, Server, page};
 use vllm_metrics::derive::CustomMetric;
 use vllm_metrics::store::send::{PushgatewayConfig, RemoteWriteConfig};
 use vllm_metrics::{Completed, EndpointConfig, SelectionConfig, Session, StoreOptions, TimeSource, read_run};
 
 const LONG: Duration = Duration::from_secs(20);
-const NEVER: Duration = Duration::from_secs(3600);
 
 #[test]
 fn no_secret_of_an_address_is_shown_or_stored() {

@@ -4,12 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::server::{Reply, Server, events, page, recorder};
+use crate::server::{NEVER, Reply, Server, events, page, recorder};
 use exposition::Page;
 use vllm_metrics::{EndpointConfig, Error, validate_endpoint};
 
 const LONG: Duration = Duration::from_secs(20);
-const NEVER: Duration = Duration::from_secs(3600);
 
 fn get(address: SocketAddr, path: &str) -> String {
     get_as(address, path, "localhost")

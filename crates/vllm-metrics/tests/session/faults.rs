@@ -4,11 +4,10 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::server::{Reply, Server, events, page, recorder, samples, wait_scrapes};
+use crate::server::{NEVER, Reply, Server, events, page, recorder, samples, scraped_by_hand, wait_scrapes};
 use vllm_metrics::{EndpointConfig, FinishedRun, MemoryStore};
 
 const LONG: Duration = Duration::from_secs(20);
-const NEVER: Duration = Duration::from_secs(3600);
 
 /// Records `replies` (repeating the last) and checks that the whole run is one gap with `reason`.
 fn check_gap(reply: fn() -> Reply, reason: &str) -> (FinishedRun, MemoryStore) {
@@ -165,12 +164,7 @@ fn a_server_that_goes_away_and_comes_back_leaves_one_gap_and_a_counter_reset() {
 fn several_processes_behind_one_url_are_not_restarts() {
     // Two processes answer in turn; each counts on from its own level.
     let server = Server::start(|n| Reply::Page(page(if n % 2 == 0 { 1000 + n } else { 200 + n })));
-    let (builder, store) = recorder();
-    let session = builder
-        .endpoint(EndpointConfig::new(server.url()))
-        .interval(NEVER)
-        .start()
-        .unwrap();
+    let (session, store) = scraped_by_hand(&server);
     for _ in 0..10 {
         assert!(session.scrape_now(LONG));
     }
@@ -214,12 +208,7 @@ fn a_kept_connection_that_the_server_closed_is_no_failed_scrape() {
             Reply::Page(page(n))
         }
     });
-    let (builder, store) = recorder();
-    let session = builder
-        .endpoint(EndpointConfig::new(server.url()))
-        .interval(NEVER)
-        .start()
-        .unwrap();
+    let (session, store) = scraped_by_hand(&server);
     for _ in 0..3 {
         assert!(session.scrape_now(LONG));
     }

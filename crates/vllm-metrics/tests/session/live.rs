@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use crate::server::{Reply, Server, page};
+use crate::server::{NEVER, Reply, Server, page};
 use vllm_metrics::view::{Analysis, LiveView};
 use vllm_metrics::{Completed, EndpointConfig, EventKind, Filter, Record, Session, read_run};
 
 const LONG: Duration = Duration::from_secs(20);
-const NEVER: Duration = Duration::from_secs(3600);
 
 #[test]
 fn a_live_view_has_the_figures_of_the_files() {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::server::{Reply, Server, event_kinds, events, page, recorder, samples, wait_scrapes};
+use crate::server::{NEVER, Reply, Server, event_kinds, events, page, recorder, samples, wait_scrapes};
 use vllm_metrics::{EndpointConfig, MetricType, Record};
 
 const LONG: Duration = Duration::from_secs(20);
-const NEVER: Duration = Duration::from_secs(3600);
 
 #[test]
 fn first_and_last_counters_bracket_the_run_and_edges_are_scraped() {

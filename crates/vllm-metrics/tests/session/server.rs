@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use vllm_metrics::{MemoryStore, Record, Session, SessionBuilder};
+use vllm_metrics::{EndpointConfig, MemoryStore, Record, Session, SessionBuilder};
 
 /// One answer.
 pub(crate) enum Reply {
@@ -231,6 +231,16 @@ pub(crate) fn page(n: usize) -> String {
 pub(crate) fn recorder() -> (SessionBuilder, MemoryStore) {
     let store = MemoryStore::new();
     (Session::builder().store(Box::new(store.clone())), store)
+}
+
+/// An interval longer than any test: nothing is scraped unless a test asks for it.
+pub(crate) const NEVER: Duration = Duration::from_secs(3600);
+
+/// A session that scrapes `server` only when it is asked to.
+pub(crate) fn scraped_by_hand(server: &Server) -> (Session, MemoryStore) {
+    let (builder, store) = recorder();
+    let builder = builder.endpoint(EndpointConfig::new(server.url()));
+    (builder.interval(NEVER).start().unwrap(), store)
 }
 
 /// (value, phase) of every sample of the series `name`, in order, after checking that definitions come first.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::server::{Reply, Server, page, recorder, samples};
+use crate::server::{NEVER, Reply, Server, page, recorder, samples, scraped_by_hand};
 use vllm_metrics::{EndpointConfig, Error, Session};
 
 const LONG: Duration = Duration::from_secs(20);
-const NEVER: Duration = Duration::from_secs(3600);
 
 #[test]
 fn on_the_callers_runtime() {
@@ -52,12 +51,7 @@ fn as_a_future_of_the_callers() {
 #[test]
 fn a_session_that_is_dropped_ends_its_threads() {
     let server = Server::start(|n| Reply::Page(page(n)));
-    let (builder, store) = recorder();
-    let session = builder
-        .endpoint(EndpointConfig::new(server.url()))
-        .interval(NEVER)
-        .start()
-        .unwrap();
+    let (session, store) = scraped_by_hand(&server);
     assert!(session.scrape_now(LONG));
     drop(session);
     assert!(store.snapshot().manifest.is_none(), "not finished");

@@ -3,13 +3,12 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use crate::server::{Reply, Server, page};
+use crate::server::{NEVER, Reply, Server, page};
 use vllm_metrics::{
     EndpointConfig, Error, Manifest, MemoryStore, Record, Result, Session, SessionConfig, Store, StoreFiles,
 };
 
 const LONG: Duration = Duration::from_secs(20);
-const NEVER: Duration = Duration::from_secs(3600);
 
 /// Waits at its first samples until the gate is opened.
 struct Gated {

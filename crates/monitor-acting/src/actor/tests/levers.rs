@@ -19,6 +19,25 @@ fn held(config: &ActorConfig, world: &World) -> (Actor, World) {
     (actor, world)
 }
 
+/// The orders of `secs` seconds that the world does not carry out, with each situation changed before it is seen.
+fn watch(
+    actor: &mut Actor,
+    world: &mut World,
+    secs: u32,
+    mut change: impl FnMut(&mut Actor, &mut Situation),
+) -> Vec<(f64, Order)> {
+    let mut leases = MemoryLeases::default();
+    let mut all = Vec::new();
+    for _ in 0..secs {
+        let mut situation = world.situation("t");
+        change(actor, &mut situation);
+        let orders = actor.step(&situation, &mut leases);
+        all.extend(orders.into_iter().map(|order| (world.at, order)));
+        world.at += 1.0;
+    }
+    all
+}
+
 fn renewals(orders: &[(f64, Order)]) -> usize {
     let is_renewal = |(_, order): &&(f64, Order)| matches!(order, Order::Renew { .. });
     orders.iter().filter(is_renewal).count()
@@ -96,19 +115,7 @@ fn a_renewal_needs_what_an_action_needs() {
     ];
     for (name, renews, forbid) in cases {
         let (mut actor, mut world) = held(&acting(&[ARM]), &World::new((0.05, 1.4)));
-        let mut leases = MemoryLeases::default();
-        let mut orders = Vec::new();
-        for _ in 0..30 {
-            let mut situation = world.situation("t");
-            forbid(&mut actor, &mut situation);
-            orders.extend(
-                actor
-                    .step(&situation, &mut leases)
-                    .into_iter()
-                    .map(|o| (world.at, o)),
-            );
-            world.at += 1.0;
-        }
+        let orders = watch(&mut actor, &mut world, 30, forbid);
         assert_eq!(renewals(&orders) > 0, renews, "{name}");
         assert_eq!(
             reverts(&orders).first().map(|(at, _)| *at),
@@ -238,21 +245,11 @@ fn a_single_request_at_the_deadline_is_no_unserved_demand() {
     // Decided at 1160, judged at 1205.
     let (mut actor, mut world, _) = acting_in(&config, &world, 96);
     world.idle = true;
-    let mut leases = MemoryLeases::default();
-    let mut orders = Vec::new();
-    for _ in 0..40 {
-        let mut situation = world.situation("t");
-        if world.at == 1205.0 {
+    let orders = watch(&mut actor, &mut world, 40, |_, situation| {
+        if situation.at == Time::from_secs_f64(1205.0) {
             situation.signals.insert(signal::WAITING.into(), 1.0);
         }
-        orders.extend(
-            actor
-                .step(&situation, &mut leases)
-                .into_iter()
-                .map(|o| (world.at, o)),
-        );
-        world.at += 1.0;
-    }
+    });
     let settled = settled(&orders);
     assert_eq!(settled[0].2, Outcome::Success, "{settled:?}");
 }
