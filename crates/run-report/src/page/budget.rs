@@ -163,8 +163,8 @@ fn around_quantile(name: &str, quantile: &str, around: &[&RequestTimes], estimat
     Budget {
         name: name.to_owned(),
         definition: format!(
-            "Mean of {which} around the {quantile} of end-to-end latency, from the scheduled time, or else the time of \
-             issue, to the last token."
+            "Mean of {which} around the {quantile} of end-to-end latency, which begins at sending. The parts begin at the \
+             scheduled time, or else the time of issue, so that the sum holds the time before sending too."
         ),
         parts,
     }
