@@ -106,6 +106,35 @@ class Server:
             thread.start()
         return threads
 
+    def load_until_aborted(self, requests: int) -> list[threading.Thread]:
+        """Keeps so many requests in the server, however fast it is: one that ends is sent again until it is aborted."""
+
+        def one() -> None:
+            body = {"model": "tiny", "prompt": "hello", "max_tokens": 1900, "ignore_eos": True, "temperature": 0.0}
+            while True:
+                code, text = self.request("/v1/completions", body)
+                if code != 200 or json.loads(text)["choices"][0]["finish_reason"] != "length":
+                    return
+
+        threads = [threading.Thread(target=one) for _ in range(requests)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def abort(self, which: str, count: int) -> int:
+        """How many requests it aborted."""
+        code, text = self.request("/v1/monitor/abort", {"which": which, "count": count})
+        assert code == 200, text
+        return json.loads(text)["aborted"]
+
+    def abort_all(self, which: str, threads: list[threading.Thread]) -> None:
+        """Aborts until every thread has ended: a request between its end and its next sending is not there to be aborted."""
+        end = time.monotonic() + 60
+        while any(thread.is_alive() for thread in threads):
+            assert time.monotonic() < end, self.monitor()
+            self.abort(which, 100)
+            time.sleep(0.05)
+
     def metric(self, name: str) -> float:
         page = self.request("/metrics")[1]
         values = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE)
@@ -180,16 +209,13 @@ def test_levers_live(server):
     assert server.complete() == 200
 
     assert server.request(f"{lever}max_num_active_reqs", {"value": 2, "ttl_seconds": 60})[0] == 200
-    # So long that none of them ends before it is aborted below: what is awaited lasts until it was seen.
-    threads = server.load(10, 1900)
+    threads = server.load_until_aborted(10)
     everyone_in = lambda seen: seen["active_requests"] == 10 and seen["num_running_requests"] == 2  # noqa: E731
     assert until(lambda: everyone_in(server.monitor())) is not None, server.monitor()
     held = [server.monitor()["num_running_requests"] for _ in range(10)]
     assert server.request(f"{lever}max_num_active_reqs", method="DELETE")[0] == 200
     assert until(lambda: server.monitor()["num_running_requests"] > 2) is not None
-    assert server.request("/v1/monitor/abort", {"which": "newest", "count": 10})[0] == 200
-    for thread in threads:
-        thread.join()
+    server.abort_all("newest", threads)
     assert max(held) <= 2, held
     assert not server.monitor()["mitigation_in_progress"]
 
@@ -207,14 +233,12 @@ def test_levers_live(server):
     assert server.request(f"{lever}drain", method="DELETE")[0] == 200
     assert server.status_of("/health") == 200
 
-    threads = server.load(4, 400)
+    threads = server.load_until_aborted(4)
     assert until(lambda: server.monitor()["num_running_requests"] == 4) is not None
-    for which, most in (("newest", 2), ("longest", 100)):
-        code, text = server.request("/v1/monitor/abort", {"which": which, "count": most})
-        assert code == 200 and json.loads(text)["aborted"] == 2, text
+    assert server.abort("newest", 2) == 2
+    assert until(lambda: sum(thread.is_alive() for thread in threads) == 2) is not None
+    server.abort_all("longest", threads)
     assert until(lambda: server.monitor()["num_running_requests"] == 0, 10) is not None
-    for thread in threads:
-        thread.join()
     assert server.request("/v1/monitor/abort", {"which": "eldest", "count": 1})[0] == 400
     assert server.complete() == 200
 
