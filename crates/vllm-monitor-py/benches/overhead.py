@@ -5,7 +5,7 @@ time, one with monitoring and one without; the same load goes to them in turn, A
 Each round answers 64 requests of 300 tokens, 16 at a time. Prints each pair, the ratio of the rates with its 95 % interval
 over pairs, and the noise: the same ratio between rounds of the server without monitoring.
 
-It does not compare step times: a client gets the tokens of several steps at once from a busy server.
+Step times are compared by ``step_time.py``: a client gets the tokens of several steps at once from a busy server.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Server:
             sys.exit(f"status {answer.status}: {answer.read()[:300]!r}")
         answer.read()
 
-    def round(self, seed: int) -> dict[str, float]:
+    def round(self, seed: int) -> float:
+        """Answers the load of ``seed``; returns tokens per second."""
         rng = random.Random(seed)
         prompts = [[rng.randrange(10, 900) for _ in range(rng.randrange(20, 200))] for _ in range(REQUESTS)]
         left = list(prompts)
@@ -89,8 +90,7 @@ class Server:
             thread.start()
         for thread in threads:
             thread.join()
-        secs = time.perf_counter() - began
-        return {"tokens/s": REQUESTS * TOKENS / secs}
+        return REQUESTS * TOKENS / (time.perf_counter() - began)
 
     def end(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -115,23 +115,22 @@ def main() -> None:
         for server in (plain, monitored):
             server.wait()
             server.round(0)
-        rounds: list[tuple[dict[str, float], dict[str, float]]] = []
+        rounds: list[tuple[float, float]] = []
         for pair in range(pairs):
             # The order alternates, so that a machine that gets slower favours neither.
             order = (plain, monitored) if pair % 2 == 0 else (monitored, plain)
             found = {id(server): server.round(pair + 1) for server in order}
             rounds.append((found[id(plain)], found[id(monitored)]))
-            print(f"pair {pair + 1}: " + ", ".join(f"{k} {a:.3f} without, {rounds[-1][1][k]:.3f} with" for k, a in rounds[-1][0].items()))
+            print(f"pair {pair + 1}: {rounds[-1][0]:.1f} tokens/s without, {rounds[-1][1]:.1f} with")
     finally:
         plain.end()
         monitored.end()
-    for key in rounds[0][0]:
-        mean, half = interval([b[key] / a[key] for a, b in rounds])
-        noise = statistics.stdev(later[0][key] / earlier[0][key] for earlier, later in zip(rounds, rounds[1:], strict=False))
-        print(
-            f"{key}: with / without {mean:.4f} ± {half:.4f} (95 %, {pairs} pairs); noise: ratios between rounds without "
-            f"monitoring deviate by {noise:.4f}"
-        )
+    mean, half = interval([b / a for a, b in rounds])
+    noise = statistics.stdev(later[0] / earlier[0] for earlier, later in zip(rounds, rounds[1:], strict=False))
+    print(
+        f"tokens/s: with / without {mean:.4f} ± {half:.4f} (95 %, {pairs} pairs); noise: ratios between rounds without "
+        f"monitoring deviate by {noise:.4f}"
+    )
 
 
 if __name__ == "__main__":
