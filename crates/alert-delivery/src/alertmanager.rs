@@ -9,16 +9,16 @@ use jiff::Timestamp;
 
 use crate::{Counts, Notice, Post};
 
-/// Time between repetitions of the alerts that stand.
+/// Time between repetitions of the firing alerts.
 pub const REPEAT: Duration = Duration::from_secs(60);
 /// Time after which an alert that is no longer repeated is over: some repetitions may be lost.
 const EXPIRES: Duration = Duration::from_secs(4 * 60);
 
-/// One Alertmanager, with the alerts that stand there.
+/// One Alertmanager, with the alerts that fire there.
 #[derive(Debug)]
 pub struct Alertmanager {
     post: Post,
-    standing: BTreeMap<String, Notice>,
+    firing: BTreeMap<String, Notice>,
 }
 
 impl Alertmanager {
@@ -27,7 +27,7 @@ impl Alertmanager {
         let url = format!("{}/api/v2/alerts", base.trim_end_matches('/'));
         Self {
             post: Post::new(client, url, counts),
-            standing: BTreeMap::new(),
+            firing: BTreeMap::new(),
         }
     }
 
@@ -35,7 +35,7 @@ impl Alertmanager {
     /// same key ends with it, because Alertmanager takes it for another alert.
     pub async fn begin(&mut self, key: String, notice: Notice) {
         let mut bodies = vec![expiring(&notice)];
-        let before = self.standing.insert(key, notice.clone());
+        let before = self.firing.insert(key, notice.clone());
         if let Some(mut before) = before.filter(|before| before.labels != notice.labels) {
             before.ends_at = Some(notice.starts_at);
             bodies.push(before);
@@ -43,18 +43,18 @@ impl Alertmanager {
         self.post.send(&bodies).await;
     }
 
-    /// Sends the end of an alert, at a time in RFC 3339. One that does not stand has none.
+    /// Sends the end of an alert, at a time in RFC 3339. Does nothing if that alert does not fire.
     pub async fn end(&mut self, key: &str, at: &str) {
-        if let Some(mut notice) = self.standing.remove(key) {
+        if let Some(mut notice) = self.firing.remove(key) {
             notice.ends_at = Some(at.to_owned());
             self.post.send(&[notice]).await;
         }
     }
 
-    /// Sends all alerts that stand. Call it every [`REPEAT`].
+    /// Sends all firing alerts again. Call it every [`REPEAT`].
     pub async fn repeat(&self) {
-        if !self.standing.is_empty() {
-            let all: Vec<Notice> = self.standing.values().map(expiring).collect();
+        if !self.firing.is_empty() {
+            let all: Vec<Notice> = self.firing.values().map(expiring).collect();
             self.post.send(&all).await;
         }
     }

@@ -15,7 +15,7 @@ use vllm_metrics::view::LiveView;
 use vllm_metrics::{Manifest, Subscription};
 
 use crate::hub::Hub;
-use crate::{Standing, thread_cpu};
+use crate::{StatusLines, thread_cpu};
 
 /// How much of the run a page shows.
 const KEEP: Duration = Duration::from_secs(3600);
@@ -41,7 +41,7 @@ pub(crate) enum Command {
 pub(crate) struct Worker {
     subscription: Subscription,
     view: LiveView,
-    standing: Standing,
+    status_lines: StatusLines,
     hub: Arc<Hub>,
     every: Duration,
     next: Instant,
@@ -53,7 +53,7 @@ impl Worker {
     pub(crate) fn new(
         subscription: Subscription,
         manifest: Manifest,
-        standing: Standing,
+        status_lines: StatusLines,
         hub: Arc<Hub>,
         every: Duration,
     ) -> Self {
@@ -62,7 +62,7 @@ impl Worker {
         Self {
             subscription,
             view,
-            standing,
+            status_lines,
             hub,
             every,
             next: Instant::now(),
@@ -124,7 +124,7 @@ impl Worker {
             run.completeness = Completeness::Running;
             run.verdict = Verdict {
                 validity: Validity::Pending,
-                reasons: Reason::listed((self.standing)().iter().map(String::as_str)),
+                reasons: Reason::listed((self.status_lines)().iter().map(String::as_str)),
             };
         }
         page.facts.push(

@@ -59,8 +59,8 @@ impl Options {
     }
 }
 
-/// Sentences on the state of the run, shown where its verdict will be.
-pub type Standing = Box<dyn Fn() -> Vec<String> + Send>;
+/// Returns the lines on the state of the run that the page shows until there is a verdict. Called at each analysis.
+pub type StatusLines = Box<dyn Fn() -> Vec<String> + Send>;
 
 /// A run that is served until [`Dashboard::finish`], or until it is dropped.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Dashboard {
         options: &Options,
         subscription: Subscription,
         manifest: Manifest,
-        standing: Standing,
+        status_lines: StatusLines,
     ) -> Result<Self> {
         let listen = |source| Error::Listen {
             address: options.address,
@@ -127,7 +127,13 @@ impl Dashboard {
         };
         let hub = Arc::new(Hub::new(options.clients));
         let (commands, receiver) = channel();
-        let worker = Worker::new(subscription, manifest, standing, Arc::clone(&hub), options.every);
+        let worker = Worker::new(
+            subscription,
+            manifest,
+            status_lines,
+            Arc::clone(&hub),
+            options.every,
+        );
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         let worker = thread("dashboard-page")
             .spawn(move || worker.run(&receiver))

@@ -36,8 +36,8 @@ fn serve(change: impl FnOnce(&mut Options)) -> Served {
         ..Manifest::default()
     };
     let subscription = recorder.subscribe(Filter::all(), 1 << 20);
-    let standing = Box::new(|| vec!["forecast: on track".to_owned()]);
-    let dashboard = Dashboard::start(&options, subscription, manifest, standing).expect("it is served");
+    let status_lines = Box::new(|| vec!["forecast: on track".to_owned()]);
+    let dashboard = Dashboard::start(&options, subscription, manifest, status_lines).expect("it is served");
     let port = dashboard.url().split(':').nth(2).expect("a port");
     let port: u16 = port.split('/').next().expect("a port").parse().expect("a number");
     Served {

@@ -90,7 +90,7 @@ pub struct TargetStatus {
     pub metrics_age_secs: Option<f64>,
     /// The result of each predictor.
     pub assessments: Vec<(FailureType, Assessment)>,
-    /// Alerts that stand.
+    /// Firing alerts.
     pub alerts: Vec<(FailureType, AlertKind)>,
     /// Sources that are not available, and why.
     pub unavailable: BTreeMap<String, String>,
@@ -180,7 +180,7 @@ impl TargetStatus {
                 .and_then(|engine| engine.sampled_at)
                 .map(|at| now.secs_since(at)),
             assessments: state.map_or_else(Vec::new, |state| state.assessments().to_vec()),
-            alerts: state.map_or_else(Vec::new, TargetState::standing_alerts),
+            alerts: state.map_or_else(Vec::new, TargetState::firing_alerts),
             unavailable: view
                 .notes
                 .iter()

@@ -117,7 +117,7 @@ pub struct Status {
     pub time_to_first_token: LatencySummary,
     /// The newest result of each predictor.
     pub predictions: Vec<PredictionStatus>,
-    /// Alerts that stand.
+    /// Firing alerts.
     pub alerts: Vec<String>,
     /// How good resolved forecasts were, by failure type: the share that was right.
     pub prediction_accuracy: BTreeMap<&'static str, f64>,

@@ -108,9 +108,9 @@ impl TargetState {
         &self.calibrators[failure_type.index()]
     }
 
-    /// Alerts that stand.
-    pub fn standing_alerts(&self) -> Vec<(FailureType, AlertKind)> {
-        self.alarms.standing()
+    /// Firing alerts.
+    pub fn firing_alerts(&self) -> Vec<(FailureType, AlertKind)> {
+        self.alarms.firing()
     }
 
     /// When the newest snapshot was made.

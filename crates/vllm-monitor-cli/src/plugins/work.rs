@@ -99,7 +99,7 @@ fn add(situation: &mut Situation, tick: &Tick) {
 /// What was reported last, so that only changes are.
 #[derive(Debug, Default)]
 struct Reported {
-    /// Findings that stand, by target: plugin and failure.
+    /// Present findings, by target: plugin and failure.
     findings: BTreeMap<Arc<str>, BTreeSet<(String, String)>>,
     /// The last problem of each plugin.
     faults: BTreeMap<String, String>,

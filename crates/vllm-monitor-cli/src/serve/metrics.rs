@@ -254,9 +254,9 @@ fn states(page: &mut Page, rows: &[Row<'_>]) -> Result<(), WriteError> {
         side_rows,
     )?;
     let alert_rows = known.flat_map(|(name, target)| {
-        let standing = target.standing_alerts();
+        let firing = target.firing_alerts();
         FailureType::ALL.into_iter().flat_map(move |failure_type| {
-            let standing = standing.clone();
+            let firing = firing.clone();
             [
                 (AlertKind::Predicted, "predicted"),
                 (AlertKind::Present, "present"),
@@ -269,7 +269,7 @@ fn states(page: &mut Page, rows: &[Row<'_>]) -> Result<(), WriteError> {
                 ];
                 (
                     labels,
-                    f64::from(u8::from(standing.contains(&(failure_type, kind)))),
+                    f64::from(u8::from(firing.contains(&(failure_type, kind)))),
                 )
             })
         })

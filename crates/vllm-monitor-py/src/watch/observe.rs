@@ -168,8 +168,8 @@ impl Observer {
                     .collect()
             }),
             alerts: target.map_or_else(Vec::new, |target| {
-                let standing = target.standing_alerts().into_iter();
-                standing
+                let firing = target.firing_alerts().into_iter();
+                firing
                     .map(|(failure_type, kind)| format!("{failure_type} {kind:?}").to_lowercase())
                     .collect()
             }),

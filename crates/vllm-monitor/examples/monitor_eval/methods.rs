@@ -44,7 +44,7 @@ impl Method for Ours {
             .find(|(known, _)| *known == self.failure_type)?;
         let forecast = assessment.prediction.forecast()?;
         let alarm = target
-            .standing_alerts()
+            .firing_alerts()
             .contains(&(self.failure_type, AlertKind::Predicted));
         Some((forecast.probability.as_array(), alarm))
     }

@@ -131,8 +131,8 @@ impl Alarms {
         alerts
     }
 
-    /// The alerts that stand.
-    pub fn standing(&self) -> Vec<(FailureType, AlertKind)> {
+    /// The firing alerts.
+    pub fn firing(&self) -> Vec<(FailureType, AlertKind)> {
         FailureType::ALL
             .into_iter()
             .flat_map(|failure_type| {
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(changes.len(), 2, "{changes:?}");
         assert!(changes[0].0 < 5 && changes[0].1 == AlertChange::Raised);
         assert!(changes[1].0 >= 100 + 29 && changes[1].1 == AlertChange::Cleared);
-        assert_eq!(alarms.standing(), []);
+        assert_eq!(alarms.firing(), []);
     }
 
     #[test]
