@@ -153,6 +153,54 @@ fn a_budget_without_the_servers_times_adds_up_to_the_time_of_the_client() {
     }
 }
 
+/// The sum of the parts of the median request and of the one at p99.
+fn budget_sums(record: &RunData) -> [f64; 2] {
+    let page = run_report::page(&[&named(record, "A")], None);
+    ["Median request", "Request at p99"].map(|name| {
+        let budget = page.runs[0].budgets.iter().find(|budget| budget.name == name);
+        budget
+            .unwrap()
+            .parts
+            .iter()
+            .filter_map(|part| part.seconds.value())
+            .sum()
+    })
+}
+
+/// Quantile of the time that a request took from a start to its last token, with the budget's window: all requests.
+fn quantile_of(record: &RunData, q: f64, start: impl Fn(&vllm_metrics::RequestRow) -> i64) -> f64 {
+    let mut times: Vec<f64> = record
+        .requests
+        .iter()
+        .map(|row| (row.done_ns.unwrap() - start(row)) as f64 / 1e9)
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[(q * (times.len() - 1) as f64).round() as usize]
+}
+
+#[test]
+fn budgets_rank_requests_by_what_the_parts_add_up_to() {
+    // Offline: all issued at once, sent one after the other; who waits longest in the client is answered last.
+    let mut offline = record(200, 4.0);
+    let issued = offline.requests[0].issued_ns;
+    for row in &mut offline.requests {
+        (row.scheduled_ns, row.issued_ns) = (None, issued);
+    }
+    // Server: some requests are issued late, others wait in the client.
+    let mut server = record(200, 4.0);
+    for (i, row) in server.requests.iter_mut().enumerate() {
+        row.scheduled_ns = Some(row.issued_ns - (support::noise(i as u64 + 9) * 3e9) as i64);
+    }
+    for (record, tolerance) in [(&offline, 0.05), (&server, 0.05)] {
+        let start = |row: &vllm_metrics::RequestRow| row.scheduled_ns.unwrap_or(row.issued_ns);
+        let sums = budget_sums(record);
+        for (sum, q) in sums.into_iter().zip([0.5, 0.99]) {
+            let expected = quantile_of(record, q, start);
+            assert!((sum / expected - 1.0).abs() < tolerance, "p{q}: {sum} {expected}");
+        }
+    }
+}
+
 #[test]
 fn a_limit_stands_at_the_figure_that_loadgen_judges() {
     let mut record = record(200, 4.0);

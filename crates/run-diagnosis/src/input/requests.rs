@@ -66,6 +66,21 @@ impl RequestTimes {
         self.between(Some(self.issued_ns), self.sent_ns)
     }
 
+    /// From the scheduled time, or else the time of issue, to the complete answer: lag, client queue and
+    /// [`e2e_secs`](Self::e2e_secs) together.
+    ///
+    /// ```
+    /// use run_diagnosis::input::RequestTimes;
+    /// let request = RequestTimes {
+    ///     scheduled_ns: Some(0), issued_ns: 5_000_000, sent_ns: Some(25_000_000), done_ns: Some(125_000_000),
+    ///     ..RequestTimes::default()
+    /// };
+    /// assert_eq!((request.e2e_secs(), request.intended_e2e_secs()), (Some(0.1), Some(0.125)));
+    /// ```
+    pub fn intended_e2e_secs(&self) -> Option<f64> {
+        Some(self.schedule_lag_secs().unwrap_or(0.0) + self.client_queue_secs()? + self.e2e_secs()?)
+    }
+
     /// What the server's queue, prefill and decode times leave of the end-to-end latency: network, front end, client.
     pub fn outside_engine_secs(&self) -> Option<f64> {
         let engine_ns = self.server_queue_ns? + self.server_prefill_ns? + self.server_decode_ns?;

@@ -75,7 +75,7 @@ fn secs(ns: Option<i64>) -> Option<f64> {
     ns.map(|ns| ns as f64 / 1e9)
 }
 
-/// The median request and the one at p99 by end-to-end latency, of the steady window or else the whole run.
+/// The median request and the one at p99 of the steady window or else the whole run, ranked by what the parts add up to.
 fn end_to_end(analysis: &Analysis<'_>) -> Vec<Budget> {
     let Some(span) = analysis.window.span.or(analysis.window.whole) else {
         return Vec::new();
@@ -85,7 +85,7 @@ fn end_to_end(analysis: &Analysis<'_>) -> Vec<Budget> {
         .requests
         .iter()
         .filter(|request| span.contains(request.issued_ns))
-        .filter_map(|request| Some((request.e2e_secs()?, request)))
+        .filter_map(|request| Some((request.intended_e2e_secs()?, request)))
         .collect();
     requests.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut quantiles = vec![("Median request", "p50", 0.5)];
@@ -163,8 +163,8 @@ fn around_quantile(name: &str, quantile: &str, around: &[&RequestTimes], estimat
     Budget {
         name: name.to_owned(),
         definition: format!(
-            "Mean of {which} around the {quantile} of end-to-end latency, which begins at sending. The parts begin at the \
-             scheduled time, or else the time of issue, so that the sum holds the time before sending too."
+            "Mean of {which} around the {quantile} of the time that the parts add up to: from the scheduled time, or else \
+             the time of issue, to the last token."
         ),
         parts,
     }
