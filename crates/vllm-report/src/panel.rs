@@ -127,6 +127,15 @@ impl Readings {
         })
     }
 
+    /// Those of both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            first_ns: self.first_ns.min(other.first_ns),
+            last_ns: self.last_ns.max(other.last_ns),
+            longest_ns: self.longest_ns.max(other.longest_ns),
+        }
+    }
+
     /// The parts of the run before the first reading and after the last one, if a reading was due in them.
     pub(crate) fn missing(&self, frame: &Frame) -> Vec<(i64, i64)> {
         let edges = [(frame.start_ns, self.first_ns), (self.last_ns, frame.end_ns)];

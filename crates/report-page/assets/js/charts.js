@@ -95,18 +95,20 @@ class LineChart {
     return this.lines.flatMap((line, i) => (line.bandTo === undefined ? [] : [{ series: [line.bandTo + 1, i + 1], fill: () => alpha(line.color()) }]));
   }
 
-  // Of what is sampled: the time before the first reading and after the last one, if a reading was due in it.
-  get unread() { return (this.ownUnread ||= this.findUnread()); }
+  // Of what is sampled, for each run: the time before the first reading and after the last one, if a reading was due in it.
+  get unread() { return (this.ownUnread ||= this.runs.flatMap((run) => this.findUnread(run))); }
 
-  findUnread() {
-    const series = this.lines.map((line) => line.series), [run] = series.map((s) => s.run);
-    if (series.some((s) => s.run !== run) || series.every((s) => s.kind === "derived")) return [];
+  get runs() { return [...new Set(this.lines.map((line) => line.series.run))]; }
+
+  findUnread(run) {
+    const series = this.lines.map((line) => line.series).filter((s) => s.run === run);
+    if (series.every((s) => s.kind === "derived")) return [];
     // Series may share times, at which some have no value.
     const read = series.map(({ times, values }) => times.filter((_, i) => Number.isFinite(values[i]))).filter((times) => times.length > 1);
     if (!read.length) return [];
     const first = Math.min(...read.map((times) => times[0])), last = Math.max(...read.map((times) => times.at(-1)));
     const due = 2.5 * Math.max(...read.map(Stats.usualStep));
-    return [[run.start, first], [last, run.end]].filter(([from, to]) => to - from > due);
+    return [[run.start, first, run], [last, run.end, run]].filter(([from, to]) => to - from > due);
   }
 
   // Ends of the value axis: from zero, unless the values are far from it.
@@ -151,22 +153,30 @@ class LineChart {
 
   shade(u) {
     const { ctx } = u, { left, top, width, height } = u.bbox;
-    const band = (from, to, color, text) => {
+    const { runs } = this;
+    // Marks of several runs have a row each, since they may be at the same time.
+    const band = (from, to, color, text, row = 0, rows = 1) => {
       const a = Math.max(left, u.valToPos(from, "x", true)), b = Math.min(left + width, u.valToPos(to, "x", true));
       if (b <= a) return;
+      const high = height / rows, y = top + row * high;
       ctx.fillStyle = color;
-      ctx.fillRect(a, top, b - a, height);
+      ctx.fillRect(a, y, b - a, high);
       if (!text) return;
       ctx.save();
       ctx.font = `${11 * uPlot.pxRatio}px ${getComputedStyle(document.body).fontFamily}`;
       Object.assign(ctx, { fillStyle: Theme.color("muted"), textAlign: "center", textBaseline: "middle" });
-      if (ctx.measureText(text).width < b - a - 6 * uPlot.pxRatio) ctx.fillText(text, (a + b) / 2, top + height / 2);
+      if (ctx.measureText(text).width < b - a - 6 * uPlot.pxRatio) ctx.fillText(text, (a + b) / 2, y + high / 2);
       ctx.restore();
     };
-    const runs = [...new Set(this.lines.map((line) => line.series.run))];
     if (runs.length === 1 && runs[0].steady) band(...runs[0].steady, Theme.color("steady"));
-    for (const [from, to] of runs.length === 1 ? this.lines[0].series.gaps : []) band(from, to, Theme.color("hatch"));
-    for (const span of this.unread) band(...span, Theme.color("hatch"), "no reading");
+    runs.forEach((run, row) => {
+      const gaps = this.lines.find((line) => line.series.run === run).series.gaps;
+      for (const [from, to] of gaps) band(from, to, Theme.color("hatch"), "", row, runs.length);
+    });
+    for (const [from, to, run] of this.unread) {
+      const text = runs.length > 1 ? `${run.name}: no reading` : "no reading";
+      band(from, to, Theme.color("hatch"), text, runs.indexOf(run), runs.length);
+    }
   }
 
   thresholds(u) {

@@ -12,7 +12,7 @@ use vllm_metrics::{MetricType, SeriesData};
 use super::ESTIMATES;
 use crate::axis::Quantity;
 use crate::error::{Error, Result};
-use crate::panel::{Body, Heat, Line, LineStyle, Panel};
+use crate::panel::{Body, Heat, Line, LineStyle, Panel, Readings};
 use crate::picture::Picture;
 use crate::query::{self, Curve, View};
 use crate::style::{self, Ink};
@@ -337,6 +337,8 @@ fn overlaid(panels: Vec<Panel>) -> Result<Panel> {
         _ => (Quantity::Ratio, "share of each one's maximum".to_owned()),
     };
     let scraped = panels.iter().any(|panel| panel.scraped);
+    // Marked is only the time in which no line has a reading.
+    let read: Option<Vec<Readings>> = panels.iter().map(|panel| panel.read).collect();
     let mut lines: Vec<Option<Line>> = Vec::new();
     for panel in panels {
         let Body::Lines(of_panel) = panel.body else {
@@ -366,6 +368,7 @@ fn overlaid(panels: Vec<Panel>) -> Result<Panel> {
     }
     let mut panel = Panel::of(title, quantity, lines);
     panel.scraped = scraped;
+    panel.read = read.and_then(|read| read.into_iter().reduce(Readings::and));
     panel.fixed_max = (!same).then_some(1.0);
     Ok(panel)
 }

@@ -91,6 +91,40 @@ fn overlaid_metrics_share_an_axis_or_their_maximum() {
 }
 
 #[test]
+fn the_time_in_which_no_overlaid_metric_has_a_reading_is_marked() {
+    let mut run = run();
+    // Each begins later and ends earlier than the run; the marks are where neither has a reading.
+    for (name, from, to) in [("made_up_watts", 12, 40), ("made_up_celsius", 15, 45)] {
+        let mut sampled = series(name, r#"{"gpu":"0"}"#, MetricType::Gauge, "", |i| i as f64);
+        let mut def = (*sampled.def).clone();
+        def.endpoint_url = "".into();
+        sampled.def = std::sync::Arc::new(def);
+        let kept = START + from * S..=START + to * S;
+        (sampled.timestamps_ns, sampled.values) = (sampled.timestamps_ns.iter().copied())
+            .zip(sampled.values.iter().copied())
+            .filter(|(t, _)| kept.contains(t))
+            .unzip();
+        sampled.phases = Vec::new();
+        run.series.push(sampled);
+    }
+    vllm_metrics::derive::series::sort(&mut run.series);
+    let overlay = choice(Layout::Overlay, Lines::Each, Distribution::Quantiles);
+    let missing = |names: &[&str]| -> Option<Vec<(i64, i64)>> {
+        let analysis = Analysis::of(&run);
+        let frame = &View::of(&analysis).frame;
+        let panel = &panels(&run, names, &overlay)[0];
+        panel.read.map(|read| read.missing(frame))
+    };
+    let both = missing(&["made_up_watts", "made_up_celsius"]).unwrap();
+    let [(_, first), (last, _)] = both[..] else {
+        panic!("{both:?}")
+    };
+    assert_eq!((first, last), (START + 12 * S, START + 45 * S));
+    // What is scraped is marked by the gaps of its source.
+    assert_eq!(missing(&["made_up_watts", "vllm:num_requests_running"]), None);
+}
+
+#[test]
 fn histograms_are_bands_or_heat_maps() {
     let run = run();
     let name = ["vllm:time_to_first_token_seconds"];
