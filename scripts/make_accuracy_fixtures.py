@@ -7,9 +7,14 @@
 The texts are made up from a list of words and suffixes; the sentences are already on lines of their own, so that
 no sentence splitter takes part.
 """
+import sys
+
+if sys.argv[1:] in (["-h"], ["--help"]):
+    print(__doc__)
+    sys.exit()
+
 import json
 import random
-import sys
 from pathlib import Path
 
 from nltk.stem.porter import PorterStemmer

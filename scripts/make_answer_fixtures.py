@@ -5,10 +5,15 @@
     pip install pandas
     python make_answer_fixtures.py inference/language OUT_DIR
 """
+import sys
+
+if sys.argv[1:] in (["-h"], ["--help"]):
+    print(__doc__)
+    sys.exit()
+
 import importlib.util
 import json
 import random
-import sys
 import types
 from pathlib import Path
 

@@ -8,9 +8,14 @@ Run it once per pandas generation, each in an environment of its own:
 The tables have the columns of MLPerf's llama2-70b and deepseek-r1 datasets and made-up content, the same under every
 pandas; llama2.json and deepseek.json hold the values that every other file must give.
 """
+import sys
+
+if sys.argv[1:] in (["-h"], ["--help"]):
+    print(__doc__)
+    sys.exit()
+
 import json
 import pickle
-import sys
 from pathlib import Path
 
 import numpy as np

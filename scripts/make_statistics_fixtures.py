@@ -8,9 +8,14 @@ Inputs are synthetic, from fixed seeds. Where no library has a function (batch m
 sectioning, the energy statistic) it is written out again here, straight from its definition and without the running
 sums of the Rust code.
 """
+import sys
+
+if sys.argv[1:] in (["-h"], ["--help"]):
+    print(__doc__)
+    sys.exit()
+
 import json
 import math
-import sys
 from pathlib import Path
 
 import mpmath

@@ -9,6 +9,7 @@
 //! - [`saw_tooth`]: counters of several processes behind one URL.
 //! - [`schedule`]: fixed ticks for sampler threads.
 //! - [`catalog`]: known metrics of vLLM and of exporters.
+//! - [`help`]: what servers say about their metrics.
 //! - [`labels`]: the label column.
 //! - [`error`]: the error type of the recorder's crates.
 //! - [`ShownUrl`]: URLs without secrets, for display.
@@ -17,6 +18,7 @@ pub mod catalog;
 pub mod clock;
 pub mod error;
 pub mod event;
+pub mod help;
 pub mod labels;
 pub mod model;
 pub mod saw_tooth;
@@ -27,6 +29,7 @@ pub mod sink;
 pub use clock::RunClock;
 pub use error::{Error, Result};
 pub use event::EventKind;
+pub use help::HelpTexts;
 pub use model::{
     BatchRow, ENDPOINTS_FACT, EngineRequestRow, EventRow, Manifest, MetricType, Outcome, Record, RequestRow,
     RunData, Sample, SampleBatch, SeriesData, SeriesDef, SeriesId, Severity, StepRow, TimeSource,

@@ -349,6 +349,9 @@ impl EventRow {
 /// A record sent from the recorder to its subscribers.
 #[derive(Debug, Clone)]
 pub enum Record {
+    /// What a server says about a family of its series (`# HELP`): family, text. Before its first series, where the
+    /// page has it there.
+    Help(Arc<str>, Arc<str>),
     /// A new series; always sent before its first sample. Ids are dense, starting at 0.
     Series(SeriesId, Arc<SeriesDef>),
     /// A scrape or sampler tick, shared by all subscribers.

@@ -8,7 +8,7 @@ use super::format::StoreFormat;
 use super::options::StoreOptions;
 use super::{Store, StoreFiles, create};
 use run_model::{Error, Result};
-use run_model::{Record, RunData, Sample, SampleBatch, SeriesId};
+use run_model::{HelpTexts, Record, RunData, Sample, SampleBatch, SeriesId};
 
 /// Writes `run` into `dir` in `format`. `suffix` goes between stamp and extension: empty for raw rows,
 /// `_processed` for derived ones. Existing files are an error. Other tables are kept only if they have rows.
@@ -38,6 +38,9 @@ pub fn write_run(run: &RunData, format: StoreFormat, dir: &Path, suffix: &str) -
 
 /// Writes every row of `run` to `store`, flushing occasionally like a running session.
 pub fn replay(run: &RunData, store: &mut dyn Store) -> Result<()> {
+    for (family, text) in HelpTexts::from_facts(&run.manifest.facts).iter() {
+        store.write(Record::Help(Arc::clone(family), Arc::clone(text)))?;
+    }
     let mut row_count = 0;
     for (index, series) in run.series.iter().enumerate() {
         let id = SeriesId(u32::try_from(index).expect("a run has fewer than four billion series"));

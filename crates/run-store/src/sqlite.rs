@@ -227,6 +227,8 @@ impl SqliteStore {
     fn take(&mut self, record: Record) -> rusqlite::Result<()> {
         self.begin()?;
         match record {
+            // In the manifest.
+            Record::Help(..) => {}
             Record::Series(id, def) => {
                 self.database
                     .prepare_cached("INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?)")?

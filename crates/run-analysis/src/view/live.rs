@@ -162,7 +162,7 @@ impl LiveView {
                 }
             }
             // Figures use none of these.
-            Record::Batch(_) | Record::Step(_) | Record::EngineRequest(_) => {}
+            Record::Help(..) | Record::Batch(_) | Record::Step(_) | Record::EngineRequest(_) => {}
             Record::Event(event) => {
                 match event.severity {
                     run_model::Severity::Warning => self.totals.warnings += 1,

@@ -63,6 +63,8 @@ impl ParquetStore {
 impl Store for ParquetStore {
     fn write(&mut self, record: Record) -> Result<()> {
         match record {
+            // In the manifest.
+            Record::Help(..) => Ok(()),
             Record::Series(id, def) => {
                 debug_assert_eq!(
                     id.0 as usize,

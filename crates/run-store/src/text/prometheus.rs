@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::assemble::Assembler;
 use run_model::labels;
-use run_model::{MetricType, SeriesDef};
+use run_model::{HelpTexts, MetricType, SeriesDef};
 
 /// Prefix of the comment before a group of samples.
 pub(crate) const MARK: &str = "# vllm_metrics scrape ";
@@ -116,9 +116,15 @@ fn one_line(text: &str) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Header {
     families: Families,
+    help: HelpTexts,
 }
 
 impl Header {
+    /// Keeps what a server says about a family, for its declaration.
+    pub(crate) fn help(&mut self, family: &str, text: &str) {
+        self.help.add(family, text);
+    }
+
     /// Declares a series in `header`; returns the text of its lines up to the value.
     pub(crate) fn declare(&mut self, def: &SeriesDef, header: &mut Vec<u8>) -> Result<String, String> {
         let labels: BTreeMap<String, String> = serde_json::from_str(&def.labels).map_err(|error| {
@@ -135,11 +141,11 @@ impl Header {
             && !self.families.known.contains_key(family)
         {
             let word = type_word(def.metric_type);
-            let _ = writeln!(
-                text,
-                "# HELP {family} Recorded from {}.",
-                escape(&def.source).replace('\r', " ")
-            );
+            let help = match self.help.of(&def.metric_name) {
+                Some(help) => help.replace('\\', "\\\\"),
+                None => format!("Recorded from {}.", escape(&def.source).replace('\r', " ")),
+            };
+            let _ = writeln!(text, "# HELP {family} {help}");
             let _ = writeln!(text, "# TYPE {family} {word}");
             if !def.unit.is_empty() {
                 let _ = writeln!(text, "# UNIT {family} {}", def.unit);

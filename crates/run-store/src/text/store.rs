@@ -151,6 +151,12 @@ impl Store for TextStore {
     fn write(&mut self, record: Record) -> Result<()> {
         let format = self.files.format;
         match record {
+            Record::Help(family, text) => {
+                if let Samples::Prometheus { header, .. } = &mut self.form {
+                    header.help(&family, &text);
+                }
+                Ok(())
+            }
             Record::Series(id, def) => self
                 .add_series(id.0 as usize, &def)
                 .map_err(|reason| refusal(&self.files, reason)),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use exposition::{FamilyHeader, Format, Kind, Role, SampleLine, WriteError, Writer};
 
 use crate::recorder::LatestSample;
-use run_model::MetricType;
+use run_model::{HelpTexts, MetricType};
 
 /// Help texts of the session's series about itself and its scrapes.
 const HELP: &[(&str, &str)] = &[
@@ -53,7 +53,10 @@ pub(super) fn is_scraped(sample: &LatestSample) -> bool {
 }
 
 /// Renders the samples as one page, grouped by family and sorted by name.
-pub(super) fn render<'a>(samples: impl Iterator<Item = &'a LatestSample>) -> Result<String, WriteError> {
+pub(super) fn render<'a>(
+    samples: impl Iterator<Item = &'a LatestSample>,
+    texts: &HelpTexts,
+) -> Result<String, WriteError> {
     let mut families: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for sample in samples {
         let (family, kind, role) = place(sample);
@@ -64,7 +67,7 @@ pub(super) fn render<'a>(samples: impl Iterator<Item = &'a LatestSample>) -> Res
     }
     let mut writer = Writer::new(Format::Text);
     for ((family, KindKey(kind)), members) in &families {
-        let help = help(family, members[0].1);
+        let help = help(family, members[0].1, texts);
         writer.family(&FamilyHeader {
             help: Some(&help),
             ..FamilyHeader::new(family, *kind)
@@ -132,9 +135,17 @@ fn place(sample: &LatestSample) -> (Cow<'_, str>, Kind, Role) {
     }
 }
 
-fn help<'a>(family: &str, sample: &LatestSample) -> Cow<'a, str> {
+fn help<'a>(family: &str, sample: &LatestSample, texts: &'a HelpTexts) -> Cow<'a, str> {
     match HELP.iter().find(|(name, _)| *name == family) {
         Some((_, help)) => Cow::Borrowed(help),
+        None => read_from(family, sample, texts),
+    }
+}
+
+/// What the server says about it, else where it was read.
+fn read_from<'a>(family: &str, sample: &LatestSample, texts: &'a HelpTexts) -> Cow<'a, str> {
+    match texts.of(family).filter(|_| is_scraped(sample)) {
+        Some(help) => Cow::Borrowed(help),
         None if sample.def.unit.is_empty() => Cow::Owned(format!("As read from {}.", sample.def.source)),
         None => Cow::Owned(format!(
             "As read from {}, in {}.",
@@ -188,7 +199,7 @@ mod tests {
                 0.5,
             ),
         ];
-        let page = render(samples.iter()).unwrap();
+        let page = render(samples.iter(), &HelpTexts::default()).unwrap();
         let expected = "# HELP c_total As read from self, in seconds.\n\
              # TYPE c_total counter\n\
              c_total{a=\"x\\\"y\"} 1.0\n\

@@ -154,8 +154,9 @@ fn answer<B>(
         }
         _ => return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into()),
     };
-    let latest = latest.fresh(now_ns, max_age);
-    match render(latest.iter().filter(|sample| is_scraped(sample) == scraped)) {
+    let fresh = latest.fresh(now_ns, max_age);
+    let samples = fresh.iter().filter(|sample| is_scraped(sample) == scraped);
+    match render(samples, &latest.help()) {
         Ok(page) => plain(StatusCode::OK, page),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }

@@ -314,7 +314,8 @@ impl Queue {
         };
         let size = size_bytes(&record);
         let limit = match record {
-            Record::Series(..) => usize::MAX,
+            // Both are bounded where they are made.
+            Record::Help(..) | Record::Series(..) => usize::MAX,
             Record::Event(_) => self.capacity_bytes + self.capacity_bytes / EVENT_RESERVE,
             _ => self.capacity_bytes,
         };
@@ -357,6 +358,7 @@ impl Queue {
                     return accepted_samples(batch, &state.accepted);
                 }
             }
+            Record::Help(..) if !self.filter.samples => return None,
             Record::Event(_) if !self.filter.events => return None,
             Record::Request(_) | Record::Batch(_) | Record::Step(_) | Record::EngineRequest(_)
                 if !self.filter.rows =>
@@ -417,6 +419,7 @@ fn size_bytes(record: &Record) -> usize {
         + match record {
             Record::Samples(batch) => size_of::<SampleBatch>() + batch.samples.len() * size_of::<Sample>(),
             Record::Event(event) => event.message.len() + event.attributes.len(),
+            Record::Help(family, text) => family.len() + text.len(),
             Record::Series(_, def) => size_of::<SeriesDef>() + def.metric_name.len() + def.labels.len(),
             Record::Request(_) | Record::Batch(_) | Record::Step(_) => 0,
             Record::EngineRequest(row) => row.server_request_id.len(),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Filter, Recorder, Subscription};
-use run_model::{Record, SeriesDef};
+use run_model::{HelpTexts, Record, SeriesDef};
 
 /// The newest sample of one series.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,7 @@ const CAPACITY_BYTES: usize = 8 << 20;
 pub(crate) struct LatestValues {
     subscription: Subscription,
     table: Mutex<Vec<LatestSample>>,
+    help: Mutex<HelpTexts>,
 }
 
 impl LatestValues {
@@ -32,6 +33,7 @@ impl LatestValues {
         Arc::new(Self {
             subscription: recorder.subscribe(Filter::none().samples(true), CAPACITY_BYTES),
             table: Mutex::default(),
+            help: Mutex::default(),
         })
     }
 
@@ -40,6 +42,10 @@ impl LatestValues {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         for record in self.subscription.try_take() {
             match record {
+                Record::Help(family, text) => {
+                    let mut help = self.help.lock().unwrap_or_else(PoisonError::into_inner);
+                    help.add(&family, &text);
+                }
                 // Ids are dense and arrive in order.
                 Record::Series(_, def) => table.push(LatestSample {
                     def,
@@ -56,6 +62,11 @@ impl LatestValues {
                 _ => {}
             }
         }
+    }
+
+    /// What servers have said about their metrics by the last fold.
+    pub(crate) fn help(&self) -> HelpTexts {
+        self.help.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the newest samples not older than `max_age` at `now_ns`, sorted by name, labels and endpoint.

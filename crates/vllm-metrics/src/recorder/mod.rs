@@ -25,8 +25,8 @@ use run_model::RunClock;
 use run_model::SampleSink;
 use run_model::labels;
 use run_model::{
-    BatchRow, EngineRequestRow, EventKind, EventRow, MetricType, Record, RequestRow, SampleBatch, SeriesDef,
-    SeriesId, Severity, StepRow,
+    BatchRow, EngineRequestRow, EventKind, EventRow, HelpTexts, MetricType, Record, RequestRow, SampleBatch,
+    SeriesDef, SeriesId, Severity, StepRow,
 };
 
 /// Delivers the records of one run to every subscription. Clones share one recorder.
@@ -68,6 +68,7 @@ struct Inner {
     /// Locked while a definition is published and while a subscription is added, so that each subscriber
     /// receives every definition once, before its first sample.
     series: Mutex<HashMap<Arc<SeriesDef>, SeriesId>>,
+    help: Mutex<HelpTexts>,
     queues: RwLock<Vec<Arc<Queue>>>,
     /// When each phase began, ascending; a handful per run.
     phases: RwLock<Vec<(i64, Arc<str>)>>,
@@ -86,6 +87,7 @@ impl Recorder {
             inner: Arc::new(Inner {
                 clock,
                 series: Mutex::default(),
+                help: Mutex::default(),
                 queues: RwLock::default(),
                 phases: RwLock::default(),
                 no_phase: Arc::from(""),
@@ -111,6 +113,9 @@ impl Recorder {
         let series = self.inner.series.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known: Vec<_> = series.iter().map(|(def, id)| (*id, Arc::clone(def))).collect();
         known.sort_by_key(|(id, _)| *id);
+        for (family, text) in self.help().iter() {
+            queue.push(&Record::Help(Arc::clone(family), Arc::clone(text)));
+        }
         for (id, def) in known {
             queue.push(&Record::Series(id, def));
         }
@@ -133,6 +138,23 @@ impl Recorder {
         series.insert(Arc::clone(&def), id);
         self.publish(&Record::Series(id, def));
         id
+    }
+
+    /// Publishes what a server says about a family, unless that is known or beyond the limits of [`HelpTexts`].
+    pub(crate) fn add_help(&self, family: &str, text: &str) {
+        let mut help = self.inner.help.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((family, text)) = help.add(family, text) {
+            self.publish(&Record::Help(family, text));
+        }
+    }
+
+    /// What servers have said about their metrics so far.
+    pub(crate) fn help(&self) -> HelpTexts {
+        self.inner
+            .help
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Number of distinct series so far.

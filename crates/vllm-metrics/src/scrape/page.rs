@@ -1,7 +1,7 @@
 //! Parses a page into samples with series ids. A known series is recognized by its bytes at the same position
 //! of the page, so that an ordinary scrape parses no labels.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use exposition::{Event, Format, Parser};
@@ -16,6 +16,9 @@ use run_model::{Sample, SeriesId};
 /// Most series of one endpoint. A label with ever new values would otherwise take all memory: a series costs
 /// about a kilobyte from here to its derived figures.
 const MOST_SERIES: usize = 200_000;
+
+/// Most families whose `# HELP` is read.
+const MOST_HELP: usize = 16_384;
 
 /// Reads successive pages of one endpoint.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub(crate) struct PageReader {
     page: u32,
     most_series: usize,
     starts: StartTimes,
+    /// Families whose `# HELP` has been read.
+    helped: HashSet<Box<[u8]>>,
 }
 
 /// One series as this endpoint spells it.
@@ -114,6 +119,7 @@ impl PageReader {
             page: 0,
             most_series: MOST_SERIES,
             starts: StartTimes::default(),
+            helped: HashSet::new(),
         }
     }
 
@@ -147,6 +153,7 @@ impl PageReader {
                     result.own_timestamps += u32::from(sample.timestamp_ns.is_some());
                     self.take(at, sample.value, timestamp_ns, &mut result);
                 }
+                Event::Help { family, .. } => self.help(&event, family, recorder),
                 Event::Bad(error) => {
                     result.bad_lines += 1;
                     result.first_bad.get_or_insert_with(|| error.to_string());
@@ -156,6 +163,17 @@ impl PageReader {
         }
         self.order[layout as usize].truncate(place);
         result
+    }
+
+    fn help(&mut self, event: &Event<'_>, family: exposition::Name<'_>, recorder: &Recorder) {
+        let name = family.text();
+        if self.helped.len() < MOST_HELP
+            && !self.helped.contains(name.as_bytes())
+            && let Some(text) = event.help_text()
+        {
+            recorder.add_help(&name, &text);
+            self.helped.insert(name.as_bytes().into());
+        }
     }
 
     /// Takes the (family, sample) names of everything seen so far, selected or not. Call once.

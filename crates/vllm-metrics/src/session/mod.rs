@@ -209,6 +209,7 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         manifest.ended_ns = Some(self.recorder.now_ns());
+        self.recorder.help().add_facts(&mut manifest.facts);
         cost.add_facts(dropped, report.hooks_dropped, &mut manifest.facts);
         let writer_report = Arc::clone(writer.report());
         let files = writer.finish(manifest.clone())?;

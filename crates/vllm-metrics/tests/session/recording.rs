@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::server::{NEVER, Reply, Server, event_kinds, events, page, recorder, samples, wait_scrapes};
-use vllm_metrics::{EndpointConfig, MetricType, Record};
+use vllm_metrics::{EndpointConfig, MetricType, Record, Session, StoreFormat};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -237,4 +237,55 @@ fn selection_and_drift_are_told_by_name() {
             .any(|event| event.message.contains("vllm:num_requests_waiting")),
         "{drift:?}"
     );
+}
+
+/// In the manifest of every format, and in Prometheus text, recorded or converted.
+#[test]
+fn what_a_server_says_about_its_metrics_is_kept() {
+    let page = format!(
+        "# HELP own_seconds How long \\\\ it\\ntook \"exactly\"\n# TYPE own_seconds histogram\n\
+         own_seconds_bucket{{le=\"+Inf\"}} 1\nown_seconds_sum 1\nown_seconds_count 1\n\
+         # HELP flood {}\nflood 1\n# HELP bare_total Things\n# HELP bare_total Again\nbare_total 1\nsilent 1\n",
+        "x".repeat(1 << 20)
+    );
+    let server = Server::start(move |_| Reply::Page(page.clone()));
+    let folder = tempfile::tempdir().unwrap();
+    let mut texts = Vec::new();
+    for format in [StoreFormat::PrometheusText, StoreFormat::Parquet] {
+        let into = folder.path().join(format!("{format:?}"));
+        let session = Session::builder()
+            .output_dir(&into)
+            .format(format)
+            .endpoint(EndpointConfig::new(server.url()))
+            .interval(NEVER)
+            .start()
+            .unwrap();
+        assert!(session.scrape_now(LONG));
+        let run = session.finish().unwrap();
+        let kept: serde_json::Value = serde_json::from_str(&run.manifest.facts["metrics.help"]).unwrap();
+        let own = "How long \\ it took \"exactly\"";
+        assert_eq!(
+            kept,
+            serde_json::json!({"own_seconds": own, "bare_total": "Things"})
+        );
+        assert_eq!(run.manifest.facts["metrics.help_left_out"], "1");
+        let output = folder.path().join(format!("{format:?}-as-text"));
+        let (converted, notes) =
+            vllm_metrics::store::convert(&run.samples_path, StoreFormat::PrometheusText, &output).unwrap();
+        assert!(notes.is_empty(), "{notes:?}");
+        texts.push(std::fs::read_to_string(converted.samples).unwrap());
+        if format == StoreFormat::PrometheusText {
+            texts.push(std::fs::read_to_string(&run.samples_path).unwrap());
+        }
+    }
+    for text in texts {
+        for line in [
+            "# HELP own_seconds How long \\\\ it took \"exactly\"",
+            "# HELP bare_total Things",
+            "# HELP silent Recorded from prometheus.",
+            "# HELP flood Recorded from prometheus.",
+        ] {
+            assert_eq!(text.lines().filter(|found| *found == line).count(), 1, "{line}");
+        }
+    }
 }
