@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use report_page::model::{self, ConfigurationDifference, Quantity};
-pub use run_diagnosis::compare::{CompareOptions, Comparison, Word};
+pub use run_diagnosis::compare::{CompareOptions, Comparison, Conclusion};
 use run_diagnosis::compare::{ComparedFigure, ComparedRun, Mismatch, OtherSeries, Severity};
 use run_diagnosis::input::Column;
 use vllm_metrics::derive::align::{self, Combine};
@@ -25,16 +25,20 @@ pub struct Compared {
 impl Compared {
     /// The words of all comparisons together: one regression makes a regression, then one pair that cannot be compared,
     /// then an improvement, then an open question.
-    pub fn word(&self) -> Word {
+    pub fn conclusion(&self) -> Conclusion {
         [
-            Word::Regressed,
-            Word::NotComparable,
-            Word::Improved,
-            Word::Inconclusive,
+            Conclusion::Regressed,
+            Conclusion::NotComparable,
+            Conclusion::Improved,
+            Conclusion::Inconclusive,
         ]
         .into_iter()
-        .find(|word| self.comparisons.iter().any(|comparison| comparison.word == *word))
-        .unwrap_or(Word::NoDifference)
+        .find(|conclusion| {
+            self.comparisons
+                .iter()
+                .any(|comparison| comparison.conclusion == *conclusion)
+        })
+        .unwrap_or(Conclusion::NoDifference)
     }
 
     /// Whether any figure that decides was left open.
@@ -145,14 +149,14 @@ fn page(comparisons: &[Comparison], places: &[usize], runs: usize) -> model::Com
     let mut differences = Vec::new();
     for (comparison, place) in comparisons.iter().zip(places) {
         // The sentences on single figures stand in the table.
-        let figures: Vec<String> = comparison.gates.iter().map(ComparedFigure::sentence).collect();
+        let figures: Vec<String> = comparison.decisive.iter().map(ComparedFigure::sentence).collect();
         for sentence in comparison.sentences().into_iter().skip(1) {
             if !figures.contains(&sentence) && !remarks.contains(&sentence) {
                 remarks.push(sentence);
             }
         }
         let of = |gate| move |figure: &ComparedFigure| difference(figure, *place, gate);
-        differences.extend(comparison.gates.iter().map(of(true)));
+        differences.extend(comparison.decisive.iter().map(of(true)));
         differences.extend(comparison.others.iter().map(of(false)));
     }
     let headlines: Vec<String> = comparisons
@@ -194,12 +198,12 @@ fn difference(figure: &ComparedFigure, run: usize, gate: bool) -> model::Differe
         interval_ratio: figure
             .ratio
             .map(|ratio| (ratio.ratio_low - 1.0, ratio.ratio_high - 1.0)),
-        word: match figure.word {
-            Word::Improved => model::Word::Improved,
-            Word::Regressed => model::Word::Regressed,
-            Word::NoDifference => model::Word::NoDifference,
-            Word::Inconclusive => model::Word::Inconclusive,
-            Word::NotComparable => model::Word::NotComparable,
+        conclusion: match figure.conclusion {
+            Conclusion::Improved => model::Conclusion::Improved,
+            Conclusion::Regressed => model::Conclusion::Regressed,
+            Conclusion::NoDifference => model::Conclusion::NoDifference,
+            Conclusion::Inconclusive => model::Conclusion::Inconclusive,
+            Conclusion::NotComparable => model::Conclusion::NotComparable,
         },
         gate,
         note: note.join("; "),

@@ -27,7 +27,7 @@ mod page;
 mod write;
 
 pub use analysis::{Analysis, AnalysisOptions};
-pub use compare::{CompareOptions, Compared, Comparison, Word, compare, compare_repeats};
+pub use compare::{CompareOptions, Compared, Comparison, Conclusion, compare, compare_repeats};
 pub use error::{Error, Result};
 pub use harness_verdict::{HarnessVerdict, OwnFigure, Validity};
 pub use page::page;

@@ -6,7 +6,9 @@ mod support;
 
 use report_page::model::{Completeness, Quantity};
 use run_report::export::{Format, console};
-use run_report::{Analysis, AnalysisOptions, CompareOptions, HarnessVerdict, OwnFigure, Validity, Word};
+use run_report::{
+    Analysis, AnalysisOptions, CompareOptions, Conclusion, HarnessVerdict, OwnFigure, Validity,
+};
 use serde_json::Value;
 use support::record;
 use vllm_metrics::{Outcome, RunData, StoreFormat, read_run, store};
@@ -277,19 +279,24 @@ fn equal_runs_do_not_differ_and_another_model_is_not_comparable() {
     let (one, same) = (record(300, 4.0), record(300, 4.0));
     let (a, b) = (named(&one, "A"), named(&same, "B"));
     let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
-    assert_eq!(compared.word(), Word::NoDifference, "{:?}", compared.sentences());
-    let gates = compared
+    assert_eq!(
+        compared.conclusion(),
+        Conclusion::NoDifference,
+        "{:?}",
+        compared.sentences()
+    );
+    let decisive = compared
         .page
         .differences
         .iter()
         .filter(|difference| difference.gate);
-    assert!(gates.count() >= 3);
+    assert!(decisive.count() >= 3);
 
     let mut other = record(300, 4.0);
     other.manifest.facts.insert("model".into(), "another".into());
     let c = named(&other, "C");
     let compared = run_report::compare(&[&a, &b, &c], &CompareOptions::default()).unwrap();
-    assert_eq!(compared.word(), Word::NotComparable);
+    assert_eq!(compared.conclusion(), Conclusion::NotComparable);
     let model = &compared.page.configuration[0];
     assert_eq!((model.name.as_str(), model.blocking), ("model", true));
     let values: Vec<Option<&str>> = model.values.iter().map(Option::as_deref).collect();
@@ -312,7 +319,7 @@ fn a_record_without_the_hash_of_its_dataset_is_compared_and_the_gap_is_named() {
         .insert("dataset_hash".into(), "0123abcd".into());
     let (a, b) = (named(&one, "A"), named(&old, "B"));
     let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
-    assert_eq!(compared.word(), Word::NoDifference);
+    assert_eq!(compared.conclusion(), Conclusion::NoDifference);
     let said = compared.sentences().join("\n");
     assert!(
         said.contains("so not checked: dataset_hash (0123abcd, not known)"),
@@ -467,10 +474,10 @@ fn a_slower_token_regresses_and_repeats_are_the_unit() {
     }
     let (a, b) = (named(&one, "A"), named(&slow, "B"));
     let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
-    let tpot = &compared.comparisons[0].gates[0];
+    let tpot = &compared.comparisons[0].decisive[0];
     assert_eq!(
-        (tpot.name.as_str(), tpot.word),
-        ("time per output token", Word::Regressed)
+        (tpot.name.as_str(), tpot.conclusion),
+        ("time per output token", Conclusion::Regressed)
     );
 
     let repeats = run_report::compare_repeats(&[&a, &a, &a], &[&b, &b, &b], true, &CompareOptions::default());

@@ -6,7 +6,7 @@
 mod support;
 
 use run_diagnosis::bound::Verdict;
-use run_report::{Analysis, AnalysisOptions, CompareOptions, Word};
+use run_report::{Analysis, AnalysisOptions, CompareOptions, Conclusion};
 use support::{Simulated, joined};
 use vllm_metrics::RunData;
 use vllm_sim::virtual_time::{Arrivals, Workload};
@@ -57,12 +57,14 @@ fn named<'a>(record: &'a RunData, name: &str) -> Analysis<'a> {
 }
 
 /// Words for time per output token, of B against A.
-fn tpot_word(a: &RunData, b: &RunData) -> Word {
+fn tpot_word(a: &RunData, b: &RunData) -> Conclusion {
     let (a, b) = (named(a, "A"), named(b, "B"));
     let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
-    let gates = &compared.comparisons[0].gates;
-    let tpot = gates.iter().find(|gate| gate.name == "time per output token");
-    tpot.unwrap_or_else(|| panic!("{:?}", compared.sentences())).word
+    let decisive = &compared.comparisons[0].decisive;
+    let tpot = decisive
+        .iter()
+        .find(|figure| figure.name == "time per output token");
+    tpot.unwrap_or_else(|| panic!("{:?}", compared.sentences())).conclusion
 }
 
 /// A run with a step that takes `slower` times as long; the workload is the same for the same seed.
@@ -85,8 +87,8 @@ fn equal_runs_do_not_differ_and_three_percent_are_found() {
     let (mut equal, mut slower) = (0, 0);
     for seed in 0..pairs() {
         let a = of_speed(seed, 2 * seed, 1.0);
-        equal += u64::from(tpot_word(&a, &of_speed(seed, 2 * seed + 1, 1.0)) == Word::NoDifference);
-        slower += u64::from(tpot_word(&a, &of_speed(seed, 2 * seed + 1, 1.03)) == Word::Regressed);
+        equal += u64::from(tpot_word(&a, &of_speed(seed, 2 * seed + 1, 1.0)) == Conclusion::NoDifference);
+        slower += u64::from(tpot_word(&a, &of_speed(seed, 2 * seed + 1, 1.03)) == Conclusion::Regressed);
     }
     let enough = pairs() - pairs() / 20;
     eprintln_counts("no difference", equal, "regressed", slower);
@@ -110,7 +112,7 @@ fn another_dataset_model_or_caching_setting_is_not_comparable() {
         change(&mut b);
         let (a, b) = (named(&a, "A"), named(&b, "B"));
         let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
-        assert_eq!(compared.word(), Word::NotComparable, "{what}");
+        assert_eq!(compared.conclusion(), Conclusion::NotComparable, "{what}");
         let mut blocking = compared
             .page
             .configuration
@@ -135,7 +137,7 @@ fn another_dataset_model_or_caching_setting_is_not_comparable() {
     let b = simulated(caching, poisson(1, 8.0, 1_000, 200, 128)).record();
     let (a, b) = (named(&a, "A"), named(&b, "B"));
     let compared = run_report::compare(&[&a, &b], &CompareOptions::default()).unwrap();
-    assert_eq!(compared.word(), Word::NotComparable);
+    assert_eq!(compared.conclusion(), Conclusion::NotComparable);
 }
 
 /// Runs made to be bound by one thing, and the rule that has to be named first.

@@ -34,14 +34,14 @@ impl StoreFormat {
         Self::PrometheusText,
     ];
 
-    /// The name used in options: `parquet`, `json`, `csv`, `sqlite`, `prometheus-file`.
+    /// The name used in options: `parquet`, `json`, `csv`, `sqlite`, `prom`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Parquet => "parquet",
             Self::Json => "json",
             Self::Csv => "csv",
             Self::Sqlite => "sqlite",
-            Self::PrometheusText => "prometheus-file",
+            Self::PrometheusText => "prom",
         }
     }
 
@@ -77,7 +77,7 @@ impl fmt::Display for StoreFormat {
 
 /// Not the name of a format; the message lists the existing ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown store format `{0}`: use parquet, json, csv, sqlite or prometheus-file")]
+#[error("unknown store format `{0}`: use parquet, json, csv, sqlite or prom")]
 pub struct UnknownFormat(pub String);
 
 impl FromStr for StoreFormat {

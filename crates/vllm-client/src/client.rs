@@ -169,8 +169,8 @@ impl Client {
                 .and_then(|body| body.as_bytes())
                 .unwrap_or_default(),
         );
-        let mut gatherer = CompletionAssembler::new(self.config.keep_text, expected);
-        let mut cutter = EventSplitter::default();
+        let mut assembler = CompletionAssembler::new(self.config.keep_text, expected);
+        let mut splitter = EventSplitter::default();
         let mut on_first = Some(on_first);
         let mut watch = Watch::new(&self.config, begun_at, sent_at);
         let sleep = tokio::time::sleep_until(watch.next_check().into());
@@ -184,7 +184,7 @@ impl Client {
                 sent = &mut sending => {
                     let (response, again) = sent.map_err(|e| self.send_error(&e))?;
                     if again {
-                        gatherer.sent_again();
+                        assembler.sent_again();
                     }
                     break response;
                 }
@@ -199,35 +199,35 @@ impl Client {
         }
         if !is_event_stream(&response) {
             let head = self.body_excerpt(response).await;
-            return Err(gatherer.malformed("the content type is not text/event-stream", head.as_bytes()));
+            return Err(assembler.malformed("the content type is not text/event-stream", head.as_bytes()));
         }
 
         let mut counted = 0;
         let finished_at = loop {
             let piece = tokio::select! {
                 biased;
-                piece = response.chunk() => piece.map_err(|e| self.broken(&e, gatherer.received()))?,
+                piece = response.chunk() => piece.map_err(|e| self.broken(&e, assembler.received()))?,
                 () = &mut sleep => {
-                    watch.check(gatherer.received())?;
+                    watch.check(assembler.received())?;
                     sleep.as_mut().reset(watch.next_check().into());
                     continue;
                 }
             };
             let at = Instant::now();
             let Some(piece) = piece else {
-                let rest = cutter.pending();
-                gatherer.ends_with(rest);
-                if gatherer.done() {
+                let rest = splitter.pending();
+                assembler.ends_with(rest);
+                if assembler.done() {
                     break at;
                 }
                 // A clean end in the middle of an event is a truncated stream.
                 return Err(StreamError::Truncated {
-                    received: gatherer.received(),
+                    received: assembler.received(),
                 })
                 .inspect_err(|_| tracing::debug!(rest = %crate::error::excerpt(rest), "stream ended early"));
             };
-            let cut: Result<(), EventError> = cutter.feed(&piece, |event| {
-                if let Some(first) = gatherer.event(event, at)?
+            let cut: Result<(), EventError> = splitter.feed(&piece, |event| {
+                if let Some(first) = assembler.event(event, at)?
                     && let Some(call) = on_first.take()
                 {
                     call(first);
@@ -237,18 +237,18 @@ impl Client {
             match cut {
                 Ok(()) => {}
                 Err(EventError::Stream(error)) => return Err(*error),
-                Err(EventError::Cut(error)) => return Err(gatherer.cut_error(error)),
+                Err(EventError::Cut(error)) => return Err(assembler.cut_error(error)),
             }
-            let tokens = gatherer.received().tokens;
+            let tokens = assembler.received().tokens;
             self.streamed
                 .fetch_add((tokens - counted) as u64, Ordering::Relaxed);
             counted = tokens;
-            if watch.progress(&gatherer, at) {
+            if watch.progress(&assembler, at) {
                 // The limit between chunks may be earlier than the timer's deadline; later the deadline only
                 // moves forward, so this is needed once.
                 sleep.as_mut().reset(watch.next_check().into());
             }
-            if gatherer.done() {
+            if assembler.done() {
                 break at;
             }
         };
@@ -259,7 +259,7 @@ impl Client {
             while let Ok(Some(rest)) = response.chunk().await {
                 let at = Instant::now();
                 let cut: Result<(), EventError> =
-                    cutter.feed(&rest, |event| Ok(gatherer.event(event, at).map(drop)?));
+                    splitter.feed(&rest, |event| Ok(assembler.event(event, at).map(drop)?));
                 cut?;
             }
             Ok(())
@@ -268,12 +268,12 @@ impl Client {
         match drained {
             Ok(Ok(())) => self.keeps_connection(),
             Ok(Err(EventError::Stream(error))) => return Err(*error),
-            Ok(Err(EventError::Cut(error))) => return Err(gatherer.cut_error(error)),
+            Ok(Err(EventError::Cut(error))) => return Err(assembler.cut_error(error)),
             Err(_) => {
                 tracing::debug!(url = %self.shown, "the body did not end after its end mark; the connection is dropped");
             }
         }
-        let completion = gatherer.into_completion(self.config.token_policy, sent_at, finished_at)?;
+        let completion = assembler.into_completion(self.config.token_policy, sent_at, finished_at)?;
         self.warn_once(&completion.remarks);
         Ok(completion)
     }
@@ -484,8 +484,8 @@ impl Watch {
 
     /// Records that bytes arrived at `at`; true if they brought the first token. Before it, other bytes (such
     /// as comments) are no progress.
-    fn progress(&mut self, gatherer: &CompletionAssembler, at: Instant) -> bool {
-        gatherer.received().first_token && self.last_progress.replace(at).is_none()
+    fn progress(&mut self, assembler: &CompletionAssembler, at: Instant) -> bool {
+        assembler.received().first_token && self.last_progress.replace(at).is_none()
     }
 
     fn next_check(&self) -> Instant {

@@ -186,10 +186,10 @@ mod tests {
     }
 
     fn cut(pieces: &[&[u8]]) -> Result<Vec<String>, String> {
-        let mut cutter = EventSplitter::default();
+        let mut splitter = EventSplitter::default();
         let mut events = Vec::new();
         for piece in pieces {
-            cutter.feed(piece, |event| {
+            splitter.feed(piece, |event| {
                 let text = String::from_utf8(event.data.to_vec()).unwrap();
                 events.push(if event.is_error {
                     format!("error {text}")
@@ -226,11 +226,11 @@ mod tests {
 
     #[test]
     fn an_unended_event_is_not_dispatched() {
-        let mut cutter = EventSplitter::default();
-        cutter
+        let mut splitter = EventSplitter::default();
+        splitter
             .feed(b"data: a\n", |_| -> Result<(), String> { panic!("not complete") })
             .unwrap();
-        assert_eq!(cutter.pending(), b"a");
+        assert_eq!(splitter.pending(), b"a");
     }
 
     #[test]
@@ -250,13 +250,13 @@ mod tests {
     #[test]
     fn data_without_its_blank_line_is_pending() {
         for text in ["data: [DONE]", "data: [DONE]\n", "data:[DONE]\r\n: c\n"] {
-            let mut cutter = EventSplitter::default();
-            cutter
+            let mut splitter = EventSplitter::default();
+            splitter
                 .feed(text.as_bytes(), |_| -> Result<(), String> {
                     panic!("not complete")
                 })
                 .unwrap();
-            assert_eq!(cutter.pending(), b"[DONE]", "{text}");
+            assert_eq!(splitter.pending(), b"[DONE]", "{text}");
         }
     }
 

@@ -42,9 +42,9 @@ impl Client {
         let expected = Expected::of(&body);
         let (chunk, data): (Chunk, _) = self.answer(sent_at, body).await?;
         let finished_at = Instant::now();
-        let mut gatherer = CompletionAssembler::new(self.config.keep_text, expected);
-        gatherer.chunk(chunk, &data, finished_at)?;
-        let mut completion = gatherer.into_completion(self.config.token_policy, sent_at, finished_at)?;
+        let mut assembler = CompletionAssembler::new(self.config.keep_text, expected);
+        assembler.chunk(chunk, &data, finished_at)?;
+        let mut completion = assembler.into_completion(self.config.token_policy, sent_at, finished_at)?;
         completion.first_token_at = None;
         Ok(completion)
     }
@@ -97,9 +97,9 @@ impl Client {
         }
         let answers = choices.into_iter().map(|mut choice| {
             choice.index = 0;
-            let mut gatherer = CompletionAssembler::new(self.config.keep_text, Expected::of(&asked));
-            gatherer.chunk(Chunk::of(choice), &data, finished_at)?;
-            let mut answer = gatherer.into_completion(self.config.token_policy, sent_at, finished_at)?;
+            let mut assembler = CompletionAssembler::new(self.config.keep_text, Expected::of(&asked));
+            assembler.chunk(Chunk::of(choice), &data, finished_at)?;
+            let mut answer = assembler.into_completion(self.config.token_policy, sent_at, finished_at)?;
             answer.first_token_at = None;
             Ok(answer)
         });

@@ -206,7 +206,7 @@ pub struct SessionConfig {
     pub interval_secs: Option<f64>,
     /// Folder of the run's files, created if missing. Default: `./metrics_output`.
     pub output_dir: Option<PathBuf>,
-    /// File format: `parquet` (default), `json`, `csv`, `sqlite` or `prometheus-file`.
+    /// File format: `parquet` (default), `json`, `csv`, `sqlite` or `prom`.
     pub format: Option<String>,
     /// Free-form facts kept with the run.
     pub facts: BTreeMap<String, String>,

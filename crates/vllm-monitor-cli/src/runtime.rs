@@ -69,7 +69,7 @@ impl Runtime {
                     access: Arc::new(settings.access),
                     interval: settings.interval,
                     notes: Arc::new(notes),
-                    acting: acting.door(),
+                    acting: acting.handle(),
                     plugins: plugins.handle(),
                 };
                 Some(Server::start(address, app).await?)
@@ -121,7 +121,7 @@ impl Runtime {
 
     /// The part that acts.
     pub fn acting(&self) -> ActingHandle {
-        self.acting.door()
+        self.acting.handle()
     }
 
     /// The plugins.

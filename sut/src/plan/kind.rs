@@ -76,7 +76,7 @@ pub(super) fn references(args: &RunArgs, server: &ServerPlan, wrong: &mut Vec<St
     if !args.simulate_references {
         return;
     }
-    if !matches!(server, ServerPlan::Simulator | ServerPlan::Handed(_)) {
+    if !matches!(server, ServerPlan::Simulator | ServerPlan::Inherited(_)) {
         wrong.push(
             "--simulate-references is for the built-in simulator: leave --url and --model out (a simulator of its own \
              is started by: sut sim --references DATASET)"

@@ -31,7 +31,7 @@ use self::dataset_config::Described;
 pub(crate) use self::file::collect_args;
 pub(crate) use self::generation::Generation;
 pub(crate) use self::metrics::{DashboardPlan, METRICS_DIR, MetricsPlan};
-pub(crate) use self::overrides::{GivenServer, Kind, Overrides, Record, Trial};
+pub(crate) use self::overrides::{InheritedServer, Kind, Overrides, Record, Trial};
 pub(crate) use self::peak::PeakPlan;
 pub(crate) use self::recording::RecordingPlan;
 pub(crate) use self::sources::{DatasetPlan, ServerPlan};
@@ -230,7 +230,7 @@ impl Plan {
         let mode = kind::mode(&args);
         let peak = peak::resolve(&args, scenario, wrong);
         let server = match overrides.and_then(|overrides| overrides.server.clone()) {
-            Some(handed) => ServerPlan::Handed(handed),
+            Some(inherited) => ServerPlan::Inherited(inherited),
             None => sources::server(&args, wrong),
         };
         let dataset = sources::dataset(&args, wrong);

@@ -16,7 +16,7 @@ use crate::exit::Fail;
 
 /// A server that the parent has started and will stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct GivenServer {
+pub(crate) struct InheritedServer {
     /// Its process, if it is one.
     pub(crate) pid: Option<i32>,
     /// Base URLs without a trailing slash.
@@ -34,7 +34,7 @@ pub(crate) struct Overrides {
     /// The mode and the compliance test.
     pub(crate) kind: Option<Kind>,
     /// The server of the run.
-    pub(crate) server: Option<GivenServer>,
+    pub(crate) server: Option<InheritedServer>,
     /// Scenario, rate and length of a search trial.
     pub(crate) trial: Option<Trial>,
     /// Rate of a run of a sweep.

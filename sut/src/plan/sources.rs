@@ -7,7 +7,7 @@ use vllm_client::redact_url;
 use vllm_client::server::ServerConfig;
 
 use super::words::{duration, split_words};
-use super::{GivenServer, replicas};
+use super::{InheritedServer, replicas};
 use crate::cli::{ModeArg, RunArgs};
 
 /// The server of a run.
@@ -21,7 +21,7 @@ pub(crate) enum ServerPlan {
     /// Servers that this program starts and stops: replicas of one model, at least one.
     Start(Vec<ServerConfig>),
     /// A server that the parent process has started and will stop.
-    Handed(GivenServer),
+    Inherited(InheritedServer),
     /// The built-in simulator.
     Simulator,
 }

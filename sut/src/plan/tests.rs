@@ -258,7 +258,7 @@ fn a_parents_changes_win() {
         &Overrides {
             log_dir: "x/accuracy".into(),
             kind: Some(Kind::Accuracy),
-            server: Some(GivenServer {
+            server: Some(InheritedServer {
                 pid: Some(7),
                 urls: vec!["http://h:1".into()],
                 model: "m".into(),
@@ -268,7 +268,7 @@ fn a_parents_changes_win() {
     );
     assert_eq!((both.mode, both.compliance), (Mode::Accuracy, None));
     assert_eq!(both.log_dir, PathBuf::from("x/accuracy"));
-    assert!(matches!(both.server, ServerPlan::Handed(handed) if handed.pid == Some(7)));
+    assert!(matches!(both.server, ServerPlan::Inherited(inherited) if inherited.pid == Some(7)));
     let trial = child(
         "--find-peak --peak-trial 5s --url http://h:1 --metrics-format csv --official",
         &Overrides {

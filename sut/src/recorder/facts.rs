@@ -50,7 +50,7 @@ pub(super) fn of(plan: &Plan, settings: &TestSettings, dataset: &Dataset) -> Vec
     let arguments = match &plan.server {
         ServerPlan::Start(replicas) => arguments(&replicas[0].args),
         ServerPlan::Simulator => simulator(),
-        ServerPlan::Attach { .. } | ServerPlan::Handed(_) => Vec::new(),
+        ServerPlan::Attach { .. } | ServerPlan::Inherited(_) => Vec::new(),
     };
     out.extend(
         arguments

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use run_report::{Analysis, AnalysisOptions, CompareOptions, HarnessVerdict, Word};
+use run_report::{Analysis, AnalysisOptions, CompareOptions, Conclusion, HarnessVerdict};
 use vllm_metrics::view;
 use vllm_report::{Outcome, RenderOptions};
 
@@ -133,9 +133,9 @@ pub(crate) fn compare_records(
         }
         None => run_report::compare(&runs, options)?,
     };
-    let exit = match compared.word() {
-        Word::Regressed => Exit::Regression,
-        Word::NotComparable => Exit::NotComparable,
+    let exit = match compared.conclusion() {
+        Conclusion::Regressed => Exit::Regression,
+        Conclusion::NotComparable => Exit::NotComparable,
         _ if strict && compared.is_undecided() => Exit::Inconclusive,
         _ => Exit::Valid,
     };

@@ -42,7 +42,7 @@ fn text(prepared: &Prepared) -> String {
     let how = match plan.server {
         ServerPlan::Attach { .. } => "attached",
         ServerPlan::Start(_) => "started",
-        ServerPlan::Handed(_) => "started by the parent process",
+        ServerPlan::Inherited(_) => "started by the parent process",
         ServerPlan::Simulator => "built-in simulator, SIMULATED",
     };
     row(

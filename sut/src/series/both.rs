@@ -10,7 +10,7 @@ use mlperf_rules::compliance::ComplianceTest;
 use super::child::{Program, exit_of};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
-use crate::plan::{GivenServer, Kind, Overrides, Plan, ServerPlan};
+use crate::plan::{InheritedServer, Kind, Overrides, Plan, ServerPlan};
 use crate::server::{self, Server};
 use crate::shutdown::Shutdown;
 
@@ -49,8 +49,8 @@ pub(crate) fn run(plan: &Plan) -> Result<Exit, Fail> {
         ServerPlan::Start { .. } => Some(start(plan, &runtime, &shutdown)?),
         _ => None,
     };
-    let handed = server.as_ref().map(Server::to_hand_on);
-    let exit = run_all(plan, handed.as_ref(), &shutdown);
+    let inherited = server.as_ref().map(Server::to_hand_on);
+    let exit = run_all(plan, inherited.as_ref(), &shutdown);
     if let Some(server) = server {
         runtime.block_on(server.stop());
     }
@@ -68,7 +68,7 @@ fn start(plan: &Plan, runtime: &tokio::runtime::Runtime, shutdown: &Shutdown) ->
     runtime.block_on(server::start(plan, Vec::new(), shutdown))
 }
 
-fn run_all(plan: &Plan, handed: Option<&GivenServer>, shutdown: &Shutdown) -> Result<Exit, Fail> {
+fn run_all(plan: &Plan, inherited: Option<&InheritedServer>, shutdown: &Shutdown) -> Result<Exit, Fail> {
     let program = Program::current()?;
     let mut first = Exit::Valid;
     let mut done = Vec::new();
@@ -81,7 +81,7 @@ fn run_all(plan: &Plan, handed: Option<&GivenServer>, shutdown: &Shutdown) -> Re
         let overrides = Overrides {
             log_dir: step.log_dir,
             kind: Some(step.kind),
-            server: handed.cloned(),
+            server: inherited.cloned(),
             ..Overrides::default()
         };
         let exit = exit_of(program.run(&overrides, None, shutdown)?);

@@ -9,7 +9,7 @@ use super::child::Program;
 use super::trial::{self, HEADINGS, Outcome};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
-use crate::plan::{GivenServer, Overrides, Plan, Record, ServerPlan};
+use crate::plan::{InheritedServer, Overrides, Plan, Record, ServerPlan};
 use crate::server::{self, Server};
 use crate::shutdown::Shutdown;
 
@@ -25,9 +25,9 @@ pub(crate) fn run(plan: &Plan, rates: &[f64]) -> Result<Exit, Fail> {
         ServerPlan::Start(_) => Some(runtime.block_on(server::start(plan, Vec::new(), &shutdown))?),
         _ => None,
     };
-    let handed = server.as_ref().map(Server::to_hand_on);
+    let inherited = server.as_ref().map(Server::to_hand_on);
     let mut done = Vec::new();
-    let ended = run_all(plan, rates, handed.as_ref(), &shutdown, &mut done);
+    let ended = run_all(plan, rates, inherited.as_ref(), &shutdown, &mut done);
     if let Some(server) = server {
         runtime.block_on(server.stop());
     }
@@ -42,7 +42,7 @@ pub(crate) fn run(plan: &Plan, rates: &[f64]) -> Result<Exit, Fail> {
 fn run_all(
     plan: &Plan,
     rates: &[f64],
-    handed: Option<&GivenServer>,
+    inherited: Option<&InheritedServer>,
     shutdown: &Shutdown,
     done: &mut Vec<Outcome>,
 ) -> Result<(), Fail> {
@@ -54,7 +54,7 @@ fn run_all(
             .join(format!("{:02}_{rate}qps", at + 1));
         let overrides = Overrides {
             log_dir: folder.clone(),
-            server: handed.cloned(),
+            server: inherited.cloned(),
             target_qps: Some(rate),
             record: Some(Record::Into(folder.join("metrics_output"))),
             ..Overrides::default()

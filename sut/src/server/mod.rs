@@ -15,7 +15,7 @@ use vllm_client::{
 use vllm_sim::{EngineConfig, ReferenceAnswer, SimConfig, Simulator};
 
 use crate::exit::Fail;
-use crate::plan::{GivenServer, Plan, ServerPlan, replicas};
+use crate::plan::{InheritedServer, Plan, ServerPlan, replicas};
 use crate::shutdown::Shutdown;
 
 /// A server that is ready, and what must be stopped at the end.
@@ -40,7 +40,7 @@ enum Held {
     /// Our simulator, and the folder of its simulated GPU driver.
     Simulator(Simulator, tempfile::TempDir),
     /// Nothing here: the parent process started the server and will stop it.
-    ByParent(GivenServer),
+    Inherited(InheritedServer),
     /// Processes that we started, at least one. Each has a watchdog that ends it if we are gone.
     Processes(Vec<ServerProcess>),
 }
@@ -94,7 +94,7 @@ pub(crate) async fn start(
 async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<Server, Fail> {
     let (urls, held) = match &plan.server {
         ServerPlan::Attach { urls } => (urls.clone(), Held::Nothing),
-        ServerPlan::Handed(handed) => (handed.urls.clone(), Held::ByParent(handed.clone())),
+        ServerPlan::Inherited(inherited) => (inherited.urls.clone(), Held::Inherited(inherited.clone())),
         ServerPlan::Simulator => {
             let gpu_dir = tempfile::tempdir().context("cannot make a folder for the simulated GPU driver")?;
             let simulator = Simulator::start(SimConfig {
@@ -132,7 +132,7 @@ async fn become_ready(plan: &Plan, references: Vec<ReferenceAnswer>) -> Result<S
         Held::Processes(all) => all
             .first()
             .map(|process| process.config().served_model_name().to_owned()),
-        Held::ByParent(handed) => Some(handed.model.clone()),
+        Held::Inherited(inherited) => Some(inherited.model.clone()),
         _ => plan.model.clone(),
     };
     let mut models = Vec::with_capacity(clients.len());
@@ -391,14 +391,14 @@ impl Server {
                 [process] => Some(process.pid()),
                 _ => None,
             },
-            Held::ByParent(handed) => handed.pid,
+            Held::Inherited(inherited) => inherited.pid,
             _ => None,
         }
     }
 
     /// What a child needs to run its test on this server.
-    pub(crate) fn to_hand_on(&self) -> GivenServer {
-        GivenServer {
+    pub(crate) fn to_hand_on(&self) -> InheritedServer {
+        InheritedServer {
             pid: self.pid(),
             urls: self.urls().map(str::to_owned).collect(),
             model: self.model.clone(),
@@ -408,7 +408,7 @@ impl Server {
     /// Stops what was started; an attached server keeps running.
     pub(crate) async fn stop(self) {
         match self.held {
-            Held::Nothing | Held::ByParent(_) => {}
+            Held::Nothing | Held::Inherited(_) => {}
             Held::Simulator(simulator, _gpu_dir) => simulator.stop(),
             Held::Processes(all) => {
                 let ends = all.into_iter().map(|process| async move {

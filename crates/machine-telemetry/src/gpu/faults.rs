@@ -24,7 +24,7 @@ use run_model::{MetricType, Sample, SampleBatch, SeriesDef, SeriesId, Severity};
 /// The wait returns immediately on an event; this only bounds the delay of a stop.
 const WAIT_MS: u32 = 100;
 /// A failing GPU can raise thousands of events. Beyond this rate per second and kind, they are only counted.
-const TOLD_PER_SECOND: u32 = 10;
+const REPORTED_PER_SECOND: u32 = 10;
 
 /// A GPU to listen to, and the text of its handle, which identifies its events when it no longer answers.
 pub(crate) struct EventSupport {
@@ -44,13 +44,13 @@ pub(crate) fn listen(
     let Some(set) = register(nvml, gpus, output) else {
         return;
     };
-    let mut told = Told::default();
+    let mut limiter = EventLimiter::default();
     let mut failing = false;
     while !stop.is_stopped() {
         match set.wait(WAIT_MS) {
             Ok(event) => {
                 failing = false;
-                tell(&event, gpus, &mut told, output);
+                record(&event, gpus, &mut limiter, output);
                 struck.store(true, Ordering::Relaxed);
             }
             Err(NvmlError::Timeout) => failing = false,
@@ -125,9 +125,9 @@ fn register<'n>(nvml: &'n Nvml, gpus: &[EventSupport], output: &mut Output<'_>) 
     (refused.len() < gpus.len()).then_some(set)
 }
 
-/// Recently reported events per GPU and kind, and the count of each kind.
+/// Counts events per GPU and kind, and limits how many are reported.
 #[derive(Default)]
-struct Told {
+struct EventLimiter {
     kinds: HashMap<(Option<u32>, Kind), Count>,
 }
 
@@ -138,115 +138,122 @@ enum Kind {
     EccDouble,
 }
 
+impl Kind {
+    fn of(event: &EventData<'_>) -> Self {
+        match &event.event_data {
+            // The driver uses 999 for an unknown number.
+            Some(XidError::Value(code)) => Self::Xid(*code),
+            Some(XidError::Unknown) => Self::Xid(999),
+            None if event.event_type.contains(EventTypes::DOUBLE_BIT_ECC_ERROR) => Self::EccDouble,
+            None => Self::EccSingle,
+        }
+    }
+}
+
 struct Count {
     series: SeriesId,
     total: u64,
     second_began: Instant,
     this_second: u32,
-    untold: u64,
+    suppressed: u64,
 }
 
-fn tell(event: &EventData<'_>, gpus: &[EventSupport], told: &mut Told, output: &mut Output<'_>) {
+impl Count {
+    fn new(series: SeriesId) -> Self {
+        Self {
+            series,
+            total: 0,
+            second_began: Instant::now(),
+            this_second: 0,
+            suppressed: 0,
+        }
+    }
+
+    /// Counts an event. If it is to be reported, returns how many before it were not.
+    fn add(&mut self) -> Option<u64> {
+        self.total += 1;
+        if self.second_began.elapsed() >= Duration::from_secs(1) {
+            (self.second_began, self.this_second) = (Instant::now(), 0);
+        }
+        self.this_second += 1;
+        if self.this_second > REPORTED_PER_SECOND {
+            self.suppressed += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// Adds an event to its counter's series, and reports it unless there are too many.
+fn record(event: &EventData<'_>, gpus: &[EventSupport], limiter: &mut EventLimiter, output: &mut Output<'_>) {
     let now_ns = output.sink.now_ns();
     let text = format!("{:?}", event.device);
     let identity = gpus
         .iter()
         .find(|gpu| gpu.handle_text == text)
         .map(|gpu| &gpu.identity);
-    let kind = match &event.event_data {
-        // The driver uses 999 for an unknown number.
-        Some(XidError::Value(code)) => Kind::Xid(*code),
-        Some(XidError::Unknown) => Kind::Xid(999),
-        None if event.event_type.contains(EventTypes::DOUBLE_BIT_ECC_ERROR) => Kind::EccDouble,
-        None => Kind::EccSingle,
-    };
+    let kind = Kind::of(event);
     let source = output.source.clone();
-    let count = told
+    let count = limiter
         .kinds
         .entry((identity.map(|identity| identity.index), kind))
-        .or_insert_with(|| Count {
-            series: output.sink.intern(counter(kind, identity, source)),
-            total: 0,
-            second_began: Instant::now(),
-            this_second: 0,
-            untold: 0,
-        });
-    count.total += 1;
+        .or_insert_with(|| Count::new(output.sink.intern(counter(kind, identity, source))));
+    let reported = count.add();
     let sample = Sample {
         series: count.series,
         timestamp_ns: now_ns,
         value: count.total as f64,
     };
-    let batch = SampleBatch {
+    output.sink.samples(SampleBatch {
         start_ns: now_ns,
         end_ns: now_ns,
         samples: vec![sample],
         ..Default::default()
-    };
-    if count.second_began.elapsed() >= Duration::from_secs(1) {
-        (count.second_began, count.this_second) = (Instant::now(), 0);
+    });
+    if let Some(suppressed_before) = reported {
+        report(now_ns, kind, identity, suppressed_before, output);
     }
-    count.this_second += 1;
-    let untold = if count.this_second <= TOLD_PER_SECOND {
-        std::mem::take(&mut count.untold)
-    } else {
-        u64::MAX
-    };
-    if untold == u64::MAX {
-        count.untold += 1;
-    }
-    output.sink.samples(batch);
-    if untold == u64::MAX {
-        return;
-    }
+}
+
+fn report(
+    now_ns: i64,
+    kind: Kind,
+    identity: Option<&GpuIdentity>,
+    suppressed_before: u64,
+    output: &mut Output<'_>,
+) {
     let gpu = identity.map_or_else(
         || "an unknown GPU".to_owned(),
         |identity| format!("GPU {}", identity.index),
     );
-    let mut attributes = serde_json::json!({ "untold_before": untold });
+    let mut attributes = serde_json::json!({ "suppressed_before": suppressed_before });
     if let Some(identity) = identity {
         attributes["gpu"] = identity.index.to_string().into();
         attributes["uuid"] = identity.uuid.clone().into();
     }
-    match kind {
+    let (event, severity, message) = match kind {
         Kind::Xid(code) => {
             let xid = xid::look_up(code);
             attributes["xid"] = code.into();
             attributes["class"] = xid.class.as_str().into();
             attributes["action"] = xid.action.as_str().into();
             attributes["driver_advice"] = xid.driver_advice.into();
-            let message = format!(
-                "{gpu}: XID {code}, {}; suggested: {}",
-                xid.meaning,
-                xid.action.as_str()
-            );
-            output.event_from(now_ns, None, EventKind::Xid, xid.severity(), message, &attributes);
+            let (meaning, action) = (xid.meaning, xid.action.as_str());
+            let message = format!("{gpu}: XID {code}, {meaning}; suggested: {action}");
+            (EventKind::Xid, xid.severity(), message)
         }
         Kind::EccSingle => {
             attributes["ecc"] = "corrected".into();
             let message = format!("{gpu}: a memory error was corrected");
-            output.event_from(
-                now_ns,
-                None,
-                EventKind::EccError,
-                Severity::Warning,
-                message,
-                &attributes,
-            );
+            (EventKind::EccError, Severity::Warning, message)
         }
         Kind::EccDouble => {
             attributes["ecc"] = "uncorrected".into();
             let message = format!("{gpu}: a memory error could not be corrected");
-            output.event_from(
-                now_ns,
-                None,
-                EventKind::EccError,
-                Severity::Error,
-                message,
-                &attributes,
-            );
+            (EventKind::EccError, Severity::Error, message)
         }
-    }
+    };
+    output.event_from(now_ns, None, event, severity, message, &attributes);
 }
 
 /// The counter series of one kind of event; it begins with the first event.

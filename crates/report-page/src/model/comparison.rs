@@ -37,7 +37,7 @@ pub struct Difference {
     /// Confidence interval of the change.
     pub interval_ratio: Option<(f64, f64)>,
     /// The verdict.
-    pub word: Word,
+    pub conclusion: Conclusion,
     /// Whether it counts for the exit status.
     pub gate: bool,
     /// For example how much longer a run would decide an inconclusive one.
@@ -47,7 +47,7 @@ pub struct Difference {
 /// Verdict on one difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Word {
+pub enum Conclusion {
     /// Better beyond doubt and by more than the smallest effect that counts.
     Improved,
     /// Worse beyond doubt and by more than the smallest effect that counts.

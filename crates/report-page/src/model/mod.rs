@@ -14,7 +14,7 @@ mod series;
 use serde::{Deserialize, Serialize};
 
 pub use chart::{Band, Chart, ChartKind, Line, Section, Threshold};
-pub use comparison::{Comparison, ConfigurationDifference, Difference, Word};
+pub use comparison::{Comparison, Conclusion, ConfigurationDifference, Difference};
 pub use diagnosis::{BoundSpan, Check, Confidence, Diagnosis, Relation, Rule, RuleState};
 pub use figure::{Budget, BudgetPart, Figure, Limit, Quantity};
 pub use request::{Batch, Outcome, Request, RequestLimit, RequestMetric, Step, TimeSource};

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Cell;
 use crate::format;
-use crate::model::{self, Word};
+use crate::model::{self, Conclusion};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
@@ -71,12 +71,12 @@ impl Comparison {
 
 impl Difference {
     fn of(d: &model::Difference, runs: &[model::Run]) -> Self {
-        let (word, state) = match d.word {
-            Word::Improved => ("improved", "improved"),
-            Word::Regressed => ("regressed", "regressed"),
-            Word::NoDifference => ("no difference", "same"),
-            Word::Inconclusive => ("inconclusive", "unknown"),
-            Word::NotComparable => ("not comparable", "unknown"),
+        let (word, state) = match d.conclusion {
+            Conclusion::Improved => ("improved", "improved"),
+            Conclusion::Regressed => ("regressed", "regressed"),
+            Conclusion::NoDifference => ("no difference", "same"),
+            Conclusion::Inconclusive => ("inconclusive", "unknown"),
+            Conclusion::NotComparable => ("not comparable", "unknown"),
         };
         let place = |ratio: f64| (ratio.clamp(-MOST, MOST) / MOST + 1.0) * 50.0;
         Self {

@@ -328,7 +328,7 @@ pub(crate) fn comparison() -> Page {
     a.label = "baseline".into();
     b.label = "candidate: --max-num-seqs 512".into();
     let difference =
-        |name: &str, unit: &str, from: f64, to: f64, width: f64, word: Word, note: &str| Difference {
+        |name: &str, unit: &str, from: f64, to: f64, width: f64, conclusion: Conclusion, note: &str| Difference {
             name: name.into(),
             unit: unit.into(),
             definition: format!("{name} of requests that were issued in the steady windows of both runs."),
@@ -337,7 +337,7 @@ pub(crate) fn comparison() -> Page {
             value: Quantity::measured(to),
             change_ratio: Some(to / from - 1.0),
             interval_ratio: Some((to / from - 1.0 - width, to / from - 1.0 + width)),
-            word,
+            conclusion,
             gate: true,
             note: note.into(),
         };
@@ -348,14 +348,22 @@ pub(crate) fn comparison() -> Page {
                 "One run each: differences between runs of one build are not in these intervals.".into(),
             ],
             differences: vec![
-                difference("TPOT mean", "seconds", 0.0202, 0.0226, 0.004, Word::Regressed, ""),
+                difference(
+                    "TPOT mean",
+                    "seconds",
+                    0.0202,
+                    0.0226,
+                    0.004,
+                    Conclusion::Regressed,
+                    "",
+                ),
                 difference(
                     "Output tokens per second",
                     "tokens/s",
                     2204.0,
                     1970.0,
                     0.012,
-                    Word::Regressed,
+                    Conclusion::Regressed,
                     "",
                 ),
                 difference(
@@ -364,7 +372,7 @@ pub(crate) fn comparison() -> Page {
                     0.166,
                     0.171,
                     0.09,
-                    Word::Inconclusive,
+                    Conclusion::Inconclusive,
                     "about 4 times the duration would decide",
                 ),
                 difference(
@@ -373,7 +381,7 @@ pub(crate) fn comparison() -> Page {
                     0.0381,
                     0.0379,
                     0.011,
-                    Word::NoDifference,
+                    Conclusion::NoDifference,
                     "",
                 ),
                 difference(
@@ -382,7 +390,7 @@ pub(crate) fn comparison() -> Page {
                     0.0963,
                     0.0907,
                     0.02,
-                    Word::Improved,
+                    Conclusion::Improved,
                     "",
                 ),
             ],

@@ -1,9 +1,9 @@
-//! One compared figure: both values, their ratio with its interval, and the word.
+//! One compared figure: both values, their ratio with its interval, and the conclusion.
 
 use serde::Serialize;
 
+use super::conclusion::{CompareOptions, Conclusion, Difference};
 use super::interval::{LogRatio, Method};
-use super::word::{CompareOptions, Difference, Word};
 
 /// Confidence of every interval.
 const CONFIDENCE: f64 = 0.95;
@@ -28,7 +28,7 @@ pub struct ComparedFigure {
     #[serde(flatten)]
     pub ratio: Option<RatioInterval>,
     /// What it means.
-    pub word: Word,
+    pub conclusion: Conclusion,
     /// Why there is no ratio, or why it decides nothing.
     pub because: Option<String>,
     /// For an inconclusive figure: how many times as long a run would probably decide it.
@@ -107,13 +107,13 @@ pub(super) fn finish(drafts: Vec<Draft>, family: Family, options: &CompareOption
                 }
                 Err(gap) => Err(gap),
             };
-            let (word, longer_by, because) = match &ratio {
+            let (conclusion, longer_by, because) = match &ratio {
                 Ok(ratio) => {
-                    let (word, longer_by) = ratio.decide(draft.lower_is_better, options);
-                    (word, longer_by, None)
+                    let (conclusion, longer_by) = ratio.decide(draft.lower_is_better, options);
+                    (conclusion, longer_by, None)
                 }
-                Err(Gap::NotComparable(because)) => (Word::NotComparable, None, Some(because.clone())),
-                Err(Gap::TooLittle(because)) => (Word::Inconclusive, None, Some(because.clone())),
+                Err(Gap::NotComparable(because)) => (Conclusion::NotComparable, None, Some(because.clone())),
+                Err(Gap::TooLittle(because)) => (Conclusion::Inconclusive, None, Some(because.clone())),
             };
             ComparedFigure {
                 name: draft.name,
@@ -122,7 +122,7 @@ pub(super) fn finish(drafts: Vec<Draft>, family: Family, options: &CompareOption
                 base: draft.base,
                 other: draft.other,
                 ratio: ratio.ok(),
-                word,
+                conclusion,
                 because,
                 longer_by,
             }
@@ -145,7 +145,7 @@ impl RatioInterval {
         }
     }
 
-    fn decide(&self, lower_is_better: bool, options: &CompareOptions) -> (Word, Option<f64>) {
+    fn decide(&self, lower_is_better: bool, options: &CompareOptions) -> (Conclusion, Option<f64>) {
         let difference = Difference {
             log_ratio: self.estimate.value,
             half_width: self.estimate.half_width(CONFIDENCE),
@@ -179,13 +179,13 @@ impl RatioInterval {
 impl ComparedFigure {
     /// Whether the figure changed by an amount that counts.
     pub fn has_changed(&self) -> bool {
-        matches!(self.word, Word::Improved | Word::Regressed)
+        matches!(self.conclusion, Conclusion::Improved | Conclusion::Regressed)
     }
 
     /// Takes a decision back.
     pub(super) fn overrule(&mut self, because: &str) {
-        if self.word != Word::NotComparable {
-            self.word = Word::Inconclusive;
+        if self.conclusion != Conclusion::NotComparable {
+            self.conclusion = Conclusion::Inconclusive;
             self.because = Some(because.to_owned());
             self.longer_by = None;
         }

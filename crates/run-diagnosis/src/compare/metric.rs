@@ -22,7 +22,7 @@ pub enum Metric {
 
 impl Metric {
     /// Those that decide, most reliable first.
-    pub const GATES: [Self; 4] = [
+    pub const DECISIVE: [Self; 4] = [
         Self::TimePerOutputToken,
         Self::OutputTokenThroughput,
         Self::EndToEndLatency,

@@ -6,6 +6,7 @@
 //! short for an honest interval is inconclusive, with the length that would do.
 
 mod comparable;
+mod conclusion;
 mod figure;
 mod history;
 mod interval;
@@ -14,18 +15,17 @@ mod noise;
 mod pairs;
 mod repeats;
 mod sentences;
-mod word;
 
 use run_statistics::{mean, percentile};
 use serde::Serialize;
 
 pub use comparable::{Mismatch, Severity};
+pub use conclusion::{CERTAIN_HALF_WIDTHS, CompareOptions, Conclusion, Difference, FEWEST_INDEPENDENT};
 pub use figure::{ComparedFigure, RatioInterval};
 pub use history::{History, HistoryFigure, LevelChange, history};
 pub use interval::{LogRatio, Method, of_runs, paired, quantile, two_samples};
 pub use metric::Metric;
 pub use repeats::compare_repeats;
-pub use word::{CERTAIN_HALF_WIDTHS, CompareOptions, Difference, FEWEST_INDEPENDENT, Word};
 
 use crate::bound::Diagnosis;
 use crate::input::{Column, Run, Span};
@@ -68,8 +68,8 @@ pub struct Comparison {
     pub base: String,
     /// What sentences call the other.
     pub other: String,
-    /// The gates together.
-    pub word: Word,
+    /// The decisive figures together.
+    pub conclusion: Conclusion,
     /// In what the runs differ, or may.
     pub mismatches: Vec<Mismatch>,
     /// The i-th request of both runs is the same sample.
@@ -77,7 +77,7 @@ pub struct Comparison {
     /// Why latencies decide nothing.
     pub noise: Vec<String>,
     /// Means that decide.
-    pub gates: Vec<ComparedFigure>,
+    pub decisive: Vec<ComparedFigure>,
     /// Figures that are shown; they never decide.
     pub others: Vec<ComparedFigure>,
     /// Runs on each side.
@@ -85,14 +85,16 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Whether a gate regressed.
+    /// Whether a figure regressed.
     pub fn has_regressed(&self) -> bool {
-        self.word == Word::Regressed
+        self.conclusion == Conclusion::Regressed
     }
 
-    /// Whether a gate was left undecided.
+    /// Whether a figure was left undecided.
     pub fn is_undecided(&self) -> bool {
-        self.gates.iter().any(|gate| gate.word == Word::Inconclusive)
+        self.decisive
+            .iter()
+            .any(|figure| figure.conclusion == Conclusion::Inconclusive)
     }
 }
 
@@ -102,11 +104,11 @@ pub fn compare(base: ComparedRun<'_>, other: ComparedRun<'_>, options: &CompareO
     let mut comparison = Comparison {
         base: base.run.facts.name.clone(),
         other: other.run.facts.name.clone(),
-        word: Word::NotComparable,
+        conclusion: Conclusion::NotComparable,
         paired: pairs::issued_alike(base.run, other.run),
         mismatches,
         noise: Vec::new(),
-        gates: Vec::new(),
+        decisive: Vec::new(),
         others: Vec::new(),
         runs: 1,
     };
@@ -116,10 +118,10 @@ pub fn compare(base: ComparedRun<'_>, other: ComparedRun<'_>, options: &CompareO
     comparison.noise = noise::reasons(&base, &other);
     let paired = comparison.paired;
     let scenario = base.run.facts.scenario;
-    let metrics = Metric::GATES
+    let metrics = Metric::DECISIVE
         .into_iter()
         .filter(|metric| metric.applies_to(scenario));
-    let gates = metrics
+    let decisive = metrics
         .map(|metric| mean_of(metric, &base, &other, paired))
         .collect();
     let latencies = Metric::LATENCIES
@@ -133,7 +135,7 @@ pub fn compare(base: ComparedRun<'_>, other: ComparedRun<'_>, options: &CompareO
             .iter()
             .filter_map(|series| other_series(series, &base, &other)),
     );
-    comparison.conclude(gates, shown, options);
+    comparison.conclude(decisive, shown, options);
     comparison
 }
 
@@ -144,35 +146,35 @@ impl Comparison {
             .any(|mismatch| mismatch.severity == Severity::Refuse)
     }
 
-    /// Adjusts both families, lets noise overrule latencies, and puts the gates together.
-    fn conclude(&mut self, gates: Vec<Draft>, shown: Vec<Draft>, options: &CompareOptions) {
-        self.gates = figure::finish(gates, Family::Holm, options);
+    /// Adjusts both families, lets noise overrule latencies, and puts the decisive figures together.
+    fn conclude(&mut self, decisive: Vec<Draft>, shown: Vec<Draft>, options: &CompareOptions) {
+        self.decisive = figure::finish(decisive, Family::Holm, options);
         self.others = figure::finish(shown, Family::BenjaminiHochberg, options);
         if !self.noise.is_empty() {
             let latencies = self
-                .gates
+                .decisive
                 .iter_mut()
                 .chain(&mut self.others)
                 .filter(|figure| figure.unit == "s");
             latencies.for_each(|figure| figure.overrule("noisy host"));
         }
-        self.word = together(&self.gates);
+        self.conclusion = together(&self.decisive);
     }
 }
 
 /// One regression makes a regression; without any, one improvement an improvement; then one open question leaves the
 /// whole open.
-fn together(gates: &[ComparedFigure]) -> Word {
-    let any = |word: Word| gates.iter().any(|gate| gate.word == word);
+fn together(decisive: &[ComparedFigure]) -> Conclusion {
+    let any = |conclusion: Conclusion| decisive.iter().any(|figure| figure.conclusion == conclusion);
     [
-        Word::Regressed,
-        Word::Improved,
-        Word::Inconclusive,
-        Word::NoDifference,
+        Conclusion::Regressed,
+        Conclusion::Improved,
+        Conclusion::Inconclusive,
+        Conclusion::NoDifference,
     ]
     .into_iter()
-    .find(|word| any(*word))
-    .unwrap_or(Word::NotComparable)
+    .find(|conclusion| any(*conclusion))
+    .unwrap_or(Conclusion::NotComparable)
 }
 
 /// The stretches of both runs for a metric, or why they cannot be compared in it.

@@ -4,8 +4,8 @@ use run_statistics::{mean, percentile};
 
 use super::figure::{Draft, Gap};
 use super::{
-    CompareOptions, ComparedRun, Comparison, Metric, QUANTILES, Word, comparable, interval, metric, noise,
-    spans,
+    CompareOptions, ComparedRun, Comparison, Conclusion, Metric, QUANTILES, comparable, interval, metric,
+    noise, spans,
 };
 
 /// Fewer runs a side give an interval too wide to be of use.
@@ -40,11 +40,11 @@ pub fn compare_repeats(
     let mut comparison = Comparison {
         base: first_base.run.facts.name.clone(),
         other: first_other.run.facts.name.clone(),
-        word: Word::NotComparable,
+        conclusion: Conclusion::NotComparable,
         mismatches,
         paired: in_turn && base.len() == other.len(),
         noise: Vec::new(),
-        gates: Vec::new(),
+        decisive: Vec::new(),
         others: Vec::new(),
         runs: base.len().min(other.len()),
     };
@@ -60,11 +60,11 @@ pub fn compare_repeats(
     }
     let scenario = first_base.run.facts.scenario;
     let metrics = || {
-        Metric::GATES
+        Metric::DECISIVE
             .into_iter()
             .filter(|metric| metric.applies_to(scenario))
     };
-    let gates = metrics()
+    let decisive = metrics()
         .map(|metric| {
             let of_run = |values: &[f64]| mean(values);
             draft(metric, metric.name().to_owned(), base, other, in_turn, &of_run)
@@ -86,7 +86,7 @@ pub fn compare_repeats(
             })
         })
         .collect();
-    comparison.conclude(gates, shown, options);
+    comparison.conclude(decisive, shown, options);
     Some(comparison)
 }
 

@@ -1,13 +1,13 @@
 //! A comparison in plain sentences.
 
-use super::{ComparedFigure, Comparison, Mismatch, Severity, Word};
+use super::{ComparedFigure, Comparison, Conclusion, Mismatch, Severity};
 use crate::words::{list, percent};
 
 impl Comparison {
-    /// The word, each gate, what else changed, and what limits the conclusion.
+    /// The conclusion, each decisive figure, what else changed, and what limits the conclusion.
     pub fn sentences(&self) -> Vec<String> {
         let mut sentences = vec![self.headline()];
-        sentences.extend(self.gates.iter().map(ComparedFigure::sentence));
+        sentences.extend(self.decisive.iter().map(ComparedFigure::sentence));
         let changed: Vec<String> = self
             .others
             .iter()
@@ -25,7 +25,7 @@ impl Comparison {
             Severity::Unknown,
             "Not known for at least one run, so not checked:",
         ));
-        if self.runs == 1 && !self.gates.is_empty() {
+        if self.runs == 1 && !self.decisive.is_empty() {
             sentences.push(
                 "One run each: differences between runs of one build are not in these intervals.".to_owned(),
             );
@@ -35,14 +35,14 @@ impl Comparison {
 
     fn headline(&self) -> String {
         let between = format!("{} against {}", self.other, self.base);
-        if self.word == Word::NotComparable {
+        if self.conclusion == Conclusion::NotComparable {
             let reasons = self
                 .differences(Severity::Refuse, "they differ in")
-                .or_else(|| self.gates.first()?.because.clone())
+                .or_else(|| self.decisive.first()?.because.clone())
                 .unwrap_or_default();
             return format!("{between}: not comparable: {}.", reasons.trim_end_matches('.'));
         }
-        format!("{between}: {}.", self.word.text())
+        format!("{between}: {}.", self.conclusion.text())
     }
 
     fn differences(&self, severity: Severity, opening: &str) -> Option<String> {
@@ -69,7 +69,7 @@ impl Mismatch {
 impl ComparedFigure {
     /// One figure as a sentence.
     pub fn sentence(&self) -> String {
-        let mut sentence = format!("{}: {}", self.name, self.word.text());
+        let mut sentence = format!("{}: {}", self.name, self.conclusion.text());
         if let Some(ratio) = &self.ratio {
             let (low, high) = (percent(ratio.ratio_low - 1.0), percent(ratio.ratio_high - 1.0));
             sentence.push_str(&format!(

@@ -2,8 +2,8 @@
 
 use run_diagnosis::bound::diagnose;
 use run_diagnosis::compare::{
-    CompareOptions, ComparedFigure, ComparedRun, Comparison, HistoryFigure, Method, Metric, OtherSeries,
-    Severity, Word, compare, compare_repeats, history,
+    CompareOptions, ComparedFigure, ComparedRun, Comparison, Conclusion, HistoryFigure, Method, Metric,
+    OtherSeries, Severity, compare, compare_repeats, history,
 };
 use run_diagnosis::input::{Column, Run, Scenario};
 use run_diagnosis::window::{SteadyWindow, WindowOptions, steady_window};
@@ -53,9 +53,12 @@ fn against(base: &Looked, other: &Looked) -> Comparison {
 }
 
 #[track_caller]
-fn gate(comparison: &Comparison, metric: Metric) -> &ComparedFigure {
-    let found = comparison.gates.iter().find(|gate| gate.name == metric.name());
-    found.unwrap_or_else(|| panic!("no {metric:?} in {:?}", comparison.gates))
+fn figure(comparison: &Comparison, metric: Metric) -> &ComparedFigure {
+    let found = comparison
+        .decisive
+        .iter()
+        .find(|figure| figure.name == metric.name());
+    found.unwrap_or_else(|| panic!("no {metric:?} in {:?}", comparison.decisive))
 }
 
 #[test]
@@ -69,13 +72,13 @@ fn the_same_requests_on_equal_servers_are_no_difference() {
         Metric::EndToEndLatency,
     ] {
         assert_eq!(
-            gate(&comparison, metric).word,
-            Word::NoDifference,
+            figure(&comparison, metric).conclusion,
+            Conclusion::NoDifference,
             "{:?}",
-            gate(&comparison, metric)
+            figure(&comparison, metric)
         );
     }
-    let tpot = gate(&comparison, Metric::TimePerOutputToken);
+    let tpot = figure(&comparison, Metric::TimePerOutputToken);
     let ratio = tpot.ratio.unwrap();
     assert!(
         matches!(ratio.method, Method::Paired { pairs } if pairs > 800),
@@ -97,22 +100,22 @@ fn the_same_requests_on_equal_servers_are_no_difference() {
 fn a_step_that_is_three_percent_slower_is_found_and_its_reverse_is_an_improvement() {
     let (a, c) = (Looked::new("a", 2, 3, 1.0), Looked::new("c", 2, 4, 1.0 / 1.03));
     let comparison = against(&a, &c);
-    assert_eq!(comparison.word, Word::Regressed);
-    let tpot = gate(&comparison, Metric::TimePerOutputToken);
-    assert_eq!(tpot.word, Word::Regressed);
+    assert_eq!(comparison.conclusion, Conclusion::Regressed);
+    let tpot = figure(&comparison, Metric::TimePerOutputToken);
+    assert_eq!(tpot.conclusion, Conclusion::Regressed);
     let change = tpot.ratio.unwrap().relative_change();
     assert!((0.028..0.045).contains(&change), "{change}");
     // The schedule, not the server, sets the throughput of a Server run below capacity.
     assert_eq!(
-        gate(&comparison, Metric::OutputTokenThroughput).word,
-        Word::NoDifference
+        figure(&comparison, Metric::OutputTokenThroughput).conclusion,
+        Conclusion::NoDifference
     );
     assert!(
         comparison.sentences()[0].starts_with("c against a: regressed"),
         "{:?}",
         comparison.sentences()
     );
-    assert_eq!(against(&c, &a).word, Word::Improved);
+    assert_eq!(against(&c, &a).conclusion, Conclusion::Improved);
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn other_requests_are_two_samples_with_a_wider_interval() {
     let (a, b) = (Looked::new("a", 5, 5, 1.0), Looked::new("b", 6, 6, 1.0));
     let comparison = against(&a, &b);
     assert!(!comparison.paired);
-    let tpot = gate(&comparison, Metric::TimePerOutputToken).ratio.unwrap();
+    let tpot = figure(&comparison, Metric::TimePerOutputToken).ratio.unwrap();
     assert!(matches!(tpot.method, Method::TwoSamples { .. }));
     assert!(tpot.half_width() > 0.003, "{tpot:?}");
 }
@@ -134,7 +137,7 @@ fn end_to_end_latency_is_paired_where_answers_have_one_length() {
     }
     let b = Looked::of(other);
     let comparison = against(&a, &b);
-    let pairs = |metric| match gate(&comparison, metric).ratio.unwrap().method {
+    let pairs = |metric| match figure(&comparison, metric).ratio.unwrap().method {
         Method::Paired { pairs } => pairs as f64,
         method => panic!("{method:?}"),
     };
@@ -169,8 +172,8 @@ fn other_work_is_refused_and_named() {
         }),
     ] {
         let comparison = changed(change);
-        assert_eq!(comparison.word, Word::NotComparable, "{what}");
-        assert!(comparison.gates.is_empty());
+        assert_eq!(comparison.conclusion, Conclusion::NotComparable, "{what}");
+        assert!(comparison.decisive.is_empty());
         let refused: Vec<&str> = comparison
             .mismatches
             .iter()
@@ -189,7 +192,7 @@ fn other_work_is_refused_and_named() {
         run.facts.environment.insert("driver".into(), "580".into());
         run.facts.model = None;
     });
-    assert_ne!(comparison.word, Word::NotComparable);
+    assert_ne!(comparison.conclusion, Conclusion::NotComparable);
     let unknown: Vec<&str> = comparison
         .mismatches
         .iter()
@@ -207,34 +210,34 @@ fn versions_are_compared_across_when_asked() {
     let (mut a, mut b) = (Looked::new("a", 9, 11, 1.0), Looked::new("b", 9, 12, 1.0));
     a.run.facts.vllm_version = Some("0.31".into());
     b.run.facts.vllm_version = Some("0.32".into());
-    assert_eq!(against(&a, &b).word, Word::NotComparable);
+    assert_eq!(against(&a, &b).conclusion, Conclusion::NotComparable);
     let across = CompareOptions {
         across: vec!["vllm_version".to_owned()],
         ..CompareOptions::default()
     };
     assert_ne!(
-        compare(a.compared(), b.compared(), &across).word,
-        Word::NotComparable
+        compare(a.compared(), b.compared(), &across).conclusion,
+        Conclusion::NotComparable
     );
 }
 
 #[test]
 fn a_noisy_host_decides_no_latency() {
     let (a, mut c) = (Looked::new("a", 10, 13, 1.0), Looked::new("c", 10, 14, 0.8));
-    assert_eq!(against(&a, &c).word, Word::Regressed);
+    assert_eq!(against(&a, &c).conclusion, Conclusion::Regressed);
     c.run.facts.host_steal_ratio = Some(0.12);
     let comparison = against(&a, &c);
     assert_eq!(
-        gate(&comparison, Metric::TimePerOutputToken).word,
-        Word::Inconclusive
+        figure(&comparison, Metric::TimePerOutputToken).conclusion,
+        Conclusion::Inconclusive
     );
     assert_eq!(
-        gate(&comparison, Metric::TimePerOutputToken).because.as_deref(),
+        figure(&comparison, Metric::TimePerOutputToken).because.as_deref(),
         Some("noisy host")
     );
     assert_eq!(
-        gate(&comparison, Metric::OutputTokenThroughput).word,
-        Word::NoDifference
+        figure(&comparison, Metric::OutputTokenThroughput).conclusion,
+        Conclusion::NoDifference
     );
     assert!(comparison.is_undecided() && !comparison.has_regressed());
     assert!(
@@ -275,8 +278,8 @@ fn a_client_that_bound_the_run_says_nothing_about_latency() {
         ..b.compared()
     };
     let comparison = compare(a.compared(), bound, &CompareOptions::default());
-    let tpot = gate(&comparison, Metric::TimePerOutputToken);
-    assert_eq!(tpot.word, Word::NotComparable);
+    let tpot = figure(&comparison, Metric::TimePerOutputToken);
+    assert_eq!(tpot.conclusion, Conclusion::NotComparable);
     assert!(tpot.because.as_ref().unwrap().contains("bound by its client"));
 }
 
@@ -287,12 +290,12 @@ fn without_a_steady_window_only_throughput_is_compared() {
     assert!(b.window.span.is_none());
     let comparison = against(&a, &b);
     assert_eq!(
-        gate(&comparison, Metric::TimePerOutputToken).word,
-        Word::NotComparable
+        figure(&comparison, Metric::TimePerOutputToken).conclusion,
+        Conclusion::NotComparable
     );
     assert_ne!(
-        gate(&comparison, Metric::OutputTokenThroughput).word,
-        Word::NotComparable
+        figure(&comparison, Metric::OutputTokenThroughput).conclusion,
+        Conclusion::NotComparable
     );
 }
 
@@ -315,10 +318,19 @@ fn offline_runs_are_compared_by_throughput_and_time_per_token() {
     };
     let (a, b) = (offline(1, 1.0), offline(2, 1.0 / 1.1));
     let comparison = against(&a, &b);
-    let names: Vec<&str> = comparison.gates.iter().map(|gate| gate.name.as_str()).collect();
+    let names: Vec<&str> = comparison
+        .decisive
+        .iter()
+        .map(|figure| figure.name.as_str())
+        .collect();
     assert_eq!(names, ["time per output token", "output token throughput"]);
-    let throughput = gate(&comparison, Metric::OutputTokenThroughput);
-    assert_eq!(throughput.word, Word::Regressed, "{throughput:?} {:?}", a.window);
+    let throughput = figure(&comparison, Metric::OutputTokenThroughput);
+    assert_eq!(
+        throughput.conclusion,
+        Conclusion::Regressed,
+        "{throughput:?} {:?}",
+        a.window
+    );
     assert!(
         (throughput.ratio.unwrap().relative_change() + 0.09).abs() < 0.03,
         "{throughput:?}"
@@ -378,8 +390,8 @@ fn with_repeats_the_run_is_the_unit() {
     };
 
     let equal = repeats(&a, &b, true);
-    let tpot = gate(&equal, Metric::TimePerOutputToken);
-    assert_eq!(tpot.word, Word::NoDifference, "{tpot:?}");
+    let tpot = figure(&equal, Metric::TimePerOutputToken);
+    assert_eq!(tpot.conclusion, Conclusion::NoDifference, "{tpot:?}");
     assert_eq!(tpot.ratio.unwrap().method, Method::PairedRuns { pairs: 4 });
     assert!(
         equal
@@ -389,25 +401,28 @@ fn with_repeats_the_run_is_the_unit() {
     );
 
     let slower = repeats(&a, &c, true);
-    assert_eq!(gate(&slower, Metric::TimePerOutputToken).word, Word::Regressed);
+    assert_eq!(
+        figure(&slower, Metric::TimePerOutputToken).conclusion,
+        Conclusion::Regressed
+    );
     // Not in turn, or of other numbers: two groups.
     let groups = repeats(&a, &c[..3], true);
-    let tpot = gate(&groups, Metric::TimePerOutputToken);
+    let tpot = figure(&groups, Metric::TimePerOutputToken);
     assert_eq!(
-        (tpot.word, tpot.ratio.unwrap().method),
-        (Word::Regressed, Method::Runs { base: 4, other: 3 })
+        (tpot.conclusion, tpot.ratio.unwrap().method),
+        (Conclusion::Regressed, Method::Runs { base: 4, other: 3 })
     );
 
     let few = repeats(&a[..2], &c[..2], true);
-    assert_eq!(few.word, Word::Inconclusive);
+    assert_eq!(few.conclusion, Conclusion::Inconclusive);
     assert!(
-        few.gates[0]
+        few.decisive[0]
             .because
             .as_ref()
             .unwrap()
             .contains("at least 3 a side"),
         "{:?}",
-        few.gates[0]
+        few.decisive[0]
     );
 }
 
@@ -419,7 +434,7 @@ fn repeats_of_one_side_must_not_differ() {
     let a: Vec<ComparedRun<'_>> = a.iter().map(Looked::compared).collect();
     let b: Vec<ComparedRun<'_>> = b.iter().map(Looked::compared).collect();
     let comparison = compare_repeats(&a, &b, true, &CompareOptions::default()).unwrap();
-    assert_eq!(comparison.word, Word::NotComparable);
+    assert_eq!(comparison.conclusion, Conclusion::NotComparable);
     assert!(compare_repeats(&[], &b, true, &CompareOptions::default()).is_none());
 }
 
@@ -459,9 +474,9 @@ fn changes_of_a_history_are_counted_in_both_directions() {
 fn a_comparison_serialises() {
     let (a, b) = (Looked::new("a", 1, 1, 1.0), Looked::new("b", 1, 2, 1.0));
     let json = serde_json::to_value(against(&a, &b)).unwrap();
-    assert_eq!(json["gates"][0]["word"], "no_difference");
-    assert_eq!(json["gates"][0]["method"], "paired");
-    assert!(json["gates"][0]["ratio_low"].as_f64().unwrap() < 1.0);
+    assert_eq!(json["decisive"][0]["conclusion"], "no_difference");
+    assert_eq!(json["decisive"][0]["method"], "paired");
+    assert!(json["decisive"][0]["ratio_low"].as_f64().unwrap() < 1.0);
 }
 
 /// Part of the table that `examples/false_alarms.rs` prints. With 150 repetitions a share of 5 % has an error of 1.8
@@ -518,7 +533,7 @@ fn equal_runs_are_rarely_called_different_at_length() {
 }
 
 /// Nineteen of twenty: equal servers with the same requests are no difference in time per output token, servers whose
-/// every step takes 3 % longer are a regression, and neither is ever called the wrong word.
+/// every step takes 3 % longer are a regression, and neither is ever called the wrong conclusion.
 #[test]
 fn nineteen_of_twenty() {
     for load in [

@@ -2,9 +2,9 @@
 
 mod control;
 #[cfg(feature = "http")]
-mod falls;
+mod counter_resets;
 #[cfg(feature = "http")]
-mod oddities;
+mod page_problems;
 #[cfg(feature = "http")]
 mod partial;
 #[cfg(feature = "http")]

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::falls::Falls;
+use super::counter_resets::CounterResets;
 use super::partial::{Extent, Partial};
 use super::schedule::{BackOff, Schedule};
 use super::tally::{EndpointReport, Gap};
@@ -34,7 +34,7 @@ pub(super) struct Target {
     report: Arc<Mutex<EndpointReport>>,
     gap: Option<Gap>,
     pub(super) reported: Reported,
-    pub(super) falls: Falls,
+    pub(super) resets: CounterResets,
     debug: bool,
     pub(super) partial: Partial,
     /// Limits concurrency when all endpoints are scraped at once; shared by all of them.
@@ -114,7 +114,7 @@ impl Target {
             body: Vec::new(),
             gap: None,
             reported: Reported::default(),
-            falls: Falls::default(),
+            resets: CounterResets::default(),
             debug: config.debug,
             partial: Partial::new(endpoint),
             turns: Arc::clone(turns),
@@ -173,8 +173,8 @@ impl Target {
         if self.gap.is_none() {
             self.scrape(Cause::Forced(0)).await;
         }
-        let fall = self.falls.end();
-        self.report_fall(fall);
+        let reset = self.resets.end();
+        self.report_reset(reset);
         self.close_gap(self.recorder.now_ns());
     }
 

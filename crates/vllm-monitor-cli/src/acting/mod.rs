@@ -201,7 +201,7 @@ impl Acting {
     }
 
     /// What the routes need of it.
-    pub fn door(&self) -> ActingHandle {
+    pub fn handle(&self) -> ActingHandle {
         ActingHandle(Arc::clone(&self.shared))
     }
 

@@ -74,20 +74,20 @@ impl Child {
         self.pid.as_raw().unsigned_abs()
     }
 
-    /// Reaps whatever has ended. The server's fate if it is among them.
+    /// Reaps whatever has ended. How the server ended, if it is among them.
     pub(super) fn reap(&self) -> Option<ChildEnd> {
-        let mut fate = None;
+        let mut end = None;
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) if pid == self.pid => fate = Some(ChildEnd::Code(code)),
+                Ok(WaitStatus::Exited(pid, code)) if pid == self.pid => end = Some(ChildEnd::Code(code)),
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.pid => {
-                    fate = Some(ChildEnd::Signal(signal as i32));
+                    end = Some(ChildEnd::Signal(signal as i32));
                 }
-                Ok(WaitStatus::StillAlive) => return fate,
+                Ok(WaitStatus::StillAlive) => return end,
                 Ok(_) => self.orphans.set(self.orphans.get() + 1),
                 Err(Errno::EINTR) => {}
                 // No child is left.
-                Err(_) => return fate,
+                Err(_) => return end,
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `vllm-monitor run … -- vllm serve MODEL …`: starts a server, observes it, and ends with its fate.
+//! `vllm-monitor run … -- vllm serve MODEL …`: starts a server, observes it, and ends with its status.
 //!
 //! Fit to be the first process of a container: it forwards signals to the server, reaps processes whose parent is
 //! gone, passes output through byte by byte, and after the server's end removes what is left of its process group.
@@ -70,28 +70,28 @@ pub async fn run(
     };
     let child = Child::start(&command.words, variables, reporter.notes.clone())?;
     reporter.started(child.pid()).await;
-    let door = monitor.as_ref().map(Runtime::acting);
+    let acting = monitor.as_ref().map(Runtime::acting);
     let mut server = Supervised {
         command,
         variables,
         reporter,
         child,
         requests,
-        door: door.filter(|_| restarted),
+        acting: acting.filter(|_| restarted),
         asked: false,
         stopping: None,
     };
-    let fate = server.watch(&mut ended, &mut signals).await;
+    let end = server.watch(&mut ended, &mut signals).await;
     let asked = server.asked;
     drop(server);
     if let Some(monitor) = monitor {
         monitor.finish().await;
     }
-    Ok(status(fate, asked))
+    Ok(status(end, asked))
 }
 
-fn status(fate: ChildEnd, asked: bool) -> u8 {
-    match fate {
+fn status(end: ChildEnd, asked: bool) -> u8 {
+    match end {
         ChildEnd::Code(0) if !asked => UNASKED_END,
         // The system keeps eight bits of a code.
         ChildEnd::Code(code) => u8::try_from(code & 0xff).unwrap_or(UNASKED_END),
@@ -119,10 +119,10 @@ impl Reporter {
     }
 
     /// Reports the end and waits until it was evaluated.
-    async fn ended(&self, fate: ChildEnd) {
+    async fn ended(&self, end: ChildEnd) {
         let Some(hub) = &self.monitor else { return };
         let at: Time = hub.now();
-        let (code, number) = match fate {
+        let (code, number) = match end {
             ChildEnd::Code(code) => (Some(code), None),
             ChildEnd::Signal(number) => (None, Some(number)),
         };

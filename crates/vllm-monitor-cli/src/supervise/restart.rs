@@ -82,7 +82,7 @@ pub(super) struct Supervised<'a> {
     pub(super) child: Child,
     pub(super) requests: mpsc::Receiver<Request>,
     /// The acting part, where restarts are enabled.
-    pub(super) door: Option<ActingHandle>,
+    pub(super) acting: Option<ActingHandle>,
     /// A signal asked to stop.
     pub(super) asked: bool,
     /// A restart for which the server is being stopped, and when it is killed.
@@ -102,10 +102,10 @@ impl Supervised<'_> {
             };
             tokio::select! {
                 _ = ended.recv() => {
-                    if let Some(fate) = self.child.reap()
-                        && !self.follows(fate, signals).await
+                    if let Some(end) = self.child.reap()
+                        && !self.follows(end, signals).await
                     {
-                        return fate;
+                        return end;
                     }
                 }
                 received = signals.next() => {
@@ -131,9 +131,9 @@ impl Supervised<'_> {
     }
 
     /// After the end of a server: whether another one was started in its place.
-    async fn follows(&mut self, fate: ChildEnd, signals: &mut Signals) -> bool {
+    async fn follows(&mut self, end: ChildEnd, signals: &mut Signals) -> bool {
         self.child.end_group().await;
-        self.reporter.ended(fate).await;
+        self.reporter.ended(end).await;
         let request = match self.stopping.take() {
             Some((request, _)) => Some(request),
             None => self.restart_of_ended(signals).await,
@@ -168,7 +168,7 @@ impl Supervised<'_> {
 
     /// Waits for the acting part to restart a server that has ended; `None` if it will not.
     async fn restart_of_ended(&mut self, signals: &mut Signals) -> Option<Request> {
-        let door = self.door.clone().filter(|_| !self.asked)?;
+        let acting = self.acting.clone().filter(|_| !self.asked)?;
         let deadline = Instant::now() + LONGEST_WAIT;
         loop {
             tokio::select! {
@@ -180,7 +180,7 @@ impl Supervised<'_> {
                     }
                 }
                 () = tokio::time::sleep(LOOK) => {
-                    let status = door.status();
+                    let status = acting.status();
                     if !status.acts || !status.escalated.is_empty() || Instant::now() > deadline {
                         return None;
                     }

@@ -18,7 +18,7 @@ use super::trial::{self, CONSOLE, Outcome};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
 use crate::plan::words::shown;
-use crate::plan::{GivenServer, Overrides, PeakPlan, Plan, Record, Trial};
+use crate::plan::{InheritedServer, Overrides, PeakPlan, Plan, Record, Trial};
 use crate::server;
 use crate::shutdown::Shutdown;
 use crate::workload::{self, official, prompts};
@@ -109,7 +109,7 @@ struct PeakSearch<'a> {
     plan: &'a Plan,
     peak: &'a PeakPlan,
     program: Program,
-    server: GivenServer,
+    server: InheritedServer,
     samples: usize,
     /// Duration of a confirming run.
     long: Duration,

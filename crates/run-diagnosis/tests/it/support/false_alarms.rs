@@ -1,6 +1,6 @@
 //! How often two equal runs are called different, for values that depend on those before.
 
-use run_diagnosis::compare::{CompareOptions, Difference, Word, quantile, two_samples};
+use run_diagnosis::compare::{CompareOptions, Conclusion, Difference, quantile, two_samples};
 use run_statistics::Estimate;
 
 use super::{autoregression, random};
@@ -60,7 +60,7 @@ pub(crate) fn false_alarms(phi: f64, n: usize, repetitions: u64) -> FalseAlarms 
         }
         if matches!(
             difference.decide(&CompareOptions::default()).0,
-            Word::Improved | Word::Regressed
+            Conclusion::Improved | Conclusion::Regressed
         ) {
             rates.called_changed += one;
         }

@@ -1,6 +1,6 @@
 //! Triples of runs: A and B equal, C slower by 3 % in every step; with the same requests, or with others.
 
-use run_diagnosis::compare::{CompareOptions, ComparedRun, Comparison, Metric, Word, compare};
+use run_diagnosis::compare::{CompareOptions, ComparedRun, Comparison, Conclusion, Metric, compare};
 use run_diagnosis::input::{Run, Scenario};
 use run_diagnosis::window::{WindowOptions, WindowState, steady_window};
 
@@ -15,7 +15,7 @@ pub(crate) struct Load {
     pub(crate) slow_steps: bool,
 }
 
-/// How often each word came out, over a number of triples.
+/// How often each conclusion came out, over a number of triples.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counts {
     pub(crate) tpot_equal: Words,
@@ -30,7 +30,7 @@ pub(crate) struct Counts {
     pub(crate) half_widths: f64,
 }
 
-/// Count of each word.
+/// Count of each conclusion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Words {
     pub(crate) no_difference: u32,
@@ -41,13 +41,13 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    fn add(&mut self, word: Word) {
-        match word {
-            Word::NoDifference => self.no_difference += 1,
-            Word::Regressed => self.regressed += 1,
-            Word::Improved => self.improved += 1,
-            Word::Inconclusive => self.inconclusive += 1,
-            Word::NotComparable => self.not_comparable += 1,
+    fn add(&mut self, conclusion: Conclusion) {
+        match conclusion {
+            Conclusion::NoDifference => self.no_difference += 1,
+            Conclusion::Regressed => self.regressed += 1,
+            Conclusion::Improved => self.improved += 1,
+            Conclusion::Inconclusive => self.inconclusive += 1,
+            Conclusion::NotComparable => self.not_comparable += 1,
         }
     }
 }
@@ -79,23 +79,32 @@ pub(crate) fn triples(load: Load, count: u64, paired: bool) -> Counts {
         let c = run(load, other_requests(2), 3 * triple + 2, 1.0 / 1.03);
         let (equal, slower) = (compared(&a, &b), compared(&a, &c));
         let of = |comparison: &Comparison, metric: Metric| {
-            let gate = comparison.gates.iter().find(|gate| gate.name == metric.name());
-            gate.expect("every gate is compared").clone()
+            let figure = comparison
+                .decisive
+                .iter()
+                .find(|figure| figure.name == metric.name());
+            figure.expect("every figure is compared").clone()
         };
-        counts.tpot_equal.add(of(&equal, Metric::TimePerOutputToken).word);
+        counts
+            .tpot_equal
+            .add(of(&equal, Metric::TimePerOutputToken).conclusion);
         counts
             .tpot_slower
-            .add(of(&slower, Metric::TimePerOutputToken).word);
-        counts.ttft_equal.add(of(&equal, Metric::TimeToFirstToken).word);
-        counts.ttft_slower.add(of(&slower, Metric::TimeToFirstToken).word);
+            .add(of(&slower, Metric::TimePerOutputToken).conclusion);
+        counts
+            .ttft_equal
+            .add(of(&equal, Metric::TimeToFirstToken).conclusion);
+        counts
+            .ttft_slower
+            .add(of(&slower, Metric::TimeToFirstToken).conclusion);
         counts
             .throughput_equal
-            .add(of(&equal, Metric::OutputTokenThroughput).word);
+            .add(of(&equal, Metric::OutputTokenThroughput).conclusion);
         counts
             .throughput_slower
-            .add(of(&slower, Metric::OutputTokenThroughput).word);
-        counts.together_equal.add(equal.word);
-        counts.together_slower.add(slower.word);
+            .add(of(&slower, Metric::OutputTokenThroughput).conclusion);
+        counts.together_equal.add(equal.conclusion);
+        counts.together_slower.add(slower.conclusion);
         let half_width = of(&equal, Metric::TimePerOutputToken)
             .ratio
             .map_or(f64::NAN, |ratio| ratio.half_width());

@@ -5,9 +5,9 @@ use run_model::saw_tooth::RETURNS;
 
 /// Decides, page by page, what falling counters of one endpoint mean.
 #[derive(Debug, Default)]
-pub(super) struct Falls {
-    /// The fall of the page before, until the next page shows whether the counters come back.
-    open: Option<Fall>,
+pub(super) struct CounterResets {
+    /// The resets of the page before, until the next page shows whether the counters come back.
+    open: Option<CounterReset>,
     /// Counters that fell on the last page on which any did.
     fallen: u32,
     returns: u32,
@@ -18,7 +18,7 @@ pub(super) struct Falls {
 
 /// Counters that fell on one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fall {
+pub(super) struct CounterReset {
     pub(super) at_ns: i64,
     pub(super) series: u32,
     pub(super) example: String,
@@ -28,12 +28,12 @@ pub(super) struct Fall {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// On the page before, the server had been started again.
-    pub(super) restart: Option<Fall>,
+    pub(super) restart: Option<CounterReset>,
     /// Several processes answer; found once.
     pub(super) several_processes: bool,
 }
 
-impl Falls {
+impl CounterResets {
     pub(super) fn add(&mut self, at_ns: i64, page: &PageResult) -> Found {
         if self.several_processes {
             return Found::default();
@@ -57,7 +57,7 @@ impl Falls {
         }
         if page.resets > 0 {
             self.fallen = page.resets;
-            self.open = Some(Fall {
+            self.open = Some(CounterReset {
                 at_ns,
                 series: page.resets,
                 example: page.first_reset.clone().unwrap_or_default(),
@@ -69,8 +69,8 @@ impl Falls {
         }
     }
 
-    /// The fall of the last page.
-    pub(super) fn end(&mut self) -> Option<Fall> {
+    /// The resets of the last page.
+    pub(super) fn end(&mut self) -> Option<CounterReset> {
         self.open.take()
     }
 }
@@ -91,14 +91,14 @@ mod tests {
     }
 
     fn follow(pages: &[PageResult]) -> (Vec<i64>, Vec<i64>) {
-        let mut falls = Falls::default();
+        let mut resets = CounterResets::default();
         let (mut restarts, mut several) = (Vec::new(), Vec::new());
         for (at_ns, page) in (0..).zip(pages) {
-            let found = falls.add(at_ns, page);
-            restarts.extend(found.restart.map(|fall| fall.at_ns));
+            let found = resets.add(at_ns, page);
+            restarts.extend(found.restart.map(|reset| reset.at_ns));
             several.extend(found.several_processes.then_some(at_ns));
         }
-        restarts.extend(falls.end().map(|fall| fall.at_ns));
+        restarts.extend(resets.end().map(|reset| reset.at_ns));
         (restarts, several)
     }
 

@@ -7,14 +7,14 @@ use run_model::catalog::drift;
 use run_model::{EventKind, EventRow};
 use serde_json::json;
 
-use super::falls::Fall;
+use super::counter_resets::CounterReset;
 use super::target::Target;
 use crate::scrape::{Fetched, PageResult};
 
 impl Target {
     pub(super) fn report_oddities(&mut self, at_ns: i64, page: &PageResult) {
-        let found = self.falls.add(at_ns, page);
-        self.report_fall(found.restart);
+        let found = self.resets.add(at_ns, page);
+        self.report_reset(found.restart);
         if found.several_processes {
             self.report(
                 at_ns,
@@ -94,12 +94,12 @@ impl Target {
     }
 
     /// Reports that the server was started again.
-    pub(super) fn report_fall(&self, fall: Option<Fall>) {
-        let Some(Fall {
+    pub(super) fn report_reset(&self, reset: Option<CounterReset>) {
+        let Some(CounterReset {
             at_ns,
             series,
             example,
-        }) = fall
+        }) = reset
         else {
             return;
         };

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// What a comparison says about a metric. "Not significant" is not "no difference", so there are five.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Word {
+pub enum Conclusion {
     /// Better by at least the smallest effect that counts.
     Improved,
     /// Worse by at least the smallest effect that counts.
@@ -18,7 +18,7 @@ pub enum Word {
     NotComparable,
 }
 
-impl Word {
+impl Conclusion {
     /// As sentences say it.
     pub fn text(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl Default for CompareOptions {
 /// Fewest independent values for a decision; with fewer the interval itself is not to be trusted.
 pub const FEWEST_INDEPENDENT: f64 = 20.0;
 
-/// Unless the difference is this many half-widths of its interval away from what would change the word: from 0 for a
+/// Unless the difference is this many half-widths of its interval away from what would change the conclusion: from 0 for a
 /// change, from the margin for none.
 pub const CERTAIN_HALF_WIDTHS: f64 = 3.0;
 
@@ -85,33 +85,43 @@ impl Difference {
             || options.equivalence - self.log_ratio.abs() >= certain
     }
 
-    /// Chooses the word, and for [`Word::Inconclusive`] by which factor a run would have to be longer.
+    /// Chooses the conclusion, and for [`Conclusion::Inconclusive`] by which factor a run would have to be longer.
     ///
     /// ```
-    /// use run_diagnosis::compare::{CompareOptions, Difference, Word};
+    /// use run_diagnosis::compare::{CompareOptions, Difference, Conclusion};
     /// let difference = Difference {
     ///     log_ratio: 0.03, half_width: 0.01, family_half_width: 0.012, effective_size: Some(80.0),
     ///     lower_is_better: true,
     /// };
     /// let options = CompareOptions::default();
-    /// assert_eq!(difference.decide(&options).0, Word::Regressed);
+    /// assert_eq!(difference.decide(&options).0, Conclusion::Regressed);
     /// let wide = Difference { log_ratio: 0.0, half_width: 0.04, family_half_width: 0.05, ..difference };
-    /// assert_eq!(wide.decide(&options), (Word::Inconclusive, Some(4.0)));
+    /// assert_eq!(wide.decide(&options), (Conclusion::Inconclusive, Some(4.0)));
     /// ```
-    pub fn decide(&self, options: &CompareOptions) -> (Word, Option<f64>) {
+    pub fn decide(&self, options: &CompareOptions) -> (Conclusion, Option<f64>) {
         let (size, half_width) = (self.log_ratio.abs(), self.half_width);
         if !self.is_decidable(options) {
             let factor = self
                 .effective_size
                 .map(|effective| FEWEST_INDEPENDENT / effective);
-            return (Word::Inconclusive, factor.filter(|factor| factor.is_finite()));
+            return (
+                Conclusion::Inconclusive,
+                factor.filter(|factor| factor.is_finite()),
+            );
         }
         if size > self.family_half_width && size >= options.min_effect.ln_1p() {
             let better = (self.log_ratio < 0.0) == self.lower_is_better;
-            return (if better { Word::Improved } else { Word::Regressed }, None);
+            return (
+                if better {
+                    Conclusion::Improved
+                } else {
+                    Conclusion::Regressed
+                },
+                None,
+            );
         }
         if size + half_width <= options.equivalence {
-            return (Word::NoDifference, None);
+            return (Conclusion::NoDifference, None);
         }
         // Either the interval has to fit into the margin, or to leave 0 out.
         let times_wider = if size < options.equivalence {
@@ -119,7 +129,7 @@ impl Difference {
         } else {
             self.family_half_width / size
         };
-        (Word::Inconclusive, Some(times_wider.powi(2).max(1.0)))
+        (Conclusion::Inconclusive, Some(times_wider.powi(2).max(1.0)))
     }
 }
 
@@ -137,16 +147,16 @@ mod tests {
         }
     }
 
-    fn word(difference: Difference) -> Word {
+    fn conclusion(difference: Difference) -> Conclusion {
         difference.decide(&CompareOptions::default()).0
     }
 
     #[test]
     fn small_certain_differences_are_none() {
-        assert_eq!(word(difference(0.005, 0.001)), Word::NoDifference);
-        assert_eq!(word(difference(0.015, 0.001)), Word::Regressed);
-        assert_eq!(word(difference(-0.015, 0.001)), Word::Improved);
-        assert_eq!(word(difference(0.01, 0.015)), Word::Inconclusive);
+        assert_eq!(conclusion(difference(0.005, 0.001)), Conclusion::NoDifference);
+        assert_eq!(conclusion(difference(0.015, 0.001)), Conclusion::Regressed);
+        assert_eq!(conclusion(difference(-0.015, 0.001)), Conclusion::Improved);
+        assert_eq!(conclusion(difference(0.01, 0.015)), Conclusion::Inconclusive);
     }
 
     #[test]
@@ -155,7 +165,7 @@ mod tests {
             lower_is_better: false,
             ..difference(0.05, 0.01)
         };
-        assert_eq!(word(throughput), Word::Improved);
+        assert_eq!(conclusion(throughput), Conclusion::Improved);
     }
 
     #[test]
@@ -166,17 +176,17 @@ mod tests {
         };
         assert_eq!(
             few(0.029).decide(&CompareOptions::default()),
-            (Word::Inconclusive, Some(4.0))
+            (Conclusion::Inconclusive, Some(4.0))
         );
-        assert_eq!(word(few(0.031)), Word::Regressed);
-        assert_eq!(word(few(0.001)), Word::Inconclusive);
+        assert_eq!(conclusion(few(0.031)), Conclusion::Regressed);
+        assert_eq!(conclusion(few(0.001)), Conclusion::Inconclusive);
         // Far inside the margin is as certain as far outside 0.
         let narrow = Difference {
             half_width: 0.005,
             family_half_width: 0.005,
             ..few(0.004)
         };
-        assert_eq!(word(narrow), Word::NoDifference);
+        assert_eq!(conclusion(narrow), Conclusion::NoDifference);
     }
 
     #[test]
@@ -185,8 +195,8 @@ mod tests {
             family_half_width: 0.033,
             ..difference(0.03, 0.028)
         };
-        let (word, longer_by) = alone.decide(&CompareOptions::default());
-        assert_eq!(word, Word::Inconclusive);
+        let (conclusion, longer_by) = alone.decide(&CompareOptions::default());
+        assert_eq!(conclusion, Conclusion::Inconclusive);
         assert!((longer_by.unwrap() - 1.21).abs() < 1e-9);
     }
 }
