@@ -33,7 +33,7 @@ impl Exit {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Valid => "VALID",
-            Self::NotValid => "NOT VALID",
+            Self::NotValid => "INVALID",
             Self::Usage => "NOT STARTED",
             Self::Unreachable => "NO SERVER",
             Self::Partial => "ABORTED",

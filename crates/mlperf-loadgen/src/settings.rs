@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use duration_text::Shown;
+
 use crate::error::{Error, Result};
 use crate::ffi::{self, RawSettings};
 use crate::scenario::{Mode, Scenario};
@@ -396,7 +398,7 @@ impl TestSettings {
         ] {
             let Some(duration) = duration else { continue };
             require(duration.subsec_nanos() % 1_000_000 == 0, name, || {
-                format!("{duration:?} is not a whole number of milliseconds")
+                format!("{} is not a whole number of milliseconds", Shown(duration))
             })?;
         }
         // LoadGen counts in signed 64-bit nanoseconds.
@@ -417,7 +419,7 @@ impl TestSettings {
             ),
         ] {
             require(duration <= LONGEST, name, || {
-                format!("{duration:?} is longer than a year")
+                format!("{} is longer than a year", Shown(duration))
             })?;
         }
         require(self.max_duration != Some(Duration::ZERO), "max_duration", || {

@@ -198,8 +198,8 @@ impl Plugin {
             for snapshot in recorded {
                 if started.elapsed() > limits.dry_run {
                     return Err(format!(
-                        "{ran} snapshots took longer than {:?}: it is too slow",
-                        limits.dry_run
+                        "{ran} snapshots took longer than {}: it is too slow",
+                        duration_text::Shown(limits.dry_run)
                     ));
                 }
                 self.derive(snapshot)?;

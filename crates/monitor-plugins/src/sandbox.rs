@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use duration_text::Shown;
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage,
     BasicStringPackage, CorePackage, LogicPackage, MoreStringPackage, Package as _,
@@ -111,11 +112,13 @@ impl Sandbox {
         match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(match *error {
-                rhai::EvalAltResult::ErrorTerminated(..) => format!("it took longer than {:?}", self.time),
+                rhai::EvalAltResult::ErrorTerminated(..) => {
+                    format!("it took longer than {}", Shown(self.time))
+                }
                 rhai::EvalAltResult::ErrorInFunctionCall(_, _, inner, _)
                     if matches!(*inner, rhai::EvalAltResult::ErrorTerminated(..)) =>
                 {
-                    format!("it took longer than {:?}", self.time)
+                    format!("it took longer than {}", Shown(self.time))
                 }
                 error => error.to_string(),
             }),

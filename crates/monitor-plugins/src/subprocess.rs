@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use duration_text::Shown;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -94,7 +95,7 @@ impl Subprocess {
         });
         let answer = receiver
             .recv_timeout(self.limit)
-            .map_err(|_| format!("no answer within {:?}", self.limit))?
+            .map_err(|_| format!("no answer within {}", Shown(self.limit)))?
             .map_err(|e| format!("its answer cannot be read: {e}"))?;
         if answer.is_empty() {
             return Err("it ended without an answer".into());

@@ -64,7 +64,8 @@ fn tpot_word(a: &RunData, b: &RunData) -> Conclusion {
     let tpot = decisive
         .iter()
         .find(|figure| figure.name == "time per output token");
-    tpot.unwrap_or_else(|| panic!("{:?}", compared.sentences())).conclusion
+    tpot.unwrap_or_else(|| panic!("{:?}", compared.sentences()))
+        .conclusion
 }
 
 /// A run with a step that takes `slower` times as long; the workload is the same for the same seed.

@@ -297,7 +297,7 @@ impl Client {
             }),
             Err(_) => Err(ControlError::Unreachable {
                 url: url.to_string(),
-                reason: format!("no answer within {limit:?}"),
+                reason: format!("no answer within {}", duration_text::Shown(limit)),
             }),
         }
     }

@@ -399,8 +399,9 @@ impl EndpointConfig {
                 Ok(timeout) if !timeout.is_zero() && timeout < interval => timeout,
                 _ => {
                     problems.push(format!(
-                        "{}: {secs} is not between 0 and the interval of {interval:?}",
-                        key("timeout_secs")
+                        "{}: {secs} is not between 0 and the interval of {}",
+                        key("timeout_secs"),
+                        duration_text::Shown(interval)
                     ));
                     default_timeout
                 }

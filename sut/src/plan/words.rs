@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use duration_text::Shown;
 use jiff::SignedDuration;
 use vllm_metrics::ShownUrl;
 
@@ -47,21 +48,9 @@ pub(crate) fn interval(
         return default;
     };
     if !(Duration::from_millis(10)..=Duration::from_secs(86_400)).contains(&interval) {
-        wrong.push(format!("{flag} {}: must be from 10ms to 24h", shown(interval)));
+        wrong.push(format!("{flag} {}: must be from 10ms to 24h", Shown(interval)));
     }
     interval
-}
-
-/// A duration as this program writes it: in the largest unit that gives a whole number, else in seconds.
-pub(crate) fn shown(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    match millis {
-        0 => format!("{duration:?}"),
-        _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
-        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
-        _ if millis < 1000 => format!("{millis}ms"),
-        _ => format!("{}s", millis as f64 / 1e3),
-    }
 }
 
 /// A count with its noun: `1 GPU`, `2 GPUs`.

@@ -25,12 +25,17 @@ pub(crate) fn finish(
 ) -> Option<Exit> {
     lines.extend(describe(finished));
     files.push(("samples", finished.samples_path.clone()));
-    files.extend(finished.processed_path.clone().map(|path| ("processed", path)));
+    files.extend(
+        finished
+            .processed_path
+            .clone()
+            .map(|path| ("processed samples", path)),
+    );
     files.extend(
         finished
             .processed_requests_path
             .clone()
-            .map(|path| ("requests", path)),
+            .map(|path| ("processed requests", path)),
     );
     match report(metrics, finished, judged, files, lines) {
         Ok(exit) => exit,

@@ -62,9 +62,9 @@ pub(crate) fn make<'a>(
         };
         let rendered = vllm_report::render(analysis.data(), folder, &options).context("cannot draw")?;
         files.extend([
-            ("overview", rendered.overview),
-            ("requests", rendered.requests),
-            ("GPUs", rendered.gpu),
+            ("picture: overview", rendered.overview),
+            ("picture: requests", rendered.requests),
+            ("picture: GPUs", rendered.gpu),
             ("summary", rendered.summary),
         ]);
     } else {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use duration_text::Shown;
 use mlperf_loadgen::{Mode, Scenario};
 use mlperf_rules::RunRecord;
 use vllm_client::PrefixCaching;
@@ -10,7 +11,7 @@ use super::outlook::Outlook;
 use super::prepare::Prepared;
 use crate::console::print;
 use crate::exit::Fail;
-use crate::plan::words::{counted, shown, without_credentials};
+use crate::plan::words::{counted, without_credentials};
 use crate::plan::{Plan, ServerPlan};
 use crate::recorder;
 
@@ -98,14 +99,14 @@ fn text(prepared: &Prepared) -> String {
         row("load", line.clone());
     }
     if load.settings.mode == Mode::Performance && load.settings.scenario != Scenario::Server {
-        row("at least", shown(load.settings.min_duration));
+        row("at least", Shown(load.settings.min_duration).to_string());
     }
     row(
         "limits",
         format!(
             "a request may take {}, the server may be silent for {}, {} retries",
-            shown(plan.request_timeout),
-            shown(plan.stall_timeout),
+            Shown(plan.request_timeout),
+            Shown(plan.stall_timeout),
             plan.retries
         ),
     );
@@ -132,7 +133,7 @@ fn text(prepared: &Prepared) -> String {
             format!(
                 "{}, a scrape every {}",
                 metrics.output_dir.display(),
-                shown(metrics.interval)
+                Shown(metrics.interval)
             ),
         ),
     }

@@ -27,7 +27,7 @@ use crate::plan::{Plan, Recording, Ui};
 use crate::recorder;
 use crate::server::Server;
 use crate::shutdown::{Shutdown, ShutdownReason, first_error};
-use crate::workload::Load;
+use crate::workload::{ExpectedSamples, Load};
 
 /// Longest wait for the scrape before the load.
 const FIRST_SCRAPE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -41,6 +41,8 @@ pub(super) struct Executed {
     pub(super) server: Server,
     pub(super) dataset: Dataset,
     pub(super) load: Load,
+    /// `None` under an audit file.
+    pub(super) expected: Option<ExpectedSamples>,
     pub(super) logs: LogSettings,
     /// `None` when LoadGen did not end.
     pub(super) loadgen: Option<LoadGenResult>,
@@ -138,7 +140,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         Arc::clone(&running.counters),
         Arc::new(move || pool.clients().iter().map(Client::streamed_tokens).sum::<u64>()),
         &workload.load.settings,
-        workload.expected,
+        workload.expected.map(|expected| expected.issued),
         running.forecast.clone(),
     );
     *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(counting.clone());
@@ -159,7 +161,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         server: &server,
         plan: &plan,
         settings: &workload.load.settings,
-        expected: workload.expected,
+        expected: workload.expected.map(|expected| expected.issued),
     };
     let loadgen = watch.wait(&mut progress);
     progress.close();
@@ -217,6 +219,7 @@ pub(super) fn execute(prepared: Prepared, runtime: &Runtime, shutdown: &Shutdown
         plan,
         server,
         dataset: workload.dataset,
+        expected: workload.expected,
         load,
         logs,
         loadgen,

@@ -33,6 +33,7 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         load,
         logs,
         loadgen,
+        expected,
         reason,
         test,
         stats,
@@ -141,6 +142,7 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         loadgen_tokens_per_sec: judged.tokens_per_sec,
         min_duration_secs: load.settings.min_duration.as_secs_f64(),
         min_query_count: load.effective.min_query_count,
+        expected,
         warmup_requests: plan.warm_up,
         summary: path_of("summary").as_deref(),
         missing: recorder
@@ -167,6 +169,7 @@ pub(super) fn finish(executed: Executed, runtime: &Runtime) -> Result<Exit, Fail
         result: judged.outcome.to_string(),
         remarks,
         issued: Counters::get(&counters.issued),
+        rounding: expected.and_then(|expected| expected.rounding()),
         failures,
         retries,
         answers,

@@ -87,7 +87,7 @@ impl fmt::Display for RunOutcome {
         f.write_str(match self {
             Self::Valid => "VALID",
             Self::Invalid => "INVALID",
-            Self::NotCounted => "NOT VALID, although LoadGen says VALID",
+            Self::NotCounted => "INVALID, although LoadGen says VALID",
             Self::NoVerdict => "NO RESULT: LoadGen's log has no verdict",
             Self::Aborted { summary: true } => "ABORTED: the run was ended early",
             Self::Aborted { summary: false } => "ABORTED: there is no result",

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use duration_text::Shown;
 use mlperf_accuracy::lacking;
 use mlperf_loadgen::{Mode, Scenario};
 use mlperf_rules::early_stopping::queries_needed;
 
 use super::prepare::Prepared;
-use crate::plan::words::shown;
+use crate::workload::ExpectedSamples;
 
 /// The outlook of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,8 +24,8 @@ pub(super) struct Outlook {
 struct Facts {
     scenario: Scenario,
     mode: Mode,
-    /// Samples that LoadGen will issue; `None` under an audit file.
-    samples: Option<u64>,
+    /// `None` under an audit file.
+    samples: Option<ExpectedSamples>,
     samples_per_query: u64,
     target_qps: f64,
     min_duration: Duration,
@@ -60,12 +61,13 @@ impl Outlook {
 }
 
 fn outlook(facts: &Facts) -> Outlook {
-    let Some(samples) = facts.samples else {
+    let Some(expected) = facts.samples else {
         return Outlook {
             load: vec!["the audit file sets how many queries LoadGen issues".into()],
             ..Outlook::default()
         };
     };
+    let samples = expected.issued;
     let mut load = Vec::new();
     if facts.mode == Mode::Accuracy {
         load.push(format!("{samples} samples, each once; no least duration"));
@@ -74,7 +76,7 @@ fn outlook(facts: &Facts) -> Outlook {
             ..Outlook::default()
         };
     }
-    let duration = shown(facts.min_duration);
+    let duration = Shown(facts.min_duration);
     let queries = match facts.scenario {
         Scenario::Offline => {
             load.push(format!(
@@ -89,7 +91,7 @@ fn outlook(facts: &Facts) -> Outlook {
             load.push(format!(
                 "{samples} queries at {} per second, Poisson arrivals fixed by the round's seed: about {}",
                 facts.target_qps,
-                shown(Duration::from_secs(secs.round().min(1e9) as u64))
+                Shown(Duration::from_secs(secs.round().min(1e9) as u64))
             ));
             samples
         }
@@ -107,12 +109,17 @@ fn outlook(facts: &Facts) -> Outlook {
             queries
         }
     };
+    load.extend(
+        expected
+            .rounding()
+            .map(|rounding| format!("{samples} samples: {rounding}")),
+    );
     if let Some((ttft, tpot)) = facts.token_limits.filter(|_| facts.scenario == Scenario::Server) {
         load.push(format!(
             "limits at the {}th percentile: TTFT {}, TPOT {}",
             facts.percentile * 100.0,
-            shown(ttft),
-            shown(tpot)
+            Shown(ttft),
+            Shown(tpot)
         ));
     }
     let mut obstacles = Vec::new();
@@ -147,7 +154,11 @@ mod tests {
         Facts {
             scenario,
             mode: Mode::Performance,
-            samples: Some(samples),
+            samples: Some(ExpectedSamples {
+                issued: samples,
+                rounded_up_from: None,
+                pass: None,
+            }),
             samples_per_query,
             target_qps,
             min_duration: Duration::from_secs(10),
@@ -157,6 +168,26 @@ mod tests {
             },
             token_limits: Some((Duration::from_secs(2), Duration::from_millis(100))),
         }
+    }
+
+    #[test]
+    fn a_length_that_is_rounded_up_is_said_before_the_load() {
+        let mut server = facts(Scenario::Server, 640, 1, 10.0);
+        server.min_duration = Duration::from_secs(60);
+        assert_eq!(outlook(&server).load.len(), 2);
+        server.samples = Some(ExpectedSamples {
+            issued: 640,
+            rounded_up_from: Some(600),
+            pass: Some(64),
+        });
+        let said = outlook(&server).load;
+        assert!(said[0].ends_with("about 64s"), "{said:?}");
+        assert!(
+            said[1].starts_with(
+                "640 samples: rounded up from 600 samples to 10 whole passes over the 64 samples"
+            ),
+            "{said:?}"
+        );
     }
 
     #[test]

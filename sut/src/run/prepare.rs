@@ -14,7 +14,7 @@ use crate::plan::Plan;
 use crate::recorder::Subject;
 use crate::server::{self, Server};
 use crate::shutdown::Shutdown;
-use crate::workload::{self, BatchPrompts, Load, official, prompts};
+use crate::workload::{self, BatchPrompts, ExpectedSamples, Load, official, prompts};
 
 /// A run that is ready for load.
 pub(super) struct Prepared {
@@ -40,7 +40,7 @@ pub(super) struct Workload {
     pub(super) batch_prompts: Option<BatchPrompts>,
     pub(super) load: Load,
     /// Samples that LoadGen will issue, if known.
-    pub(super) expected: Option<u64>,
+    pub(super) expected: Option<ExpectedSamples>,
 }
 
 impl Prepared {

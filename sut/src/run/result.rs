@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::outcome::RunOutcome;
 use crate::harness::counters::Failures;
 use crate::harness::request_log::{LatencyStats, percentile};
+use crate::workload::ExpectedSamples;
 
 /// The input of the file.
 pub(super) struct RunResult<'a> {
@@ -28,6 +29,8 @@ pub(super) struct RunResult<'a> {
     pub(super) loadgen_tokens_per_sec: Option<f64>,
     pub(super) min_duration_secs: f64,
     pub(super) min_query_count: u64,
+    /// `None` under an audit file.
+    pub(super) expected: Option<ExpectedSamples>,
     /// Requests sent to each server before the test.
     pub(super) warmup_requests: usize,
     /// The summary of the record, if it was written.
@@ -90,6 +93,9 @@ impl RunResult<'_> {
             "settings": {
                 "min_duration_s": self.min_duration_secs,
                 "min_query_count": self.min_query_count,
+                "planned_samples": self.expected.map(|expected| expected.issued),
+                "rounded_up_from_samples": self.expected.and_then(|expected| expected.rounded_up_from),
+                "samples_per_pass": self.expected.and_then(|expected| expected.pass),
                 "warmup_requests": self.warmup_requests,
             },
             "missing": self.missing,

@@ -24,6 +24,8 @@ pub(crate) struct SummaryTable {
     pub(crate) remarks: Vec<String>,
     /// Queries that LoadGen issued.
     pub(crate) issued: u64,
+    /// Why LoadGen planned more samples than the least duration asks for.
+    pub(crate) rounding: Option<String>,
     /// Queries answered as failed.
     pub(crate) failures: Vec<Failures>,
     /// Failed attempts before the first token that were retried.
@@ -66,6 +68,9 @@ impl SummaryTable {
                 self.issued, m.completed
             ),
         );
+        if let Some(rounding) = &self.rounding {
+            row("", format!("planned: {rounding}"));
+        }
         for Failures { kind, count, first } in &self.failures {
             row("", format!("{count} x {kind}: {first}"));
         }
@@ -189,6 +194,7 @@ mod tests {
             result: "INVALID".into(),
             remarks: vec!["not a valid result:".into(), "- a reason".into()],
             issued: 4,
+            rounding: Some("rounded up from 3 samples".into()),
             failures: vec![Failures {
                 kind: "status",
                 count: 1,
@@ -217,6 +223,7 @@ mod tests {
                  not a valid result:
                  - a reason
   queries        4 issued, 3 completed, 1 failed
+                 planned: rounded up from 3 samples
                  1 x status: 503
   answers        2 x usage_disagrees: the server counts 5 tokens and sent 4 token ids
                  1 x sent_again: the server closed a kept connection

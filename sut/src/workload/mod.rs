@@ -5,4 +5,4 @@ pub(crate) mod prompts;
 mod settings;
 
 pub(crate) use self::prompts::BatchPrompts;
-pub(crate) use self::settings::{Load, expected_samples, logs, settings};
+pub(crate) use self::settings::{ExpectedSamples, Load, expected_samples, logs, settings};

@@ -181,27 +181,68 @@ fn set_of(plan: &Plan, test: ComplianceTest) -> Result<u64, Fail> {
     )))
 }
 
-/// How many samples LoadGen will issue. In SingleStream and MultiStream it continues after them until the
-/// minimum duration is over.
-pub(crate) fn expected_samples(load: &Load, samples: usize) -> u64 {
-    let settings = &load.settings;
-    if settings.mode == Mode::Accuracy {
-        return settings.accuracy_sample_count_override.unwrap_or(samples as u64);
+/// How many samples LoadGen will issue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExpectedSamples {
+    /// Samples in all. In SingleStream and MultiStream, LoadGen continues after them until the minimum duration is
+    /// over.
+    pub(crate) issued: u64,
+    /// Samples that the minimum duration asks for, where LoadGen issues more: whole passes, and at least
+    /// `min_query_count` queries.
+    pub(crate) rounded_up_from: Option<u64>,
+    /// Samples in a pass over the performance set, where LoadGen issues whole passes only.
+    pub(crate) pass: Option<u64>,
+}
+
+impl ExpectedSamples {
+    /// The rounding in words, where there is one.
+    pub(crate) fn rounding(&self) -> Option<String> {
+        let asked = self.rounded_up_from?;
+        let Some(pass) = self.pass else {
+            return Some(format!("raised from {asked} samples by min_query_count"));
+        };
+        let passes = self.issued / pass;
+        Some(format!(
+            "rounded up from {asked} samples to {passes} whole {} over the {pass} samples of the set \
+             (sample_concatenate_permutation)",
+            if passes == 1 { "pass" } else { "passes" }
+        ))
     }
-    let by_time = settings.target_qps() * settings.min_duration.as_secs_f64();
-    let count = match settings.scenario {
-        Scenario::Offline => by_time * 1.1,
-        Scenario::Server => by_time,
-        Scenario::SingleStream | Scenario::MultiStream => return load.effective.min_sample_count,
+}
+
+/// How many samples LoadGen will issue from a dataset of `samples`.
+pub(crate) fn expected_samples(load: &Load, samples: usize) -> ExpectedSamples {
+    let settings = &load.settings;
+    let exactly = |issued| ExpectedSamples {
+        issued,
+        rounded_up_from: None,
+        pass: None,
     };
-    let count = (count.ceil() as u64).max(settings.min_query_count);
+    if settings.mode == Mode::Accuracy {
+        return exactly(settings.accuracy_sample_count_override.unwrap_or(samples as u64));
+    }
     let set = settings
         .performance_sample_count_override
         .unwrap_or(samples as u64)
         .max(1);
-    if settings.sample_concatenate_permutation {
-        count.div_ceil(set) * set
-    } else {
-        count
+    let pass = settings.sample_concatenate_permutation.then_some(set);
+    let by_time = settings.target_qps() * settings.min_duration.as_secs_f64();
+    let count = match settings.scenario {
+        Scenario::Offline => by_time * 1.1,
+        Scenario::Server => by_time,
+        Scenario::SingleStream | Scenario::MultiStream => {
+            return ExpectedSamples {
+                pass,
+                ..exactly(load.effective.min_sample_count)
+            };
+        }
+    };
+    let asked = count.ceil() as u64;
+    let count = asked.max(settings.min_query_count);
+    let issued = pass.map_or(count, |set| count.div_ceil(set) * set);
+    ExpectedSamples {
+        issued,
+        rounded_up_from: (asked > 0 && issued > asked).then_some(asked),
+        pass,
     }
 }

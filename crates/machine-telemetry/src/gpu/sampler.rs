@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use duration_text::Shown;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
@@ -270,7 +271,9 @@ fn tell_summary(summary: &GpuSummary, output: &mut Output<'_>) {
 
 fn tell_late(took: Duration, missed: u32, interval: Duration, output: &mut Output<'_>) {
     let message = format!(
-        "GPU samples came late and {missed} were missed: reading took {took:.1?}, the time between ticks is {interval:?}"
+        "GPU samples came late and {missed} were missed: reading took {}, the time between ticks is {}",
+        Shown(took),
+        Shown(interval)
     );
     let attributes = serde_json::json!({
         "sampler": "gpu", "took_seconds": took.as_secs_f64(), "missed": missed,

@@ -59,8 +59,8 @@ pub(crate) fn run(config: &HostConfig, sink: &mut dyn SampleSink, stop: &StopTok
         let due = schedule.next(Instant::now());
         if let Some(missed) = due.newly_late {
             let message = format!(
-                "host samples came late: reading took {:.1?}, and this machine may be busy",
-                began.elapsed()
+                "host samples came late: reading took {}, and this machine may be busy",
+                duration_text::Shown(began.elapsed())
             );
             let attributes = serde_json::json!({ "sampler": "host", "missed": missed });
             emit.event(EventKind::MissedTick, Severity::Warning, message, &attributes);

@@ -328,18 +328,22 @@ pub(crate) fn comparison() -> Page {
     a.label = "baseline".into();
     b.label = "candidate: --max-num-seqs 512".into();
     let difference =
-        |name: &str, unit: &str, from: f64, to: f64, width: f64, conclusion: Conclusion, note: &str| Difference {
-            name: name.into(),
-            unit: unit.into(),
-            definition: format!("{name} of requests that were issued in the steady windows of both runs."),
-            run: 1,
-            baseline: Quantity::measured(from),
-            value: Quantity::measured(to),
-            change_ratio: Some(to / from - 1.0),
-            interval_ratio: Some((to / from - 1.0 - width, to / from - 1.0 + width)),
-            conclusion,
-            gate: true,
-            note: note.into(),
+        |name: &str, unit: &str, from: f64, to: f64, width: f64, conclusion: Conclusion, note: &str| {
+            Difference {
+                name: name.into(),
+                unit: unit.into(),
+                definition: format!(
+                    "{name} of requests that were issued in the steady windows of both runs."
+                ),
+                run: 1,
+                baseline: Quantity::measured(from),
+                value: Quantity::measured(to),
+                change_ratio: Some(to / from - 1.0),
+                interval_ratio: Some((to / from - 1.0 - width, to / from - 1.0 + width)),
+                conclusion,
+                gate: true,
+                note: note.into(),
+            }
         };
     Page {
         comparison: Some(Comparison {

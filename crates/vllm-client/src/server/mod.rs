@@ -76,7 +76,7 @@ pub enum ServerError {
     #[error(transparent)]
     Client(ControlError),
     /// Processes of the group survived the kill signal.
-    #[error("processes of the server are left {after:?} after SIGKILL: {left:?}")]
+    #[error("processes of the server are left {} after SIGKILL: {left:?}", duration_text::Shown(*.after))]
     Unkillable {
         /// Process ids and names.
         left: Vec<(i32, String)>,

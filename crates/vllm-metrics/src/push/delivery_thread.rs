@@ -166,8 +166,8 @@ impl DeliveryThread {
             return Err(Error::Store {
                 target: self.target.clone(),
                 reason: format!(
-                    "not all samples were delivered within {:?}: {:?}",
-                    self.drain,
+                    "not all samples were delivered within {}: {:?}",
+                    duration_text::Shown(self.drain),
                     self.monitor.stats()
                 ),
             });

@@ -29,7 +29,7 @@ pub enum ScrapeError {
     #[error("the connection was refused: nothing listens there")]
     Refused,
     /// No complete answer within the timeout.
-    #[error("no complete answer within {0:?}")]
+    #[error("no complete answer within {}", duration_text::Shown(*.0))]
     Timeout(std::time::Duration),
     /// A status other than success.
     #[error("the server answered with status {0}")]

@@ -237,7 +237,8 @@ async fn body(shared: &Shared, request: Request<Incoming>, most: usize) -> Resul
             "the body did not arrive whole: {error}"
         ))),
         Err(_) => Err(ApiError::bad_request(format!(
-            "the body did not arrive within {timeout:?}"
+            "the body did not arrive within {}",
+            duration_text::Shown(timeout)
         ))),
     }
 }

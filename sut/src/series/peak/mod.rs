@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use duration_text::Shown;
 use mlperf_rules::RuleScenario;
 
 use self::search::{Next, Search};
@@ -17,7 +18,6 @@ use super::child::{Program, last_lines};
 use super::trial::{self, CONSOLE, Outcome};
 use crate::console::print;
 use crate::exit::{Exit, Fail};
-use crate::plan::words::shown;
 use crate::plan::{InheritedServer, Overrides, PeakPlan, Plan, Record, Trial};
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -179,7 +179,7 @@ impl PeakSearch<'_> {
         } else {
             String::new()
         };
-        tracing::info!("trial {number}: {rate} queries/s for {}{why}", shown(duration));
+        tracing::info!("trial {number}: {rate} queries/s for {}{why}", Shown(duration));
         let outcome = trial::run(&self.program, &overrides, rate, self.shutdown)?;
         tracing::info!(
             "trial {number}: {} after {:.0} s",

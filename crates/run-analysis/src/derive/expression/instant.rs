@@ -117,7 +117,11 @@ impl At<'_> {
             " with these labels"
         };
         let window = Duration::from_nanos(u64::try_from(window_ns).unwrap_or(0));
-        NoData(format!("{what} of {}{with} in {window:?}", selector.name))
+        NoData(format!(
+            "{what} of {}{with} in {}",
+            selector.name,
+            duration_text::Shown(window)
+        ))
     }
 }
 
