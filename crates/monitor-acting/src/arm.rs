@@ -343,7 +343,10 @@ impl Catalogue {
 }
 
 impl StepAction {
-    /// The action, with values computed from signals. `None` if a required signal is not fresh.
+    /// The action, with values computed from signals.
+    ///
+    /// # Errors
+    /// Which required signal is not fresh.
     pub(crate) fn plan(
         &self,
         value_of: impl Fn(&str) -> Option<f64>,

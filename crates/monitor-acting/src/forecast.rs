@@ -31,7 +31,7 @@ const LEAST_FOR_SLOPE: usize = 10;
 const DAMPING_SECS: f64 = 15.0;
 
 impl Recent {
-    /// Adds a value. If it is not later than the last, it replaces everything, since the clock went back.
+    /// Adds a value. If it is earlier than the last, it replaces everything, since the clock went back.
     pub fn push(&mut self, at: Time, value: f64) {
         if self.points.back().is_some_and(|(last, _)| at < *last) {
             self.points.clear();

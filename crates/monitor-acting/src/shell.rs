@@ -30,7 +30,7 @@ impl AuditedActor {
     }
 }
 
-/// Locks a audited. A panic while it was locked leaves it usable: its parts are consistent between calls.
+/// Locks the actor with its audit. A panic while it was locked leaves it usable: its parts are consistent between calls.
 pub fn lock(audited: &Mutex<AuditedActor>) -> MutexGuard<'_, AuditedActor> {
     audited.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 //! `vllm-metrics` for harnesses in C and C++: a handle, a dozen functions, one header.
 //!
-//! Hook functions cost the same as the Rust hooks: they never block, and allocate once per thread. Every
-//! function ignores a null handle, so that a harness need not check whether its session started. No panic
-//! crosses the FFI boundary.
+//! Hook functions cost the same as the Rust hooks: they never block, and allocate in a thread's first call and when a
+//! burst fills its ring. Every function ignores a null handle, so that a harness need not check whether its session
+//! started. No panic crosses the FFI boundary.
 
 mod text;
 

@@ -156,9 +156,17 @@ pub(crate) fn export(export: &Export) -> Result<ExitCode> {
         },
         Format::Json => {
             // Without a monitor that runs, what was learned can be exported all the same.
-            let status = block_on(get(&export.monitor, "/status"))?
-                .ok()
-                .and_then(|body| serde_json::from_slice(&body).ok());
+            let status = block_on(get(&export.monitor, "/status"))?.and_then(|body| {
+                serde_json::from_slice(&body)
+                    .map_err(|e| format!("{}/status: the answer is not JSON: {e}", export.monitor))
+            });
+            let status = match status {
+                Ok(status) => Some(status),
+                Err(problem) => {
+                    eprintln!("vllm-monitor: exported without the status: {problem}");
+                    None
+                }
+            };
             let state_file = crate::state_file(export.state_file.as_deref())?;
             transfer::export(status, &state_file)?.into_bytes()
         }

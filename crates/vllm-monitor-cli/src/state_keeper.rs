@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use vllm_monitor::State;
 use vllm_monitor::shell::StateFile;
@@ -51,7 +52,7 @@ impl StateKeeper {
                     Loaded::SetAside { problem, place } => (
                         State::default(),
                         Some(format!(
-                            "{}: {problem}; learning starts anew; the old state is kept: {place}",
+                            "{}: {problem}; learning starts from scratch; old state: {place}",
                             path.display()
                         )),
                     ),
@@ -86,8 +87,7 @@ impl StateKeeper {
             .write(true)
             .open(path.with_file_name(name))
             .map_err(|e| format!("it cannot be written: {e}"))?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
-            .map_err(|_| "another vllm-monitor uses it".to_owned())?;
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| lock_problem(e))?;
         Ok(Self {
             file: Mutex::new(StateFile::new(path)),
             _lock: lock,
@@ -115,6 +115,14 @@ impl StateKeeper {
             Err(_) => &hub.totals.saves_failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn lock_problem(error: Errno) -> String {
+    if error == Errno::EWOULDBLOCK {
+        "another vllm-monitor uses it".to_owned()
+    } else {
+        format!("its lock cannot be taken: {error}")
     }
 }
 
@@ -164,13 +172,26 @@ mod tests {
         std::fs::write(&path, b"rubbish").expect("written");
         let anew = StateKeeper::open(Some(&path));
         assert!(anew.state.target("t").is_none() && anew.keeper.is_some());
-        assert!(anew.warning.is_some_and(|w| w.contains("learning starts anew")));
+        assert!(
+            anew.warning
+                .is_some_and(|w| w.contains("learning starts from scratch"))
+        );
     }
 
     #[test]
     fn a_state_that_cannot_be_saved_is_a_warning() {
         let opened = StateKeeper::open(Some(Path::new("/dev/null/state")));
         assert!(opened.keeper.is_none() && opened.warning.is_some_and(|w| w.contains("nothing")));
+    }
+
+    #[test]
+    fn only_a_held_lock_means_another_monitor() {
+        assert!(lock_problem(Errno::EWOULDBLOCK).contains("another vllm-monitor"));
+        let unsupported = lock_problem(Errno::ENOLCK);
+        assert!(
+            unsupported.starts_with("its lock cannot be taken: ENOLCK"),
+            "{unsupported}"
+        );
     }
 
     #[test]

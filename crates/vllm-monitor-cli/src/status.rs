@@ -10,8 +10,8 @@ use crate::acting::ActingStatus;
 use crate::hub::{Hub, TargetView, rfc3339};
 use crate::plugins::PluginsStatus;
 
-/// Everything at one moment. The keys at the top sum over all targets, under the names that users of the first
-/// monitor know.
+/// Everything at one moment. The keys at the top sum over all targets; their names are those of `get_engine_status()` in
+/// `vllm_monitor`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Wall-clock time, RFC 3339 in UTC.

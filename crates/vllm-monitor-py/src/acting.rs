@@ -34,7 +34,7 @@ pub struct Job {
     pub ticket: u64,
     /// The strategy.
     pub strategy: Arc<str>,
-    /// FailureResponse what.
+    /// The failure it is against.
     pub failure: Arc<str>,
     /// Why, in words.
     pub reason: String,

@@ -143,7 +143,7 @@ pub fn load(store: &mut dyn StateStore) -> Loaded {
         Err(e) => {
             return Loaded::SetAside {
                 problem: format!("it cannot be read: {e}"),
-                place: "it was left".into(),
+                place: set_aside(store),
             };
         }
     };
@@ -151,11 +151,15 @@ pub fn load(store: &mut dyn StateStore) -> Loaded {
         Ok(saved) => Loaded::Restored(saved),
         Err(e) => Loaded::SetAside {
             problem: e.to_string(),
-            place: store
-                .set_aside()
-                .unwrap_or_else(|e| format!("it could not be moved: {e}")),
+            place: set_aside(store),
         },
     }
+}
+
+fn set_aside(store: &mut dyn StateStore) -> String {
+    store
+        .set_aside()
+        .unwrap_or_else(|e| format!("it could not be moved and will be overwritten: {e}"))
 }
 
 #[cfg(test)]
@@ -223,6 +227,38 @@ mod tests {
             "{loaded:?}"
         );
         assert!(store.bytes.is_none() && store.aside.is_some());
+    }
+
+    #[test]
+    fn an_unreadable_state_is_set_aside_before_it_is_overwritten() {
+        struct Unreadable {
+            can_move: bool,
+        }
+        impl StateStore for Unreadable {
+            fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+                Err(io::Error::other("bad sector"))
+            }
+
+            fn replace(&mut self, _: &[u8]) -> io::Result<()> {
+                Ok(())
+            }
+
+            fn set_aside(&mut self) -> io::Result<String> {
+                self.can_move
+                    .then(|| "aside".into())
+                    .ok_or_else(|| io::Error::other("read-only"))
+            }
+        }
+        for (can_move, expected) in [
+            (true, "aside"),
+            (false, "it could not be moved and will be overwritten: read-only"),
+        ] {
+            let Loaded::SetAside { problem, place } = load(&mut Unreadable { can_move }) else {
+                panic!("it cannot be used")
+            };
+            assert!(problem.contains("bad sector"), "{problem}");
+            assert_eq!(place, expected);
+        }
     }
 
     #[test]

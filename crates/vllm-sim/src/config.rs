@@ -18,9 +18,9 @@ use crate::faults::FaultRule;
 pub struct StepModel {
     /// Launch, scheduling and sampling: paid by every step.
     pub fixed_ns: f64,
-    /// Reading the weights once; the floor under the compute term.
-    pub weight_read_ns: f64,
     /// Reading the weights once; the lower bound of the compute term.
+    pub weight_read_ns: f64,
+    /// Arithmetic of one token; the compute term is this times the step's tokens.
     pub per_token_ns: f64,
     /// Bookkeeping and sampling of one sequence.
     pub per_sequence_ns: f64,

@@ -218,7 +218,10 @@ impl Actor {
         });
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call, of one function cut in two")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the arguments of `decide`, and what it found"
+    )]
     fn choose(
         &mut self,
         situation: &Situation,

@@ -116,7 +116,7 @@ impl Limits {
         let mut problems = Vec::new();
         let mut check = |name: &str, value: f64, least: f64, most: f64| {
             if !(least..=most).contains(&value) {
-                problems.push(format!("{name} is {value}; it is {least} to {most}"));
+                problems.push(format!("{name} is {value}: it must be from {least} to {most}"));
             }
         };
         check("probability", self.probability, 0.0, 1.0);
@@ -141,6 +141,8 @@ impl Limits {
         check("fleet_share", self.fleet_share, 0.0, 1.0);
         check("fleet_window_secs", self.fleet_window_secs, 1.0, 86_400.0);
         check("hold_out", self.hold_out, 0.0, 0.5);
+        check("harm.share", self.harm.share, 0.0, 1.0);
+        check("harm.deviations", self.harm.deviations, 0.0, 100.0);
         check("lease_secs", self.lease_secs, 10.0, 86_400.0);
         check("evidence_kinds", self.evidence_kinds as f64, 1.0, 5.0);
         check("per_hour", self.per_hour as f64, 1.0, 1000.0);
@@ -196,7 +198,7 @@ pub fn enough_evidence(evidence: &[Evidence], kinds: usize) -> bool {
     found.len() >= kinds || found.iter().any(|kind| kind.is_sufficient())
 }
 
-/// Data about one failure of one target for the mask.
+/// What [`Limits::refuse`] needs to know.
 pub(crate) struct Question<'a> {
     pub(crate) situation: &'a Situation,
     pub(crate) failure: &'a Failure,
@@ -304,13 +306,16 @@ mod tests {
         let limits = Limits {
             hold_out: 0.9,
             fleet_share: f64::NAN,
+            harm: HarmLimits {
+                share: -0.1,
+                deviations: f64::INFINITY,
+            },
             ..Limits::default()
         };
         let problems = limits.problems().join(" ");
-        assert!(
-            problems.contains("hold_out") && problems.contains("fleet_share"),
-            "{problems}"
-        );
+        for name in ["hold_out", "fleet_share", "harm.share", "harm.deviations"] {
+            assert!(problems.contains(name), "{name}: {problems}");
+        }
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Learner {
         })
     }
 
-    /// Minimum probability of being better than doing nothing for an arm to be considered.
+    /// Probability that an arm is better than doing nothing.
     pub(crate) fn probability_better(
         &self,
         context: &Context,

@@ -263,8 +263,10 @@ impl ActingHandle {
     /// Resets a tripped breaker.
     ///
     /// # Errors
-    /// If it cannot be recorded: the breaker then stays tripped.
+    /// If it cannot be recorded: the breaker then stays tripped. If the memory cannot be saved: it is reset only until the
+    /// next restart.
     pub fn reset_breaker(&self) -> std::result::Result<(), String> {
+        let mut not_saved = None;
         let mut audited = lock(&self.0.audited);
         if audited.actor.memory().breaker.is_tripped() {
             let text = "the breaker was reset by hand".to_owned();
@@ -272,10 +274,14 @@ impl ActingHandle {
                 audited.record(self.0.now(), &monitor_acting::audit::Record::Note { text })?;
             }
             audited.actor.reset_breaker();
-            work::save(&self.0.settings, audited.actor.memory());
+            not_saved = work::save(&self.0.settings, audited.actor.memory());
         }
         drop(audited);
         view::refresh(&self.0);
-        Ok(())
+        not_saved.map_or(Ok(()), |problem| {
+            Err(format!(
+                "the breaker is reset until the next restart only: the memory cannot be saved: {problem}"
+            ))
+        })
     }
 }

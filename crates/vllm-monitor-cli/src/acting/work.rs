@@ -57,7 +57,8 @@ impl LeaseStore for ByUrl {
     }
 }
 
-/// Saves the memory. A failure is shown as a problem of the status by the caller's next refresh.
+/// Saves the memory. Returns why it could not be saved.
+#[must_use]
 pub(super) fn save(settings: &ActingSettings, memory: &Memory) -> Option<String> {
     let store = MemoryFile::new(settings.state_file()?);
     store.save(memory).err().map(|e| e.to_string())

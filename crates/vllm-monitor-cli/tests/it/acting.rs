@@ -420,6 +420,27 @@ async fn a_damaged_memory_trips_the_breaker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_that_is_not_saved_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let pressed = Pressed::new();
+    let config = settings(folder.path(), "one", "");
+    let memory = folder.path().join("one/memory");
+    std::fs::create_dir(folder.path().join("one")).unwrap();
+    std::fs::write(&memory, "rubbish").unwrap();
+    let world = World::new(&flags(&pressed.simulator, config)).await;
+    // A folder with contents in the file's place: nothing can be renamed onto it, not even by root.
+    if memory.is_file() {
+        std::fs::remove_file(&memory).unwrap();
+    }
+    std::fs::create_dir_all(memory.join("occupied")).unwrap();
+    let right = "host: localhost\r\nauthorization: Bearer of-the-monitor\r\n";
+    let (status, body) = world.ask("POST /control/reset-breaker", right, "").await;
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("until the next restart only"), "{body}");
+    world.runtime.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_clamp_of_a_killed_monitor_ends_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     let pressed = Pressed::new();

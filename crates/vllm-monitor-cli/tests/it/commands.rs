@@ -77,6 +77,14 @@ async fn status_and_export_ask_a_monitor_and_import_takes_what_was_learned() {
     let gone = run(&["status", "--monitor", &monitor]).await;
     assert_eq!(gone.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&gone.stderr).contains("--monitor"));
+    let without = run(&["export", "--monitor", &monitor, "--state-file", &state]).await;
+    let said = String::from_utf8_lossy(&without.stderr);
+    assert!(
+        without.status.success() && said.contains("exported without the status") && said.contains(&monitor),
+        "{without:?}"
+    );
+    let exported: Value = serde_json::from_slice(&without.stdout).unwrap();
+    assert!(exported["status"].is_null() && exported["learned"]["targets"]["a"].is_object());
 }
 
 #[tokio::test]

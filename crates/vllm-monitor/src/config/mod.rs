@@ -70,7 +70,8 @@ pub struct Features {
 ///     .resolve()?;
 /// assert_eq!(settings.features.mitigation_threshold, 0.9);
 /// assert_eq!(settings.parameters.hang.floor_secs, 20.0);
-/// assert!(settings.print().contains("hang.floor_secs = 20  # file monitor.toml"));
+/// let line = "hang.floor_secs = 20  # file monitor.toml; seconds of silence that are never a hang; 1 to 3600\n";
+/// assert!(settings.print().contains(line));
 /// # Ok::<(), vllm_monitor::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -99,12 +100,23 @@ impl Settings {
         SettingsBuilder::default()
     }
 
-    /// Every key with its value and where it came from, one a line, as a settings file would have it.
+    /// Every key with its value and where it came from, one a line, as a settings file would have it. Parameters also have
+    /// their meaning, unit and range.
     pub fn print(&self) -> String {
         use std::fmt::Write as _;
         let mut text = String::new();
         for (key, (value, from)) in &self.provenance {
-            let _infallible = writeln!(text, "{key} = {value}  # {from}");
+            let _infallible = write!(text, "{key} = {value}  # {from}");
+            if let Some(known) = KEYS.iter().find(|known| known.name == *key) {
+                let _infallible = write!(
+                    text,
+                    "; {}; {} to {}",
+                    known.meaning.trim(),
+                    known.smallest,
+                    known.largest
+                );
+            }
+            text.push('\n');
         }
         text
     }
