@@ -1,7 +1,7 @@
 //! Tunes and measures the predictors on generated servers.
 //!
 //! ```text
-//! cargo run --release -p vllm-monitor --example monitor_eval -- report [RUNS]           on held-out runs
+//! cargo run --release -p vllm-monitor --example monitor_eval -- report [RUNS [SEED]]    on held-out runs, from a seed
 //! cargo run --release -p vllm-monitor --example monitor_eval -- calibrate [RUNS] > configs/monitor/calibration.toml
 //! cargo run --release -p vllm-monitor --example monitor_eval -- try [RUNS] KEY=VALUE…    on the tuning part
 //! cargo run --release -p vllm-monitor --example monitor_eval -- tune RUNS kv|queue KEY=VALUE;…  several at once
@@ -39,7 +39,7 @@ mod trace;
 
 use judge::{Tally, Track};
 use methods::{Method, Ours, PredictLinear, Static, ThreeSigma};
-use scenario::{Limit, Part, REPORT, SMALL, Scenario, TUNING};
+use scenario::{Limit, Part, REPORT, SMALL, Scenario, TUNING, TUNING_SMALL};
 use support::engine::Engine;
 use vllm_monitor::FailureType;
 use vllm_monitor::config::{Settings, SettingsBuilder};
@@ -50,9 +50,14 @@ fn main() {
     let runs = args.get(1).and_then(|n| n.parse().ok()).unwrap_or(60);
     match args.first().map(String::as_str) {
         Some("report") => {
-            report(REPORT, runs, &Settings::default(), None);
+            let first_seed = args.get(2).and_then(|n| n.parse().ok());
+            let from = |part: Part| Part {
+                first_seed: first_seed.unwrap_or(part.first_seed),
+                ..part
+            };
+            report(from(REPORT), runs, &Settings::default(), None);
             println!("\nservers whose KV cache holds 12 to 40 requests, where chance fills the cache:");
-            report(SMALL, runs, &Settings::default(), None);
+            report(from(SMALL), runs, &Settings::default(), None);
             degradation::report(false, 20);
             hang::report(20);
         }
@@ -369,15 +374,22 @@ fn calibrate(runs: u64) {
                 failure_type,
             ))]
         };
-        let tally = &evaluate(TUNING, runs, (failure_type, limit), &methods)[0];
+        // The concurrency of a server says how much its KV cache fluctuates; it does not affect a queue.
+        let parts: &[Part] = match limit {
+            Limit::Kv => &[TUNING, TUNING_SMALL],
+            Limit::Places => &[TUNING],
+        };
         let mut calibrator = Calibrator::default();
-        for (horizon, pairs) in tally.pairs.iter().enumerate() {
-            for (_, raw, happened) in pairs {
-                calibrator.learn(Resolved {
-                    horizon,
-                    raw: *raw,
-                    happened: *happened,
-                });
+        for part in parts {
+            let tally = &evaluate(*part, runs, (failure_type, limit), &methods)[0];
+            for (horizon, pairs) in tally.pairs.iter().enumerate() {
+                for (_, raw, happened) in pairs {
+                    calibrator.learn(Resolved {
+                        horizon,
+                        raw: *raw,
+                        happened: *happened,
+                    });
+                }
             }
         }
         for (mut table, secs) in calibrator

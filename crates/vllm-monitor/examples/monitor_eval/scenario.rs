@@ -60,6 +60,13 @@ pub const TUNING: Part = Part {
     concurrency: (60.0, 250.0),
 };
 
+/// For calibration tables: servers with a KV cache for few requests, with seeds of their own.
+pub const TUNING_SMALL: Part = Part {
+    first_seed: 300_000,
+    concurrency: (12.0, 60.0),
+    ..TUNING
+};
+
 /// For the report: other seeds, and ramps both faster and slower than those tuned on.
 pub const REPORT: Part = Part {
     first_seed: 900_000,
