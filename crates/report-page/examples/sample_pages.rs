@@ -8,7 +8,7 @@ use std::time::Instant;
 #[path = "../tests/sample/mod.rs"]
 mod sample;
 
-use report_page::model::{HistogramColumn, Request};
+use report_page::model::{HistogramColumn, Request, Span};
 use report_page::{Appended, AppendedColumns, Options, TraceOptions, Update, render_with, write_trace};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -107,6 +107,13 @@ fn update(page: &report_page::model::Page) -> Result<String, report_page::Error>
         appended: appended.collect(),
         histograms: histograms.collect(),
         requests: vec![request],
+        series_gaps: vec![(
+            0,
+            vec![Span {
+                start_ns: sample::at(64.0),
+                end_ns: sample::at(66.0),
+            }],
+        )],
     }
     .to_json(page)
 }

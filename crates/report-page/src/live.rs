@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::model::{HistogramColumn, Outcome, Page, Request, TimeSource};
+use crate::model::{HistogramColumn, Outcome, Page, Request, Span, TimeSource};
 use crate::{Result, assets, view};
 
 /// New points of one series, and points that have changed.
@@ -55,6 +55,8 @@ pub struct Update {
     pub histograms: Vec<AppendedColumns>,
     /// Requests that ended since.
     pub requests: Vec<Request>,
+    /// All gaps of every series that has some, by its index in the run's series, as they were when the page was rendered.
+    pub series_gaps: Vec<(usize, Vec<Span>)>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +67,10 @@ struct Json<'a> {
     requests: Vec<RequestJson>,
     rules: Vec<(&'a str, usize)>,
     bound: Vec<(f64, f64, usize)>,
+    steady: Option<(f64, f64)>,
+    phases: Vec<(&'a str, f64, f64)>,
+    gaps: Vec<(&'a str, f64, f64)>,
+    series_gaps: Vec<(usize, Vec<(f64, f64)>)>,
     fragments: BTreeMap<&'static str, String>,
 }
 
@@ -92,7 +98,7 @@ struct RequestJson {
 }
 
 impl Update {
-    /// The event's data. Verdict, headline, diagnosis, budgets, events and tables come from the page, whose first run
+    /// The event's data. Verdict, headline, diagnosis, budgets, phases, gaps, events and tables come from the page, whose first run
     /// is the one that goes on; series and requests of the page are not looked at.
     ///
     /// # Errors
@@ -107,6 +113,9 @@ impl Update {
         let origin_ns = page.runs.first().map_or(0, |run| run.origin_ns);
         let at = |ns: i64| (ns - origin_ns) as f64 / 1e6;
         let long = |ns: i64| ns as f64 / 1e6;
+        let span = |span: &Span| (at(span.start_ns), at(span.end_ns));
+        let named = |name, span: &Span| (name, at(span.start_ns), at(span.end_ns));
+        let run = page.runs.first();
         let json = Json {
             end: at(self.end_ns),
             series: self
@@ -158,6 +167,22 @@ impl Update {
             bound: diagnosis()
                 .flat_map(|d| &d.spans)
                 .map(|s| (at(s.start_ns), at(s.end_ns), s.rule))
+                .collect(),
+            steady: run.and_then(|run| run.steady.window.as_ref()).map(span),
+            phases: run
+                .iter()
+                .flat_map(|run| &run.phases)
+                .map(|phase| named(&*phase.name, &phase.span))
+                .collect(),
+            gaps: run
+                .iter()
+                .flat_map(|run| &run.gaps)
+                .map(|gap| named(&*gap.source, &gap.span))
+                .collect(),
+            series_gaps: self
+                .series_gaps
+                .iter()
+                .map(|(index, gaps)| (*index, gaps.iter().map(span).collect()))
                 .collect(),
             fragments: assets::fragments(&view::Page::head(page))?.into_iter().collect(),
         };

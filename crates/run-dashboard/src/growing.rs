@@ -117,7 +117,11 @@ impl Worker {
     /// Analyses the run as far as it is known.
     fn analyse<T>(&mut self, with: impl FnOnce(&mut Self, Page) -> T) -> T {
         let began = Instant::now();
-        let analysis = Analysis::of(self.view.data(), AnalysisOptions::default());
+        let options = AnalysisOptions {
+            is_growing: true,
+            ..AnalysisOptions::default()
+        };
+        let analysis = Analysis::of(self.view.data(), options);
         let mut page = run_report::page(&[&analysis], None);
         drop(analysis);
         if let Some(run) = page.runs.first_mut() {
@@ -128,7 +132,7 @@ impl Worker {
             };
         }
         page.facts.push(
-            "while the run goes on: its last hour; curves of the client count a request once it has ended"
+            "while the run goes on: its last hour; figures and curves of the client count a request once it has ended"
                 .to_owned(),
         );
         let done = with(self, page);
@@ -192,6 +196,8 @@ struct Growing {
     /// By identifier: its index in the pages, and the end of its newest interval there.
     histograms: HashMap<String, (usize, i64)>,
     requests: HashSet<Identity>,
+    /// Whether the pages have rows for a steady window.
+    has_steady: bool,
     reloaded: Option<Instant>,
 }
 
@@ -275,6 +281,7 @@ impl Growing {
         self.histograms.clear();
         self.requests.clear();
         let Some(run) = page.runs.first() else { return };
+        self.has_steady = run.steady.window.is_some();
         for (index, series) in run.series.iter().enumerate() {
             self.series.insert(series.key(), Sent::of(index, series));
         }
@@ -292,10 +299,17 @@ impl Growing {
         };
         let complete_ns = run.span.end_ns.saturating_sub(KEEP.as_nanos() as i64);
         let mut appended = Vec::new();
-        let mut is_new = false;
+        let mut series_gaps = Vec::new();
+        // A page cannot add rows either.
+        let mut is_new = self.has_steady != run.steady.window.is_some();
         for series in &run.series {
             match self.series.get_mut(&series.key()) {
-                Some(sent) => appended.extend(sent.step(series, complete_ns)),
+                Some(sent) => {
+                    appended.extend(sent.step(series, complete_ns));
+                    if !series.gaps.is_empty() {
+                        series_gaps.push((sent.index, series.gaps.clone()));
+                    }
+                }
                 None => is_new = true,
             }
         }
@@ -315,7 +329,10 @@ impl Growing {
             });
         }
         // A page cannot add a series. Loading it again may wait: new series are rare after the first seconds.
-        if is_new && self.reloaded.is_none_or(|at| at.elapsed() >= RELOAD_EVERY) {
+        let is_due = self.reloaded.is_none_or(|at| at.elapsed() >= RELOAD_EVERY);
+        // Tables of latencies have rows from the first answers on.
+        let has_first_answers = self.requests.is_empty() && !run.requests.is_empty();
+        if has_first_answers || (is_new && is_due) {
             self.reloaded = Some(Instant::now());
             return Step::Reload;
         }
@@ -333,6 +350,7 @@ impl Growing {
             appended,
             histograms,
             requests,
+            series_gaps,
         })
     }
 }
@@ -380,6 +398,40 @@ mod tests {
             panic!("an update")
         };
         assert!(update.appended.is_empty() && update.requests.is_empty());
+    }
+
+    #[test]
+    fn what_needs_new_rows_loads_the_page_again() {
+        let mut growing = Growing::default();
+        growing.begin(&page(&["a"], 0));
+        assert_eq!(growing.step(&page(&["a"], 3)), Step::Reload, "the first answers");
+        growing.begin(&page(&["a"], 3));
+        let mut steady = page(&["a"], 4);
+        let window = report_page::model::Span {
+            start_ns: 1,
+            end_ns: 3,
+        };
+        steady.runs[0].steady.window = Some(window);
+        // Not at once: a page is not loaded again and again.
+        assert!(matches!(growing.step(&steady), Step::Append(_)));
+        growing.reloaded = None;
+        assert_eq!(growing.step(&steady), Step::Reload);
+    }
+
+    #[test]
+    fn gaps_of_a_series_are_sent_as_they_are_now() {
+        let mut growing = Growing::default();
+        growing.begin(&page(&["a", "b"], 3));
+        let mut grown = page(&["a", "b"], 5);
+        let gap = report_page::model::Span {
+            start_ns: 3,
+            end_ns: 4,
+        };
+        grown.runs[0].series[1].gaps = vec![gap];
+        let Step::Append(update) = growing.step(&grown) else {
+            panic!("an update")
+        };
+        assert_eq!(update.series_gaps, [(1, vec![gap])]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Analysis<'a> {
     pub name: String,
     /// The harness's verdict, where there is one.
     pub judged: Option<HarnessVerdict>,
+    /// Whether the run goes on.
+    pub(crate) is_growing: bool,
     /// The statistical summary, with the steady window and the diagnosis.
     pub summary: Value,
     /// The record as `run-diagnosis` sees it.
@@ -41,6 +43,8 @@ pub struct AnalysisOptions {
     pub window: WindowOptions,
     /// The harness's verdict.
     pub judged: Option<HarnessVerdict>,
+    /// Whether the run goes on: requests of the record are then only those that have ended.
+    pub is_growing: bool,
 }
 
 impl<'a> Analysis<'a> {
@@ -78,6 +82,7 @@ impl<'a> Analysis<'a> {
             data,
             name,
             judged: options.judged,
+            is_growing: options.is_growing,
             summary,
             run,
             window,

@@ -69,7 +69,7 @@ class LineChart {
       scales: { x: { time: false }, y: { distr: spec.log ? 3 : 1, range: (u, min, max) => this.range(min, max) } },
       axes: [
         { ...axis, size: 26, space: 72, incrs: Axis.TIMES, values: (u, ticks, i, space, step) => ticks.map((t) => Format.clock(t, step)) },
-        { ...axis, size: Axis.LEFT, space: 34, values: (u, ticks) => this.labels(ticks) },
+        { ...axis, size: Axis.LEFT, space: 34, ...(spec.unit === "bytes" && !spec.log ? { incrs: Axis.BYTES } : {}), values: (u, ticks) => this.labels(ticks) },
       ],
       series: [{}, ...this.lines.map((line, i) => ({
         label: line.label, stroke: () => line.color(), dash: line.dash, width: line.edge ? 1 : 1.75, paths: path,
@@ -132,7 +132,7 @@ class LineChart {
     const top = Math.max(...ticks.map((t) => Math.abs(t)));
     const [factor, unit] = Format.scale(top, this.spec.unit);
     const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) * factor : top * factor || 1;
-    const short = unit.length <= 3 ? " " + unit : "";
+    const short = unit.length <= 4 ? " " + unit : "";
     return ticks.map((t) => {
       if (this.spec.log && Math.log10(t) % 1) return "";
       return Format.tick(t * factor, this.spec.log ? t * factor : step, this.spec.log ? t * factor : top * factor) + (short && t !== 0 ? short : "");

@@ -3,19 +3,22 @@
 const Live = (() => {
   const shown = {};
 
-  // update: { end, series: [[index, from, times, values]], histograms: [[index, [[start, end, counts]]]], requests: [...], rules, bound, fragments: { id: html } }.
+  // update: { end, steady, phases, gaps, series_gaps: [[index, [[start, end]]]], series: [[index, from, times, values]], histograms: [[index, [[start, end, counts]]]], requests: [...], rules, bound, fragments: { id: html } }.
   function apply(report, update) {
     const run = report.runs[0];
     for (const [index, from, times, values] of update.series) run.series[index].replace(from, times, values);
     for (const [index, columns] of update.histograms) appendColumns(run.histogram(run.meta.histograms[index].id), columns);
     if (update.requests.length) appendRequests(run, update.requests);
     run.meta.end = Math.max(run.meta.end, update.end);
-    [run.meta.rules, run.meta.bound] = [update.rules, update.bound];
+    for (const name of ["rules", "bound", "steady", "phases", "gaps"]) run.meta[name] = update[name];
+    run.series.forEach((series) => (series.gaps = []));
+    for (const [index, gaps] of update.series_gaps) run.series[index].gaps = gaps;
     for (const [id, html] of Object.entries(update.fragments)) replace(id, html);
     boundStrip(report);
     Selection.setDomain(Math.min(...report.runs.map((r) => r.start)), Math.max(...report.runs.map((r) => r.end)));
     report.charts_.forEach((chart) => chart.changed());
     if (report.runs[0].requests.n) Numbers.fillWindow(report, run, "whole", ...run.whole);
+    if (run.steady) Numbers.fillWindow(report, run, "steady", ...run.steady);
     report.refresh();
   }
 
@@ -72,6 +75,7 @@ const Live = (() => {
       source.close();
       const url = new URL(event.data, location.href);
       if (url.origin !== location.origin) return;
+      document.querySelectorAll("#verdict .pending strong").forEach((word) => (word.textContent = "ENDED"));
       document.getElementById("main").prepend(el("p", { class: "note" }, "The run has ended. ", el("a", { href: url.href }, "Open the report")));
     });
   }

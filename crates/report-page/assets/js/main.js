@@ -85,7 +85,8 @@ const Toolbar = (() => {
   function range(report) {
     const form = document.getElementById("range"), text = document.getElementById("range-text");
     const steady = document.getElementById("steady-button"), reset = document.getElementById("reset-button");
-    const window = report.runs.map((run) => run.steady).find(Boolean);
+    // That of a live page moves.
+    const window = () => report.runs.map((run) => run.steady).find(Boolean);
     const seconds = (ms) => String(+(ms / 1000).toFixed(3));
     const same = (a, b) => a && b && Math.abs(a[0] - b[0]) < 1 && Math.abs(a[1] - b[1]) < 1;
     function update() {
@@ -95,9 +96,9 @@ const Toolbar = (() => {
       form.from.value = seconds(from);
       form.to.value = seconds(to);
       reset.disabled = !chosen;
-      steady.disabled = !window;
-      steady.title = window ? "" : "this run has no steady window";
-      steady.setAttribute("aria-pressed", Boolean(same(chosen, window)));
+      steady.disabled = !window();
+      steady.title = window() ? "" : "this run has no steady window";
+      steady.setAttribute("aria-pressed", Boolean(same(chosen, window())));
     }
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -106,7 +107,7 @@ const Toolbar = (() => {
       update();
     });
     for (const field of [form.from, form.to]) field.addEventListener("change", () => form.requestSubmit());
-    steady.addEventListener("click", () => Selection.set(...window));
+    steady.addEventListener("click", () => Selection.set(...window()));
     reset.addEventListener("click", Selection.clear);
     Selection.listen(update);
     report.toolbar = update;

@@ -95,7 +95,10 @@ const Axis = (() => {
     return ticks;
   }
 
-  return { TIMES, timeTicks, valueTicks, logTicks, LEFT: 62, RIGHT: 24 };
+  // Steps of axes of bytes, which are labelled in powers of 1024.
+  const BYTES = Array.from({ length: 60 }, (_, i) => 2 ** i);
+
+  return { TIMES, BYTES, timeTicks, valueTicks, logTicks, LEFT: 62, RIGHT: 24 };
 })();
 
 // A canvas with a frame. Options: height; draw(plot); tip(x, y, plot) → text or null; label() → description for

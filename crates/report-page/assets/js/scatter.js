@@ -155,20 +155,30 @@ const Scatters = (() => {
     box.append(...buttons);
   }
 
+  // Requests in the order of sending, since Offline issues all of them at once. One that was not sent is at its issue.
+  function bySending(r) {
+    const begun = r.sent.map((ms, i) => (Number.isNaN(ms) ? r.issued[i] : ms));
+    const order = Uint32Array.from(begun.keys()).sort((a, b) => begun[a] - begun[b]);
+    const times = Float64Array.from(order, (i) => begun[i]);
+    return { r, order, times, marks: Array.from(times).filter((ms, k) => r.outcome[order[k]] === 1 || r.outcome[order[k]] === 2) };
+  }
+
   function start(report) {
     for (const figure of document.querySelectorAll("[data-scatter]")) {
       const run = report.runs[+figure.dataset.scatter];
-      const r = () => run.requests;
+      let sorted = {};
       let metric = "ttft";
       const title = () => report.metrics.find((m) => m.id === metric).title;
       const scatter = new Scatter(figure, {
         run, source: "requests", title,
         show: (v) => Format.withUnit(v / 1000, "seconds"),
         thresholds: () => (report.limits[metric] || []),
-        data: () => ({
-          times: r().issued, values: run.metric(metric), describe: (i) => describe(run, i),
-          marks: Array.from(r().issued).filter((ms, i) => r().outcome[i] === 1 || r().outcome[i] === 2),
-        }),
+        data: () => {
+          // A page that grows has other requests then.
+          if (sorted.r !== run.requests) sorted = bySending(run.requests);
+          const { order, times, marks } = sorted, values = run.metric(metric);
+          return { times, marks, values: Float64Array.from(order, (i) => values[i]), describe: (k) => describe(run, order[k]) };
+        },
       });
       const some = report.metrics.filter((m) => ["ttft", "tpot", "e2e", "queue", "prefill", "decode"].includes(m.id) && (report.events_url || run.metric(m.id).some((v) => !Number.isNaN(v))));
       choices(figure, some.map((m) => [m.id, m.title]), metric, (id) => { metric = id; Drawings.one(scatter.plot.item); });

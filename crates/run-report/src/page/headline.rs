@@ -92,7 +92,9 @@ fn window(analysis: &Analysis<'_>) -> Vec<Figure> {
         }
         _ => "From sending a request to its last token; requests issued in that time.",
     };
-    let why_none = analysis.window.sentences().into_iter().next().unwrap_or_default();
+    // The verdict has the others.
+    let sentences = analysis.window.sentences().into_iter().next().unwrap_or_default();
+    let why_none = sentences.split_once(". ").map_or(&*sentences, |(first, _)| first);
     let mut figures = Vec::new();
     for found in &analysis.window.figures {
         let unit = if found.unit == "s" { "seconds" } else { found.unit };
@@ -158,11 +160,20 @@ fn client(analysis: &Analysis<'_>) -> Vec<Figure> {
             "failed",
             "Answered with an error or not at all.",
         ),
-        count(
-            "Requests unfinished",
-            "unfinished",
-            "Not answered when the record ended.",
-        ),
+        match analysis.is_growing {
+            true => figure(
+                "Requests unfinished",
+                "requests",
+                "Not answered when the record ended.",
+                "client",
+                Quantity::absent("known when the run has ended"),
+            ),
+            false => count(
+                "Requests unfinished",
+                "unfinished",
+                "Not answered when the record ended.",
+            ),
+        },
         figure(
             "Output tokens",
             "tokens",

@@ -39,7 +39,7 @@ pub fn page(runs: &[&Analysis<'_>], comparison: Option<report_page::model::Compa
 fn run(analysis: &Analysis<'_>) -> Run {
     let record = analysis.record();
     let frame = events::Frame::of(analysis);
-    let (series, servers) = (series::of(analysis), requests::servers(record));
+    let (series, servers) = (series::of(analysis, &frame.gaps), requests::servers(record));
     Run {
         name: analysis.name.clone(),
         label: format!("vllm_metrics_{}", record.manifest.stamp),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use report_page::model::{Kind, Series};
+use report_page::model::{Gap, Kind, Series};
 use run_diagnosis::input::Column;
 use vllm_metrics::derive::{labels, names};
 use vllm_metrics::{MetricType, SeriesData};
@@ -10,7 +10,8 @@ use vllm_metrics::{MetricType, SeriesData};
 use super::latency;
 use crate::analysis::Analysis;
 
-pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Series> {
+/// With the gaps of each series' source.
+pub(super) fn of(analysis: &Analysis<'_>, gaps: &[Gap]) -> Vec<Series> {
     let record = analysis.record();
     let several = endpoints(&record.series) > 1;
     // Buckets stand in the heat maps, as what was observed between two scrapes.
@@ -31,10 +32,13 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Series> {
         .series
         .iter()
         .filter(|series| !in_heat_map(series))
-        .map(|series| convert(series, several))
+        .map(|series| convert(series, several, gaps))
         .collect();
-    all.extend(analysis.derived().iter().map(|series| convert(series, several)));
-    all.extend(gpu_names(analysis).iter().map(|series| convert(series, several)));
+    let mut convert_all = |more: &[SeriesData]| {
+        all.extend(more.iter().map(|series| convert(series, several, gaps)));
+    };
+    convert_all(analysis.derived());
+    convert_all(&gpu_names(analysis));
     all.extend(client(analysis));
     all.extend(latency::of(analysis));
     all.retain(|series| !series.timestamps_ns.is_empty());
@@ -72,8 +76,13 @@ fn endpoints(series: &[SeriesData]) -> usize {
     urls.len()
 }
 
-fn convert(series: &SeriesData, several_endpoints: bool) -> Series {
+fn convert(series: &SeriesData, several_endpoints: bool, gaps: &[Gap]) -> Series {
     let def = &series.def;
+    // Gaps of what is scraped are those of the endpoint.
+    let source: &str = match &*def.endpoint_url {
+        "" => &def.source,
+        url => url,
+    };
     let mut labels: BTreeMap<String, String> = labels::parse(&def.labels);
     if several_endpoints && !def.endpoint_url.is_empty() {
         labels.insert(super::ENDPOINT_LABEL.to_owned(), def.endpoint_url.to_string());
@@ -94,7 +103,11 @@ fn convert(series: &SeriesData, several_endpoints: bool) -> Series {
         description: String::new(),
         timestamps_ns,
         values,
-        gaps: Vec::new(),
+        gaps: gaps
+            .iter()
+            .filter(|gap| gap.source == source)
+            .map(|gap| gap.span)
+            .collect(),
     }
 }
 
