@@ -31,7 +31,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
         write(&path, "old").unwrap();
+        // An open file keeps its content only if the new one is another file.
+        let mut open = std::fs::File::open(&path).unwrap();
         write(&path, "new").unwrap();
+        let mut before = String::new();
+        std::io::Read::read_to_string(&mut open, &mut before).unwrap();
+        assert_eq!(before, "old");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),

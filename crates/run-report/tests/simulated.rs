@@ -240,6 +240,20 @@ fn first_named(record: &RunData) -> (String, String) {
     (rule, analysis.lines().join(" "))
 }
 
+/// The closing table of a run prints these lines.
+#[test]
+fn an_overload_is_named_with_its_numbers_in_the_lines_of_a_run() {
+    let (_, kv) = bounds(1).remove(2);
+    let record = kv.record();
+    let lines = named(&record, "A").lines();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("KV cache") && line.contains("preemptions per second")),
+        "{lines:#?}"
+    );
+}
+
 #[test]
 fn latencies_of_an_offline_run_stand_where_they_were_known() {
     let offline = Simulated {

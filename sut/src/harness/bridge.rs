@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use vllm_metrics::{Hooks, RunClock};
 
 use super::counters::Counters;
+use super::forecast::EarlyStopForecast;
 
 /// Why a query failed that was issued or waiting while the run was being ended.
 pub(crate) const ENDING: &str = "the run is being ended";
@@ -35,6 +36,8 @@ pub(crate) struct Bridge {
     pub(crate) queue: mpsc::UnboundedSender<Batch>,
     /// Progress.
     pub(crate) counters: Arc<Counters>,
+    /// The forecast of validity, in scenarios with latency limits.
+    pub(crate) forecast: Option<Arc<EarlyStopForecast>>,
     /// The recorder, when there is one.
     pub(crate) hooks: Option<Hooks>,
     /// Number of the next batch.
@@ -81,6 +84,13 @@ impl Bridge {
             for sample in &samples {
                 let scheduled_ns = sample.scheduled_at().map(RunClock::unix_ns);
                 hooks.request_issued(sample.id() as u64, sample.index() as u64, Some(id), scheduled_ns);
+            }
+        }
+        if let Some(forecast) = &self.forecast {
+            for sample in &samples {
+                if let Some(scheduled) = sample.scheduled_at() {
+                    forecast.issued(sample.id() as u64, RunClock::unix_ns(scheduled));
+                }
             }
         }
         if let Err(back) = self.queue.send(Batch { id, samples }) {

@@ -95,7 +95,8 @@ pub(crate) struct TestResult {
 pub(crate) fn start(setup: Setup, runtime: &Runtime, shutdown: &Shutdown) -> anyhow::Result<RunningTest> {
     let counters = Arc::new(Counters::default());
     let requests = Arc::new(RequestLog::default());
-    let forecast = EarlyStopForecast::new(&setup.settings, setup.min_query_count).map(Arc::new);
+    let forecast =
+        EarlyStopForecast::new(&setup.settings, setup.min_query_count, setup.clock.clone()).map(Arc::new);
     let texts = setup.keeps_texts.then(|| Arc::new(Texts::default()));
     let suspect = Arc::new(Notify::new());
     let tasks = TaskTracker::new();
@@ -130,6 +131,7 @@ pub(crate) fn start(setup: Setup, runtime: &Runtime, shutdown: &Shutdown) -> any
         batch_size: setup.batch_size,
         queue,
         counters: Arc::clone(&counters),
+        forecast: forecast.clone(),
         hooks: setup.hooks,
         next_batch: AtomicU64::new(0),
         gate: Arc::clone(&gate),

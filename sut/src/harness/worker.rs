@@ -204,6 +204,9 @@ impl Workers {
                 if let Some(hooks) = &self.hooks {
                     hooks.first_token(id);
                 }
+                if let Some(forecast) = &self.forecast {
+                    forecast.first_token(id, self.clock.at(first.at));
+                }
                 self.alive();
                 streaming = Some(self.counters.begin_stream());
             };
@@ -327,7 +330,7 @@ impl Workers {
             prompt_tokens,
         };
         if let Some(forecast) = &self.forecast {
-            forecast.note(&answered);
+            forecast.note(id, &answered);
         }
         let ms = |since_ns: i64, ns: i64| (ns - since_ns) as f64 / 1e6;
         tracing::debug!(
@@ -364,6 +367,9 @@ impl Workers {
         // The binding counts a refusal, and the verdict shows it.
         let _refused = sample.fail(failure.why);
         self.counters.fail(failure.kind, failure.why);
+        if let Some(forecast) = &self.forecast {
+            forecast.failed(id);
+        }
     }
 }
 

@@ -195,35 +195,46 @@ fn latency(result: &RunResult) -> Reason {
             )
         })
         .collect();
-    let worst = over
-        .iter()
-        .map(|limit| limit.limit / limit.measured)
-        .fold(1.0, f64::min);
-    Some((clauses.join(" and "), lower_rate(result, worst)))
+    Some((clauses.join(" and "), lower_rate(result, &over)))
 }
 
-/// A rate to try next. `share` is limit divided by measured value, of the worst limit.
-fn lower_rate(result: &RunResult, share: f64) -> Option<String> {
+/// Share of the rate that an overloaded server finished at which it is likely to meet its limits: at the full rate, any
+/// burst of arrivals leaves a queue that does not shrink.
+const OF_FINISHED: f64 = 0.8;
+
+/// The rates to try where the server kept up, as shares of the present one. Latency near saturation rises much faster
+/// than load, so the rate falls less than the latency has to.
+const LEAST_OF_RATE: f64 = 0.5;
+const MOST_OF_RATE: f64 = 0.85;
+
+/// A rate to try next, where these limits were missed. It is an estimate: one run does not show how latency depends
+/// on load.
+fn lower_rate(result: &RunResult, over: &[Limit]) -> Option<String> {
+    const SEARCH: &str = "an estimate; --find-peak searches for the highest valid rate";
+    let share = |over: &mut dyn Iterator<Item = &Limit>| {
+        over.map(|limit| limit.limit / limit.measured).fold(1.0, f64::min)
+    };
     let (arrived, finished) = (
         result.scheduled_samples_per_sec?,
         result.completed_samples_per_sec?,
     );
     if finished < 0.97 * arrived {
+        // In a queue that grows, the time to first token says nothing about the server. The time per output token is
+        // that of full batches, which have to become smaller by as much as it is over its limit.
+        let tokens = share(&mut over.iter().filter(|limit| limit.name == "TPOT"));
         return Some(format!(
-            "{} queries/s arrived and {} were finished, so the queue grew all the time: try --target-qps {}",
+            "{} queries/s arrived and {} were finished, so the queue grew all the time: try --target-qps {} ({SEARCH})",
             number(arrived),
             number(finished),
-            number(finished * 0.95)
+            number(finished * OF_FINISHED * tokens.max(LEAST_OF_RATE))
         ));
     }
-    // The server kept up. Latency near saturation rises much faster than load, so the rate is reduced by at
-    // least a twentieth and at most by half.
     let target = result.effective_number("target_qps").unwrap_or(arrived);
     Some(format!(
         "the server kept up with the {} queries/s that arrived, so latency gives out before throughput: try \
-         --target-qps {}",
+         --target-qps {} ({SEARCH})",
         number(arrived),
-        number(target * share.clamp(0.5, 0.95))
+        number(target * share(&mut over.iter()).clamp(LEAST_OF_RATE, MOST_OF_RATE))
     ))
 }
 
@@ -270,7 +281,7 @@ fn early_stopping(result: &RunResult) -> Reason {
     let secs = (needed as f64 * 1.05 / rate).ceil();
     let way_out = match over {
         0 => Some(format!("run for at least --duration {secs}s")),
-        _ if over as f64 / done as f64 >= 1.0 - percentile => lower_rate(result, 0.95),
+        _ if over as f64 / done as f64 >= 1.0 - percentile => lower_rate(result, &[]),
         _ => Some(format!(
             "run for at least --duration {secs}s, or lower --target-qps a little"
         )),

@@ -54,14 +54,15 @@ fn every_invalid_has_its_numbers_and_a_way_out() {
             Scenario::Server,
             "not a valid result: | - LoadGen says INVALID because TTFT at the 99th percentile was 1.19 s, 2288 % \
              over the limit of 50 ms | To fix: 408 queries/s arrived and 258 were finished, so the queue grew \
-             all the time: try --target-qps 245",
+             all the time: try --target-qps 206 (an estimate; --find-peak searches for the highest valid rate)",
         ),
         (
             "tpot_over",
             Scenario::Server,
             "not a valid result: | - LoadGen says INVALID because TPOT at the 99th percentile was 8.58 ms, 329 % \
              over the limit of 2 ms | To fix: the server kept up with the 95.9 queries/s that arrived, so \
-             latency gives out before throughput: try --target-qps 50",
+             latency gives out before throughput: try --target-qps 50 (an estimate; --find-peak searches for the \
+             highest valid rate)",
         ),
         (
             "early_stopping",
