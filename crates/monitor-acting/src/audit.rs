@@ -410,7 +410,12 @@ pub fn tell(records: &[(Time, Record)]) -> Vec<String> {
                 },
                 Record::Settled(settled) if settled.ticket == intent.ticket => {
                     let v = &settled.verdict;
-                    text.push_str(&format!(" Came: {:?}, {}", v.outcome, v.why));
+                    let came = if settled.replaces.is_some() {
+                        "Later"
+                    } else {
+                        "Came"
+                    };
+                    text.push_str(&format!(" {came}: {:?}, {}", v.outcome, v.why));
                     if let (Some(expected), Some(observed)) = (v.expected_without, v.observed) {
                         text.push_str(&format!(
                             " ({} {observed:.3} instead of {expected:.3} without it)",

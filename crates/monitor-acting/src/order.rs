@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::guard::Refusal;
 use crate::learn::Context;
-use crate::verify::{Effect, Verdict};
+use crate::verify::{Effect, Outcome, Verdict};
 use crate::{Evidence, Time};
 
 /// Number of a decision, unique across restarts.
@@ -168,6 +168,10 @@ pub struct Settled {
     pub reward: Option<f64>,
     /// Whether it was withheld at random.
     pub held_out: bool,
+    /// The earlier outcome that this one replaces: harm that appeared after the action had been judged. Count the action
+    /// once, with this outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Outcome>,
 }
 
 /// An order or a report of the core.
@@ -205,8 +209,20 @@ pub enum Order {
         actions: Vec<Action>,
         /// Why.
         why: Cow<'static, str>,
-        /// Fencing token.
+        /// Fencing token of the lease that is held now, which may be newer than that of the action.
         fence: u64,
+    },
+    /// An action is not reverted, because another monitor holds the lease of its target. A lever that was set ends in the
+    /// engine when its time is over.
+    NotReverted {
+        /// The decision.
+        ticket: Ticket,
+        /// The target.
+        target: Arc<str>,
+        /// The arm.
+        arm: Arc<str>,
+        /// Why it should have been reverted.
+        why: Cow<'static, str>,
     },
     /// An action was judged.
     Settled(Settled),

@@ -1,7 +1,7 @@
 //! Executes orders in the right sequence: audit, action, report.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::actuate::Actuators;
 use crate::audit::{Audit, Record};
@@ -40,9 +40,22 @@ pub fn lock(audited: &Mutex<AuditedActor>) -> MutexGuard<'_, AuditedActor> {
 pub struct Done {
     /// The executed orders, including those that followed from failures.
     pub orders: Vec<Order>,
+    /// The renewals among them, with their results.
+    pub renewals: Vec<Renewal>,
     /// Failed actions, reverts and audit writes. Show them to the operator: if the audit cannot be written,
     /// no further action is taken.
     pub problems: Vec<String>,
+}
+
+/// The result of a renewal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// The target.
+    pub target: Arc<str>,
+    /// The arm.
+    pub arm: Arc<str>,
+    /// Why it failed: the levers end when they would have ended without it.
+    pub error: Option<String>,
 }
 
 /// Writes each intent and renewal to the audit, executes it, reports and records the result.
@@ -107,6 +120,11 @@ pub async fn carry_out(
                         .push(format!("{target}: {arm} could not be renewed: {e}"));
                     lock(audited).actor.not_renewed(*ticket);
                 }
+                done.renewals.push(Renewal {
+                    target: Arc::clone(target),
+                    arm: Arc::clone(arm),
+                    error: result.err(),
+                });
             }
             Order::Revert {
                 ticket,
@@ -126,6 +144,14 @@ pub async fn carry_out(
                     ticket: *ticket,
                     why: why.to_string(),
                     error: result.err(),
+                };
+                write(audited, now(), &record, &mut done);
+            }
+            Order::NotReverted { ticket, why, .. } => {
+                let record = Record::Reverted {
+                    ticket: *ticket,
+                    why: why.to_string(),
+                    error: Some("another monitor holds the lease".to_owned()),
                 };
                 write(audited, now(), &record, &mut done);
             }

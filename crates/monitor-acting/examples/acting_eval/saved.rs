@@ -54,6 +54,8 @@ pub(crate) struct Run {
     pub(crate) actions: u32,
     pub(crate) worse: u32,
     pub(crate) failed: u32,
+    /// Verdicts that were replaced by harm that appeared later.
+    pub(crate) revised: u32,
     pub(crate) reverted: u32,
     pub(crate) arms: BTreeMap<Arc<str>, u32>,
     /// Each verdict: second, arm, failure, outcome and why.
@@ -137,17 +139,12 @@ fn acting(scenario: &Scenario, memory: Memory, config: ActorConfig, offset: f64)
                     world.apply(&actions).expect("what was set can be reset");
                 }
                 Order::Settled(settled) if settled.arm.as_ref() != "nothing" => {
-                    match settled.verdict.outcome {
-                        Outcome::MadeWorse => run.worse += 1,
-                        Outcome::Failure => run.failed += 1,
-                        _ => {}
+                    let kind = |outcome| (Arc::clone(&settled.arm), Arc::clone(&settled.failure), outcome);
+                    if let Some(before) = settled.replaces {
+                        *run.outcomes.entry(kind(before)).or_default() -= 1;
+                        run.revised += 1;
                     }
-                    let kind = (
-                        Arc::clone(&settled.arm),
-                        Arc::clone(&settled.failure),
-                        settled.verdict.outcome,
-                    );
-                    *run.outcomes.entry(kind).or_default() += 1;
+                    *run.outcomes.entry(kind(settled.verdict.outcome)).or_default() += 1;
                     run.verdicts.push(format!(
                         "{:.0} s: {} against {}: {:?} (goodput forecast and seen {:.0?}): {}",
                         world.now,
@@ -162,6 +159,14 @@ fn acting(scenario: &Scenario, memory: Memory, config: ActorConfig, offset: f64)
             }
         }
     }
+    let of = |wanted| {
+        run.outcomes
+            .iter()
+            .filter(|((.., outcome), _)| *outcome == wanted)
+            .map(|(_, n)| n)
+            .sum()
+    };
+    (run.worse, run.failed) = (of(Outcome::MadeWorse), of(Outcome::Failure));
     run.good = world.good;
     run.preemptions = world.preemptions;
     (run, actor.memory().clone())
@@ -247,7 +252,7 @@ pub(crate) fn report(all: &[Measured]) {
         "| fault | seeds | without | acting | oracle | share of the oracle's gain | preemptions without / with | actions a run | harmed runs |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    let (mut runs, mut harmed, mut worse, mut failed, mut reverted) = (0, 0, 0, 0, 0);
+    let (mut runs, mut harmed, mut worse, mut failed, mut revised, mut reverted) = (0, 0, 0, 0, 0, 0);
     let mut gains = (0.0, 0.0);
     for fault in Fault::ALL {
         let of: Vec<&Measured> = all.iter().filter(|m| m.fault == fault).collect();
@@ -271,6 +276,7 @@ pub(crate) fn report(all: &[Measured]) {
         for m in &of {
             worse += m.acting.worse;
             failed += m.acting.failed;
+            revised += m.acting.revised;
             reverted += m.acting.reverted;
         }
         gains.0 += saved * n;
@@ -296,8 +302,8 @@ pub(crate) fn report(all: &[Measured]) {
         100.0 * gains.0 / gains.1
     );
     println!(
-        "harmed: {harmed} of {runs} runs with actions ({:.1} %); judged harmful {worse}, judged without effect {failed}, \
-         taken back before their time {reverted}\n",
+        "harmed: {harmed} of {runs} runs with actions ({:.1} %); judged harmful {worse} ({revised} of them after \
+         another verdict), judged without effect {failed}, taken back before their time {reverted}\n",
         100.0 * harmed as f64 / runs.max(1) as f64
     );
     for m in all
@@ -343,7 +349,7 @@ pub(crate) fn report(all: &[Measured]) {
         for (kind, n) in of.iter().flat_map(|m| &m.acting.outcomes) {
             *outcomes.entry(kind).or_default() += n;
         }
-        for ((arm, failure, outcome), n) in outcomes {
+        for ((arm, failure, outcome), n) in outcomes.into_iter().filter(|(_, n)| *n > 0) {
             println!("  - {arm} against {failure}: {outcome:?} {n}");
         }
     }

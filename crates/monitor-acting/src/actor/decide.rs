@@ -389,6 +389,7 @@ impl Actor {
             lever_since,
             verdict: None,
             settled: false,
+            learned: None,
             earned: (0.0, 0),
             harmed: 0,
             intent: intent.clone(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::forecast::Expectation;
 use crate::guard::{Breaker, Fleet, Ledger, Limits};
-use crate::learn::Learner;
+use crate::learn::{Learned, Learner};
 use crate::verify::{Outcome, Verdict};
 use crate::{Intent, Time};
 
@@ -77,12 +77,23 @@ pub struct Tally {
 
 impl Tally {
     pub(crate) fn count(&mut self, outcome: Outcome) {
+        *self.of(outcome) += 1;
+    }
+
+    /// Counts an action whose outcome was counted before with another one.
+    pub(crate) fn recount(&mut self, before: Outcome, now: Outcome) {
+        let earlier = self.of(before);
+        *earlier = earlier.saturating_sub(1);
+        self.count(now);
+    }
+
+    fn of(&mut self, outcome: Outcome) -> &mut u64 {
         match outcome {
-            Outcome::Success => self.success += 1,
-            Outcome::PartialSuccess => self.partial += 1,
-            Outcome::Failure => self.failure += 1,
-            Outcome::MadeWorse => self.worse += 1,
-            Outcome::NotApplicable => self.not_applicable += 1,
+            Outcome::Success => &mut self.success,
+            Outcome::PartialSuccess => &mut self.partial,
+            Outcome::Failure => &mut self.failure,
+            Outcome::MadeWorse => &mut self.worse,
+            Outcome::NotApplicable => &mut self.not_applicable,
         }
     }
 }
@@ -116,6 +127,9 @@ pub struct ActionInForce {
     pub verdict: Option<Verdict>,
     /// Whether the learner was updated.
     pub settled: bool,
+    /// What the learner was updated with, to revise it if harm appears later.
+    #[serde(default)]
+    pub(crate) learned: Option<Learned>,
     /// Goodput since the decision: sum and number of samples.
     pub earned: (f64, u64),
     /// Consecutive samples that showed harm.
@@ -135,14 +149,19 @@ impl ActionInForce {
     /// Otherwise an action that is reverted early would not pay for what it led to, and actions judged at their
     /// deadline could not be compared with those that stay until the window ends.
     pub(crate) fn reward(&self, ended: Time, level: Option<f64>) -> Option<f64> {
-        let earned = self.earned_mean().filter(|_| self.reference > 0.0)?;
+        let earned = self.earned_mean()?;
         let window = self.window_ends.secs_since(self.intent.at);
         let rest = if window > 0.0 {
             (self.window_ends.secs_since(ended) / window).clamp(0.0, 1.0)
         } else {
             0.0
         };
-        let mean = earned + rest * (level.unwrap_or(earned) - earned);
-        Some(((mean / self.reference).clamp(0.0, 1.0) - self.cost).clamp(-1.0, 1.0))
+        self.kept(earned + rest * (level.unwrap_or(earned) - earned))
+    }
+
+    /// Share of the reference that this goodput is, less cost; `None` without a reference.
+    pub(crate) fn kept(&self, goodput: f64) -> Option<f64> {
+        let share = (self.reference > 0.0).then(|| (goodput / self.reference).clamp(0.0, 1.0))?;
+        Some((share - self.cost).clamp(-1.0, 1.0))
     }
 }

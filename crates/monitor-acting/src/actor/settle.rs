@@ -69,7 +69,7 @@ impl Actor {
         }
         if self.killed {
             self.finish(standing, unknown("the kill switch is on"), now, orders);
-            self.take_back(standing, "the kill switch is on", now, orders);
+            self.take_back(standing, "the kill switch is on", now, leases, orders);
             return;
         }
         if situation.restarted && !standing.restarts {
@@ -87,17 +87,18 @@ impl Actor {
         // lever is set.
         let is_watched = !standing.settled || standing.revert_at.is_some();
         if is_watched && self.shows_harm(standing, situation) {
+            let verdict = self.collapsed(standing, now);
             if standing.settled {
                 let intent = &standing.intent;
                 self.did_not_help(&intent.target, &intent.failure, &intent.arm);
-                self.take_back_early(standing, HARM, now, orders);
+                self.revise(standing, verdict, now, orders);
+                self.take_back_early(standing, HARM, now, leases, orders);
             } else {
-                let verdict = self.collapsed(standing, now);
-                self.judged(standing, verdict, now, orders);
+                self.judged(standing, verdict, now, leases, orders);
             }
         } else if standing.verdict.is_none() && now >= standing.intent.deadline {
             let verdict = self.judge(standing, situation);
-            self.judged(standing, verdict, now, orders);
+            self.judged(standing, verdict, now, leases, orders);
         }
         if !standing.settled
             && now >= standing.window_ends
@@ -106,7 +107,7 @@ impl Actor {
             self.finish(standing, verdict, now, orders);
         }
         if standing.revert_at.is_some_and(|at| now >= at) {
-            self.take_back(standing, "its time is over", now, orders);
+            self.take_back(standing, "its time is over", now, leases, orders);
         } else {
             self.renew(standing, situation, leases, orders);
         }
@@ -208,12 +209,48 @@ impl Actor {
         found.into_iter().flatten().reduce(|a, b| a || b)
     }
 
-    /// Orders an action to be reverted. The cool-down of its levers begins.
+    /// Orders an action to be reverted, under the lease that is held now. If another monitor holds it, that one is in
+    /// charge of the target, and may have set the same lever.
     fn take_back(
         &mut self,
         standing: &mut ActionInForce,
         why: &'static str,
         now: Time,
+        leases: &mut dyn LeaseStore,
+        orders: &mut Vec<Order>,
+    ) {
+        let ended = standing.revert_at.take();
+        let intent = &standing.intent;
+        if intent.plan.revert.is_empty() {
+            return;
+        }
+        let secs = self.config.limits.lease_secs;
+        let fence = match leases.acquire(&intent.target, &self.config.holder, now, secs) {
+            Ok(Some(lease)) => lease.fence,
+            // While the leases cannot be read, no other monitor acts either.
+            Err(_) => intent.fence,
+            Ok(None) => {
+                if ended.is_some() {
+                    orders.push(Order::NotReverted {
+                        ticket: intent.ticket,
+                        target: Arc::clone(&intent.target),
+                        arm: Arc::clone(&intent.arm),
+                        why: Cow::Borrowed(why),
+                    });
+                }
+                return;
+            }
+        };
+        self.take_back_with(standing, why, now, fence, orders);
+    }
+
+    /// Orders an action to be reverted. The cool-down of its levers begins.
+    fn take_back_with(
+        &mut self,
+        standing: &mut ActionInForce,
+        why: &'static str,
+        now: Time,
+        fence: u64,
         orders: &mut Vec<Order>,
     ) {
         standing.revert_at = None;
@@ -231,7 +268,7 @@ impl Actor {
             arm: Arc::clone(&intent.arm),
             actions: intent.plan.revert.clone(),
             why: Cow::Borrowed(why),
-            fence: intent.fence,
+            fence,
         });
     }
 
@@ -240,13 +277,14 @@ impl Actor {
         standing: &mut ActionInForce,
         why: &'static str,
         now: Time,
+        leases: &mut dyn LeaseStore,
         orders: &mut Vec<Order>,
     ) {
         if !standing.intent.plan.revert.is_empty() {
             let tally = self.memory.tallies.entry(Arc::clone(&standing.intent.arm));
             tally.or_default().reverted += 1;
         }
-        self.take_back(standing, why, now, orders);
+        self.take_back(standing, why, now, leases, orders);
     }
 
     /// The verdict on an action during which goodput collapsed.
@@ -331,7 +369,14 @@ impl Actor {
         judge(effect, signal, goodput, gone, &self.config.limits.harm)
     }
 
-    fn judged(&mut self, standing: &mut ActionInForce, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
+    fn judged(
+        &mut self,
+        standing: &mut ActionInForce,
+        verdict: Verdict,
+        now: Time,
+        leases: &mut dyn LeaseStore,
+        orders: &mut Vec<Order>,
+    ) {
         let target = Arc::clone(&standing.intent.target);
         let arm = Arc::clone(&standing.intent.arm);
         match verdict.outcome {
@@ -349,11 +394,11 @@ impl Actor {
                     "it had no effect"
                 };
                 self.finish(standing, verdict, now, orders);
-                self.take_back_early(standing, why, now, orders);
+                self.take_back_early(standing, why, now, leases, orders);
             }
             Outcome::NotApplicable => {
                 self.finish(standing, verdict, now, orders);
-                self.take_back_early(standing, "its effect cannot be observed", now, orders);
+                self.take_back_early(standing, "its effect cannot be observed", now, leases, orders);
             }
         }
     }
@@ -387,9 +432,12 @@ impl Actor {
         if self.config.learning {
             match reward {
                 Some(reward) => {
-                    self.memory
-                        .learner
-                        .observe(&intent.context, &intent.arm, reward, verdict.outcome);
+                    standing.learned = Some(self.memory.learner.observe_revisable(
+                        &intent.context,
+                        &intent.arm,
+                        reward,
+                        verdict.outcome,
+                    ));
                 }
                 None => self.memory.learner.censor(&intent.arm),
             }
@@ -409,6 +457,40 @@ impl Actor {
             verdict,
             reward,
             held_out: intent.held_out,
+            replaces: None,
+        }));
+    }
+
+    /// Replaces the outcome of an action that did harm after it was settled: in its counts, and in what was learned. The
+    /// reward falls to the goodput that it led to.
+    fn revise(&mut self, standing: &mut ActionInForce, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
+        let intent = &standing.intent;
+        let Some(before) = standing.verdict.as_ref().map(|verdict| verdict.outcome) else {
+            return;
+        };
+        let level = self.recent_mean(&intent.target, signal::GOODPUT, now, HARM_AFTER_SECS);
+        let mut reward = None;
+        if let Some((learned, kept)) = standing.learned.zip(level.and_then(|level| standing.kept(level))) {
+            let revised = kept.min(learned.reward);
+            self.memory
+                .learner
+                .revise(&intent.context, &intent.arm, learned, revised, verdict.outcome);
+            reward = Some(revised);
+        }
+        let tally = self.memory.tallies.entry(Arc::clone(&intent.arm));
+        tally.or_default().recount(before, verdict.outcome);
+        standing.learned = None;
+        standing.verdict = Some(verdict.clone());
+        orders.push(Order::Settled(Settled {
+            ticket: intent.ticket,
+            target: Arc::clone(&intent.target),
+            arm: Arc::clone(&intent.arm),
+            failure: Arc::clone(&intent.failure),
+            at: now,
+            verdict,
+            reward,
+            held_out: intent.held_out,
+            replaces: Some(before),
         }));
     }
 
@@ -432,11 +514,13 @@ impl Actor {
         self.did_not_help(&target, &failure, &arm);
         let verdict = unknown(format!("it could not be carried out: {error}"));
         self.finish(&mut standing, verdict, now, &mut orders);
-        // Some of its operations may have been executed.
-        self.take_back(
+        // Some of its operations may have been executed, under this lease and just now.
+        let fence = standing.intent.fence;
+        self.take_back_with(
             &mut standing,
             "it could not be carried out in full",
             now,
+            fence,
             &mut orders,
         );
         orders

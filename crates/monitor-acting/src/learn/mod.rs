@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use context::{Context, Load, Urgency};
 pub use offpolicy::{Logged, OffPolicy, evaluate};
+pub(crate) use posterior::Learned;
 pub use posterior::{Cell, Posterior};
 pub(crate) use recommend::prior_of;
 pub use recommend::{Recommendation, Rule};
@@ -128,21 +129,46 @@ impl Learner {
 
     /// Learns from an observed reward, −1 to 1.
     pub fn observe(&mut self, context: &Context, arm: &Arc<str>, reward: f64, outcome: Outcome) {
+        let _learned = self.observe_revisable(context, arm, reward, outcome);
+    }
+
+    /// [`Self::observe`], for a reward that may have to be revised.
+    pub(crate) fn observe_revisable(
+        &mut self,
+        context: &Context,
+        arm: &Arc<str>,
+        reward: f64,
+        outcome: Outcome,
+    ) -> Learned {
         let reward = reward.clamp(-1.0, 1.0);
         let group = self.groups.entry(context.key()).or_insert_with(|| Group {
             context: context.clone(),
             arms: BTreeMap::new(),
         });
-        let surprised = group
-            .arms
-            .entry(Arc::clone(arm))
-            .or_default()
-            .add(reward, outcome);
+        let cell = group.arms.entry(Arc::clone(arm)).or_default();
+        let surprised = cell.add(reward, outcome);
+        let learned = cell.learned(reward, outcome);
         for (other, cell) in &mut group.arms {
             if other != arm {
                 // A change of this arm suggests that the others may have changed too.
                 cell.forget(if surprised { 0.5 } else { FORGET_OTHERS });
             }
+        }
+        learned
+    }
+
+    /// Replaces an observation that was learned earlier.
+    pub(crate) fn revise(
+        &mut self,
+        context: &Context,
+        arm: &str,
+        before: Learned,
+        reward: f64,
+        outcome: Outcome,
+    ) {
+        let group = self.groups.get_mut(&context.key());
+        if let Some(cell) = group.and_then(|group| group.arms.get_mut(arm)) {
+            cell.revise(before, reward.clamp(-1.0, 1.0), outcome);
         }
     }
 

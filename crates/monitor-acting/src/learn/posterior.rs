@@ -17,14 +17,26 @@ const SETTLED: f64 = 4.0;
 const DEVIATION: f64 = 0.2;
 const DEVIATION_WEIGHT: f64 = 4.0;
 
+/// An observation that was learned, to revise it later.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Learned {
+    pub(crate) reward: f64,
+    pub(crate) outcome: Outcome,
+    /// [`Cell::faded`] when it was added.
+    faded: f64,
+}
+
 /// Observations of one arm in one context, with decreasing weight of earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cell {
     weight: f64,
     mean: f64,
     /// Weighted sum of squared deviations from the mean.
     squares: f64,
     surprise: f64,
+    /// Sum of the logarithms of all factors by which weights were reduced.
+    faded: f64,
     /// Observations, unweighted.
     pub count: u64,
     /// Of these, successes.
@@ -40,11 +52,8 @@ impl Cell {
     /// discounted.
     pub(crate) fn add(&mut self, reward: f64, outcome: Outcome) -> bool {
         self.count += 1;
-        match outcome {
-            Outcome::Success => self.successes += 1,
-            Outcome::PartialSuccess => self.partial += 1,
-            Outcome::MadeWorse => self.worse += 1,
-            Outcome::Failure | Outcome::NotApplicable => {}
+        if let Some(counter) = self.counter(outcome) {
+            *counter += 1;
         }
         let deviation = ((DEVIATION * DEVIATION * DEVIATION_WEIGHT + self.squares)
             / (DEVIATION_WEIGHT + self.weight))
@@ -72,6 +81,48 @@ impl Cell {
     pub(crate) fn forget(&mut self, factor: f64) {
         self.weight *= factor;
         self.squares *= factor;
+        self.faded += factor.ln();
+    }
+
+    fn counter(&mut self, outcome: Outcome) -> Option<&mut u64> {
+        match outcome {
+            Outcome::Success => Some(&mut self.successes),
+            Outcome::PartialSuccess => Some(&mut self.partial),
+            Outcome::MadeWorse => Some(&mut self.worse),
+            Outcome::Failure | Outcome::NotApplicable => None,
+        }
+    }
+
+    /// What is needed to revise the observation that was just added.
+    pub(crate) fn learned(&self, reward: f64, outcome: Outcome) -> Learned {
+        Learned {
+            reward,
+            outcome,
+            faded: self.faded,
+        }
+    }
+
+    /// Replaces an earlier observation, with the weight that it still has. The number of observations stays.
+    pub(crate) fn revise(&mut self, before: Learned, reward: f64, outcome: Outcome) {
+        if let Some(counter) = self.counter(before.outcome) {
+            *counter = counter.saturating_sub(1);
+        }
+        if let Some(counter) = self.counter(outcome) {
+            *counter += 1;
+        }
+        let weight = (self.faded - before.faded).exp().min(self.weight);
+        if weight <= 0.0 {
+            return;
+        }
+        let rest = self.weight - weight;
+        let (mut mean, mut squares) = (reward, 0.0);
+        if rest > 1e-9 {
+            mean = (self.weight * self.mean - weight * before.reward) / rest;
+            squares = self.squares - weight * (before.reward - self.mean) * (before.reward - mean);
+        }
+        let off = reward - mean;
+        self.mean = mean + weight * off / self.weight;
+        self.squares = (squares + weight * off * (reward - self.mean)).max(0.0);
     }
 
     /// Mean of the rewards, with more weight on recent ones; `None` if there are none.
@@ -172,6 +223,43 @@ mod tests {
         }
         assert!(before < 0.3);
         assert_eq!((cell.count, cell.successes), (10, 0));
+    }
+
+    #[test]
+    fn a_revised_observation_counts_as_if_it_had_been_the_other() {
+        let rewards = [0.9, 0.8, 0.95, 0.7];
+        let (mut revised, mut direct) = (Cell::default(), Cell::default());
+        revised.add(0.85, Outcome::Success);
+        direct.add(0.1, Outcome::MadeWorse);
+        let learned = revised.learned(0.85, Outcome::Success);
+        for reward in &rewards[..3] {
+            revised.add(*reward, Outcome::Success);
+            direct.add(*reward, Outcome::Success);
+        }
+        revised.forget(0.5);
+        direct.forget(0.5);
+        revised.revise(learned, 0.1, Outcome::MadeWorse);
+        assert!(
+            (revised.mean - direct.mean).abs() < 1e-9,
+            "{revised:?} {direct:?}"
+        );
+        assert!(
+            (revised.squares - direct.squares).abs() < 1e-9,
+            "{revised:?} {direct:?}"
+        );
+        assert_eq!((revised.count, revised.successes, revised.worse), (4, 3, 1));
+    }
+
+    #[test]
+    fn the_only_observation_can_be_revised() {
+        let mut cell = Cell::default();
+        cell.add(0.9, Outcome::PartialSuccess);
+        let learned = cell.learned(0.9, Outcome::PartialSuccess);
+        cell.revise(learned, 0.2, Outcome::MadeWorse);
+        assert_eq!(
+            (cell.mean(), cell.count, cell.partial, cell.worse),
+            (Some(0.2), 1, 0, 1)
+        );
     }
 
     #[test]

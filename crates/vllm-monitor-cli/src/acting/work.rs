@@ -8,7 +8,7 @@ use std::time::Duration;
 use monitor_acting::actuate::Actuators;
 use monitor_acting::audit::Record;
 use monitor_acting::guard::{Lease, LeaseStore, Mode};
-use monitor_acting::shell::{carry_out, lock};
+use monitor_acting::shell::{Renewal, carry_out, lock};
 use monitor_acting::store::MemoryFile;
 use monitor_acting::{Intent, Memory, Order, Situation, Time, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -341,6 +341,9 @@ impl Executor {
             for order in done.orders.iter().skip(begun) {
                 publish(shared, order);
             }
+            for renewal in &done.renewals {
+                publish_renewal(shared, renewal);
+            }
             for problem in done.problems {
                 note_problem(shared, problem);
             }
@@ -371,6 +374,16 @@ fn shown(intent: &Intent, observe_only: bool) -> Decision {
     })
 }
 
+/// Publishes a renewal after it was executed.
+fn publish_renewal(shared: &Shared, renewal: &Renewal) {
+    let Renewal { target, arm, error } = renewal;
+    let text = match error {
+        None => format!("{arm} is renewed: it helped and is still needed"),
+        Some(error) => format!("{arm} could not be renewed, and ends with its present time: {error}"),
+    };
+    say(shared, target, text, error.is_some());
+}
+
 /// Publishes an order as a record of the monitor.
 fn publish(shared: &Shared, order: &Order) {
     let hub = &shared.hub;
@@ -389,9 +402,13 @@ fn publish(shared: &Shared, order: &Order) {
             };
             hub.publish(&intent.target, Decision::Verify(verify));
         }
-        Order::Renew { target, arm, .. } => {
-            let text = format!("{arm} is renewed: it helped and is still needed");
-            say(shared, target, text, false);
+        // Published with its result.
+        Order::Renew { .. } => {}
+        Order::NotReverted { target, arm, why, .. } => {
+            let text = format!(
+                "{arm} is left to the monitor that holds the lease now, and was to be reverted: {why}"
+            );
+            say(shared, target, text, true);
         }
         Order::Revert { target, arm, why, .. } => {
             let revert = Revert {
@@ -402,10 +419,13 @@ fn publish(shared: &Shared, order: &Order) {
             hub.publish(target, Decision::Revert(revert));
         }
         Order::Settled(settled) => {
-            let text = format!(
+            let mut text = format!(
                 "{} against {}: {:?}: {}",
                 settled.arm, settled.failure, settled.verdict.outcome, settled.verdict.why
             );
+            if let Some(before) = settled.replaces {
+                text.push_str(&format!(" (before: {before:?})"));
+            }
             say(shared, &settled.target, text, false);
         }
         Order::Escalate { target, failure, why } => {

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::Settled;
 use crate::actuate::{Actuators, Reach};
 use crate::audit::{Audit, Record};
 use crate::shell::{AuditedActor, carry_out, lock};
@@ -60,7 +61,102 @@ fn a_renewed_lever_is_still_watched_for_harm() {
     assert!((1360.0..1370.0).contains(at), "goodput falls from 1360 on: {at}");
     assert_eq!(world.lever, None);
     let tally = actor.memory().tallies[&Arc::from(ARM)];
-    assert_eq!((tally.success, tally.worse, tally.reverted), (1, 0, 1));
+    // The success was counted before: the action counts once, with what it led to.
+    assert_eq!((tally.success, tally.worse, tally.reverted), (0, 1, 1));
+}
+
+#[test]
+fn harm_after_the_verdict_revises_what_was_learned() {
+    let mut config = acting(&[ARM]);
+    config.limits.confirm_secs = 60.0;
+    let world = World {
+        goodput_lag: 200.0,
+        ..World::new((0.05, 0.1))
+    };
+    let cell = |actor: &Actor| {
+        let cells = actor.memory.learner.cells();
+        let of_arm: Vec<_> = cells.filter(|(_, arm, _)| arm.as_ref() == ARM).collect();
+        assert_eq!(of_arm.len(), 1, "one context");
+        *of_arm[0].2
+    };
+    let (mut actor, mut world) = held(&config, &world);
+    let before = run(&mut actor, &mut world, 60);
+    let (_, _, outcome, reward) = &settled(&before)[0];
+    assert_eq!(*outcome, Outcome::Success);
+    let learned = cell(&actor);
+    assert_eq!((learned.count, learned.successes, learned.worse), (1, 1, 0));
+    assert_eq!(learned.mean(), *reward);
+
+    let later = run(&mut actor, &mut world, 400);
+    let revised: Vec<&Settled> = later
+        .iter()
+        .filter_map(|(_, order)| match order {
+            Order::Settled(s) if s.arm.as_ref() == ARM => Some(s),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(revised.len(), 1, "{revised:?}");
+    assert_eq!(revised[0].replaces, Some(Outcome::Success));
+    assert_eq!(revised[0].verdict.outcome, Outcome::MadeWorse);
+    let learned = cell(&actor);
+    assert_eq!((learned.count, learned.successes, learned.worse), (1, 0, 1));
+    assert_eq!(learned.mean(), revised[0].reward);
+    assert!(revised[0].reward.expect("it was observed") < reward.expect("it was observed") - 0.3);
+}
+
+#[test]
+fn a_revert_carries_the_present_fence() {
+    let (mut actor, mut world) = held(&acting(&[ARM]), &World::new((0.05, 1.4)));
+    let fence = actor.memory.standing[0].intent.fence;
+    // The lease passed to another monitor, which lost it again: the fence of the action is an old one.
+    let mut leases = MemoryLeases::default();
+    let past = Time::from_secs_f64(world.at - 100.0);
+    for holder in ["another", "a third"] {
+        let at = past.plus_secs(if holder == "another" { 0.0 } else { 20.0 });
+        assert!(
+            leases
+                .acquire("t", &holder.into(), at, 10.0)
+                .expect("it works")
+                .is_some()
+        );
+    }
+    actor.set_kill_switch(true);
+    let orders = actor.step(&world.situation("t"), &mut leases);
+    world.apply(&orders);
+    let [.., Order::Revert { fence: present, .. }] = &orders[..] else {
+        panic!("{orders:?}")
+    };
+    assert_eq!((fence, *present), (1, 3));
+    assert_eq!(world.lever, None);
+}
+
+#[test]
+fn a_former_leader_does_not_revert() {
+    for kill in [true, false] {
+        let (mut actor, mut world) = held(&acting(&[ARM]), &World::new((0.05, 1.4)));
+        let mut leases = MemoryLeases::default();
+        let now = Time::from_secs_f64(world.at);
+        leases
+            .acquire("t", &"the new leader".into(), now, 600.0)
+            .expect("it works");
+        actor.set_kill_switch(kill);
+        let mut orders = Vec::new();
+        for _ in 0..30 {
+            orders.extend(actor.step(&world.situation("t"), &mut leases));
+            world.at += 1.0;
+        }
+        assert!(
+            !orders
+                .iter()
+                .any(|o| matches!(o, Order::Revert { .. } | Order::Renew { .. }))
+        );
+        let left = orders.iter().filter(|o| matches!(o, Order::NotReverted { .. }));
+        assert_eq!(left.count(), 1, "kill switch {kill}: {orders:?}");
+        assert!(
+            actor.memory.standing.is_empty(),
+            "it is not in charge of the lever any more"
+        );
+    }
 }
 
 #[test]
@@ -207,6 +303,8 @@ async fn a_renewal_that_fails_or_is_not_on_record_does_not_count() {
         let actuators = Actuators::new([("t".into(), reach)].into()).expect("a client");
         let done = carry_out(orders, &audited, &actuators, || now).await;
         let problem = &done.problems[0];
+        let error = done.renewals[0].error.as_ref().expect("it failed");
+        assert!(problem.contains(error.as_str()), "{problem}: {error}");
         let why = if has_audit {
             "cannot connect"
         } else {
