@@ -29,7 +29,7 @@ pub enum Error {
         problem: String,
     },
     /// LoadGen refused a configuration file that passed this crate's checks.
-    #[error("LoadGen refused {} with code {code}", path.display())]
+    #[error("LoadGen refused {} with code {code}; check that its lines have the form model.scenario.key = value, as in mlperf.conf", path.display())]
     FromConfig {
         /// The file.
         path: PathBuf,

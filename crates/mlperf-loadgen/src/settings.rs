@@ -380,7 +380,7 @@ impl TestSettings {
             },
         )?;
         require(threads <= 64, "server_issue_threads", || {
-            format!("{threads} threads, where 64 are plenty")
+            format!("{threads} threads: at most 64")
         })?;
         // LoadGen splits both counts among the threads, and a thread without queries ends the test
         // incorrectly.

@@ -503,7 +503,10 @@ impl Host {
                 continue;
             };
             let source = if sources.len() >= self.config.limits.plugins {
-                Source::Unreadable(format!("{} plugins are the most", self.config.limits.plugins))
+                Source::Unreadable(format!(
+                    "too many plugins: the limit is {}",
+                    self.config.limits.plugins
+                ))
             } else {
                 Source::read(&path, self.config.limits.source_bytes, self.config.settle)
             };
@@ -536,7 +539,7 @@ impl Source {
             }
             if meta.len() > most as u64 {
                 return Err(format!(
-                    "{}: it has {} bytes; {most} are the most",
+                    "{}: it has {} bytes; the limit is {most}",
                     path.display(),
                     meta.len()
                 ));

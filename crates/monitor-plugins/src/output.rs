@@ -68,8 +68,15 @@ fn number(value: &Dynamic) -> Option<f64> {
         .filter(|n| n.is_finite())
 }
 
-fn text(map: &Map, key: &str) -> Option<String> {
-    let mut text = map.get(key)?.clone().into_string().ok()?;
+/// A text of a map; `None` if it is absent or `()`.
+fn text(map: &Map, key: &str) -> Result<Option<String>, String> {
+    let Some(value) = map.get(key).filter(|value| !value.is_unit()) else {
+        return Ok(None);
+    };
+    let mut text = value
+        .clone()
+        .into_string()
+        .map_err(|found| format!("{key} is a text, not {found}"))?;
     if text.len() > LONGEST_TEXT {
         let end = (0..=LONGEST_TEXT)
             .rev()
@@ -77,7 +84,7 @@ fn text(map: &Map, key: &str) -> Option<String> {
             .unwrap_or(0);
         text.truncate(end);
     }
-    Some(text)
+    Ok(Some(text))
 }
 
 /// A valid name of a metric part, a failure or a plugin: letters, digits and `_`, at most 100 bytes.
@@ -96,14 +103,14 @@ pub(crate) fn numbers(value: Dynamic, most: usize) -> Result<BTreeMap<String, f6
         .try_cast::<Map>()
         .ok_or_else(|| "it returns a map of names to numbers".to_owned())?;
     if map.len() > most {
-        return Err(format!("it returns {} values; {most} are the most", map.len()));
+        return Err(format!("it returns {} values; the limit is {most}", map.len()));
     }
     let mut numbers = BTreeMap::new();
     for (name, value) in map {
         if !is_name(&name) {
             return Err(format!("{name:?} is not a name: letters, digits and _"));
         }
-        // `()` is no value and is not turned into a number.
+        // `()` is no value, and a text, such as `status: "ok"`, is not turned into a number.
         if value.is_unit() || value.is::<String>() || value.is_string() {
             continue;
         }
@@ -127,7 +134,7 @@ pub(crate) fn findings(plugin: &str, value: Dynamic, most: usize) -> Result<Vec<
     };
     if items.len() > most {
         return Err(format!(
-            "it returns {} findings; {most} are the most",
+            "it returns {} findings; the limit is {most}",
             items.len()
         ));
     }
@@ -137,7 +144,7 @@ pub(crate) fn findings(plugin: &str, value: Dynamic, most: usize) -> Result<Vec<
             let map = item
                 .try_cast::<Map>()
                 .ok_or_else(|| "a finding is a map".to_owned())?;
-            let failure = text(&map, "failure")
+            let failure = text(&map, "failure")?
                 .filter(|name| is_name(name))
                 .ok_or_else(|| "a finding has a failure: letters, digits and _".to_owned())?;
             let probability = match map.get("probability") {
@@ -146,13 +153,22 @@ pub(crate) fn findings(plugin: &str, value: Dynamic, most: usize) -> Result<Vec<
                     .filter(|p| (0.0..=1.0).contains(p))
                     .ok_or_else(|| "a probability is a number from 0 to 1".to_owned())?,
             };
+            let secs_to_failure = map
+                .get("secs_to_failure")
+                .filter(|value| !value.is_unit())
+                .map(|value| {
+                    number(value)
+                        .filter(|secs| *secs >= 0.0)
+                        .ok_or_else(|| "secs_to_failure is a number of seconds, at least 0".to_owned())
+                })
+                .transpose()?;
             Ok(Finding {
                 plugin: plugin.to_owned(),
                 failure,
                 present: !map.contains_key("probability"),
                 probability,
-                secs_to_failure: map.get("secs_to_failure").and_then(number).filter(|s| *s >= 0.0),
-                evidence: text(&map, "evidence").unwrap_or_default(),
+                secs_to_failure,
+                evidence: text(&map, "evidence")?.unwrap_or_default(),
             })
         })
         .collect()
@@ -178,7 +194,7 @@ pub(crate) fn veto(plugin: &str, value: Dynamic) -> Result<Option<Veto>, String>
     Ok(Some(Veto {
         plugin: plugin.to_owned(),
         actions,
-        why: text(&map, "why").unwrap_or_default(),
+        why: text(&map, "why")?.unwrap_or_default(),
     }))
 }
 
@@ -191,7 +207,44 @@ pub(crate) fn message(plugin: &str, value: Dynamic) -> Result<Option<Message>, S
         .ok_or_else(|| "it returns a map with title and text".to_owned())?;
     Ok(Some(Message {
         plugin: plugin.to_owned(),
-        title: text(&map, "title").ok_or_else(|| "a message has a title".to_owned())?,
-        text: text(&map, "text").unwrap_or_default(),
+        title: text(&map, "title")?.ok_or_else(|| "a message has a title".to_owned())?,
+        text: text(&map, "text")?.unwrap_or_default(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(entries: &[(&str, Dynamic)]) -> Dynamic {
+        entries
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.clone()))
+            .collect::<Map>()
+            .into()
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_an_error_and_not_left_out() {
+        let finding = |key, value| findings("p", map(&[("failure", "hang".into()), (key, value)]), 10);
+        for value in [Dynamic::from(-1.0), "soon".into(), Dynamic::from(f64::NAN)] {
+            let error = finding("secs_to_failure", value).expect_err("no number of seconds");
+            assert!(error.contains("secs_to_failure"), "{error}");
+        }
+        let error = finding("evidence", Dynamic::from(3_i64)).expect_err("no text");
+        assert!(error.contains("evidence"), "{error}");
+        let vetoed = map(&[
+            ("veto", Dynamic::from_array(vec![])),
+            ("why", Dynamic::from(3_i64)),
+        ]);
+        assert!(veto("p", vetoed).expect_err("no text").contains("why"));
+        let told = map(&[("title", "t".into()), ("text", Dynamic::from(true))]);
+        assert!(message("p", told).expect_err("no text").contains("text"));
+
+        // `()` is what a signal without a value gives.
+        for key in ["secs_to_failure", "evidence"] {
+            let found = finding(key, Dynamic::UNIT).expect("nothing is no error");
+            assert_eq!((found[0].secs_to_failure, found[0].evidence.as_str()), (None, ""));
+        }
+    }
 }

@@ -81,7 +81,7 @@ impl Plugin {
         }
         if source.len() > limits.source_bytes {
             return Err(script(format!(
-                "it has {} bytes; {} are the most",
+                "it has {} bytes; the limit is {}",
                 source.len(),
                 limits.source_bytes
             )));

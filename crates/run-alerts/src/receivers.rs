@@ -58,8 +58,7 @@ impl ReceiverTasks {
         for queue in &self.queues {
             if queue.try_send(Arc::clone(change)).is_err() {
                 self.counts
-                    .failed
-                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    .fail(1, "a receiver is too slow: an alert was dropped".to_owned());
             }
         }
     }

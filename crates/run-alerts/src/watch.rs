@@ -51,6 +51,8 @@ pub struct Summary {
     pub delivered: u64,
     /// Requests and alerts that could not be delivered.
     pub not_delivered: u64,
+    /// Why the last of them failed: the receiver's URL without secrets, and its status or the error.
+    pub last_error: Option<String>,
     /// Samples that were dropped before an evaluation, because it was too slow.
     pub dropped_samples: u64,
 }
@@ -102,6 +104,7 @@ impl Alerting {
                 let mut summary = runtime.block_on(watch.run(tasks, stopped));
                 summary.delivered = counts.delivered.load(Ordering::Relaxed);
                 summary.not_delivered = counts.failed.load(Ordering::Relaxed);
+                summary.last_error = counts.last_error();
                 summary
             })
             .map_err(Error::Start)?;

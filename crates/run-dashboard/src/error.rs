@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 #[non_exhaustive]
 pub enum Error {
     /// The address cannot be bound.
-    #[error("cannot listen at {address}: {source}")]
+    #[error("cannot listen at {address}: {source}; choose another port, or 0 for any free one")]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -93,7 +93,7 @@ kinds! {
     Dropped "dropped" Warning "Records or hook calls were dropped because a queue was full.",
     NotDelivered "not_delivered" Warning "A push receiver did not take samples.",
     CounterReset "counter_reset" Warning "Counters fell: their process restarted.",
-    SeveralProcesses "several_processes" Warning "Several processes answer one URL in turn: nothing can be said of its counters.",
+    SeveralProcesses "several_processes" Warning "Several processes answer one URL in turn: its counters have no rates or totals.",
     BadLines "bad_lines" Warning "Lines of a page could not be read.",
     DuplicateSeries "duplicate_series" Warning "A page holds a series twice.",
     SourceTimestamps "source_timestamps" Info "Samples carry a time of the server's own clock.",

@@ -87,7 +87,7 @@ pub enum StreamError {
         body: String,
     },
     /// A time limit was exceeded.
-    #[error("{kind} timeout of {} passed {received}", duration_text::Shown(*.limit))]
+    #[error("the limit of {} ({kind}) passed {received}", duration_text::Shown(*.limit))]
     Timeout {
         /// Which limit.
         kind: TimeoutKind,

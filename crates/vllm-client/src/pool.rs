@@ -91,12 +91,20 @@ pub struct PoolBatchCompletion {
 
 /// All attempts failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{}", last.error, attempts(earlier))]
+#[error("{}{}{}", at(last), last.error, attempts(earlier))]
 pub struct PoolError {
     /// Attempts before the last, in order.
     pub earlier: Vec<Attempt>,
     /// The last attempt.
     pub last: Attempt,
+}
+
+/// Names the server where the error does not.
+fn at(attempt: &Attempt) -> String {
+    match attempt.error {
+        StreamError::Refused { .. } | StreamError::Reset { .. } | StreamError::Status { .. } => String::new(),
+        _ => format!("{}: ", attempt.url),
+    }
 }
 
 /// Adds the number of attempts if there was more than one.

@@ -83,6 +83,8 @@ async fn after_the_first_token_nothing_is_sent_again() {
         error.earlier.is_empty() && error.last.error.had_first_token(),
         "{error}"
     );
+    let at = format!("{}: the stream ended", error.last.url);
+    assert!(error.to_string().starts_with(&at), "{error}");
     assert_eq!((firsts, well.seen.lock().unwrap().len()), (1, 0));
 }
 

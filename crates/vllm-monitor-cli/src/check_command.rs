@@ -65,7 +65,7 @@ pub(crate) fn check(arguments: &Check) -> Result<ExitCode> {
 /// One fix in words.
 pub(crate) fn describe(fix: &Applied) -> String {
     match &fix.problem {
-        None => format!("fixed   {}: {:?} (to undo: {})", fix.check, fix.change, fix.undo),
-        Some(problem) => format!("not fixed {}: {:?}: {problem}", fix.check, fix.change),
+        None => format!("fixed   {}: {} (to undo: {})", fix.check, fix.change, fix.undo),
+        Some(problem) => format!("not fixed {}: {}: {problem}", fix.check, fix.change),
     }
 }

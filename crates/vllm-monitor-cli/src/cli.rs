@@ -17,16 +17,17 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Observe servers that run already.
     Attach(Attach),
-    /// Start a server, observe it, and end with its fate. Fit to be process 1 of a container.
+    /// Start a server and observe it; exit with its status. Can be process 1 of a container.
     Run(Run),
     /// Check, before a start, what would keep a server from starting. Ends with 0, with 1 if something would, and
     /// with 2 if not everything could be checked.
     Check(Check),
-    /// Ask a monitor that runs. Ends with 0 if every server takes requests, 1 if one does not, 3 without a monitor.
+    /// Show the status of a running monitor. Exit status: 0 if every server accepts requests, 1 if one does not, 3
+    /// without a monitor.
     Status(Ask),
-    /// Show the status of a monitor that runs, again and again.
+    /// Show the status of a running monitor, refreshed.
     Watch(Watch),
-    /// Ask a monitor that runs for actions against failures, best first, and what was learned.
+    /// Show a running monitor's recommended actions, best first, and what it learned.
     Recommendations(Recommendations),
     /// Evaluate recorded runs as if they were under way, as fast as possible.
     Replay(Replay),
@@ -77,7 +78,7 @@ pub(crate) struct Watch {
     /// Address of the monitor.
     #[arg(long, value_name = "ADDRESS", default_value = MONITOR)]
     pub(crate) monitor: String,
-    /// Seconds between looks.
+    /// Seconds between refreshes.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     pub(crate) every_secs: f64,
 }
@@ -156,7 +157,7 @@ pub(crate) struct Common {
     /// A name by which the endpoint may be asked, besides addresses and this machine's own; may be given again.
     #[arg(long = "allow-host", value_name = "NAME")]
     allow_hosts: Vec<String>,
-    /// File with the token that opens what is more than reading.
+    /// File with the token for routes that change something.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Where to keep what was learned, or `off` [default: the user's state folder].
@@ -191,13 +192,13 @@ pub(crate) struct Common {
 /// What is known of one server; with several servers, use a settings file.
 #[derive(Debug, Args)]
 pub(crate) struct OneTarget {
-    /// The model that it should list; any if none is given.
+    /// The model that /v1/models must list [default: any].
     #[arg(long)]
     model: Option<String>,
     /// File with the key that the server asks for.
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// Ask for one token this often, so that a hang is found while nobody else asks [default: never].
+    /// Seconds between canary requests for one token, which find a hang while no other request runs [default: never].
     #[arg(long, value_name = "SECONDS")]
     canary_secs: Option<f64>,
     /// Do not read GPUs.
@@ -233,7 +234,7 @@ pub(crate) struct Run {
     /// Apply fixes that are safe before the start, and write how to take them back to this file.
     #[arg(long, value_name = "UNDO_FILE", num_args = 0..=1, default_missing_value = "vllm-monitor-undo.json")]
     pub(crate) auto_fix: Option<PathBuf>,
-    /// The server's command. The monitor's switches among its arguments are taken out and obeyed.
+    /// The server's command. The monitor's flags among its arguments are removed and applied.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }

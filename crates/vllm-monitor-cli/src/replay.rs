@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use vllm_monitor::{AlertChange, AlertKind, Decision, EventKind, Monitor, Snapshot, State, Time};
+use vllm_monitor::{AlertChange, Decision, EventKind, Monitor, Snapshot, State, Time};
 use vllm_monitor_cli::hub::rfc3339;
 use vllm_monitor_cli::journal::Level;
 use vllm_monitor_cli::settings::Flags;
@@ -110,14 +110,10 @@ fn show(snapshot: &Snapshot, decision: &Decision, json: bool) {
                 AlertChange::Raised => "ALERT",
                 AlertChange::Cleared => "over ",
             };
-            let kind = match alert.kind {
-                AlertKind::Predicted => "predicted",
-                AlertKind::Present => "present",
-            };
             let p = alert.forecast.as_ref().map_or_else(String::new, |f| {
                 format!(", {:.0} % within 60 s", f.probability.at(60.0) * 100.0)
             });
-            format!("{change} {} {kind}{p}", alert.failure_type)
+            format!("{change} {} {}{p}", alert.failure_type, alert.kind)
         }
         other => format!("{other:?}"),
     };

@@ -1,6 +1,7 @@
 //! What the monitor knows, as plain data: the answer of `/status`, and what `vllm-monitor status` and `watch` show.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 use vllm_monitor::lifecycle::{Health, SideStates, State as LifecycleState};
@@ -35,6 +36,9 @@ pub struct Status {
     pub continuous_learning_enabled: bool,
     /// Acting is turned on.
     pub auto_mitigation_enabled: bool,
+    /// How deliveries of alerts went.
+    #[serde(default)]
+    pub notifications: NotificationStatus,
     /// What the acting part does.
     #[serde(default)]
     pub acting: ActingStatus,
@@ -45,6 +49,17 @@ pub struct Status {
     pub model_version: String,
     /// Each target.
     pub targets: Vec<TargetStatus>,
+}
+
+/// Deliveries of alerts to webhooks and Alertmanagers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NotificationStatus {
+    /// Requests that a receiver took.
+    pub delivered: u64,
+    /// Requests given up, and alerts lost because a receiver was too slow.
+    pub failed: u64,
+    /// Why the last one failed: the receiver's URL without secrets, and its status or the error.
+    pub last_error: Option<String>,
 }
 
 /// One target at one moment.
@@ -123,6 +138,7 @@ impl Status {
             .filter_map(|target| target.avg_step_duration_ms)
             .collect();
         let features = &hub.monitor().settings().features;
+        let notified = &hub.totals.notified;
         Self {
             time: rfc3339(hub.clock().now_ns()),
             uptime_secs: hub.uptime().as_secs_f64(),
@@ -134,6 +150,11 @@ impl Status {
             predictive_detection_enabled: features.enable_predictive,
             continuous_learning_enabled: features.enable_learning,
             auto_mitigation_enabled: features.enable_auto_mitigation,
+            notifications: NotificationStatus {
+                delivered: notified.delivered.load(Ordering::Relaxed),
+                failed: notified.failed.load(Ordering::Relaxed),
+                last_error: notified.last_error(),
+            },
             acting,
             plugins,
             model_version: hub.monitor().settings().model_version.clone(),

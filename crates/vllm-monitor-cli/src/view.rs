@@ -23,6 +23,14 @@ pub(crate) fn text(status: &Status) -> String {
         status.targets.len(),
         if status.monitor_active { "active" } else { "STUCK" }
     );
+    let notifications = &status.notifications;
+    if let Some(why) = &notifications.last_error {
+        let _infallible = writeln!(
+            text,
+            "{} notifications could not be delivered; the last error: {why}",
+            notifications.failed
+        );
+    }
     write_acting(&mut text, &status.acting);
     write_plugins(&mut text, &status.plugins);
     for target in &status.targets {
@@ -188,7 +196,7 @@ fn write_target(text: &mut String, target: &TargetStatus) {
     lines("because", &target.evidence);
     lines("against", &target.against);
     for (failure_type, kind) in &target.alerts {
-        let _infallible = writeln!(text, "  ALERT {failure_type} ({kind:?})");
+        let _infallible = writeln!(text, "  ALERT {failure_type} ({kind})");
     }
     for (failure_type, assessment) in &target.assessments {
         let Prediction::Forecast(forecast) = &assessment.prediction else {

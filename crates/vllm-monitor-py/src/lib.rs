@@ -15,7 +15,6 @@
 
 pub mod acting;
 mod error;
-pub mod facts;
 mod latency;
 mod message;
 mod page;

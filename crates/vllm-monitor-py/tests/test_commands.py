@@ -45,7 +45,7 @@ def test_a_start_that_would_fail_is_stopped(capsys):
 
 def test_auto_fix_makes_folders_and_says_so(tmp_path, monkeypatch, capsys):
     cache = tmp_path / "cache"
-    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("VLLM_CACHE_ROOT", str(cache))
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

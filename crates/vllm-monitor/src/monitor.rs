@@ -284,7 +284,7 @@ impl Monitor {
             .collect();
         if let Some(condition) = target.tracker.startup_condition(snapshot.time, &p.lifecycle) {
             let prediction = Prediction::Suspended {
-                reason: Cow::Borrowed("a start is late, or it is not"),
+                reason: Cow::Borrowed("a late start is reported as present, not predicted"),
             };
             assessments.push((
                 FailureType::Startup,
@@ -295,7 +295,7 @@ impl Monitor {
             ));
         } else {
             let prediction = Prediction::Suspended {
-                reason: Cow::Borrowed("no start is late"),
+                reason: Cow::Borrowed("no start exceeds its deadline"),
             };
             assessments.push((FailureType::Startup, prediction.into()));
         }

@@ -42,7 +42,9 @@ pub enum Error {
         nearest: String,
     },
     /// The series of a metric were to be combined into one line but cannot be; draw each.
-    #[error("the series of {name} cannot be drawn as one line: {why}; draw a line for each")]
+    #[error(
+        "the series of {name} cannot be drawn as one line: {why}; give --by LABEL, or leave out --together"
+    )]
     NotCombined {
         /// The metric.
         name: String,
@@ -50,7 +52,7 @@ pub enum Error {
         why: String,
     },
     /// A heat map cannot share a panel with other metrics; draw a grid.
-    #[error("the heat map of {name} fills a panel of its own; draw a grid, or quantiles")]
+    #[error("the heat map of {name} needs a panel of its own: leave out --overlay or --heatmap")]
     NotOverlaid {
         /// The metric.
         name: String,

@@ -25,12 +25,15 @@ pub(crate) fn by_kind(rows: &[RequestRow]) -> Vec<(String, Vec<i64>)> {
     kinds
 }
 
-/// The reason without request-specific parts: up to its first colon, with `…` for numbers other than a status
+/// The reason without request-specific parts: without the server's address at its start, up to its first colon, with `…` for numbers other than a status
 /// and `the server` for its address.
 fn kind(reason: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     for word in reason.lines().next().unwrap_or("").split_whitespace() {
         let bare = word.trim_end_matches([':', ';', ',']);
+        if words.is_empty() && word.ends_with(':') && bare.contains("://") {
+            continue;
+        }
         let status = words.last().is_some_and(|w| matches!(*w, "status" | "HTTP"));
         words.push(match bare {
             url if url.contains("://") => "the server",
@@ -63,8 +66,8 @@ mod tests {
                 "cannot connect to the server",
             ),
             (
-                "idle timeout of 30s passed after 9 tokens",
-                "idle timeout of … passed after … tokens",
+                "http://h:8000: the limit of 30s (whole request) passed after 9 tokens",
+                "the limit of … (whole request) passed after … tokens",
             ),
             ("the run is being ended", "the run is being ended"),
             ("", "no reason was recorded"),

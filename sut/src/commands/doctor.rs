@@ -18,10 +18,8 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Fail> {
         .unwrap_or(base)
         .trim_end_matches("/v1");
     let page = format!("{base}/metrics");
-    let show = |ok: bool, what: &str| {
-        let mark = if ok { "ok  " } else { "FAIL" };
-        print(&format!("{mark} {}\n", without_credentials(what)));
-    };
+    let line = |mark: &str, what: &str| print(&format!("{mark:<4} {}\n", without_credentials(what)));
+    let show = |ok: bool, what: &str| line(if ok { "ok" } else { "FAIL" }, what);
     let probed = probe_endpoints(&[EndpointConfig::new(&page)]).context("cannot ask the endpoint")?;
     let metrics = probed.into_iter().next().map(|(_, answer)| answer);
     let found = match metrics {
@@ -73,14 +71,14 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Fail> {
         }
     };
     if let Some(found) = &found {
-        show(
-            found.bad_lines == 0,
-            &format!("{} lines of the page could not be read", found.bad_lines),
-        );
+        match found.bad_lines {
+            0 => show(true, "every line of the page was read"),
+            bad => line("note", &format!("{bad} lines of the page could not be read")),
+        }
         let caching = runtime.block_on(client.prefix_caching());
         if matches!(caching, Ok(PrefixCaching::On)) {
-            show(
-                false,
+            line(
+                "note",
                 "prefix caching is on; MLPerf does not allow it: serve with --no-enable-prefix-caching",
             );
         }

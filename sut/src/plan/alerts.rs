@@ -126,7 +126,11 @@ fn log(summary: &Summary) {
         );
     }
     if summary.not_delivered > 0 {
-        tracing::warn!("{} notifications could not be delivered", summary.not_delivered);
+        tracing::warn!(
+            "{} notifications could not be delivered; the last error: {}",
+            summary.not_delivered,
+            summary.last_error.as_deref().unwrap_or("unknown")
+        );
     }
     if summary.dropped_samples > 0 {
         tracing::warn!(

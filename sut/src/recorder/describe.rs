@@ -52,8 +52,8 @@ fn own_cost(finished: &FinishedRun) -> String {
         "nothing dropped".to_owned()
     } else {
         format!(
-            "DROPPED {} samples, {} rows, {} events, {} hook calls",
-            dropped.samples, dropped.rows, dropped.events, finished.missing.dropped_hook_calls
+            "DROPPED {dropped}, {} hook calls",
+            finished.missing.dropped_hook_calls
         )
     };
     format!(
@@ -109,10 +109,7 @@ fn missing(finished: &FinishedRun) -> Vec<String> {
         }
     }
     if missing.dropped != vllm_metrics::Dropped::default() {
-        lines.push(format!(
-            "MISSING: dropped before the store: {:?}",
-            missing.dropped
-        ));
+        lines.push(format!("MISSING: dropped before the store: {}", missing.dropped));
     }
     lines.extend(missing.notes.iter().map(|note| format!("note: {note}")));
     lines

@@ -33,7 +33,12 @@ pub(super) fn loadgen_valid(evidence: &Evidence<'_>) -> Finding {
     }
     if clauses.is_empty() {
         let advice = result.invalid_reason.as_deref().unwrap_or_default().trim();
-        clauses.push(format!("its words are {advice:?}"));
+        let why = if advice.is_empty() {
+            "it gives no reason".to_owned()
+        } else {
+            format!("it gives the reason {advice:?}")
+        };
+        return Finding::fail(check, format!("LoadGen says INVALID; {why}"));
     }
     let finding = Finding::fail(
         check,
@@ -231,7 +236,7 @@ fn lower_rate(result: &RunResult, over: &[Limit]) -> Option<String> {
     }
     let target = result.effective_number("target_qps").unwrap_or(arrived);
     Some(format!(
-        "the server kept up with the {} queries/s that arrived, so latency gives out before throughput: try \
+        "the server kept up with the {} queries/s that arrived, so latency, not throughput, is the limit: try \
          --target-qps {} ({SEARCH})",
         number(arrived),
         number(target * share(&mut over.iter()).clamp(LEAST_OF_RATE, MOST_OF_RATE))

@@ -61,7 +61,7 @@ fn every_invalid_has_its_numbers_and_a_way_out() {
             Scenario::Server,
             "not a valid result: | - LoadGen says INVALID because TPOT at the 99th percentile was 8.58 ms, 329 % \
              over the limit of 2 ms | To fix: the server kept up with the 95.9 queries/s that arrived, so \
-             latency gives out before throughput: try --target-qps 50 (an estimate; --find-peak searches for the \
+             latency, not throughput, is the limit: try --target-qps 50 (an estimate; --find-peak searches for the \
              highest valid rate)",
         ),
         (

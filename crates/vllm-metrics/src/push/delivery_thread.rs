@@ -166,7 +166,7 @@ impl DeliveryThread {
             return Err(Error::Store {
                 target: self.target.clone(),
                 reason: format!(
-                    "not all samples were delivered within {}: {:?}",
+                    "not all samples were delivered within {}: the receiver took {}",
                     duration_text::Shown(self.drain),
                     self.monitor.stats()
                 ),
@@ -179,8 +179,11 @@ impl DeliveryThread {
             });
         }
         let stats = self.monitor.stats();
-        if stats.samples_failed > 0 || stats.samples_dropped > 0 {
-            tracing::warn!(target = self.target, ?stats, "not every sample was delivered");
+        if !stats.is_complete() {
+            tracing::warn!(
+                target = self.target,
+                "not every sample was delivered: the receiver took {stats}"
+            );
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Delivery statistics of sent samples.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +20,34 @@ pub struct SendStats {
     pub samples_dropped: u64,
     /// The last error from the receiver or the network.
     pub last_error: Option<String>,
+}
+
+impl SendStats {
+    /// Whether the receiver got every sample.
+    pub fn is_complete(&self) -> bool {
+        self.samples_failed == 0 && self.samples_dropped == 0
+    }
+}
+
+impl fmt::Display for SendStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} samples in {} requests",
+            self.samples_sent, self.requests_sent
+        )?;
+        if !self.is_complete() {
+            write!(
+                f,
+                "; {} samples were refused or given up, {} dropped",
+                self.samples_failed, self.samples_dropped
+            )?;
+        }
+        match &self.last_error {
+            Some(error) => write!(f, "; the last error: {error}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Reads the statistics during the run and after it.

@@ -26,6 +26,16 @@ pub struct Dropped {
     pub events: u64,
 }
 
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} samples, {} rows, {} events",
+            self.samples, self.rows, self.events
+        )
+    }
+}
+
 impl Dropped {
     /// Whether anything was dropped.
     pub fn any(self) -> bool {

@@ -49,7 +49,7 @@ pub enum ScrapeError {
     #[error("the page is larger than {0} bytes")]
     TooLarge(usize),
     /// The response is not a page of metrics.
-    #[error("what came is not a page of metrics ({0})")]
+    #[error("the answer is not a page of metrics ({0})")]
     WrongContent(String),
     /// The page has metrics, but none of the expected ones.
     #[error("the page holds none of the expected metrics ({0})")]

@@ -69,29 +69,13 @@ pub struct Sent {
 impl Sent {
     /// Whether the receiver got every sample.
     pub fn is_complete(&self) -> bool {
-        self.stats.samples_failed == 0 && self.stats.samples_dropped == 0
+        self.stats.is_complete()
     }
 }
 
 impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { receiver, stats } = self;
-        write!(
-            f,
-            "{receiver} took {} samples in {} requests",
-            stats.samples_sent, stats.requests_sent
-        )?;
-        if !self.is_complete() {
-            write!(
-                f,
-                "; {} samples were refused or given up, {} dropped",
-                stats.samples_failed, stats.samples_dropped
-            )?;
-        }
-        match &stats.last_error {
-            Some(error) => write!(f, "; the last error: {error}"),
-            None => Ok(()),
-        }
+        write!(f, "{} took {}", self.receiver, self.stats)
     }
 }
 

@@ -4,8 +4,6 @@
 mod facts;
 mod fix;
 mod gpus;
-mod host;
-mod model;
 
 use serde::Serialize;
 use vllm_monitor::preflight::{self, Finding, Verdict};

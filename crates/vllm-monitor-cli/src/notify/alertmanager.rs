@@ -35,9 +35,10 @@ pub(super) async fn deliver(mut manager: Alertmanager, mut records: Receiver<Arc
 }
 
 fn describe(alert: &Alert, time: &str) -> Notice {
-    let (kind, name) = match alert.kind {
-        AlertKind::Predicted => ("predicted", "VllmFailurePredicted"),
-        AlertKind::Present => ("present", "VllmFailure"),
+    let kind = alert.kind.as_str();
+    let name = match alert.kind {
+        AlertKind::Predicted => "VllmFailurePredicted",
+        AlertKind::Present => "VllmFailure",
     };
     let severity = match (&alert.condition, alert.kind) {
         (Some(condition), _) if condition.severity == Severity::Failed => "critical",

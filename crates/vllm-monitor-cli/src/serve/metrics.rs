@@ -257,15 +257,11 @@ fn states(page: &mut Page, rows: &[Row<'_>]) -> Result<(), WriteError> {
         let firing = target.firing_alerts();
         FailureType::ALL.into_iter().flat_map(move |failure_type| {
             let firing = firing.clone();
-            [
-                (AlertKind::Predicted, "predicted"),
-                (AlertKind::Present, "present"),
-            ]
-            .map(|(kind, word)| {
+            [AlertKind::Predicted, AlertKind::Present].map(|kind| {
                 let labels = vec![
                     ("target", name),
                     ("failure_type", failure_type.as_str()),
-                    ("kind", word),
+                    ("kind", kind.as_str()),
                 ];
                 (
                     labels,

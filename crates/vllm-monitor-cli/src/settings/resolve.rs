@@ -442,7 +442,9 @@ impl Draft<'_> {
                 let is_http = url::Url::parse(url).is_ok_and(|url| url.scheme() == "http");
                 if !is_http {
                     let shown = ShownUrl::from_text(url);
-                    self.problems.push(format!("{key}: `{shown}` is not an http URL"));
+                    self.problems.push(format!(
+                        "{key}: `{shown}`: only http:// URLs are supported, such as http://hooks.example/vllm"
+                    ));
                 }
             }
             self.printed.push((

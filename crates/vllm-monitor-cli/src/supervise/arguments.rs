@@ -14,8 +14,6 @@ const SWITCHES: &[(&str, &str)] = &[
     ("--enable-continuous-learning", "enable_learning"),
 ];
 const CONFIG: &str = "--monitor-config";
-/// vLLM's port unless told otherwise.
-const PORT: u16 = 8000;
 
 /// Settings that stood among the server's arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -176,7 +174,7 @@ impl ServerCommand {
     pub fn new(words: Vec<String>) -> Self {
         let (arguments, is_vllm) = server_arguments(&words);
         let parsed = ArgumentTable::for_version(None).parse(arguments);
-        let port = parsed.number("--port").map_or(PORT, |port| port as u16);
+        let port = parsed.port();
         let host = match parsed.value("--host") {
             None | Some("0.0.0.0") => "127.0.0.1".to_owned(),
             Some("::") => "[::1]".to_owned(),

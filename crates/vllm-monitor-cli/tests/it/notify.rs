@@ -122,3 +122,30 @@ async fn an_alert_is_delivered_with_its_end_even_where_the_first_try_fails() {
     );
     world.runtime.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_says_why_an_alert_was_not_delivered() {
+    let webhook = Receiver::new(&[404]).await;
+    let simulator = simulator();
+    let mut flags = quick(&[&format!("w={}", simulator.url())]);
+    flags.targets[0].canary_secs = Some(10.0);
+    flags.webhooks = vec![webhook.url.clone()];
+    let world = World::new(&flags).await;
+    world.until("/readyz", 200).await;
+    simulator.set_hung(true);
+    let begun = std::time::Instant::now();
+    let notifications = loop {
+        let status = world.status().await;
+        if status["notifications"]["failed"].as_u64() > Some(0) {
+            break status["notifications"].clone();
+        }
+        assert!(begun.elapsed().as_secs() < 60, "{status:#}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    let why = notifications["last_error"].as_str().unwrap();
+    assert!(
+        why.starts_with(&webhook.url) && why.contains("status 404"),
+        "{notifications:#}"
+    );
+    world.runtime.finish().await;
+}

@@ -1,11 +1,11 @@
 //! The pre-startup checks.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::Path;
 
 use pyo3::prelude::*;
-use vllm_monitor::preflight::{run, verdict};
-
-use crate::facts;
+use vllm_monitor::preflight::{Facts, run, verdict};
+use vllm_monitor::shell::facts::{PlannedServer, gather};
 
 /// Runs every check for a server that would be started with `model` and `arguments` in `environment`. Returns the
 /// findings as JSON, each finding as text, and the exit status: 0 start, 1 do not start, 2 some checks are unknown.
@@ -16,10 +16,21 @@ pub(super) fn preflight(
     vllm_version: Option<String>,
     model: Option<String>,
     arguments: Vec<String>,
-    environment: BTreeMap<String, String>,
+    environment: HashMap<String, String>,
 ) -> PyResult<(String, Vec<String>, u8)> {
     py.detach(|| {
-        let facts = facts::gather(vllm_version, model.as_deref(), &arguments, &environment);
+        let server = PlannedServer {
+            vllm_version,
+            arguments,
+            model,
+            environment,
+            ..PlannedServer::default()
+        };
+        let facts = Facts {
+            // A machine without the driver's folder has no GPU that CUDA could use; with it, GPUs are not read here.
+            gpus: (!Path::new("/proc/driver/nvidia").exists()).then(Vec::new),
+            ..gather(&server)
+        };
         let findings = run(&facts);
         let json = serde_json::to_string(&findings)
             .map_err(|error| pyo3::exceptions::PyRuntimeError::new_err(error.to_string()))?;

@@ -108,7 +108,7 @@ parameters! {
         min_observed_secs in 1.0 .. 3600.0,
         /// time constant of the level's trend, in seconds
         trend_secs in 1.0 .. 3600.0,
-        /// stays of a request after which usage has settled that rose from an empty server
+        /// how many mean request durations after an idle server gets work until its usage has settled
         settle_stays in 0.0 .. 100.0,
         /// time constant of the rate of preemptions, in seconds
         rate_secs in 1.0 .. 3600.0,
@@ -116,7 +116,7 @@ parameters! {
         request_secs in 1.0 .. 36000.0,
         /// how fast usage changes, as a share of it per second
         slope_prior_per_sec in 0.0 .. 1.0,
-        /// seconds after which a change of usage has spent itself
+        /// seconds for which a change of usage continues
         slope_lasts_secs in 1.0 .. 3600.0,
         /// usage at which blocks count as used up
         full_ratio in 0.5 .. 1.0,
@@ -134,7 +134,7 @@ parameters! {
         rate_secs in 1.0 .. 3600.0,
         /// how fast arrival rates change, as a share of the rate per second
         slope_prior_per_sec in 0.0 .. 1.0,
-        /// seconds after which a change of the arrival rate has spent itself
+        /// seconds for which a change of the arrival rate continues
         slope_lasts_secs in 1.0 .. 3600.0,
         /// wait that is too long where the server has no limit of its own, in seconds
         wait_target_secs in 0.1 .. 3600.0,
@@ -202,7 +202,7 @@ parameters! {
         trend_secs in 1.0 .. 36000.0,
         /// free memory that counts as none, in bytes
         reserve_bytes in 0.0 .. 1e12,
-        /// share of free memory that must be left for no condition
+        /// share of the GPU's memory that must be free; below it the condition is present
         tight_ratio in 0.0 .. 1.0,
     }
 
@@ -212,7 +212,7 @@ parameters! {
         min_observed_secs in 1.0 .. 36000.0,
         /// time constant of the trend, in seconds
         trend_secs in 1.0 .. 36000.0,
-        /// share of the limit that must be left for no condition
+        /// share of the limit that must be free; below it the condition is present
         tight_ratio in 0.0 .. 1.0,
     }
 
@@ -226,11 +226,11 @@ parameters! {
         remap_factor in 1.0 .. 1e6,
         /// factor while links repeat transfers
         link_factor in 1.0 .. 1e6,
-        /// corrected memory errors per hour that are many
+        /// threshold of corrected memory errors per hour
         ecc_per_hour in 0.0 .. 1e9,
-        /// errors of links per minute that are many
+        /// threshold of link errors per minute
         link_errors_per_minute in 0.0 .. 1e9,
-        /// share of time slowed down for heat or power that is much
+        /// threshold of the share of time slowed down for heat or power
         throttle_ratio in 0.0 .. 1.0,
         /// time constant of these rates, in seconds
         rate_secs in 1.0 .. 36000.0,
@@ -248,7 +248,7 @@ parameters! {
         min_probes in 1.0 .. 10000.0,
         /// time constant of the usual times, in seconds
         usual_secs in 1.0 .. 86400.0,
-        /// share of failed transports that is much
+        /// threshold of the share of failed transports
         fault_ratio in 0.0 .. 1.0,
         /// multiple of the usual time to connect that is slow
         slow_factor in 1.0 .. 1000.0,
@@ -256,7 +256,7 @@ parameters! {
         slow_floor_secs in 0.0 .. 60.0,
         /// time constant of the share of faults, in seconds
         fault_secs in 1.0 .. 3600.0,
-        /// failed transfers between servers per minute that are many
+        /// threshold of failed transfers between servers per minute
         transfer_failures_per_minute in 0.0 .. 1e6,
     }
 
@@ -274,13 +274,13 @@ parameters! {
 
     /// Requests that fail by the server's fault.
     errors: ErrorsParameters {
-        /// share of failed requests that is much
+        /// threshold of the share of failed requests
         share in 0.0 .. 1.0,
         /// failed requests within the time constant before the share counts
         least_failed in 0.0 .. 1e6,
         /// time constant, in seconds
         rate_secs in 1.0 .. 36000.0,
-        /// seconds for which output that is not a number counts as present
+        /// seconds for which requests with NaN logits count as present
         corrupted_secs in 1.0 .. 86400.0,
     }
 

@@ -1,6 +1,7 @@
 //! The monitor's output: events, alerts and, with an acting policy, intents.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,22 @@ pub enum AlertKind {
     Predicted,
     /// Present now.
     Present,
+}
+
+impl AlertKind {
+    /// Its name in labels and texts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Predicted => "predicted",
+            Self::Present => "present",
+        }
+    }
+}
+
+impl fmt::Display for AlertKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Whether an alert begins or ends.

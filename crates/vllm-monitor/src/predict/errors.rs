@@ -120,7 +120,7 @@ impl Predictor for RequestErrors {
         if let Some(secs) = corrupted {
             evidence.push(Evidence::number(
                 Source::Metrics,
-                "output that is not a number",
+                "requests with NaN logits",
                 secs,
                 "s ago",
             ));

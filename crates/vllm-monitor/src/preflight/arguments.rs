@@ -78,6 +78,9 @@ pub struct ArgumentTable {
     is_exact: bool,
 }
 
+/// vLLM's port unless `--port` is given.
+const PORT: u16 = 8000;
+
 /// Arguments as the server would read them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ParsedArguments {
@@ -249,6 +252,11 @@ impl ParsedArguments {
         values.last().map(String::as_str)
     }
 
+    /// The port that the server would listen on: vLLM's default unless `--port` is given.
+    pub fn port(&self) -> u16 {
+        self.number("--port").map_or(PORT, |port| port as u16)
+    }
+
     /// The last value as a number; `4k` is 4,000 and `4K` is 4,096.
     pub fn number(&self, flag: &str) -> Option<f64> {
         let text = self.value(flag)?.trim();
@@ -272,8 +280,8 @@ pub(super) fn check(facts: &Facts, parsed: &ParsedArguments) -> Vec<Finding> {
         .map(|(argument, problem)| {
             let what = format!("{argument}: {problem}");
             if parsed.is_exact {
-                let finding =
-                    Finding::blocks("arguments", what).way_out("the server would end with an error");
+                let finding = Finding::blocks("arguments", what)
+                    .way_out("correct or remove it: vLLM refuses to start with it");
                 let is_gone = GONE.iter().any(|(gone, _)| gone == argument);
                 if is_gone {
                     // The feature no longer exists, but the command line is the user's, so the fix is not marked safe.

@@ -91,6 +91,18 @@ pub enum Change {
     },
 }
 
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument { flag, value } if value.is_empty() => write!(f, "remove {flag}"),
+            Self::Argument { flag, value } => write!(f, "set {flag} to {value}"),
+            Self::Variable { name, value } => write!(f, "set the variable {name} to {value}"),
+            Self::Folder { path } => write!(f, "create the folder {path}"),
+            Self::OpenFiles { limit } => write!(f, "set the limit of open files to {limit}"),
+        }
+    }
+}
+
 /// One answer of one check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {

@@ -107,7 +107,7 @@ pub struct Engine {
     pub aborted_total: Signal<f64>,
     /// Requests refused for lack of room in the queue.
     pub rejected_total: Signal<f64>,
-    /// Requests whose output was not a number.
+    /// Requests whose logits held NaN (`vllm:corrupted_requests_total`).
     pub corrupted_total: Signal<f64>,
     /// Failed transfers of KV blocks between servers.
     pub kv_transfer_failures_total: Signal<f64>,

@@ -57,7 +57,7 @@ fn what_does_not_combine_is_refused_with_a_way_out() {
     let together = choice(Layout::Grid, Lines::Together, Distribution::Quantiles);
     let error =
         chart::metric::picture(&View::of(&Analysis::of(&run)), &["some_info"], &together).unwrap_err();
-    assert!(error.to_string().contains("draw a line for each"), "{error}");
+    assert!(error.to_string().contains("leave out --together"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What this machine grants: port, disks, limits, cgroup, shared memory, and who else restarts servers.
 
 use std::fs;
-use std::net::{IpAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -9,29 +9,28 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 use vllm_metrics::host::listening_process;
-use vllm_monitor::preflight::{CgroupFacts, DiskFacts, LimitFacts, Owner, PortFacts, SharedMemoryFacts};
 
-use super::Asked;
-use crate::supervise::ServerCommand;
+use super::PlannedServer;
+use crate::preflight::{
+    ArgumentTable, CgroupFacts, DiskFacts, LimitFacts, Owner, PortFacts, SharedMemoryFacts,
+};
 
-pub(super) fn port(command: &ServerCommand) -> Option<PortFacts> {
-    let url = url::Url::parse(&command.url).ok()?;
-    let host = url
-        .host_str()?
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    let address: IpAddr = host.parse().ok()?;
-    let is_free = TcpListener::bind((address, command.port)).is_ok();
+/// The port that the arguments name. `None` if the host that they name is not known.
+pub(super) fn port(arguments: &[String]) -> Option<PortFacts> {
+    let parsed = ArgumentTable::for_version(None).parse(arguments);
+    let port = parsed.port();
+    let host = parsed.value("--host").unwrap_or("0.0.0.0");
+    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().ok()?.collect();
+    let is_free = TcpListener::bind(&addresses[..]).is_ok();
     let holder = (!is_free)
-        .then(|| listening_process(None, command.port).ok())
+        .then(|| listening_process(None, port).ok())
         .flatten()
         .map(|pid| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             format!("{} (pid {pid})", name.trim())
         });
     Some(PortFacts {
-        port: command.port,
+        port,
         is_free,
         holder,
     })
@@ -127,24 +126,24 @@ pub(super) fn available_memory(root: &Path) -> Option<f64> {
 }
 
 /// Supervisors that would restart the server.
-pub(super) fn owners(asked: &Asked) -> Vec<Owner> {
+pub(super) fn owners(server: &PlannedServer) -> Vec<Owner> {
     let mut owners = Vec::new();
-    if asked.variable("KUBERNETES_SERVICE_HOST").is_some() {
+    if server.variable("KUBERNETES_SERVICE_HOST").is_some() {
         owners.push(Owner {
             kind: "kubernetes".to_owned(),
             policy: "restartPolicy of the pod".to_owned(),
         });
     }
-    if asked.variable("INVOCATION_ID").is_some()
-        && let Some(unit) = unit_of(&asked.root)
+    if server.variable("INVOCATION_ID").is_some()
+        && let Some(unit) = unit_of(&server.root)
     {
         owners.push(Owner {
             kind: "systemd".to_owned(),
             policy: restart_policy(&unit),
         });
     }
-    let arguments = asked.command.arguments();
-    if arguments
+    if server
+        .arguments
         .iter()
         .any(|word| word.starts_with("--data-parallel-supervisor"))
     {
@@ -203,6 +202,16 @@ mod tests {
         assert_eq!(facts.memory_limit_bytes, Some(4000.0));
         assert_eq!((facts.memory_used_bytes, facts.cpu_cores), (1000.0, Some(1.5)));
         assert_eq!(cgroup(Path::new("/no/such/root")), None);
+    }
+
+    #[test]
+    fn the_port_is_read_as_vllm_reads_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let held = listener.local_addr().expect("its address").port();
+        // The last value counts, and an equals sign or a blank may stand before it.
+        let line = ["m", "--port", "1", "--host=127.0.0.1", &format!("--port={held}")].map(str::to_owned);
+        let facts = port(&line).expect("an address");
+        assert_eq!((facts.port, facts.is_free), (held, false));
     }
 
     #[test]

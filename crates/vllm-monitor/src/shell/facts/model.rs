@@ -4,9 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use vllm_monitor::preflight::{ModelFacts, ModelFiles, ModelLocation};
-
-use super::Asked;
+use super::PlannedServer;
+use crate::preflight::{ModelFacts, ModelFiles, ModelLocation};
 
 struct Folder(PathBuf);
 
@@ -36,7 +35,7 @@ impl ModelFiles for Folder {
 }
 
 /// Finds a model by its name or folder.
-pub(super) fn find(name: &str, asked: &Asked) -> ModelLocation {
+pub(super) fn find(name: &str, server: &PlannedServer) -> ModelLocation {
     let path = Path::new(name);
     if path.is_dir() {
         return look(path);
@@ -54,12 +53,12 @@ pub(super) fn find(name: &str, asked: &Asked) -> ModelLocation {
             problem: problem.to_owned(),
         };
     }
-    let folder = hub_cache(asked).join(format!("models--{}", name.replace('/', "--")));
+    let folder = hub_cache(server).join(format!("models--{}", name.replace('/', "--")));
     if let Some(snapshot) = snapshot(&folder) {
         return look(&snapshot);
     }
     let is_set = |name: &str| {
-        asked
+        server
             .variable(name)
             .is_some_and(|value| !matches!(value, "0" | "false" | "False"))
     };
@@ -100,13 +99,68 @@ fn snapshot(folder: &Path) -> Option<PathBuf> {
 }
 
 /// Where the hub's client keeps models.
-pub(super) fn hub_cache(asked: &Asked) -> PathBuf {
-    if let Some(path) = asked.variable("HF_HUB_CACHE") {
+pub(super) fn hub_cache(server: &PlannedServer) -> PathBuf {
+    if let Some(path) = server.variable("HF_HUB_CACHE") {
         return PathBuf::from(path);
     }
-    let home = asked.variable("HOME").unwrap_or("/root");
-    asked
+    let home = server.variable("HOME").unwrap_or("/root");
+    server
         .variable("HF_HOME")
         .map_or_else(|| Path::new(home).join(".cache/huggingface"), PathBuf::from)
         .join("hub")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(pairs: &[(&str, &str)]) -> PlannedServer {
+        PlannedServer {
+            environment: pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..PlannedServer::default()
+        }
+    }
+
+    #[test]
+    fn either_variable_takes_the_hub_away() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let cache = cache.path().display().to_string();
+        for (variable, online) in [
+            ("HF_HUB_OFFLINE", false),
+            ("TRANSFORMERS_OFFLINE", false),
+            ("HOME", true),
+        ] {
+            let server = server(&[("HF_HUB_CACHE", &cache), (variable, "1")]);
+            let ModelLocation::OnHub { is_online, .. } = find("some/model", &server) else {
+                panic!("it is not here")
+            };
+            assert_eq!(is_online, online, "{variable}");
+        }
+    }
+
+    #[test]
+    fn models_are_found_in_the_cache_and_as_folders() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let path = cache.path().display().to_string();
+        let server = server(&[("HF_HUB_CACHE", &path)]);
+        let model = cache.path().join("models--some--model");
+        fs::create_dir_all(model.join("snapshots/abc")).expect("made");
+        // The only snapshot, without a reference to it.
+        let ModelLocation::Here(facts) = find("some/model", &server) else {
+            panic!("it is in the cache")
+        };
+        assert!(facts.path.ends_with("snapshots/abc") && facts.config.is_none());
+        fs::create_dir_all(model.join("snapshots/def")).expect("made");
+        fs::create_dir_all(model.join("refs")).expect("made");
+        fs::write(model.join("refs/main"), "def\n").expect("written");
+        let ModelLocation::Here(facts) = find("some/model", &server) else {
+            panic!("it is in the cache")
+        };
+        assert!(facts.path.ends_with("snapshots/def"));
+        let missing = cache.path().join("nothing").display().to_string();
+        assert!(matches!(find(&missing, &server), ModelLocation::Unusable { .. }));
+    }
 }
