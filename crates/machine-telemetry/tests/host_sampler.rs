@@ -399,7 +399,10 @@ fn a_stopped_engine_is_distinguished_from_one_that_computes() {
         |sink| {
             let path = root.join("proc/101/stat");
             let stat = std::fs::read_to_string(&path).unwrap().replace(") S ", ") T ");
-            std::fs::write(path, stat).unwrap();
+            // Replaced whole: the sampler must not read half of it.
+            let whole = root.join("proc/101/stat.new");
+            std::fs::write(&whole, stat).unwrap();
+            std::fs::rename(whole, path).unwrap();
             sink.wait(|kept| stopped(kept).contains(&1.0));
         },
     );

@@ -24,7 +24,7 @@ fn start(rules: &[&str]) -> (Simulator, Client) {
     let simulator = Simulator::start(config).unwrap();
     let timeouts = Timeouts {
         first_token: Duration::from_secs(20),
-        between_chunks: Duration::from_millis(if stalls { 150 } else { 20_000 }),
+        between_chunks: Duration::from_millis(if stalls { 1_000 } else { 20_000 }),
         request: Duration::from_secs(20),
         ..Timeouts::default()
     };

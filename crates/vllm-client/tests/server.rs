@@ -87,7 +87,7 @@ async fn a_child_that_dies_is_told_with_its_last_lines() {
     let start = Instant::now();
     let server = ServerProcess::start(config(dir.path(), line)).unwrap();
     let error = server.wait_ready().await.unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < Duration::from_secs(20));
     let ServerError::ProcessEnded(died) = &error else {
         panic!("{error}")
     };
@@ -182,7 +182,7 @@ fn what_cannot_start_says_why() {
 async fn a_server_that_never_answers_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let mut slow = config(dir.path(), "echo loading weights; sleep 600");
-    slow.startup_timeout = Duration::from_millis(300);
+    slow.startup_timeout = Duration::from_secs(3);
     let server = ServerProcess::start(slow).unwrap();
     let error = server.wait_ready().await.unwrap_err();
     assert!(matches!(error, ServerError::NotReady { .. }), "{error}");

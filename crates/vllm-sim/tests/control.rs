@@ -139,7 +139,7 @@ fn a_pause_aborts_waits_or_keeps() {
     post(&sim, "/resume", "");
     drop(kept);
 
-    let short = r#"{"prompt":[7,8],"max_tokens":50}"#;
+    let short = r#"{"prompt":[7,8],"max_tokens":1000}"#;
     let call = send(&sim, "POST", "/v1/completions", "", short).unwrap();
     until("it runs", || {
         metric(&metrics(&sim), "vllm:num_requests_running") == 1.0

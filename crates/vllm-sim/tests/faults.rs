@@ -311,7 +311,7 @@ fn dead_engines_fail_every_request_and_health() {
 
 #[test]
 fn the_front_end_follows_its_engines() {
-    let sim = sim(&["engine-death for=20ms requests=1"]);
+    let sim = sim(&["engine-death for=500ms requests=1"]);
     assert_eq!(stream(&sim).unwrap().status, 200);
     assert_eq!(stream(&sim).unwrap().status, 500);
     until("it is gone", || TcpStream::connect(sim.address()).is_err());
@@ -329,7 +329,7 @@ fn slow_steps_take_their_share() {
     until("it is slow", || {
         let before = metric(&metrics(&sim), "vllm:e2e_request_latency_seconds_sum");
         stream(&sim).unwrap();
-        // Twelve steps of ten milliseconds; without the fault twelve.
+        // 12 steps of 10 ms; without the fault 12 ms in all.
         metric(&metrics(&sim), "vllm:e2e_request_latency_seconds_sum") - before >= 0.1
     });
 }

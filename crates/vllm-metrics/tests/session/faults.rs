@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(20);
 fn check_gap(reply: fn() -> Reply, reason: &str) -> (FinishedRun, MemoryStore) {
     let server = Server::start(move |_| reply());
     let (builder, store) = recorder();
-    let endpoint = EndpointConfig::new(server.url()).timeout(Duration::from_millis(200));
+    let endpoint = EndpointConfig::new(server.url()).timeout(Duration::from_secs(10));
     let session = builder.endpoint(endpoint).interval(NEVER).start().unwrap();
     assert!(session.scrape_now(LONG));
     let run = session.finish().unwrap();

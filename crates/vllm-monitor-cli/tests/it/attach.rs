@@ -98,7 +98,7 @@ async fn a_silent_server_and_one_that_talks_nonsense_cost_the_others_nothing() {
         })
         .await;
     assert_eq!(after["state"], "READY");
-    assert!(after["missed_ticks"].as_u64() < Some(5), "{after:#}");
+    assert!(after["missed_ticks"].as_u64() < Some(before + 20), "{after:#}");
     talker.abort();
     world.runtime.finish().await;
 }

@@ -132,7 +132,15 @@ fn a_driver_that_does_not_load() {
     let folder = tempfile::tempdir().unwrap();
     let library = fake_nvml::install(folder.path(), "init DRIVER_NOT_LOADED\n").unwrap();
     let library = library.display().to_string();
-    let (code, found) = findings(&["--nvml-library", &library, "--model", "a/b"], &[], &[]);
+    // The default port may be in use here.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+        .to_string();
+    let options = ["--nvml-library", &library, "--model", "a/b", "--port", &port];
+    let (code, found) = findings(&options, &[], &[]);
     assert_eq!(code, 2, "nothing blocks, and not everything could be checked");
     let is_unknown = |finding: &Value| finding["check"] == "gpu" && finding["outcome"] == "unknown";
     assert!(found.iter().any(is_unknown), "{found:#?}");

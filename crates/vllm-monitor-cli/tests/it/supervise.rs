@@ -89,7 +89,7 @@ fn a_signal_is_forwarded_and_the_end_is_then_no_failure() {
 #[test]
 fn what_the_server_leaves_behind_is_ended_and_reaped() {
     // The grandchild would hold the output open, and the GPU, for ever.
-    let (status, out, _) = shell("sh -c 'echo $$; exec sleep 1000' & sleep 0.2; exit 4");
+    let (status, out, _) = shell("sh -c 'echo $$; exec sleep 1000' & sleep 2; exit 4");
     assert_eq!(status.code(), Some(4));
     let pid: i32 = String::from_utf8(out).unwrap().trim().parse().unwrap();
     assert_eq!(kill(Pid::from_raw(pid), None), Err(nix::errno::Errno::ESRCH));
