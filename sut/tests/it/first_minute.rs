@@ -45,11 +45,13 @@ fn a_stored_run_that_is_not_there_is_an_error_and_leaves_nothing() {
 
 #[test]
 fn a_run_leaves_its_result_as_a_file_and_can_be_processed_again() {
-    let flags = "--duration 1s --num-samples 32 --no-plots";
+    let flags = "--duration 1s --num-samples 32";
     let run = Run::new(&flags.split(' ').collect::<Vec<_>>()).finish();
     // Whether LoadGen reports such a short run as VALID depends on the machine.
     assert!(matches!(run.status, Some(0 | 1)), "{}", run.shown());
     assert!(run.stderr.contains(" samples in one query"), "{}", run.shown());
+    // The diagnosis of the record is a part of the closing table.
+    assert!(run.stdout.contains("steady window"), "{}", run.shown());
     let path = std::fs::read_dir(run.log_dir())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -60,6 +62,20 @@ fn a_run_leaves_its_result_as_a_file_and_can_be_processed_again() {
     assert_eq!(result["outcome"], word);
     assert_eq!(result["exit_status"], run.status.unwrap());
     assert_eq!(result["run"]["simulated"], true);
+    assert_eq!(
+        result["settings"]["planned_samples"],
+        result["figures"]["samples_issued"]["value"]
+    );
+    let mut names: Vec<&str> = result["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["name"].as_str().unwrap())
+        .collect();
+    let listed = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), listed, "{}", result["files"]);
     let figures = &result["figures"];
     assert_eq!(
         figures["samples_completed"]["value"],
@@ -122,6 +138,7 @@ fn a_dry_run_is_for_people() {
     for told in [
         "dry run: every check was made, no load was sent",
         "queries at 2 per second",
+        "32 samples: rounded up from 10 samples to 1 whole pass over the 32 samples",
         "the run cannot be VALID",
         "LoadGen's early-stopping test needs at least 459",
         "TTFT 2s, TPOT 100ms",
@@ -133,6 +150,16 @@ fn a_dry_run_is_for_people() {
         "{}",
         run.shown()
     );
+}
+
+#[test]
+fn what_scoring_lacks_is_said_before_the_load() {
+    let flags = "--dry-run --test-mode accuracy --num-samples 8";
+    let run = Run::new(&flags.split(' ').collect::<Vec<_>>())
+        .without_metrics()
+        .finish();
+    assert_eq!(run.status, Some(0), "{}", run.shown());
+    assert!(run.stdout.contains("scoring: "), "{}", run.shown());
 }
 
 #[test]
