@@ -169,7 +169,9 @@ fn the_doctor_finds_out_why_there_are_no_metrics() {
     let output = sut(folder.path(), &["doctor", "--url", &server.url()]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     assert!(
-        shown(&output).contains("nothing is in the way"),
+        shown(&output).contains("nothing is in the way")
+            && shown(&output).contains("ok   every line of the page was read")
+            && !shown(&output).contains("FAIL"),
         "{}",
         shown(&output)
     );

@@ -184,7 +184,7 @@ fn an_argument_that_this_version_does_not_know() {
     let program = program.display().to_string();
     let (code, found) = findings(&[], &[], &[&program, "serve", "a/b", "--swap-space", "4"]);
     assert_eq!(code, 1);
-    expect(&found, "arguments", "--swap-space", "would end");
+    expect(&found, "arguments", "--swap-space", "refuses to start");
 }
 
 #[test]
