@@ -42,7 +42,21 @@ impl Comparison {
                 .unwrap_or_default();
             return format!("{between}: not comparable: {}.", reasons.trim_end_matches('.'));
         }
-        format!("{between}: {}.", self.conclusion.text())
+        let unknown: Vec<&str> = self
+            .decisive
+            .iter()
+            .filter(|figure| figure.conclusion == Conclusion::NotComparable)
+            .map(|figure| &*figure.name)
+            .collect();
+        let conclusion = self.conclusion.text();
+        match unknown.is_empty() {
+            true => format!("{between}: {conclusion}."),
+            // The conclusion is that of the other decisive figures only.
+            false => format!(
+                "{between}: {conclusion} in what is comparable; not comparable: {}.",
+                list(&unknown)
+            ),
+        }
     }
 
     fn differences(&self, severity: Severity, opening: &str) -> Option<String> {

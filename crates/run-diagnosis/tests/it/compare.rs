@@ -297,6 +297,9 @@ fn without_a_steady_window_only_throughput_is_compared() {
         figure(&comparison, Metric::OutputTokenThroughput).conclusion,
         Conclusion::NotComparable
     );
+    let headline = &comparison.sentences()[0];
+    let left_out = "in what is comparable; not comparable: time per output token, end-to-end latency and time to first token.";
+    assert!(headline.ends_with(left_out), "{headline}");
 }
 
 #[test]
