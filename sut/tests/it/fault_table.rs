@@ -105,8 +105,10 @@ fn assert_loadgen_agrees(run: &Finished, failed: usize) {
         assert_eq!(result.error_count(), 0, "{:?}\n{shown}", result.errors);
     }
     if let Some((ours, theirs)) = run.both_throughputs() {
+        // LoadGen's time includes a request that timed out after the last answer, and ours does not.
+        let is_shorter = ours > theirs && run.stdout.contains("x timeout");
         assert!(
-            (ours / theirs - 1.0).abs() < 2e-2,
+            is_shorter || (ours / theirs - 1.0).abs() < 2e-2,
             "{ours} against {theirs}\n{shown}"
         );
     }
@@ -221,7 +223,7 @@ fn a_server_that_hangs_is_given_up_after_the_stall_limit() {
     assert!(started.elapsed() < Duration::from_secs(60), "{}", run.shown());
     assert!(assert_honest(&run, 4) > 0);
     assert!(
-        run.stdout.contains("no query was answered for 3 s"),
+        run.stdout.contains("no query was answered for 3.0 s"),
         "{}",
         run.shown()
     );
