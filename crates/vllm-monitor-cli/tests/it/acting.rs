@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use monitor_acting::audit::{self, Record};
@@ -10,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use vllm_monitor_cli::settings::Flags;
 use vllm_sim::{ControlToken, EngineConfig, OutputLength, SimConfig, Simulator};
 
@@ -257,6 +259,77 @@ async fn memory_pressure_is_met_by_a_clamp_that_is_judged_and_taken_back() {
         error.contains("/no/such/audit") && !error.contains("settings"),
         "{error}"
     );
+}
+
+/// Relays to a server, but closes the connection of every second and later request that sets a lever. Returns its URL.
+async fn relay_that_refuses_renewals(to: std::net::SocketAddr) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let set = Arc::new(AtomicU32::new(0));
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(to).await.unwrap();
+            let set = Arc::clone(&set);
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let requests = async {
+                    let mut chunk = vec![0; 1 << 16];
+                    while let Ok(n @ 1..) = from_client.read(&mut chunk).await {
+                        if chunk[..n].starts_with(b"POST /v1/monitor/levers/")
+                            && set.fetch_add(1, Ordering::Relaxed) > 0
+                        {
+                            return;
+                        }
+                        if to_server.write_all(&chunk[..n]).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = requests => {}
+                    _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_that_fails_is_published_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let pressed = Pressed::new();
+    let url = relay_that_refuses_renewals(pressed.simulator.address()).await;
+    let config = settings(folder.path(), "one", "");
+    // What the lever does at once, so that it is a success and renewed.
+    let refuses = r#"signal = "rejections_per_sec", change = "rises", by = 0.1, within_secs = 2"#;
+    let (before, after) = ARMS.split_once("[[arm]]\nname = \"tighten_admission\"").unwrap();
+    let after = after.replacen(
+        r#"signal = "preemptions_per_sec", change = "falls", by = 0.1, within_secs = 2"#,
+        refuses,
+        1,
+    );
+    let arms = format!("{before}[[arm]]\nname = \"tighten_admission\"{after}");
+    std::fs::write(folder.path().join("arms.toml"), arms).unwrap();
+    let world = World::new(&Flags {
+        config: Some(config),
+        ..quick(&[&format!("t={url}")])
+    })
+    .await;
+    until("the renewal", || {
+        notes(&world)
+            .iter()
+            .any(|note| note.starts_with("tighten_admission could not be renewed"))
+    })
+    .await;
+    let renewed = notes(&world)
+        .into_iter()
+        .filter(|note| note.contains("is renewed"))
+        .collect::<Vec<_>>();
+    assert!(renewed.is_empty(), "{renewed:?}");
+    world.runtime.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
