@@ -37,7 +37,7 @@ pub(super) struct Counting {
 
 /// The load at one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Standing {
+pub(super) struct LoadProgress {
     pub(super) elapsed: Duration,
     pub(super) issued: u64,
     pub(super) completed: u64,
@@ -52,7 +52,7 @@ pub(super) struct Standing {
     pub(super) forecast: String,
 }
 
-impl Standing {
+impl LoadProgress {
     /// Answered queries.
     pub(super) fn done(&self) -> u64 {
         self.completed + self.failed
@@ -88,7 +88,7 @@ impl Counting {
     }
 
     /// The load now.
-    pub(super) fn standing(&mut self) -> Standing {
+    pub(super) fn progress(&mut self) -> LoadProgress {
         let now = Instant::now();
         let elapsed = now.duration_since(self.started);
         let completed = Counters::get(&self.counters.completed);
@@ -114,7 +114,7 @@ impl Counting {
                 });
             }
         }
-        Standing {
+        LoadProgress {
             elapsed,
             issued: Counters::get(&self.counters.issued),
             completed,
@@ -147,12 +147,12 @@ mod tests {
         let settings = TestSettings::new(Scenario::Offline, Mode::Performance);
         let mut counting = Counting::start(counters, Arc::new(|| 4000), &settings, Some(128), None);
         counting.previous.0 -= Duration::from_secs(2);
-        let standing = counting.standing();
-        assert_eq!(standing.queries_per_second, 0.0);
+        let progress = counting.progress();
+        assert_eq!(progress.queries_per_second, 0.0);
         // 4000 tokens in slightly more than 2 s.
-        let tokens = standing.tokens_per_second;
+        let tokens = progress.tokens_per_second;
         assert!(tokens > 0.0 && tokens <= 2000.0, "{tokens}");
-        assert_eq!(standing.left, None, "no remaining time is made up");
-        assert_eq!(standing.total(), 128);
+        assert_eq!(progress.left, None, "no remaining time is made up");
+        assert_eq!(progress.total(), 128);
     }
 }

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use run_dashboard::{Dashboard, Options};
 use vllm_metrics::Session;
 
-use super::counting::{Counting, Standing};
+use super::counting::{Counting, LoadProgress};
 use crate::exit::Fail;
 use crate::live;
 use crate::plan::DashboardPlan;
@@ -32,10 +32,10 @@ pub(super) fn start(
     let mut options = Options::new(plan.address);
     options.hosts.clone_from(&plan.hosts);
     let counting = Arc::clone(counting);
-    let standing = move || {
+    let progress = move || {
         let mut counting = counting.lock().unwrap_or_else(PoisonError::into_inner);
         match counting.as_mut() {
-            Some(counting) => sentences(&counting.standing()),
+            Some(counting) => sentences(&counting.progress()),
             None => vec!["The load has not begun.".to_owned()],
         }
     };
@@ -43,26 +43,26 @@ pub(super) fn start(
         &options,
         live::subscribe(session),
         session.manifest(),
-        Box::new(standing),
+        Box::new(progress),
     )
     .map_err(|error| Fail::usage(anyhow!("--dashboard-port: {error}")))?;
     tracing::info!("dashboard: {}", dashboard.url());
     Ok(dashboard)
 }
 
-fn sentences(standing: &Standing) -> Vec<String> {
+fn sentences(progress: &LoadProgress) -> Vec<String> {
     let mut sentences = Vec::new();
-    if !standing.forecast.is_empty() {
-        sentences.push(format!("Forecast: {}.", standing.forecast));
+    if !progress.forecast.is_empty() {
+        sentences.push(format!("Forecast: {}.", progress.forecast));
     }
-    let left = standing.left.map_or_else(String::new, |left| {
+    let left = progress.left.map_or_else(String::new, |left| {
         format!(", about {:.0} s left", left.as_secs_f64())
     });
     sentences.push(format!(
         "{} of {} queries answered, {} of them failed{left}.",
-        standing.done(),
-        standing.total(),
-        standing.failed
+        progress.done(),
+        progress.total(),
+        progress.failed
     ));
     sentences
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use run_terminal::{Options, Output, Screen};
 
-use super::counting::{Counting, Standing};
+use super::counting::{Counting, LoadProgress};
 use super::screen::Running;
 use crate::console::PROGRESS;
 use crate::plan::Ui;
@@ -54,28 +54,28 @@ impl Progress {
         match &mut self.display {
             Display::Nothing => {}
             Display::Bar(bar) => {
-                let standing = self.counting.standing();
-                let (rates, rest) = message(&standing);
-                bar.set_length(standing.total());
-                bar.set_position(standing.done());
+                let progress = self.counting.progress();
+                let (rates, rest) = message(&progress);
+                bar.set_length(progress.total());
+                bar.set_position(progress.done());
                 bar.set_prefix(rates);
                 bar.set_message(rest);
             }
             Display::Lines(next) => {
                 // The rates are those of the last second.
-                let standing = self.counting.standing();
+                let progress = self.counting.progress();
                 if now < *next {
                     return;
                 }
                 *next = now + PLAIN_EVERY;
-                let (rates, rest) = message(&standing);
+                let (rates, rest) = message(&progress);
                 // A closed pipe must not end a benchmark.
                 let _closed = writeln!(
                     std::io::stderr(),
                     "{PROGRESS}{} s, {} of {} queries, {rates}, {rest}",
-                    standing.elapsed.as_secs(),
-                    standing.done(),
-                    standing.total()
+                    progress.elapsed.as_secs(),
+                    progress.done(),
+                    progress.total()
                 );
             }
             Display::Screen(screen, _) if screen.is_closed() => {
@@ -138,21 +138,21 @@ fn screen(running: Running) -> Display {
 }
 
 /// Rates, and everything else.
-fn message(standing: &Standing) -> (String, String) {
+fn message(progress: &LoadProgress) -> (String, String) {
     let rates = format!(
         "{:.1} samples/s, {:.0} tokens/s",
-        standing.queries_per_second, standing.tokens_per_second
+        progress.queries_per_second, progress.tokens_per_second
     );
-    let mut rest = format!("{} in flight", standing.in_flight);
-    if standing.failed > 0 {
-        rest.push_str(&format!(", {} FAILED", standing.failed));
+    let mut rest = format!("{} in flight", progress.in_flight);
+    if progress.failed > 0 {
+        rest.push_str(&format!(", {} FAILED", progress.failed));
     }
-    if let Some(left) = standing.left {
+    if let Some(left) = progress.left {
         rest.push_str(&format!(", about {:.0} s left", left.as_secs_f64()));
     }
-    if !standing.forecast.is_empty() {
+    if !progress.forecast.is_empty() {
         rest.push_str("; ");
-        rest.push_str(&standing.forecast);
+        rest.push_str(&progress.forecast);
     }
     (rates, rest)
 }

@@ -28,7 +28,7 @@ pub(super) struct Recorded {
 
 impl Source for Running {
     fn advance(&mut self, view: &mut LiveView) -> Status {
-        let standing = self.counting.standing();
+        let progress = self.counting.progress();
         let mut status = Status {
             title: self.title.clone(),
             simulated: self.simulated,
@@ -37,16 +37,16 @@ impl Source for Running {
                 None => State::Running,
             },
             queries: Some(Queries {
-                issued: Some(standing.issued),
-                completed: standing.completed,
-                failed: standing.failed,
-                planned: standing.planned,
-                per_second: Some(standing.queries_per_second),
-                tokens_per_second: Some(standing.tokens_per_second),
+                issued: Some(progress.issued),
+                completed: progress.completed,
+                failed: progress.failed,
+                planned: progress.planned,
+                per_second: Some(progress.queries_per_second),
+                tokens_per_second: Some(progress.tokens_per_second),
             }),
-            elapsed: Some(standing.elapsed),
-            left: standing.left,
-            forecast: standing.forecast,
+            elapsed: Some(progress.elapsed),
+            left: progress.left,
+            forecast: progress.forecast,
             log: console::held(),
             ..Status::default()
         };
