@@ -55,7 +55,7 @@ struct Recents {
     /// When each failure began to be seen without interruption.
     failing: BTreeMap<Arc<str>, Time>,
     /// Earliest time to repeat a suggestion in observe mode.
-    would_from: Option<Time>,
+    suggest_from: Option<Time>,
 }
 
 /// One failure, from its first action to its end.
@@ -322,7 +322,7 @@ impl Actor {
                 .or_default()
                 .serving(serving > 0.5, now, &self.config.limits);
         }
-        let is_calm = situation.failures.is_empty() && !self.memory.stands_on(&situation.target);
+        let is_calm = situation.failures.is_empty() && !self.memory.has_action_on(&situation.target);
         if let Some(goodput) = situation.signal(signal::GOODPUT).filter(|_| is_calm) {
             let usual = self
                 .memory

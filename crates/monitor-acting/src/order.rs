@@ -182,7 +182,7 @@ pub enum Order {
     /// Write the intent to the audit, then execute it, then call [`crate::Actor::report`].
     Act(Box<Intent>),
     /// In observe mode: what would be done.
-    Would(Box<Intent>),
+    Suggest(Box<Intent>),
     /// Set the levers of an action again before their time is over, with the same values: they are still needed. Write
     /// it to the audit first; if it fails, call [`crate::Actor::not_renewed`].
     Renew {

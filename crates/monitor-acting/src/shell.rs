@@ -166,7 +166,7 @@ pub async fn carry_out(
                 let text = format!("the breaker tripped: {why}");
                 write(audited, now(), &Record::Note { text }, &mut done);
             }
-            Order::Would(_) => {}
+            Order::Suggest(_) => {}
         }
         done.orders.push(order);
     }

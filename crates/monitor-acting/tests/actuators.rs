@@ -242,7 +242,11 @@ async fn the_intent_is_on_the_disk_before_the_action() {
         let now = situation.at;
         let done = carry_out(orders, &audited, &actuators, || now).await;
         assert!(done.problems.is_empty(), "{:?}", done.problems);
-        assert!(done.orders.iter().all(|order| !matches!(order, Order::Would(_))));
+        assert!(
+            done.orders
+                .iter()
+                .all(|order| !matches!(order, Order::Suggest(_)))
+        );
     }
     assert_eq!(*seen.lock().expect("no panic"), [true]);
     drop(audited);

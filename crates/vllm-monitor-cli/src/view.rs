@@ -47,10 +47,10 @@ fn write_acting(text: &mut String, acting: &ActingStatus) {
         Some(why) => line(format!("no action is taken: {why}")),
         None => line("actions are taken".to_owned()),
     }
-    for standing in &acting.standing {
+    for action in &acting.in_effect {
         line(format!(
             "  {} on {} since {}: {}",
-            standing.action, standing.target, standing.since, standing.reason
+            action.action, action.target, action.since, action.reason
         ));
     }
     for action in acting

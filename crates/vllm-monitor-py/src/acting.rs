@@ -235,9 +235,9 @@ impl Inner {
         let mut open: std::collections::VecDeque<Order> = orders.into();
         let mut acted = false;
         while let Some(order) = open.pop_front() {
-            acted |= !matches!(order, Order::Would(_));
+            acted |= !matches!(order, Order::Suggest(_));
             match order {
-                Order::Would(intent) => {
+                Order::Suggest(intent) => {
                     self.note(format!("would use {}: {}", intent.arm, intent.reason));
                 }
                 Order::Act(intent) => {

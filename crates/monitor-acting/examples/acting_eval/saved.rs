@@ -98,7 +98,7 @@ fn always(scenario: &Scenario, arm: &str) -> Option<Run> {
     while !world.is_over() {
         let situation = world.second();
         for order in actor.step(&situation, &mut MemoryLeases::default()) {
-            let Order::Would(intent) = order else { continue };
+            let Order::Suggest(intent) = order else { continue };
             if let Ok(plan) = strategy.plan(&intent.failure, &situation) {
                 run.actions += 1;
                 world.apply(&plan.actions).ok()?;

@@ -57,7 +57,7 @@ impl Actor {
         let now = situation.at;
         let in_flight = self
             .memory
-            .standing
+            .in_effect
             .iter()
             .any(|s| s.intent.target == situation.target && !s.settled);
         if in_flight {
@@ -68,7 +68,7 @@ impl Actor {
         };
         let acts = self.acts().is_ok();
         let recents = self.recents.entry(Arc::clone(&situation.target)).or_default();
-        if !acts && recents.would_from.is_some_and(|from| now < from) {
+        if !acts && recents.suggest_from.is_some_and(|from| now < from) {
             return;
         }
         if recents
@@ -320,9 +320,9 @@ impl Actor {
         if !acts {
             self.memory.decisions += 1;
             if let Some(recents) = self.recents.get_mut(&target.name) {
-                recents.would_from = Some(now.plus_secs(SUGGEST_SECS));
+                recents.suggest_from = Some(now.plus_secs(SUGGEST_SECS));
             }
-            orders.push(Order::Would(Box::new(intent)));
+            orders.push(Order::Suggest(Box::new(intent)));
             return;
         }
         self.commit(intent, &spec, jitter, orders);
@@ -377,7 +377,7 @@ impl Actor {
                 trend
             }
         });
-        let standing = ActionInForce {
+        let action = ActionInForce {
             expected: expect(&effect.signal),
             goodput,
             reference,
@@ -394,7 +394,7 @@ impl Actor {
             harmed: 0,
             intent: intent.clone(),
         };
-        self.memory.standing.push(standing);
+        self.memory.in_effect.push(action);
         orders.push(Order::Act(Box::new(intent)));
     }
 }
@@ -420,27 +420,27 @@ impl Actor {
     /// Since when a lever of the plan is set by actions in effect.
     fn lever_since(&self, target: &str, plan: &Plan) -> Option<Time> {
         let set: BTreeSet<_> = plan.actions.iter().filter_map(Action::set_lever).collect();
-        let in_force = self.memory.standing.iter().filter(|standing| {
-            let mut levers = standing.intent.plan.actions.iter().filter_map(Action::set_lever);
-            standing.intent.target.as_ref() == target
-                && standing.revert_at.is_some()
+        let in_force = self.memory.in_effect.iter().filter(|action| {
+            let mut levers = action.intent.plan.actions.iter().filter_map(Action::set_lever);
+            action.intent.target.as_ref() == target
+                && action.revert_at.is_some()
                 && levers.any(|lever| set.contains(lever))
         });
-        in_force.map(|standing| standing.lever_since).min()
+        in_force.map(|action| action.lever_since).min()
     }
 
     /// Earlier actions whose levers get new values do not revert them any more.
     fn supersede(&mut self, intent: &Intent) {
         let set: BTreeSet<_> = intent.plan.actions.iter().filter_map(Action::set_lever).collect();
-        for standing in &mut self.memory.standing {
-            let revert = &standing.intent.plan.revert;
-            let is_replaced = standing.intent.target == intent.target
+        for action in &mut self.memory.in_effect {
+            let revert = &action.intent.plan.revert;
+            let is_replaced = action.intent.target == intent.target
                 && !revert.is_empty()
                 && revert
                     .iter()
                     .all(|action| action.reset_lever().is_some_and(|lever| set.contains(lever)));
             if is_replaced {
-                standing.revert_at = None;
+                action.revert_at = None;
             }
         }
     }

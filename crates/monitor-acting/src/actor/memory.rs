@@ -28,12 +28,13 @@ pub struct Memory {
     /// Usual goodput without failures, and when it was last updated.
     pub(crate) usual: BTreeMap<Arc<str>, (f64, Time)>,
     /// Actions in effect or not yet settled.
-    pub standing: Vec<ActionInForce>,
+    #[serde(alias = "standing")]
+    pub in_effect: Vec<ActionInForce>,
 }
 
 impl Memory {
-    pub(crate) fn stands_on(&self, target: &str) -> bool {
-        self.standing.iter().any(|s| s.intent.target.as_ref() == target)
+    pub(crate) fn has_action_on(&self, target: &str) -> bool {
+        self.in_effect.iter().any(|s| s.intent.target.as_ref() == target)
     }
 
     /// After loading, limits times in the future to their possible maximum.
@@ -44,12 +45,12 @@ impl Memory {
         for (_, at) in self.usual.values_mut() {
             *at = (*at).min(now);
         }
-        for standing in &mut self.standing {
-            if standing.intent.at > now {
+        for action in &mut self.in_effect {
+            if action.intent.at > now {
                 // The clock went back: actions in progress cannot be judged.
-                standing.window_ends = now;
-                standing.intent.deadline = now;
-                standing.revert_at = standing.revert_at.map(|_| now);
+                action.window_ends = now;
+                action.intent.deadline = now;
+                action.revert_at = action.revert_at.map(|_| now);
             }
         }
     }

@@ -38,78 +38,73 @@ impl Actor {
         leases: &mut dyn LeaseStore,
         orders: &mut Vec<Order>,
     ) {
-        let all = std::mem::take(&mut self.memory.standing);
-        for mut standing in all {
-            if standing.intent.target != situation.target {
-                self.memory.standing.push(standing);
+        let all = std::mem::take(&mut self.memory.in_effect);
+        for mut action in all {
+            if action.intent.target != situation.target {
+                self.memory.in_effect.push(action);
                 continue;
             }
-            self.settle_one(&mut standing, situation, leases, orders);
-            if !standing.settled || standing.revert_at.is_some() {
-                self.memory.standing.push(standing);
+            self.settle_one(&mut action, situation, leases, orders);
+            if !action.settled || action.revert_at.is_some() {
+                self.memory.in_effect.push(action);
             }
         }
     }
 
     fn settle_one(
         &mut self,
-        standing: &mut ActionInForce,
+        action: &mut ActionInForce,
         situation: &Situation,
         leases: &mut dyn LeaseStore,
         orders: &mut Vec<Order>,
     ) {
         let now = situation.at;
         if situation.observed
-            && !standing.settled
-            && now <= standing.window_ends
+            && !action.settled
+            && now <= action.window_ends
             && let Some(goodput) = situation.signal(signal::GOODPUT)
         {
-            standing.earned.0 += goodput.max(0.0);
-            standing.earned.1 += 1;
+            action.earned.0 += goodput.max(0.0);
+            action.earned.1 += 1;
         }
         if self.killed {
-            self.finish(standing, unknown("the kill switch is on"), now, orders);
-            self.take_back(standing, "the kill switch is on", now, leases, orders);
+            self.finish(action, unknown("the kill switch is on"), now, orders);
+            self.take_back(action, "the kill switch is on", now, leases, orders);
             return;
         }
-        if situation.restarted && !standing.restarts {
+        if situation.restarted && !action.restarts {
             // The process that it acted on is gone, along with its levers.
-            standing.revert_at = None;
-            self.finish(
-                standing,
-                unknown("the server was restarted meanwhile"),
-                now,
-                orders,
-            );
+            action.revert_at = None;
+            self.finish(action, unknown("the server was restarted meanwhile"), now, orders);
             return;
         }
         // Goodput may collapse after the promised signal has moved: it is watched until the window ends and while a
         // lever is set.
-        let is_watched = !standing.settled || standing.revert_at.is_some();
-        if is_watched && self.shows_harm(standing, situation) {
-            let verdict = self.collapsed(standing, now);
-            if standing.settled {
-                let intent = &standing.intent;
+        let is_watched = !action.settled || action.revert_at.is_some();
+        if is_watched && self.shows_harm(action, situation) {
+            let verdict = self.collapsed(action, now);
+            if action.settled {
+                let intent = &action.intent;
                 self.did_not_help(&intent.target, &intent.failure, &intent.arm);
-                self.revise(standing, verdict, now, orders);
-                self.take_back_early(standing, HARM, now, leases, orders);
+                self.revise(action, verdict, now, orders);
+                self.take_back_early(action, HARM, now, leases, orders);
             } else {
-                self.judged(standing, verdict, now, leases, orders);
+                self.judged(action, verdict, now, leases, orders);
             }
-        } else if standing.verdict.is_none() && now >= standing.intent.deadline {
-            let verdict = self.judge(standing, situation);
-            self.judged(standing, verdict, now, leases, orders);
+        } else if action.verdict.is_none() && now >= action.intent.deadline {
+            let verdict = self.judge(action, situation);
+            self.judged(action, verdict, now, leases, orders);
         }
-        if !standing.settled
-            && now >= standing.window_ends
-            && let Some(verdict) = standing.verdict.clone()
+        if !action.settled
+            && now >= action.window_ends
+            && let Some(verdict) = action.verdict.clone()
         {
-            self.finish(standing, verdict, now, orders);
+            self.finish(action, verdict, now, orders);
         }
-        if standing.revert_at.is_some_and(|at| now >= at) {
-            self.take_back(standing, "its time is over", now, leases, orders);
+        if action.revert_at.is_some_and(|at| now >= at) {
+            self.take_back(action, "its time is over", now, leases, orders);
         } else {
-            self.renew(standing, situation, leases, orders);
+            self.renew(action, situation, leases, orders);
         }
     }
 
@@ -120,18 +115,18 @@ impl Actor {
     /// for a new action.
     fn renew(
         &mut self,
-        standing: &mut ActionInForce,
+        action: &mut ActionInForce,
         situation: &Situation,
         leases: &mut dyn LeaseStore,
         orders: &mut Vec<Order>,
     ) {
-        let (intent, now) = (&standing.intent, situation.at);
-        let Some((ttl, at)) = intent.plan.ttl_secs.zip(standing.revert_at) else {
+        let (intent, now) = (&action.intent, situation.at);
+        let Some((ttl, at)) = intent.plan.ttl_secs.zip(action.revert_at) else {
             return;
         };
         let sets_lever = |action: &&Action| action.set_lever().is_some();
         let actions: Vec<Action> = intent.plan.actions.iter().filter(sets_lever).cloned().collect();
-        let helped = standing
+        let helped = action
             .verdict
             .as_ref()
             .is_some_and(|v| matches!(v.outcome, Outcome::Success | Outcome::PartialSuccess));
@@ -141,7 +136,7 @@ impl Actor {
             || !helped
             || !is_due
             || !situation.observed
-            || until.secs_since(standing.lever_since) > self.config.limits.longest_lever_secs
+            || until.secs_since(action.lever_since) > self.config.limits.longest_lever_secs
             || !self
                 .has_unserved_demand(situation, &intent.failure)
                 .unwrap_or(false)
@@ -158,8 +153,8 @@ impl Actor {
             actions,
             fence: intent.fence,
         });
-        standing.renewed_from = Some(at);
-        standing.revert_at = Some(until);
+        action.renewed_from = Some(at);
+        action.revert_at = Some(until);
     }
 
     fn permits_renewal(&self, arm: &str, situation: &Situation) -> bool {
@@ -182,12 +177,12 @@ impl Actor {
 
     /// Processes a renewal that could not be executed: the lever ends when it would have ended without it.
     pub fn not_renewed(&mut self, ticket: Ticket) {
-        let standing = &mut self.memory.standing;
-        if let Some(standing) = standing.iter_mut().find(|s| s.intent.ticket == ticket)
-            && standing.revert_at.is_some()
-            && let Some(before) = standing.renewed_from.take()
+        let in_effect = &mut self.memory.in_effect;
+        if let Some(action) = in_effect.iter_mut().find(|s| s.intent.ticket == ticket)
+            && action.revert_at.is_some()
+            && let Some(before) = action.renewed_from.take()
         {
-            standing.revert_at = Some(before);
+            action.revert_at = Some(before);
         }
     }
 
@@ -213,14 +208,14 @@ impl Actor {
     /// charge of the target, and may have set the same lever.
     fn take_back(
         &mut self,
-        standing: &mut ActionInForce,
+        action: &mut ActionInForce,
         why: &'static str,
         now: Time,
         leases: &mut dyn LeaseStore,
         orders: &mut Vec<Order>,
     ) {
-        let ended = standing.revert_at.take();
-        let intent = &standing.intent;
+        let ended = action.revert_at.take();
+        let intent = &action.intent;
         if intent.plan.revert.is_empty() {
             return;
         }
@@ -241,20 +236,20 @@ impl Actor {
                 return;
             }
         };
-        self.take_back_with(standing, why, now, fence, orders);
+        self.take_back_with(action, why, now, fence, orders);
     }
 
     /// Orders an action to be reverted. The cool-down of its levers begins.
     fn take_back_with(
         &mut self,
-        standing: &mut ActionInForce,
+        action: &mut ActionInForce,
         why: &'static str,
         now: Time,
         fence: u64,
         orders: &mut Vec<Order>,
     ) {
-        standing.revert_at = None;
-        let intent = &standing.intent;
+        action.revert_at = None;
+        let intent = &action.intent;
         if intent.plan.revert.is_empty() {
             return;
         }
@@ -274,71 +269,66 @@ impl Actor {
 
     fn take_back_early(
         &mut self,
-        standing: &mut ActionInForce,
+        action: &mut ActionInForce,
         why: &'static str,
         now: Time,
         leases: &mut dyn LeaseStore,
         orders: &mut Vec<Order>,
     ) {
-        if !standing.intent.plan.revert.is_empty() {
-            let tally = self.memory.tallies.entry(Arc::clone(&standing.intent.arm));
+        if !action.intent.plan.revert.is_empty() {
+            let tally = self.memory.tallies.entry(Arc::clone(&action.intent.arm));
             tally.or_default().reverted += 1;
         }
-        self.take_back(standing, why, now, leases, orders);
+        self.take_back(action, why, now, leases, orders);
     }
 
     /// The verdict on an action during which goodput collapsed.
-    fn collapsed(&self, standing: &ActionInForce, now: Time) -> Verdict {
-        let effect = &standing.intent.plan.effect;
-        let target = &standing.intent.target;
+    fn collapsed(&self, action: &ActionInForce, now: Time) -> Verdict {
+        let effect = &action.intent.plan.effect;
+        let target = &action.intent.target;
         // The deadline's longer window may still contain samples from before the collapse.
         let observed = self.recent_mean(target, signal::GOODPUT, now, HARM_AFTER_SECS / 2.0);
         Verdict {
             outcome: Outcome::MadeWorse,
             signal: effect.signal.clone(),
-            expected_without: standing.expected.map(|expected| expected.mean),
+            expected_without: action.expected.map(|expected| expected.mean),
             observed: self.recent_mean(target, &effect.signal, now, compare_secs(effect.within_secs)),
-            goodput: standing.goodput.map(|expected| expected.mean).zip(observed),
+            goodput: action.goodput.map(|expected| expected.mean).zip(observed),
             why: "goodput was far below the forecast for several samples".into(),
         }
     }
 
     /// Whether goodput has been far below the forecast for several samples.
-    fn shows_harm(&self, standing: &mut ActionInForce, situation: &Situation) -> bool {
+    fn shows_harm(&self, action: &mut ActionInForce, situation: &Situation) -> bool {
         let now = situation.at;
-        let early = now.secs_since(standing.intent.at) < HARM_AFTER_SECS;
-        let is_passive = standing.intent.plan.actions.is_empty();
+        let early = now.secs_since(action.intent.at) < HARM_AFTER_SECS;
+        let is_passive = action.intent.plan.actions.is_empty();
         let goodput = self
-            .recent_mean(
-                &standing.intent.target,
-                signal::GOODPUT,
-                now,
-                HARM_AFTER_SECS / 2.0,
-            )
-            .zip(standing.goodput);
+            .recent_mean(&action.intent.target, signal::GOODPUT, now, HARM_AFTER_SECS / 2.0)
+            .zip(action.goodput);
         // A restart reduces goodput before it increases it.
         let harmed = situation.observed
             && !early
             && !is_passive
-            && !standing.restarts
+            && !action.restarts
             && self
-                .has_unserved_demand(situation, &standing.intent.failure)
+                .has_unserved_demand(situation, &action.intent.failure)
                 .unwrap_or(true)
             && goodput.is_some_and(|(observed, expected)| {
                 let mut limits = self.config.limits.harm;
                 limits.share *= 2.0;
                 limits.is_harm(Compared { expected, observed })
             });
-        standing.harmed = if harmed { standing.harmed + 1 } else { 0 };
-        standing.harmed >= HARM_SAMPLES
+        action.harmed = if harmed { action.harmed + 1 } else { 0 };
+        action.harmed >= HARM_SAMPLES
     }
 
     fn recent_mean(&self, target: &str, name: &str, now: Time, secs: f64) -> Option<f64> {
         self.recents.get(target)?.signals.get(name)?.mean(now, secs)
     }
 
-    fn judge(&self, standing: &ActionInForce, situation: &Situation) -> Verdict {
-        let (intent, now) = (&standing.intent, situation.at);
+    fn judge(&self, action: &ActionInForce, situation: &Situation) -> Verdict {
+        let (intent, now) = (&action.intent, situation.at);
         if !situation.observed {
             return unknown("the target cannot be observed");
         }
@@ -354,9 +344,9 @@ impl Actor {
                 observed,
             })
         };
-        let signal = compared(&effect.signal, standing.expected);
-        let goodput = compared(signal::GOODPUT, standing.goodput)
-            .filter(|_| !standing.restarts)
+        let signal = compared(&effect.signal, action.expected);
+        let goodput = compared(signal::GOODPUT, action.goodput)
+            .filter(|_| !action.restarts)
             .filter(|_| {
                 self.has_unserved_demand(situation, &intent.failure)
                     .unwrap_or(true)
@@ -371,34 +361,34 @@ impl Actor {
 
     fn judged(
         &mut self,
-        standing: &mut ActionInForce,
+        action: &mut ActionInForce,
         verdict: Verdict,
         now: Time,
         leases: &mut dyn LeaseStore,
         orders: &mut Vec<Order>,
     ) {
-        let target = Arc::clone(&standing.intent.target);
-        let arm = Arc::clone(&standing.intent.arm);
+        let target = Arc::clone(&action.intent.target);
+        let arm = Arc::clone(&action.intent.arm);
         match verdict.outcome {
             Outcome::Success | Outcome::PartialSuccess => {
                 if let Some(ledger) = self.memory.ledgers.get_mut(&target) {
-                    ledger.progress(&arm, standing.revert_at);
+                    ledger.progress(&arm, action.revert_at);
                 }
-                standing.verdict = Some(verdict);
+                action.verdict = Some(verdict);
             }
             Outcome::Failure | Outcome::MadeWorse => {
-                self.did_not_help(&target, &standing.intent.failure, &arm);
+                self.did_not_help(&target, &action.intent.failure, &arm);
                 let why = if verdict.outcome == Outcome::MadeWorse {
                     HARM
                 } else {
                     "it had no effect"
                 };
-                self.finish(standing, verdict, now, orders);
-                self.take_back_early(standing, why, now, leases, orders);
+                self.finish(action, verdict, now, orders);
+                self.take_back_early(action, why, now, leases, orders);
             }
             Outcome::NotApplicable => {
-                self.finish(standing, verdict, now, orders);
-                self.take_back_early(standing, "its effect cannot be observed", now, leases, orders);
+                self.finish(action, verdict, now, orders);
+                self.take_back_early(action, "its effect cannot be observed", now, leases, orders);
             }
         }
     }
@@ -418,21 +408,21 @@ impl Actor {
     }
 
     /// Finishes the judgement of an action: counts it and updates the learner.
-    fn finish(&mut self, standing: &mut ActionInForce, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
-        if standing.settled {
+    fn finish(&mut self, action: &mut ActionInForce, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
+        if action.settled {
             return;
         }
-        standing.settled = true;
-        let intent = &standing.intent;
-        let late = now.secs_since(standing.window_ends) > LATE_SECS;
+        action.settled = true;
+        let intent = &action.intent;
+        let late = now.secs_since(action.window_ends) > LATE_SECS;
         let level = self.recent_mean(&intent.target, signal::GOODPUT, now, HARM_AFTER_SECS);
-        let reward = standing
+        let reward = action
             .reward(now, level)
             .filter(|_| verdict.outcome != Outcome::NotApplicable && !late);
         if self.config.learning {
             match reward {
                 Some(reward) => {
-                    standing.learned = Some(self.memory.learner.observe_revisable(
+                    action.learned = Some(self.memory.learner.observe_revisable(
                         &intent.context,
                         &intent.arm,
                         reward,
@@ -447,7 +437,7 @@ impl Actor {
             .entry(Arc::clone(&intent.arm))
             .or_default()
             .count(verdict.outcome);
-        standing.verdict = Some(verdict.clone());
+        action.verdict = Some(verdict.clone());
         orders.push(Order::Settled(Settled {
             ticket: intent.ticket,
             target: Arc::clone(&intent.target),
@@ -463,14 +453,14 @@ impl Actor {
 
     /// Replaces the outcome of an action that did harm after it was settled: in its counts, and in what was learned. The
     /// reward falls to the goodput that it led to.
-    fn revise(&mut self, standing: &mut ActionInForce, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
-        let intent = &standing.intent;
-        let Some(before) = standing.verdict.as_ref().map(|verdict| verdict.outcome) else {
+    fn revise(&mut self, action: &mut ActionInForce, verdict: Verdict, now: Time, orders: &mut Vec<Order>) {
+        let intent = &action.intent;
+        let Some(before) = action.verdict.as_ref().map(|verdict| verdict.outcome) else {
             return;
         };
         let level = self.recent_mean(&intent.target, signal::GOODPUT, now, HARM_AFTER_SECS);
         let mut reward = None;
-        if let Some((learned, kept)) = standing.learned.zip(level.and_then(|level| standing.kept(level))) {
+        if let Some((learned, kept)) = action.learned.zip(level.and_then(|level| action.kept(level))) {
             let revised = kept.min(learned.reward);
             self.memory
                 .learner
@@ -479,8 +469,8 @@ impl Actor {
         }
         let tally = self.memory.tallies.entry(Arc::clone(&intent.arm));
         tally.or_default().recount(before, verdict.outcome);
-        standing.learned = None;
-        standing.verdict = Some(verdict.clone());
+        action.learned = None;
+        action.verdict = Some(verdict.clone());
         orders.push(Order::Settled(Settled {
             ticket: intent.ticket,
             target: Arc::clone(&intent.target),
@@ -499,25 +489,25 @@ impl Actor {
         let mut orders = Vec::new();
         let Some(place) = self
             .memory
-            .standing
+            .in_effect
             .iter()
             .position(|s| s.intent.ticket == ticket)
         else {
             return orders;
         };
-        let mut standing = self.memory.standing.remove(place);
+        let mut action = self.memory.in_effect.remove(place);
         let (target, failure) = (
-            Arc::clone(&standing.intent.target),
-            Arc::clone(&standing.intent.failure),
+            Arc::clone(&action.intent.target),
+            Arc::clone(&action.intent.failure),
         );
-        let arm = Arc::clone(&standing.intent.arm);
+        let arm = Arc::clone(&action.intent.arm);
         self.did_not_help(&target, &failure, &arm);
         let verdict = unknown(format!("it could not be carried out: {error}"));
-        self.finish(&mut standing, verdict, now, &mut orders);
+        self.finish(&mut action, verdict, now, &mut orders);
         // Some of its operations may have been executed, under this lease and just now.
-        let fence = standing.intent.fence;
+        let fence = action.intent.fence;
         self.take_back_with(
-            &mut standing,
+            &mut action,
             "it could not be carried out in full",
             now,
             fence,

@@ -115,10 +115,10 @@ fn observing_suggests_and_never_acts() {
     assert!(acts(&orders).is_empty());
     let suggestions = orders
         .iter()
-        .filter(|(_, o)| matches!(o, Order::Would(_)))
+        .filter(|(_, o)| matches!(o, Order::Suggest(_)))
         .count();
     assert_eq!(suggestions, 5, "one a minute");
-    assert!(actor.memory().standing.is_empty());
+    assert!(actor.memory().in_effect.is_empty());
     assert_eq!(world.lever, None);
 }
 
@@ -159,7 +159,7 @@ fn an_effect_is_verified_and_the_lever_stands_until_its_time_is_over() {
     assert!(reward.expect("it was observed") > 0.75, "{reward:?}");
     assert_eq!(reverts(&orders), [(1163.0, "its time is over".to_owned())]);
     assert_eq!(world.lever, None);
-    assert!(actor.memory().standing.is_empty());
+    assert!(actor.memory().in_effect.is_empty());
 }
 
 #[test]
@@ -397,7 +397,7 @@ fn an_action_that_fails_is_taken_back_and_not_repeated() {
     );
     assert!(matches!(&orders[0], Order::Settled(s) if s.verdict.why.contains("status 404")));
     assert!(matches!(&orders[1], Order::Revert { .. }));
-    assert!(actor.memory().standing.is_empty());
+    assert!(actor.memory().in_effect.is_empty());
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub struct Reach {
     /// Webhooks, commands and replica counts by name: `scale`, `fail_over`.
     pub hooks: BTreeMap<String, Hook>,
     /// Capabilities that cannot be detected and are confirmed by the operator, such as `route.sleep`.
-    pub vouched: BTreeSet<Capability>,
+    pub confirmed: BTreeSet<Capability>,
 }
 
 impl fmt::Debug for Reach {
@@ -56,7 +56,7 @@ impl fmt::Debug for Reach {
             .field("token", &self.token)
             .field("restart", &self.restart.is_some())
             .field("hooks", &self.hooks)
-            .field("vouched", &self.vouched)
+            .field("confirmed", &self.confirmed)
             .finish()
     }
 }
@@ -70,7 +70,7 @@ impl Reach {
             token: None,
             restart: None,
             hooks: BTreeMap::new(),
-            vouched: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
         }
     }
 }
@@ -188,7 +188,7 @@ impl Actuators {
                 .keys()
                 .map(|hook| Capability::from(format!("hook.{hook}"))),
         );
-        found.capabilities.extend(reach.vouched.iter().cloned());
+        found.capabilities.extend(reach.confirmed.iter().cloned());
         found
     }
 

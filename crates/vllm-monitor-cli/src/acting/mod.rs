@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 
 pub use settings::{ActingSettings, ActingTarget};
 pub use situation_forwarder::{Observed, SituationForwarder};
-pub use view::{ActingStatus, ActionStatus, Advice, Best, Recommended, StandingAction};
+pub use view::{ActingStatus, ActionInEffect, ActionStatus, Advice, Best, Recommended};
 
 use crate::error::{Error, Result};
 use crate::hub::Hub;

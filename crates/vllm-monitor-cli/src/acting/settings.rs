@@ -61,7 +61,7 @@ pub struct ActingTarget {
     /// Hooks for scaling and failing over.
     pub hooks: BTreeMap<String, Hook>,
     /// Capabilities that cannot be detected and are confirmed by the user.
-    pub vouched: BTreeSet<Capability>,
+    pub confirmed: BTreeSet<Capability>,
 }
 
 impl std::fmt::Debug for ActingTarget {
@@ -104,7 +104,7 @@ impl ActingTarget {
             token: self.token.clone(),
             restart: self.restart.clone().or(command),
             hooks: self.hooks.clone(),
-            vouched: self.vouched.clone(),
+            confirmed: self.confirmed.clone(),
             ..Reach::new(self.url.to_string())
         }
     }

@@ -27,7 +27,7 @@ pub struct ActingStatus {
     /// Why the breaker tripped, if it did.
     pub breaker: Option<String>,
     /// Actions under way or in effect.
-    pub standing: Vec<StandingAction>,
+    pub in_effect: Vec<ActionInEffect>,
     /// Each action on each target: enabled, supported, and why not.
     pub actions: Vec<ActionStatus>,
     /// Targets for which a person is needed, and why.
@@ -47,13 +47,13 @@ pub struct ActingStatus {
 impl ActingStatus {
     /// Whether an action is under way or in effect.
     pub fn is_under_way(&self) -> bool {
-        self.standing.iter().any(|standing| standing.action != NOTHING)
+        self.in_effect.iter().any(|action| action.action != NOTHING)
     }
 }
 
 /// One action under way or in effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StandingAction {
+pub struct ActionInEffect {
     /// Its number.
     pub ticket: u64,
     /// The target.
@@ -128,14 +128,14 @@ pub(super) fn refresh(shared: &Shared) {
     let (actor, limits) = (&audited.actor, audited.actor.limits());
     let why_not = actor.acts().err();
     let memory = actor.memory();
-    let standing = memory.standing.iter().map(|standing| StandingAction {
-        ticket: standing.intent.ticket.0,
-        target: standing.intent.target.to_string(),
-        action: standing.intent.arm.to_string(),
-        failure: standing.intent.failure.to_string(),
-        reason: standing.intent.reason.clone(),
-        since: rfc3339(standing.intent.at.as_millis().saturating_mul(1_000_000)),
-        verdict: standing.verdict.as_ref().map(|verdict| verdict.outcome),
+    let in_effect = memory.in_effect.iter().map(|action| ActionInEffect {
+        ticket: action.intent.ticket.0,
+        target: action.intent.target.to_string(),
+        action: action.intent.arm.to_string(),
+        failure: action.intent.failure.to_string(),
+        reason: action.intent.reason.clone(),
+        since: rfc3339(action.intent.at.as_millis().saturating_mul(1_000_000)),
+        verdict: action.verdict.as_ref().map(|verdict| verdict.outcome),
     });
     let mut actions = Vec::new();
     for name in shared.settings.targets.keys() {
@@ -163,7 +163,7 @@ pub(super) fn refresh(shared: &Shared) {
         why_not,
         kill_switch: actor.is_killed(),
         breaker: memory.breaker.why().map(str::to_owned),
-        standing: standing.collect(),
+        in_effect: in_effect.collect(),
         actions,
         decisions: memory.decisions,
         audit_file: audited

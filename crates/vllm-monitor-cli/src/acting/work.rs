@@ -249,10 +249,10 @@ impl Worker {
         }
 
         let mut audited = lock(&shared.audited);
-        let before = audited.actor.memory().standing.len();
+        let before = audited.actor.memory().in_effect.len();
         let orders = audited.actor.step(&situation, &mut self.leases);
-        let is_news = switched || !orders.is_empty() || audited.actor.memory().standing.len() != before;
-        if orders.iter().any(|order| !matches!(order, Order::Would(_))) {
+        let is_news = switched || !orders.is_empty() || audited.actor.memory().in_effect.len() != before;
+        if orders.iter().any(|order| !matches!(order, Order::Suggest(_))) {
             // Before anything is carried out: budgets and cool-downs survive a crash from here on.
             let problem = self
                 .store
@@ -335,7 +335,7 @@ impl Executor {
         let shared = &self.shared;
         while let Some(orders) = orders.recv().await {
             let begun = orders.len();
-            let acts = orders.iter().any(|order| !matches!(order, Order::Would(_)));
+            let acts = orders.iter().any(|order| !matches!(order, Order::Suggest(_)));
             let done = carry_out(orders, &shared.audited, &self.actuators, || shared.now()).await;
             // Those that followed from failures.
             for order in done.orders.iter().skip(begun) {
@@ -388,7 +388,7 @@ fn publish_renewal(shared: &Shared, renewal: &Renewal) {
 fn publish(shared: &Shared, order: &Order) {
     let hub = &shared.hub;
     match order {
-        Order::Would(intent) => drop(hub.publish(&intent.target, shown(intent, true))),
+        Order::Suggest(intent) => drop(hub.publish(&intent.target, shown(intent, true))),
         Order::Act(intent) if intent.plan.actions.is_empty() => {
             let text = format!("nothing is done for now: {}", intent.reason);
             say(shared, &intent.target, text, false);

@@ -173,7 +173,7 @@ fn actions(page: &mut Page, acting: &ActingStatus) -> Result<(), WriteError> {
         flag(acting.is_under_way()),
     )?;
     page.one(
-        "vllm:monitor_acts",
+        "vllm:monitor_acting_enabled",
         Kind::Gauge,
         "1 if actions are carried out: acting is turned on, without kill switch or tripped breaker.",
         flag(acting.acts),

@@ -234,7 +234,7 @@ impl Draft<'_> {
             restart_command: table.map_or_else(Vec::new, |table| table.restart_command.clone()),
             restart: None,
             hooks: hooks.clone(),
-            vouched: table.map_or_else(BTreeSet::new, |table| {
+            confirmed: table.map_or_else(BTreeSet::new, |table| {
                 table.confirmed.iter().map(|name| name.as_str().into()).collect()
             }),
         }

@@ -139,8 +139,8 @@ fn a_driver_that_does_not_load() {
         .unwrap()
         .port()
         .to_string();
-    let options = ["--nvml-library", &library, "--model", "a/b", "--port", &port];
-    let (code, found) = findings(&options, &[], &[]);
+    let command = ["vllm", "serve", "a/b", "--port", &port];
+    let (code, found) = findings(&["--nvml-library", &library], &[], &command);
     assert_eq!(code, 2, "nothing blocks, and not everything could be checked");
     let is_unknown = |finding: &Value| finding["check"] == "gpu" && finding["outcome"] == "unknown";
     assert!(found.iter().any(is_unknown), "{found:#?}");

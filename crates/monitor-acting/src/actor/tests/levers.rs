@@ -107,7 +107,7 @@ fn harm_after_the_verdict_revises_what_was_learned() {
 #[test]
 fn a_revert_carries_the_present_fence() {
     let (mut actor, mut world) = held(&acting(&[ARM]), &World::new((0.05, 1.4)));
-    let fence = actor.memory.standing[0].intent.fence;
+    let fence = actor.memory.in_effect[0].intent.fence;
     // The lease passed to another monitor, which lost it again: the fence of the action is an old one.
     let mut leases = MemoryLeases::default();
     let past = Time::from_secs_f64(world.at - 100.0);
@@ -153,7 +153,7 @@ fn a_former_leader_does_not_revert() {
         let left = orders.iter().filter(|o| matches!(o, Order::NotReverted { .. }));
         assert_eq!(left.count(), 1, "kill switch {kill}: {orders:?}");
         assert!(
-            actor.memory.standing.is_empty(),
+            actor.memory.in_effect.is_empty(),
             "it is not in charge of the lever any more"
         );
     }
@@ -271,7 +271,7 @@ fn a_renewal_extends_the_lease_and_needs_it() {
 #[test]
 fn without_a_lever_nothing_is_renewed() {
     let (mut actor, mut world) = held(&acting(&[ARM]), &World::new((0.05, 1.4)));
-    actor.memory.standing[0].intent.plan.actions = vec![Action::Route {
+    actor.memory.in_effect[0].intent.plan.actions = vec![Action::Route {
         path: "/pause".into(),
     }];
     let orders = run(&mut actor, &mut world, 30);
@@ -295,7 +295,7 @@ async fn a_renewal_that_fails_or_is_not_on_record_does_not_count() {
         };
         assert!(matches!(orders[..], [Order::Renew { .. }]), "{orders:?}");
         let now = Time::from_secs_f64(world.at);
-        let extended = actor.memory.standing[0].revert_at.expect("it ends");
+        let extended = actor.memory.in_effect[0].revert_at.expect("it ends");
         assert!(extended > Time::from_secs_f64(ENDS));
         let audit = has_audit.then(|| Audit::open(&path, now).expect("opened"));
         let audited = Mutex::new(AuditedActor { actor, audit });
@@ -315,7 +315,7 @@ async fn a_renewal_that_fails_or_is_not_on_record_does_not_count() {
             "{problem}"
         );
         assert_eq!(
-            lock(&audited).actor.memory.standing[0].revert_at,
+            lock(&audited).actor.memory.in_effect[0].revert_at,
             Some(Time::from_secs_f64(ENDS))
         );
     }
