@@ -2,7 +2,7 @@
 
 mod sample;
 
-use report_page::model::{Page, Run};
+use report_page::model::{Page, Run, Validity};
 use report_page::{Options, render, render_with};
 use sample::{Shape, cases};
 
@@ -81,6 +81,10 @@ fn verdict_and_numbers_are_text() {
     ] {
         assert!(html.contains(text), "{text} is missing");
     }
+    let mut page = cases::interrupted();
+    page.runs[0].verdict.validity = Validity::Aborted;
+    let html = render(&page).expect("aborted").html;
+    assert!(html.contains(">ABORTED<") && !html.contains(">INVALID<"));
     let page = cases::no_gpu();
     let html = render(&page).expect("no GPU").html;
     for text in ["SIMULATED", "this machine has no NVIDIA driver", "no GPU sampler"] {

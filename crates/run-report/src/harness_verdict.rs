@@ -17,6 +17,8 @@ pub enum Validity {
     Valid,
     /// It does not.
     NotValid,
+    /// The run was ended early.
+    Aborted,
 }
 
 /// A figure of the load generator, as it reports it.

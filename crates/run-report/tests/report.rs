@@ -93,6 +93,8 @@ fn figures_are_those_of_the_summary_and_say_where_they_come_from() {
         },
     );
     let page = run_report::page(&[&analysis], None);
+    let reasons = &page.runs[0].verdict.reasons;
+    assert_eq!(reasons[0].text, "3 queries failed");
     let headline = &page.runs[0].headline;
     assert!(headline[0].source.starts_with("LoadGen"));
     let figure = |name: &str| headline.iter().find(|figure| figure.name == name).unwrap();

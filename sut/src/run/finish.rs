@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use super::answers::Answers;
 use super::execute::Executed;
 use super::judge::{Ended, JudgedRun, judge};
+use super::outcome::RunOutcome;
 use super::result::{RunResult, stamp_now};
 use super::table::{SummaryTable, VALUES};
 use super::{environment, no_summary, user_conf};
@@ -195,10 +196,10 @@ fn verdict(
     reason: Option<&ShutdownReason>,
 ) -> run_report::HarnessVerdict {
     run_report::HarnessVerdict {
-        validity: if judged.outcome.counts() {
-            run_report::Validity::Valid
-        } else {
-            run_report::Validity::NotValid
+        validity: match judged.outcome {
+            RunOutcome::Aborted { .. } => run_report::Validity::Aborted,
+            _ if judged.outcome.counts() => run_report::Validity::Valid,
+            _ => run_report::Validity::NotValid,
         },
         result: judged.outcome.to_string(),
         reasons: remarks.to_vec(),

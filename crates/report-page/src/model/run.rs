@@ -126,6 +126,8 @@ pub enum Validity {
     Valid,
     /// Breaks a rule.
     NotValid,
+    /// Was ended early.
+    Aborted,
     /// Nothing judged it, for example a recording without a test.
     #[default]
     NotJudged,

@@ -196,6 +196,7 @@ impl Run {
         let (state, word) = match run.verdict.validity {
             Validity::Valid => ("valid", "VALID"),
             Validity::NotValid => ("not-valid", "INVALID"),
+            Validity::Aborted => ("not-valid", "ABORTED"),
             Validity::NotJudged => ("not-judged", "RECORDED"),
             Validity::Pending => ("pending", "RUNNING"),
         };

@@ -43,12 +43,24 @@ pub(super) fn figures(run: &Run, whole: Span, window: Option<Span>) -> Vec<Windo
             .filter(|request| span.contains(request.issued_ns));
         issued.filter_map(of).collect()
     };
+    // Requests that failed after the last answer bring no tokens, and their time does not count.
+    let answers = run.requests.iter().filter(|request| !request.failed);
+    let answered = Span {
+        to_ns: answers
+            .filter_map(|request| request.done_ns)
+            .max()
+            .unwrap_or(whole.to_ns),
+        ..whole
+    };
     let p99 = |values: &[f64]| percentile::loadgen(&percentile::sorted(values), 0.99);
     let ttft = RequestTimes::ttft_secs;
     let tpot = RequestTimes::tpot_secs;
     let e2e = RequestTimes::e2e_secs;
     vec![
         figure("output token throughput", "tokens/s", &|span| {
+            if span == whole {
+                return throughput(run, answered, answered);
+            }
             throughput(run, whole, span)
         }),
         figure("mean time to first token", "s", &|span| {

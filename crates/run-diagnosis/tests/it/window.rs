@@ -38,6 +38,25 @@ fn a_level_run_is_steady_between_its_edges() {
 }
 
 #[test]
+fn the_time_after_the_last_answer_does_not_count() {
+    let mut run = noisy(1, 400, |place| if place < 0.75 { 1.0 } else { 0.0 }, |_| 1.0);
+    run.requests = (0..300)
+        .map(|i| request(i * SECOND_NS, 0.1, 0.005, 100))
+        .collect();
+    run.requests.push(RequestTimes {
+        done_ns: Some(400 * SECOND_NS),
+        output_tokens: None,
+        failed: true,
+        ..request(299 * SECOND_NS, 0.1, 0.005, 100)
+    });
+    let throughput = &window(&run).figures[0];
+    assert!(
+        (throughput.whole_run.unwrap() - 800.0).abs() < 20.0,
+        "{throughput:?}"
+    );
+}
+
+#[test]
 fn a_slow_start_is_cut_off() {
     // The first 10 % of the run rise from 40 % of the level.
     let ramp = |place: f64| if place < 0.1 { 0.4 + 6.0 * place } else { 1.0 };

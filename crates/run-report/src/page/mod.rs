@@ -87,9 +87,10 @@ fn verdict(analysis: &Analysis<'_>) -> Verdict {
             validity: match judged.validity {
                 harness_verdict::Validity::Valid => Validity::Valid,
                 harness_verdict::Validity::NotValid => Validity::NotValid,
+                harness_verdict::Validity::Aborted => Validity::Aborted,
             },
-            // The page has a word of its own for these two.
-            reasons: [judged.result.as_str()]
+            // The page has a word of its own for these three.
+            reasons: [judged.result.strip_prefix("ABORTED: ").unwrap_or(&judged.result)]
                 .into_iter()
                 .filter(|result| !["VALID", "INVALID"].contains(result))
                 .map(Reason::from)

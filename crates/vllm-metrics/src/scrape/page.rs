@@ -38,6 +38,8 @@ pub(crate) struct PageReader {
     starts: StartTimes,
     /// Families whose `# HELP` has been read.
     helped: HashSet<Box<[u8]>>,
+    /// The same in the order of the last page, which is that of the next.
+    help_order: Vec<Box<[u8]>>,
 }
 
 /// One series as this endpoint spells it.
@@ -120,6 +122,7 @@ impl PageReader {
             most_series: MOST_SERIES,
             starts: StartTimes::default(),
             helped: HashSet::new(),
+            help_order: Vec::new(),
         }
     }
 
@@ -138,7 +141,7 @@ impl PageReader {
             expected_seen: self.expect.is_empty(),
             ..PageResult::default()
         };
-        let mut place = 0;
+        let (mut place, mut help_place) = (0, 0);
         for event in Parser::new(body, format) {
             match event {
                 Event::Sample(sample) => {
@@ -153,7 +156,10 @@ impl PageReader {
                     result.own_timestamps += u32::from(sample.timestamp_ns.is_some());
                     self.take(at, sample.value, timestamp_ns, &mut result);
                 }
-                Event::Help { family, .. } => self.help(&event, family, recorder),
+                Event::Help { family, .. } => {
+                    self.help(&event, family, help_place, recorder);
+                    help_place += 1;
+                }
                 Event::Bad(error) => {
                     result.bad_lines += 1;
                     result.first_bad.get_or_insert_with(|| error.to_string());
@@ -165,8 +171,19 @@ impl PageReader {
         result
     }
 
-    fn help(&mut self, event: &Event<'_>, family: exposition::Name<'_>, recorder: &Recorder) {
+    fn help(&mut self, event: &Event<'_>, family: exposition::Name<'_>, place: usize, recorder: &Recorder) {
         let name = family.text();
+        if self
+            .help_order
+            .get(place)
+            .is_some_and(|known| **known == *name.as_bytes())
+        {
+            return;
+        }
+        if place < MOST_HELP {
+            self.help_order.truncate(place);
+            self.help_order.push(name.as_bytes().into());
+        }
         if self.helped.len() < MOST_HELP
             && !self.helped.contains(name.as_bytes())
             && let Some(text) = event.help_text()

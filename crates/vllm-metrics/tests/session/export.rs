@@ -143,7 +143,7 @@ fn an_endpoint_is_looked_at_before_a_run() {
         let server = Server::start(move |_| reply());
         let endpoint = EndpointConfig::new(server.url())
             .expect(expect)
-            .timeout(Duration::from_secs(2));
+            .timeout(Duration::from_millis(900));
         match validate_endpoint(endpoint) {
             Ok(found) => assert_eq!((reason, found.samples, found.bad_lines), ("", 6, 0)),
             Err(Error::Endpoint { reason: told, .. }) => assert!(told.contains(reason), "{told}"),
