@@ -55,7 +55,7 @@ pub struct Update {
     pub histograms: Vec<AppendedColumns>,
     /// Requests that ended since.
     pub requests: Vec<Request>,
-    /// All gaps of every series that has some, by its index in the run's series, as they were when the page was rendered.
+    /// All gaps of every series whose gaps have changed, by its index in the run's series when the page was rendered.
     pub series_gaps: Vec<(usize, Vec<Span>)>,
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use alert_delivery::{Alertmanager, Counts, REPEAT, Webhook};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinSet;
+use vllm_metrics::ShownUrl;
 
 use crate::change::Change;
 
@@ -25,7 +26,8 @@ pub struct Receivers {
 
 /// The tasks of all receivers.
 pub(crate) struct ReceiverTasks {
-    queues: Vec<Sender<Arc<Change>>>,
+    /// With the receiver's URL, without secrets.
+    queues: Vec<(String, Sender<Arc<Change>>)>,
     tasks: JoinSet<()>,
     counts: Arc<Counts>,
 }
@@ -41,13 +43,15 @@ impl ReceiverTasks {
         for url in &receivers.webhooks {
             let webhook = Webhook::new(&client, url, "sut", counts);
             let (queue, changes) = mpsc::channel(QUEUE);
-            started.queues.push(queue);
+            started.queues.push((ShownUrl::from_text(url).to_string(), queue));
             started.tasks.spawn(to_webhook(webhook, changes));
         }
         for base in &receivers.alertmanagers {
             let manager = Alertmanager::new(&client, base, counts);
             let (queue, changes) = mpsc::channel(QUEUE);
-            started.queues.push(queue);
+            started
+                .queues
+                .push((ShownUrl::from_text(base).to_string(), queue));
             started.tasks.spawn(to_alertmanager(manager, changes));
         }
         Ok(started)
@@ -55,10 +59,10 @@ impl ReceiverTasks {
 
     /// Queues a change for every receiver; counts it where a queue is full.
     pub(crate) fn send(&self, change: &Arc<Change>) {
-        for queue in &self.queues {
+        for (url, queue) in &self.queues {
             if queue.try_send(Arc::clone(change)).is_err() {
                 self.counts
-                    .fail(1, "a receiver is too slow: an alert was dropped".to_owned());
+                    .fail(1, format!("{url}: it is too slow, and an alert was dropped"));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use report_page::model::{Completeness, Kind, Live, Page, Reason, Request, Series, Validity, Verdict};
+use report_page::model::{Completeness, Kind, Live, Page, Reason, Request, Series, Span, Validity, Verdict};
 use report_page::{Appended, AppendedColumns, Update};
 use run_report::{Analysis, AnalysisOptions};
 use tokio::sync::oneshot;
@@ -209,6 +209,7 @@ struct Sent {
     /// All points of a series that is derived, since what arrives later may change them: the tokens of a long answer are
     /// known when it ends. Of what is sampled, the newest.
     points: VecDeque<(i64, f64)>,
+    gaps: Vec<Span>,
 }
 
 impl Sent {
@@ -216,6 +217,7 @@ impl Sent {
         let mut sent = Self {
             index,
             points: VecDeque::new(),
+            gaps: series.gaps.clone(),
         };
         sent.add(series, 0);
         sent
@@ -306,7 +308,8 @@ impl Growing {
             match self.series.get_mut(&series.key()) {
                 Some(sent) => {
                     appended.extend(sent.step(series, complete_ns));
-                    if !series.gaps.is_empty() {
+                    if sent.gaps != series.gaps {
+                        sent.gaps.clone_from(&series.gaps);
                         series_gaps.push((sent.index, series.gaps.clone()));
                     }
                 }
@@ -432,6 +435,15 @@ mod tests {
             panic!("an update")
         };
         assert_eq!(update.series_gaps, [(1, vec![gap])]);
+        let Step::Append(update) = growing.step(&grown) else {
+            panic!("an update")
+        };
+        assert_eq!(update.series_gaps, [], "the page has them");
+        grown.runs[0].series[1].gaps.clear();
+        let Step::Append(update) = growing.step(&grown) else {
+            panic!("an update")
+        };
+        assert_eq!(update.series_gaps, [(1, vec![])]);
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl HelpTexts {
         }
     }
 
+    /// Whether a fact holds the texts, which are long and no setting of the run.
+    pub fn is_fact(key: &str) -> bool {
+        key == TEXTS_FACT
+    }
+
     /// The texts among the facts of a run, within the same limits; none if the fact is absent or no JSON object of
     /// texts.
     pub fn from_facts(facts: &BTreeMap<String, String>) -> Self {

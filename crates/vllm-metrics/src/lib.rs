@@ -85,7 +85,7 @@ pub use config::{EndpointConfig, PARTIAL_NAMES, SessionConfig};
 pub use hooks::{Completed, Hooks, Reason, ServerTimes};
 pub use recorder::{Dropped, Filter, LatestSample, Recorder, Subscription};
 pub use run_model::{
-    BatchRow, EngineRequestRow, Error, EventKind, EventRow, Manifest, MetricType, Outcome, Record,
+    BatchRow, EngineRequestRow, Error, EventKind, EventRow, HelpTexts, Manifest, MetricType, Outcome, Record,
     RequestRow, Result, RunClock, RunData, Sample, SampleBatch, SampleSink, SeriesData, SeriesDef, SeriesId,
     Severity, ShownUrl, StepRow, StopToken, TimeSource,
 };

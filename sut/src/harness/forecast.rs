@@ -198,7 +198,10 @@ impl EarlyStopForecast {
                     .at_least(**pending, now_ns)
                     .is_some_and(|ns| ns > limit.limit_ns)
             };
-            let outstanding = counted.pending.values().filter(missed).count() as u64;
+            let outstanding = match limit.what {
+                Quantity::Tpot => 0,
+                Quantity::Ttft | Quantity::Latency => counted.pending.values().filter(missed).count() as u64,
+            };
             (*limit, outstanding, over + outstanding)
         };
         (

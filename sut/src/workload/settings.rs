@@ -198,7 +198,8 @@ impl ExpectedSamples {
     /// The rounding in words, where there is one.
     pub(crate) fn rounding(&self) -> Option<String> {
         let asked = self.rounded_up_from?;
-        let Some(pass) = self.pass else {
+        // Whole passes alone add less than one.
+        let Some(pass) = self.pass.filter(|pass| self.issued - asked < *pass) else {
             return Some(format!("raised from {asked} samples by min_query_count"));
         };
         let passes = self.issued / pass;
@@ -244,5 +245,29 @@ pub(crate) fn expected_samples(load: &Load, samples: usize) -> ExpectedSamples {
         issued,
         rounded_up_from: (asked > 0 && issued > asked).then_some(asked),
         pass,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_raised_the_number_of_samples_is_named() {
+        let rounding = |issued, pass| {
+            let expected = ExpectedSamples {
+                issued,
+                rounded_up_from: Some(600),
+                pass,
+            };
+            expected.rounding().unwrap()
+        };
+        assert!(rounding(640, Some(64)).contains("to 10 whole passes over the 64 samples"));
+        for pass in [None, Some(64)] {
+            assert_eq!(
+                rounding(24_576, pass),
+                "raised from 600 samples by min_query_count"
+            );
+        }
     }
 }

@@ -275,11 +275,12 @@ impl Actor {
         leases: &mut dyn LeaseStore,
         orders: &mut Vec<Order>,
     ) {
-        if !action.intent.plan.revert.is_empty() {
-            let tally = self.memory.tallies.entry(Arc::clone(&action.intent.arm));
+        self.take_back(action, why, now, leases, orders);
+        let intent = &action.intent;
+        if matches!(orders.last(), Some(Order::Revert { ticket, .. }) if *ticket == intent.ticket) {
+            let tally = self.memory.tallies.entry(Arc::clone(&intent.arm));
             tally.or_default().reverted += 1;
         }
-        self.take_back(action, why, now, leases, orders);
     }
 
     /// The verdict on an action during which goodput collapsed.

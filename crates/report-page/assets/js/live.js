@@ -11,7 +11,6 @@ const Live = (() => {
     if (update.requests.length) appendRequests(run, update.requests);
     run.meta.end = Math.max(run.meta.end, update.end);
     for (const name of ["rules", "bound", "steady", "phases", "gaps"]) run.meta[name] = update[name];
-    run.series.forEach((series) => (series.gaps = []));
     for (const [index, gaps] of update.series_gaps) run.series[index].gaps = gaps;
     for (const [id, html] of Object.entries(update.fragments)) replace(id, html);
     boundStrip(report);

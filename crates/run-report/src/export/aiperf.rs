@@ -19,7 +19,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Value {
     put("schema_version", json!(SCHEMA_VERSION));
     put("benchmark_id", json!(record.manifest.stamp));
     // `input_config` is aiperf's own configuration, which this run did not have.
-    put("recorded_facts", json!(record.manifest.facts));
+    put("recorded_facts", json!(super::recorded_facts(record)));
     let interrupted = analysis
         .judged
         .as_ref()

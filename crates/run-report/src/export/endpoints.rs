@@ -61,7 +61,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Value {
         "qps": per_window(counted as f64),
         "tps": figures.output_tokens.and_then(|tokens| per_window(tokens as f64)),
         "finish_reason_counts": reasons,
-        "run_config": record.manifest.facts,
+        "run_config": super::recorded_facts(record),
     })
 }
 

@@ -4,6 +4,7 @@
 //! Names hold letters, digits and `_ - . space : /`. Labels of a series become `/key.value`.
 
 use serde_json::{Value, json};
+use vllm_metrics::HelpTexts;
 
 use super::figures::{Figures, Values};
 use crate::analysis::Analysis;
@@ -30,7 +31,7 @@ pub(super) fn of(analysis: &Analysis<'_>) -> Value {
         .manifest
         .facts
         .iter()
-        .filter(|(key, _)| !key.starts_with("cost."))
+        .filter(|(key, _)| !key.starts_with("cost.") && !HelpTexts::is_fact(key))
         .map(|(key, value)| json!({ "key": name(key), "value": cut(value) }))
         .collect();
     let valid = analysis

@@ -18,9 +18,11 @@ mod figures;
 mod mlflow;
 mod vllm_bench;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use vllm_metrics::{HelpTexts, RunData};
 
 pub use console::console;
 pub use mlflow::{MOST_METRICS, MOST_PARAMS};
@@ -88,4 +90,13 @@ impl Format {
         crate::files::write(&path, text.as_bytes())?;
         Ok(path)
     }
+}
+
+/// The facts of a run without the servers' HELP texts, which are long and no setting.
+fn recorded_facts(record: &RunData) -> BTreeMap<&str, &str> {
+    let facts = record.manifest.facts.iter();
+    facts
+        .filter(|(key, _)| !HelpTexts::is_fact(key))
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect()
 }

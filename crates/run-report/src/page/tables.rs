@@ -4,7 +4,7 @@ use report_page::model::{Absent, Table, TableKind};
 use run_diagnosis::bound::{Cause, RuleState};
 use run_diagnosis::input::Column;
 use serde_json::Value;
-use vllm_metrics::Severity;
+use vllm_metrics::{HelpTexts, Severity};
 
 use crate::analysis::Analysis;
 use crate::facts;
@@ -12,7 +12,7 @@ use crate::facts;
 pub(super) fn of(analysis: &Analysis<'_>) -> Vec<Table> {
     let stored = &analysis.record().manifest.facts;
     let is_argument = |key: &str| key.starts_with(facts::SERVER_ARGUMENT);
-    let is_setting = |key: &str| !key.starts_with("cost.") && !is_argument(key);
+    let is_setting = |key: &str| !key.starts_with("cost.") && !is_argument(key) && !HelpTexts::is_fact(key);
     let rows = |wanted: &dyn Fn(&str) -> bool| -> Vec<(String, String)> {
         stored
             .iter()

@@ -113,7 +113,9 @@ impl Recorder {
         let series = self.inner.series.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known: Vec<_> = series.iter().map(|(def, id)| (*id, Arc::clone(def))).collect();
         known.sort_by_key(|(id, _)| *id);
-        for (family, text) in self.help().iter() {
+        // Held until the queue is added, so that no text is missed.
+        let help = self.inner.help.lock().unwrap_or_else(PoisonError::into_inner);
+        for (family, text) in help.iter() {
             queue.push(&Record::Help(Arc::clone(family), Arc::clone(text)));
         }
         for (id, def) in known {

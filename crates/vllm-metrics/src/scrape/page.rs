@@ -17,6 +17,8 @@ use run_model::{Sample, SeriesId};
 /// about a kilobyte from here to its derived figures.
 const MOST_SERIES: usize = 200_000;
 
+/// Longest family name whose `# HELP` is read, in bytes.
+const LONGEST_HELP_NAME: usize = 1024;
 /// Most families whose `# HELP` is read.
 const MOST_HELP: usize = 16_384;
 
@@ -157,8 +159,7 @@ impl PageReader {
                     self.take(at, sample.value, timestamp_ns, &mut result);
                 }
                 Event::Help { family, .. } => {
-                    self.help(&event, family, help_place, recorder);
-                    help_place += 1;
+                    help_place += usize::from(self.help(&event, family, help_place, recorder));
                 }
                 Event::Bad(error) => {
                     result.bad_lines += 1;
@@ -171,14 +172,26 @@ impl PageReader {
         result
     }
 
-    fn help(&mut self, event: &Event<'_>, family: exposition::Name<'_>, place: usize, recorder: &Recorder) {
+    /// Reads the text of a family, once. Returns whether its name was kept as that of `place`.
+    fn help(
+        &mut self,
+        event: &Event<'_>,
+        family: exposition::Name<'_>,
+        place: usize,
+        recorder: &Recorder,
+    ) -> bool {
         let name = family.text();
+        if name.len() > LONGEST_HELP_NAME {
+            // Left out and counted.
+            recorder.add_help(&name, "too long");
+            return false;
+        }
         if self
             .help_order
             .get(place)
             .is_some_and(|known| **known == *name.as_bytes())
         {
-            return;
+            return true;
         }
         if place < MOST_HELP {
             self.help_order.truncate(place);
@@ -191,6 +204,7 @@ impl PageReader {
             recorder.add_help(&name, &text);
             self.helped.insert(name.as_bytes().into());
         }
+        true
     }
 
     /// Takes the (family, sample) names of everything seen so far, selected or not. Call once.

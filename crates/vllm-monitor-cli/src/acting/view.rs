@@ -27,6 +27,7 @@ pub struct ActingStatus {
     /// Why the breaker tripped, if it did.
     pub breaker: Option<String>,
     /// Actions under way or in effect.
+    #[serde(alias = "standing")]
     pub in_effect: Vec<ActionInEffect>,
     /// Each action on each target: enabled, supported, and why not.
     pub actions: Vec<ActionStatus>,

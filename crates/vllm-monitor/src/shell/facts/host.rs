@@ -1,6 +1,7 @@
 //! What this machine grants: port, disks, limits, cgroup, shared memory, and who else restarts servers.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +22,12 @@ pub(super) fn port(arguments: &[String]) -> Option<PortFacts> {
     let port = parsed.port();
     let host = parsed.value("--host").unwrap_or("0.0.0.0");
     let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().ok()?.collect();
-    let is_free = TcpListener::bind(&addresses[..]).is_ok();
+    // Each by itself: one that is free must not hide one that is held. An address that this machine does not have is
+    // another problem than a held port.
+    let is_held = |address: &SocketAddr| {
+        TcpListener::bind(address).is_err_and(|error| error.kind() != ErrorKind::AddrNotAvailable)
+    };
+    let is_free = !addresses.is_empty() && !addresses.iter().any(is_held);
     let holder = (!is_free)
         .then(|| listening_process(None, port).ok())
         .flatten()
@@ -183,6 +189,14 @@ fn restart_policy(unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_busy_if_one_of_its_addresses_is() {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = held.local_addr().unwrap().port().to_string();
+        let arguments = |host: &str| ["m", "--host", host, "--port", &number].map(str::to_owned);
+        assert!(!port(&arguments("localhost")).unwrap().is_free);
+    }
 
     #[test]
     fn the_tightest_limit_counts() {
