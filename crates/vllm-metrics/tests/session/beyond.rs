@@ -66,6 +66,8 @@ fn receivers_get_what_the_files_get() {
         .start()
         .unwrap();
     assert!(session.scrape_now(LONG));
+    // Remote write has one sample of a series per millisecond, and the end scrapes again.
+    std::thread::sleep(std::time::Duration::from_millis(2));
     let run = session.finish().unwrap();
     assert!(receiver::next(&requests).line.starts_with("post /api/v1/write"));
     let data = read_run(&run.samples_path).unwrap();
