@@ -1,11 +1,11 @@
 //! Posts JSON to one URL and counts how it went.
 
-use std::error::Error as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use run_model::ShownUrl;
+use run_model::error::with_causes;
 use serde::Serialize;
 
 /// Longest wait for a receiver's answer.
@@ -90,7 +90,8 @@ impl Post {
                     format!("status {}", answer.status()),
                     answer.status().is_server_error(),
                 ),
-                Err(error) => (describe(error), true),
+                // Without the URL, which may hold secrets.
+                Err(error) => (with_causes(&error.without_url()), true),
             };
             match pauses.next() {
                 Some(pause) if may_retry => tokio::time::sleep(*pause).await,
@@ -113,19 +114,6 @@ impl Post {
     fn shown_url(&self) -> ShownUrl {
         ShownUrl::from_text(&self.url)
     }
-}
-
-/// An error with its causes, without the URL, which may hold secrets.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -165,7 +153,7 @@ mod tests {
         let url = format!("http://{}/?token=secret", listener.local_addr().unwrap());
         drop(listener);
         let error = client().unwrap().post(url).send().await.unwrap_err();
-        let text = describe(error);
+        let text = with_causes(&error.without_url());
         assert!(text.contains("refused") && !text.contains("secret"), "{text}");
     }
 }

@@ -98,8 +98,8 @@ struct RequestJson {
 }
 
 impl Update {
-    /// The event's data. Verdict, headline, diagnosis, budgets, phases, gaps, events and tables come from the page, whose first run
-    /// is the one that goes on; series and requests of the page are not looked at.
+    /// The event's data. Verdict, headline, diagnosis, budgets, phases, gaps, events and tables come from the page, whose
+    /// first run is the one that goes on; series and requests of the page are not looked at.
     ///
     /// # Errors
     /// Only by a defect of this library.

@@ -6,6 +6,28 @@ use std::path::{Path, PathBuf};
 /// Result with this library's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// An error with its causes, most general first. A cause whose text is already there is left out.
+///
+/// ```
+/// use run_model::error::with_causes;
+///
+/// let error = std::io::Error::other("no such host");
+/// assert_eq!(with_causes(&error), "no such host");
+/// ```
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
 /// Errors of starting, finishing, reading and converting. Problems during a run are not errors: the run
 /// continues, and its events record what is missing.
 #[derive(Debug, thiserror::Error)]

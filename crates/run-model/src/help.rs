@@ -8,8 +8,6 @@ const TEXTS_FACT: &str = "metrics.help";
 /// The fact that counts families whose text was left out.
 const LEFT_OUT_FACT: &str = "metrics.help_left_out";
 
-/// Longest text and longest name, in bytes. vLLM's longest text has about 200.
-const LONGEST: usize = 1024;
 /// Most bytes of names and texts together: they are stored in every file of a run.
 const MOST_BYTES: usize = 256 << 10;
 /// Most families that are counted as left out.
@@ -25,13 +23,16 @@ pub struct HelpTexts {
 }
 
 impl HelpTexts {
+    /// Longest text and longest name, in bytes. vLLM's longest text has about 200.
+    pub const LONGEST: usize = 1024;
+
     /// Adds the text of a family as one line without control characters; returns it if it is new and was kept.
     pub fn add(&mut self, family: &str, text: &str) -> Option<(Arc<str>, Arc<str>)> {
         if text.is_empty() || self.texts.contains_key(family) {
             return None;
         }
         let bytes = family.len() + text.len();
-        if family.len() > LONGEST || text.len() > LONGEST || self.bytes + bytes > MOST_BYTES {
+        if family.len() > Self::LONGEST || text.len() > Self::LONGEST || self.bytes + bytes > MOST_BYTES {
             if self.left_out.len() < MOST_LEFT_OUT {
                 self.left_out.insert(hash(family));
             }
@@ -118,7 +119,7 @@ mod tests {
         helps.add("b", "");
         helps.add("long", &"x".repeat(1 << 20));
         helps.add("long", &"x".repeat(1 << 20));
-        helps.add(&"n".repeat(LONGEST + 1), "text");
+        helps.add(&"n".repeat(HelpTexts::LONGEST + 1), "text");
         assert_eq!(
             helps.of("a_seconds_bucket"),
             Some("first line  [31m \\ \"quoted\"")

@@ -38,6 +38,13 @@ ARGUMENTS = [
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+def started(count: int, target) -> list[threading.Thread]:
+    threads = [threading.Thread(target=target) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
 class Server:
     """A server of one's own, in a process group of its own."""
 
@@ -96,30 +103,26 @@ class Server:
         assert code == 200, text
         return json.loads(text)
 
-    def complete(self, prompt: object = "the quick brown", tokens: int = 20) -> int:
+    def answer(self, prompt: object, tokens: int) -> tuple[int, str]:
         body = {"model": "tiny", "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "temperature": 0.0}
-        return self.request("/v1/completions", body)[0]
+        return self.request("/v1/completions", body)
+
+    def complete(self, prompt: object = "the quick brown", tokens: int = 20) -> int:
+        return self.answer(prompt, tokens)[0]
 
     def load(self, requests: int, tokens: int) -> list[threading.Thread]:
-        threads = [threading.Thread(target=self.complete, args=("hello", tokens)) for _ in range(requests)]
-        for thread in threads:
-            thread.start()
-        return threads
+        return started(requests, lambda: self.complete("hello", tokens))
 
     def load_until_aborted(self, requests: int) -> list[threading.Thread]:
         """Keeps so many requests in the server, however fast it is: one that ends is sent again until it is aborted."""
 
         def one() -> None:
-            body = {"model": "tiny", "prompt": "hello", "max_tokens": 1900, "ignore_eos": True, "temperature": 0.0}
             while True:
-                code, text = self.request("/v1/completions", body)
+                code, text = self.answer("hello", 1900)
                 if code != 200 or json.loads(text)["choices"][0]["finish_reason"] != "length":
                     return
 
-        threads = [threading.Thread(target=one) for _ in range(requests)]
-        for thread in threads:
-            thread.start()
-        return threads
+        return started(requests, one)
 
     def abort(self, which: str, count: int) -> int:
         """How many requests it aborted."""

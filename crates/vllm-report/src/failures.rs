@@ -25,8 +25,8 @@ pub(crate) fn by_kind(rows: &[RequestRow]) -> Vec<(String, Vec<i64>)> {
     kinds
 }
 
-/// The reason without request-specific parts: without the server's address at its start, up to its first colon, with `…` for numbers other than a status
-/// and `the server` for its address.
+/// The reason up to its first colon, without the server's address at its start and without request-specific parts: with
+/// `…` for numbers other than a status and `the server` for its address.
 fn kind(reason: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     for word in reason.lines().next().unwrap_or("").split_whitespace() {

@@ -152,7 +152,7 @@ mod tests {
         // 4000 tokens in slightly more than 2 s.
         let tokens = progress.tokens_per_second;
         assert!(tokens > 0.0 && tokens <= 2000.0, "{tokens}");
-        assert_eq!(progress.left, None, "no remaining time is made up");
+        assert_eq!(progress.left, None, "the time left is not known");
         assert_eq!(progress.total(), 128);
     }
 }

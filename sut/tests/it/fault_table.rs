@@ -105,10 +105,8 @@ fn assert_loadgen_agrees(run: &Finished, failed: usize) {
         assert_eq!(result.error_count(), 0, "{:?}\n{shown}", result.errors);
     }
     if let Some((ours, theirs)) = run.both_throughputs() {
-        // LoadGen's time includes a request that timed out after the last answer, and ours does not.
-        let is_shorter = ours > theirs && run.stdout.contains("x timeout");
         assert!(
-            is_shorter || (ours / theirs - 1.0).abs() < 2e-2,
+            (ours / theirs - 1.0).abs() < 1e-3,
             "{ours} against {theirs}\n{shown}"
         );
     }
@@ -128,7 +126,7 @@ fn faults_of_single_requests_in_both_scenarios() {
     ];
     for scenario in [OFFLINE, SERVER] {
         let simulator = simulator(&faults.map(|(rule, _)| rule));
-        let run = run(&simulator, scenario, "--stall-timeout 3").finish();
+        let run = run(&simulator, scenario, "--stall-timeout 0.6").finish();
         assert_eq!(assert_honest(&run, 1), 14);
         assert_loadgen_agrees(&run, 14);
         for (_, told) in faults {
@@ -146,7 +144,7 @@ fn a_server_that_is_gone_ends_the_run_whatever_loadgen_still_has_planned() {
         let run = run(&simulator, scenario, more).finish();
         let shown = run.shown();
         assert!(
-            started.elapsed() < Duration::from_secs(60),
+            started.elapsed() < Duration::from_secs(15),
             "no waiting for LoadGen\n{shown}"
         );
         assert!(assert_honest(&run, 4) > 0);
@@ -219,11 +217,11 @@ fn a_server_that_hangs_is_given_up_after_the_stall_limit() {
     // Its health route still reports a healthy server.
     let simulator = simulator(&["hang requests=40"]);
     let started = Instant::now();
-    let run = run(&simulator, OFFLINE, "--stall-timeout 3 --request-timeout 100").finish();
-    assert!(started.elapsed() < Duration::from_secs(60), "{}", run.shown());
+    let run = run(&simulator, OFFLINE, "--stall-timeout 0.7 --request-timeout 100").finish();
+    assert!(started.elapsed() < Duration::from_secs(15), "{}", run.shown());
     assert!(assert_honest(&run, 4) > 0);
     assert!(
-        run.stdout.contains("no query was answered for 3.0 s"),
+        run.stdout.contains("no query was answered for 0.7 s"),
         "{}",
         run.shown()
     );
@@ -252,7 +250,7 @@ fn signals_end_a_run_in_good_order() {
         kill(signal, &child);
         let told = Instant::now();
         let run = run.ended(child);
-        assert!(told.elapsed() < Duration::from_secs(60), "{}", run.shown());
+        assert!(told.elapsed() < Duration::from_secs(10), "{}", run.shown());
         assert!(assert_honest(&run, 4) > 0);
         let cause = format!("SIG{signal} was received");
         assert!(run.stdout.contains(&cause), "{}", run.shown());

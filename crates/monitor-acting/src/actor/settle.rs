@@ -205,7 +205,7 @@ impl Actor {
     }
 
     /// Orders an action to be reverted, under the lease that is held now. If another monitor holds it, that one is in
-    /// charge of the target, and may have set the same lever.
+    /// charge of the target, and may have set the same lever. Returns whether it was ordered.
     fn take_back(
         &mut self,
         action: &mut ActionInForce,
@@ -213,11 +213,11 @@ impl Actor {
         now: Time,
         leases: &mut dyn LeaseStore,
         orders: &mut Vec<Order>,
-    ) {
+    ) -> bool {
         let ended = action.revert_at.take();
         let intent = &action.intent;
         if intent.plan.revert.is_empty() {
-            return;
+            return false;
         }
         let secs = self.config.limits.lease_secs;
         let fence = match leases.acquire(&intent.target, &self.config.holder, now, secs) {
@@ -233,10 +233,11 @@ impl Actor {
                         why: Cow::Borrowed(why),
                     });
                 }
-                return;
+                return false;
             }
         };
         self.take_back_with(action, why, now, fence, orders);
+        true
     }
 
     /// Orders an action to be reverted. The cool-down of its levers begins.
@@ -275,10 +276,8 @@ impl Actor {
         leases: &mut dyn LeaseStore,
         orders: &mut Vec<Order>,
     ) {
-        self.take_back(action, why, now, leases, orders);
-        let intent = &action.intent;
-        if matches!(orders.last(), Some(Order::Revert { ticket, .. }) if *ticket == intent.ticket) {
-            let tally = self.memory.tallies.entry(Arc::clone(&intent.arm));
+        if self.take_back(action, why, now, leases, orders) {
+            let tally = self.memory.tallies.entry(Arc::clone(&action.intent.arm));
             tally.or_default().reverted += 1;
         }
     }
@@ -439,17 +438,7 @@ impl Actor {
             .or_default()
             .count(verdict.outcome);
         action.verdict = Some(verdict.clone());
-        orders.push(Order::Settled(Settled {
-            ticket: intent.ticket,
-            target: Arc::clone(&intent.target),
-            arm: Arc::clone(&intent.arm),
-            failure: Arc::clone(&intent.failure),
-            at: now,
-            verdict,
-            reward,
-            held_out: intent.held_out,
-            replaces: None,
-        }));
+        orders.push(settled(&action.intent, now, verdict, reward, None));
     }
 
     /// Replaces the outcome of an action that did harm after it was settled: in its counts, and in what was learned. The
@@ -472,17 +461,7 @@ impl Actor {
         tally.or_default().recount(before, verdict.outcome);
         action.learned = None;
         action.verdict = Some(verdict.clone());
-        orders.push(Order::Settled(Settled {
-            ticket: intent.ticket,
-            target: Arc::clone(&intent.target),
-            arm: Arc::clone(&intent.arm),
-            failure: Arc::clone(&intent.failure),
-            at: now,
-            verdict,
-            reward,
-            held_out: intent.held_out,
-            replaces: Some(before),
-        }));
+        orders.push(settled(&action.intent, now, verdict, reward, Some(before)));
     }
 
     /// Handles an action that could not be executed.
@@ -516,6 +495,26 @@ impl Actor {
         );
         orders
     }
+}
+
+fn settled(
+    intent: &Intent,
+    at: Time,
+    verdict: Verdict,
+    reward: Option<f64>,
+    replaces: Option<Outcome>,
+) -> Order {
+    Order::Settled(Settled {
+        ticket: intent.ticket,
+        target: Arc::clone(&intent.target),
+        arm: Arc::clone(&intent.arm),
+        failure: Arc::clone(&intent.failure),
+        at,
+        verdict,
+        reward,
+        held_out: intent.held_out,
+        replaces,
+    })
 }
 
 fn unknown(why: impl Into<Cow<'static, str>>) -> Verdict {

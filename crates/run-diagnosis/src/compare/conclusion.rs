@@ -56,8 +56,8 @@ impl Default for CompareOptions {
 /// Fewest independent values for a decision; with fewer the interval itself is not to be trusted.
 pub const FEWEST_INDEPENDENT: f64 = 20.0;
 
-/// Unless the difference is this many half-widths of its interval away from what would change the conclusion: from 0 for a
-/// change, from the margin for none.
+/// Unless the difference is this many half-widths of its interval away from what would change the conclusion: from 0
+/// for a change, from the margin for none.
 pub const CERTAIN_HALF_WIDTHS: f64 = 3.0;
 
 /// A difference of logarithms with its interval, ready for a decision.

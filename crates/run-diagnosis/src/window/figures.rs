@@ -22,8 +22,7 @@ pub struct WindowFigure {
 
 /// Throughput counts tokens by when they arrived, latency requests by when they were issued.
 pub(super) fn figures(run: &Run, whole: Span, window: Option<Span>) -> Vec<WindowFigure> {
-    let figure = |name, unit, value: &dyn Fn(Span) -> Option<f64>| {
-        let (whole_run, window) = (value(whole), window.and_then(value));
+    let compared = |name, unit, whole_run: Option<f64>, window: Option<f64>| {
         let ratio = whole_run
             .zip(window)
             .map(|(whole, window)| window / whole)
@@ -35,6 +34,9 @@ pub(super) fn figures(run: &Run, whole: Span, window: Option<Span>) -> Vec<Windo
             window,
             ratio,
         }
+    };
+    let figure = |name, unit, value: &dyn Fn(Span) -> Option<f64>| {
+        compared(name, unit, value(whole), window.and_then(value))
     };
     let latency = |span: Span, of: fn(&RequestTimes) -> Option<f64>| -> Vec<f64> {
         let issued = run
@@ -57,12 +59,12 @@ pub(super) fn figures(run: &Run, whole: Span, window: Option<Span>) -> Vec<Windo
     let tpot = RequestTimes::tpot_secs;
     let e2e = RequestTimes::e2e_secs;
     vec![
-        figure("output token throughput", "tokens/s", &|span| {
-            if span == whole {
-                return throughput(run, answered, answered);
-            }
-            throughput(run, whole, span)
-        }),
+        compared(
+            "output token throughput",
+            "tokens/s",
+            throughput(run, answered, answered),
+            window.and_then(|window| throughput(run, whole, window)),
+        ),
         figure("mean time to first token", "s", &|span| {
             mean(&latency(span, ttft))
         }),

@@ -146,14 +146,8 @@ fn refused(error: &object_store::Error) -> Refusal {
             // The bucket.
             | E::NotFound { .. }
     );
-    let mut why = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let text = inner.to_string();
-        if !why.contains(&text) {
-            why = format!("{why}: {text}");
-        }
-        cause = inner.source();
+    Refusal {
+        why: run_model::error::with_causes(error),
+        again,
     }
-    Refusal { why, again }
 }

@@ -1,7 +1,7 @@
 //! Parses a page into samples with series ids. A known series is recognized by its bytes at the same position
 //! of the page, so that an ordinary scrape parses no labels.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use exposition::{Event, Format, Parser};
@@ -11,15 +11,13 @@ use crate::recorder::Recorder;
 use crate::select::Selector;
 use run_model::catalog::{blank, may_be_blank};
 use run_model::saw_tooth::{Change, SawTooth};
-use run_model::{Sample, SeriesId};
+use run_model::{HelpTexts, Sample, SeriesId};
 
 /// Most series of one endpoint. A label with ever new values would otherwise take all memory: a series costs
 /// about a kilobyte from here to its derived figures.
 const MOST_SERIES: usize = 200_000;
 
-/// Longest family name whose `# HELP` is read, in bytes.
-const LONGEST_HELP_NAME: usize = 1024;
-/// Most families whose `# HELP` is read.
+/// Most families whose `# HELP` is read on a page.
 const MOST_HELP: usize = 16_384;
 
 /// Reads successive pages of one endpoint.
@@ -38,10 +36,8 @@ pub(crate) struct PageReader {
     page: u32,
     most_series: usize,
     starts: StartTimes,
-    /// Families whose `# HELP` has been read.
-    helped: HashSet<Box<[u8]>>,
-    /// The same in the order of the last page, which is that of the next.
-    help_order: Vec<Box<[u8]>>,
+    /// For each layout, families whose `# HELP` has been read, in the order of the last page, which is that of the next.
+    help_order: [Vec<Box<[u8]>>; 2],
 }
 
 /// One series as this endpoint spells it.
@@ -123,8 +119,7 @@ impl PageReader {
             page: 0,
             most_series: MOST_SERIES,
             starts: StartTimes::default(),
-            helped: HashSet::new(),
-            help_order: Vec::new(),
+            help_order: [Vec::new(), Vec::new()],
         }
     }
 
@@ -159,7 +154,8 @@ impl PageReader {
                     self.take(at, sample.value, timestamp_ns, &mut result);
                 }
                 Event::Help { family, .. } => {
-                    help_place += usize::from(self.help(&event, family, help_place, recorder));
+                    let order = &mut self.help_order[layout as usize];
+                    help_place += usize::from(read_help(&event, family, help_place, order, recorder));
                 }
                 Event::Bad(error) => {
                     result.bad_lines += 1;
@@ -170,41 +166,6 @@ impl PageReader {
         }
         self.order[layout as usize].truncate(place);
         result
-    }
-
-    /// Reads the text of a family, once. Returns whether its name was kept as that of `place`.
-    fn help(
-        &mut self,
-        event: &Event<'_>,
-        family: exposition::Name<'_>,
-        place: usize,
-        recorder: &Recorder,
-    ) -> bool {
-        let name = family.text();
-        if name.len() > LONGEST_HELP_NAME {
-            // Left out and counted.
-            recorder.add_help(&name, "too long");
-            return false;
-        }
-        if self
-            .help_order
-            .get(place)
-            .is_some_and(|known| **known == *name.as_bytes())
-        {
-            return true;
-        }
-        if place < MOST_HELP {
-            self.help_order.truncate(place);
-            self.help_order.push(name.as_bytes().into());
-        }
-        if self.helped.len() < MOST_HELP
-            && !self.helped.contains(name.as_bytes())
-            && let Some(text) = event.help_text()
-        {
-            recorder.add_help(&name, &text);
-            self.helped.insert(name.as_bytes().into());
-        }
-        true
     }
 
     /// Takes the (family, sample) names of everything seen so far, selected or not. Call once.
@@ -340,6 +301,32 @@ impl PageReader {
             value,
         });
     }
+}
+
+/// Reads the text of a family, unless the last page had it at the same place. Returns whether the place is taken.
+fn read_help(
+    event: &Event<'_>,
+    family: exposition::Name<'_>,
+    place: usize,
+    order: &mut Vec<Box<[u8]>>,
+    recorder: &Recorder,
+) -> bool {
+    let name = family.text();
+    if order.get(place).is_some_and(|known| **known == *name.as_bytes()) {
+        return true;
+    }
+    if place >= MOST_HELP {
+        return false;
+    }
+    if let Some(text) = event.help_text() {
+        recorder.add_help(&name, &text);
+    }
+    let is_kept = name.len() <= HelpTexts::LONGEST;
+    if is_kept {
+        order.truncate(place);
+        order.push(name.as_bytes().into());
+    }
+    is_kept
 }
 
 /// Times at which the processes behind a URL were started.
