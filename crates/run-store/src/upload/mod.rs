@@ -10,7 +10,7 @@
 //! // Credentials come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT, …
 //! let upload = Upload::start(UploadConfig::new("s3://bucket/runs/today"))?;
 //! // … the run …
-//! upload.files(["metrics_output/vllm_metrics_20260101_000000.parquet".into()]);
+//! upload.files(["metrics_output/vllm_metrics_20260101_000000.parquet"]);
 //! println!("{:?}", upload.settle());
 //! # Ok::<(), run_model::Error>(())
 //! ```
